@@ -1,0 +1,80 @@
+# Every target starts from a bare clone: it needs make and Python 3.11 or newer, nothing else.
+PYTHON ?= python3
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check lint format bench lock clean
+
+help:
+	@echo "make demo     make a small market, take it through the warehouse, show the answers"
+	@echo "make test     run the tests                     (ARGS='-k publish' goes on to pytest)"
+	@echo "make check    run every static check, then the tests"
+	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
+	@echo "make format   format the Python and the SQL"
+	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
+	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
+	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
+	@echo
+	@echo "PYTHON=python3.12 chooses another interpreter."
+
+demo: $(VENV)/app
+	$(BIN)/warehouse demo demo-warehouse
+
+test: $(VENV)/app $(VENV)/dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict warehouse
+	$(BIN)/sqlfmt --check --diff --no-progressbar --reset-cache sql
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/sqlfmt --no-progressbar sql
+
+bench: $(VENV)/app $(VENV)/dev
+	$(BIN)/python benchmarks/ingest.py $(ARGS)
+
+# The environment is what the lock files say: a change in them makes it anew. `base` is enough to
+# run the warehouse, `dev` adds the tools, `app` the project itself, as an editable install.
+$(VENV)/base: requirements.lock requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "This needs Python 3.11 or newer; $(PYTHON) is older or missing. Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/app: $(VENV)/base pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/base
+	@echo "Installing the tools into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The same versions in both files, for every Python from 3.11 on, on Linux and macOS.
+UV      := .venv-lock/bin/uv
+COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+           --fork-strategy fewest --generate-hashes --no-annotate --no-emit-index-url \
+           --custom-compile-command 'make lock'
+
+lock:
+	@$(PYTHON) -m venv --clear .venv-lock
+	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
+	$(COMPILE) --group build $(ARGS) --output-file requirements.lock
+	$(COMPILE) --group dev $(ARGS) --constraints requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .venv-lock demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,7 @@
+-- catalog/add: into a new catalog, what the run has changed.
+insert into partitions by name select * from changed_partitions
+;
+insert into source_files by name select * from changed_files
+;
+insert into runs by name select * from changed_runs
+;

@@ -1,0 +1,40 @@
+-- catalog/reference: the reference tables, from the .csv files in config/.
+create or replace table trade_conditions as
+select *
+from
+    read_csv(
+        'config/trade_conditions.csv',
+        header = true,
+        auto_detect = false,
+        columns = {
+            'id': 'SMALLINT',
+            'name': 'VARCHAR',
+            'updates_high_low': 'BOOLEAN',
+            'updates_open_close': 'BOOLEAN',
+            'updates_volume': 'BOOLEAN'
+        }
+    );
+create or replace table quote_conditions as
+select *
+from
+    read_csv(
+        'config/quote_conditions.csv',
+        header = true,
+        auto_detect = false,
+        columns = {'id': 'SMALLINT', 'type': 'VARCHAR', 'name': 'VARCHAR'}
+    );
+create or replace table exchanges as
+select *
+from
+    read_csv(
+        'config/exchanges.csv',
+        header = true,
+        auto_detect = false,
+        columns = {
+            'id': 'SMALLINT',
+            'mic': 'VARCHAR',
+            'participant_id': 'VARCHAR',
+            'type': 'VARCHAR',
+            'name': 'VARCHAR'
+        }
+    );

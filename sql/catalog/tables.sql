@@ -1,0 +1,82 @@
+-- catalog/tables: what the warehouse knows about itself.
+create table warehouse (
+    -- goes up by one with every publish
+    generation bigint not null,
+    -- the folder that the views' paths start with
+    data_folder varchar not null,
+    catalog_format integer not null,
+    written_by varchar not null,
+    written_at timestamp not null
+);
+create table partitions (
+    data_type varchar not null,
+    symbol varchar not null,
+    -- first day of the month
+    month date not null,
+    path varchar not null,
+    rows bigint not null,
+    bytes bigint not null,
+    first_timestamp timestamp_ns not null,
+    last_timestamp timestamp_ns not null,
+    -- of the file
+    sha256 varchar not null,
+    -- of the SQL and the settings that made it
+    fingerprint varchar not null,
+    sessions struct(
+        session date,
+        rows bigint,
+        rejects bigint,
+        source varchar,
+        etag varchar,
+        sha256 varchar,
+        lines bigint
+    )[] not null
+);
+create table source_files (
+    data_type varchar not null,
+    -- the session; of a file that holds a month its first day
+    day date not null,
+    -- null: all symbols
+    symbol varchar,
+    source varchar not null,
+    -- downloaded, ingested or set_aside
+    state varchar not null,
+    -- why, where it was set aside
+    problem varchar,
+    -- the source's mark of this version of the file
+    etag varchar,
+    bytes bigint,
+    sha256 varchar,
+    -- lines = rows_published + rows_rejected + rows_unselected
+    lines bigint,
+    rows_published bigint,
+    rows_rejected bigint,
+    -- rows of symbols that source.symbols or --symbols left out
+    rows_unselected bigint,
+    rejects_by_reason map(varchar, bigint),
+    -- the only symbols that were published; null: all
+    symbols varchar[],
+    -- modification time of the raw file, nanoseconds UTC, when it was read
+    raw_modified_ns bigint,
+    run_id varchar,
+    recorded_at timestamp not null
+);
+create table runs (
+    run_id varchar not null,
+    command varchar not null,
+    started_at timestamp not null,
+    seconds double not null,
+    -- done, or failed
+    state varchar not null,
+    problem varchar,
+    files bigint not null,
+    files_set_aside bigint not null,
+    lines bigint not null,
+    rows_published bigint not null,
+    rows_rejected bigint not null,
+    partitions bigint not null,
+    bytes_read bigint not null,
+    bytes_written bigint not null,
+    peak_memory_bytes bigint not null,
+    version varchar not null
+);

@@ -1,0 +1,76 @@
+-- dedupe/quotes: kept rows in the order of the tape, each repeat of an earlier line
+-- named in `reason`.
+-- grain: one row per kept row
+--
+-- Reads `kept`: the rows of clean/quotes whose reason is NULL, with the `line_number`
+-- each stood
+-- in. Rows equal in full identity (symbol, timestamp, sequence_number, bid_exchange,
+-- ask_exchange) are one
+-- event; the first line stands for it. A repeat with other values is told from a
+-- plain one.
+-- Rows that already ascend strictly hold nothing to sort or to drop and do not come
+-- here.
+with
+    compared as (
+        select
+            *,
+            row_number() over same_event as occurrence,
+            struct_pack(
+                bid_price,
+                bid_size,
+                ask_price,
+                ask_size,
+                conditions,
+                indicators,
+                participant_timestamp,
+                tape,
+                trf_timestamp
+            ) as content,
+            first_value(
+                struct_pack(
+                    bid_price,
+                    bid_size,
+                    ask_price,
+                    ask_size,
+                    conditions,
+                    indicators,
+                    participant_timestamp,
+                    tape,
+                    trf_timestamp
+                )
+            ) over same_event as first_content
+        from kept
+        window
+            same_event as (
+                partition by symbol, timestamp, sequence_number, bid_exchange, ask_exchange
+                order by line_number
+                rows between unbounded preceding and current row
+            )
+    )
+
+select
+    symbol,
+    timestamp,
+    bid_price,
+    bid_size,
+    ask_price,
+    ask_size,
+    bid_exchange,
+    ask_exchange,
+    conditions,
+    indicators,
+    sequence_number,
+    participant_timestamp,
+    tape,
+    trf_timestamp,
+    session,
+    line_number,
+    case
+        when occurrence = 1
+        then null
+        when content is distinct from first_content
+        then 'conflicting_duplicate'
+        else 'duplicate'
+    end as reason
+from compared
+order by symbol, session, timestamp, sequence_number, line_number

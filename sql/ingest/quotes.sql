@@ -1,0 +1,94 @@
+-- ingest/quotes: the typed rows of one piece of a raw quotes file.
+-- grain: one row per line, in the file's order
+-- params: $file, $columns, $day
+--
+-- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own
+-- order, $day
+-- its session.
+-- Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000,
+-- 1.7e18 and 0123
+-- for integers without a word. An integer counts only where it prints as it stood;
+-- the first field
+-- that does not is named in `malformed`.
+with
+    typed as (
+        select
+            ticker as symbol,
+            try_cast(sip_timestamp as bigint) as timestamp_ns,
+            try_cast(bid_price as double) as bid_price,
+            try_cast(bid_size as double) as bid_size,
+            try_cast(ask_price as double) as ask_price,
+            try_cast(ask_size as double) as ask_size,
+            try_cast(bid_exchange as smallint) as bid_exchange,
+            try_cast(ask_exchange as smallint) as ask_exchange,
+            conditions,
+            indicators,
+            try_cast(sequence_number as bigint) as sequence_number,
+            try_cast(participant_timestamp as bigint) as participant_ns,
+            try_cast(tape as tinyint) as tape,
+            try_cast(trf_timestamp as bigint) as trf_ns,
+            case
+                when try_cast(sip_timestamp as bigint)::varchar is distinct from sip_timestamp
+                then 'sip_timestamp'
+                when
+                    bid_price glob '*[!0-9.eE+-]*'
+                    or (bid_price is not null and try_cast(bid_price as double) is null)
+                then 'bid_price'
+                when
+                    bid_size glob '*[!0-9.eE+-]*'
+                    or (bid_size is not null and try_cast(bid_size as double) is null)
+                then 'bid_size'
+                when
+                    ask_price glob '*[!0-9.eE+-]*'
+                    or (ask_price is not null and try_cast(ask_price as double) is null)
+                then 'ask_price'
+                when
+                    ask_size glob '*[!0-9.eE+-]*'
+                    or (ask_size is not null and try_cast(ask_size as double) is null)
+                then 'ask_size'
+                when try_cast(bid_exchange as smallint)::varchar is distinct from bid_exchange
+                then 'bid_exchange'
+                when try_cast(ask_exchange as smallint)::varchar is distinct from ask_exchange
+                then 'ask_exchange'
+                when try_cast(sequence_number as bigint)::varchar is distinct from sequence_number
+                then 'sequence_number'
+                when
+                    try_cast(participant_timestamp as bigint)::varchar
+                    is distinct from participant_timestamp
+                then 'participant_timestamp'
+                when try_cast(tape as tinyint)::varchar is distinct from tape
+                then 'tape'
+                when try_cast(trf_timestamp as bigint)::varchar is distinct from trf_timestamp
+                then 'trf_timestamp'
+            end as malformed
+        from
+            read_csv(
+                $file,
+                columns = $columns,
+                header = true,
+                auto_detect = false,
+                delim = ',',
+                quote = '"',
+                escape = '"',
+                max_line_size = 1048576
+            )
+    )
+
+select
+    symbol,
+    make_timestamp_ns(nullif(timestamp_ns, 0)) as timestamp,
+    bid_price,
+    bid_size,
+    ask_price,
+    ask_size,
+    bid_exchange,
+    ask_exchange,
+    conditions,
+    indicators,
+    sequence_number,
+    make_timestamp_ns(nullif(participant_ns, 0)) as participant_timestamp,
+    tape,
+    make_timestamp_ns(nullif(trf_ns, 0)) as trf_timestamp,
+    $day::date as session,
+    malformed
+from typed

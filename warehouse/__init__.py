@@ -1,0 +1,1 @@
+"""flatfile-warehouse"""

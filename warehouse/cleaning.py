@@ -1,0 +1,182 @@
+"""One piece of a raw file through sql/ingest and sql/clean: every row typed, kept or given a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.errors import RawFileError, SqlFileError
+from warehouse.layout import RawFile
+from warehouse.rawfile import Piece, isolate_malformed
+from warehouse.schema import DataType
+from warehouse.sessions import day_bounds_ns, last_day_of_month
+from warehouse.sqlfiles import SqlFile, SqlFolder
+
+
+@dataclass(frozen=True)
+class CleanedPiece:
+    """The rows of a piece.
+
+    Attributes:
+        rows: the data type's columns, `reason` (NULL: kept) and `line_number`, in the file's order.
+        malformed: (line number, text) of the lines that are no rows at all.
+        texts: line number → text of the rows a field of which could not be typed.
+    """
+
+    rows: pa.Table
+    malformed: list[tuple[int, str]]
+    texts: dict[int, str]
+
+
+class Cleaner:
+    """A DuckDB that reads pieces. Use it from one thread at a time; close it, or use `with`.
+
+    Args:
+        sql: the folder of SQL files.
+        scratch: where DuckDB puts what does not fit into memory.
+        threads: how many it may use.
+        memory_bytes: its memory limit.
+        settings: values of the statements' parameters that come from the configuration.
+    """
+
+    def __init__(
+        self,
+        sql: SqlFolder,
+        scratch: Path,
+        threads: int,
+        memory_bytes: int,
+        settings: dict[str, Any],
+    ) -> None:
+        self._sql, self._scratch, self._settings = sql, scratch, settings
+        self._connection = duckdb.connect(
+            config={
+                "threads": threads,
+                "memory_limit": f"{memory_bytes // 1_000_000}MB",
+                "temp_directory": str(scratch / "duckdb"),
+                "python_enable_replacements": False,
+            }
+        )
+
+    def __enter__(self) -> Cleaner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def clean(self, file: RawFile, kind: DataType, path: Path, piece: Piece) -> CleanedPiece:
+        """All rows of `piece`, which came from `file` at `path`.
+
+        Raises:
+            RawFileError: DuckDB cannot read the piece even without its malformed lines.
+            SqlFileError: a statement fails, or does not return the data type's columns.
+        """
+        original, numbers = piece, None
+        malformed: list[tuple[int, str]] = []
+        try:
+            rows = self._read(file, kind, piece)
+        except duckdb.InvalidInputException:
+            rows = None
+        if rows is None or rows.num_rows != piece.rows:
+            piece, numbers, malformed = isolate_malformed(piece, self._scratch)
+            try:
+                rows = self._read(file, kind, piece)
+            except duckdb.InvalidInputException as error:
+                problem = " ".join(str(error).split())[:300]
+                raise RawFileError(path, f"DuckDB cannot read it: {problem}") from error
+            finally:
+                piece.close()
+            if rows.num_rows != piece.rows:
+                raise RawFileError(
+                    path,
+                    f"DuckDB reads {rows.num_rows:,} rows where {piece.rows:,} lines stand",
+                    piece.first_line,
+                )
+        lines: Any = numbers
+        if numbers is None:
+            lines = np.arange(piece.first_line, piece.first_line + piece.rows)
+        rows = rows.append_column("line_number", pa.array(lines, pa.int64()))
+        return CleanedPiece(rows, malformed, _untyped(rows, original))
+
+    def _read(self, file: RawFile, kind: DataType, piece: Piece) -> pa.Table:
+        ingest, clean = self._sql[f"ingest/{kind.name}"], self._sql[f"clean/{kind.name}"]
+        last = last_day_of_month(file.day) if file.monthly else file.day
+        start, end = day_bounds_ns(file.day, last)
+        values = {
+            "file": piece.path,
+            "columns": dict.fromkeys(piece.header, "VARCHAR"),
+            "day": None if file.monthly else file.day,
+            "start": _instant(start),
+            "end": _instant(end),
+            **self._settings,
+        }
+        wanted = ingest.parameters | clean.parameters
+        statement = f"with ingested as ({ingest.body}) select * from ({clean.body})"
+        rows = self._run(clean, statement, {name: values[name] for name in wanted if name in values})
+        expected = pa.schema([*kind.columns, ("reason", pa.string())])
+        if rows.schema != expected:
+            raise SqlFileError(
+                clean.path,
+                f"returns {_columns(rows.schema)}; it must return {_columns(expected)}",
+            )
+        return rows
+
+    def dedupe(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """Rows by (symbol, session) in the order of the tape, repeats named in `reason`.
+
+        Args:
+            kept: cleaned rows with `line_number` and without `reason`, in any order.
+        """
+        statement = self._sql[f"dedupe/{kind.name}"]
+        self._connection.register("kept", kept)
+        try:
+            yield from self._connection.sql(statement.body).to_arrow_reader(65_536)
+        except duckdb.Error as error:
+            raise SqlFileError(statement.path, " ".join(str(error).split())[:500]) from error
+        finally:
+            self._connection.unregister("kept")
+
+    def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
+        try:
+            return self._connection.sql(statement, params=values).to_arrow_table()
+        except duckdb.InvalidInputException as error:
+            if "CSV Error" in str(error) or "read_csv" in str(error):
+                raise
+            raise SqlFileError(file.path, " ".join(str(error).split())[:500]) from error
+        except duckdb.Error as error:
+            raise SqlFileError(file.path, " ".join(str(error).split())[:500]) from error
+
+
+def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:
+    """The text of the rows whose `reason` says that a field is malformed."""
+    reasons = rows["reason"]
+    if reasons.null_count == len(reasons):
+        return {}
+    malformed = pc.starts_with(reasons, "malformed_").fill_null(False)
+    wanted = set(rows["line_number"].filter(malformed).to_pylist())
+    if not wanted:
+        return {}
+    return {
+        number: line.decode("utf-8")
+        for number, line in enumerate(piece.lines(), piece.first_line)
+        if number in wanted
+    }
+
+
+def _instant(nanoseconds: int) -> datetime:
+    # Midnights are whole seconds: nothing is lost in a datetime's microseconds.
+    return datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC).replace(tzinfo=None)
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

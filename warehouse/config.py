@@ -1,0 +1,205 @@
+"""The user's settings: config/data_config.yaml, overridden by WAREHOUSE_… environment variables.
+
+A key is written `section.key` in messages and `WAREHOUSE_SECTION__KEY` in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from warehouse.errors import ConfigError, NotAWarehouseError
+from warehouse.layout import Layout
+
+CONFIG_FILE = Path("config", "data_config.yaml")
+CONFIG_VERSION = 1
+ENV_PREFIX = "WAREHOUSE_"
+
+
+def _names(value: Any) -> Any:
+    """A list of names; in the environment it is written with commas, and empty means none."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return value
+
+
+def _known_version(version: int) -> int:
+    if version > CONFIG_VERSION:
+        raise ValueError(
+            f"this file was written for a later version of flatfile-warehouse (this one reads up to"
+            f" {CONFIG_VERSION}); upgrade with: pip install --upgrade flatfile-warehouse"
+        )
+    return version
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Section):
+    """Where the vendor's files come from."""
+
+    url: str = ""
+    endpoint: str = "https://files.massive.com"
+    layout: Literal["day", "symbol"] = "day"
+    symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+
+
+class StorageConfig(_Section):
+    """Where everything is kept; relative paths start at the warehouse's folder."""
+
+    raw_data_dir: Path = Path("data/raw")
+    cache_dir: Path = Path("data/cache")
+    sql_dir: Path = Path("sql")
+    max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
+    retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+
+
+class ProcessingConfig(_Section):
+    """How raw files become partitions."""
+
+    chunk_size: Annotated[int, Field(ge=1_000, le=100_000_000)] = 1_000_000
+    parallel_workers: Annotated[int, Field(ge=1, le=256)] = 4
+    memory_limit_gb: Annotated[float, Field(ge=0.5, le=4096)] = 2.0
+
+
+class DownloadConfig(_Section):
+    """How files are fetched from the source."""
+
+    concurrent_downloads: Annotated[int, Field(ge=1, le=256)] = 10
+    retry_attempts: Annotated[int, Field(ge=0, le=100)] = 3
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300
+
+
+class CleaningConfig(_Section):
+    """Which rows are rejected."""
+
+    corrections: Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(min_length=1)] = (
+        0,
+        1,
+    )
+
+
+class ValidationConfig(_Section):
+    """Thresholds of the quality rules."""
+
+    max_price_deviation_std: Annotated[float, Field(gt=0)] = 5
+    max_time_gap_minutes: Annotated[float, Field(gt=0)] = 5
+    min_daily_trades: Annotated[int, Field(ge=0)] = 100
+
+
+class Config(_Section):
+    """Everything of data_config.yaml, checked."""
+
+    version: Annotated[int, Field(ge=1), AfterValidator(_known_version)] = CONFIG_VERSION
+    source: SourceConfig = SourceConfig()
+    storage: StorageConfig = StorageConfig()
+    processing: ProcessingConfig = ProcessingConfig()
+    download: DownloadConfig = DownloadConfig()
+    cleaning: CleaningConfig = CleaningConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    def layout(self, root: Path) -> Layout:
+        """The folders of the warehouse at `root`, absolute."""
+        root = root.absolute()
+        return Layout(
+            root=root,
+            raw=root / self.storage.raw_data_dir.expanduser(),
+            cache=root / self.storage.cache_dir.expanduser(),
+        )
+
+    def sql_dir(self, root: Path) -> Path:
+        return root.absolute() / self.storage.sql_dir.expanduser()
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Reads every scalar as the text it is, and refuses a key that stands twice.
+
+    YAML 1.1 would make a boolean of the symbols ON, NO and TRUE, and nothing of NULL; the types
+    are Config's to give.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.YAMLError(f"the key {twice!r} stands twice (line {node.start_mark.line + 1})")
+        return mapping
+
+
+def find_root(start: Path) -> Path:
+    """The warehouse that `start` is, or is inside of: the first folder upwards with a config file.
+
+    Raises:
+        NotAWarehouseError: there is none.
+    """
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    raise NotAWarehouseError(start)
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check a configuration file, with the environment's overrides.
+
+    Raises:
+        ConfigError: names the key, its value and what it may be.
+    """
+    try:
+        settings = yaml.load(path.read_text("utf-8"), Loader=_TextLoader) or {}  # noqa: S506
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(path, "(file)", None, f"is no valid YAML: {problem}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(path, "(file)", settings, "must hold sections such as `source:`")
+    for section, value in settings.items():
+        if section != "version" and value == "":
+            settings[section] = {}
+    names = _override(settings, os.environ if environ is None else environ)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        key = ".".join(place)
+        where = names.get(".".join(place[:2]), path)
+        raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+
+
+def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Put `WAREHOUSE_SECTION__KEY` variables into the settings; returns key → variable.
+
+    pydantic-settings would do this too, but it passes over a variable whose section it does not
+    know, and a mistyped override that does nothing is the worst kind.
+    """
+    names = {}
+    for variable, value in environ.items():
+        if not variable.startswith(ENV_PREFIX) or "__" not in variable:
+            continue
+        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        target = settings.setdefault(section, {})
+        if isinstance(target, dict):
+            target[key] = value
+        names[f"{section}.{key}"] = variable
+    return names
+
+
+def _expectation(error: Any, place: list[str]) -> str:
+    if error["type"] == "extra_forbidden":
+        section: type[BaseModel] = Config
+        for part in place[:-1]:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+        return f"unknown key; it may be one of {', '.join(section.model_fields)}"
+    message: str = error["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]

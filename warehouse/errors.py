@@ -1,0 +1,144 @@
+"""Every error this library raises on purpose.
+
+WarehouseError
+├── ConfigError            a key of data_config.yaml (or its environment variable) cannot be used
+├── NotAWarehouseError     the folder holds no config/data_config.yaml
+├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
+├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
+├── QueryError             a SELECT given to `query` is refused or fails
+├── SourceError            the place the files come from cannot be read
+├── RawFileError           one raw file is not what the vendor publishes; it is set aside
+├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
+├── StorageError           the disk refuses: full, read-only, no permission
+├── LockedError            another process is writing to this warehouse
+├── CorruptPartitionError  a partition's bytes are not those that were written
+└── NoDataError            nothing, or not all, of what was asked is in the warehouse
+
+Each message is one line: what was asked, what was found, what to do. The evidence is kept as
+attributes, so that a program need not parse the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class WarehouseError(Exception):
+    """Base of all errors of this library."""
+
+
+class ConfigError(WarehouseError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+    def __init__(self, path: Path | str, key: str, value: Any, expected: str) -> None:
+        self.path, self.key, self.value, self.expected = path, key, value, expected
+        super().__init__(f"{path}: {key} = {value!r}: {expected}")
+
+
+class NotAWarehouseError(WarehouseError):
+    """The folder (and none above it) is a warehouse."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is not a warehouse (no config/data_config.yaml there or above); "
+            f"make one with: warehouse init {path} --source FOLDER_OR_S3_URL"
+        )
+
+
+class RequestError(WarehouseError):
+    """An argument is not one of the things it may be."""
+
+    def __init__(self, parameter: str, value: Any, expected: str) -> None:
+        self.parameter, self.value, self.expected = parameter, value, expected
+        super().__init__(f"{parameter} = {value!r}: {expected}")
+
+
+class SqlFileError(WarehouseError):
+    """A file of sql/ is missing, breaks the conventions, or fails in DuckDB."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class QueryError(WarehouseError):
+    """A query is no single SELECT, or DuckDB could not run it."""
+
+    def __init__(self, sql: str, problem: str) -> None:
+        self.sql, self.problem = sql, problem
+        super().__init__(problem)
+
+
+class SourceError(WarehouseError):
+    """The source of the flat files cannot be read."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"source {url}: {problem}")
+
+
+class RawFileError(WarehouseError):
+    """A raw file is not a whole, readable file of its data type.
+
+    `line` counts from 1 (the header) in the inflated text, where one line is to blame.
+    """
+
+    def __init__(self, path: Path, problem: str, line: int | None = None) -> None:
+        self.path, self.problem, self.line = path, problem, line
+        where = f" (line {line:,})" if line is not None else ""
+        super().__init__(f"{path.name}: {problem}{where}")
+
+
+class AccountingError(WarehouseError):
+    """The rows of a file do not add up; nothing of it was published."""
+
+    def __init__(self, path: Path, lines: int, published: int, rejected: int, other: int) -> None:
+        self.path, self.lines = path, lines
+        self.published, self.rejected, self.other = published, rejected, other
+        super().__init__(
+            f"{path.name}: {lines:,} lines, but {published:,} rows kept + {rejected:,} rejected"
+            f" + {other:,} of symbols not selected = {published + rejected + other:,};"
+            " nothing of it was published, please report this file"
+        )
+
+
+class StorageError(WarehouseError):
+    """The disk refused; what was published before is untouched."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class LockedError(WarehouseError):
+    """Another process holds the writer's lock."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path, self.holder = path, holder
+        super().__init__(
+            f"the warehouse is being written by {holder}; wait for it to finish and try again"
+            " (readers need not wait)"
+        )
+
+
+class CorruptPartitionError(WarehouseError):
+    """A partition cannot be read back as it was written."""
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} is damaged ({problem}); make it anew with: {remedy}")
+
+
+class NoDataError(WarehouseError):
+    """What was asked is not (all) in the warehouse.
+
+    `missing` lists what is not there: symbols, or sessions as ISO dates.
+    """
+
+    def __init__(self, asked: str, found: str, remedy: str, missing: Sequence[str] = ()) -> None:
+        self.asked, self.found, self.remedy = asked, found, remedy
+        self.missing = tuple(missing)
+        super().__init__(f"{asked}: {found}; {remedy}")

@@ -1,0 +1,196 @@
+"""Paths and names: where everything of a warehouse stands, and how a symbol is spelled in a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from warehouse.schema import DATA_TYPES, DataType, data_type
+
+BUCKET_PREFIX = "us_stocks_sip"
+MAX_SYMBOL_BYTES = 64
+"""A longer symbol is rejected by sql/clean: percent-encoded it would not fit a file name (255)."""
+
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+# Windows opens these as devices whatever their extension, and strips a final dot.
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")
+
+
+def encode_symbol(symbol: str) -> str:
+    """The symbol as one path component, the same on disks that fold case.
+
+    Every byte (UTF-8) outside `A–Z 0–9 . _ -` is percent-encoded. Of names of dots alone and
+    names that Windows reserves the first character is encoded too, of names ending in a dot the
+    last. `decode_symbol` is the inverse. `path_name` in sql/catalog is the same rule in SQL.
+    """
+    parts = [chr(b) if b in _SAFE else f"%{b:02X}" for b in symbol.encode("utf-8")]
+    if parts and _RESERVED.fullmatch(symbol):
+        parts[0] = f"%{ord(symbol[0]):02X}"
+    if parts and parts[-1] == ".":
+        parts[-1] = "%2E"
+    return "".join(parts)
+
+
+def decode_symbol(name: str) -> str:
+    """The symbol whose `encode_symbol` is `name`."""
+    return unquote(name, encoding="utf-8", errors="strict")
+
+
+def month_of(session: date) -> date:
+    """The first day of the session's month, which names a partition."""
+    return session.replace(day=1)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """Which of the vendor's files: a data type and a day, or a data type, a day and a symbol.
+
+    Attributes:
+        data_type: name of the data type.
+        day: the session; of a monthly file the first of its month.
+        symbol: None where one file holds all symbols.
+        monthly: the file holds a month's sessions (day_aggs, one file a symbol).
+    """
+
+    data_type: str
+    day: date
+    symbol: str | None = None
+    monthly: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its key in the source, as the vendor (or the user's per-symbol layout) spells it."""
+        kind = data_type(self.data_type)
+        if self.symbol is None:
+            folder = f"{BUCKET_PREFIX}/{kind.vendor_folder}/{self.day:%Y/%m}"
+            return f"{folder}/{self.day:%Y-%m-%d}.csv.gz"
+        folder = f"{BUCKET_PREFIX}/{kind.symbol_folder}/{self.day:%Y/%m}"
+        day = "" if self.monthly else f"/{self.day:%d}"
+        return f"{folder}{day}/{self.symbol}.csv.gz"
+
+    @property
+    def raw_path(self) -> PurePosixPath:
+        """Where it stands below the raw tier's folder."""
+        folder = PurePosixPath(self.data_type, f"{self.day:%Y}", f"{self.day:%m}")
+        if self.symbol is None:
+            return folder / f"{self.day:%Y-%m-%d}.csv.gz"
+        name = f"{encode_symbol(self.symbol)}.csv.gz"
+        return folder / name if self.monthly else folder / f"{self.day:%d}" / name
+
+    @property
+    def sort_key(self) -> tuple[str, date, str]:
+        """Order of work: by data type, then time, then symbol."""
+        return (self.data_type, self.day, self.symbol or "")
+
+    def overlaps(self, start: date, end: date) -> bool:
+        """Whether the file can hold sessions of [start, end], both inclusive."""
+        if self.monthly:
+            return month_of(start) <= self.day <= end
+        return start <= self.day <= end
+
+
+_DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
+_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([^/]+)\.csv\.gz")
+_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/([^/]+)\.csv\.gz")
+
+
+def parse_raw_path(data_type_name: str, below: str) -> RawFile | None:
+    """The file at `below` (a path under its data type's folder), or None where it is no such file.
+
+    Both layouts are told apart by their form. Day: `2024/01/2024-01-02.csv.gz`. Symbol:
+    `2024/01/02/AAPL.csv.gz`, of day_aggs `2024/01/AAPL.csv.gz`.
+    """
+    kind = data_type(data_type_name)
+    try:
+        if match := _DAY_FILE.fullmatch(below):
+            day = date.fromisoformat(match[3])
+            if (day.year, day.month) != (int(match[1]), int(match[2])):
+                return None
+            return RawFile(kind.name, day)
+        if kind.monthly_by_symbol:
+            if match := _MONTHLY_FILE.fullmatch(below):
+                first = date(int(match[1]), int(match[2]), 1)
+                return RawFile(kind.name, first, decode_symbol(match[3]), monthly=True)
+        elif match := _SYMBOL_FILE.fullmatch(below):
+            day = date(int(match[1]), int(match[2]), int(match[3]))
+            return RawFile(kind.name, day, decode_symbol(match[4]))
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return None
+
+
+def source_folder(kind: DataType, layout: str) -> str:
+    """The data type's folder in the source, for `layout` "day" or "symbol"."""
+    return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one warehouse. All paths are absolute.
+
+    Whatever is renamed into place lies beside the cache folder, so that one file system holds
+    a file's unfinished and its final name.
+    """
+
+    root: Path
+    raw: Path
+    cache: Path
+
+    @property
+    def data(self) -> Path:
+        """What is derived: cache, rejects, staging and catalog stand in it."""
+        return self.cache.parent
+
+    @property
+    def rejects(self) -> Path:
+        return self.data / "rejects"
+
+    @property
+    def staging(self) -> Path:
+        """Unfinished work; may be deleted whenever no process writes."""
+        return self.data / "staging"
+
+    @property
+    def set_aside(self) -> Path:
+        """Raw files that failed verification, each beside a .json that says why."""
+        return self.data / "set_aside"
+
+    @property
+    def catalog(self) -> Path:
+        return self.data / "warehouse.duckdb"
+
+    @property
+    def journal(self) -> Path:
+        """Present exactly while a publish is under way."""
+        return self.data / "publish.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "writer.lock"
+
+    def raw_file(self, file: RawFile) -> Path:
+        return self.raw / file.raw_path
+
+    def partition(self, data_type_name: str, symbol: str, month: date) -> Path:
+        return self.cache / data_type_name / encode_symbol(symbol) / f"{month:%Y_%m}.parquet"
+
+    def rejects_of(self, file: RawFile) -> Path:
+        """The rejects of one raw file; there is no file where it has none."""
+        name = f"{file.day:%Y-%m}" if file.monthly else f"{file.day:%Y-%m-%d}"
+        if file.symbol is not None:
+            name += f"_{encode_symbol(file.symbol)}"
+        return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def raw_files(self) -> list[RawFile]:
+        """Every file of the raw tier, in the order of work; partial downloads are not among them."""
+        found = []
+        for name in DATA_TYPES:
+            folder = self.raw / name
+            for path in folder.rglob("*.csv.gz"):
+                file = parse_raw_path(name, path.relative_to(folder).as_posix())
+                if file is not None:
+                    found.append(file)
+        return sorted(found, key=lambda file: file.sort_key)

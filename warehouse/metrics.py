@@ -1,0 +1,75 @@
+"""What a run did and what it cost, told while it happens and after."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import secrets
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+logger = logging.getLogger("warehouse")
+
+
+class Progress(Protocol):
+    """Is told of a run's progress. Calls may come from any thread."""
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        """A stage begins; `total_bytes` is 0 where it is not known."""
+
+    def advance(self, done_bytes: int) -> None:
+        """So many bytes more of the present stage are done."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know, in one line."""
+
+
+class Silent:
+    """Tells nobody but the log."""
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        logger.info("%s", task)
+
+    def advance(self, done_bytes: int) -> None:
+        return
+
+    def note(self, text: str) -> None:
+        logger.warning("%s", text)
+
+
+@dataclass
+class RunMetrics:
+    """Counts and costs of one run. Bytes and rows are plain numbers, times are seconds."""
+
+    command: str
+    run_id: str = field(
+        default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    )
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
+    download_time: float = 0.0
+    processing_time: float = 0.0
+    files_fetched: int = 0
+    bytes_fetched: int = 0
+    files: int = 0
+    files_set_aside: int = 0
+    lines: int = 0
+    rows_published: int = 0
+    rows_rejected: int = 0
+    rows_unselected: int = 0
+    partitions: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    _began: float = field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def peak_memory_bytes() -> int:
+    """The most this process has held resident so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

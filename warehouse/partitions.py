@@ -1,0 +1,311 @@
+"""Partitions: one data type, one symbol, one month, one Parquet file, and where its rows came from.
+
+The bytes of a partition depend on its rows and their provenance alone: not on threads, pieces or
+what was ingested before what. Pages carry checksums, which pyarrow verifies on reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.errors import CorruptPartitionError, StorageError
+from warehouse.schema import DataType, data_type
+
+ROW_GROUP_ROWS = 65_536
+METADATA_KEY = b"flatfile_warehouse"
+FORMAT_VERSION = 1
+
+# Stamps and sequence numbers grow by little: as differences they take a third less room than in a
+# dictionary. What repeats goes into a dictionary; an id never repeats.
+_DELTA = ("timestamp", "sequence_number", "participant_timestamp", "trf_timestamp")
+_PLAIN = ("id",)
+# zstd would be an eighth smaller, and takes three times as long for the small partitions that
+# most symbols have; it also reads slower.
+_COMPRESSION = "snappy"
+_BUFFERED_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class SessionSource:
+    """Where one session of a partition came from.
+
+    Attributes:
+        session: the session.
+        rows: rows of it in the partition; they stand together, sessions ascending.
+        rejects: rows of the symbol and session that cleaning refused.
+        source: key of the vendor's file.
+        etag: the source's, where it depends on the content alone (S3), else None.
+        sha256: of the vendor's file.
+        lines: lines of the vendor's file, all symbols, without its header.
+    """
+
+    session: date
+    rows: int
+    rejects: int
+    source: str
+    etag: str | None
+    sha256: str
+    lines: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A written partition.
+
+    Attributes:
+        data_type, symbol, month: which one; `month` is its first day.
+        sessions: in ascending order.
+        fingerprint: of the SQL and the settings that made it.
+        rows, bytes: its size.
+        first_ns, last_ns: stamps of its first and last row, both inclusive, nanoseconds UTC.
+        sha256: of the file.
+    """
+
+    data_type: str
+    symbol: str
+    month: date
+    sessions: tuple[SessionSource, ...]
+    fingerprint: str
+    rows: int
+    bytes: int
+    first_ns: int
+    last_ns: int
+    sha256: str
+
+
+def provenance(
+    data_type_name: str, symbol: str, month: date, sessions: Iterable[SessionSource], made_by: str
+) -> bytes:
+    """What a partition says of itself in its metadata, as JSON in a fixed form."""
+    record = {
+        "format": FORMAT_VERSION,
+        "data_type": data_type_name,
+        "symbol": symbol,
+        "month": f"{month:%Y-%m}",
+        "fingerprint": made_by,
+        "sessions": [
+            {**asdict(session), "session": session.session.isoformat()} for session in sessions
+        ],
+    }
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def write_partition(
+    path: Path,
+    kind: DataType,
+    parts: Iterable[pa.RecordBatch],
+    symbol: str,
+    month: date,
+    sessions: tuple[SessionSource, ...],
+    fingerprint: str,
+) -> Partition:
+    """Write a partition to `path`, which must not be inside the cache folder: it is not synced.
+
+    Args:
+        parts: the data type's columns (others are left out), in the order of the tape.
+        sessions: in ascending order; their rows add up to those of `parts`.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    metadata = {
+        METADATA_KEY: provenance(kind.name, symbol, month, sessions, fingerprint),
+    }
+    expected = sum(session.rows for session in sessions)
+    edges = _Edges()
+    try:
+        if expected <= _BUFFERED_ROWS:
+            buffer = pa.BufferOutputStream()
+            _write(buffer, kind, parts, metadata, edges)
+            encoded = buffer.getvalue()
+            with open(path, "wb", buffering=0) as file:
+                file.write(encoded)
+            size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
+        else:
+            with pa.OSFile(str(path), "wb") as sink:
+                _write(sink, kind, parts, metadata, edges)
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = path.stat().st_size
+        written = path.stat().st_size
+    except OSError as error:
+        raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
+    if edges.rows != expected or written != size:
+        raise StorageError(
+            path, f"{expected:,} rows and {size:,} bytes were due, {edges.rows:,} and {written:,} came"
+        )
+    return Partition(
+        kind.name, symbol, month, sessions, fingerprint, edges.rows, size, edges.first, edges.last, digest
+    )
+
+
+@dataclass
+class _Edges:
+    rows: int = 0
+    first: int = 0
+    last: int = 0
+
+
+def _write(
+    sink: Any,
+    kind: DataType,
+    parts: Iterable[pa.RecordBatch],
+    metadata: dict[bytes, bytes],
+    edges: _Edges,
+) -> None:
+    names = kind.columns.names
+    delta = [name for name in names if name in _DELTA]
+    with pq.ParquetWriter(
+        sink,
+        kind.columns,
+        compression=_COMPRESSION,
+        use_dictionary=[name for name in names if name not in _DELTA and name not in _PLAIN],
+        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+        write_page_checksum=True,
+        # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
+        store_schema=False,
+    ) as writer:
+        writer.add_key_value_metadata(metadata)
+        for group in _row_groups(parts, names):
+            stamps = group.column("timestamp")
+            if edges.rows == 0:
+                edges.first = stamps[0].value
+            edges.last = stamps[-1].value
+            edges.rows += group.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+
+
+def _row_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterator[pa.Table]:
+    """The rows in tables of exactly one row group each, every column in one piece.
+
+    How an encoder cuts pages depends on the pieces it is given, and the bytes must not.
+    """
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for part in parts:
+        part = part.select(names)
+        while count + part.num_rows >= ROW_GROUP_ROWS:
+            head = part.slice(0, ROW_GROUP_ROWS - count)
+            part = part.slice(head.num_rows)
+            yield _one_piece([*held, head])
+            held, count = [], 0
+        if part.num_rows:
+            held.append(part)
+            count += part.num_rows
+    if held:
+        yield _one_piece(held)
+
+
+def _one_piece(batches: list[pa.RecordBatch]) -> pa.Table:
+    table = pa.Table.from_batches(batches)
+    return table if len(batches) == 1 else table.combine_chunks()
+
+
+def read_sessions(
+    path: Path, partition: Partition, wanted: frozenset[date]
+) -> Iterator[tuple[SessionSource, Iterator[pa.RecordBatch]]]:
+    """Rows of some sessions of a partition, session by session, page checksums verified.
+
+    Raises:
+        CorruptPartitionError: the file is damaged, or not the one the catalog knows.
+    """
+    with open_partition(path, partition.data_type, partition.symbol) as file:
+        if file.metadata.num_rows != partition.rows:
+            raise CorruptPartitionError(
+                path,
+                f"{file.metadata.num_rows:,} rows, the catalog says {partition.rows:,}",
+                f"warehouse rebuild {partition.data_type}",
+            )
+        start = 0
+        for session in partition.sessions:
+            stop = start + session.rows
+            if session.session in wanted:
+                yield session, _rows(file, path, partition, start, stop)
+            start = stop
+
+
+def _rows(
+    file: pq.ParquetFile, path: Path, partition: Partition, start: int, stop: int
+) -> Iterator[pa.RecordBatch]:
+    columns = data_type(partition.data_type).columns
+    try:
+        for group in range(start // ROW_GROUP_ROWS, -(-stop // ROW_GROUP_ROWS)):
+            offset = group * ROW_GROUP_ROWS
+            table = file.read_row_group(group).cast(columns)
+            low, high = max(start - offset, 0), min(stop - offset, table.num_rows)
+            yield from table.slice(low, high - low).to_batches()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, partition.data_type, partition.symbol, error) from error
+
+
+def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFile:
+    """A partition opened for reading with its page checksums verified; close it.
+
+    Raises:
+        CorruptPartitionError: it is no Parquet file.
+    """
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, data_type_name, symbol, error) from error
+
+
+def damaged(path: Path, data_type_name: str, symbol: str, error: Exception) -> CorruptPartitionError:
+    """The error for a partition that could not be read."""
+    return CorruptPartitionError(
+        path,
+        " ".join(str(error).split())[:200],
+        f"warehouse rebuild {data_type_name} --symbols '{symbol}'",
+    )
+
+
+def describe(path: Path) -> Partition:
+    """A partition as it describes itself, read from the file alone.
+
+    Raises:
+        CorruptPartitionError: it is damaged, or no partition of ours.
+    """
+    with open_partition(path, path.parts[-3], path.parts[-2]) as file:
+        metadata = file.metadata
+        try:
+            record = json.loads(metadata.metadata[METADATA_KEY])
+            sessions = tuple(
+                SessionSource(**{**entry, "session": date.fromisoformat(entry["session"])})
+                for entry in record["sessions"]
+            )
+            month = date.fromisoformat(f"{record['month']}-01")
+            place = metadata.schema.names.index("timestamp")
+            first = metadata.row_group(0).column(place).statistics.min
+            last = metadata.row_group(metadata.num_row_groups - 1).column(place).statistics.max
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise damaged(path, path.parts[-3], path.parts[-2], error) from error
+    with open(path, "rb") as raw:
+        digest = hashlib.file_digest(raw, "sha256").hexdigest()
+    return Partition(
+        record["data_type"],
+        record["symbol"],
+        month,
+        sessions,
+        record["fingerprint"],
+        metadata.num_rows,
+        os.path.getsize(path),
+        _nanoseconds(first),
+        _nanoseconds(last),
+        digest,
+    )
+
+
+def _nanoseconds(value: Any) -> int:
+    import pandas as pd
+
+    return int(pd.Timestamp(value).value)

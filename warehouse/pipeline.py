@@ -1,0 +1,452 @@
+"""The pipeline: plan → stage → publish, one writer at a time.
+
+A run is cut into batches of one data type and month. Each batch is staged whole and published
+whole; a run that is killed keeps the batches it has published, and the next run does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+
+from warehouse import catalog as catalogs
+from warehouse.catalog import Catalog, CatalogChange, Run, SourceFile
+from warehouse.config import Config
+from warehouse.download import (
+    DownloadPlan,
+    fetched,
+    files_to_ingest,
+    open_source,
+    plan_download,
+    raw_files,
+)
+from warehouse.errors import NoDataError
+from warehouse.layout import Layout, RawFile, month_of
+from warehouse.metrics import Progress, RunMetrics, Silent, peak_memory_bytes
+from warehouse.publish import Change, publish, writer_lock
+from warehouse.schema import DATA_TYPES, DataType, data_type
+from warehouse.sessions import FIRST_SESSION, check_order
+from warehouse.sqlfiles import SqlFolder
+from warehouse.staging import StagedBatch, StagedFile, Stager
+
+# So much compressed input is staged before it is published: what a batch sets aside on disk in
+# between is a few times that.
+_BATCH_BYTES = 8 << 30
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        files: what came of each raw file that was read.
+        download: what was fetched, and what was not to be had; None where nothing was asked for.
+        planned: the raw files that a dry run would read.
+    """
+
+    metrics: RunMetrics
+    files: list[StagedFile] = field(default_factory=list)
+    download: DownloadPlan | None = None
+    planned: list[RawFile] = field(default_factory=list)
+
+    @property
+    def set_aside(self) -> list[StagedFile]:
+        return [file for file in self.files if file.problem is not None]
+
+    @property
+    def did_nothing(self) -> bool:
+        return not self.files and not (self.download and self.download.fetch)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was asked for.
+
+    Attributes:
+        kinds: data types.
+        start, end: sessions, both inclusive; None is open.
+        symbols: only these; empty: all that the configuration selects.
+    """
+
+    kinds: tuple[DataType, ...]
+    start: date | None = None
+    end: date | None = None
+    symbols: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_order(self.start, self.end)
+
+    @property
+    def first(self) -> date:
+        return self.start or FIRST_SESSION
+
+    @property
+    def last(self) -> date:
+        return self.end or date.today()
+
+    @classmethod
+    def of(
+        cls,
+        data_types: Sequence[str] = (),
+        start: date | None = None,
+        end: date | None = None,
+        symbols: Iterable[str] = (),
+    ) -> Request:
+        """A request; no data types mean all.
+
+        Raises:
+            RequestError: a data type is unknown, or `end` lies before `start`.
+        """
+        kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
+        return cls(kinds, start, end, frozenset(symbols))
+
+
+class Pipeline:
+    """Writes to one warehouse."""
+
+    def __init__(self, layout: Layout, config: Config, progress: Progress | None = None) -> None:
+        self.layout, self.config = layout, config
+        self.sql = SqlFolder(config.sql_dir(layout.root))
+        self.config_dir = layout.root / "config"
+        self._progress: Progress = progress or Silent()
+
+    def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Bring new and changed files of the source into the raw tier."""
+        with self._writing(dry_run):
+            report = RunReport(RunMetrics("download"))
+            self._download(request, report, dry_run=dry_run)
+            if not dry_run and report.download and report.download.fetch:
+                self._publish_records(report, "done")
+            return report
+
+    def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Publish what the raw tier holds and the warehouse does not."""
+        with self._writing(dry_run):
+            report = RunReport(RunMetrics("ingest"))
+            known = self._known()
+            report.planned = files_to_ingest(
+                self.layout, self.config, request.kinds, request.first, request.last, known
+            )
+            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+
+    def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Download, then ingest, what is new."""
+        with self._writing(dry_run):
+            report = RunReport(RunMetrics("update"))
+            self._download(request, report, dry_run=dry_run)
+            known = self._known() if dry_run else self._known() | self._fetched_records(report)
+            report.planned = files_to_ingest(
+                self.layout, self.config, request.kinds, request.first, request.last, known
+            )
+            if dry_run and report.download:
+                new = {item.file for item in report.download.fetch}
+                report.planned = sorted(
+                    new | set(report.planned), key=lambda file: file.sort_key
+                )
+            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+
+    def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Make partitions anew from the raw tier, whether anything has changed or not.
+
+        Raises:
+            NoDataError: raw files of published sessions are no longer there.
+        """
+        with self._writing(dry_run):
+            report = RunReport(RunMetrics("rebuild"))
+            known = self._known()
+            report.planned = raw_files(
+                self.layout, self.config, request.kinds, request.first, request.last
+            )
+            if request.symbols:
+                report.planned = [
+                    file
+                    for file in report.planned
+                    if file.symbol is None or file.symbol in request.symbols
+                ]
+            self._check_raw(request, known, report.planned)
+            return self._ingest(
+                report, request.symbols or self._configured(), known, dry_run=dry_run
+            )
+
+    def _configured(self) -> frozenset[str]:
+        return frozenset(self.config.source.symbols)
+
+    def _writing(self, dry_run: bool) -> AbstractContextManager[None]:
+        return nullcontext() if dry_run else writer_lock(self.layout, self._complete)
+
+    def _complete(self, staged: Path) -> None:
+        catalogs.complete(staged, self.layout, self.sql, self.config_dir)
+
+    def _known(self) -> dict[RawFile, SourceFile]:
+        with Catalog(self.layout) as catalog:
+            return catalog.source_files()
+
+    def _check_raw(
+        self, request: Request, known: dict[RawFile, SourceFile], planned: list[RawFile]
+    ) -> None:
+        there = set(planned)
+        names = {kind.name for kind in request.kinds}
+        gone = [
+            file
+            for file, record in known.items()
+            if record.state == "ingested"
+            and file.data_type in names
+            and file.overlaps(request.first, request.last)
+            and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
+            and file not in there
+        ]
+        if gone:
+            days = sorted({file.day for file in gone})
+            raise NoDataError(
+                f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
+                f"{len(gone)} raw files of {days[0]} to {days[-1]} are no longer in {self.layout.raw}",
+                f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
+                [file.key for file in gone],
+            )
+
+    def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
+        began = time.monotonic()
+        source = open_source(self.config, self.layout.root)
+        plan = plan_download(
+            source,
+            self.layout,
+            self.config,
+            request.kinds,
+            request.first,
+            request.last,
+            self._known(),
+        )
+        report.download = plan
+        if dry_run:
+            return
+        self._progress.begin("download", plan.bytes)
+        for item in plan.fetch:
+            source.fetch(item, self.layout.raw_file(item.file))
+            report.metrics.files_fetched += 1
+            report.metrics.bytes_fetched += item.size
+            self._progress.advance(item.size)
+        report.metrics.download_time = time.monotonic() - began
+
+    @staticmethod
+    def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
+        items = report.download.fetch if report.download else []
+        return {item.file: fetched(item) for item in items}
+
+    def _ingest(
+        self,
+        report: RunReport,
+        selected: frozenset[str],
+        known: dict[RawFile, SourceFile],
+        *,
+        dry_run: bool,
+    ) -> RunReport:
+        if dry_run:
+            return report
+        began = time.monotonic()
+        if not report.planned:
+            if report.download and report.download.fetch:
+                self._publish_records(report, "done")
+            return report
+        for number, files in enumerate(self._batches(report.planned)):
+            kind = data_type(files[0].data_type)
+            folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
+            folder.mkdir(parents=True)
+            stager = Stager(
+                self.layout,
+                self.config,
+                self.sql,
+                self.fingerprint(kind),
+                selected,
+                folder,
+                self._progress,
+            )
+            month = month_of(files[0].day)
+            with Catalog(self.layout) as catalog:
+                present = {
+                    partition.symbol: partition
+                    for partition in catalog.partitions(kind.name, None, month, month)
+                }
+            etags = {file: known[file].etag if file in known else None for file in files}
+            batch = stager.stage([(file, etags[file]) for file in files], present)
+            report.files += batch.files
+            self._publish_batch(report, batch, selected, known)
+            shutil.rmtree(folder)
+        report.metrics.processing_time = time.monotonic() - began
+        return report
+
+    def _batches(self, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
+        for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
+            batch: list[RawFile] = []
+            size = 0
+            for file in group:
+                bytes_ = self.layout.raw_file(file).stat().st_size
+                if batch and size + bytes_ > _BATCH_BYTES:
+                    yield batch
+                    batch, size = [], 0
+                batch.append(file)
+                size += bytes_
+            yield batch
+
+    def fingerprint(self, kind: DataType) -> str:
+        """Of everything that decides what becomes of a row: SQL and settings."""
+        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "dedupe"))
+        return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
+
+    def _publish_batch(
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: dict[RawFile, SourceFile],
+    ) -> None:
+        metrics, layout = report.metrics, self.layout
+        whole = selected == self._configured()
+        change = CatalogChange(
+            partitions=[partition for partition, _ in batch.partitions],
+            removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
+        )
+        moves: list[tuple[Path, Path]] = [
+            (staged, layout.partition(partition.data_type, partition.symbol, partition.month))
+            for partition, staged in batch.partitions
+        ]
+        removals = [
+            layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
+        ]
+        for item in batch.files:
+            metrics.files += 1
+            if item.problem is not None:
+                metrics.files_set_aside += 1
+                self._progress.note(f"set aside: {item.problem}")
+                self._set_aside(item)
+            else:
+                metrics.lines += item.facts.lines
+                metrics.rows_published += item.rows_published
+                metrics.rows_rejected += item.rows_rejected
+                metrics.rows_unselected += item.rows_unselected
+                metrics.bytes_read += item.facts.bytes
+                target = layout.rejects_of(item.file)
+                if item.rejects is not None:
+                    moves.append((item.rejects, target))
+                elif target.exists():
+                    removals.append(target)
+            if whole or item.file.symbol is not None or item.problem is not None:
+                change.files.append(self._record(item, selected, known, metrics.run_id))
+        metrics.partitions += len(batch.partitions)
+        metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
+        done = {record.source for record in change.files}
+        change.files += [
+            record
+            for record in self._fetched_records(report).values()
+            if record.source not in done and record.source not in {f.file.key for f in report.files}
+        ]
+        change.runs = [self._run(report, "done")]
+        self._publish(change, moves, removals)
+
+    def _publish_records(self, report: RunReport, state: str) -> None:
+        change = CatalogChange(
+            files=list(self._fetched_records(report).values()), runs=[self._run(report, state)]
+        )
+        self._publish(change, [], [])
+
+    def _publish(
+        self, change: CatalogChange, moves: list[tuple[Path, Path]], removals: list[Path]
+    ) -> None:
+        layout = self.layout
+        staged = layout.staging / "warehouse.duckdb"
+        staged.unlink(missing_ok=True)
+        catalogs.build(staged, layout, self.sql, self.config_dir, change)
+        publish(
+            layout,
+            Change(
+                catalog=_below(layout.data, staged),
+                renames=[
+                    (_below(layout.data, start), _below(layout.data, end)) for start, end in moves
+                ],
+                removals=[_below(layout.data, path) for path in removals],
+            ),
+            self._complete,
+        )
+
+    def _set_aside(self, item: StagedFile) -> None:
+        """Move a file that failed out of the raw tier, with a record of why beside it."""
+        target = self.layout.set_aside / item.file.raw_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        record = {"file": item.file.key, "problem": item.problem, "etag": item.etag}
+        target.with_name(f"{target.name}.json").write_text(json.dumps(record, indent=2) + "\n")
+        if item.path.exists():
+            try:
+                os.replace(item.path, target)
+            except OSError:
+                shutil.move(item.path, target)
+
+    def _record(
+        self,
+        item: StagedFile,
+        selected: frozenset[str],
+        known: dict[RawFile, SourceFile],
+        run_id: str,
+    ) -> SourceFile:
+        file = item.file
+        if item.problem is not None:
+            return SourceFile(
+                file.data_type,
+                file.day,
+                file.symbol,
+                file.key,
+                state="set_aside",
+                problem=item.problem,
+                etag=item.etag,
+                run_id=run_id,
+            )
+        return SourceFile(
+            file.data_type,
+            file.day,
+            file.symbol,
+            file.key,
+            state="ingested",
+            etag=item.etag,
+            bytes=item.facts.bytes,
+            sha256=item.facts.sha256,
+            lines=item.facts.lines,
+            rows_published=item.rows_published,
+            rows_rejected=item.rows_rejected,
+            rows_unselected=item.rows_unselected,
+            rejects_by_reason=dict(item.reasons),
+            symbols=tuple(sorted(selected)) or None,
+            raw_modified_ns=item.path.stat().st_mtime_ns,
+            run_id=run_id,
+        )
+
+    def _run(self, report: RunReport, state: str) -> Run:
+        metrics = report.metrics
+        return Run(
+            run_id=metrics.run_id,
+            command=metrics.command,
+            started_at=metrics.started_at,
+            seconds=metrics.seconds,
+            state=state,
+            problem=None,
+            files=metrics.files,
+            files_set_aside=metrics.files_set_aside,
+            lines=metrics.lines,
+            rows_published=metrics.rows_published,
+            rows_rejected=metrics.rows_rejected,
+            partitions=metrics.partitions,
+            bytes_read=metrics.bytes_read,
+            bytes_written=metrics.bytes_written,
+            peak_memory_bytes=peak_memory_bytes(),
+            version=version("flatfile-warehouse"),
+        )
+
+
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()

@@ -1,0 +1,119 @@
+"""The rejects tier: every row that cleaning refused, with its reason and where it stood."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from warehouse.errors import StorageError
+from warehouse.layout import RawFile
+from warehouse.schema import DataType
+
+_HELD_ROWS = 200_000
+MALFORMED_LINE = "malformed_line"
+
+
+class RejectsWriter:
+    """Writes the rejects of one raw file to a staged Parquet file; no rejects, no file.
+
+    Args:
+        file: the raw file.
+        path: the staged file.
+    """
+
+    def __init__(self, file: RawFile, kind: DataType, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.by_symbol: Counter[tuple[str, date]] = Counter()
+        self._file, self._kind = file, kind
+        self._schema = kind.rejects_columns
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+        self._held_rows = 0
+
+    def add(self, rows: pa.RecordBatch, texts: dict[int, str]) -> None:
+        """Rows with `reason` and `line_number`; `texts` by line number, where a line is kept."""
+        table = pa.Table.from_batches([rows])
+        numbers = table["line_number"].to_pylist()
+        columns = {name: table[name] for name in self._kind.columns.names}
+        same = len(numbers)
+        self._append(
+            pa.table(
+                {
+                    "data_type": pa.array([self._kind.name] * same, pa.string()),
+                    "reason": table["reason"],
+                    "source": pa.array([self._file.key] * same, pa.string()),
+                    "line_number": table["line_number"],
+                    "line": pa.array([texts.get(number) for number in numbers], pa.string()),
+                    **columns,
+                },
+                self._schema,
+            )
+        )
+
+    def add_lines(self, lines: list[tuple[int, str]]) -> None:
+        """Lines that are no rows at all."""
+        session = None if self._file.monthly else self._file.day
+        self._append(
+            pa.Table.from_pylist(
+                [
+                    {
+                        "data_type": self._kind.name,
+                        "reason": MALFORMED_LINE,
+                        "source": self._file.key,
+                        "line_number": number,
+                        "line": text,
+                        "session": session,
+                    }
+                    for number, text in lines
+                ],
+                self._schema,
+            )
+        )
+
+    def carry(self, published: Path, replaced: frozenset[str]) -> None:
+        """Keep what `published` says of symbols that are not being made anew."""
+        if not published.exists():
+            return
+        old = pq.read_table(published, schema=self._schema)
+        replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
+        # A row without a symbol is met again whichever symbols are selected.
+        gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))
+        self._append(old.filter(pc.invert(gone)), count=False)
+
+    def _append(self, table: pa.Table, *, count: bool = True) -> None:
+        if table.num_rows == 0:
+            return
+        if count:
+            self.rows += table.num_rows
+            pairs = zip(table["symbol"].to_pylist(), table["session"].to_pylist(), strict=True)
+            self.by_symbol.update(pairs)
+        self._held.append(table)
+        self._held_rows += table.num_rows
+        if self._held_rows >= _HELD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self.path, self._schema, compression="zstd", write_page_checksum=True
+                )
+            self._writer.write_table(pa.concat_tables(self._held))
+        except OSError as error:
+            raise StorageError(self.path, f"cannot hold rejected rows: {error}") from error
+        self._held, self._held_rows = [], 0
+
+    def close(self) -> bool:
+        """Finish the file; returns whether there is one."""
+        if self._held:
+            self._flush()
+        if self._writer is None:
+            return False
+        self._writer.close()
+        return True

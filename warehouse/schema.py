@@ -1,0 +1,194 @@
+"""The vendor's four data types: what their files hold and what our partitions hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from warehouse.errors import RequestError
+
+_STAMP = pa.timestamp("ns")
+
+
+@dataclass(frozen=True)
+class DataType:
+    """One of the vendor's data types.
+
+    Attributes:
+        name: ours everywhere: `trades`, `quotes`, `minute_aggs`, `day_aggs`.
+        vendor_folder: its folder in the vendor's bucket (one file a day).
+        symbol_folder: its folder where files are laid out one a symbol.
+        monthly_by_symbol: in that layout one file holds a month, not a session.
+        header: the columns a raw file must name, in any order, among others.
+        columns: what a partition holds, in this order.
+        order: the columns that put the rows of one symbol in the order of the tape.
+    """
+
+    name: str
+    vendor_folder: str
+    symbol_folder: str
+    monthly_by_symbol: bool
+    header: tuple[str, ...]
+    columns: pa.Schema
+    order: tuple[str, ...]
+
+    @property
+    def rejects_columns(self) -> pa.Schema:
+        """Columns of the rejects tier: ours first, then the row as far as it could be read."""
+        return pa.schema(
+            [
+                ("data_type", pa.string()),
+                ("reason", pa.string()),
+                ("source", pa.string()),
+                ("line_number", pa.int64()),
+                ("line", pa.string()),
+                *self.columns,
+            ]
+        )
+
+
+_TRADES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("timestamp", _STAMP),
+        ("price", pa.float64()),
+        ("size", pa.float64()),
+        ("exchange", pa.int16()),
+        ("conditions", pa.string()),
+        ("correction", pa.int8()),
+        ("id", pa.string()),
+        ("sequence_number", pa.int64()),
+        ("participant_timestamp", _STAMP),
+        ("tape", pa.int8()),
+        ("trf_id", pa.int16()),
+        ("trf_timestamp", _STAMP),
+        ("session", pa.date32()),
+    ]
+)
+_QUOTES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("timestamp", _STAMP),
+        ("bid_price", pa.float64()),
+        ("bid_size", pa.float64()),
+        ("ask_price", pa.float64()),
+        ("ask_size", pa.float64()),
+        ("bid_exchange", pa.int16()),
+        ("ask_exchange", pa.int16()),
+        ("conditions", pa.string()),
+        ("indicators", pa.string()),
+        ("sequence_number", pa.int64()),
+        ("participant_timestamp", _STAMP),
+        ("tape", pa.int8()),
+        ("trf_timestamp", _STAMP),
+        ("session", pa.date32()),
+    ]
+)
+_AGGS = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("timestamp", _STAMP),
+        ("open", pa.float64()),
+        ("high", pa.float64()),
+        ("low", pa.float64()),
+        ("close", pa.float64()),
+        ("volume", pa.float64()),
+        ("vwap", pa.float64()),
+        ("trades", pa.int32()),
+        ("session", pa.date32()),
+    ]
+)
+_AGGS_HEADER = (
+    "ticker",
+    "volume",
+    "open",
+    "close",
+    "high",
+    "low",
+    "window_start",
+    "transactions",
+)
+
+DATA_TYPES: dict[str, DataType] = {
+    data_type.name: data_type
+    for data_type in (
+        DataType(
+            name="trades",
+            vendor_folder="trades_v1",
+            symbol_folder="trades",
+            monthly_by_symbol=False,
+            header=(
+                "ticker",
+                "conditions",
+                "correction",
+                "exchange",
+                "id",
+                "participant_timestamp",
+                "price",
+                "sequence_number",
+                "sip_timestamp",
+                "size",
+                "tape",
+                "trf_id",
+                "trf_timestamp",
+            ),
+            columns=_TRADES,
+            order=("timestamp", "sequence_number"),
+        ),
+        DataType(
+            name="quotes",
+            vendor_folder="quotes_v1",
+            symbol_folder="quotes",
+            monthly_by_symbol=False,
+            header=(
+                "ticker",
+                "ask_exchange",
+                "ask_price",
+                "ask_size",
+                "bid_exchange",
+                "bid_price",
+                "bid_size",
+                "conditions",
+                "indicators",
+                "participant_timestamp",
+                "sequence_number",
+                "sip_timestamp",
+                "tape",
+                "trf_timestamp",
+            ),
+            columns=_QUOTES,
+            order=("timestamp", "sequence_number"),
+        ),
+        DataType(
+            name="minute_aggs",
+            vendor_folder="minute_aggs_v1",
+            symbol_folder="aggregates/minute",
+            monthly_by_symbol=False,
+            header=_AGGS_HEADER,
+            columns=_AGGS,
+            order=("timestamp",),
+        ),
+        DataType(
+            name="day_aggs",
+            vendor_folder="day_aggs_v1",
+            symbol_folder="aggregates/day",
+            monthly_by_symbol=True,
+            header=_AGGS_HEADER,
+            columns=_AGGS,
+            order=("timestamp",),
+        ),
+    )
+}
+
+
+def data_type(name: str) -> DataType:
+    """The data type of that name.
+
+    Raises:
+        RequestError: there is no such data type.
+    """
+    try:
+        return DATA_TYPES[name]
+    except KeyError:
+        raise RequestError("data type", name, f"it may be {', '.join(DATA_TYPES)}") from None

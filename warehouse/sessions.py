@@ -1,0 +1,126 @@
+"""Sessions (trading days, New York), the instants they span, and the exchange's calendar.
+
+A session is a label, a `date`. All instants are nanoseconds since the epoch, UTC, as Python or
+64-bit integers: no float ever holds one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from warehouse.errors import RequestError
+
+NEW_YORK = ZoneInfo("America/New_York")
+FIRST_SESSION = date(2003, 9, 10)
+"""The vendor's history starts here."""
+
+Moment = str | date | datetime | pd.Timestamp
+
+
+def midnight_ns(day: date) -> int:
+    """The instant at which `day` begins in New York."""
+    return int(datetime.combine(day, time(), NEW_YORK).timestamp()) * 1_000_000_000
+
+
+def day_bounds_ns(first: date, last: date) -> tuple[int, int]:
+    """The instants [start, end) that the days first to last, both inclusive, span in New York."""
+    return midnight_ns(first), midnight_ns(last + timedelta(days=1))
+
+
+def last_day_of_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+
+def parse_session(parameter: str, value: str | date) -> date:
+    """A session from an ISO date.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if isinstance(value, datetime):
+        value = value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise RequestError(parameter, value, "it must be a session, YYYY-MM-DD") from None
+
+
+def check_order(start: date | None, end: date | None) -> None:
+    """Raises RequestError where `end` lies before `start`; None is open."""
+    if start is not None and end is not None and end < start:
+        raise RequestError("end", end.isoformat(), f"it lies before start = {start.isoformat()}")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time: instants [start_ns, end_ns) and the sessions that may hold them."""
+
+    start_ns: int
+    end_ns: int
+    first: date
+    last: date
+
+
+def parse_span(start: Moment, end: Moment) -> Span:
+    """The span from `start` to `end`.
+
+    A date (or "YYYY-MM-DD") is a session: as `end` it is included whole. A datetime (or a string
+    with a time) is an instant, excluded as `end`: naive it is New York time, aware it is what
+    it says.
+
+    Raises:
+        RequestError: a value is neither, does not exist on the clock (or exists twice), or `end`
+            lies before `start`.
+    """
+    start_ns, first = _moment("start", start, is_end=False)
+    end_ns, last = _moment("end", end, is_end=True)
+    if end_ns < start_ns:
+        raise RequestError("end", str(end), f"it lies before start = {start}")
+    return Span(start_ns, end_ns, first, last)
+
+
+def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
+    if isinstance(value, str):
+        text = value.strip()
+        if len(text) == 10:
+            value = parse_session(parameter, text)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return midnight_ns(value + timedelta(days=1) if is_end else value), value
+    try:
+        stamp = pd.Timestamp(value)
+        if stamp is pd.NaT:
+            raise ValueError("it is no time")
+        if stamp.tzinfo is None:
+            stamp = stamp.tz_localize(NEW_YORK)
+        nanoseconds = int(stamp.as_unit("ns").value)
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            parameter,
+            str(value),
+            f"it must be a session (YYYY-MM-DD) or a time (YYYY-MM-DD HH:MM[:SS], New York): {error}",
+        ) from None
+    instant = pd.Timestamp(nanoseconds - is_end, tz="UTC").tz_convert(NEW_YORK)
+    return nanoseconds, instant.date()
+
+
+@lru_cache(maxsize=8)
+def trading_days(first: date, last: date) -> tuple[date, ...]:
+    """Sessions of the New York Stock Exchange from first to last, both inclusive, ascending."""
+    # Imported here: it takes half a second that most commands need not wait for.
+    import exchange_calendars
+
+    if last < first:
+        return ()
+    # A calendar wants at least one session; the margin gives it one around any holiday.
+    calendar = exchange_calendars.get_calendar(
+        "XNYS", start=first - timedelta(days=14), end=last + timedelta(days=14)
+    )
+    sessions = calendar.sessions_in_range(pd.Timestamp(first), pd.Timestamp(last))
+    return tuple(stamp.date() for stamp in sessions)

@@ -1,0 +1,123 @@
+"""The SQL files: where they stand, what their headers promise, what they come to as a fingerprint.
+
+A file holds one statement (those of catalog/ hold several) under a header comment:
+
+    -- clean/trades: every typed row with the reason it is rejected for, NULL where it is kept.
+    -- grain: one row per line of the raw file
+    -- params: $corrections, $session_start, $session_end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from warehouse.errors import SqlFileError
+
+_PACKAGE = Path(__file__).resolve().parent
+_HEADER_LINE = re.compile(r"--\s*(\w+):\s*(.*)")
+_PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
+
+
+def shipped(folder: str) -> Path:
+    """A folder that comes with the project (`sql`, `config`): in the wheel, or beside the package."""
+    inside = _PACKAGE / folder
+    return inside if inside.is_dir() else _PACKAGE.parent / folder
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """One statement.
+
+    Attributes:
+        path: where it was read.
+        name: its path below the SQL folder without `.sql`, as `clean/trades`.
+        text: the whole file.
+        header: `grain`, `params`, … as its header comment gives them.
+    """
+
+    path: Path
+    name: str
+    text: str
+
+    @cached_property
+    def header(self) -> dict[str, str]:
+        lines = (_HEADER_LINE.match(line) for line in self.text.splitlines())
+        return {match[1]: match[2].strip() for match in lines if match and match[1] != "name"}
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """Names of the `$parameters` that the header declares.
+
+        Raises:
+            SqlFileError: the statement uses others than those.
+        """
+        declared = frozenset(_PARAMETER.findall(self.header.get("params", "")))
+        used = frozenset(_PARAMETER.findall(self.body))
+        if declared != used:
+            raise SqlFileError(
+                self.path,
+                f"its header declares params {sorted(declared)}, but the statement uses"
+                f" {sorted(used)}; make them agree",
+            )
+        return declared
+
+    @cached_property
+    def body(self) -> str:
+        """The statement without its comment lines and its final semicolon."""
+        lines = (line for line in self.text.splitlines() if not line.lstrip().startswith("--"))
+        return "\n".join(lines).strip().removesuffix(";")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the statement's syntax tree: comments and line breaks change nothing."""
+        # Imported here: reading its dialects takes longer than most commands.
+        import sqlglot
+
+        try:
+            trees = sqlglot.parse(self.body, dialect="duckdb")
+        except sqlglot.errors.SqlglotError as error:
+            problem = " ".join(str(error).split())
+            raise SqlFileError(self.path, f"cannot be parsed: {problem}") from error
+        normal = ";".join(tree.sql(dialect="duckdb", comments=False) for tree in trees if tree)
+        return hashlib.sha256(normal.encode()).hexdigest()
+
+
+class SqlFolder:
+    """The SQL files of one warehouse; each is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, SqlFile] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> SqlFile:
+        """The file of that name, as `clean/trades`.
+
+        Raises:
+            SqlFileError: there is none, or it cannot be read.
+        """
+        if name not in self._files:
+            path = self.folder / f"{name}.sql"
+            try:
+                self._files[name] = SqlFile(path, name, path.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise SqlFileError(
+                    path,
+                    f"cannot be read ({error}); the files that come with the project are in"
+                    f" {shipped('sql')}, storage.sql_dir says which folder is used",
+                ) from error
+        return self._files[name]
+
+    def fingerprint(self, names: tuple[str, ...], settings: Mapping[str, object]) -> str:
+        """One id of several statements together with the settings they are given."""
+        digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
+        for name in names:
+            if name not in self._fingerprints:
+                self._fingerprints[name] = self[name].fingerprint()
+            digest.update(f"{name}={self._fingerprints[name]};".encode())
+        return digest.hexdigest()[:16]
