@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse.errors import SqlFileError, StorageError
-from warehouse.layout import Layout, RawFile
+from warehouse.layout import Layout, RawFile, partition_name
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
 from warehouse.sqlfiles import SqlFolder
@@ -94,7 +94,6 @@ _SESSION = pa.struct(
         ("source", pa.string()),
         ("etag", pa.string()),
         ("sha256", pa.string()),
-        ("lines", pa.int64()),
     ]
 )
 _PARTITIONS = pa.schema(
@@ -152,10 +151,7 @@ def build(
         tables = {
             "changed_partitions": _partition_table(layout, change.partitions),
             "removed_partitions": pa.Table.from_pylist(
-                [
-                    dict(zip(_REMOVED.names, removed, strict=True))
-                    for removed in change.removed
-                ],
+                [dict(zip(_REMOVED.names, removed, strict=True)) for removed in change.removed],
                 _REMOVED,
             ),
             "changed_files": _table(SourceFile, change.files),
@@ -292,14 +288,15 @@ def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Tabl
         columns["data_type"].append(item.data_type)
         columns["symbol"].append(item.symbol)
         columns["month"].append(item.month)
-        columns["path"].append(str(layout.partition(item.data_type, item.symbol, item.month)))
+        name = partition_name(item.data_type, item.symbol, item.month)
+        columns["path"].append(f"{layout.cache}/{name}")
         columns["rows"].append(item.rows)
         columns["bytes"].append(item.bytes)
         columns["first_timestamp"].append(item.first_ns)
         columns["last_timestamp"].append(item.last_ns)
         columns["sha256"].append(item.sha256)
         columns["fingerprint"].append(item.fingerprint)
-        columns["sessions"].append([asdict(session) for session in item.sessions])
+        columns["sessions"].append([vars(session) for session in item.sessions])
     return pa.Table.from_pydict(columns, _PARTITIONS)
 
 
@@ -384,7 +381,8 @@ class Catalog:
             where
                 data_type = $data_type
                 and ($symbols is null or list_contains($symbols, symbol))
-                and month between coalesce($first::date, '0001-01-01') and coalesce($last::date, '9999-12-31')
+                and ($first is null or month >= $first::date)
+                and ($last is null or month <= $last::date)
             order by symbol, month
             """,
             data_type=data_type,

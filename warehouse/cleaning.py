@@ -1,4 +1,4 @@
-"""One piece of a raw file through sql/ingest and sql/clean: every row typed, kept or given a reason."""
+"""One piece of a raw file through sql/ingest and sql/clean: each row typed, kept or refused."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ class Cleaner:
         }
         wanted = ingest.parameters | clean.parameters
         statement = f"with ingested as ({ingest.body}) select * from ({clean.body})"
-        rows = self._run(clean, statement, {name: values[name] for name in wanted if name in values})
+        rows = self._run(
+            clean, statement, {name: values[name] for name in wanted if name in values}
+        )
         expected = pa.schema([*kind.columns, ("reason", pa.string())])
         if rows.schema != expected:
             raise SqlFileError(

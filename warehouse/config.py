@@ -74,6 +74,8 @@ class DownloadConfig(_Section):
     concurrent_downloads: Annotated[int, Field(ge=1, le=256)] = 10
     retry_attempts: Annotated[int, Field(ge=0, le=100)] = 3
     timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300
+    min_bytes_per_second: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1_000
+    restatement_window_days: Annotated[int, Field(ge=0, le=36_500)] = 30
 
 
 class CleaningConfig(_Section):
@@ -127,9 +129,11 @@ class _TextLoader(yaml.BaseLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         if len(mapping) < len(node.value):
-            keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            keys = [self.construct_object(key) for key, _ in node.value]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.YAMLError(f"the key {twice!r} stands twice (line {node.start_mark.line + 1})")
+            raise yaml.YAMLError(
+                f"the key {twice!r} stands twice (line {node.start_mark.line + 1})"
+            )
         return mapping
 
 
@@ -153,7 +157,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         ConfigError: names the key, its value and what it may be.
     """
     try:
-        settings = yaml.load(path.read_text("utf-8"), Loader=_TextLoader) or {}  # noqa: S506
+        settings = yaml.load(path.read_text("utf-8"), Loader=_TextLoader) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:

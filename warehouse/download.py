@@ -12,7 +12,7 @@ from warehouse.config import Config
 from warehouse.errors import ConfigError, SourceError
 from warehouse.layout import Layout, RawFile
 from warehouse.schema import DataType
-from warehouse.sessions import trading_days
+from warehouse.sessions import FIRST_SESSION, absent_sessions
 from warehouse.source import FolderSource, SourceObject
 
 
@@ -86,11 +86,9 @@ def plan_download(
             else:
                 plan.fetch.append(item)
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
-            plan.absent += [
-                (kind.name, session)
-                for session in trading_days(first, last)
-                if session not in days
-            ]
+            # Without a start nothing is missing before the first day the source has.
+            start = min(days, default=last) if first <= FIRST_SESSION else first
+            plan.absent += [(kind.name, day) for day in absent_sessions(start, last, days)]
     return plan
 
 
@@ -148,9 +146,7 @@ def raw_files(
     ]
 
 
-def _is_published(
-    layout: Layout, config: Config, file: RawFile, record: SourceFile | None
-) -> bool:
+def _is_published(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
     if record is None or record.state != "ingested":
         return False
     wanted = frozenset(config.source.symbols)

@@ -7,7 +7,12 @@ WarehouseError
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
+│   ├── CredentialsError   it does not accept the access key or the secret, or there is none
+│   ├── NotInPlanError     it has a file and does not hand it out
+│   ├── MissingFileError   it no longer has a file
+│   └── TransferError      a file did not come through, however often it was asked for
 ├── RawFileError           one raw file is not what the vendor publishes; it is set aside
+│   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
 ├── LockedError            another process is writing to this warehouse
@@ -80,6 +85,34 @@ class SourceError(WarehouseError):
         super().__init__(f"source {url}: {problem}")
 
 
+class CredentialsError(SourceError):
+    """The server does not know the access key, or the secret does not fit it, or none is set."""
+
+
+class NotInPlanError(SourceError):
+    """The server lists a file and refuses to hand it out (403)."""
+
+    def __init__(self, url: str, key: str, answer: str) -> None:
+        self.key = key
+        super().__init__(url, f"your plan does not include {key} ({answer})")
+
+
+class MissingFileError(SourceError):
+    """A file that was listed is not there (404)."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} is missing at the vendor")
+
+
+class TransferError(SourceError):
+    """A file did not come through; what came of it is kept, and the next download goes on there."""
+
+    def __init__(self, url: str, key: str, problem: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} did not come through: {problem}")
+
+
 class RawFileError(WarehouseError):
     """A raw file is not a whole, readable file of its data type.
 
@@ -90,6 +123,10 @@ class RawFileError(WarehouseError):
         self.path, self.problem, self.line = path, problem, line
         where = f" (line {line:,})" if line is not None else ""
         super().__init__(f"{path.name}: {problem}{where}")
+
+
+class DamagedInTransitError(RawFileError):
+    """What arrived is not what the source has, and fetching it again did not help."""
 
 
 class AccountingError(WarehouseError):

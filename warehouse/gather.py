@@ -4,6 +4,9 @@ The vendor's files come symbol by symbol in the order of the tape, for the most 
 never copied to be sorted: what is kept of a piece are slices of it, and only what is found out of
 order, or to repeat a line, goes through sql/dedupe. Past its budget the store writes what it holds
 to one Arrow file in the staging folder, a batch per symbol and session, and goes on empty.
+
+Rows of a symbol that the file has left behind can be written at once and released (`take_ended`,
+`release`). Should the symbol come back after all, they are read back from where they were written.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ from warehouse.schema import DataType
 
 RejectRows = Callable[[RawFile, pa.RecordBatch], None]
 """Takes rows with their `reason` and `line_number`."""
+
+Dedupe = Callable[[pa.RecordBatchReader], Iterator[pa.RecordBatch]]
+Load = Callable[[], Iterator[pa.RecordBatch]]
+"""Reads rows back from where they were written; without their `line_number`."""
 
 _SETTLE_ROWS = 500_000
 _COMBINE_ROWS = 65_536
@@ -52,16 +59,26 @@ class Stretch:
     rows: int = 0
     ascending: bool = True
     last_key: tuple[int, int] | None = None
-    slices: list[pa.RecordBatch | _Spilled] = field(default_factory=list)
+    slices: list[pa.RecordBatch | _Spilled | Load] = field(default_factory=list)
+    bytes: int = 0
 
 
 @dataclass
 class FileRows:
-    """What came of one raw file so far."""
+    """What came of one raw file so far.
+
+    Attributes:
+        in_runs: no symbol has come back yet after another one had begun.
+        ended: symbols that the file has left behind since they were last asked for.
+        present: the symbol and session of the last row.
+    """
 
     stretches: dict[tuple[str, date], Stretch] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     unselected: int = 0
+    in_runs: bool = True
+    ended: list[tuple[str, date]] = field(default_factory=list)
+    present: tuple[str, date] | None = None
 
     @property
     def kept(self) -> int:
@@ -109,8 +126,26 @@ class Gatherer:
         """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`)."""
         for batch in rows.to_batches():
             self._add_batch(file, batch)
-        if self._held > self._budget:
-            self.spill()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows in memory exceed the budget: `release` some, or else `spill`."""
+        return self._held > self._budget
+
+    def take_ended(self, file: RawFile) -> list[tuple[str, date]]:
+        """Symbols (and sessions) that the file has left behind, each told once.
+
+        None, ever more, for a file in which one has come back.
+        """
+        gathered = self.files[file]
+        ended, gathered.ended = gathered.ended, []
+        return ended if gathered.in_runs else []
+
+    def release(self, file: RawFile, key: tuple[str, date], load: Load) -> None:
+        """Forget the rows of a stretch, which `load` can read back."""
+        stretch = self.files[file].stretches[key]
+        self._held -= stretch.bytes
+        stretch.slices, stretch.bytes = [load], 0
 
     def _add_batch(self, file: RawFile, batch: pa.RecordBatch) -> None:
         if self._selected:
@@ -137,7 +172,7 @@ class Gatherer:
             columns = columns.take(pa.array(order))
             kept = kept[order] if kept is not None else None
             starts = _run_starts(columns)
-        self._held += self._add_runs(file, columns, starts, kept)
+        self._add_runs(file, columns, starts, kept)
 
     def _add_runs(
         self,
@@ -145,8 +180,10 @@ class Gatherer:
         columns: pa.RecordBatch,
         starts: npt.NDArray[np.int64],
         kept: npt.NDArray[np.bool_] | None,
-    ) -> int:
-        stretches = self.files[file].stretches
+    ) -> None:
+        gathered = self.files[file]
+        stretches = gathered.stretches
+        row_bytes = columns.nbytes / columns.num_rows
         stops = np.append(starts[1:], columns.num_rows)
         first, second = _keys(columns, self.kind)
         later = first[1:] > first[:-1]
@@ -177,16 +214,23 @@ class Gatherer:
                 # What broke the order may be what was dropped, and what was dropped may hide it.
                 is_ordered = _is_ascending(rows, self.kind)
                 low, high = start + int(left[0]), start + int(left[-1])
-            stretch = stretches.get((symbol, day))
+            key = (symbol, day)
+            stretch = stretches.get(key)
+            if key != gathered.present:
+                if gathered.present is not None:
+                    gathered.ended.append(gathered.present)
+                gathered.in_runs = gathered.in_runs and stretch is None
+                gathered.present = key
             if stretch is None:
-                stretch = stretches[symbol, day] = Stretch()
+                stretch = stretches[key] = Stretch()
             begin = (int(first[low]), int(second[low]) if second is not None else 0)
             if not is_ordered or (stretch.last_key is not None and begin <= stretch.last_key):
                 stretch.ascending = False
             stretch.last_key = (int(first[high]), int(second[high]) if second is not None else 0)
             stretch.rows += rows.num_rows
             stretch.slices.append(rows)
-        return int(columns.nbytes)
+            stretch.bytes += int(row_bytes * rows.num_rows)
+            self._held += int(row_bytes * rows.num_rows)
 
     def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         """Hand rows with a `reason` to the rejects, and count them."""
@@ -205,7 +249,8 @@ class Gatherer:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._columns) as writer:
                 for stretch in self._stretches():
                     held = [part for part in stretch.slices if isinstance(part, pa.RecordBatch)]
-                    stretch.slices = [part for part in stretch.slices if isinstance(part, _Spilled)]
+                    away = [p for p in stretch.slices if not isinstance(p, pa.RecordBatch)]
+                    stretch.slices, stretch.bytes = away, 0
                     if len(held) > 1 and sum(part.num_rows for part in held) <= _COMBINE_ROWS:
                         held = pa.Table.from_batches(held).combine_chunks().to_batches()
                     for part in held:
@@ -213,7 +258,9 @@ class Gatherer:
                         stretch.slices.append(_Spilled(len(self._spills), count))
                         count += 1
         except OSError as error:
-            raise StorageError(path, f"cannot hold rows that exceed the memory limit: {error}") from error
+            raise StorageError(
+                path, f"cannot hold rows that exceed the memory limit: {error}"
+            ) from error
         self._spills.append(pa.ipc.open_file(pa.OSFile(str(path), "rb")))
 
     def _stretches(self) -> Iterator[Stretch]:
@@ -227,44 +274,43 @@ class Gatherer:
                 with self._spill_lock:
                     batch = self._spills[part.spill].get_batch(part.batch)
                 yield batch
-            else:
+            elif isinstance(part, pa.RecordBatch):
                 yield part
+            else:
+                for batch in part():
+                    absent = pa.nulls(batch.num_rows, pa.int64())
+                    yield batch.append_column("line_number", absent)
 
-    def settle(
-        self, dedupe: Callable[[pa.RecordBatchReader], Iterator[pa.RecordBatch]]
-    ) -> None:
-        """Put every stretch in order and take repeated lines out of it.
+    def settle(self, file: RawFile, dedupe: Dedupe) -> None:
+        """Put a file's stretches in order and take repeated lines out of them.
 
         Args:
             dedupe: runs sql/dedupe over rows of any symbols and sessions.
         """
-        for file, gathered in self.files.items():
-            group: dict[tuple[str, date], Stretch] = {}
-            count = 0
-            for key, stretch in list(gathered.stretches.items()):
-                if stretch.ascending:
-                    continue
-                group[key] = stretch
-                count += stretch.rows
-                if count >= _SETTLE_ROWS:
-                    self._settle(file, group, dedupe)
-                    group, count = {}, 0
-            if group:
+        group: dict[tuple[str, date], Stretch] = {}
+        count = 0
+        for key, stretch in list(self.files[file].stretches.items()):
+            if stretch.ascending:
+                continue
+            group[key] = stretch
+            count += stretch.rows
+            if count >= _SETTLE_ROWS:
                 self._settle(file, group, dedupe)
+                group, count = {}, 0
+        if group:
+            self._settle(file, group, dedupe)
 
     def _settle(
-        self,
-        file: RawFile,
-        group: dict[tuple[str, date], Stretch],
-        dedupe: Callable[[pa.RecordBatchReader], Iterator[pa.RecordBatch]],
+        self, file: RawFile, group: dict[tuple[str, date], Stretch], dedupe: Dedupe
     ) -> None:
         stretches = self.files[file].stretches
         unsettled = pa.RecordBatchReader.from_batches(
             self._columns,
             (batch for stretch in group.values() for batch in self.batches(stretch)),
         )
-        for key in group:
+        for key, stretch in group.items():
             stretches[key] = Stretch()
+            self._held -= stretch.bytes
         for batch in dedupe(unsettled):
             rejected = batch.column("reason").is_valid()
             if batch.column("reason").null_count < batch.num_rows:
@@ -280,20 +326,30 @@ class Gatherer:
                 key = (rows.column("symbol")[0].as_py(), rows.column("session")[0].as_py())
                 stretches[key].rows += rows.num_rows
                 stretches[key].slices.append(rows)
-            self._held += columns.nbytes
-            if self._held > self._budget:
+                stretches[key].bytes += rows.nbytes
+                self._held += rows.nbytes
+            if self.is_full:
                 self.spill()
 
-    def by_symbol(self) -> dict[str, list[tuple[date, Stretch, RawFile]]]:
-        """What was gathered of each symbol, by session, ascending."""
-        found: dict[str, list[tuple[date, Stretch, RawFile]]] = {}
+    def of_symbol(self, symbol: str) -> list[tuple[date, Stretch, RawFile]]:
+        """What was gathered of a symbol, by session, ascending."""
+        found = []
         for file, gathered in self.files.items():
-            for (symbol, session), stretch in gathered.stretches.items():
-                if stretch.rows:
-                    found.setdefault(symbol, []).append((session, stretch, file))
-        for parts in found.values():
-            parts.sort(key=lambda part: part[0])
+            keys = gathered.stretches if file.monthly else [(symbol, file.day)]
+            for key in keys:
+                stretch = gathered.stretches.get(key)
+                if stretch is not None and stretch.rows and key[0] == symbol:
+                    found.append((key[1], stretch, file))
+        found.sort(key=lambda part: part[0])
         return found
+
+    def symbols(self) -> list[str]:
+        """Symbols of which rows were gathered, in the order in which they came."""
+        return list(
+            dict.fromkeys(
+                symbol for gathered in self.files.values() for symbol, _ in gathered.stretches
+            )
+        )
 
 
 def _run_starts(columns: pa.RecordBatch) -> npt.NDArray[np.int64]:

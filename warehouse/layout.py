@@ -1,10 +1,11 @@
-"""Paths and names: where everything of a warehouse stands, and how a symbol is spelled in a path."""
+"""Paths and names: where everything of a warehouse stands, and a symbol's name in a path."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -14,11 +15,13 @@ BUCKET_PREFIX = "us_stocks_sip"
 MAX_SYMBOL_BYTES = 64
 """A longer symbol is rejected by sql/clean: percent-encoded it would not fit a file name (255)."""
 
+_PLAIN = re.compile(r"[A-Z]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z]{3,}")
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 # Windows opens these as devices whatever their extension, and strips a final dot.
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")
 
 
+@lru_cache(maxsize=1 << 16)
 def encode_symbol(symbol: str) -> str:
     """The symbol as one path component, the same on disks that fold case.
 
@@ -26,6 +29,8 @@ def encode_symbol(symbol: str) -> str:
     names that Windows reserves the first character is encoded too, of names ending in a dot the
     last. `decode_symbol` is the inverse. `path_name` in sql/catalog is the same rule in SQL.
     """
+    if _PLAIN.fullmatch(symbol):
+        return symbol
     parts = [chr(b) if b in _SAFE else f"%{b:02X}" for b in symbol.encode("utf-8")]
     if parts and _RESERVED.fullmatch(symbol):
         parts[0] = f"%{ord(symbol[0]):02X}"
@@ -37,6 +42,11 @@ def encode_symbol(symbol: str) -> str:
 def decode_symbol(name: str) -> str:
     """The symbol whose `encode_symbol` is `name`."""
     return unquote(name, encoding="utf-8", errors="strict")
+
+
+def partition_name(data_type_name: str, symbol: str, month: date) -> str:
+    """Where a partition stands below the cache folder."""
+    return f"{data_type_name}/{encode_symbol(symbol)}/{month.year:04}_{month.month:02}.parquet"
 
 
 def month_of(session: date) -> date:
@@ -175,7 +185,7 @@ class Layout:
         return self.raw / file.raw_path
 
     def partition(self, data_type_name: str, symbol: str, month: date) -> Path:
-        return self.cache / data_type_name / encode_symbol(symbol) / f"{month:%Y_%m}.parquet"
+        return self.cache / partition_name(data_type_name, symbol, month)
 
     def rejects_of(self, file: RawFile) -> Path:
         """The rejects of one raw file; there is no file where it has none."""
@@ -185,7 +195,7 @@ class Layout:
         return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
 
     def raw_files(self) -> list[RawFile]:
-        """Every file of the raw tier, in the order of work; partial downloads are not among them."""
+        """Every file of the raw tier, in the order of work, but for partial downloads."""
         found = []
         for name in DATA_TYPES:
             folder = self.raw / name

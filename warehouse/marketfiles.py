@@ -1,9 +1,9 @@
 """What the vendor makes of a market: its bars, and files of all four data types.
 
 Both ways of laying files out are written: the vendor's bucket, one file a day, and one file a
-symbol. Files are deflated by isal: zlib takes five times as long over a benchmark's market, which
-would then be most of its time, and neither promises the same deflated bytes in its next version.
-The bytes inside are the same always, and so is the gzip header (no name, no time).
+symbol. Files are deflated by isal, since zlib takes five times as long to make them as small; of
+neither are the deflated bytes the same in every version. The bytes inside are the same always, and
+so is the gzip header (no name, no time).
 """
 
 import csv

@@ -18,7 +18,11 @@ class Progress(Protocol):
     """Is told of a run's progress. Calls may come from any thread."""
 
     def begin(self, task: str, total_bytes: int) -> None:
-        """A stage begins; `total_bytes` is 0 where it is not known."""
+        """A stage begins; `total_bytes` is 0 where it is not known.
+
+        `download` and `ingest` are the stages of a run: whatever else begins after them is a part
+        of them, whose bytes are among theirs.
+        """
 
     def advance(self, done_bytes: int) -> None:
         """So many bytes more of the present stage are done."""

@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ FORMAT_VERSION = 1
 # dictionary. What repeats goes into a dictionary; an id never repeats.
 _DELTA = ("timestamp", "sequence_number", "participant_timestamp", "trf_timestamp")
 _PLAIN = ("id",)
+# What a reader prunes by. Minima and maxima of all columns would take a tenth of the time a small
+# partition takes, and a twentieth of its bytes.
+_STATISTICS = frozenset(
+    ("symbol", "timestamp", "session", "price", "bid_price", "ask_price", "high", "low")
+)
 # zstd would be an eighth smaller, and takes three times as long for the small partitions that
 # most symbols have; it also reads slower.
 _COMPRESSION = "snappy"
@@ -46,7 +52,6 @@ class SessionSource:
         source: key of the vendor's file.
         etag: the source's, where it depends on the content alone (S3), else None.
         sha256: of the vendor's file.
-        lines: lines of the vendor's file, all symbols, without its header.
     """
 
     session: date
@@ -55,7 +60,6 @@ class SessionSource:
     source: str
     etag: str | None
     sha256: str
-    lines: int
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,14 @@ def provenance(
         "month": f"{month:%Y-%m}",
         "fingerprint": made_by,
         "sessions": [
-            {**asdict(session), "session": session.session.isoformat()} for session in sessions
+            {**vars(session), "session": session.session.isoformat()} for session in sessions
         ],
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def write_partition(
-    path: Path,
+    path: str,
     kind: DataType,
     parts: Iterable[pa.RecordBatch],
     symbol: str,
@@ -118,9 +122,7 @@ def write_partition(
     Raises:
         StorageError: the disk refuses.
     """
-    metadata = {
-        METADATA_KEY: provenance(kind.name, symbol, month, sessions, fingerprint),
-    }
+    metadata = {METADATA_KEY: provenance(kind.name, symbol, month, sessions, fingerprint)}
     expected = sum(session.rows for session in sessions)
     edges = _Edges()
     try:
@@ -129,23 +131,32 @@ def write_partition(
             _write(buffer, kind, parts, metadata, edges)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
-                file.write(encoded)
+                written = file.write(encoded)
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
-            with pa.OSFile(str(path), "wb") as sink:
+            with pa.OSFile(path, "wb") as sink:
                 _write(sink, kind, parts, metadata, edges)
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = path.stat().st_size
-        written = path.stat().st_size
+            written = size = os.path.getsize(path)
     except OSError as error:
         raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
     if edges.rows != expected or written != size:
         raise StorageError(
-            path, f"{expected:,} rows and {size:,} bytes were due, {edges.rows:,} and {written:,} came"
+            path,
+            f"{expected:,} rows and {size:,} bytes were due, {edges.rows:,} and {written:,} came",
         )
     return Partition(
-        kind.name, symbol, month, sessions, fingerprint, edges.rows, size, edges.first, edges.last, digest
+        kind.name,
+        symbol,
+        month,
+        sessions,
+        fingerprint,
+        edges.rows,
+        size,
+        edges.first,
+        edges.last,
+        digest,
     )
 
 
@@ -163,26 +174,29 @@ def _write(
     metadata: dict[bytes, bytes],
     edges: _Edges,
 ) -> None:
-    names = kind.columns.names
-    delta = [name for name in names if name in _DELTA]
-    with pq.ParquetWriter(
-        sink,
-        kind.columns,
-        compression=_COMPRESSION,
-        use_dictionary=[name for name in names if name not in _DELTA and name not in _PLAIN],
-        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-        write_page_checksum=True,
-        # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
-        store_schema=False,
-    ) as writer:
+    with pq.ParquetWriter(sink, kind.columns, **_options(kind)) as writer:
         writer.add_key_value_metadata(metadata)
-        for group in _row_groups(parts, names):
-            stamps = group.column("timestamp")
+        for group in _row_groups(parts, kind.columns.names):
+            stamps = group.column("timestamp").chunk(0).to_numpy()
             if edges.rows == 0:
-                edges.first = stamps[0].value
-            edges.last = stamps[-1].value
+                edges.first = int(stamps[0])
+            edges.last = int(stamps[-1])
             edges.rows += group.num_rows
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+
+
+@cache
+def _options(kind: DataType) -> dict[str, Any]:
+    names = kind.columns.names
+    return {
+        "compression": _COMPRESSION,
+        "use_dictionary": [n for n in names if n not in _DELTA and n not in _PLAIN],
+        "column_encoding": {n: "DELTA_BINARY_PACKED" for n in names if n in _DELTA},
+        "write_statistics": [n for n in names if n in _STATISTICS],
+        "write_page_checksum": True,
+        # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
+        "store_schema": False,
+    }
 
 
 def _row_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterator[pa.Table]:
@@ -260,7 +274,9 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
         raise damaged(path, data_type_name, symbol, error) from error
 
 
-def damaged(path: Path, data_type_name: str, symbol: str, error: Exception) -> CorruptPartitionError:
+def damaged(
+    path: Path, data_type_name: str, symbol: str, error: Exception
+) -> CorruptPartitionError:
     """The error for a partition that could not be read."""
     return CorruptPartitionError(
         path,

@@ -30,7 +30,7 @@ from warehouse.download import (
     raw_files,
 )
 from warehouse.errors import NoDataError
-from warehouse.layout import Layout, RawFile, month_of
+from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent, peak_memory_bytes
 from warehouse.publish import Change, publish, writer_lock
 from warehouse.schema import DATA_TYPES, DataType, data_type
@@ -149,9 +149,7 @@ class Pipeline:
             )
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
-                report.planned = sorted(
-                    new | set(report.planned), key=lambda file: file.sort_key
-                )
+                report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
             return self._ingest(report, self._configured(), known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
@@ -208,7 +206,7 @@ class Pipeline:
             days = sorted({file.day for file in gone})
             raise NoDataError(
                 f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
-                f"{len(gone)} raw files of {days[0]} to {days[-1]} are no longer in {self.layout.raw}",
+                f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {self.layout.raw}",
                 f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
                 [file.key for file in gone],
             )
@@ -256,6 +254,8 @@ class Pipeline:
             if report.download and report.download.fetch:
                 self._publish_records(report, "done")
             return report
+        sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
+        self._progress.begin("ingest", sum(sizes))
         for number, files in enumerate(self._batches(report.planned)):
             kind = data_type(files[0].data_type)
             folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
@@ -314,9 +314,10 @@ class Pipeline:
             partitions=[partition for partition, _ in batch.partitions],
             removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
         )
-        moves: list[tuple[Path, Path]] = [
-            (staged, layout.partition(partition.data_type, partition.symbol, partition.month))
-            for partition, staged in batch.partitions
+        cache = layout.cache
+        moves: list[tuple[str, str]] = [
+            (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
+            for found, staged in batch.partitions
         ]
         removals = [
             layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
@@ -335,7 +336,7 @@ class Pipeline:
                 metrics.bytes_read += item.facts.bytes
                 target = layout.rejects_of(item.file)
                 if item.rejects is not None:
-                    moves.append((item.rejects, target))
+                    moves.append((str(item.rejects), str(target)))
                 elif target.exists():
                     removals.append(target)
             if whole or item.file.symbol is not None or item.problem is not None:
@@ -358,20 +359,21 @@ class Pipeline:
         self._publish(change, [], [])
 
     def _publish(
-        self, change: CatalogChange, moves: list[tuple[Path, Path]], removals: list[Path]
+        self, change: CatalogChange, moves: list[tuple[str, str]], removals: list[Path]
     ) -> None:
         layout = self.layout
+        here = f"{layout.data}/"
         staged = layout.staging / "warehouse.duckdb"
         staged.unlink(missing_ok=True)
         catalogs.build(staged, layout, self.sql, self.config_dir, change)
         publish(
             layout,
             Change(
-                catalog=_below(layout.data, staged),
+                catalog=str(staged).removeprefix(here),
                 renames=[
-                    (_below(layout.data, start), _below(layout.data, end)) for start, end in moves
+                    (start.removeprefix(here), end.removeprefix(here)) for start, end in moves
                 ],
-                removals=[_below(layout.data, path) for path in removals],
+                removals=[str(path).removeprefix(here) for path in removals],
             ),
             self._complete,
         )
@@ -446,7 +448,3 @@ class Pipeline:
             peak_memory_bytes=peak_memory_bytes(),
             version=version("flatfile-warehouse"),
         )
-
-
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()

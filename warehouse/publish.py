@@ -59,7 +59,9 @@ def writer_lock(layout: Layout, complete: Complete) -> Iterator[None]:
         except Timeout:
             raise LockedError(layout.lock, _holder(layout)) from None
     except OSError as error:
-        raise StorageError(layout.data, f"cannot be written to: {error.strerror or error}") from error
+        raise StorageError(
+            layout.data, f"cannot be written to: {error.strerror or error}"
+        ) from error
     try:
         _note(layout).write_text(
             f"process {os.getpid()} on {socket.gethostname()}"
@@ -111,12 +113,11 @@ def publish(layout: Layout, change: Change, complete: Complete) -> None:
     """
     try:
         _sync(layout, [staged for staged, _ in change.renames] + [change.catalog])
-        folders = {layout.data / Path(final).parent for _, final in change.renames}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in {os.path.dirname(final) for _, final in change.renames}:
+            os.makedirs(layout.data / folder, exist_ok=True)
         draft = layout.staging / "publish.json"
         with open(draft, "w", encoding="utf-8") as file:
-            json.dump(change.__dict__, file, ensure_ascii=False)
+            file.write(json.dumps(vars(change), ensure_ascii=False))
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, layout.journal)
@@ -133,7 +134,7 @@ def _carry_out(layout: Layout, change: Change, complete: Complete) -> None:
     for staged, final in change.renames:
         # A rename that is no longer to be done was done before this process came.
         with suppress(FileNotFoundError):
-            os.replace(data / staged, data / final)
+            os.replace(f"{data}/{staged}", f"{data}/{final}")
     for gone in change.removals:
         (data / gone).unlink(missing_ok=True)
         with suppress(OSError):

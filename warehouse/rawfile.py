@@ -20,19 +20,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import NoReturn
 
+import numpy as np
+import numpy.typing as npt
 from isal import igzip
 
 from warehouse.errors import RawFileError, StorageError
 
 MAX_LINE_BYTES = 1 << 20
-"""No line of the vendor's is a thousandth of this; a longer one is no line, and never held whole."""
+"""No line of the vendor's is a thousandth of this; a longer one is never held whole."""
 
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'
 _ROW = re.compile(rf"{_FIELD}(?:,{_FIELD})*")
 _MAX_BLOCK = 4 << 20
 _MIN_BLOCK = 1 << 16
+_LF, _CR, _LAST_ASCII = 10, 13, 127
 
 
 class Piece:
@@ -52,11 +55,11 @@ class Piece:
         if hasattr(os, "memfd_create"):
             # A piece lives for a second: on a disk's page cache the same bytes cost up to four
             # times the CPU, unevenly. It is bounded by the memory limit.
-            self._file: IO[bytes] = open(os.memfd_create("piece"), "w+b", buffering=0)
+            self._file = io.FileIO(os.memfd_create("piece"), "w+b")
             self.path = f"/proc/self/fd/{self._file.fileno()}"
         else:
             name = scratch / f"piece-{os.getpid()}-{first_line}.csv"
-            self._file = open(name, "w+b", buffering=0)
+            self._file = io.FileIO(name, "w+b")
             self.path = str(name)
         self._write(",".join(header).encode() + b"\n")
 
@@ -91,36 +94,13 @@ class Piece:
 
 @dataclass
 class FileFacts:
-    """What is known of a raw file once it has been read to its end."""
+    """What is known of a raw file: `bytes` and `sha256` before its first piece, `lines` (after the
+    header) once it has been read to its end.
+    """
 
     bytes: int = 0
     sha256: str = ""
     lines: int = 0
-    """Lines after the header."""
-
-
-class _HashingReader:
-    """The compressed bytes on their way to the inflater, hashed as they pass."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    def readinto(self, buffer: memoryview) -> int:
-        count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self.sha256.update(memoryview(buffer)[:count])
-        self.bytes += count
-        return count
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.sha256.update(data)
-        self.bytes += len(data)
-        return data
-
-    def seekable(self) -> bool:
-        return False
 
 
 class Inflater:
@@ -143,39 +123,38 @@ class Inflater:
         self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
         self._scratch = scratch
         self._crlf = False
-        self._reader: _HashingReader | None = None
-
-    @property
-    def bytes_read(self) -> int:
-        """Compressed bytes read so far."""
-        return self._reader.bytes if self._reader is not None else 0
+        self.bytes_read = 0
+        """Compressed bytes inflated so far."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The file's rows, piece by piece; the caller closes each. `facts` is complete after it.
+        """The file's rows, piece by piece; the caller closes each. Then `facts` is complete.
 
         Raises:
             RawFileError: the file is not whole, or not what it should be.
         """
         try:
-            with open(self.path, "rb", buffering=0) as compressed:
+            with io.FileIO(self.path) as compressed:
                 yield from self._pieces(compressed)
         except PermissionError as error:
             raise RawFileError(self.path, "no permission to read it") from error
         except FileNotFoundError as error:
             raise RawFileError(self.path, "there is no such file") from error
 
-    def _pieces(self, compressed: IO[bytes]) -> Iterator[Piece]:
-        reader = self._reader = _HashingReader(compressed)
-        blocks = self._blocks(reader)
+    def _pieces(self, compressed: io.FileIO) -> Iterator[Piece]:
+        before = os.fstat(compressed.fileno())
+        self.facts.bytes = before.st_size
+        self.facts.sha256 = hashlib.file_digest(compressed, "sha256").hexdigest()
+        compressed.seek(0)
+        blocks = self._blocks(compressed)
         header_line = next(blocks, b"")
         header = self._header(bytes(header_line))
         piece = None
         try:
             for block in blocks:
-                rows = block.count(b"\n")
+                checked, rows = self._checked(block)
                 if piece is None:
                     piece = Piece(header, self.facts.lines + 2, self._scratch)
-                piece.append(self._checked(block, rows), rows)
+                piece.append(checked, rows)
                 self.facts.lines += rows
                 if piece.rows >= self._chunk_rows or piece.bytes >= self._chunk_bytes:
                     full, piece = piece, None
@@ -188,65 +167,67 @@ class Inflater:
                 piece.close()
         if self.facts.lines == 0:
             raise RawFileError(self.path, "holds a header but no rows")
-        self.facts.bytes, self.facts.sha256 = reader.bytes, reader.sha256.hexdigest()
+        after = os.fstat(compressed.fileno())
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise RawFileError(self.path, "was changed while it was read")
 
-    def _blocks(self, reader: _HashingReader) -> Iterator[bytearray]:
-        """The inflated text in blocks of whole lines; the first is the header's line alone."""
+    def _blocks(self, compressed: io.FileIO) -> Iterator[memoryview]:
+        """The inflated text in blocks of whole lines; the first is the header's line alone.
+
+        A block is good until the next one is asked for.
+        """
         size = min(_MAX_BLOCK, max(_MIN_BLOCK, self._chunk_rows * 32))
         buffer = bytearray(size + MAX_LINE_BYTES + 1)
         view = memoryview(buffer)
+        gzip = igzip.IGzipFile(fileobj=compressed, mode="rb")
         held = 0
         is_header = True
-        gzip = igzip.IGzipFile(fileobj=reader, mode="rb")
-        line_count = 0
-        while True:
-            count = self._inflate(gzip, view[held : held + size], reader)
+        while count := self._inflate(gzip, view[held : held + size]):
+            self.bytes_read = compressed.tell()
             filled = held + count
-            if count == 0:
-                # A last line that is not ended is a line all the same: the CRC says it is whole.
-                if held:
-                    yield buffer[:held] + b"\n"
-                return
             start = 0
             if is_header:
-                end = buffer.find(b"\n", 0, filled) + 1
-                if end:
-                    yield buffer[:end]
-                    is_header, start, line_count = False, end, 1
-            end = buffer.rfind(b"\n", start, filled) + 1 if not is_header else 0
-            if end > start:
-                block = buffer[start:end]
-                line_count += block.count(b"\n")
-                yield block
-                start = end
+                start = buffer.find(b"\n", 0, filled) + 1
+                if start:
+                    is_header = False
+                    yield view[:start]
+            if not is_header:
+                end = buffer.rfind(b"\n", start, filled) + 1
+                if end > start:
+                    yield view[start:end]
+                    start = end
             held = filled - start
             if held > MAX_LINE_BYTES:
+                line = 1 if is_header else self.facts.lines + 2
                 raise RawFileError(
-                    self.path, f"has a line of more than {MAX_LINE_BYTES:,} bytes", line_count + 1
+                    self.path, f"has a line of more than {MAX_LINE_BYTES:,} bytes", line
                 )
             view[:held] = bytes(view[start:filled])
+        # A last line that is not ended is a line all the same: the CRC says that it is whole.
+        if held:
+            buffer[held : held + 1] = b"\n"
+            yield view[: held + 1]
 
-    def _inflate(
-        self, gzip: igzip.IGzipFile, into: memoryview, reader: _HashingReader
-    ) -> int:
+    def _inflate(self, gzip: igzip.IGzipFile, into: memoryview) -> int:
         try:
             return gzip.readinto(into)
         except EOFError as error:
-            if reader.bytes == 0:
+            if self.facts.bytes == 0:
                 raise RawFileError(self.path, "is empty (0 bytes)") from error
             raise RawFileError(
-                self.path, f"is cut short: its gzip stream does not end ({reader.bytes:,} bytes)"
+                self.path,
+                f"is cut short: its gzip stream does not end ({self.facts.bytes:,} bytes)",
             ) from error
         except (igzip.BadGzipFile, zlib.error, OSError) as error:
-            raise RawFileError(self.path, self._explain(error, reader)) from error
+            raise RawFileError(self.path, self._explain(error)) from error
 
-    def _explain(self, error: Exception, reader: _HashingReader) -> str:
+    def _explain(self, error: Exception) -> str:
         with open(self.path, "rb") as file:
             start = file.read(24)
         if not start.startswith(b"\x1f\x8b"):
             return f"is no gzip file: it begins with {start.decode('ascii', 'replace')!r}"
         if "Not a gzipped" in str(error):
-            return f"has bytes that are no gzip after its end ({reader.bytes:,} bytes read)"
+            return "has bytes that are no gzip after its end"
         return f"is damaged: {str(error).rstrip('.')}"
 
     def _header(self, line: bytes) -> tuple[str, ...]:
@@ -262,9 +243,7 @@ class Inflater:
         if missing:
             unknown = [name for name in names if name not in self._required]
             beside = f"; it has {', '.join(map(repr, unknown[:5]))} instead" if unknown else ""
-            raise RawFileError(
-                self.path, f"its header lacks {', '.join(missing)}{beside}"[:300], 1
-            )
+            raise RawFileError(self.path, f"its header lacks {', '.join(missing)}{beside}"[:300], 1)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise RawFileError(self.path, f"its header repeats {', '.join(map(repr, twice))}", 1)
@@ -273,29 +252,36 @@ class Inflater:
             name if name in self._required else f"extra_{n}" for n, name in enumerate(names)
         )
 
-    def _checked(self, block: bytearray, rows: int) -> bytearray:
-        if not block.isascii():
-            try:
-                block.decode("utf-8")
-            except UnicodeDecodeError as error:
-                self._blame(block, error.start, "is no UTF-8 text")
-        if b"\0" in block:
-            self._blame(block, block.index(b"\0"), "holds a NUL byte")
-        returns = block.count(b"\r")
-        if self._crlf or returns:
-            both = block.count(b"\r\n")
-            if returns != both:
-                lone = next(
-                    n for n, byte in enumerate(block) if byte == 13 and block[n + 1 : n + 2] != b"\n"
-                )
-                self._blame(block, lone, "has a carriage return within a line")
-            if both != (rows if self._crlf else 0):
-                self._blame(block, block.index(b"\n"), "mixes line ends (LF and CRLF)")
-            block = block.replace(b"\r\n", b"\n")
-        return block
+    def _checked(self, block: memoryview) -> tuple[bytes | memoryview, int]:
+        """The block, its lines ended by LF alone, and how many they are.
 
-    def _blame(self, block: bytearray, offset: int, problem: str) -> None:
-        line = self.facts.lines + 2 + block.count(b"\n", 0, offset)
+        numpy looks at the bytes without holding the interpreter's lock, so that others can work.
+        """
+        octets = np.frombuffer(block, np.uint8)
+        rows = int(np.count_nonzero(octets == _LF))
+        if octets.max() > _LAST_ASCII:
+            try:
+                str(block, "utf-8")
+            except UnicodeDecodeError as error:
+                self._blame(octets, error.start, "is no UTF-8 text")
+        if octets.min() == 0:
+            self._blame(octets, int(np.argmin(octets)), "holds a NUL byte")
+        if not (octets == _CR).any():
+            if self._crlf:
+                self._blame(octets, 0, "mixes line ends (CRLF and LF)")
+            return block, rows
+        returns = np.flatnonzero(octets == _CR)
+        lone = returns[octets[returns + 1] != _LF]
+        if len(lone):
+            self._blame(octets, int(lone[0]), "has a carriage return within a line")
+        ends = np.flatnonzero(octets == _LF)
+        odd = ends[(octets[ends - 1] == _CR) != self._crlf]
+        if len(odd):
+            self._blame(octets, int(odd[0]), "mixes line ends (CRLF and LF)")
+        return bytes(block).replace(b"\r\n", b"\n"), rows
+
+    def _blame(self, octets: npt.NDArray[np.uint8], offset: int, problem: str) -> NoReturn:
+        line = self.facts.lines + 2 + int(np.count_nonzero(octets[:offset] == _LF))
         raise RawFileError(self.path, problem, line)
 
 
@@ -314,7 +300,9 @@ def read_ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
                     orphan.close()
 
 
-def isolate_malformed(piece: Piece, scratch: Path) -> tuple[Piece, list[int], list[tuple[int, str]]]:
+def isolate_malformed(
+    piece: Piece, scratch: Path
+) -> tuple[Piece, list[int], list[tuple[int, str]]]:
     """Split a piece that DuckDB cannot read line by line: the good lines, and the bad ones.
 
     Returns:

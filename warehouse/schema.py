@@ -11,7 +11,7 @@ from warehouse.errors import RequestError
 _STAMP = pa.timestamp("ns")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DataType:
     """One of the vendor's data types.
 

@@ -6,20 +6,21 @@ A session is a label, a `date`. All instants are nanoseconds since the epoch, UT
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import pandas as pd
-
 from warehouse.errors import RequestError
 
 NEW_YORK = ZoneInfo("America/New_York")
+_SATURDAY = 5
 FIRST_SESSION = date(2003, 9, 10)
 """The vendor's history starts here."""
 
-Moment = str | date | datetime | pd.Timestamp
+Moment = str | date | datetime
+"""A session or an instant; a pandas Timestamp is a datetime."""
 
 
 def midnight_ns(day: date) -> int:
@@ -87,6 +88,9 @@ def parse_span(start: Moment, end: Moment) -> Span:
 
 
 def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
+    # Imported here, and below: it takes a third of a second that most commands need not wait for.
+    import pandas as pd
+
     if isinstance(value, str):
         text = value.strip()
         if len(text) == 10:
@@ -95,7 +99,7 @@ def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
         return midnight_ns(value + timedelta(days=1) if is_end else value), value
     try:
         stamp = pd.Timestamp(value)
-        if stamp is pd.NaT:
+        if pd.isna(stamp):
             raise ValueError("it is no time")
         if stamp.tzinfo is None:
             stamp = stamp.tz_localize(NEW_YORK)
@@ -104,7 +108,8 @@ def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
         raise RequestError(
             parameter,
             str(value),
-            f"it must be a session (YYYY-MM-DD) or a time (YYYY-MM-DD HH:MM[:SS], New York): {error}",
+            "it must be a session (YYYY-MM-DD) or a time (YYYY-MM-DD HH:MM[:SS], New York):"
+            f" {error}",
         ) from None
     instant = pd.Timestamp(nanoseconds - is_end, tz="UTC").tz_convert(NEW_YORK)
     return nanoseconds, instant.date()
@@ -113,8 +118,8 @@ def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
 @lru_cache(maxsize=8)
 def trading_days(first: date, last: date) -> tuple[date, ...]:
     """Sessions of the New York Stock Exchange from first to last, both inclusive, ascending."""
-    # Imported here: it takes half a second that most commands need not wait for.
     import exchange_calendars
+    import pandas as pd
 
     if last < first:
         return ()
@@ -124,3 +129,12 @@ def trading_days(first: date, last: date) -> tuple[date, ...]:
     )
     sessions = calendar.sessions_in_range(pd.Timestamp(first), pd.Timestamp(last))
     return tuple(stamp.date() for stamp in sessions)
+
+
+def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:
+    """Sessions from first to last, both inclusive, that are not among `present`."""
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    if all(day in present for day in days if day.weekday() < _SATURDAY):
+        # The calendar takes a while to be made, and could only name days that are there.
+        return []
+    return [session for session in trading_days(first, last) if session not in present]

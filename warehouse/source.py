@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from warehouse.errors import SourceError, StorageError
+from warehouse.errors import RawFileError, SourceError, StorageError
 from warehouse.layout import RawFile, parse_raw_path, source_folder
 from warehouse.schema import DataType
 
@@ -31,6 +31,19 @@ class SourceObject:
     key: str
     size: int
     etag: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of an attempt to fetch a file.
+
+    Attributes:
+        item: the version that came, which may be newer than the one that was asked for.
+        problem: why it did not come; None: it did.
+    """
+
+    item: SourceObject
+    problem: SourceError | RawFileError | None = None
 
 
 _FOLDER_MARK = "folder:"

@@ -25,7 +25,7 @@ _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 
 def shipped(folder: str) -> Path:
-    """A folder that comes with the project (`sql`, `config`): in the wheel, or beside the package."""
+    """A folder that comes with the project (`sql`, `config`): in the wheel or beside it."""
     inside = _PACKAGE / folder
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 

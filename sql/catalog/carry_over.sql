@@ -1,7 +1,7 @@
 -- catalog/carry_over: into a new catalog, what the previous one said and has not changed.
 --
--- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files and
--- changed_runs are the run's.
+-- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files
+-- and changed_runs are the run's.
 insert into partitions by name
 select *
 from previous.partitions

@@ -1,7 +1,7 @@
 -- catalog/day_aggs: all day_aggs as a view, and those of one symbol as a table macro.
 --
--- The macro opens the symbol's few files by name and answers in milliseconds; the view has to look
--- at the names of all. `first` and `last` are sessions, both inclusive.
+-- The macro opens the symbol's few files by name and answers in milliseconds; the view has to
+-- look at the names of all. `first` and `last` are sessions, both inclusive.
 create or replace view day_aggs as
 select * from read_parquet('data/cache/day_aggs/*/*.parquet');
 create or replace macro day_aggs_of(symbol) as table (

@@ -28,8 +28,7 @@ create table partitions (
         rejects bigint,
         source varchar,
         etag varchar,
-        sha256 varchar,
-        lines bigint
+        sha256 varchar
     )[] not null
 );
 create table source_files (

@@ -1,12 +1,10 @@
--- clean/day_aggs: every typed row of a piece, with the reason it is rejected for;
--- NULL keeps it.
+-- clean/day_aggs: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
 -- params: $start, $end
 --
--- Reads `ingested`, the result of ingest/day_aggs. $start and $end bound the instants
--- [$start, $end)
--- (TIMESTAMP_NS) of the file's day (or month) in New York.
--- Bars of volume 0 and no transactions exist: they are kept.
+-- Reads `ingested`, the result of ingest/day_aggs. $start and $end bound the instants [$start,
+-- $end) (TIMESTAMP_NS) of the file's day (or month) in New York. Bars of volume 0 and no
+-- transactions exist: they are kept.
 select
     symbol,
     timestamp,

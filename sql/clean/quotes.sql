@@ -1,12 +1,10 @@
--- clean/quotes: every typed row of a piece, with the reason it is rejected for; NULL
--- keeps it.
+-- clean/quotes: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
 -- params: $start, $end
 --
--- Reads `ingested`, the result of ingest/quotes. $start and $end bound the instants
--- [$start, $end)
--- (TIMESTAMP_NS) of the file's day in New York.
--- A side that nobody quotes has price 0 and size 0: such rows are kept.
+-- Reads `ingested`, the result of ingest/quotes. $start and $end bound the instants [$start,
+-- $end) (TIMESTAMP_NS) of the file's day in New York. A side that nobody quotes has price 0 and
+-- size 0: such rows are kept.
 select
     symbol,
     timestamp,

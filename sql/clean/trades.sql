@@ -1,12 +1,10 @@
--- clean/trades: every typed row of a piece, with the reason it is rejected for; NULL
--- keeps it.
+-- clean/trades: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
 -- params: $corrections, $start, $end
 --
--- Reads `ingested`, the result of ingest/trades. $start and $end bound the instants
--- [$start, $end)
--- (TIMESTAMP_NS) of the file's day in New York, $corrections are the correction codes
--- that are kept.
+-- Reads `ingested`, the result of ingest/trades. $start and $end bound the instants [$start,
+-- $end) (TIMESTAMP_NS) of the file's day in New York, $corrections are the correction codes that
+-- are kept.
 select
     symbol,
     timestamp,

@@ -1,14 +1,11 @@
--- dedupe/minute_aggs: kept rows in the order of the tape, each repeat of an earlier
--- line named in `reason`.
+-- dedupe/minute_aggs: kept rows in the order of the tape, each repeat of an earlier line named in
+-- `reason`.
 -- grain: one row per kept row
 --
--- Reads `kept`: the rows of clean/minute_aggs whose reason is NULL, with the
--- `line_number` each stood
--- in. Rows equal in full identity (symbol, timestamp) are one
--- event; the first line stands for it. A repeat with other values is told from a
--- plain one.
--- Rows that already ascend strictly hold nothing to sort or to drop and do not come
--- here.
+-- Reads `kept`: the rows of clean/minute_aggs whose reason is NULL, with the `line_number` each
+-- stood in. Rows equal in full identity (symbol, timestamp) are one event; the first line stands
+-- for it. A repeat with other values is told from a plain one. Rows that already ascend strictly
+-- hold nothing to sort or to drop and do not come here.
 with
     compared as (
         select
@@ -21,7 +18,7 @@ with
         window
             same_event as (
                 partition by symbol, timestamp
-                order by line_number
+                order by line_number nulls first
                 rows between unbounded preceding and current row
             )
     )
@@ -46,4 +43,4 @@ select
         else 'duplicate'
     end as reason
 from compared
-order by symbol, session, timestamp, line_number
+order by symbol, session, timestamp, line_number nulls first

@@ -1,15 +1,12 @@
--- dedupe/quotes: kept rows in the order of the tape, each repeat of an earlier line
--- named in `reason`.
+-- dedupe/quotes: kept rows in the order of the tape, each repeat of an earlier line named in
+-- `reason`.
 -- grain: one row per kept row
 --
--- Reads `kept`: the rows of clean/quotes whose reason is NULL, with the `line_number`
--- each stood
+-- Reads `kept`: the rows of clean/quotes whose reason is NULL, with the `line_number` each stood
 -- in. Rows equal in full identity (symbol, timestamp, sequence_number, bid_exchange,
--- ask_exchange) are one
--- event; the first line stands for it. A repeat with other values is told from a
--- plain one.
--- Rows that already ascend strictly hold nothing to sort or to drop and do not come
--- here.
+-- ask_exchange) are one event; the first line stands for it. A repeat with other values is told
+-- from a plain one. Rows that already ascend strictly hold nothing to sort or to drop and do not
+-- come here.
 with
     compared as (
         select
@@ -43,7 +40,7 @@ with
         window
             same_event as (
                 partition by symbol, timestamp, sequence_number, bid_exchange, ask_exchange
-                order by line_number
+                order by line_number nulls first
                 rows between unbounded preceding and current row
             )
     )
@@ -73,4 +70,4 @@ select
         else 'duplicate'
     end as reason
 from compared
-order by symbol, session, timestamp, sequence_number, line_number
+order by symbol, session, timestamp, sequence_number, line_number nulls first

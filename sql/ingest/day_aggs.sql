@@ -2,15 +2,11 @@
 -- grain: one row per line, in the file's order
 -- params: $file, $columns, $day
 --
--- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own
--- order, $day
--- its session (NULL where a file holds a month of one symbol: then each
--- row's date in New York).
--- Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000,
--- 1.7e18 and 0123
--- for integers without a word. An integer counts only where it prints as it stood;
--- the first field
--- that does not is named in `malformed`.
+-- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own order, $day
+-- its session (NULL where a file holds a month of one symbol: then each row's date in New York).
+-- Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000, 1.7e18 and 0123
+-- for integers without a word. An integer counts only where it prints as it stood; the first
+-- field that does not is named in `malformed`.
 with
     typed as (
         select

@@ -1,0 +1,280 @@
+"""Merge: what a batch's rows make of the partitions of its month, written to the staging folder.
+
+Merge rule: a new version of a partition = the rows of its present version whose session is not
+among those being ingested + the rows of those sessions from raw. So a file ingested twice changes
+nothing, and raw files may be pruned.
+
+Partitions are written while the batch's last file is still being read, as soon as the file has
+left a symbol behind: rows need not wait in memory, and no processor waits for the other. What was
+written too early (the symbol came back, a line of it was rejected later, the file turned out to be
+damaged) is written again at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from warehouse.gather import Gatherer, Stretch
+from warehouse.layout import Layout, RawFile, encode_symbol, month_of
+from warehouse.partitions import Partition, SessionSource, read_sessions, write_partition
+from warehouse.schema import DataType
+
+# ext4 looks for a free inode near the folder's others: where thousands of files lie in one folder,
+# and thousands were deleted a minute ago, that takes ten times as long.
+_SHELF_FILES = 32
+_EARLY_JOBS = 64
+
+_Written = Future[list[tuple[Partition, str]]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a partition says of a raw file it has rows of.
+
+    Attributes:
+        etag: the source's, where it depends on the content alone.
+        rejects: rejected rows by symbol and session.
+    """
+
+    file: RawFile
+    etag: str | None
+    sha256: str
+    rejects: Counter[tuple[str, date]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One partition to write: its sessions in order, each from raw or (None) from the old file."""
+
+    symbol: str
+    old: Partition | None
+    parts: list[tuple[SessionSource, Stretch | None]]
+
+    @property
+    def sessions(self) -> tuple[SessionSource, ...]:
+        return tuple(source for source, _ in self.parts)
+
+
+class Merger:
+    """Writes the partitions of one data type and month.
+
+    Args:
+        gatherer: holds the batch's rows.
+        present: the partitions as they are published, by symbol.
+        selected: the only symbols that are made anew; empty: all.
+        folder: an existing folder for the finished files.
+        workers: threads.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        kind: DataType,
+        month: date,
+        fingerprint: str,
+        gatherer: Gatherer,
+        present: dict[str, Partition],
+        selected: frozenset[str],
+        folder: Path,
+        workers: int,
+    ) -> None:
+        self._layout, self._kind, self._month = layout, kind, month
+        self._fingerprint, self._gatherer = fingerprint, gatherer
+        self._present, self._selected = present, selected
+        self._folder, self._workers = folder, workers
+        self._count = 0
+        os.makedirs(layout.cache / kind.name, exist_ok=True)
+        # One thread while DuckDB reads: two would spend their time waiting for the interpreter.
+        self._early_thread = ThreadPoolExecutor(max(1, workers // 2), thread_name_prefix="encode")
+        self._early: dict[str, tuple[_Written, int]] = {}
+        self._unreleased: deque[tuple[RawFile, tuple[str, date]]] = deque()
+
+    def __enter__(self) -> Merger:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._early_thread.shutdown(cancel_futures=True)
+
+    def write_ended(self, origins: Sequence[Origin]) -> None:
+        """Begin to write what the last file of the batch has left behind, release what is written.
+
+        Args:
+            origins: the batch's good files; the last is the one being read.
+        """
+        file = origins[-1].file
+        jobs: list[tuple[_Job, str]] = []
+        keys: list[tuple[str, date]] = []
+        for key in self._gatherer.take_ended(file):
+            symbol = key[0]
+            stretch = self._gatherer.files[file].stretches[key]
+            if symbol in self._early or not stretch.ascending:
+                continue
+            job = self._job(symbol, origins)
+            if job is not None and job.sessions:
+                jobs.append((job, self._next_path()))
+                keys.append(key)
+        for start in range(0, len(jobs), _EARLY_JOBS):
+            some = jobs[start : start + _EARLY_JOBS]
+            written = self._early_thread.submit(self._write_some, some)
+            for place, key in enumerate(keys[start : start + _EARLY_JOBS]):
+                self._early[key[0]] = (written, place)
+                self._unreleased.append((file, key))
+        self.release(wait=self._gatherer.is_full)
+
+    def release(self, *, wait: bool) -> None:
+        """Give the memory of written rows back; with `wait`, of those under way too."""
+        while self._unreleased:
+            file, (symbol, session) = self._unreleased[0]
+            written, place = self._early[symbol]
+            if not (wait or written.done()):
+                return
+            partition, path = written.result()[place]
+            self._gatherer.release(file, (symbol, session), _reader(partition, path, session))
+            self._unreleased.popleft()
+
+    def finish(self, origins: Sequence[Origin]) -> tuple[list[tuple[Partition, str]], list[str]]:
+        """Write all that is still to be written.
+
+        Returns:
+            The partitions with their staged files, and the symbols whose partition has no rows
+            any more.
+        """
+        # What has not begun is shared among all threads from here on.
+        for symbol, (written, _) in list(self._early.items()):
+            if written.cancel():
+                del self._early[symbol]
+        self._unreleased = deque(item for item in self._unreleased if item[1][0] in self._early)
+        self.release(wait=True)
+        done: list[tuple[Partition, str]] = []
+        removed: list[str] = []
+        todo: deque[tuple[_Job, str]] = deque()
+        # In the order in which the file had them: the rows of neighbours share memory.
+        for symbol in dict.fromkeys([*self._gatherer.symbols(), *self._present]):
+            job = self._job(symbol, origins)
+            if job is None:
+                continue
+            early = None
+            if symbol in self._early:
+                written, place = self._early[symbol]
+                early = written.result()[place]
+            if not job.sessions:
+                removed.append(symbol)
+            elif early is not None and early[0].sessions == job.sessions:
+                done.append(early)
+            else:
+                todo.append((job, self._next_path()))
+        if todo:
+            done += self._write_all(todo)
+        return done, removed
+
+    def _write_all(self, todo: deque[tuple[_Job, str]]) -> list[tuple[Partition, str]]:
+        def work() -> list[tuple[Partition, str]]:
+            written: list[tuple[Partition, str]] = []
+            while True:
+                try:
+                    job, path = todo.popleft()
+                except IndexError:
+                    return written
+                written.append(self._write(job, path))
+
+        done = []
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as threads:
+            futures = [threads.submit(work) for _ in range(self._workers)]
+            try:
+                for future in as_completed(futures):
+                    done += future.result()
+            except BaseException:
+                todo.clear()
+                raise
+        return done
+
+    def _write_some(self, jobs: list[tuple[_Job, str]]) -> list[tuple[Partition, str]]:
+        return [self._write(job, path) for job, path in jobs]
+
+    def _next_path(self) -> str:
+        # Paths are plain strings here: thousands of Path objects cost more than their files.
+        shelf = f"{self._folder}/{self._count // _SHELF_FILES}"
+        if self._count % _SHELF_FILES == 0:
+            os.mkdir(shelf)
+        self._count += 1
+        return f"{shelf}/{self._count}.parquet"
+
+    def _job(self, symbol: str, origins: Sequence[Origin]) -> _Job | None:
+        """What a symbol's new partition is made of; None where nothing about it changes."""
+        old = self._present.get(symbol)
+        fresh = self._gatherer.of_symbol(symbol)
+        kept = [
+            session
+            for session in (old.sessions if old else ())
+            if not any(self._covers(origin.file, symbol, session.session) for origin in origins)
+        ]
+        if not fresh and (old is None or len(kept) == len(old.sessions)):
+            return None
+        by_file = {origin.file: origin for origin in origins}
+        parts: list[tuple[SessionSource, Stretch | None]] = [(session, None) for session in kept]
+        for session, stretch, file in fresh:
+            origin = by_file[file]
+            rejects = origin.rejects[symbol, session]
+            source = SessionSource(
+                session, stretch.rows, rejects, file.key, origin.etag, origin.sha256
+            )
+            parts.append((source, stretch))
+        parts.sort(key=lambda part: part[0].session)
+        return _Job(symbol, old, parts)
+
+    def _covers(self, file: RawFile, symbol: str, session: date) -> bool:
+        """Whether the file is now the only word on that symbol and session."""
+        if file.symbol is not None and file.symbol != symbol:
+            return False
+        if self._selected and symbol not in self._selected:
+            return False
+        return file.day == (month_of(session) if file.monthly else session)
+
+    def _write(self, job: _Job, path: str) -> tuple[Partition, str]:
+        partition = write_partition(
+            path,
+            self._kind,
+            self._rows(job),
+            job.symbol,
+            self._month,
+            job.sessions,
+            self._fingerprint,
+        )
+        if job.old is None:
+            # Made here, on many threads, so that the publish has nothing to do but rename.
+            folder = f"{self._layout.cache}/{self._kind.name}/{encode_symbol(job.symbol)}"
+            with suppress(FileExistsError):
+                os.mkdir(folder)
+        return partition, path
+
+    def _rows(self, job: _Job) -> Iterator[pa.RecordBatch]:
+        kept = frozenset(source.session for source, stretch in job.parts if stretch is None)
+        old: Any = iter(())
+        if kept:
+            assert job.old is not None
+            path = self._layout.partition(self._kind.name, job.symbol, self._month)
+            old = read_sessions(path, job.old, kept)
+        for _, stretch in job.parts:
+            if stretch is None:
+                _, batches = next(old)
+                yield from batches
+            else:
+                yield from self._gatherer.batches(stretch)
+
+
+def _reader(partition: Partition, path: str, session: date) -> Callable[[], Iterator[Any]]:
+    def read() -> Iterator[pa.RecordBatch]:
+        for _, batches in read_sessions(Path(path), partition, frozenset({session})):
+            yield from batches
+
+    return read
