@@ -37,7 +37,7 @@ class CleanedPiece:
 
 
 class Cleaner:
-    """A DuckDB that reads pieces. Use it from one thread at a time; close it, or use `with`.
+    """A DuckDB that reads pieces. `clean` is for one thread; close it, or use `with`.
 
     Args:
         sql: the folder of SQL files.
@@ -140,13 +140,15 @@ class Cleaner:
             kept: cleaned rows with `line_number` and without `reason`, in any order.
         """
         statement = self._sql[f"dedupe/{kind.name}"]
-        self._connection.register("kept", kept)
-        try:
-            yield from self._connection.sql(statement.body).to_arrow_reader(65_536)
-        except duckdb.Error as error:
-            raise SqlFileError(statement.path, " ".join(str(error).split())[:500]) from error
-        finally:
-            self._connection.unregister("kept")
+        # A connection of its own: `clean` may be at work on another thread.
+        with self._connection.cursor() as connection:
+            connection.register("kept", kept)
+            try:
+                yield from connection.sql(statement.body).to_arrow_reader(65_536)
+            except duckdb.Error as error:
+                raise SqlFileError(statement.path, " ".join(str(error).split())[:500]) from error
+            finally:
+                connection.unregister("kept")
 
     def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
         try:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from warehouse.errors import StorageError
 from warehouse.layout import RawFile
+from warehouse.runs import Run, cut
 from warehouse.schema import DataType
 
 RejectRows = Callable[[RawFile, pa.RecordBatch], None]
@@ -33,6 +34,9 @@ RejectRows = Callable[[RawFile, pa.RecordBatch], None]
 Dedupe = Callable[[pa.RecordBatchReader], Iterator[pa.RecordBatch]]
 Load = Callable[[], Iterator[pa.RecordBatch]]
 """Reads rows back from where they were written; without their `line_number`."""
+
+_Suspects = tuple["Stretch", int, tuple[str, date]]
+"""A stretch, the place among its slices of rows with equal keys, its symbol and session."""
 
 _SETTLE_ROWS = 500_000
 _COMBINE_ROWS = 65_536
@@ -94,6 +98,7 @@ class Gatherer:
         budget: bytes of rows held in memory before they are written there.
         selected: the only symbols that are wanted; empty: all.
         reject: is given rejected rows as they are met.
+        dedupe: runs sql/dedupe over rows of any symbols and sessions.
     """
 
     def __init__(
@@ -103,15 +108,23 @@ class Gatherer:
         budget: int,
         selected: frozenset[str],
         reject: RejectRows,
+        dedupe: Dedupe,
     ) -> None:
         self.kind = kind
         self.files: dict[RawFile, FileRows] = {}
         self._scratch, self._budget = scratch, budget
-        self._selected, self._reject = selected, reject
+        self._selected, self._reject, self._dedupe = selected, reject, dedupe
         self._columns = pa.schema([*kind.columns, ("line_number", pa.int64())])
         self._held = 0
-        self._spills: list[pa.ipc.RecordBatchFileReader] = []
+        self._spills: list[tuple[pa.ipc.RecordBatchFileReader, pa.OSFile]] = []
         self._spill_lock = threading.Lock()
+
+    def __enter__(self) -> Gatherer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for _, source in self._spills:
+            source.close()
 
     def open(self, file: RawFile) -> FileRows:
         """Begin a file anew: what was gathered of it before is forgotten."""
@@ -124,8 +137,11 @@ class Gatherer:
 
     def add(self, file: RawFile, rows: pa.Table) -> None:
         """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`)."""
+        suspects: list[_Suspects] = []
         for batch in rows.to_batches():
-            self._add_batch(file, batch)
+            self._add_batch(file, batch, suspects)
+        if suspects:
+            self._clear(file, suspects)
 
     @property
     def is_full(self) -> bool:
@@ -147,7 +163,7 @@ class Gatherer:
         self._held -= stretch.bytes
         stretch.slices, stretch.bytes = [load], 0
 
-    def _add_batch(self, file: RawFile, batch: pa.RecordBatch) -> None:
+    def _add_batch(self, file: RawFile, batch: pa.RecordBatch, suspects: list[_Suspects]) -> None:
         if self._selected:
             wanted = pc.is_in(batch.column("symbol"), pa.array(sorted(self._selected)))
             # A row that names no symbol at all belongs to everybody: it must not go unseen.
@@ -163,74 +179,65 @@ class Gatherer:
             rejected = reasons.is_valid()
             kept = ~rejected.to_numpy(zero_copy_only=False)
             self.reject(file, batch.filter(rejected))
-        columns = batch.select(self._columns.names)
-        starts = _run_starts(columns)
-        if len(starts) > batch.num_rows // 8:
-            # Many short runs: symbols are mixed. Gather them, each still in the file's order.
-            codes = columns.column("symbol").dictionary_encode().indices
-            order = np.argsort(codes.fill_null(-1).to_numpy(zero_copy_only=False), kind="stable")
-            columns = columns.take(pa.array(order))
-            kept = kept[order] if kept is not None else None
-            starts = _run_starts(columns)
-        self._add_runs(file, columns, starts, kept)
+        for run in cut(batch.select(self._columns.names), kept, self.kind):
+            self._add_run(file, run, batch.nbytes / batch.num_rows, suspects)
 
-    def _add_runs(
-        self,
-        file: RawFile,
-        columns: pa.RecordBatch,
-        starts: npt.NDArray[np.int64],
-        kept: npt.NDArray[np.bool_] | None,
+    def _add_run(
+        self, file: RawFile, run: Run, row_bytes: float, suspects: list[_Suspects]
     ) -> None:
         gathered = self.files[file]
-        stretches = gathered.stretches
-        row_bytes = columns.nbytes / columns.num_rows
-        stops = np.append(starts[1:], columns.num_rows)
-        first, second = _keys(columns, self.kind)
-        later = first[1:] > first[:-1]
-        if second is not None:
-            later |= (first[1:] == first[:-1]) & (second[1:] > second[:-1])
-        # The run in which each row that does not stand after the one before it lies; at a run's
-        # own start there is nothing to compare with.
-        disordered = np.flatnonzero(~later) + 1
-        runs_of = np.searchsorted(starts, disordered, side="right") - 1
-        unordered = set(runs_of[disordered != starts[runs_of]].tolist())
-        dropped: set[int] = set()
-        if kept is not None:
-            gone = np.flatnonzero(~kept)
-            dropped = set((np.searchsorted(starts, gone, side="right") - 1).tolist())
-        symbols = columns.column("symbol").take(pa.array(starts)).to_pylist()
-        days = columns.column("session").take(pa.array(starts)).to_pylist()
-        bounds = zip(symbols, days, starts.tolist(), stops.tolist(), strict=True)
-        for run, (symbol, day, start, stop) in enumerate(bounds):
-            rows = columns.slice(start, stop - start)
-            is_ordered = run not in unordered
-            low, high = start, stop - 1
-            if run in dropped:
-                assert kept is not None
-                left = np.flatnonzero(kept[start:stop])
-                if len(left) == 0:
-                    continue
-                rows = rows.filter(pa.array(kept[start:stop]))
-                # What broke the order may be what was dropped, and what was dropped may hide it.
-                is_ordered = _is_ascending(rows, self.kind)
-                low, high = start + int(left[0]), start + int(left[-1])
-            key = (symbol, day)
-            stretch = stretches.get(key)
-            if key != gathered.present:
-                if gathered.present is not None:
-                    gathered.ended.append(gathered.present)
-                gathered.in_runs = gathered.in_runs and stretch is None
-                gathered.present = key
-            if stretch is None:
-                stretch = stretches[key] = Stretch()
-            begin = (int(first[low]), int(second[low]) if second is not None else 0)
-            if not is_ordered or (stretch.last_key is not None and begin <= stretch.last_key):
-                stretch.ascending = False
-            stretch.last_key = (int(first[high]), int(second[high]) if second is not None else 0)
-            stretch.rows += rows.num_rows
-            stretch.slices.append(rows)
-            stretch.bytes += int(row_bytes * rows.num_rows)
-            self._held += int(row_bytes * rows.num_rows)
+        key = (run.symbol, run.session)
+        stretch = gathered.stretches.get(key)
+        if key != gathered.present:
+            if gathered.present is not None:
+                gathered.ended.append(gathered.present)
+            gathered.in_runs = gathered.in_runs and stretch is None
+            gathered.present = key
+        if stretch is None:
+            stretch = gathered.stretches[key] = Stretch()
+        if stretch.last_key is not None and run.first <= stretch.last_key:
+            stretch.ascending = False
+        stretch.last_key = run.last
+        done = 0
+        for start, stop in run.twins:
+            if start > done:
+                stretch.slices.append(run.rows.slice(done, start - done))
+            suspects.append((stretch, len(stretch.slices), key))
+            stretch.slices.append(run.rows.slice(start, stop - start))
+            done = stop
+        if done < run.rows.num_rows:
+            stretch.slices.append(run.rows.slice(done))
+        stretch.rows += run.rows.num_rows
+        stretch.bytes += int(row_bytes * run.rows.num_rows)
+        self._held += int(row_bytes * run.rows.num_rows)
+
+    def _clear(self, file: RawFile, suspects: list[_Suspects]) -> None:
+        """Let sql/dedupe say which of the rows with equal keys are repeats, and take those out."""
+        groups = [stretch.slices[place] for stretch, place, _ in suspects]
+        unsettled = pa.RecordBatchReader.from_batches(self._columns, groups)
+        found: dict[tuple[object, ...], list[pa.RecordBatch]] = {}
+        for rows in self._deduped(file, unsettled):
+            columns = [rows.column(name) for name in ("symbol", "session", *self.kind.order)]
+            keys = list(zip(*(column.to_pylist() for column in columns), strict=True))
+            for place, key in enumerate(keys):
+                found.setdefault(key, []).append(rows.slice(place, 1))
+        for stretch, place, key in suspects:
+            group = stretch.slices[place]
+            assert isinstance(group, pa.RecordBatch)
+            order = (group.column(name)[0].as_py() for name in self.kind.order)
+            kept = pa.Table.from_batches(found[*key, *order]).combine_chunks().to_batches()[0]
+            stretch.slices[place] = kept
+            stretch.rows -= group.num_rows - kept.num_rows
+
+    def _deduped(self, file: RawFile, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """What sql/dedupe keeps of the rows, in its order; the rest goes to the rejects."""
+        for batch in self._dedupe(rows):
+            if batch.column("reason").null_count < batch.num_rows:
+                rejected = batch.column("reason").is_valid()
+                self.reject(file, batch.filter(rejected))
+                batch = batch.filter(pc.invert(rejected))
+            if batch.num_rows:
+                yield batch.select(self._columns.names)
 
     def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         """Hand rows with a `reason` to the rejects, and count them."""
@@ -261,7 +268,8 @@ class Gatherer:
             raise StorageError(
                 path, f"cannot hold rows that exceed the memory limit: {error}"
             ) from error
-        self._spills.append(pa.ipc.open_file(pa.OSFile(str(path), "rb")))
+        source = pa.OSFile(str(path), "rb")
+        self._spills.append((pa.ipc.open_file(source), source))
 
     def _stretches(self) -> Iterator[Stretch]:
         for file in self.files.values():
@@ -272,7 +280,7 @@ class Gatherer:
         for part in stretch.slices:
             if isinstance(part, _Spilled):
                 with self._spill_lock:
-                    batch = self._spills[part.spill].get_batch(part.batch)
+                    batch = self._spills[part.spill][0].get_batch(part.batch)
                 yield batch
             elif isinstance(part, pa.RecordBatch):
                 yield part
@@ -281,12 +289,8 @@ class Gatherer:
                     absent = pa.nulls(batch.num_rows, pa.int64())
                     yield batch.append_column("line_number", absent)
 
-    def settle(self, file: RawFile, dedupe: Dedupe) -> None:
-        """Put a file's stretches in order and take repeated lines out of them.
-
-        Args:
-            dedupe: runs sql/dedupe over rows of any symbols and sessions.
-        """
+    def settle(self, file: RawFile) -> None:
+        """Put the stretches of a file whose rows came back late in order, without repeats."""
         group: dict[tuple[str, date], Stretch] = {}
         count = 0
         for key, stretch in list(self.files[file].stretches.items()):
@@ -295,14 +299,12 @@ class Gatherer:
             group[key] = stretch
             count += stretch.rows
             if count >= _SETTLE_ROWS:
-                self._settle(file, group, dedupe)
+                self._settle(file, group)
                 group, count = {}, 0
         if group:
-            self._settle(file, group, dedupe)
+            self._settle(file, group)
 
-    def _settle(
-        self, file: RawFile, group: dict[tuple[str, date], Stretch], dedupe: Dedupe
-    ) -> None:
+    def _settle(self, file: RawFile, group: dict[tuple[str, date], Stretch]) -> None:
         stretches = self.files[file].stretches
         unsettled = pa.RecordBatchReader.from_batches(
             self._columns,
@@ -311,23 +313,13 @@ class Gatherer:
         for key, stretch in group.items():
             stretches[key] = Stretch()
             self._held -= stretch.bytes
-        for batch in dedupe(unsettled):
-            rejected = batch.column("reason").is_valid()
-            if batch.column("reason").null_count < batch.num_rows:
-                self.reject(file, batch.filter(rejected))
-                batch = batch.filter(pc.invert(rejected))
-            columns = batch.select(self._columns.names)
-            if columns.num_rows == 0:
-                continue
-            starts = _run_starts(columns)
-            stops = np.append(starts[1:], columns.num_rows)
-            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-                rows = columns.slice(start, stop - start)
-                key = (rows.column("symbol")[0].as_py(), rows.column("session")[0].as_py())
-                stretches[key].rows += rows.num_rows
-                stretches[key].slices.append(rows)
-                stretches[key].bytes += rows.nbytes
-                self._held += rows.nbytes
+        for columns in self._deduped(file, unsettled):
+            for run in cut(columns, None, self.kind):
+                stretch = stretches[run.symbol, run.session]
+                stretch.rows += run.rows.num_rows
+                stretch.slices.append(run.rows)
+                stretch.bytes += run.rows.nbytes
+                self._held += run.rows.nbytes
             if self.is_full:
                 self.spill()
 
@@ -350,33 +342,3 @@ class Gatherer:
                 symbol for gathered in self.files.values() for symbol, _ in gathered.stretches
             )
         )
-
-
-def _run_starts(columns: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Where a symbol (or, in files of a month, a session) differs from that of the row before."""
-    symbol = columns.column("symbol")
-    changed = pc.not_equal(symbol[1:], symbol[:-1]).fill_null(True)
-    starts = changed.to_numpy(zero_copy_only=False)
-    session = columns.column("session").cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
-    starts = starts | (session[1:] != session[:-1])
-    return np.concatenate([[0], np.flatnonzero(starts) + 1]).astype(np.int64)
-
-
-def _keys(
-    columns: pa.RecordBatch, kind: DataType
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """The columns that order the tape. An absent number is the lowest, so it ends no order."""
-    lowest = np.iinfo(np.int64).min
-    keys = [
-        columns.column(name).cast(pa.int64()).fill_null(lowest).to_numpy(zero_copy_only=False)
-        for name in kind.order
-    ]
-    return keys[0], keys[1] if len(keys) > 1 else None
-
-
-def _is_ascending(rows: pa.RecordBatch, kind: DataType) -> bool:
-    first, second = _keys(rows, kind)
-    later = first[1:] > first[:-1]
-    if second is not None:
-        later |= (first[1:] == first[:-1]) & (second[1:] > second[:-1])
-    return bool(later.all())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -115,7 +116,6 @@ class Stager:
         staged = [StagedFile(file, self._layout.raw_file(file), etag) for file, etag in files]
         batch = StagedBatch(kind.name, month, staged)
         budget = int(self._memory * _ROWS_SHARE)
-        gatherer = Gatherer(kind, self._folder, budget, self._selected, self._reject)
         workers = self._config.processing.parallel_workers
         with (
             Cleaner(
@@ -125,6 +125,14 @@ class Stager:
                 int(self._memory * _DUCKDB_SHARE),
                 {"corrections": list(self._config.cleaning.corrections)},
             ) as cleaner,
+            Gatherer(
+                kind,
+                self._folder,
+                budget,
+                self._selected,
+                self._reject,
+                partial(cleaner.dedupe, kind),
+            ) as gatherer,
             Merger(
                 self._layout,
                 kind,
@@ -140,7 +148,7 @@ class Stager:
             for item in staged:
                 self._read(item, kind, gatherer, cleaner, merger if item is staged[-1] else None)
                 if item.problem is None:
-                    gatherer.settle(item.file, lambda rows: cleaner.dedupe(kind, rows))
+                    gatherer.settle(item.file)
                     self._close_rejects(item, gatherer)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
             batch.partitions, batch.removed = merger.finish(list(self._origins.values()))

@@ -66,4 +66,4 @@ select
         else 'duplicate'
     end as reason
 from compared
-order by symbol, session, timestamp, sequence_number, line_number nulls first
+order by symbol, session, timestamp, sequence_number nulls first, line_number nulls first
