@@ -8,26 +8,20 @@ history of runs.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import SqlFileError, StorageError
-from warehouse.layout import Layout, RawFile, partition_name
+from warehouse.errors import StorageError, one_line
+from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
-from warehouse.sqlfiles import SqlFolder
 
 CATALOG_FORMAT = 1
-# The shell on the package index is still 1.5: it must be able to open the file.
-_COMPATIBLE_WITH = "v1.5.0"
 
 
 @dataclass(frozen=True)
@@ -86,234 +80,6 @@ class CatalogChange:
     runs: list[Run] = field(default_factory=list)
 
 
-_SESSION = pa.struct(
-    [
-        ("session", pa.date32()),
-        ("rows", pa.int64()),
-        ("rejects", pa.int64()),
-        ("source", pa.string()),
-        ("etag", pa.string()),
-        ("sha256", pa.string()),
-    ]
-)
-_PARTITIONS = pa.schema(
-    [
-        ("data_type", pa.string()),
-        ("symbol", pa.string()),
-        ("month", pa.date32()),
-        ("path", pa.string()),
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),
-        ("first_timestamp", pa.timestamp("ns")),
-        ("last_timestamp", pa.timestamp("ns")),
-        ("sha256", pa.string()),
-        ("fingerprint", pa.string()),
-        ("sessions", pa.list_(_SESSION)),
-    ]
-)
-_REMOVED = pa.schema([("data_type", pa.string()), ("symbol", pa.string()), ("month", pa.date32())])
-_ARROW = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    date: pa.date32(),
-    datetime: pa.timestamp("us"),
-    dict: pa.map_(pa.string(), pa.int64()),
-    tuple: pa.list_(pa.string()),
-}
-
-
-def _schema_of(record: type) -> pa.Schema:
-    kinds = {kind.__name__: arrow for kind, arrow in _ARROW.items()}
-    return pa.schema(
-        [
-            (item.name, kinds[re.match(r"\w+", str(item.type))[0]])  # type: ignore[index]
-            for item in fields(record)
-        ]
-    )
-
-
-def build(
-    staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path, change: CatalogChange
-) -> None:
-    """Write the catalog that will hold after `change` to `staged`.
-
-    Views of data types that are about to get their first partition wait for `complete`: DuckDB
-    makes no view over files that are not there yet.
-
-    Raises:
-        SqlFileError: a file of sql/catalog or config/ fails.
-        StorageError: the disk refuses.
-    """
-    connection = _connect(staged)
-    try:
-        _run(connection, sql, "tables", layout, config_dir)
-        tables = {
-            "changed_partitions": _partition_table(layout, change.partitions),
-            "removed_partitions": pa.Table.from_pylist(
-                [dict(zip(_REMOVED.names, removed, strict=True)) for removed in change.removed],
-                _REMOVED,
-            ),
-            "changed_files": _table(SourceFile, change.files),
-            "changed_runs": _table(Run, change.runs),
-        }
-        for name, table in tables.items():
-            connection.register(name, table)
-        generation = 0
-        if layout.catalog.exists():
-            connection.execute(f"attach '{_quoted(layout.catalog)}' as previous (read_only)")
-            row = connection.execute("select max(generation) from previous.warehouse").fetchone()
-            generation = row[0] if row else 0
-            _run(connection, sql, "carry_over", layout, config_dir)
-            connection.execute("detach previous")
-        _run(connection, sql, "add", layout, config_dir)
-        connection.execute(
-            "insert into warehouse values (?, ?, ?, ?, ?)",
-            [
-                generation + 1,
-                str(layout.data),
-                CATALOG_FORMAT,
-                f"flatfile-warehouse {version('flatfile-warehouse')}",
-                datetime.now(UTC).replace(tzinfo=None),
-            ],
-        )
-        _run(connection, sql, "reference", layout, config_dir)
-        _run(connection, sql, "path_name", layout, config_dir)
-        _views(connection, layout, sql, config_dir)
-    except duckdb.IOException as error:
-        raise StorageError(staged, f"cannot write the catalog: {_line(error)}") from error
-    finally:
-        connection.close()
-
-
-def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
-    """Add the views that `build` could not make; the partitions are in place now."""
-    connection = _connect(staged)
-    try:
-        _views(connection, layout, sql, config_dir)
-    finally:
-        connection.close()
-
-
-def _views(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, sql: SqlFolder, config_dir: Path
-) -> None:
-    """Each data type's view, and that of the rejects: over its files, or empty where it has none.
-
-    One that is there already is left alone: to make it DuckDB looks at the name of every file.
-    """
-    found = connection.execute(
-        "select view_name, contains(sql, 'read_parquet') from duckdb_views() where not internal"
-    ).fetchall()
-    over_files = dict(found)
-    wanted = {kind.name: (layout.cache / kind.name, kind.columns) for kind in DATA_TYPES.values()}
-    wanted["rejects"] = (layout.rejects, DATA_TYPES["trades"].rejects_columns)
-    for name, (folder, columns) in wanted.items():
-        depth = "*/*/*.parquet" if name == "rejects" else "*/*.parquet"
-        has_files = any(folder.glob(depth))
-        if has_files and not over_files.get(name):
-            _run(connection, sql, name, layout, config_dir)
-        elif not has_files and over_files.get(name, True):
-            _empty_view(connection, name, columns)
-
-
-def _empty_view(connection: duckdb.DuckDBPyConnection, name: str, columns: pa.Schema) -> None:
-    names = {
-        pa.string(): "varchar",
-        pa.timestamp("ns"): "timestamp_ns",
-        pa.float64(): "double",
-        pa.int8(): "tinyint",
-        pa.int16(): "smallint",
-        pa.int32(): "integer",
-        pa.int64(): "bigint",
-        pa.date32(): "date",
-    }
-    listed = ", ".join(f'null::{names[column.type]} as "{column.name}"' for column in columns)
-    connection.execute(f"create or replace view {name} as select {listed} where false")
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(
-            str(path),
-            config={
-                "storage_compatibility_version": _COMPATIBLE_WITH,
-                "python_enable_replacements": False,
-            },
-        )
-    except duckdb.Error as error:
-        raise StorageError(path, f"cannot write the catalog: {_line(error)}") from error
-
-
-def _run(
-    connection: duckdb.DuckDBPyConnection,
-    sql: SqlFolder,
-    name: str,
-    layout: Layout,
-    config_dir: Path,
-) -> None:
-    """Run sql/catalog/<name>.sql, its paths made absolute.
-
-    In the file they start at the warehouse's folder, where the shell can run it as it stands; in
-    the catalog they must not depend on the reader's working directory.
-    """
-    file = sql[f"catalog/{name}"]
-    text = (
-        file.body.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
-        .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
-        .replace("'config/", f"'{_pattern(config_dir)}/")
-    )
-    try:
-        connection.execute(text)
-    except duckdb.Error as error:
-        raise SqlFileError(file.path, _line(error)) from error
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _pattern(path: Path) -> str:
-    """A path inside a glob inside a string literal."""
-    return re.sub(r"([*?\[])", r"[\1]", _quoted(path))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
-
-
-def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in _PARTITIONS.names}
-    for item in partitions:
-        columns["data_type"].append(item.data_type)
-        columns["symbol"].append(item.symbol)
-        columns["month"].append(item.month)
-        name = partition_name(item.data_type, item.symbol, item.month)
-        columns["path"].append(f"{layout.cache}/{name}")
-        columns["rows"].append(item.rows)
-        columns["bytes"].append(item.bytes)
-        columns["first_timestamp"].append(item.first_ns)
-        columns["last_timestamp"].append(item.last_ns)
-        columns["sha256"].append(item.sha256)
-        columns["fingerprint"].append(item.fingerprint)
-        columns["sessions"].append([vars(session) for session in item.sessions])
-    return pa.Table.from_pydict(columns, _PARTITIONS)
-
-
-def _table(record: type, items: Iterable[Any]) -> pa.Table:
-    schema = _schema_of(record)
-    rows = []
-    for item in items:
-        row = asdict(item)
-        for name, value in row.items():
-            if isinstance(value, dict):
-                row[name] = list(value.items())
-            elif isinstance(value, tuple):
-                row[name] = list(value)
-        rows.append(row)
-    return pa.Table.from_pylist(rows, schema)
-
-
 class Catalog:
     """The catalog as it is now, opened for reading; close it, or use `with`.
 
@@ -332,7 +98,9 @@ class Catalog:
                     config={"python_enable_replacements": False},
                 )
             except duckdb.Error as error:
-                raise StorageError(layout.catalog, f"cannot be opened: {_line(error)}") from error
+                raise StorageError(
+                    layout.catalog, f"cannot be opened: {one_line(error)}"
+                ) from error
 
     def __enter__(self) -> Catalog:
         return self

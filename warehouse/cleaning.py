@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.errors import RawFileError, SqlFileError
+from warehouse.errors import RawFileError, SqlFileError, one_line
 from warehouse.layout import RawFile
 from warehouse.rawfile import Piece, isolate_malformed
 from warehouse.schema import DataType
@@ -92,8 +92,7 @@ class Cleaner:
             try:
                 rows = self._read(file, kind, piece)
             except duckdb.InvalidInputException as error:
-                problem = " ".join(str(error).split())[:300]
-                raise RawFileError(path, f"DuckDB cannot read it: {problem}") from error
+                raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
             finally:
                 piece.close()
             if rows.num_rows != piece.rows:
@@ -146,7 +145,7 @@ class Cleaner:
             try:
                 yield from connection.sql(statement.body).to_arrow_reader(65_536)
             except duckdb.Error as error:
-                raise SqlFileError(statement.path, " ".join(str(error).split())[:500]) from error
+                raise SqlFileError(statement.path, one_line(error)) from error
             finally:
                 connection.unregister("kept")
 
@@ -156,9 +155,9 @@ class Cleaner:
         except duckdb.InvalidInputException as error:
             if "CSV Error" in str(error) or "read_csv" in str(error):
                 raise
-            raise SqlFileError(file.path, " ".join(str(error).split())[:500]) from error
+            raise SqlFileError(file.path, one_line(error)) from error
         except duckdb.Error as error:
-            raise SqlFileError(file.path, " ".join(str(error).split())[:500]) from error
+            raise SqlFileError(file.path, one_line(error)) from error
 
 
 def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:

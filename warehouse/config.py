@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from warehouse.errors import ConfigError, NotAWarehouseError
+from warehouse.errors import ConfigError, NotAWarehouseError, one_line
 from warehouse.layout import Layout
 
 CONFIG_FILE = Path("config", "data_config.yaml")
@@ -161,8 +161,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(path, "(file)", None, f"is no valid YAML: {problem}") from error
+        raise ConfigError(path, "(file)", None, f"is no valid YAML: {one_line(error)}") from error
     if not isinstance(settings, dict):
         raise ConfigError(path, "(file)", settings, "must hold sections such as `source:`")
     for section, value in settings.items():

@@ -179,3 +179,8 @@ class NoDataError(WarehouseError):
         self.asked, self.found, self.remedy = asked, found, remedy
         self.missing = tuple(missing)
         super().__init__(f"{asked}: {found}; {remedy}")
+
+
+def one_line(error: BaseException, limit: int = 500) -> str:
+    """What another library's error says, on one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]

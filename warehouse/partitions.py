@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.errors import CorruptPartitionError, StorageError
+from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.schema import DataType, data_type
 
 ROW_GROUP_ROWS = 65_536
@@ -280,7 +280,7 @@ def damaged(
     """The error for a partition that could not be read."""
     return CorruptPartitionError(
         path,
-        " ".join(str(error).split())[:200],
+        one_line(error, 200),
         f"warehouse rebuild {data_type_name} --symbols '{symbol}'",
     )
 

@@ -12,17 +12,13 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
-from warehouse import catalog as catalogs
-from warehouse.catalog import Catalog, CatalogChange, Run, SourceFile
+from warehouse import catalogfile, records
+from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
-    DownloadPlan,
     fetched,
     files_to_ingest,
     open_source,
@@ -31,83 +27,16 @@ from warehouse.download import (
 )
 from warehouse.errors import NoDataError
 from warehouse.layout import Layout, RawFile, month_of, partition_name
-from warehouse.metrics import Progress, RunMetrics, Silent, peak_memory_bytes
+from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.publish import Change, publish, writer_lock
-from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import FIRST_SESSION, check_order
+from warehouse.run import Request, RunReport
+from warehouse.schema import DataType, data_type
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch, StagedFile, Stager
 
 # So much compressed input is staged before it is published: what a batch sets aside on disk in
 # between is a few times that.
 _BATCH_BYTES = 8 << 30
-
-
-@dataclass
-class RunReport:
-    """What a run did.
-
-    Attributes:
-        files: what came of each raw file that was read.
-        download: what was fetched, and what was not to be had; None where nothing was asked for.
-        planned: the raw files that a dry run would read.
-    """
-
-    metrics: RunMetrics
-    files: list[StagedFile] = field(default_factory=list)
-    download: DownloadPlan | None = None
-    planned: list[RawFile] = field(default_factory=list)
-
-    @property
-    def set_aside(self) -> list[StagedFile]:
-        return [file for file in self.files if file.problem is not None]
-
-    @property
-    def did_nothing(self) -> bool:
-        return not self.files and not (self.download and self.download.fetch)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command was asked for.
-
-    Attributes:
-        kinds: data types.
-        start, end: sessions, both inclusive; None is open.
-        symbols: only these; empty: all that the configuration selects.
-    """
-
-    kinds: tuple[DataType, ...]
-    start: date | None = None
-    end: date | None = None
-    symbols: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        check_order(self.start, self.end)
-
-    @property
-    def first(self) -> date:
-        return self.start or FIRST_SESSION
-
-    @property
-    def last(self) -> date:
-        return self.end or date.today()
-
-    @classmethod
-    def of(
-        cls,
-        data_types: Sequence[str] = (),
-        start: date | None = None,
-        end: date | None = None,
-        symbols: Iterable[str] = (),
-    ) -> Request:
-        """A request; no data types mean all.
-
-        Raises:
-            RequestError: a data type is unknown, or `end` lies before `start`.
-        """
-        kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
-        return cls(kinds, start, end, frozenset(symbols))
 
 
 class Pipeline:
@@ -125,7 +54,7 @@ class Pipeline:
             report = RunReport(RunMetrics("download"))
             self._download(request, report, dry_run=dry_run)
             if not dry_run and report.download and report.download.fetch:
-                self._publish_records(report, "done")
+                self._publish_records(report)
             return report
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
@@ -182,7 +111,7 @@ class Pipeline:
         return nullcontext() if dry_run else writer_lock(self.layout, self._complete)
 
     def _complete(self, staged: Path) -> None:
-        catalogs.complete(staged, self.layout, self.sql, self.config_dir)
+        catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
 
     def _known(self) -> dict[RawFile, SourceFile]:
         with Catalog(self.layout) as catalog:
@@ -252,7 +181,7 @@ class Pipeline:
         began = time.monotonic()
         if not report.planned:
             if report.download and report.download.fetch:
-                self._publish_records(report, "done")
+                self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self._progress.begin("ingest", sum(sizes))
@@ -340,7 +269,7 @@ class Pipeline:
                 elif target.exists():
                     removals.append(target)
             if whole or item.file.symbol is not None or item.problem is not None:
-                change.files.append(self._record(item, selected, known, metrics.run_id))
+                change.files.append(records.of_file(item, selected, metrics.run_id))
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         done = {record.source for record in change.files}
@@ -349,12 +278,13 @@ class Pipeline:
             for record in self._fetched_records(report).values()
             if record.source not in done and record.source not in {f.file.key for f in report.files}
         ]
-        change.runs = [self._run(report, "done")]
+        change.runs = [records.of_run(report.metrics, "done")]
         self._publish(change, moves, removals)
 
-    def _publish_records(self, report: RunReport, state: str) -> None:
+    def _publish_records(self, report: RunReport) -> None:
         change = CatalogChange(
-            files=list(self._fetched_records(report).values()), runs=[self._run(report, state)]
+            files=list(self._fetched_records(report).values()),
+            runs=[records.of_run(report.metrics, "done")],
         )
         self._publish(change, [], [])
 
@@ -365,7 +295,7 @@ class Pipeline:
         here = f"{layout.data}/"
         staged = layout.staging / "warehouse.duckdb"
         staged.unlink(missing_ok=True)
-        catalogs.build(staged, layout, self.sql, self.config_dir, change)
+        catalogfile.build(staged, layout, self.sql, self.config_dir, change)
         publish(
             layout,
             Change(
@@ -389,62 +319,3 @@ class Pipeline:
                 os.replace(item.path, target)
             except OSError:
                 shutil.move(item.path, target)
-
-    def _record(
-        self,
-        item: StagedFile,
-        selected: frozenset[str],
-        known: dict[RawFile, SourceFile],
-        run_id: str,
-    ) -> SourceFile:
-        file = item.file
-        if item.problem is not None:
-            return SourceFile(
-                file.data_type,
-                file.day,
-                file.symbol,
-                file.key,
-                state="set_aside",
-                problem=item.problem,
-                etag=item.etag,
-                run_id=run_id,
-            )
-        return SourceFile(
-            file.data_type,
-            file.day,
-            file.symbol,
-            file.key,
-            state="ingested",
-            etag=item.etag,
-            bytes=item.facts.bytes,
-            sha256=item.facts.sha256,
-            lines=item.facts.lines,
-            rows_published=item.rows_published,
-            rows_rejected=item.rows_rejected,
-            rows_unselected=item.rows_unselected,
-            rejects_by_reason=dict(item.reasons),
-            symbols=tuple(sorted(selected)) or None,
-            raw_modified_ns=item.path.stat().st_mtime_ns,
-            run_id=run_id,
-        )
-
-    def _run(self, report: RunReport, state: str) -> Run:
-        metrics = report.metrics
-        return Run(
-            run_id=metrics.run_id,
-            command=metrics.command,
-            started_at=metrics.started_at,
-            seconds=metrics.seconds,
-            state=state,
-            problem=None,
-            files=metrics.files,
-            files_set_aside=metrics.files_set_aside,
-            lines=metrics.lines,
-            rows_published=metrics.rows_published,
-            rows_rejected=metrics.rows_rejected,
-            partitions=metrics.partitions,
-            bytes_read=metrics.bytes_read,
-            bytes_written=metrics.bytes_written,
-            peak_memory_bytes=peak_memory_bytes(),
-            version=version("flatfile-warehouse"),
-        )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from warehouse.errors import SqlFileError
+from warehouse.errors import SqlFileError, one_line
 
 _PACKAGE = Path(__file__).resolve().parent
 _HEADER_LINE = re.compile(r"--\s*(\w+):\s*(.*)")
@@ -81,8 +81,7 @@ class SqlFile:
         try:
             trees = sqlglot.parse(self.body, dialect="duckdb")
         except sqlglot.errors.SqlglotError as error:
-            problem = " ".join(str(error).split())
-            raise SqlFileError(self.path, f"cannot be parsed: {problem}") from error
+            raise SqlFileError(self.path, f"cannot be parsed: {one_line(error)}") from error
         normal = ";".join(tree.sql(dialect="duckdb", comments=False) for tree in trees if tree)
         return hashlib.sha256(normal.encode()).hexdigest()
 

@@ -1,0 +1,70 @@
+"""What a run writes into the catalog's tables: a record of each file, and one of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from warehouse.catalog import Run, SourceFile
+from warehouse.metrics import RunMetrics, peak_memory_bytes
+from warehouse.staging import StagedFile
+
+
+def of_file(item: StagedFile, selected: Iterable[str], run_id: str) -> SourceFile:
+    """The record of a raw file that was read, whether it was ingested or set aside.
+
+    Args:
+        selected: the only symbols that were published; empty: all.
+    """
+    file = item.file
+    if item.problem is not None:
+        return SourceFile(
+            file.data_type,
+            file.day,
+            file.symbol,
+            file.key,
+            state="set_aside",
+            problem=item.problem,
+            etag=item.etag,
+            run_id=run_id,
+        )
+    return SourceFile(
+        file.data_type,
+        file.day,
+        file.symbol,
+        file.key,
+        state="ingested",
+        etag=item.etag,
+        bytes=item.facts.bytes,
+        sha256=item.facts.sha256,
+        lines=item.facts.lines,
+        rows_published=item.rows_published,
+        rows_rejected=item.rows_rejected,
+        rows_unselected=item.rows_unselected,
+        rejects_by_reason=dict(item.reasons),
+        symbols=tuple(sorted(selected)) or None,
+        raw_modified_ns=item.path.stat().st_mtime_ns,
+        run_id=run_id,
+    )
+
+
+def of_run(metrics: RunMetrics, state: str) -> Run:
+    """The record of a run as far as it has come."""
+    return Run(
+        run_id=metrics.run_id,
+        command=metrics.command,
+        started_at=metrics.started_at,
+        seconds=metrics.seconds,
+        state=state,
+        problem=None,
+        files=metrics.files,
+        files_set_aside=metrics.files_set_aside,
+        lines=metrics.lines,
+        rows_published=metrics.rows_published,
+        rows_rejected=metrics.rows_rejected,
+        partitions=metrics.partitions,
+        bytes_read=metrics.bytes_read,
+        bytes_written=metrics.bytes_written,
+        peak_memory_bytes=peak_memory_bytes(),
+        version=version("flatfile-warehouse"),
+    )

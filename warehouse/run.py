@@ -1,0 +1,81 @@
+"""What a run was asked for, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from warehouse.download import DownloadPlan
+from warehouse.layout import RawFile
+from warehouse.metrics import RunMetrics
+from warehouse.schema import DATA_TYPES, DataType, data_type
+from warehouse.sessions import FIRST_SESSION, check_order
+from warehouse.staging import StagedFile
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        files: what came of each raw file that was read.
+        download: what was fetched, and what was not to be had; None where nothing was asked for.
+        planned: the raw files that a dry run would read.
+    """
+
+    metrics: RunMetrics
+    files: list[StagedFile] = field(default_factory=list)
+    download: DownloadPlan | None = None
+    planned: list[RawFile] = field(default_factory=list)
+
+    @property
+    def set_aside(self) -> list[StagedFile]:
+        return [file for file in self.files if file.problem is not None]
+
+    @property
+    def did_nothing(self) -> bool:
+        return not self.files and not (self.download and self.download.fetch)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was asked for.
+
+    Attributes:
+        kinds: data types.
+        start, end: sessions, both inclusive; None is open.
+        symbols: only these; empty: all that the configuration selects.
+    """
+
+    kinds: tuple[DataType, ...]
+    start: date | None = None
+    end: date | None = None
+    symbols: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_order(self.start, self.end)
+
+    @property
+    def first(self) -> date:
+        return self.start or FIRST_SESSION
+
+    @property
+    def last(self) -> date:
+        return self.end or date.today()
+
+    @classmethod
+    def of(
+        cls,
+        data_types: Sequence[str] = (),
+        start: date | None = None,
+        end: date | None = None,
+        symbols: Iterable[str] = (),
+    ) -> Request:
+        """A request; no data types mean all.
+
+        Raises:
+            RequestError: a data type is unknown, or `end` lies before `start`.
+        """
+        kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
+        return cls(kinds, start, end, frozenset(symbols))
