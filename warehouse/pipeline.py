@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from warehouse.download import (
     raw_files,
 )
 from warehouse.errors import NoDataError
+from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.publish import Change, publish, writer_lock
@@ -107,8 +108,22 @@ class Pipeline:
     def _configured(self) -> frozenset[str]:
         return frozenset(self.config.source.symbols)
 
-    def _writing(self, dry_run: bool) -> AbstractContextManager[None]:
-        return nullcontext() if dry_run else writer_lock(self.layout, self._complete)
+    @contextmanager
+    def _writing(self, dry_run: bool) -> Iterator[None]:
+        if dry_run:
+            yield
+            return
+        with writer_lock(self.layout, self._complete):
+            if not self.layout.catalog.exists():
+                self._recover_catalog()
+            yield
+
+    def _recover_catalog(self) -> None:
+        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
+        found = take_inventory(self.layout, self.config.processing.parallel_workers)
+        if found.partitions or found.files:
+            self._progress.note("the catalog was gone: it is made anew from the partitions")
+            self._publish(found, [], [])
 
     def _complete(self, staged: Path) -> None:
         catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
