@@ -1,1 +1,42 @@
-"""flatfile-warehouse"""
+"""flatfile-warehouse: an analytical warehouse for US-equity flat files on one machine.
+
+from warehouse import Warehouse
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warehouse.errors import WarehouseError
+    from warehouse.facade import Warehouse
+    from warehouse.models import Aggregate, Quote, Trade, rows
+
+    __version__: str
+
+__all__ = ["Aggregate", "Quote", "Trade", "Warehouse", "WarehouseError", "__version__", "rows"]
+
+_HOMES = {
+    "Aggregate": "warehouse.models",
+    "Quote": "warehouse.models",
+    "Trade": "warehouse.models",
+    "Warehouse": "warehouse.facade",
+    "WarehouseError": "warehouse.errors",
+    "rows": "warehouse.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Not before they are asked for: `warehouse --help` need not wait for pandas.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("flatfile-warehouse")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

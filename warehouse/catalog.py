@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import StorageError, one_line
+from warehouse.errors import OutdatedCatalogError, StorageError, one_line
 from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
@@ -85,6 +85,7 @@ class Catalog:
 
     Raises:
         StorageError: it cannot be opened.
+        OutdatedCatalogError: another version wrote it.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -101,6 +102,20 @@ class Catalog:
                 raise StorageError(
                     layout.catalog, f"cannot be opened: {one_line(error)}"
                 ) from error
+
+        self._check_format()
+
+    def _check_format(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            rows = self.rows("select max(catalog_format) as form from warehouse")
+            form = rows[0]["form"]
+        except duckdb.Error as error:
+            form = one_line(error)
+        if form != CATALOG_FORMAT:
+            self.close()
+            raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
 
     def __enter__(self) -> Catalog:
         return self

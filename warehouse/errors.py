@@ -15,6 +15,7 @@ WarehouseError
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
+│   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
@@ -148,6 +149,18 @@ class StorageError(WarehouseError):
     def __init__(self, path: Path | str, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class OutdatedCatalogError(StorageError):
+    """The catalog was written by a version that laid it out otherwise."""
+
+    def __init__(self, path: Path, found: Any, expected: int) -> None:
+        self.found, self.expected = found, expected
+        super().__init__(
+            path,
+            f"is a catalog of format {found}, not {expected};"
+            " make it anew from the partitions with: warehouse update",
+        )
 
 
 class LockedError(WarehouseError):

@@ -39,6 +39,8 @@ _STATISTICS = frozenset(
 # most symbols have; it also reads slower.
 _COMPRESSION = "snappy"
 _BUFFERED_ROWS = 1_000_000
+# A dictionary is two pages instead of one: below this that costs more than it saves.
+_SMALL_ROWS = 1_024
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,14 @@ def write_partition(
     try:
         if expected <= _BUFFERED_ROWS:
             buffer = pa.BufferOutputStream()
-            _write(buffer, kind, parts, metadata, edges)
+            _write(buffer, kind, parts, metadata, edges, expected)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
                 written = file.write(encoded)
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
             with pa.OSFile(path, "wb") as sink:
-                _write(sink, kind, parts, metadata, edges)
+                _write(sink, kind, parts, metadata, edges, expected)
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             written = size = os.path.getsize(path)
@@ -173,8 +175,9 @@ def _write(
     parts: Iterable[pa.RecordBatch],
     metadata: dict[bytes, bytes],
     edges: _Edges,
+    rows: int,
 ) -> None:
-    with pq.ParquetWriter(sink, kind.columns, **_options(kind)) as writer:
+    with pq.ParquetWriter(sink, kind.columns, **_options(kind, rows < _SMALL_ROWS)) as writer:
         writer.add_key_value_metadata(metadata)
         for group in _row_groups(parts, kind.columns.names):
             stamps = group.column("timestamp").chunk(0).to_numpy()
@@ -186,11 +189,12 @@ def _write(
 
 
 @cache
-def _options(kind: DataType) -> dict[str, Any]:
+def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
     names = kind.columns.names
+    dictionary = [n for n in names if n not in _DELTA and n not in _PLAIN]
     return {
         "compression": _COMPRESSION,
-        "use_dictionary": [n for n in names if n not in _DELTA and n not in _PLAIN],
+        "use_dictionary": False if is_small else dictionary,
         "column_encoding": {n: "DELTA_BINARY_PACKED" for n in names if n in _DELTA},
         "write_statistics": [n for n in names if n in _STATISTICS],
         "write_page_checksum": True,

@@ -25,7 +25,7 @@ from warehouse.download import (
     plan_download,
     raw_files,
 )
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, OutdatedCatalogError
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
@@ -114,6 +114,10 @@ class Pipeline:
             yield
             return
         with writer_lock(self.layout, self._complete):
+            try:
+                Catalog(self.layout).close()
+            except OutdatedCatalogError:
+                self.layout.catalog.unlink()
             if not self.layout.catalog.exists():
                 self._recover_catalog()
             yield
@@ -122,7 +126,7 @@ class Pipeline:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
         found = take_inventory(self.layout, self.config.processing.parallel_workers)
         if found.partitions or found.files:
-            self._progress.note("the catalog was gone: it is made anew from the partitions")
+            self._progress.note("the catalog is made anew from the partitions")
             self._publish(found, [], [])
 
     def _complete(self, staged: Path) -> None:
@@ -270,7 +274,7 @@ class Pipeline:
             metrics.files += 1
             if item.problem is not None:
                 metrics.files_set_aside += 1
-                self._progress.note(f"set aside: {item.problem}")
+                self._progress.note(f"set aside: {item.file.key}: {item.problem}")
                 self._set_aside(item)
             else:
                 metrics.lines += item.facts.lines

@@ -214,10 +214,7 @@ class Inflater:
         except EOFError as error:
             if self.facts.bytes == 0:
                 raise RawFileError(self.path, "is empty (0 bytes)") from error
-            raise RawFileError(
-                self.path,
-                f"is cut short: its gzip stream does not end ({self.facts.bytes:,} bytes)",
-            ) from error
+            raise RawFileError(self.path, self._explain(error)) from error
         except (igzip.BadGzipFile, zlib.error, OSError) as error:
             raise RawFileError(self.path, self._explain(error)) from error
 
@@ -226,6 +223,8 @@ class Inflater:
             start = file.read(24)
         if not start.startswith(b"\x1f\x8b"):
             return f"is no gzip file: it begins with {start.decode('ascii', 'replace')!r}"
+        if isinstance(error, EOFError):
+            return f"is cut short: its gzip stream does not end ({self.facts.bytes:,} bytes)"
         if "Not a gzipped" in str(error):
             return "has bytes that are no gzip after its end"
         return f"is damaged: {str(error).rstrip('.')}"

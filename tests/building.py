@@ -1,0 +1,321 @@
+"""Warehouses and files of the vendor's format, made for one test; what is on disk, read plainly."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from warehouse import config as configuration
+from warehouse.config import Config
+from warehouse.layout import Layout
+from warehouse.pipeline import Pipeline
+from warehouse.run import Request, RunReport
+from warehouse.schema import DATA_TYPES
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NEW_YORK = ZoneInfo("America/New_York")
+SESSION = date(2024, 1, 31)
+"""A Wednesday in winter, the last session of its month."""
+
+HEADERS = {name: ",".join(kind.header) for name, kind in DATA_TYPES.items()}
+_SECOND = 1_000_000_000
+
+
+def instant(day: date, clock: str = "09:30", nanoseconds: int = 0) -> int:
+    """Nanoseconds since the epoch of a time in New York, plus some."""
+    moment = datetime.combine(day, time.fromisoformat(clock), NEW_YORK)
+    return int(moment.timestamp()) * _SECOND + nanoseconds
+
+
+def day_key(data_type: str, day: date) -> str:
+    """The vendor's key of a file that holds all symbols of a day."""
+    return f"us_stocks_sip/{data_type}_v1/{day:%Y/%m}/{day:%Y-%m-%d}.csv.gz"
+
+
+def symbol_key(data_type: str, day: date, symbol: str) -> str:
+    """The key of a symbol's own file (of day_aggs: of its month)."""
+    folder = DATA_TYPES[data_type].symbol_folder
+    below = f"{day:%Y/%m}" if data_type == "day_aggs" else f"{day:%Y/%m/%d}"
+    return f"us_stocks_sip/{folder}/{below}/{symbol}.csv.gz"
+
+
+def csv_text(data_type: str, rows: Sequence[str], header: str | None = None) -> str:
+    """A file's text: the vendor's header and lines."""
+    return "\n".join([header or HEADERS[data_type], *rows]) + "\n"
+
+
+def trade(
+    symbol: str,
+    stamp: int | str,
+    sequence: int | str = 1,
+    *,
+    price: object = 10.5,
+    size: object = 100,
+    correction: object = 0,
+    exchange: object = 4,
+    id: str = "1",
+    conditions: str = "",
+) -> str:
+    """A line of a trades file."""
+    return f"{symbol},{conditions},{correction},{exchange},{id},0,{price},{sequence},{stamp},{size},1,0,0"
+
+
+def quote(symbol: str, stamp: int, sequence: int = 1, *, bid: object = 10, ask: object = 11) -> str:
+    """A line of a quotes file."""
+    return f"{symbol},8,{ask},1,11,{bid},2,1,,{stamp},{sequence},{stamp},1,0"
+
+
+def bar(symbol: str, stamp: int, *, volume: object = 100, trades: object = 3) -> str:
+    """A line of a minute_aggs or day_aggs file."""
+    return f"{symbol},{volume},10.1,10.2,10.4,10.0,{stamp},{trades}"
+
+
+def random_trades(
+    symbols: Sequence[str], count: int, day: date = SESSION, seed: int = 0, *, by_time: bool = False
+) -> list[str]:
+    """Lines of a trades file, symbol by symbol as the vendor writes them, or mixed, by time."""
+    dice = random.Random(f"{seed} {day}")
+    start = instant(day, "04:00")
+    rows = []
+    for sequence in range(1, count + 1):
+        stamp = start + dice.randrange(16 * 3600 * _SECOND)
+        symbol = dice.choice(symbols)
+        # A few of them are refused, for several reasons.
+        correction = dice.choices((0, 1, 8, 10, 12), (100, 1, 1, 1, 1))[0]
+        price = dice.choices((f"{dice.randrange(1, 10**7) / 10**4}", "0", "1_0"), (200, 1, 1))[0]
+        line = trade(
+            symbol,
+            stamp,
+            sequence,
+            price=price,
+            size=dice.choice((1, 100, 0, 0.25)),
+            correction=correction,
+            exchange=dice.randrange(1, 20),
+            id=str(dice.randrange(10**9)),
+            conditions=dice.choice(("", "12", '"12,37"')),
+        )
+        rows.append((symbol, stamp, sequence, line))
+        if dice.random() < 0.01:
+            rows.append((symbol, stamp, sequence, line))
+    rows.sort(key=lambda row: row[1:3] if by_time else (symbols.index(row[0]), *row[1:3]))
+    return [row[3] for row in rows]
+
+
+@dataclass
+class Made:
+    """A warehouse in a folder of its own, and the folder that its files come from.
+
+    What is asked of it reads the configuration anew and opens a new `Pipeline`, as a new process
+    would.
+    """
+
+    root: Path
+    source: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        return configuration.load(self.root / configuration.CONFIG_FILE, {})
+
+    @property
+    def layout(self) -> Layout:
+        return self.config.layout(self.root)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self.layout, self.config)
+
+    def configure(self, **overrides: Any) -> None:
+        """Set keys of the configuration file: `processing__chunk_size=1000`."""
+        path = self.root / configuration.CONFIG_FILE
+        settings = yaml.safe_load(path.read_text("utf-8"))
+        for name, value in overrides.items():
+            section, _, key = name.partition("__")
+            settings[section][key] = value
+        path.write_text(yaml.safe_dump(settings), "utf-8")
+
+    def put(self, key: str, content: str | bytes | Sequence[str]) -> Path:
+        """A file of the source. Text is compressed, lines get their header, bytes stay."""
+        return _put(self.source / key, key, content)
+
+    def put_raw(self, data_type: str, day: date, content: str | bytes | Sequence[str]) -> Path:
+        """A day's file of the raw tier, as if a download had brought it."""
+        path = self.layout.raw / data_type / f"{day:%Y/%m/%Y-%m-%d}.csv.gz"
+        return _put(path, day_key(data_type, day), content)
+
+    def update(
+        self, *data_types: str, start: date | None = None, end: date | None = None
+    ) -> RunReport:
+        # Without bounds the calendar of twenty years would be asked for, run by run.
+        first, last = self._days()
+        return self.pipeline.update(Request.of(data_types, start or first, end or last))
+
+    def ingest(self, *data_types: str) -> RunReport:
+        return self.pipeline.ingest(Request.of(data_types))
+
+    def rebuild(self, *data_types: str, symbols: Sequence[str] = ()) -> RunReport:
+        return self.pipeline.rebuild(Request.of(data_types, symbols=symbols))
+
+    def _days(self) -> tuple[date, date]:
+        days = []
+        for path in self.source.rglob("*.csv.gz"):
+            parts = path.relative_to(self.source).parts
+            years = next(n for n, part in enumerate(parts) if part.isdigit())
+            year, month = int(parts[years]), int(parts[years + 1])
+            days += [date(year, month, 1), date(year, month, 28)]
+            stem = path.name.removesuffix(".csv.gz")
+            if len(stem) == 10 and stem[:4].isdigit():
+                days.append(date.fromisoformat(stem))
+            if parts[years + 2].isdigit():
+                days.append(date(year, month, int(parts[years + 2])))
+        return (min(days), max(days)) if days else (SESSION, SESSION)
+
+    # What is on disk, without the library.
+
+    def partitions(self) -> dict[str, Path]:
+        """Every partition, by its path below the cache."""
+        return _below(self.root / "data/cache", "*/*/*.parquet")
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of every partition."""
+        return {name: _sha256(path) for name, path in self.partitions().items()}
+
+    def data_digests(self) -> dict[str, str]:
+        """The SHA-256 of everything that is published: partitions, rejects, catalog."""
+        data = self.root / "data"
+        found = {
+            **_below(data, "cache/**/*"),
+            **_below(data, "rejects/**/*"),
+            **_below(data, "warehouse.duckdb"),
+        }
+        return {name: _sha256(path) for name, path in found.items()}
+
+    def table(self, data_type: str) -> pa.Table:
+        """All rows of a data type, symbols in the order of their folders, each in its file's."""
+        paths = [path for name, path in self.partitions().items() if name.startswith(data_type)]
+        tables = [pq.read_table(path, partitioning=None) for path in paths]
+        return pa.concat_tables(tables).replace_schema_metadata() if tables else pa.table({})
+
+    def rejects(self, data_type: str | None = None) -> list[dict[str, Any]]:
+        """All rejects, by source and line."""
+        found = _below(self.root / "data/rejects", "*/*/*.parquet")
+        rows: list[dict[str, Any]] = []
+        for name, path in found.items():
+            if data_type is None or name.startswith(data_type):
+                rows += pq.read_table(path, partitioning=None).to_pylist()
+        return sorted(rows, key=lambda row: (row["source"], row["line_number"]))
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the catalog, as another process would."""
+        with duckdb.connect(str(self.root / "data/warehouse.duckdb"), read_only=True) as catalog:
+            return catalog.execute(query).fetchall()
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever is done within must leave all that is published as it is, to the byte."""
+        before = self.data_digests()
+        yield
+        assert self.data_digests() == before
+
+    def check_catalog(self) -> None:
+        """The catalog must name just the partitions on disk, each with its rows and its hash."""
+        listed = self.sql(
+            "select data_type, symbol, month, path, rows, bytes, sha256 from partitions"
+        )
+        paths = {Path(path) if Path(path).is_absolute() else self.root / "data" / path
+                 for _, _, _, path, *_ in listed}  # fmt: skip
+        assert paths == set(self.partitions().values())
+        for data_type, symbol, month, path, rows, size, sha256 in listed:
+            file = Path(path) if Path(path).is_absolute() else self.root / "data" / path
+            assert (file.stat().st_size, _sha256(file)) == (size, sha256)
+            assert pq.read_metadata(file).num_rows == rows
+            table = pq.read_table(file, columns=["symbol", "session"], partitioning=None)
+            assert set(table["symbol"].to_pylist()) == {symbol}
+            assert {day.replace(day=1) for day in table["session"].to_pylist()} == {month}
+            assert file.parent.parent.name == data_type
+
+
+def _put(path: Path, key: str, content: str | bytes | Sequence[str]) -> Path:
+    if isinstance(content, (list, tuple)):
+        folder = key.split("/20")[0].removeprefix("us_stocks_sip/")
+        kind = next(
+            kind
+            for kind in DATA_TYPES.values()
+            if folder in (kind.vendor_folder, kind.symbol_folder)
+        )
+        content = csv_text(kind.name, content)
+    if isinstance(content, str):
+        content = gzip.compress(content.encode(), 1, mtime=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A new file, as a download writes: the old one may have a hard link in the raw tier.
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(bytes(content))
+    new.replace(path)
+    return path
+
+
+def _below(folder: Path, pattern: str) -> dict[str, Path]:
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make(folder: Path, files: Mapping[str, Any] | None = None, **overrides: Any) -> Made:
+    """A warehouse at `folder`/warehouse with its source beside it.
+
+    Args:
+        files: key → text, lines or bytes (see `Made.put`).
+        overrides: keys of the configuration, as `processing__chunk_size`.
+    """
+    made = Made(folder / "warehouse", folder / "source")
+    made.source.mkdir(parents=True, exist_ok=True)
+    for name in ("config", "sql"):
+        shutil.copytree(REPOSITORY / name, made.root / name)
+    made.configure(source__url=str(made.source), **overrides)
+    for key, content in (files or {}).items():
+        made.put(key, content)
+    return made
+
+
+def check_accounts(made: Made, report: RunReport) -> None:
+    """Lines of every file = rows published + rows rejected, counted on disk."""
+    published: dict[str, int] = {}
+    for name in DATA_TYPES:
+        table = made.table(name)
+        if not table.num_rows:
+            continue
+        for session, rows in zip(
+            *(column.to_pylist() for column in table["session"].value_counts().flatten()),
+            strict=True,
+        ):
+            published[day_key(name, session)] = rows
+    rejected: dict[str, int] = {}
+    for row in made.rejects():
+        rejected[row["source"]] = rejected.get(row["source"], 0) + 1
+    assert report.files
+    for item in report.files:
+        key = item.file.key
+        assert item.problem is None, item.problem
+        assert item.facts.lines == item.rows_published + item.rows_rejected
+        assert item.rows_published == published.get(key, 0), key
+        assert item.rows_rejected == rejected.get(key, 0), key

@@ -1,0 +1,38 @@
+"""Fixtures that tests of several modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import building
+import pytest
+from building import REPOSITORY, Made
+
+REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
+
+MakeWarehouse = Callable[..., Made]
+
+
+@pytest.fixture(scope="session")
+def make_warehouse(tmp_path_factory: pytest.TempPathFactory) -> MakeWarehouse:
+    """Makes a warehouse: `make_warehouse(files, processing__chunk_size=1000)`.
+
+    `files` are those of its source, key → text, lines or bytes. Each call makes another one.
+    """
+
+    def make(
+        files: Mapping[str, Any] | None = None, *, folder: Path | None = None, **overrides: Any
+    ) -> Made:
+        return building.make(folder or tmp_path_factory.mktemp("made"), files, **overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_flatfiles() -> Path:
+    """The folder of real market data; tests that want it are skipped where it is absent."""
+    if not (REAL / "us_stocks_sip").is_dir():
+        pytest.skip(f"no real market data at {REAL}")
+    return REAL

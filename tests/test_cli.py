@@ -1,0 +1,883 @@
+"""The command line: every command, what it prints where, and the exit status it ends with."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from filelock import FileLock
+
+from warehouse import console, scaffold, shell
+from warehouse.cli import cli
+from warehouse.market import Market
+from warehouse.marketfiles import write
+from warehouse.sqlfiles import shipped
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+WAREHOUSE = str(SCRIPTS / "warehouse")
+SYMBOLS = ("AAPL", "BCPC", "BCpC", "BRK.B", "NA")
+SESSIONS = tuple(date(2025, 11, day) for day in (25, 26, 28))
+MARKET = Market(
+    sessions=SESSIONS,
+    half_days=frozenset({SESSIONS[2]}),
+    symbols=SYMBOLS,
+    trades_per_session=300,
+    quotes_per_session=300,
+    corrections_ppm=20_000,
+    duplicates_ppm=20_000,
+)
+needs_a_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+
+
+def run(*arguments: str, exit_code: int = 0, stdin: str | None = None) -> Result:
+    """Run a command in this process; it must end with `exit_code`."""
+    result = CliRunner().invoke(cli, arguments, input=stdin, prog_name="warehouse")
+    problem = f"{arguments}\n{result.output}"
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == exit_code, problem
+    return result
+
+
+def fails(*arguments: str, stdin: str | None = None) -> str:
+    """Run a command that cannot; its error, which is one line on stderr and all there is."""
+    result = run(*arguments, exit_code=2, stdin=stdin)
+    assert result.stdout == ""
+    assert re.fullmatch(r"Error: .+\n", result.stderr), result.stderr
+    return result.stderr.removeprefix("Error: ").rstrip()
+
+
+def json_of(*arguments: str, exit_code: int = 0) -> Any:
+    return json.loads(run(*arguments, "--json", exit_code=exit_code).stdout)
+
+
+def raw_of(root: Path, data_type: str, session: date) -> Path:
+    return root / f"data/raw/{data_type}/{session:%Y/%m}/{session}.csv.gz"
+
+
+def partitions(root: Path) -> dict[str, bytes]:
+    cache = root / "data/cache"
+    return {
+        path.relative_to(cache).as_posix(): path.read_bytes() for path in cache.rglob("*.parquet")
+    }
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    write(MARKET, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with all of the market; nobody changes it."""
+    root = tmp_path_factory.mktemp("filled") / "w"
+    run("init", str(root), "--source", str(source))
+    run("-C", str(root), "update")
+    return root
+
+
+@pytest.fixture
+def own_source(source: Path, tmp_path: Path) -> Path:
+    """A copy of the source to be spoilt."""
+    folder = tmp_path / "own_source"
+    shutil.copytree(source, folder)
+    return folder
+
+
+@pytest.fixture
+def root(own_source: Path, tmp_path: Path) -> Path:
+    """A warehouse that has been laid out and holds nothing yet."""
+    folder = tmp_path / "w"
+    run("init", str(folder), "--source", str(own_source))
+    return folder
+
+
+def source_file(folder: Path, data_type: str, session: date) -> Path:
+    return folder / f"us_stocks_sip/{data_type}_v1/{session:%Y/%m}/{session}.csv.gz"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+# Help, version, how it starts
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    yield "warehouse", cli
+    for name, command in cli.commands.items():
+        yield f"warehouse {name}", command
+
+
+def help_of(name: str) -> str:
+    return run(*name.split()[1:], "--help").stdout
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
+    text = help_of(name)
+    examples = text.partition("Example:\n")[2].splitlines()
+    assert examples, text
+    for line in examples:
+        words = shlex.split(line)
+        assert words[0] == "warehouse"
+        context = cli.make_context("warehouse", words[1:])
+        found, command, arguments = cli.resolve_command(context, context._protected_args)
+        assert name in ("warehouse", f"warehouse {found}")
+        assert command is not None
+        command.make_context(found, arguments + context.args)
+
+
+def test_the_commands_stand_in_the_order_of_work() -> None:
+    listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
+    order = "init demo download ingest update rebuild status query shell"
+    assert listed == order.split()
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = "import sys, warehouse.cli; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    heavy = {"pandas", "duckdb", "pyarrow", "pydantic", "rich", "numpy", "exchange_calendars"}
+    assert not heavy & set(loaded.stdout.split())
+
+
+def test_version_and_python_m_say_the_same() -> None:
+    done = [
+        subprocess.run([*start, "--version"], capture_output=True, text=True, check=True).stdout
+        for start in ([WAREHOUSE], [sys.executable, "-m", "warehouse"])
+    ]
+    assert done == [f"flatfile-warehouse {version('flatfile-warehouse')}\n"] * 2
+
+
+def test_an_unknown_command_or_option_is_bad_usage() -> None:
+    assert "No such command 'upate'" in run("upate", exit_code=2).stderr
+    assert "No such option" in run("status", "--jsn", exit_code=2).stderr
+
+
+# init
+
+
+def test_init_lays_out_config_sql_and_data(source: Path, tmp_path: Path) -> None:
+    said = run("init", str(tmp_path / "w"), "--source", str(source)).stdout
+    root = tmp_path / "w"
+    assert (root / "data").is_dir()
+    for folder in ("config", "sql"):
+        theirs = {path.relative_to(root / folder) for path in (root / folder).rglob("*.*")}
+        assert theirs == {
+            path.relative_to(shipped(folder)) for path in shipped(folder).rglob("*.*")
+        }
+    assert f"warehouse -C {root} update" in said
+
+
+def test_init_changes_one_line_of_the_shipped_configuration(source: Path, tmp_path: Path) -> None:
+    run("init", str(tmp_path / "w"), "--source", str(source))
+    theirs = (tmp_path / "w/config/data_config.yaml").read_text().splitlines()
+    ours = (shipped("config") / "data_config.yaml").read_text().splitlines()
+    changed = [(old, new) for old, new in zip(ours, theirs, strict=True) if old != new]
+    assert len(changed) == 1
+    assert changed[0][1].startswith(f"  url: {source}  # a folder laid out")
+
+
+def test_a_relative_source_is_kept_as_an_absolute_path(
+    own_source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_source.parent)
+    run("init", "w", "--source", "own_source")
+    run("init", "v", "--source", "./w/../own_source/", "--layout", "symbol")
+    for name in "wv":
+        assert scaffold.lay_out(Path(name)).config.source.url == str(own_source)
+    assert scaffold.lay_out(Path("v")).config.source.layout == "symbol"
+
+
+@pytest.mark.parametrize("name", ["with space", 'it\'s #1: "a"', "{x} & *", "ünïcode 📈"])
+def test_any_folder_name_survives_the_configuration(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    run("init", str(tmp_path / "w"), "--source", str(tmp_path / name))
+    settings = yaml.safe_load((tmp_path / "w/config/data_config.yaml").read_text())
+    assert settings["source"]["url"] == str(tmp_path / name)
+
+
+def test_an_s3_source_is_kept_as_it_is(tmp_path: Path) -> None:
+    run("init", str(tmp_path), "--source", "s3://flatfiles")
+    assert scaffold.lay_out(tmp_path).config.source.url == "s3://flatfiles"
+
+
+def test_a_source_that_cannot_be_is_an_error_and_lays_out_nothing(
+    source: Path, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "w")
+    assert "there is no such folder" in fails("init", root, "--source", str(tmp_path / "gone"))
+    assert "s3://BUCKET" in fails("init", root, "--source", "https://example.com/x")
+    assert "folder above" in fails("init", root, "--source", str(source / "us_stocks_sip"))
+    assert "may be day, symbol" in fails("init", root, "--layout", "week")
+    assert not (tmp_path / "w").exists()
+
+
+def test_init_keeps_edits_adds_what_is_missing_and_names_what_differs(
+    source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "w"
+    run("init", str(root), "--source", str(source))
+    clean, rules = root / "sql/clean/trades.sql", root / "config/exchanges.csv"
+    clean.write_text(clean.read_text() + "-- mine\n")
+    rules.write_text("id\n")
+    settings = (root / "config/data_config.yaml").read_text()
+    (root / "config/data_config.yaml").write_text(settings + "# mine\n")
+    (root / "sql/ingest/quotes.sql").unlink()
+    before = snapshot(root)
+    said = run("init", str(root), "--source", "s3://other").stdout
+    after = snapshot(root)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {str(root / "sql/ingest/quotes.sql")}
+    assert re.search(r"^kept .*sql/clean/trades.sql", said, re.MULTILINE)
+    assert "config/exchanges.csv" in said
+    assert "kept, not s3://other" in said
+    assert "sql/ingest/quotes.sql" in said
+
+
+def test_init_fills_in_a_source_that_was_left_empty(source: Path, tmp_path: Path) -> None:
+    said = run("init", str(tmp_path)).stdout
+    assert "set source.url in config/data_config.yaml" in said
+    assert "source.url" in fails("-C", str(tmp_path), "update")
+    run("init", str(tmp_path), "--source", str(source))
+    assert scaffold.lay_out(tmp_path).config.source.url == str(source)
+
+
+def test_init_lays_out_the_folder_it_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "this folder is a warehouse now" in run("init").stdout
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert json_of("status")["warehouse"] == str(tmp_path)
+
+
+def test_init_does_not_touch_an_sql_folder_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "w"
+    run("init", str(root))
+    settings = root / "config/data_config.yaml"
+    settings.write_text(settings.read_text().replace("./sql", str(tmp_path / "shared")))
+    (tmp_path / "shared/clean").mkdir(parents=True)
+    (tmp_path / "shared/clean/trades.sql").write_text("select 1")
+    said = run("init", str(root)).stdout
+    assert "../shared/clean/trades.sql" in said
+    assert len(list((tmp_path / "shared").rglob("*.sql"))) == 1
+
+
+def test_init_says_what_stands_in_its_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in fails("init", str(tmp_path / "file"))
+
+
+@needs_a_user
+def test_init_says_that_it_may_not_write(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "ermission" in fails("init", str(tmp_path / "w"))
+
+
+# update, download, ingest, rebuild
+
+
+def test_update_accounts_for_every_line_and_does_it_once(root: Path, source: Path) -> None:
+    there = json_of("-C", str(root), "update")
+    assert len(there["files"]) == 12
+    for each in there["files"]:
+        path = source / each["file"]
+        lines = gzip.decompress(path.read_bytes()).count(b"\n") - 1
+        assert lines == each["lines"] == each["rows_published"] + each["rows_rejected"]
+        assert each["rows_rejected"] == sum(each["rejects_by_reason"].values())
+    assert there["rows_rejected"] > 0
+    before = snapshot(root / "data")
+    again = run("-C", str(root), "update")
+    assert again.stdout == "nothing new: all 12 files at the source are published\n"
+    assert snapshot(root / "data") == before
+    assert json_of("-C", str(root), "update")["nothing_new"] is True
+
+
+def test_the_report_says_what_was_done(root: Path) -> None:
+    said = run("-C", str(root), "update", "--start", "2025-11-26").stdout
+    assert re.search(r"^fetched +8 files, [\d.]+ kB$", said, re.MULTILINE)
+    found = re.search(
+        r"^read +8 files: ([\d,]+) lines = ([\d,]+) published \+ ([\d,]+) rejected$",
+        said,
+        re.MULTILINE,
+    )
+    assert found is not None, said
+    lines, published, rejected = (int(number.replace(",", "")) for number in found.groups())
+    assert lines == published + rejected
+    assert re.search(r"^rejected +.*duplicate \d+", said, re.MULTILINE)
+    assert re.search(r"^wrote +20 partitions, [\d.]+ [kM]B$", said, re.MULTILINE)
+    assert re.search(r"^took +[\d.]+ s, [\d,]+ rows/s, peak memory", said, re.MULTILINE)
+
+
+def test_the_shape_of_a_runs_json(root: Path) -> None:
+    found = json_of("-C", str(root), "update", "quotes")
+    assert list(found) == [
+        "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "download",
+        "planned", "files", "set_aside", "lines", "rows_published", "rows_rejected",
+        "rows_unselected", "rejects_by_reason", "partitions", "bytes_read", "bytes_written",
+        "ingest_seconds", "peak_memory_bytes",
+    ]  # fmt: skip
+    assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
+    assert list(found["download"]) == [
+        "fetched", "bytes", "seconds", "already_here", "set_aside_before", "absent",
+    ]  # fmt: skip
+    assert found["started_at"].endswith("Z")
+    assert found["lines"] == sum(each["lines"] for each in found["files"])
+
+
+def test_sessions_are_inclusive_at_both_ends(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "--start", "2025-11-26", "--end", "2025-11-28")
+    held = json_of("-C", str(root), "status")["data_types"]
+    assert (held["trades"]["first"], held["trades"]["last"]) == ("2025-11-26", "2025-11-28")
+    assert held["quotes"]["rows"] == 0
+
+
+def test_all_and_repeated_types_mean_what_they_say(root: Path) -> None:
+    assert len(json_of("-C", str(root), "update", "all", "--dry-run")["planned"]) == 12
+    found = json_of("-C", str(root), "update", "day_aggs", "day_aggs", "trades", "--dry-run")
+    assert len(found["planned"]) == 6
+
+
+def test_download_brings_and_ingest_publishes(root: Path) -> None:
+    command = ("-C", str(root))
+    said = run(*command, "download", "day_aggs").stdout
+    assert re.search(r"^fetched +3 files", said, re.MULTILINE)
+    assert f"warehouse -C {root} ingest" in said
+    waiting = json_of(*command, "status")["waiting"]
+    assert len(waiting) == 3
+    assert "waiting    3 raw files (day_aggs 2025-11-25" in run(*command, "status").stdout
+    said = run(*command, "download", "day_aggs").stdout
+    assert said == "nothing new: all 3 files at the source are in the raw tier\n"
+    assert json_of(*command, "ingest")["rows_published"] == 3 * len(SYMBOLS)
+    assert run(*command, "ingest").stdout.startswith("nothing new: all raw files of trades, ")
+
+
+@pytest.mark.parametrize("command", ["download", "update"])
+def test_a_dry_run_names_the_files_and_writes_nothing(command: str, root: Path) -> None:
+    before = snapshot(root)
+    said = run("-C", str(root), command, "trades", "--end", "2025-11-25", "--dry-run").stdout
+    assert "would fetch 1 file, " in said
+    assert "  us_stocks_sip/trades_v1/2025/11/2025-11-25.csv.gz  " in said
+    assert snapshot(root) == before
+
+
+def test_a_file_that_fails_is_set_aside_and_the_rest_goes_on(root: Path, own_source: Path) -> None:
+    truncate(source_file(own_source, "trades", SESSIONS[1]))
+    result = run("-C", str(root), "update", "trades", exit_code=1)
+    line = r"^set aside +trades 2025-11-26: is cut short.+$"
+    assert re.search(line, result.stdout, re.MULTILINE)
+    assert re.search(r"^read +2 files: ", result.stdout, re.MULTILINE)
+    held = json_of("-C", str(root), "status")
+    assert held["data_types"]["trades"]["sessions"] == 2
+    assert [each["file"] for each in held["set_aside"]] == [
+        "us_stocks_sip/trades_v1/2025/11/2025-11-26.csv.gz"
+    ]
+    again = run("-C", str(root), "update", "trades")
+    assert "nothing new" in again.stdout
+    assert re.search(r"^skipped +trades 2025-11-26: set aside before", again.stdout, re.MULTILINE)
+    assert re.search(line, run("-C", str(root), "status").stdout, re.MULTILINE)
+    truncate(source_file(own_source, "trades", SESSIONS[1]))
+    found = json_of("-C", str(root), "update", "trades", exit_code=1)
+    assert len(found["set_aside"]) == 1
+
+
+def test_a_session_the_source_lacks_is_named(root: Path, own_source: Path) -> None:
+    source_file(own_source, "quotes", SESSIONS[1]).unlink()
+    said = run("-C", str(root), "update", "trades", "quotes").stdout
+    assert re.findall(r"^absent.*$", said, re.MULTILINE) == [
+        "absent     quotes 2025-11-26: the source has no file"
+    ]
+    found = json_of("-C", str(root), "update", "trades", "quotes", "--start", "2025-11-24")
+    assert found["download"]["absent"]["quotes"] == ["2025-11-24", "2025-11-26"]
+    assert found["download"]["absent"]["trades"] == ["2025-11-24"]
+
+
+def test_an_empty_source_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    run("init", str(tmp_path / "w"), "--source", str(tmp_path / "source"))
+    said = run("-C", str(tmp_path / "w"), "update", "trades", "--start", "2025-11-25").stdout
+    assert said.startswith("nothing new: the source has no file of trades from 2025-11-25 on")
+
+
+def test_rebuild_gives_the_same_bytes(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "day_aggs")
+    before = partitions(root)
+    found = json_of("-C", str(root), "rebuild", "all")
+    assert found["partitions"] == len(before) == 10
+    assert partitions(root) == before
+
+
+def test_rebuild_takes_symbols_with_commas_or_repeated(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    command = ("-C", str(root), "rebuild", "trades", "--symbols")
+    assert json_of(*command, "BCpC,AAPL")["partitions"] == 2
+    found = json_of(*command, "BCpC", "--symbols", "NA", "--start", "2025-11-28")
+    assert found["partitions"] == 2
+    assert found["rows_unselected"] > 0
+    said = run(*command, "NA").stdout
+    assert re.search(r"^read .* of other symbols$", said, re.MULTILINE)
+
+
+def test_rebuild_refuses_symbols_it_does_not_have(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    command = ("-C", str(root), "rebuild", "trades", "--symbols")
+    before = snapshot(root / "data")
+    assert "there is AAPL (symbols are case-sensitive)" in fails(*command, "aapl")
+    assert "ZZZ: not among the symbols of trades" in fails(*command, "AAPL,ZZZ")
+    assert "empty name" in fails(*command, "AAPL,,NA")
+    assert snapshot(root / "data") == before
+
+
+def test_rebuild_wants_to_know_what(filled: Path) -> None:
+    assert "Missing argument 'TYPE" in run("-C", str(filled), "rebuild", exit_code=2).stderr
+
+
+def test_rebuild_says_how_to_get_raw_files_back(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    raw_of(root, "trades", SESSIONS[0]).unlink()
+    problem = fails("-C", str(root), "rebuild", "trades")
+    assert "warehouse download --start 2025-11-25 --end 2025-11-25" in problem
+
+
+def test_one_writer_at_a_time(root: Path) -> None:
+    (root / "data").mkdir(exist_ok=True)
+    with FileLock(root / "data/writer.lock"):
+        assert "is being written by" in fails("-C", str(root), "update")
+    run("-C", str(root), "update", "day_aggs")
+
+
+def test_interrupted_it_says_so_and_the_same_command_does_the_rest(tmp_path: Path) -> None:
+    market = Market(SESSIONS, frozenset(), SYMBOLS, trades_per_session=40_000, quotes_per_session=0)
+    write(market, tmp_path / "source")
+    run("init", str(tmp_path / "w"), "--source", str(tmp_path / "source"))
+    command = [WAREHOUSE, "-C", str(tmp_path / "w"), "update"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        while not line.startswith("ingest"):
+            assert line, "it ended before it began"
+            line = process.stderr.readline()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == (
+        "interrupted; what was published stays, run the same command again"
+    )
+    assert "Traceback" not in stderr
+    run("-C", str(tmp_path / "w"), "update")
+    held = json_of("-C", str(tmp_path / "w"), "status")
+    assert held["waiting"] == []
+    assert held["data_types"]["trades"]["sessions"] == 3
+
+
+def test_bars_go_to_the_terminal_and_results_to_stdout(root: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [WAREHOUSE, "-C", str(root), "update", "trades"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        except OSError:
+            # Linux says so when the other side has closed.
+            pass
+        stdout, _ = process.communicate(timeout=30)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"ingest" in shown
+    assert b"\x1b" in shown
+    assert stdout.startswith("fetched    3 files")
+    assert "\x1b" not in stdout
+
+
+# What cannot be
+
+
+def test_bad_input_is_one_line_that_says_what_may_be(filled: Path) -> None:
+    command = ("-C", str(filled), "update")
+    assert fails(*command, "trade") == (
+        "data type = 'trade': it may be trades, quotes, minute_aggs, day_aggs"
+    )
+    assert "start = '2025-13-01'" in fails(*command, "--start", "2025-13-01")
+    assert "end = 'yesterday'" in fails(*command, "--end", "yesterday")
+    problem = fails(*command, "--start", "2025-11-28", "--end", "2025-11-25")
+    assert problem == "end = '2025-11-25': it lies before start = 2025-11-28"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["update"], ["download"], ["ingest"], ["rebuild", "all"], ["status"], ["query", "select 1"],
+     ["shell"]],
+)  # fmt: skip
+def test_a_folder_that_is_no_warehouse_is_named(
+    command: list[str], filled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Not even below a warehouse: a mistyped name must not write to another one.
+    monkeypatch.chdir(filled)
+    assert fails("-C", "tpyo", *command).startswith("tpyo is not a warehouse")
+    monkeypatch.chdir(tmp_path)
+    assert "warehouse init" in fails(*command)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("version: 1", "version: 2", "later version of flatfile-warehouse"),
+        ("chunk_size", "chunksize", "processing.chunksize = '1000000': unknown key"),
+        ("parallel_workers: 4", "parallel_workers: 0", "processing.parallel_workers"),
+        ("  url:", "\turl:", "is no valid YAML"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_explained(
+    old: str, new: str, problem: str, root: Path
+) -> None:
+    settings = root / "config/data_config.yaml"
+    text = settings.read_text()
+    assert old in text
+    settings.write_text(text.replace(old, new))
+    for command in ("update", "status", "query x", "shell"):
+        assert problem in fails("-C", str(root), *command.split())
+
+
+@needs_a_user
+def test_it_says_that_it_may_not_write(root: Path) -> None:
+    (root / "data").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert "ermission" in fails("-C", str(root), "update")
+    finally:
+        (root / "data").chmod(stat.S_IRWXU)
+
+
+def test_a_full_disk_below_stdout_is_an_error_not_a_traceback(filled: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    for command in (["status"], ["query", "from trades", "--format", "csv"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [WAREHOUSE, "-C", str(filled), *command],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr == "Error: standard output: cannot be written: No space left on device\n"
+
+
+# status
+
+
+def test_status_says_what_there_is(filled: Path) -> None:
+    said = run("-C", str(filled), "status").stdout
+    assert re.search(r"^ +trades +quotes +minute_aggs +day_aggs$", said, re.MULTILINE)
+    assert re.search(r"^first session( +2025-11-25){4}$", said, re.MULTILINE)
+    assert re.search(r"^symbols( +5){4}$", said, re.MULTILINE)
+    assert re.search(r"^runs +[\d-]+ [\d:]+ UTC  update    12 files, ", said, re.MULTILINE)
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
+    found = json_of("-C", str(filled), "status")
+    assert list(found) == [
+        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "runs",
+    ]  # fmt: skip
+    assert found["source"] == str(source)
+    trades = found["data_types"]["trades"]
+    raw = [raw_of(filled, "trades", session).stat().st_size for session in SESSIONS]
+    cached = [path.stat().st_size for path in (filled / "data/cache/trades").rglob("*.parquet")]
+    with duckdb.connect(str(filled / "data/warehouse.duckdb"), read_only=True) as catalog:
+        rows, rejects = catalog.sql(
+            "select (select count(*) from trades), count(*) from rejects where data_type = 'trades'"
+        ).fetchall()[0]
+    assert trades == {
+        "first": "2025-11-25", "last": "2025-11-28", "sessions": 3, "symbols": 5, "partitions": 5,
+        "rows": rows, "rejects": rejects, "raw_files": 3, "raw_bytes": sum(raw),
+        "cache_bytes": sum(cached),
+    }  # fmt: skip
+    assert list(found["runs"][0]) == [
+        "command", "started_at", "seconds", "state", "files", "files_set_aside", "rows_published",
+        "rows_rejected", "partitions",
+    ]  # fmt: skip
+
+
+def test_the_status_of_an_empty_warehouse_says_how_to_go_on(root: Path) -> None:
+    said = run("-C", str(root), "status").stdout
+    assert re.search(r"^rows( +0){4}$", said, re.MULTILINE)
+    assert re.search(rf"^next +warehouse -C {root} update$", said, re.MULTILINE)
+
+
+# query
+
+STAMPED = (
+    "select make_timestamp_ns(1764167400123456789) as timestamp, 9007199254740993 as id,"
+    " 'a,\"b' as text, null as nothing, 1.5 as price, [1, 2] as list, {'x': true} as struct"
+)
+
+
+def query(root: Path, *arguments: str) -> str:
+    return run("-C", str(root), "query", *arguments).stdout
+
+
+def test_a_table_shows_the_first_rows_and_counts_all(filled: Path) -> None:
+    everything = "select symbol, price from trades order by timestamp"
+    lines = query(filled, everything).splitlines()
+    assert lines[0].split() == ["symbol", "price"]
+    rows = int(query(filled, "select count(*) as n from trades", "--format", "csv").split()[1])
+    assert lines[-1] == f"{rows} rows, 40 shown (--limit 0 shows all)"
+    assert len(lines) == 40 + 3
+    assert len(query(filled, everything, "--limit", "0").splitlines()) == rows + 3
+    assert query(filled, everything, "--limit", "2").endswith("2 shown (--limit 0 shows all)\n")
+    assert query(filled, "select 1 as one").splitlines() == ["one", "───", "  1", "1 row"]
+
+
+def test_nanoseconds_and_long_integers_are_whole_in_every_format(
+    filled: Path, tmp_path: Path
+) -> None:
+    stamp = "2025-11-26 14:30:00.123456789"
+    assert stamp in query(filled, STAMPED)
+    row = next(csv.DictReader(io.StringIO(query(filled, STAMPED, "--format", "csv"))))
+    assert (row["timestamp"], row["id"]) == (stamp, "9007199254740993")
+    assert (row["text"], row["nothing"]) == ('a,"b', "")
+    found = json.loads(query(filled, STAMPED, "--format", "json"))
+    assert found == [
+        {
+            "timestamp": stamp,
+            "id": 9007199254740993,
+            "text": 'a,"b',
+            "nothing": None,
+            "price": 1.5,
+            "list": [1, 2],
+            "struct": {"x": True},
+        }
+    ]
+    query(filled, STAMPED, "-o", str(tmp_path / "x.parquet"))
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert str(table.schema.field("timestamp").type).startswith("timestamp[ns")
+    assert table["timestamp"].cast("int64").to_pylist() == [1764167400123456789]
+    assert table["id"].to_pylist() == [9007199254740993]
+
+
+def test_columns_of_one_name_stay_apart(filled: Path) -> None:
+    sql = "select 1 as n, 2 as n, 3 as n_1, 4 as n"
+    assert json.loads(query(filled, sql, "--format", "json")) == [
+        {"n": 1, "n_1": 2, "n_1_1": 3, "n_2": 4}
+    ]
+
+
+def test_a_null_does_not_cost_an_integer_its_digits(filled: Path) -> None:
+    sql = "select unnest([9007199254740993, null]) as id"
+    assert json.loads(query(filled, sql, "--format", "json")) == [
+        {"id": 9007199254740993},
+        {"id": None},
+    ]
+
+
+def test_all_rows_come_in_csv_json_and_parquet(filled: Path, tmp_path: Path) -> None:
+    sql = "select * from quotes order by symbol, timestamp, sequence_number"
+    rows = json.loads(query(filled, sql, "--format", "json"))
+    assert len(rows) > 500
+    read = list(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv"))))
+    assert [row["timestamp"] for row in read] == [row["timestamp"] for row in rows]
+    query(filled, sql, "-o", str(tmp_path / "x.parquet"))
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == len(rows)
+    assert query(filled, sql, "-o", str(tmp_path / "x.csv")) == ""
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == len(rows) + 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+def test_no_rows_are_no_rows_in_every_format(filled: Path, tmp_path: Path) -> None:
+    sql = "select symbol, price from trades where false"
+    assert json.loads(query(filled, sql, "--format", "json")) == []
+    assert query(filled, sql, "--format", "csv") == "symbol,price\n"
+    assert query(filled, sql).endswith("0 rows\n")
+    query(filled, sql, "-o", str(tmp_path / "x.parquet"))
+    assert pq.read_table(tmp_path / "x.parquet").column_names == ["symbol", "price"]
+
+
+def test_parameters_are_compared_as_literals_are(filled: Path) -> None:
+    counted = "select count(*) as n, any_value(symbol) as symbol from trades where "
+    found = json.loads(
+        query(
+            filled,
+            counted + "symbol = $symbol and session = $day and price > $price",
+            *("-p", "symbol=BCpC", "-p", "day=2025-11-28", "-p", "price=0.5", "--format", "json"),
+        )
+    )
+    assert found[0]["symbol"] == "BCpC"
+    assert found[0]["n"] > 0
+
+
+def test_sql_comes_from_stdin_too(filled: Path) -> None:
+    found = run("-C", str(filled), "query", "-", "--format", "csv", stdin="select 1 as x\n;\n")
+    assert found.stdout == "x\n1\n"
+
+
+def test_what_would_disturb_a_terminal_is_spelt_out(filled: Path) -> None:
+    sql = r"select 'a' || chr(27) || '[31m' || chr(10) || 'b' as x, '[bold]' as y"
+    assert r"a\x1b[31m\nb  [bold]" in query(filled, sql)
+
+
+def test_a_closed_pipe_ends_it_quietly(filled: Path) -> None:
+    sql = "select a.* from trades a cross join range(40)"
+    for form in ("csv", "table"):
+        command = shlex.join(
+            [WAREHOUSE, "-C", str(filled), "query", sql, "--format", form]
+            + (["--limit", "0"] if form == "table" else [])
+        )
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{command} | head -n 1"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (141, "")
+        assert len(done.stdout.splitlines()) == 1
+
+
+def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> None:
+    command = ("-C", str(filled), "query")
+    assert "nosuch" in fails(*command, "select * from nosuch")
+    fails(*command, "selec 1")
+    fails(*command, "drop view trades")
+    fails(*command, "select $x")
+    assert "-p = 'novalue'" in fails(*command, "select 1", "-p", "novalue")
+    gone = str(tmp_path / "gone/x.csv")
+    assert fails(*command, "select 1", "-o", gone).startswith(f"{gone}: cannot be written")
+    for arguments in (["--format", "parquet"], ["--limit", "3", "--format", "csv"]):
+        assert "Usage" in run(*command, "select 1", *arguments, exit_code=2).stderr
+
+
+# shell
+
+
+def test_the_real_shell_answers(filled: Path) -> None:
+    sql = "select count(*) as n from trades_of('BCpC', '2025-11-28', '2025-11-28')"
+    done = subprocess.run(
+        [WAREHOUSE, "-C", str(filled), "shell", "-csv", "-c", sql],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
+    assert re.fullmatch(r"n\n[1-9]\d*\n", done.stdout)
+    done = subprocess.run(
+        [WAREHOUSE, "-C", str(filled), "shell"],
+        capture_output=True,
+        text=True,
+        check=False,
+        input="drop view trades;\n",
+    )
+    assert "read-only" in done.stderr
+
+
+def test_without_a_shell_it_says_how_to_get_one(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "find_shell", lambda: None)
+    assert "pip install duckdb-cli" in fails("-C", str(filled), "shell")
+
+
+def test_the_shell_is_found_beside_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
+    assert shell.find_shell() is None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/duckdb").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/duckdb").chmod(0o755)
+    assert shell.find_shell() == str(tmp_path / "bin/duckdb")
+
+
+def test_without_a_catalog_the_shell_names_the_command_that_makes_one(root: Path) -> None:
+    assert f"warehouse -C {root} update" in fails("-C", str(root), "shell")
+
+
+# Words and tables
+
+
+def test_sizes_counts_and_durations_read_well() -> None:
+    sizes = [0, 999, 1_000, 999_949, 999_950, 26_361_008, 9_400_000_000]
+    assert [console.size(each) for each in sizes] == [
+        "0 bytes", "999 bytes", "1.0 kB", "999.9 kB", "1.0 MB", "26.4 MB", "9.4 GB",
+    ]  # fmt: skip
+    assert (console.count(1, "file"), console.count(1234, "file")) == ("1 file", "1,234 files")
+    assert [console.duration(each) for each in (0.04, 9.96, 75, 700, 12_000)] == [
+        "0.0 s", "10.0 s", "75 s", "12 min", "3 h 20 min",
+    ]  # fmt: skip
+
+
+def test_columns_that_do_not_fit_are_left_out_of_the_middle() -> None:
+    headers = [f"column{number}" for number in range(9)]
+    rows: list[list[str | None]] = [[str(number) for number in range(9)]] * 2
+    lines, left_out = console.table(headers, rows, [True] * 9, width=50)
+    assert left_out == 4
+    assert lines[0].split() == ["column0", "column1", "column2", "…", "column7", "column8"]
+    assert max(map(len, lines)) <= 50
+    lines, left_out = console.table(headers, rows, [True] * 9)
+    assert (lines[0].split(), left_out) == (headers, 0)
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(console, "time", clock)
+    log = io.StringIO()
+    progress = console.LogProgress(log)
+    progress.begin("download", 0)
+    progress.begin("ingest", 30_000_000)
+    for number in range(3):
+        progress.begin(f"file {number}", 10_000_000)
+        clock.now += 4
+        progress.advance(10_000_000)
+    progress.note("set aside: x\n")
+    assert log.getvalue().splitlines() == [
+        "ingest: 30.0 MB",
+        "ingest: 20.0 MB of 30.0 MB, 2.5 MB/s, 4.0 s left; file 2",
+        r"set aside: x\n",
+    ]

@@ -1,0 +1,154 @@
+"""The memory cache: answers in the form they were given, the least recently used go first.
+
+Keys are built from what was asked and from the content that was read, so an answer never needs to
+be taken back: once something else is published, nobody asks by the old key again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from warehouse.frames import shared, size_of
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """What a cache has done and holds.
+
+    Attributes:
+        hits, misses: questions answered from the cache, and those that were not. Who waited for
+            another's load of the same key counts as a hit.
+        evictions: answers that had to go to make room.
+        entries, bytes: what is held now.
+        max_bytes: what may be held.
+    """
+
+    hits: int
+    misses: int
+    evictions: int
+    entries: int
+    bytes: int
+    max_bytes: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the questions answered from the cache, from 0 to 1; 0 before the first."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+
+class FrameCache:
+    """Frames by key, within a number of bytes; safe to use from many threads.
+
+    A frame (pandas, polars or Arrow) is handed out as a shallow copy: it costs microseconds, and
+    since pandas copies on write, what a caller does to its frame never shows in the next answer.
+    (Who writes through `Series.array`, beneath pandas' own guard, is on their own.)
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes = {max_bytes}: it must not be negative")
+        self._max_bytes = max_bytes
+        self._lock = Lock()
+        self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._making: dict[Hashable, Future[Any]] = {}
+        self._bytes = self._hits = self._misses = self._evictions = 0
+
+    @property
+    def stats(self) -> CacheStats:
+        with self._lock:
+            return CacheStats(
+                self._hits,
+                self._misses,
+                self._evictions,
+                len(self._held),
+                self._bytes,
+                self._max_bytes,
+            )
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether the key is held; does not count as use."""
+        return key in self._held
+
+    def get(self, key: Hashable) -> Any | None:
+        """The frame held under the key, now the most recently used; None where there is none."""
+        with self._lock:
+            found = self._take(key)
+            if found is None:
+                self._misses += 1
+            return found
+
+    def put(self, key: Hashable, frame: Any) -> bool:
+        """Hold a frame under a key, in place of what was held there; others go to make room.
+
+        Returns:
+            Whether it is held: one larger than the whole cache is not, and nothing goes for it.
+        """
+        size = size_of(frame)
+        with self._lock:
+            if key in self._held:
+                self._bytes -= self._held.pop(key)[1]
+            if size > self._max_bytes:
+                return False
+            while self._bytes + size > self._max_bytes:
+                _, (_, freed) = self._held.popitem(last=False)
+                self._bytes -= freed
+                self._evictions += 1
+            self._held[key] = (shared(frame), size)
+            self._bytes += size
+            return True
+
+    def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The frame held under the key, or else what `make` returns, which is then held.
+
+        Of many that ask for the same key at once one makes it and the others wait for it. What
+        `make` raises is raised to who called it; those who waited then try for themselves.
+        """
+        while True:
+            with self._lock:
+                found = self._take(key)
+                if found is not None:
+                    return found
+                making = self._making.get(key)
+                if making is None:
+                    self._misses += 1
+                    making = self._making[key] = Future()
+                    break
+            if making.exception() is None:
+                with self._lock:
+                    self._hits += 1
+                    return shared(making.result())
+        try:
+            frame = make()
+            self.put(key, frame)
+        except BaseException as error:
+            with self._lock:
+                del self._making[key]
+            making.set_exception(error)
+            raise
+        with self._lock:
+            del self._making[key]
+            # Others may be waiting, so the one returned is a copy like theirs.
+            making.set_result(frame)
+            return shared(frame)
+
+    def clear(self) -> None:
+        """Let go of every frame; the counts of hits and misses go on."""
+        with self._lock:
+            self._held.clear()
+            self._bytes = 0
+
+    def _take(self, key: Hashable) -> Any | None:
+        if key not in self._held:
+            return None
+        self._held.move_to_end(key)
+        self._hits += 1
+        return shared(self._held[key][0])

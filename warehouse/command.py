@@ -1,0 +1,134 @@
+"""What the commands share: which warehouse is meant, how they end, what they print."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
+
+if TYPE_CHECKING:
+    from warehouse.config import Config
+    from warehouse.layout import Layout
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""Exit status, as a shell would give it: 128 and the signal's number."""
+
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "status", "query", "shell")
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which warehouse is meant: the folder of -C, or the one around the working directory."""
+
+    folder: str | None
+
+    @property
+    def command(self) -> str:
+        """How a command for this warehouse begins."""
+        return "warehouse" if self.folder is None else f"warehouse -C {shlex.quote(self.folder)}"
+
+    def open(self) -> tuple[Layout, Config]:
+        """Its folders and settings.
+
+        Raises:
+            NotAWarehouseError: there is none.
+            ConfigError: its settings cannot be used.
+        """
+        from warehouse.config import CONFIG_FILE, find_root, load
+
+        root = find_root(Path.cwd()) if self.folder is None else Path(self.folder)
+        if not (root / CONFIG_FILE).is_file():
+            raise NotAWarehouseError(root)
+        config = load(root / CONFIG_FILE)
+        return config.layout(root), config
+
+
+class Failure(click.ClickException):
+    """It could not run: one line, exit status 2."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class Commands(click.Group):
+    """The commands in the order of work, and how all of them end.
+
+    Attributes:
+        interrupted: Ctrl-C was pressed: whatever is raised after that is its consequence. DuckDB
+            for one makes an error of its own of it.
+    """
+
+    interrupted = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands, key=_ORDER.index)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read the output has gone; Python must not find that out again as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
+        except (Exception, KeyboardInterrupt) as error:
+            if self.interrupted or isinstance(error, KeyboardInterrupt):
+                is_writer = ctx.invoked_subcommand in _WRITERS
+                kept = "; what was published stays, run the same command again" if is_writer else ""
+                click.echo(f"interrupted{kept}", err=True)
+                raise click.exceptions.Exit(INTERRUPTED) from None
+            if isinstance(error, WarehouseError):
+                raise Failure(str(error)) from error
+            raise
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGINT."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def storing(name: str) -> Iterator[None]:
+    """Turns the system's refusal to write into a StorageError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(name, f"cannot be written: {error.strerror or error}") from error
+
+
+def say(lines: Iterable[str]) -> None:
+    with storing("standard output"):
+        for line in lines:
+            click.echo(line)
+
+
+def example(*lines: str) -> str:
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def writer_options(command: _Command) -> _Command:
+    """The options that all commands share that bring data in."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        click.option("--end", metavar="SESSION", help="Last session, inclusive."),
+        click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive."),
+    ):
+        command = option(command)
+    return click.pass_obj(command)  # type: ignore[return-value]

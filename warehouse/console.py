@@ -1,0 +1,231 @@
+"""What a person sees: sizes and counts in words, tables, progress on a terminal and in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from warehouse.layout import BUCKET_PREFIX
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+    from rich.progress import TaskID
+
+    from warehouse.metrics import Progress
+
+STAGES = ("download", "ingest")
+"""What a run's progress begins with; whatever else begins is a part of the stage before it."""
+
+_UNLIMITED = 100_000
+_WIDEST_CELL = 60
+_BAR_WIDTH = 62
+"""Columns that a bar and its numbers take up; what is being done stands behind them."""
+_LOG_SECONDS = 5.0
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: int) -> str:
+    """Bytes as `26.4 MB`, in powers of ten."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 999.95 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{count:,} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `75 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def printable(text: str) -> str:
+    """The text without anything a terminal would obey or break the line at."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str | None]],
+    numbers: Sequence[bool],
+    width: int | None = None,
+) -> tuple[list[str], int]:
+    """A table as lines of text. (A table of rich's own takes 200 times as long for many rows.)
+
+    Args:
+        rows: cells as text; None is NULL.
+        numbers: which columns stand to the right.
+        width: columns of the middle that do not fit are left out, and long cells are cut; None:
+            nothing is.
+
+    Returns:
+        The lines, and how many columns were left out.
+    """
+    columns = [
+        [printable(header), *("NULL" if cell is None else printable(cell) for cell in cells)]
+        for header, cells in zip(
+            headers, zip(*rows, strict=True) if rows else [()] * len(headers), strict=True
+        )
+    ]
+    if width is not None:
+        columns = [[_cut(cell, min(width, _WIDEST_CELL)) for cell in cells] for cells in columns]
+    widths = [max(map(_cells, cells)) for cells in columns]
+    shown = _fitting(widths, _UNLIMITED if width is None else width)
+    padded = [
+        ["…"] * (len(rows) + 1)
+        if index is None
+        else [_pad(cell, widths[index], right=numbers[index]) for cell in columns[index]]
+        for index in shown
+    ]
+    title, *lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    rule = "─" * (
+        sum(1 if index is None else widths[index] for index in shown) + 2 * len(shown) - 2
+    )
+    return [title, rule, *lines], len(columns) + (None in shown) - len(shown)
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if _cells(text) <= width else f"{set_cell_size(text, width - 1)}…"
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    room = " " * (width - _cells(text))
+    return room + text if right else text + room
+
+
+def _fitting(widths: Sequence[int], width: int) -> list[int | None]:
+    """Which columns fit; None stands where those of the middle are left out."""
+    room = [each + 2 for each in widths]
+    last = len(room) - 1
+    if sum(room) <= width + 2 or last < 2:
+        return list(range(len(room)))
+    left, right = 1, 1
+    free = width - room[0] - widths[last] - 3
+    while True:
+        # Two of three stand to the left, where rows are named, as long as they fit.
+        sides = [left, last - right] if left <= 2 * right else [last - right, left]
+        index = next((each for each in sides if room[each] <= free), None)
+        if index is None:
+            return [*range(left), None, *range(last - right + 1, last + 1)]
+        free -= room[index]
+        if index == left:
+            left += 1
+        else:
+            right += 1
+
+
+class LogProgress:
+    """Tells a run's progress in plain lines, one every few seconds."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._stage, self._total, self._done, self._began = "", 0, 0, 0.0
+        self._told = 0.0
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        now = time.monotonic()
+        if task in STAGES:
+            self._stage, self._total, self._done, self._began = task, total_bytes, 0, now
+            if total_bytes:
+                self._say(f"{task}: {size(total_bytes)}")
+        elif not self._stage:
+            self._say(task)
+        elif now - self._told >= _LOG_SECONDS:
+            rate = self._done / (now - self._began)
+            left = f", {duration((self._total - self._done) / rate)} left" if rate else ""
+            self._say(
+                f"{self._stage}: {size(self._done)} of {size(self._total)}, {size(int(rate))}/s"
+                f"{left}; {task}"
+            )
+
+    def advance(self, done_bytes: int) -> None:
+        self._done += done_bytes
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        self._file.write(printable(text) + "\n")
+        self._file.flush()
+
+
+class TerminalProgress:
+    """Tells a run's progress in a bar for each stage; behind it stands what is being done."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._stage: TaskID | None = None
+
+    def begin(self, task: str, total_bytes: int) -> None:
+        if task in STAGES:
+            self._end_part()
+            self._stage = self._display.add_task(task, total=total_bytes, part="")
+        elif self._stage is None:
+            self._stage = self._display.add_task("", total=None, part=task)
+        else:
+            part = task.removeprefix(f"{BUCKET_PREFIX}/")
+            room = max(self._display.console.width - _BAR_WIDTH, 0)
+            self._display.update(self._stage, part=part[:room])
+
+    def advance(self, done_bytes: int) -> None:
+        if self._stage is not None:
+            self._display.advance(self._stage, done_bytes)
+
+    def note(self, text: str) -> None:
+        self._display.console.print(printable(text), markup=False, soft_wrap=True)
+
+    def _end_part(self) -> None:
+        if self._stage is not None:
+            self._display.update(self._stage, part="", visible=bool(self._display.tasks[-1].total))
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress on standard error: bars on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield LogProgress(sys.stderr)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description:<8}", markup=False),
+        BarColumn(16),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[part]}", markup=False),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    ) as display:
+        yield TerminalProgress(display)

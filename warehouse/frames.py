@@ -1,0 +1,181 @@
+"""Arrow tables as the frames that callers ask for, and what those weigh.
+
+Stamps of nanoseconds are instants, UTC: they come out in a time zone. Sessions, and any other DATE,
+become midnights without a zone (`datetime64[s]` in pandas): a session is a label, no instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.errors import RequestError
+
+FORMS = ("pandas", "polars", "arrow")
+
+# The stubs do not know the way that pandas and Arrow have agreed on for their extension types.
+_TEXT: Any = pd.StringDtype(na_value=np.nan)
+_NULLABLE: dict[pa.DataType, Any] = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+
+
+def check_form(form: str) -> str:
+    """The form of an answer, checked.
+
+    Raises:
+        RequestError: it is unknown, or needs a package that is not installed.
+    """
+    if form not in FORMS:
+        raise RequestError("to", form, f"it may be {', '.join(FORMS)}")
+    if form == "polars":
+        try:
+            import polars  # noqa: F401
+        except ImportError:
+            raise RequestError(
+                "to", form, "it needs: pip install 'flatfile-warehouse[polars]'"
+            ) from None
+    return form
+
+
+def check_zone(zone: str) -> str:
+    """The name of a time zone, checked.
+
+    Raises:
+        RequestError: there is no such zone.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, TypeError, LookupError):
+        raise RequestError(
+            "tz", zone, "it must be a time zone's name, such as UTC or America/New_York"
+        ) from None
+    return zone
+
+
+def in_zone(table: pa.Table, zone: str) -> pa.Table:
+    """The table with its stamps of nanoseconds as instants shown in `zone`; nothing is copied."""
+    naive, aware = pa.timestamp("ns"), pa.timestamp("ns", zone)
+    fields = [field.with_type(aware) if field.type == naive else field for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names for columns, of which none stands twice: a second `n` becomes `n_1`."""
+    taken: dict[str, None] = {}
+    for name in names:
+        label, count = name, 0
+        while label in taken:
+            count += 1
+            label = f"{name}_{count}"
+        taken[label] = None
+    return list(taken)
+
+
+def as_form(table: pa.Table, form: str) -> Any:
+    """The table as a pandas or polars DataFrame, or as it is; see the module's text for stamps.
+
+    In pandas text is `str`, whole numbers stay what they are where none is absent, else they are
+    pandas' nullable integers (no float ever holds one), and nested values are Python objects.
+    """
+    if form == "arrow":
+        return table
+    if form == "polars":
+        import polars as pl
+
+        return pl.from_arrow(table)
+    columns: dict[str, Any] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        columns[name] = _values(column)
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+
+
+def _values(column: pa.ChunkedArray) -> Any:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _TEXT.__from_arrow__(column)
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s"))
+        kind = column.type
+    if pa.types.is_decimal(kind) and (plain := _plain_numbers(column)) is not None:
+        column, kind = plain, plain.type
+    if pa.types.is_timestamp(kind):
+        stamps = _own(column.cast(pa.timestamp(kind.unit)).to_numpy())
+        if kind.tz is None:
+            return stamps
+        return pd.DatetimeIndex(stamps, copy=False).tz_localize("UTC").tz_convert(kind.tz).array
+    if column.null_count and kind in _NULLABLE:
+        return _NULLABLE[kind].__from_arrow__(column)
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return _own(column.to_numpy())
+    return column.to_pandas(maps_as_pydicts="strict").array
+
+
+def _plain_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Decimals as int64 where they are whole (DuckDB sums integers into HUGEINT), else as float64.
+
+    None where a whole number is too large for that.
+    """
+    if column.type.scale > 0:
+        return column.cast(pa.float64())
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _own(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Values in memory that is pandas' to write to: a view of Arrow's is read-only."""
+    return values if values.flags.writeable else values.copy()
+
+
+def compact(table: pa.Table) -> pa.Table:
+    """The table's rows in memory of their own, where they were a small part of something larger."""
+    return pa.table(
+        [pa.concat_arrays([*column.chunks, pa.array([], column.type)]) for column in table.columns],
+        schema=table.schema,
+    )
+
+
+def shared(frame: Any) -> Any:
+    """Another frame of the same data, for somebody else; changes of either stay its own."""
+    if isinstance(frame, pd.DataFrame):
+        return frame.copy(deep=False)
+    return frame if isinstance(frame, pa.Table) else frame.clone()
+
+
+def size_of(frame: Any) -> int:
+    """The bytes that a frame's data takes."""
+    if isinstance(frame, pd.DataFrame):
+        return int(frame.memory_usage(index=True, deep=True).sum())
+    if isinstance(frame, pa.Table):
+        return int(frame.get_total_buffer_size())
+    return int(frame.estimated_size())
+
+
+def symbol_column(symbol: str, count: int) -> pa.Array:
+    """One symbol, `count` times."""
+    return pa.repeat(pa.scalar(symbol, pa.string()), count)
+
+
+def between(stamps: pa.ChunkedArray, start_ns: int, end_ns: int) -> tuple[int, int]:
+    """Places [low, high) of ascending stamps that lie in [start_ns, end_ns), by binary search."""
+    values = pc.cast(stamps, pa.int64()).to_numpy()
+    # As int64, or numpy may take them for floats.
+    ends = np.clip(np.array([start_ns, end_ns], object), -(2**63), 2**63 - 1).astype(np.int64)
+    low, high = np.searchsorted(values, ends, side="left")
+    return int(low), int(high)

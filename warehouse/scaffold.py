@@ -1,0 +1,144 @@
+"""Lay out a warehouse: config/, sql/ and data/, in a new folder or around what is there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.config import CONFIG_FILE, Config, load
+from warehouse.errors import RequestError, SourceError, StorageError
+from warehouse.layout import BUCKET_PREFIX
+from warehouse.sqlfiles import shipped
+
+_LAYOUTS = ("day", "symbol")
+_EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
+_LAYOUT = re.compile(r"^(  layout: *)day\b", re.MULTILINE)
+_PLAIN = re.compile(r"[A-Za-z/.][\w/.+~@:-]*[\w/]")
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A warehouse that has been laid out.
+
+    Attributes:
+        root: its folder.
+        is_new: there was no configuration file before.
+        added: what was put there; paths below `root`.
+        differing: files of the user's that are not as the project ships them; they were kept.
+        config: the settings as data_config.yaml has them now.
+    """
+
+    root: Path
+    is_new: bool
+    added: tuple[str, ...]
+    differing: tuple[str, ...]
+    config: Config
+
+
+def source_url(text: str) -> str:
+    """A source as the configuration names it: `s3://…` as it is, a folder as an absolute path.
+
+    Raises:
+        SourceError: there is no such folder, or it is one too deep.
+        RequestError: it is neither a folder nor on S3.
+    """
+    if text.startswith("s3://"):
+        return text
+    if "://" in text and not text.startswith("file://"):
+        raise RequestError("source", text, "it may be a folder or s3://BUCKET")
+    folder = Path(os.path.abspath(Path(text.removeprefix("file://")).expanduser()))
+    if not text or not folder.is_dir():
+        raise SourceError(text, "there is no such folder")
+    if folder.name == BUCKET_PREFIX and not (folder / BUCKET_PREFIX).exists():
+        raise SourceError(text, f"give the folder above, the one that holds {BUCKET_PREFIX}/")
+    return str(folder)
+
+
+def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
+    """Make `root` a warehouse; of one that is there already, add what is missing.
+
+    No file of the user's is changed, except that an empty `source.url` is filled in.
+
+    Args:
+        source: becomes `source.url`, as `source_url` gives it; empty: none yet.
+        layout: becomes `source.layout` of a new warehouse; empty: `day`.
+
+    Raises:
+        RequestError: there is no such layout.
+        ConfigError: the configuration that is there cannot be used.
+        StorageError: the disk refuses.
+    """
+    if layout and layout not in _LAYOUTS:
+        raise RequestError("layout", layout, f"it may be {', '.join(_LAYOUTS)}")
+    config_file = root / CONFIG_FILE
+    is_new = not config_file.exists()
+    config = Config() if is_new else load(config_file, {})
+    added: list[str] = []
+    differing: list[str] = []
+    try:
+        for path in _files(shipped("sql")):
+            target = config.sql_dir(root) / path.relative_to(shipped("sql"))
+            # A folder elsewhere is the user's own; it may be shared, and is not added to.
+            if target.exists() or config.sql_dir(root).is_relative_to(root.absolute()):
+                _add(path, target, root, added, differing)
+        for path in _files(shipped("config")):
+            if path.name != CONFIG_FILE.name:
+                _add(path, root / "config" / path.name, root, added, differing)
+        data = config.layout(root).data
+        if not data.is_dir():
+            data.mkdir(parents=True)
+            added.append(f"{_below(data, root)}/")
+        # Last, because it is what makes the folder a warehouse.
+        text = _text(shipped("config") / CONFIG_FILE.name if is_new else config_file)
+        settled = text
+        if source and not config.source.url:
+            settled = _EMPTY_URL.sub(lambda match: _url_line(match, source), text, count=1)
+        if layout and is_new:
+            settled = _LAYOUT.sub(rf"\g<1>{layout}", settled, count=1)
+        if is_new or settled != text:
+            _write(config_file, settled.encode())
+            added.insert(0, CONFIG_FILE.as_posix() + ("" if is_new else " (source.url)"))
+    except OSError as error:
+        raise StorageError(
+            error.filename or root, f"cannot be written: {error.strerror or error}"
+        ) from error
+    return Laid(root, is_new, tuple(added), tuple(differing), load(config_file, {}))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _add(path: Path, target: Path, root: Path, added: list[str], differing: list[str]) -> None:
+    content = path.read_bytes()
+    if not target.exists():
+        _write(target, content)
+        added.append(_below(target, root))
+    elif target.read_bytes() != content:
+        differing.append(_below(target, root))
+
+
+def _below(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root.absolute())).as_posix()
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Whole or not at all: half a file would later pass for the user's."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(content)
+    os.replace(part, target)
+
+
+def _text(path: Path) -> str:
+    """The file's text with its line ends as they are."""
+    return path.read_bytes().decode()
+
+
+def _url_line(match: re.Match[str], source: str) -> str:
+    value = source if _PLAIN.fullmatch(source) else json.dumps(source, ensure_ascii=False)
+    line = f"{match[1]} {value}"
+    return f"{line}  {match[2]}" if match[2] else line

@@ -1,0 +1,333 @@
+"""The catalog as a reader sees it: one generation, held open, and how to notice a later one.
+
+Readers take no lock. A publish writes a journal, renames partitions, replaces the catalog and drops
+the journal, in this order; so what was read is whole if afterwards there is no journal *and then*
+the catalog is still the file it was. Else it is read again.
+
+A snapshot attaches the catalog to a DuckDB of its own. `duckdb.connect(path)` would not do: while
+one connection to that path is open, the next in the process gets the same, replaced file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import duckdb
+
+from warehouse import catalogfile
+from warehouse.catalog import CATALOG_FORMAT
+from warehouse.config import Config
+from warehouse.errors import LockedError, NoDataError, RequestError, StorageError
+from warehouse.layout import Layout
+from warehouse.publish import writer_lock
+from warehouse.sqlfiles import SqlFolder
+
+T = TypeVar("T")
+Identity = tuple[int, int, int]
+
+ATTACHED_AS = "warehouse"
+WAIT_SECONDS = 60.0
+"""So long a reader waits for a publish that is under way; it takes seconds at most."""
+
+_PAUSE_SECONDS = 0.02
+_ATTEMPTS = 50
+_REMEMBERED = 4096
+
+
+class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
+    """Something was published while it was read: read again. Never leaves this library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A partition as the catalog knows it; the attributes are those of `partitions.Partition`."""
+
+    data_type: str
+    symbol: str
+    month: date
+    rows: int
+    bytes: int
+    first_ns: int
+    last_ns: int
+    sha256: str
+
+
+class Snapshot:
+    """The catalog of one generation, open for reading from many threads.
+
+    The connections are locked down: they read files below the warehouse's data folder and no
+    others, see no variable of the caller, and their settings cannot be changed.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, identity: Identity | None, spill: Path
+    ) -> None:
+        self.layout, self.config, self.identity = layout, config, identity
+        self._lock = Lock()
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._retired = False
+        self._partitions: dict[tuple[str, str], tuple[Stored, ...]] = {}
+        self._memo: dict[Any, Any] = {}
+        self._base: duckdb.DuckDBPyConnection | None = None
+        self.generation = 0
+        if identity is None:
+            return
+        self._base = _locked_down(layout, config, spill)
+        try:
+            if identity_of(layout) != identity:
+                raise Moved
+            facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
+            self.generation, form, writer = self.fetch(facts)[0]
+            if form > CATALOG_FORMAT:
+                raise StorageError(
+                    layout.catalog,
+                    f"was written by a later version ({writer}); upgrade with:"
+                    " pip install --upgrade flatfile-warehouse",
+                )
+        except BaseException:
+            self._base.close()
+            raise
+
+    @contextmanager
+    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own, for as long as the block lasts.
+
+        Raises:
+            NoDataError: nothing was ever published here.
+        """
+        if self._base is None:
+            raise NoDataError(
+                str(self.layout.root),
+                "nothing has been ingested yet",
+                "get the vendor's files with: warehouse update --start FIRST --end LAST",
+            )
+        with self._lock:
+            if self._retired:
+                raise Moved
+            connection = self._idle.pop() if self._idle else self._base.cursor()
+        try:
+            connection.execute(f"use {ATTACHED_AS}")
+            yield connection
+        except BaseException:
+            # A result that was not read to its end would block the next one.
+            connection.close()
+            raise
+        with self._lock:
+            if not self._retired:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def retire(self) -> None:
+        """Close what is idle now, and what is in use as soon as it no longer is."""
+        with self._lock:
+            self._retired = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        if self._base is not None:
+            self._base.close()
+
+    def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the catalog's tables; none where there is no catalog yet."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+
+    def once(self, key: Any, find: Callable[[], T]) -> T:
+        """What `find` returned when it was first called for the key; it holds for the snapshot."""
+        found: T
+        if key in self._memo:
+            found = self._memo[key]
+            return found
+        found = find()
+        if len(self._memo) >= _REMEMBERED:
+            self._memo.clear()
+        self._memo[key] = found
+        return found
+
+    def partitions(self, data_type: str, symbols: Sequence[str]) -> dict[str, tuple[Stored, ...]]:
+        """Each symbol's partitions of a data type, by month; () where a symbol has none."""
+        wanted = [symbol for symbol in symbols if (data_type, symbol) not in self._partitions]
+        if wanted:
+            found: dict[str, list[Stored]] = {symbol: [] for symbol in wanted}
+            rows = self.fetch(
+                """
+                select
+                    symbol, month, rows, bytes, epoch_ns(first_timestamp), epoch_ns(last_timestamp),
+                    sha256
+                from partitions
+                where data_type = $data_type and symbol in (select unnest($symbols))
+                order by month
+                """,
+                data_type=data_type,
+                symbols=wanted,
+            )
+            for symbol, *rest in rows:
+                found[symbol].append(Stored(data_type, symbol, *rest))
+            for symbol, stored in found.items():
+                self._partitions[data_type, symbol] = tuple(stored)
+        return {symbol: self._partitions[data_type, symbol] for symbol in symbols}
+
+
+def _locked_down(layout: Layout, config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
+    """A DuckDB with the catalog attached that can read below the data folder and do little else.
+
+    The order matters: once external access is off, nothing more can be attached or allowed, and
+    once the configuration is locked, nothing be set.
+    """
+    connection = duckdb.connect(
+        config={
+            "python_enable_replacements": False,
+            "threads": config.processing.parallel_workers,
+            "memory_limit": f"{config.processing.memory_limit_gb}GB",
+            "temp_directory": str(spill),
+        }
+    )
+    try:
+        connection.execute("set global TimeZone = 'UTC'")
+        connection.execute(f"attach {_quoted(layout.catalog)} as {ATTACHED_AS} (read_only)")
+        connection.execute(f"set allowed_directories = [{_quoted(layout.data)}]")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise _unusable(layout, error) from error
+    return connection
+
+
+def _unusable(layout: Layout, error: Exception) -> StorageError:
+    problem = " ".join(str(error).split())[:300]
+    return StorageError(layout.catalog, f"cannot be read: {problem}")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def identity_of(layout: Layout) -> Identity | None:
+    """What tells the present catalog file from one before or after; None where there is none."""
+    try:
+        stat = os.stat(layout.catalog)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(layout.catalog, f"cannot be read: {error.strerror or error}") from error
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+class Snapshots:
+    """The present snapshot of a warehouse, made anew whenever something was published."""
+
+    def __init__(self, layout: Layout, config: Config) -> None:
+        self._layout, self._config = layout, config
+        self._lock = Lock()
+        self._present: Snapshot | None = None
+        self._closed = False
+        # Made by DuckDB when a query outgrows the memory limit, and not before.
+        self._spill = Path(tempfile.gettempdir(), f"warehouse-{os.getpid()}-{id(self):x}")
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._present is not None:
+                self._present.retire()
+                self._present = None
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    def read(self, answer: Callable[[Snapshot], T]) -> T:
+        """What `answer` makes of the present snapshot; it is asked again while it raises `Moved`.
+
+        Raises:
+            RequestError: it is closed.
+            StorageError: the catalog changes faster than it can be read.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return answer(self._current())
+            except Moved:
+                time.sleep(_PAUSE_SECONDS * min(attempt, 5))
+        raise StorageError(
+            self._layout.catalog, "changes faster than it can be read; try again a little later"
+        )
+
+    def whole(self, snapshot: Snapshot, read: Callable[[], T]) -> T:
+        """What `read` reads of the warehouse's files, if they were the snapshot's throughout.
+
+        Raises:
+            Moved: they were not, or may not have been; whatever `read` returned or raised is void.
+        """
+        self._settle()
+        try:
+            result = read()
+        except Exception as error:
+            if self._has_moved(snapshot):
+                raise Moved from error
+            raise
+        if self._has_moved(snapshot):
+            raise Moved
+        return result
+
+    def _has_moved(self, snapshot: Snapshot) -> bool:
+        # The journal first: it goes only after the catalog was replaced.
+        return self._layout.journal.exists() or identity_of(self._layout) != snapshot.identity
+
+    def _current(self) -> Snapshot:
+        identity = identity_of(self._layout)
+        with self._lock:
+            if self._closed:
+                raise RequestError(
+                    "warehouse", str(self._layout.root), "it is closed; open it anew"
+                )
+            if self._present is None or self._present.identity != identity:
+                later = Snapshot(self._layout, self._config, identity, self._spill)
+                if self._present is not None:
+                    self._present.retire()
+                self._present = later
+            return self._present
+
+    def _settle(self) -> None:
+        """Wait for a publish that is under way, or finish it where its writer has died.
+
+        Raises:
+            StorageError: it is not done in time, or this process may not finish it.
+        """
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._layout.journal.exists():
+            try:
+                with writer_lock(self._layout, self._complete):
+                    return
+            except LockedError as error:
+                if time.monotonic() > deadline:
+                    raise StorageError(
+                        self._layout.journal,
+                        f"a publish by {error.holder} is not done after {WAIT_SECONDS:.0f} s;"
+                        " try again when it is",
+                    ) from error
+                time.sleep(_PAUSE_SECONDS)
+            except StorageError as error:
+                if self._layout.journal.exists():
+                    raise StorageError(
+                        self._layout.journal,
+                        "a publish was interrupted and cannot be finished from here"
+                        f" ({error}); finish it with: warehouse update, as who may write there",
+                    ) from error
+
+    def _complete(self, staged: Path) -> None:
+        root = self._layout.root
+        sql = SqlFolder(self._config.sql_dir(root))
+        catalogfile.complete(staged, self._layout, sql, root / "config")

@@ -1,0 +1,197 @@
+"""What a warehouse holds, what waits to be ingested and what was set aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from warehouse.catalog import Catalog, SourceFile
+from warehouse.config import Config
+from warehouse.download import files_to_ingest
+from warehouse.errors import NoDataError
+from warehouse.layout import Layout, RawFile
+from warehouse.run import Request
+from warehouse.schema import DATA_TYPES
+from warehouse.sessions import FIRST_SESSION
+
+_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What there is of one data type.
+
+    Attributes:
+        first, last: sessions; None where there are none.
+        rows, rejects: of what is published.
+        raw_files, raw_bytes: in the raw tier, published or not.
+        cache_bytes: of the partitions.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    sessions: int = 0
+    symbols: int = 0
+    partitions: int = 0
+    rows: int = 0
+    rejects: int = 0
+    raw_files: int = 0
+    raw_bytes: int = 0
+    cache_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One of the runs that changed something."""
+
+    command: str
+    started_at: datetime
+    seconds: float
+    state: str
+    files: int
+    files_set_aside: int
+    rows_published: int
+    rows_rejected: int
+    partitions: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a warehouse.
+
+    Attributes:
+        source: `source.url`; empty where none is set.
+        generation: how many times something was published.
+        holdings: by data type, in the order of DATA_TYPES.
+        waiting: raw files whose present version is not published.
+        set_aside: files whose present version failed verification.
+        runs: the last few, the latest first.
+    """
+
+    root: Path
+    source: str
+    generation: int
+    holdings: dict[str, Holdings] = field(default_factory=dict)
+    waiting: list[RawFile] = field(default_factory=list)
+    set_aside: list[SourceFile] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
+
+
+def status(layout: Layout, config: Config) -> Status:
+    """The state of the warehouse at `layout`.
+
+    Raises:
+        StorageError: the catalog cannot be opened.
+    """
+    with Catalog(layout) as catalog:
+        published = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
+        rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
+        runs = [RunRecord(**row) for row in catalog.rows(_LAST_RUNS, limit=_RUNS)]
+        known = catalog.source_files()
+        generation = catalog.generation()
+    raw_files: Counter[str] = Counter()
+    raw_bytes: Counter[str] = Counter()
+    for file in layout.raw_files():
+        raw_files[file.data_type] += 1
+        raw_bytes[file.data_type] += layout.raw_file(file).stat().st_size
+    holdings: dict[str, Holdings] = {}
+    for name in DATA_TYPES:
+        row: dict[str, Any] = published.get(name, {})
+        holdings[name] = Holdings(
+            **row,
+            rejects=rejects.get(name, 0),
+            raw_files=raw_files[name],
+            raw_bytes=raw_bytes[name],
+        )
+    return Status(
+        root=layout.root,
+        source=config.source.url,
+        generation=generation,
+        holdings=holdings,
+        waiting=files_to_ingest(
+            layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
+        ),
+        set_aside=sorted(
+            (record for record in known.values() if record.state == "set_aside"),
+            key=lambda record: (record.data_type, record.day, record.symbol or ""),
+        ),
+        runs=runs,
+    )
+
+
+def check_symbols(layout: Layout, request: Request) -> None:
+    """Refuse symbols that no partition of the requested data types has.
+
+    Raises:
+        NoDataError: lists them, and those that differ in case alone.
+    """
+    if not request.symbols:
+        return
+    names = [kind.name for kind in request.kinds]
+    with Catalog(layout) as catalog:
+        rows = catalog.rows(_SYMBOLS, data_types=names)
+    known = {row["symbol"] for row in rows}
+    missing = sorted(request.symbols - known)
+    if not missing:
+        return
+    folded = {symbol.casefold() for symbol in missing}
+    similar = sorted(symbol for symbol in known if symbol.casefold() in folded)
+    hint = (
+        f"there is {', '.join(similar)} (symbols are case-sensitive)"
+        if similar
+        else ("to look for them in the raw files, rebuild without --symbols")
+    )
+    raise NoDataError(
+        ", ".join(missing), f"not among the symbols of {', '.join(names)}", hint, missing
+    )
+
+
+_SYMBOLS = """
+    select distinct symbol from partitions where list_contains($data_types, data_type)
+"""
+_PUBLISHED = """
+    with per_partition as (
+        select
+            data_type,
+            symbol,
+            rows,
+            bytes,
+            list_transform(sessions, lambda item: item.session) as sessions
+        from partitions
+    )
+    select
+        data_type,
+        list_min(flatten(list(sessions))) as first,
+        list_max(flatten(list(sessions))) as last,
+        list_unique(flatten(list(sessions)))::bigint as sessions,
+        count(distinct symbol) as symbols,
+        count(*) as partitions,
+        sum(rows)::bigint as rows,
+        sum(bytes)::bigint as cache_bytes
+    from per_partition
+    group by data_type
+"""
+_REJECTS = """
+    select data_type, sum(rows_rejected)::bigint as rejects
+    from source_files
+    where state = 'ingested'
+    group by data_type
+"""
+_LAST_RUNS = """
+    select
+        command,
+        started_at,
+        seconds,
+        state,
+        files,
+        files_set_aside,
+        rows_published,
+        rows_rejected,
+        partitions
+    from runs
+    order by started_at desc, run_id desc
+    limit $limit
+"""
