@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.errors import RawFileError, SqlFileError, one_line
+from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.layout import RawFile
 from warehouse.rawfile import Piece, isolate_malformed
 from warehouse.schema import DataType
@@ -156,6 +156,8 @@ class Cleaner:
             if "CSV Error" in str(error) or "read_csv" in str(error):
                 raise
             raise SqlFileError(file.path, one_line(error)) from error
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise StorageError(self._scratch, f"DuckDB cannot go on: {one_line(error)}") from error
         except duckdb.Error as error:
             raise SqlFileError(file.path, one_line(error)) from error
 

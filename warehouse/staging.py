@@ -178,7 +178,7 @@ class Stager:
         self._writers[item.file] = writer
         gatherer.open(item.file)
         try:
-            self._progress.begin(item.file.key, item.path.stat().st_size)
+            self._progress.begin(item.file.key, _size(item.path))
             # Rows are gathered on a thread of their own while DuckDB reads the next piece.
             with ThreadPoolExecutor(1, thread_name_prefix="gather") as thread:
                 gathering: Future[None] | None = None
@@ -198,7 +198,7 @@ class Stager:
                     seen = inflater.bytes_read
                 if gathering is not None:
                     gathering.result()
-        except (RawFileError, OSError) as error:
+        except RawFileError as error:
             item.problem = str(error)
             if merger is not None:
                 merger.release(wait=True)
@@ -252,3 +252,10 @@ class Stager:
                     item.rows_rejected,
                     item.rows_unselected,
                 )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise RawFileError(path, f"cannot be read: {error.strerror}") from error

@@ -1,9 +1,11 @@
 -- catalog/minute_aggs: all minute_aggs as a view, and those of one symbol as a table macro.
 --
--- The macro opens the symbol's few files by name and answers in milliseconds; the view has to
--- look at the names of all. `first` and `last` are sessions, both inclusive.
+-- The macro opens the symbol's few files by name and answers in milliseconds. The view has to look
+-- at the names of all; its `symbol` is that of the path, so that a filter on it opens no file in
+-- vain. `first` and `last` are sessions, both inclusive.
 create or replace view minute_aggs as
-select * from read_parquet('data/cache/minute_aggs/*/*.parquet');
+select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
+from read_parquet('data/cache/minute_aggs/*/*.parquet', filename = true);
 create or replace macro minute_aggs_of(symbol) as table (
     select * from read_parquet('data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet')
 ),

@@ -1,9 +1,11 @@
 -- catalog/quotes: all quotes as a view, and those of one symbol as a table macro.
 --
--- The macro opens the symbol's few files by name and answers in milliseconds; the view has to
--- look at the names of all. `first` and `last` are sessions, both inclusive.
+-- The macro opens the symbol's few files by name and answers in milliseconds. The view has to look
+-- at the names of all; its `symbol` is that of the path, so that a filter on it opens no file in
+-- vain. `first` and `last` are sessions, both inclusive.
 create or replace view quotes as
-select * from read_parquet('data/cache/quotes/*/*.parquet');
+select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
+from read_parquet('data/cache/quotes/*/*.parquet', filename = true);
 create or replace macro quotes_of(symbol) as table (
     select * from read_parquet('data/cache/quotes/' || path_name(symbol) || '/*.parquet')
 ),
