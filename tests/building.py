@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,8 @@ def trade(
     conditions: str = "",
 ) -> str:
     """A line of a trades file."""
-    return f"{symbol},{conditions},{correction},{exchange},{id},0,{price},{sequence},{stamp},{size},1,0,0"
+    start = f"{symbol},{conditions},{correction},{exchange},{id},0"
+    return f"{start},{price},{sequence},{stamp},{size},1,0,0"
 
 
 def quote(symbol: str, stamp: int, sequence: int = 1, *, bid: object = 10, ask: object = 11) -> str:
@@ -173,15 +175,10 @@ class Made:
     def _days(self) -> tuple[date, date]:
         days = []
         for path in self.source.rglob("*.csv.gz"):
-            parts = path.relative_to(self.source).parts
-            years = next(n for n, part in enumerate(parts) if part.isdigit())
-            year, month = int(parts[years]), int(parts[years + 1])
-            days += [date(year, month, 1), date(year, month, 28)]
-            stem = path.name.removesuffix(".csv.gz")
-            if len(stem) == 10 and stem[:4].isdigit():
-                days.append(date.fromisoformat(stem))
-            if parts[years + 2].isdigit():
-                days.append(date(year, month, int(parts[years + 2])))
+            if found := re.search(r"/(\d{4})/(\d{2})/(?:\1-\2-)?(\d{2})[/.]", path.as_posix()):
+                days.append(date(*map(int, found.groups())))
+            elif found := re.search(r"/(\d{4})/(\d{2})/[^/]+$", path.as_posix()):
+                days.append(date(int(found[1]), int(found[2]), 28))
         return (min(days), max(days)) if days else (SESSION, SESSION)
 
     # What is on disk, without the library.
@@ -236,16 +233,14 @@ class Made:
         listed = self.sql(
             "select data_type, symbol, month, path, rows, bytes, sha256 from partitions"
         )
-        paths = {Path(path) if Path(path).is_absolute() else self.root / "data" / path
-                 for _, _, _, path, *_ in listed}  # fmt: skip
-        assert paths == set(self.partitions().values())
+        assert {Path(row[3]) for row in listed} == set(self.partitions().values())
         for data_type, symbol, month, path, rows, size, sha256 in listed:
-            file = Path(path) if Path(path).is_absolute() else self.root / "data" / path
+            file = Path(path)
             assert (file.stat().st_size, _sha256(file)) == (size, sha256)
             assert pq.read_metadata(file).num_rows == rows
             table = pq.read_table(file, columns=["symbol", "session"], partitioning=None)
-            assert set(table["symbol"].to_pylist()) == {symbol}
-            assert {day.replace(day=1) for day in table["session"].to_pylist()} == {month}
+            assert table["symbol"].unique().to_pylist() == [symbol]
+            assert {day.replace(day=1) for day in table["session"].unique().to_pylist()} == {month}
             assert file.parent.parent.name == data_type
 
 
@@ -291,7 +286,7 @@ def make(folder: Path, files: Mapping[str, Any] | None = None, **overrides: Any)
     made.source.mkdir(parents=True, exist_ok=True)
     for name in ("config", "sql"):
         shutil.copytree(REPOSITORY / name, made.root / name)
-    made.configure(source__url=str(made.source), **overrides)
+    made.configure(**{"source__url": str(made.source), **overrides})
     for key, content in (files or {}).items():
         made.put(key, content)
     return made
@@ -300,15 +295,11 @@ def make(folder: Path, files: Mapping[str, Any] | None = None, **overrides: Any)
 def check_accounts(made: Made, report: RunReport) -> None:
     """Lines of every file = rows published + rows rejected, counted on disk."""
     published: dict[str, int] = {}
-    for name in DATA_TYPES:
-        table = made.table(name)
-        if not table.num_rows:
-            continue
-        for session, rows in zip(
-            *(column.to_pylist() for column in table["session"].value_counts().flatten()),
-            strict=True,
-        ):
-            published[day_key(name, session)] = rows
+    for name, path in made.partitions().items():
+        sessions = pq.read_table(path, columns=["session"], partitioning=None)["session"]
+        for count in sessions.value_counts().to_pylist():
+            key = day_key(name.partition("/")[0], count["values"])
+            published[key] = published.get(key, 0) + count["counts"]
     rejected: dict[str, int] = {}
     for row in made.rejects():
         rejected[row["source"]] = rejected.get(row["source"], 0) + 1

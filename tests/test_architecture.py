@@ -149,9 +149,7 @@ def test_an_installed_wheel_carries_the_sql_and_the_configuration(tmp_path: Path
         for path in PACKAGE.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert {name: content for name, content in packed.items()} == {
-        name: path.read_bytes() for name, path in expected.items()
-    }
+    assert packed == {name: path.read_bytes() for name, path in expected.items()}
     assert "warehouse/py.typed" in packed
 
 

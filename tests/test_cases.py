@@ -134,7 +134,7 @@ def rejected(made: Made, case: Case) -> list[Row]:
 
 def test_there_are_cases_of_every_data_type() -> None:
     assert {folder.parent.name for folder in FOLDERS} == set(DATA_TYPES)
-    assert {path for path in CASES.glob("*/*")} == set(FOLDERS)
+    assert set(CASES.glob("*/*")) == set(FOLDERS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}-{path.name}")

@@ -209,22 +209,18 @@ def test_what_is_no_time_is_an_error_that_names_it(wrong: str | None) -> None:
 @pytest.mark.parametrize("written", ["20240102", "2024-1-2", "2024", "2024-01"])
 def test_a_date_written_otherwise_is_no_midnight_in_disguise(written: str) -> None:
     """As an instant it would make of `end` the session before it, without a word."""
-    try:
-        span = parse_span("2024-01-01", written)
-    except RequestError as error:
-        assert error.parameter == "end"
-    else:
-        assert span == parse_span("2024-01-01", "2024-01-02")
+    with pytest.raises(RequestError) as caught:
+        parse_span("2024-01-01", written)
+    assert caught.value.parameter == "end"
 
 
 def test_the_end_of_time_as_the_end_is_no_crash() -> None:
     """It is how some say that a range is open."""
     try:
-        span = parse_span("2024-01-02", "9999-12-31")
+        last: object = parse_span("2024-01-02", "9999-12-31").last
     except RequestError as error:
-        assert error.parameter == "end"
-    else:
-        assert span.first == date(2024, 1, 2)
+        last = error.parameter
+    assert last in {"end", date(9999, 12, 31)}
 
 
 @pytest.mark.parametrize(

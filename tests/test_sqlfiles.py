@@ -132,7 +132,8 @@ def test_ingest_clean_and_dedupe_run_one_after_the_other_in_duckdb(
         assert reasons == [(None,), (None,), (REASONS[kind],)]
 
         connection.execute(
-            "create table kept as select * exclude (reason), row_number() over () + 1 as line_number"
+            "create table kept as"
+            " select * exclude (reason), row_number() over () + 1 as line_number"
             " from cleaned where reason is null"
         )
         deduped = run(connection, folder[f"dedupe/{kind}"], {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -12,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from warehouse.catalog import CATALOG_FORMAT, CatalogChange, Run, SourceFile
 from warehouse.errors import SqlFileError, StorageError, one_line
@@ -96,6 +98,7 @@ def build(
         }
         for name, table in tables.items():
             connection.register(name, table)
+        _write_schemas(layout)
         generation = 0
         if layout.catalog.exists():
             connection.execute(f"attach '{_quoted(layout.catalog)}' as previous (read_only)")
@@ -116,6 +119,9 @@ def build(
         )
         _run(connection, sql, "reference", layout, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
+        # Views of what is not there yet are made after the renames, when it is too late to fail.
+        for name in (*DATA_TYPES, "rejects"):
+            _parse(connection, sql, name)
         _views(connection, layout, sql, config_dir)
     except duckdb.IOException as error:
         raise StorageError(staged, f"cannot write the catalog: {one_line(error)}") from error
@@ -154,6 +160,17 @@ def _views(
             _empty_view(connection, name, columns)
 
 
+def _write_schemas(layout: Layout) -> None:
+    """A file without rows for each data type, which its view takes its columns from."""
+    layout.schema.mkdir(exist_ok=True)
+    for kind in DATA_TYPES.values():
+        path = layout.schema / f"{kind.name}.parquet"
+        if not path.exists():
+            draft = layout.staging / f"schema-{kind.name}.parquet"
+            pq.write_table(kind.columns.empty_table(), draft, store_schema=False)
+            os.replace(draft, path)
+
+
 def _empty_view(connection: duckdb.DuckDBPyConnection, name: str, columns: pa.Schema) -> None:
     names = {
         pa.string(): "varchar",
@@ -182,6 +199,14 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         raise StorageError(path, f"cannot write the catalog: {one_line(error)}") from error
 
 
+def _parse(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, name: str) -> None:
+    file = sql[f"catalog/{name}"]
+    try:
+        connection.extract_statements(file.body)
+    except duckdb.Error as error:
+        raise SqlFileError(file.path, one_line(error)) from error
+
+
 def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: SqlFolder,
@@ -197,6 +222,7 @@ def _run(
     file = sql[f"catalog/{name}"]
     text = (
         file.body.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
+        .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
         .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
         .replace("'config/", f"'{_pattern(config_dir)}/")
     )

@@ -96,10 +96,10 @@ class Cleaner:
             finally:
                 piece.close()
             if rows.num_rows != piece.rows:
-                raise RawFileError(
-                    path,
-                    f"DuckDB reads {rows.num_rows:,} rows where {piece.rows:,} lines stand",
-                    piece.first_line,
+                raise SqlFileError(
+                    self._sql[f"clean/{kind.name}"].path,
+                    f"returns {rows.num_rows:,} rows of {piece.rows:,}; with sql/ingest it must"
+                    " return each row once, those it refuses with a `reason`",
                 )
         lines: Any = numbers
         if numbers is None:
@@ -120,10 +120,15 @@ class Cleaner:
             **self._settings,
         }
         wanted = ingest.parameters | clean.parameters
-        statement = f"with ingested as ({ingest.body}) select * from ({clean.body})"
-        rows = self._run(
-            clean, statement, {name: values[name] for name in wanted if name in values}
-        )
+        statement = f"with ingested as (\n{ingest.body}\n) select * from (\n{clean.body}\n)"
+        values = {name: values[name] for name in wanted if name in values}
+        try:
+            rows = self._run(clean, statement, values)
+        except SqlFileError:
+            # Whose fault it is shows where the first of the two is run alone.
+            own = {name: values[name] for name in ingest.parameters if name in values}
+            self._run(ingest, f"select * from (\n{ingest.body}\n) limit 0", own)
+            raise
         expected = pa.schema([*kind.columns, ("reason", pa.string())])
         if rows.schema != expected:
             raise SqlFileError(
@@ -132,34 +137,47 @@ class Cleaner:
             )
         return rows
 
-    def dedupe(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """Rows by (symbol, session) in the order of the tape, repeats named in `reason`.
+    def sort(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The rows by symbol and session, in the order of the tape.
 
         Args:
             kept: cleaned rows with `line_number` and without `reason`, in any order.
         """
-        statement = self._sql[f"dedupe/{kind.name}"]
+        return self._stream(self._sql[f"sort/{kind.name}"], kept)
+
+    def dedupe(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The rows, sorted, with a `reason` for those that repeat an earlier line.
+
+        Args:
+            kept: as `sort` takes them; a few, all in memory at once.
+        """
+        return self._stream(self._sql[f"dedupe/{kind.name}"], kept)
+
+    def _stream(self, file: SqlFile, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         # A connection of its own: `clean` may be at work on another thread.
         with self._connection.cursor() as connection:
             connection.register("kept", kept)
             try:
-                yield from connection.sql(statement.body).to_arrow_reader(65_536)
+                yield from connection.sql(file.body).to_arrow_reader(65_536)
             except duckdb.Error as error:
-                raise SqlFileError(statement.path, one_line(error)) from error
+                raise self._explained(file, error) from error
             finally:
                 connection.unregister("kept")
 
     def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
         try:
             return self._connection.sql(statement, params=values).to_arrow_table()
-        except duckdb.InvalidInputException as error:
-            if "CSV Error" in str(error) or "read_csv" in str(error):
-                raise
-            raise SqlFileError(file.path, one_line(error)) from error
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise StorageError(self._scratch, f"DuckDB cannot go on: {one_line(error)}") from error
         except duckdb.Error as error:
-            raise SqlFileError(file.path, one_line(error)) from error
+            text = str(error)
+            is_csv = isinstance(error, duckdb.InvalidInputException) and "CSV" in text
+            if is_csv or "read_csv" in text:
+                raise
+            raise self._explained(file, error) from error
+
+    def _explained(self, file: SqlFile, error: duckdb.Error) -> SqlFileError | StorageError:
+        if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+            return StorageError(self._scratch, f"DuckDB cannot go on: {one_line(error)}")
+        return SqlFileError(file.path, one_line(error))
 
 
 def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:

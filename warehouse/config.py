@@ -37,6 +37,15 @@ def _known_version(version: int) -> int:
     return version
 
 
+def _some_path(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("it must be a path; ./data/… starts at the warehouse's folder")
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_some_path)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,9 +62,9 @@ class SourceConfig(_Section):
 class StorageConfig(_Section):
     """Where everything is kept; relative paths start at the warehouse's folder."""
 
-    raw_data_dir: Path = Path("data/raw")
-    cache_dir: Path = Path("data/cache")
-    sql_dir: Path = Path("sql")
+    raw_data_dir: Folder = Path("data/raw")
+    cache_dir: Folder = Path("data/cache")
+    sql_dir: Folder = Path("sql")
     max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
 
@@ -81,10 +90,11 @@ class DownloadConfig(_Section):
 class CleaningConfig(_Section):
     """Which rows are rejected."""
 
-    corrections: Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(min_length=1)] = (
-        0,
-        1,
-    )
+    corrections: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=99)], ...],
+        Field(min_length=1),
+        BeforeValidator(_names),
+    ] = (0, 1)
 
 
 class ValidationConfig(_Section):
@@ -193,6 +203,8 @@ def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str,
         if isinstance(target, dict):
             target[key] = value
         names[f"{section}.{key}"] = variable
+        if section not in Config.model_fields:
+            names[section] = variable
     return names
 
 

@@ -6,7 +6,7 @@ ingested is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date
 from difflib import get_close_matches
@@ -18,6 +18,15 @@ from warehouse.snapshot import Snapshot
 
 _NAMED = 4
 _UPDATE = "warehouse update"
+# Why a session is not there, by the state of its file.
+_WHY = {
+    "downloaded": "not ingested yet",
+    "set_aside": "set aside",
+    "failed": "download failed",
+    "missing": "missing at the vendor",
+    "not_yet": "not yet published",
+    "not_in_plan": "not in your plan",
+}
 
 
 def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
@@ -59,7 +68,7 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
         )
     outside = not there or span.last < there[0] or span.first > there[-1]
     if absent or outside:
-        raise _gap(kind, symbols, span, absent, there)
+        raise _gap(kind, symbols, span, absent, there, _states(snapshot, kind, absent))
     return True
 
 
@@ -202,12 +211,32 @@ def _absent(
     return absent_sessions(first, last, present)
 
 
+def _states(snapshot: Snapshot, kind: DataType, days: Sequence[date]) -> dict[date, str]:
+    """What is known of the days' files that hold all symbols."""
+    return dict(
+        snapshot.fetch(
+            """
+            select day, state
+            from source_files
+            where
+                data_type = $data_type
+                and symbol is null
+                and day between $first and $last
+            """,
+            data_type=kind.name,
+            first=min(days, default=None),
+            last=max(days, default=None),
+        )
+    )
+
+
 def _gap(
     kind: DataType,
     symbols: Sequence[str],
     span: Span,
     absent: Sequence[date],
     there: Sequence[date],
+    states: Mapping[date, str],
 ) -> NoDataError:
     if there:
         have = f"there are {kind.name} from {there[0]} to {there[-1]}"
@@ -215,7 +244,10 @@ def _gap(
         have = f"there are no {kind.name} at all"
     found = have
     if absent and there:
-        named = ", ".join(session.isoformat() for session in absent[:_NAMED])
+        named = ", ".join(
+            f"{day} ({_WHY[states[day]]})" if states.get(day) in _WHY else f"{day}"
+            for day in absent[:_NAMED]
+        )
         more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
         found = f"never ingested: {named}{more}; {have}"
     first, last = (absent[0], absent[-1]) if absent else (span.first, span.last)

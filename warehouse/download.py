@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time, timedelta
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from warehouse.catalog import SourceFile
 from warehouse.config import Config
-from warehouse.errors import ConfigError, SourceError
+from warehouse.errors import (
+    ConfigError,
+    DamagedInTransitError,
+    MissingFileError,
+    NotInPlanError,
+    RawFileError,
+    SourceError,
+)
 from warehouse.layout import Layout, RawFile
-from warehouse.schema import DataType
-from warehouse.sessions import FIRST_SESSION, absent_sessions
-from warehouse.source import FolderSource, SourceObject
+from warehouse.partfile import part_of
+from warehouse.schema import DATA_TYPES, DataType
+from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions
+from warehouse.source import Fetched, FolderSource, SourceObject
+
+if TYPE_CHECKING:
+    from warehouse.s3 import S3Source
+
+Source: TypeAlias = "FolderSource | S3Source"
+
+PUBLISHED_AT = time(11)
+"""When, New York time, the vendor's file of a session appears on the next day; about."""
+
+# A source whose last file is older is an archive: nobody waits for what would follow.
+_LIVING = timedelta(days=10)
 
 
 @dataclass
 class DownloadPlan:
-    """What a download would do.
+    """What a download would do, and once it has run what came of it.
 
     Attributes:
-        fetch: files that are new at the source, or have changed there.
+        fetch: files that are new at the source, or have changed there. After the download those
+            that came, in the version that came.
         have: files whose present version is in the raw tier, or published.
         set_aside: files whose present version failed verification before; not fetched again.
+        changed: those of `fetch` of which an earlier version is here.
+        changed_before: files that have changed, too long ago to be looked at; not fetched.
+        not_in_plan: files that the vendor refused before; not asked for again.
         absent: (data type, session) the exchange's calendar has and the source has not.
+        not_yet: the same, of sessions whose file is not due yet.
+        problems: files that were to be fetched and did not come.
+        records: what the catalog is to say of all these.
     """
 
     fetch: list[SourceObject] = field(default_factory=list)
     have: list[SourceObject] = field(default_factory=list)
     set_aside: list[SourceObject] = field(default_factory=list)
+    changed: list[SourceObject] = field(default_factory=list)
+    changed_before: list[SourceObject] = field(default_factory=list)
+    not_in_plan: list[SourceObject] = field(default_factory=list)
     absent: list[tuple[str, date]] = field(default_factory=list)
+    not_yet: list[tuple[str, date]] = field(default_factory=list)
+    problems: list[Fetched] = field(default_factory=list)
+    records: dict[RawFile, SourceFile] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         return sum(item.size for item in self.fetch)
 
 
-def open_source(config: Config, root: Path) -> FolderSource:
-    """The source that the configuration names.
+def open_source(config: Config, root: Path) -> Source:
+    """The source that the configuration names. An S3 server is not spoken to yet.
 
     Raises:
         ConfigError: none is named.
@@ -50,50 +87,231 @@ def open_source(config: Config, root: Path) -> FolderSource:
             root / "config" / "data_config.yaml",
             "source.url",
             url,
-            "is not set; give the folder that holds us_stocks_sip/",
+            "is not set; give the folder that holds us_stocks_sip/, or s3://flatfiles",
         )
+    if url.startswith("s3://"):
+        # Imported here: boto3 takes half a second that a folder need not wait for.
+        from warehouse.s3 import S3Source
+
+        return S3Source(url, config.source.endpoint, config.download)
     if "://" in url and not url.startswith("file://"):
-        raise SourceError(
-            url, "only folders can be read so far; bring the files with: aws s3 sync URL FOLDER"
-        )
+        raise SourceError(url, "must be a folder, or s3://BUCKET")
     return FolderSource((root / Path(url.removeprefix("file://")).expanduser()).resolve())
 
 
 def plan_download(
-    source: FolderSource,
+    source: Source,
     layout: Layout,
     config: Config,
     kinds: Iterable[DataType],
     first: date,
     last: date,
     known: dict[RawFile, SourceFile],
+    *,
+    open_start: bool = False,
+    open_end: bool = False,
+    now: datetime | None = None,
 ) -> DownloadPlan:
-    """Compare the source with what is here, for the sessions from first to last (inclusive)."""
+    """Compare the source with what is here, for the sessions from first to last (inclusive).
+
+    A file that is new is fetched wherever it lies in the range. One that is published here and has
+    been replaced at the source (it has another ETag) is fetched too, but where the range was left
+    open at its start (`open_start`) only if it lies among the last
+    `download.restatement_window_days` days that the source has: the vendor has been known to
+    rewrite years of files, and a daily update is not to fetch them all unasked. Files that the
+    vendor refused before are asked for again only where a start is given.
+
+    Args:
+        open_start, open_end: nobody asked for just this first, or last, session.
+        now: the present moment, for tests.
+    """
     plan = DownloadPlan()
+    now = now or datetime.now(NEW_YORK)
     symbols = frozenset(config.source.symbols)
     for kind in kinds:
         days: set[date] = set()
+        published: list[SourceObject] = []
         for item in source.list(kind, config.source.layout, first, last):
             days.add(item.file.day)
             if symbols and item.file.symbol is not None and item.file.symbol not in symbols:
                 continue
             record = known.get(item.file)
             same = record is not None and record.etag == item.etag
-            if record is not None and same and record.state == "set_aside":
+            if record is None:
+                plan.fetch.append(item)
+            elif same and record.state == "set_aside":
                 plan.set_aside.append(item)
-            elif record is not None and same and _is_here(layout, record, item.file):
+            elif same and record.state == "not_in_plan" and open_start:
+                plan.not_in_plan.append(item)
+            elif same and _is_here(layout, record, item.file):
                 plan.have.append(item)
+            elif record.state == "ingested" and record.etag is not None:
+                published.append(item)
             else:
                 plan.fetch.append(item)
+                if record.state == "downloaded" and not same:
+                    plan.changed.append(item)
+        since = first
+        if open_start:
+            window = timedelta(days=config.download.restatement_window_days - 1)
+            since = max(days, default=last) - window
+        for item in published:
+            if item.file.overlaps(since, last):
+                plan.fetch.append(item)
+                plan.changed.append(item)
+            else:
+                plan.changed_before.append(item)
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
-            # Without a start nothing is missing before the first day the source has.
-            start = min(days, default=last) if first <= FIRST_SESSION else first
-            plan.absent += [(kind.name, day) for day in absent_sessions(start, last, days)]
+            _find_absent(plan, kind, days, (first, last), open_end, now)
+    plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
 
 
+def _find_absent(
+    plan: DownloadPlan,
+    kind: DataType,
+    days: set[date],
+    span: tuple[date, date],
+    open_end: bool,
+    now: datetime,
+) -> None:
+    first, last = span
+    # Without a start nothing is missing before the first day the source has.
+    start = min(days, default=last) if first <= FIRST_SESSION else first
+    if open_end and days and last - max(days) > _LIVING:
+        last = max(days)
+    for day in absent_sessions(start, last, days):
+        due = datetime.combine(day + timedelta(days=1), PUBLISHED_AT, NEW_YORK)
+        (plan.not_yet if now < due else plan.absent).append((kind.name, day))
+
+
+def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Iterator[Fetched]:
+    """Enter into the plan what came of it, and set aside what came damaged; passes all on.
+
+    However it ends, `plan.fetch` holds what has come by then.
+    """
+    wanted, plan.fetch = {item.file: item for item in plan.fetch}, []
+    for outcome in outcomes:
+        asked = wanted[outcome.item.file]
+        if outcome.problem is None:
+            plan.fetch.append(outcome.item)
+            if asked in plan.changed:
+                plan.changed[plan.changed.index(asked)] = outcome.item
+        else:
+            plan.problems.append(outcome)
+            if asked in plan.changed:
+                plan.changed.remove(asked)
+            if isinstance(outcome.problem, RawFileError):
+                target = layout.raw_file(outcome.item.file)
+                put_aside(
+                    layout,
+                    outcome.item.file,
+                    part_of(target),
+                    str(outcome.problem),
+                    outcome.item.etag,
+                )
+        yield outcome
+    plan.fetch.sort(key=lambda item: item.file.sort_key)
+
+
+def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
+    """Move what failed verification out of the raw tier, with a record of why beside it."""
+    target = layout.set_aside / file.raw_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    record = {"file": file.key, "problem": problem, "etag": etag}
+    target.with_name(f"{target.name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    if path.exists():
+        try:
+            os.replace(path, target)
+        except OSError:
+            shutil.move(path, target)
+
+
+def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[RawFile, SourceFile]:
+    """What the catalog is to say of the files of a download, where it does not say so already.
+
+    A file that did not come, but of which an earlier version is published, keeps the record of
+    that: its rows still stand.
+    """
+    found = {item.file: fetched(item) for item in plan.fetch}
+    news = [_did_not_come(outcome) for outcome in plan.problems]
+    for state, sessions in (("missing", plan.absent), ("not_yet", plan.not_yet)):
+        news += [
+            (file, SourceFile(name, day, None, file.key, state))
+            for name, day in sessions
+            for file in [RawFile(name, day)]
+        ]
+    for file, record in news:
+        before = known.get(file)
+        if before is not None and (
+            before.state in ("ingested", "downloaded")
+            or (before.state, before.etag) == (record.state, record.etag)
+        ):
+            continue
+        found[file] = record
+    return found
+
+
+def _did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
+    item, problem = outcome.item, outcome.problem
+    state, etag = "failed", None
+    if isinstance(problem, NotInPlanError):
+        state, etag = "not_in_plan", item.etag
+    elif isinstance(problem, MissingFileError):
+        state = "missing"
+    elif isinstance(problem, RawFileError):
+        state = "set_aside"
+        # What was damaged on the way may come whole the next time: it is to be asked for again.
+        etag = None if isinstance(problem, DamagedInTransitError) else item.etag
+    file = item.file
+    record = SourceFile(file.data_type, file.day, file.symbol, file.key, state, str(problem), etag)
+    return file, record
+
+
+def shortfalls(plan: DownloadPlan) -> Iterator[str]:
+    """What a download could not bring, and what it found changed: a line for each kind of thing."""
+
+    def state(outcome: Fetched) -> str:
+        return _did_not_come(outcome)[1].state
+
+    for name, outcomes in groupby(sorted(plan.problems, key=state), key=state):
+        group = list(outcomes)
+        if name in ("failed", "set_aside"):
+            yield from (f"{name.replace('_', ' ')}: {outcome.problem}" for outcome in group)
+        else:
+            what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
+            yield f"{what}: {_some([outcome.item.file for outcome in group])}"
+    refused = [item.file for item in plan.not_in_plan]
+    if refused:
+        yield f"not in your plan: {_some(refused)}; give --start to ask for them again"
+    if plan.not_yet:
+        yield f"not yet published: {_some([RawFile(*each) for each in plan.not_yet])}"
+    if plan.changed:
+        yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
+    if plan.changed_before:
+        days = [item.file.day for item in plan.changed_before]
+        yield (
+            f"changed at the vendor and not fetched: {_some([i.file for i in plan.changed_before])}"
+            f"; get them with: warehouse update --start {min(days)} --end {max(days)}"
+        )
+
+
+def _some(files: Sequence[RawFile], limit: int = 5) -> str:
+    """The first few by name, by data type, and how many more there are."""
+    parts = []
+    for name in DATA_TYPES:
+        these = sorted((file for file in files if file.data_type == name), key=lambda f: f.sort_key)
+        if these:
+            named = ", ".join(" ".join([str(f.day), f.symbol or ""]).strip() for f in these[:limit])
+            more = f" and {len(these) - limit:,} more" if len(these) > limit else ""
+            parts.append(f"{name} {named}{more}")
+    return "; ".join(parts)
+
+
 def _is_here(layout: Layout, record: SourceFile, file: RawFile) -> bool:
-    return record.state == "ingested" or layout.raw_file(file).exists()
+    return record.state == "ingested" or (
+        record.state == "downloaded" and layout.raw_file(file).exists()
+    )
 
 
 def fetched(item: SourceObject) -> SourceFile:

@@ -9,7 +9,7 @@ with Warehouse("path/to/warehouse") as wh:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -21,11 +21,10 @@ from weakref import finalize
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, queries
+from warehouse import coverage, queries, reading
 from warehouse.cache import FrameCache
 from warehouse.errors import NotAWarehouseError, RequestError
 from warehouse.frames import as_form, check_form, check_zone, in_zone
-from warehouse.reading import read_partitions
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import Moment, Span, parse_span
 from warehouse.snapshot import Snapshot, Snapshots, Stored
@@ -179,13 +178,13 @@ class Warehouse:
         def answer(snapshot: Snapshot) -> Any:
             if missing == "raise":
                 coverage.check(snapshot, kind, names, span)
-            stored = _touched(snapshot, kind, names, span)
+            stored = reading.touched(snapshot, kind, names, span)
             hashes = tuple((one.symbol, one.sha256) for one in stored)
             asked = (kind.name, span.start_ns, span.end_ns, wanted, form, zone)
             return self._cache.get_or_make(
                 (asked, hashes),
                 lambda: self._snapshots.whole(
-                    snapshot, lambda: self._load(kind, stored, wanted, span, form, zone)
+                    snapshot, lambda: self._load(snapshot, kind, stored, wanted, span, form, zone)
                 ),
             )
 
@@ -193,6 +192,7 @@ class Warehouse:
 
     def _load(
         self,
+        snapshot: Snapshot,
         kind: DataType,
         stored: Sequence[Stored],
         columns: Sequence[str],
@@ -200,9 +200,7 @@ class Warehouse:
         form: str,
         zone: str,
     ) -> Any:
-        table = read_partitions(
-            self._layout, kind, stored, columns, span.start_ns, span.end_ns, self._workers()
-        )
+        table = reading.read(snapshot, kind, stored, columns, span, self._workers())
         return as_form(in_zone(table, zone), form)
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
@@ -321,16 +319,3 @@ def _columns(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]:
     if not named:
         raise RequestError("columns", columns, f"name at least one of {', '.join(valid)}")
     return named
-
-
-def _touched(
-    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
-) -> list[Stored]:
-    """The partitions that hold rows of the span, symbol by symbol in the order asked."""
-    found: Mapping[str, Sequence[Stored]] = snapshot.partitions(kind.name, symbols)
-    return [
-        one
-        for symbol in symbols
-        for one in found[symbol]
-        if one.first_ns < span.end_ns and one.last_ns >= span.start_ns
-    ]

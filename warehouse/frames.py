@@ -172,10 +172,6 @@ def symbol_column(symbol: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(symbol, pa.string()), count)
 
 
-def between(stamps: pa.ChunkedArray, start_ns: int, end_ns: int) -> tuple[int, int]:
-    """Places [low, high) of ascending stamps that lie in [start_ns, end_ns), by binary search."""
-    values = pc.cast(stamps, pa.int64()).to_numpy()
-    # As int64, or numpy may take them for floats.
-    ends = np.clip(np.array([start_ns, end_ns], object), -(2**63), 2**63 - 1).astype(np.int64)
-    low, high = np.searchsorted(values, ends, side="left")
-    return int(low), int(high)
+def nanoseconds(stamps: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Stamps as nanoseconds since the epoch, UTC."""
+    return np.asarray(pc.cast(stamps, pa.int64()).to_numpy(), np.int64)

@@ -13,30 +13,31 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.cleaning import Cleaner
 from warehouse.errors import StorageError
 from warehouse.layout import RawFile
-from warehouse.runs import Run, cut
+from warehouse.runs import EventKey, Run, by_key, cut
 from warehouse.schema import DataType
 
 RejectRows = Callable[[RawFile, pa.RecordBatch], None]
 """Takes rows with their `reason` and `line_number`."""
 
-Dedupe = Callable[[pa.RecordBatchReader], Iterator[pa.RecordBatch]]
 Load = Callable[[], Iterator[pa.RecordBatch]]
 """Reads rows back from where they were written; without their `line_number`."""
 
-_Suspects = tuple["Stretch", int, tuple[str, date]]
-"""A stretch, the place among its slices of rows with equal keys, its symbol and session."""
+_Suspects = tuple["Stretch", int]
+"""A stretch, and the place among its slices of rows with equal keys."""
 
 _SETTLE_ROWS = 500_000
 _COMBINE_ROWS = 65_536
@@ -48,6 +49,9 @@ class _Spilled:
 
     spill: int
     batch: int
+
+
+Slice: TypeAlias = pa.RecordBatch | _Spilled | Load
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Stretch:
     rows: int = 0
     ascending: bool = True
     last_key: tuple[int, int] | None = None
-    slices: list[pa.RecordBatch | _Spilled | Load] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -98,7 +102,7 @@ class Gatherer:
         budget: bytes of rows held in memory before they are written there.
         selected: the only symbols that are wanted; empty: all.
         reject: is given rejected rows as they are met.
-        dedupe: runs sql/dedupe over rows of any symbols and sessions.
+        cleaner: runs sql/sort and sql/dedupe.
     """
 
     def __init__(
@@ -108,12 +112,12 @@ class Gatherer:
         budget: int,
         selected: frozenset[str],
         reject: RejectRows,
-        dedupe: Dedupe,
+        cleaner: Cleaner,
     ) -> None:
         self.kind = kind
         self.files: dict[RawFile, FileRows] = {}
         self._scratch, self._budget = scratch, budget
-        self._selected, self._reject, self._dedupe = selected, reject, dedupe
+        self._selected, self._reject, self._cleaner = selected, reject, cleaner
         self._columns = pa.schema([*kind.columns, ("line_number", pa.int64())])
         self._held = 0
         self._spills: list[tuple[pa.ipc.RecordBatchFileReader, pa.OSFile]] = []
@@ -157,9 +161,11 @@ class Gatherer:
         ended, gathered.ended = gathered.ended, []
         return ended if gathered.in_runs else []
 
-    def release(self, file: RawFile, key: tuple[str, date], load: Load) -> None:
-        """Forget the rows of a stretch, which `load` can read back."""
+    def release(self, file: RawFile, key: tuple[str, date], rows: int, load: Load) -> None:
+        """Forget the rows of a stretch, which `load` can read back; unless more have come."""
         stretch = self.files[file].stretches[key]
+        if stretch.rows != rows:
+            return
         self._held -= stretch.bytes
         stretch.slices, stretch.bytes = [load], 0
 
@@ -180,10 +186,10 @@ class Gatherer:
             kept = ~rejected.to_numpy(zero_copy_only=False)
             self.reject(file, batch.filter(rejected))
         for run in cut(batch.select(self._columns.names), kept, self.kind):
-            self._add_run(file, run, batch.nbytes / batch.num_rows, suspects)
+            self._add_run(file, run, suspects, batch)
 
     def _add_run(
-        self, file: RawFile, run: Run, row_bytes: float, suspects: list[_Suspects]
+        self, file: RawFile, run: Run, suspects: list[_Suspects], batch: pa.RecordBatch
     ) -> None:
         gathered = self.files[file]
         key = (run.symbol, run.session)
@@ -198,40 +204,47 @@ class Gatherer:
         if stretch.last_key is not None and run.first <= stretch.last_key:
             stretch.ascending = False
         stretch.last_key = run.last
+        self._append(stretch, run, suspects, batch)
+
+    def _append(
+        self, stretch: Stretch, run: Run, suspects: list[_Suspects], batch: pa.RecordBatch
+    ) -> None:
+        """Put a run's rows at the end of a stretch; those with equal keys are suspects."""
         done = 0
         for start, stop in run.twins:
             if start > done:
                 stretch.slices.append(run.rows.slice(done, start - done))
-            suspects.append((stretch, len(stretch.slices), key))
+            suspects.append((stretch, len(stretch.slices)))
             stretch.slices.append(run.rows.slice(start, stop - start))
             done = stop
         if done < run.rows.num_rows:
             stretch.slices.append(run.rows.slice(done))
+        size = batch.nbytes * run.rows.num_rows // batch.num_rows
         stretch.rows += run.rows.num_rows
-        stretch.bytes += int(row_bytes * run.rows.num_rows)
-        self._held += int(row_bytes * run.rows.num_rows)
+        stretch.bytes += size
+        self._held += size
 
     def _clear(self, file: RawFile, suspects: list[_Suspects]) -> None:
         """Let sql/dedupe say which of the rows with equal keys are repeats, and take those out."""
-        groups = [stretch.slices[place] for stretch, place, _ in suspects]
+        groups = [stretch.slices[place] for stretch, place in suspects]
         unsettled = pa.RecordBatchReader.from_batches(self._columns, groups)
-        found: dict[tuple[object, ...], list[pa.RecordBatch]] = {}
+        found: dict[EventKey, list[pa.RecordBatch]] = {}
         for rows in self._deduped(file, unsettled):
-            columns = [rows.column(name) for name in ("symbol", "session", *self.kind.order)]
-            keys = list(zip(*(column.to_pylist() for column in columns), strict=True))
-            for place, key in enumerate(keys):
-                found.setdefault(key, []).append(rows.slice(place, 1))
-        for stretch, place, key in suspects:
+            for key, group in by_key(rows, self.kind):
+                found.setdefault(key, []).append(group)
+        for stretch, place in suspects:
             group = stretch.slices[place]
             assert isinstance(group, pa.RecordBatch)
-            order = (group.column(name)[0].as_py() for name in self.kind.order)
-            kept = pa.Table.from_batches(found[*key, *order]).combine_chunks().to_batches()[0]
-            stretch.slices[place] = kept
-            stretch.rows -= group.num_rows - kept.num_rows
+            key, _ = next(by_key(group, self.kind))
+            # Where the same key came up twice, the first place has the rows of both.
+            kept = pa.Table.from_batches(found.pop(key, []), self._columns).combine_chunks()
+            batches = kept.to_batches()
+            stretch.slices[place] = batches[0] if batches else group.slice(0, 0)
+            stretch.rows += kept.num_rows - group.num_rows
 
     def _deduped(self, file: RawFile, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """What sql/dedupe keeps of the rows, in its order; the rest goes to the rejects."""
-        for batch in self._dedupe(rows):
+        for batch in self._cleaner.dedupe(self.kind, rows):
             if batch.column("reason").null_count < batch.num_rows:
                 rejected = batch.column("reason").is_valid()
                 self.reject(file, batch.filter(rejected))
@@ -275,9 +288,9 @@ class Gatherer:
         for file in self.files.values():
             yield from file.stretches.values()
 
-    def batches(self, stretch: Stretch) -> Iterator[pa.RecordBatch]:
-        """The rows of a stretch, with `line_number`, as they were gathered. Safe on any thread."""
-        for part in stretch.slices:
+    def batches(self, slices: Sequence[Slice]) -> Iterator[pa.RecordBatch]:
+        """The rows of slices, with `line_number`, as they were gathered. Safe on any thread."""
+        for part in slices:
             if isinstance(part, _Spilled):
                 with self._spill_lock:
                     batch = self._spills[part.spill][0].get_batch(part.batch)
@@ -308,18 +321,17 @@ class Gatherer:
         stretches = self.files[file].stretches
         unsettled = pa.RecordBatchReader.from_batches(
             self._columns,
-            (batch for stretch in group.values() for batch in self.batches(stretch)),
+            (batch for stretch in group.values() for batch in self.batches(stretch.slices)),
         )
         for key, stretch in group.items():
             stretches[key] = Stretch()
             self._held -= stretch.bytes
-        for columns in self._deduped(file, unsettled):
-            for run in cut(columns, None, self.kind):
-                stretch = stretches[run.symbol, run.session]
-                stretch.rows += run.rows.num_rows
-                stretch.slices.append(run.rows)
-                stretch.bytes += run.rows.nbytes
-                self._held += run.rows.nbytes
+        for batch in _whole_keys(self._cleaner.sort(self.kind, unsettled), self.kind):
+            suspects: list[_Suspects] = []
+            for run in cut(batch, None, self.kind):
+                self._append(stretches[run.symbol, run.session], run, suspects, batch)
+            if suspects:
+                self._clear(file, suspects)
             if self.is_full:
                 self.spill()
 
@@ -342,3 +354,23 @@ class Gatherer:
                 symbol for gathered in self.files.values() for symbol, _ in gathered.stretches
             )
         )
+
+
+def _whole_keys(batches: Iterator[pa.RecordBatch], kind: DataType) -> Iterator[pa.RecordBatch]:
+    """The same rows, cut so that rows with equal keys stand in one batch."""
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if held is not None:
+            batch = pa.Table.from_batches([held, batch]).combine_chunks().to_batches()[0]
+        last = batch.slice(batch.num_rows - 1)
+        same = None
+        for name in ("symbol", "session", *kind.order):
+            equal = pc.equal(batch.column(name), last.column(name)[0]).fill_null(True)
+            same = equal if same is None else pc.and_(same, equal)
+        others = pc.filter(pa.array(np.arange(batch.num_rows)), pc.invert(same))
+        end = others[-1].as_py() + 1 if len(others) else 0
+        if end:
+            yield batch.slice(0, end)
+        held = batch.slice(end)
+    if held is not None:
+        yield held

@@ -159,6 +159,11 @@ class Layout:
         return self.data / "rejects"
 
     @property
+    def schema(self) -> Path:
+        """A Parquet file without rows for each data type."""
+        return self.data / "schema"
+
+    @property
     def staging(self) -> Path:
         """Unfinished work; may be deleted whenever no process writes."""
         return self.data / "staging"

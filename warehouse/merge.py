@@ -24,7 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.gather import Gatherer, Stretch
+from warehouse.gather import Gatherer, Slice
 from warehouse.layout import Layout, RawFile, encode_symbol, month_of
 from warehouse.partitions import Partition, SessionSource, read_sessions, write_partition
 from warehouse.schema import DataType
@@ -54,11 +54,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class _Job:
-    """One partition to write: its sessions in order, each from raw or (None) from the old file."""
+    """One partition to write: its sessions in order, each from raw or (None) from the old file.
+
+    The slices are those of the moment: more may come to the stretch while they are written.
+    """
 
     symbol: str
     old: Partition | None
-    parts: list[tuple[SessionSource, Stretch | None]]
+    parts: list[tuple[SessionSource, tuple[Slice, ...] | None]]
 
     @property
     def sessions(self) -> tuple[SessionSource, ...]:
@@ -139,7 +142,9 @@ class Merger:
             if not (wait or written.done()):
                 return
             partition, path = written.result()[place]
-            self._gatherer.release(file, (symbol, session), _reader(partition, path, session))
+            rows = sum(s.rows for s in partition.sessions if s.session == session)
+            load = _reader(partition, path, session)
+            self._gatherer.release(file, (symbol, session), rows, load)
             self._unreleased.popleft()
 
     def finish(self, origins: Sequence[Origin]) -> tuple[list[tuple[Partition, str]], list[str]]:
@@ -221,14 +226,15 @@ class Merger:
         if not fresh and (old is None or len(kept) == len(old.sessions)):
             return None
         by_file = {origin.file: origin for origin in origins}
-        parts: list[tuple[SessionSource, Stretch | None]] = [(session, None) for session in kept]
+        parts: list[tuple[SessionSource, tuple[Slice, ...] | None]] = []
+        parts += [(session, None) for session in kept]
         for session, stretch, file in fresh:
             origin = by_file[file]
             rejects = origin.rejects[symbol, session]
             source = SessionSource(
                 session, stretch.rows, rejects, file.key, origin.etag, origin.sha256
             )
-            parts.append((source, stretch))
+            parts.append((source, tuple(stretch.slices)))
         parts.sort(key=lambda part: part[0].session)
         return _Job(symbol, old, parts)
 
@@ -258,18 +264,18 @@ class Merger:
         return partition, path
 
     def _rows(self, job: _Job) -> Iterator[pa.RecordBatch]:
-        kept = frozenset(source.session for source, stretch in job.parts if stretch is None)
+        kept = frozenset(source.session for source, slices in job.parts if slices is None)
         old: Any = iter(())
         if kept:
             assert job.old is not None
             path = self._layout.partition(self._kind.name, job.symbol, self._month)
             old = read_sessions(path, job.old, kept)
-        for _, stretch in job.parts:
-            if stretch is None:
+        for _, slices in job.parts:
+            if slices is None:
                 _, batches = next(old)
                 yield from batches
             else:
-                yield from self._gatherer.batches(stretch)
+                yield from self._gatherer.batches(slices)
 
 
 def _reader(partition: Partition, path: str, session: date) -> Callable[[], Iterator[Any]]:

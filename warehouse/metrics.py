@@ -46,7 +46,12 @@ class Silent:
 
 @dataclass
 class RunMetrics:
-    """Counts and costs of one run. Bytes and rows are plain numbers, times are seconds."""
+    """Counts and costs of one run. Bytes and rows are plain numbers, times are seconds.
+
+    Attributes:
+        retries: requests to the source that were made again.
+        errors: files that could not be fetched, or were set aside.
+    """
 
     command: str
     run_id: str = field(
@@ -57,6 +62,8 @@ class RunMetrics:
     processing_time: float = 0.0
     files_fetched: int = 0
     bytes_fetched: int = 0
+    retries: int = 0
+    errors: int = 0
     files: int = 0
     files_set_aside: int = 0
     lines: int = 0

@@ -6,8 +6,6 @@ whole; a run that is killed keeps the batches it has published, and the next run
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,16 +17,20 @@ from warehouse import catalogfile, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
-    fetched,
     files_to_ingest,
     open_source,
     plan_download,
+    put_aside,
     raw_files,
+    records_of,
+    shortfalls,
+    take,
 )
-from warehouse.errors import NoDataError, OutdatedCatalogError
+from warehouse.errors import NoDataError, OutdatedCatalogError, StorageError
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
+from warehouse.partfile import superseded
 from warehouse.publish import Change, publish, writer_lock
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
@@ -54,7 +56,7 @@ class Pipeline:
         with self._writing(dry_run):
             report = RunReport(RunMetrics("download"))
             self._download(request, report, dry_run=dry_run)
-            if not dry_run and report.download and report.download.fetch:
+            if not dry_run and report.download and report.download.records:
                 self._publish_records(report)
             return report
 
@@ -120,7 +122,12 @@ class Pipeline:
                 self.layout.catalog.unlink()
             if not self.layout.catalog.exists():
                 self._recover_catalog()
-            yield
+            try:
+                yield
+            except OSError as error:
+                # Not of a raw file, whose errors are its own: the disk refused our own work.
+                place = error.filename or self.layout.data
+                raise StorageError(place, f"cannot be written: {error.strerror}") from error
 
     def _recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
@@ -162,6 +169,7 @@ class Pipeline:
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
         began = time.monotonic()
         source = open_source(self.config, self.layout.root)
+        known = self._known()
         plan = plan_download(
             source,
             self.layout,
@@ -169,23 +177,31 @@ class Pipeline:
             request.kinds,
             request.first,
             request.last,
-            self._known(),
+            known,
+            open_start=request.start is None,
+            open_end=request.end is None,
         )
         report.download = plan
         if dry_run:
             return
+        metrics = report.metrics
         self._progress.begin("download", plan.bytes)
-        for item in plan.fetch:
-            source.fetch(item, self.layout.raw_file(item.file))
-            report.metrics.files_fetched += 1
-            report.metrics.bytes_fetched += item.size
-            self._progress.advance(item.size)
-        report.metrics.download_time = time.monotonic() - began
+        wanted = [(item, self.layout.raw_file(item.file)) for item in plan.fetch]
+        for outcome in take(plan, self.layout, source.fetch_all(wanted, self._progress.advance)):
+            if outcome.problem is not None:
+                metrics.errors += 1
+            else:
+                metrics.files_fetched += 1
+                metrics.bytes_fetched += outcome.item.size
+        plan.records = records_of(plan, known)
+        for line in shortfalls(plan):
+            self._progress.note(line)
+        metrics.retries += source.retries
+        metrics.download_time = time.monotonic() - began
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
-        items = report.download.fetch if report.download else []
-        return {item.file: fetched(item) for item in items}
+        return report.download.records if report.download else {}
 
     def _ingest(
         self,
@@ -199,7 +215,7 @@ class Pipeline:
             return report
         began = time.monotonic()
         if not report.planned:
-            if report.download and report.download.fetch:
+            if report.download and report.download.records:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
@@ -246,7 +262,7 @@ class Pipeline:
 
     def fingerprint(self, kind: DataType) -> str:
         """Of everything that decides what becomes of a row: SQL and settings."""
-        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "dedupe"))
+        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "sort", "dedupe"))
         return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
 
     def _publish_batch(
@@ -299,6 +315,9 @@ class Pipeline:
         ]
         change.runs = [records.of_run(report.metrics, "done")]
         self._publish(change, moves, removals)
+        for item in batch.files:
+            if whole and item.problem is None:
+                superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
 
     def _publish_records(self, report: RunReport) -> None:
         change = CatalogChange(
@@ -329,12 +348,4 @@ class Pipeline:
 
     def _set_aside(self, item: StagedFile) -> None:
         """Move a file that failed out of the raw tier, with a record of why beside it."""
-        target = self.layout.set_aside / item.file.raw_path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        record = {"file": item.file.key, "problem": item.problem, "etag": item.etag}
-        target.with_name(f"{target.name}.json").write_text(json.dumps(record, indent=2) + "\n")
-        if item.path.exists():
-            try:
-                os.replace(item.path, target)
-            except OSError:
-                shutil.move(item.path, target)
+        put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)

@@ -1,147 +1,201 @@
-"""Partitions into Arrow: the columns asked, of the row groups that the span touches, verified.
+"""Partitions into Arrow: the columns asked, of the row groups that hold the span, verified.
 
-Every page's checksum is verified. The footer has none, so what it says is held against what the
-catalog and the data type say before any of it is believed.
+Every page's checksum is verified. The footer has none, so as little of it is believed as can be:
+its schema and counts only as far as the catalog says the same, and its statistics not at all (to
+look at those of a damaged footer can end the process). Where a span begins in a partition follows
+from the catalog's rows per session and, within a session, from the stamps themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import CorruptPartitionError
-from warehouse.frames import between, compact, symbol_column
-from warehouse.layout import Layout
+from warehouse.frames import compact, nanoseconds, symbol_column
 from warehouse.partitions import damaged, open_partition
 from warehouse.schema import DataType
-from warehouse.snapshot import Stored
+from warehouse.sessions import Span, day_bounds_ns
+from warehouse.snapshot import Snapshot, Stored
 
-_STAMP_TYPE = "INT64"
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows [low, high) of a partition are those of the span's sessions.
+
+    Attributes:
+        start_ns, end_ns: the rows of it that are wanted lie in [start_ns, end_ns); None: all do.
+    """
+
+    stored: Stored
+    path: Path
+    low: int
+    high: int
+    start_ns: int | None
+    end_ns: int | None
 
 
-def read_partitions(
-    layout: Layout,
+def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> list[Stored]:
+    """Partitions that may hold rows of the span, symbol by symbol in the order asked."""
+    found = snapshot.partitions(kind.name, symbols)
+    return [
+        stored
+        for symbol in symbols
+        for stored in found[symbol]
+        if stored.first_ns < span.end_ns and stored.last_ns >= span.start_ns
+    ]
+
+
+def read(
+    snapshot: Snapshot,
     kind: DataType,
     stored: Sequence[Stored],
     columns: Sequence[str],
-    start_ns: int,
-    end_ns: int,
+    span: Span,
     pool: Executor | None,
 ) -> pa.Table:
-    """Rows of [start_ns, end_ns) of several partitions, one after the other.
+    """Rows of the span, of one partition after the other.
 
     Args:
-        stored: at least part of each lies in the span.
+        stored: what `touched` found.
         columns: of the data type, in the order wanted.
-        pool: reads several at once; None: all on this thread.
+        pool: reads several partitions at once; None: everything on this thread.
 
     Raises:
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
+    pieces = _pieces(snapshot, stored, span)
 
-    def read(one: Stored, *, threads: bool = False) -> pa.Table:
-        return _read(layout, kind, one, columns, start_ns, end_ns, threads)
+    def read_one(piece: _Piece, *, threads: bool = False) -> pa.Table:
+        return _read(kind, piece, columns, threads)
 
     tables: Iterable[pa.Table]
     if pool is None:
-        tables = map(read, stored)
-    elif len(stored) == 1:
-        tables = [read(stored[0], threads=True)]
+        tables = map(read_one, pieces)
+    elif len(pieces) == 1:
+        tables = [read_one(pieces[0], threads=True)]
     else:
-        tables = pool.map(read, stored)
+        tables = pool.map(read_one, pieces)
     empty = kind.columns.empty_table().select(list(columns))
     return pa.concat_tables([empty, *tables])
 
 
-def _read(
-    layout: Layout,
-    kind: DataType,
-    stored: Stored,
-    columns: Sequence[str],
-    start_ns: int,
-    end_ns: int,
-    threads: bool,
-) -> pa.Table:
-    path = layout.partition(stored.data_type, stored.symbol, stored.month)
-    whole = start_ns <= stored.first_ns and stored.last_ns < end_ns
+def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:
+    inside = [one for one in stored if not _is_whole(one, span)]
+    counts = snapshot.rows_by_session(inside)
+    first_ns, end_ns = day_bounds_ns(span.first, span.last)
+    # A session's rows lie within its day, so what takes in the whole day takes in all of them.
+    start = span.start_ns if span.start_ns > first_ns else None
+    end = span.end_ns if span.end_ns < end_ns else None
+    pieces = []
+    for one in stored:
+        path = snapshot.layout.partition(one.data_type, one.symbol, one.month)
+        if one in counts:
+            sessions, rows = counts[one]
+            before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
+            until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
+            pieces.append(_Piece(one, path, before, until, start, end))
+        else:
+            pieces.append(_Piece(one, path, 0, one.rows, None, None))
+    return pieces
+
+
+def _is_whole(stored: Stored, span: Span) -> bool:
+    return span.start_ns <= stored.first_ns and stored.last_ns < span.end_ns
+
+
+def _read(kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool) -> pa.Table:
+    stored, path = piece.stored, piece.path
     # A partition has one symbol: reading it back from the file would take longer than the prices.
     names = [name for name in columns if name != "symbol"]
-    if not whole and "timestamp" not in names:
-        names.append("timestamp")
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
-            _check(path, kind, stored, file)
-            groups = list(range(file.metadata.num_row_groups))
-            if not whole:
-                groups = _overlapping(file.metadata, stored, start_ns, end_ns)
-            due = sum(file.metadata.row_group(group).num_rows for group in groups)
+            edges = _check(path, kind, stored, file)
+            low, high = _narrowed(file, edges, piece)
+            groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
+            if low >= high:
+                return kind.columns.empty_table().select(list(columns))
+            table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
-                table = file.read_row_groups(groups, columns=names, use_threads=threads)
-            else:
-                table = pa.table({"symbol": symbol_column(stored.symbol, due)})
+                table = file.read_row_groups(list(groups), columns=names, use_threads=threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
-    if table.num_rows != due:
-        _refuse(path, stored, f"{table.num_rows:,} rows came where {due:,} were due")
-    if not whole:
-        low, high = between(table["timestamp"], start_ns, end_ns)
+    if names:
+        due = edges[groups.stop] - edges[groups.start]
+        if table.num_rows != due:
+            _refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
         if high - low < due:
-            table = compact(table.slice(low, high - low))
-    if "symbol" in columns and "symbol" not in table.column_names:
-        symbols = symbol_column(stored.symbol, table.num_rows)
-        table = table.append_column("symbol", symbols)
+            table = compact(table.slice(low - edges[groups.start], high - low))
+        if "symbol" in columns:
+            table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
     return table.select(list(columns))
 
 
-def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> None:
-    """Hold the footer against the catalog."""
-    metadata = file.metadata
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    if metadata.num_rows != stored.rows or sum(group.num_rows for group in groups) != stored.rows:
-        _refuse(path, stored, f"{metadata.num_rows:,} rows, the catalog says {stored.rows:,}")
-    if not file.schema_arrow.remove_metadata().equals(kind.columns):
-        _refuse(path, stored, f"its columns are not those of {kind.name}")
+def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:
+    """Hold the footer against the catalog; the row at which each row group begins, and the end."""
     size = path.stat().st_size
     if size != stored.bytes:
-        _refuse(path, stored, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+        _refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+    metadata = file.metadata
+    counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
+        _refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
+    if not file.schema_arrow.remove_metadata().equals(kind.columns):
+        _refuse(stored, path, f"its columns are not those of {kind.name}")
+    return [0, *accumulate(counts)]
 
 
-def _overlapping(
-    metadata: pq.FileMetaData, stored: Stored, start_ns: int, end_ns: int
-) -> list[int]:
-    """Row groups that may hold rows of [start_ns, end_ns).
+def _narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: _Piece) -> tuple[int, int]:
+    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
 
-    Rows ascend, so the bounds of its neighbours, and the catalog's of the partition, bound a group
-    as well as its own do. The wider of both is taken: no wrong number in a footer may hide a row.
-    """
-    bounds = [_bounds(metadata.row_group(group)) for group in range(metadata.num_row_groups)]
-    found = []
-    for group, (first, last) in enumerate(bounds):
-        before = bounds[group - 1][1] if group else stored.first_ns
-        after = bounds[group + 1][0] if group + 1 < len(bounds) else stored.last_ns
-        if max(last, after) >= start_ns and min(first, before) < end_ns:
-            found.append(group)
-    return found
+    @cache
+    def stamps(group: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        table = file.read_row_group(group, columns=["timestamp"], use_threads=False)
+        if table.num_rows != edges[group + 1] - edges[group]:
+            raise pa.ArrowInvalid(f"row group {group} has {table.num_rows:,} rows")
+        return nanoseconds(table["timestamp"])
 
-
-def _bounds(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    """Stamps of a row group's first and last row; all of time where it does not say."""
-    for place in range(group.num_columns):
-        column = group.column(place)
-        # Statistics of a column that is not of its type would end the process.
-        if column.path_in_schema == "timestamp" and column.physical_type == _STAMP_TYPE:
-            statistics = column.statistics
-            if statistics is not None and statistics.has_min_max:
-                return int(statistics.min_raw), int(statistics.max_raw)
-    return -(2**63), 2**63 - 1
+    low, high = piece.low, piece.high
+    if piece.start_ns is not None:
+        low = _first_at(piece.start_ns, stamps, edges, low, high)
+    if piece.end_ns is not None:
+        high = _first_at(piece.end_ns, stamps, edges, low, high)
+    return low, high
 
 
-def _refuse(path: Path, stored: Stored, problem: str) -> NoReturn:
+def _first_at(
+    bound_ns: int,
+    stamps: Callable[[int], np.ndarray[Any, np.dtype[np.int64]]],
+    edges: Sequence[int],
+    low: int,
+    high: int,
+) -> int:
+    """The first of the rows [low, high), which ascend, whose stamp is not before `bound_ns`."""
+    if low >= high:
+        return low
+    first, last = bisect_right(edges, low) - 1, bisect_right(edges, high - 1) - 1
+    while first < last:
+        middle = (first + last) // 2
+        if stamps(middle)[-1] < bound_ns:
+            first = middle + 1
+        else:
+            last = middle
+    # As an int64, or numpy would compare as floats.
+    row = edges[first] + int(np.searchsorted(stamps(first), np.int64(bound_ns), side="left"))
+    return min(max(row, low), high)
+
+
+def _refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
     raise CorruptPartitionError(
         path, problem, f"warehouse rebuild {stored.data_type} --symbols '{stored.symbol}'"
     )

@@ -111,6 +111,25 @@ def _put_in_order(
     return Run(symbol, session, rows, first, last, twins)
 
 
+EventKey = tuple[object, ...]
+"""Symbol, session and the columns of the data type's order, as integers or None."""
+
+
+def by_key(batch: pa.RecordBatch, kind: DataType) -> Iterator[tuple[EventKey, pa.RecordBatch]]:
+    """Groups of consecutive rows with equal symbol, session and place on the tape."""
+    columns = [batch.column("symbol"), batch.column("session").cast(pa.int32())]
+    columns += [batch.column(name).cast(pa.int64()) for name in kind.order]
+    changed = np.zeros(batch.num_rows, np.bool_)
+    changed[:1] = True
+    for column in columns:
+        codes = column.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        changed[1:] |= codes[1:] != codes[:-1]
+    starts = np.flatnonzero(changed)
+    keys = zip(*(column.take(pa.array(starts)).to_pylist() for column in columns), strict=True)
+    for key, start, stop in zip(keys, starts, [*starts[1:], batch.num_rows], strict=True):
+        yield key, batch.slice(int(start), int(stop - start))
+
+
 def _starts(batch: pa.RecordBatch) -> _Ints:
     """Where a symbol (or, in files of a month, a session) differs from that of the row before."""
     symbol = batch.column("symbol")

@@ -6,6 +6,7 @@ A session is a label, a `date`. All instants are nanoseconds since the epoch, UT
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -16,6 +17,9 @@ from warehouse.errors import RequestError
 
 NEW_YORK = ZoneInfo("America/New_York")
 _SATURDAY = 5
+# 64-bit nanoseconds end in the spring of 2262.
+_LAST_DAY = date(2262, 1, 1)
+_END_OF_TIME_NS = 2**63 - 1
 FIRST_SESSION = date(2003, 9, 10)
 """The vendor's history starts here."""
 
@@ -48,7 +52,9 @@ def parse_session(parameter: str, value: str | date) -> date:
     if isinstance(value, date):
         return value
     try:
-        return date.fromisoformat(value)
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
+            raise ValueError
+        return date.fromisoformat(value.strip())
     except (ValueError, TypeError):
         raise RequestError(parameter, value, "it must be a session, YYYY-MM-DD") from None
 
@@ -82,21 +88,27 @@ def parse_span(start: Moment, end: Moment) -> Span:
     """
     start_ns, first = _moment("start", start, is_end=False)
     end_ns, last = _moment("end", end, is_end=True)
-    if end_ns < start_ns:
+    if end_ns < start_ns or (_is_session(start) and _is_session(end) and last < first):
         raise RequestError("end", str(end), f"it lies before start = {start}")
     return Span(start_ns, end_ns, first, last)
+
+
+def _is_session(value: Moment) -> bool:
+    """Whether it names a day and no time: "2024" is then a wrong day, not a midnight."""
+    if isinstance(value, str):
+        return ":" not in value
+    return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
     # Imported here, and below: it takes a third of a second that most commands need not wait for.
     import pandas as pd
 
-    if isinstance(value, str):
-        text = value.strip()
-        if len(text) == 10:
-            value = parse_session(parameter, text)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return midnight_ns(value + timedelta(days=1) if is_end else value), value
+    if _is_session(value):
+        session = parse_session(parameter, value)
+        if session >= _LAST_DAY:
+            return _END_OF_TIME_NS, session
+        return midnight_ns(session + timedelta(days=1) if is_end else session), session
     try:
         stamp = pd.Timestamp(value)
         if pd.isna(stamp):

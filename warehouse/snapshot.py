@@ -77,6 +77,7 @@ class Snapshot:
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._retired = False
         self._partitions: dict[tuple[str, str], tuple[Stored, ...]] = {}
+        self._sessions: dict[Stored, tuple[list[date], list[int]]] = {}
         self._memo: dict[Any, Any] = {}
         self._base: duckdb.DuckDBPyConnection | None = None
         self.generation = 0
@@ -182,6 +183,38 @@ class Snapshot:
             for symbol, stored in found.items():
                 self._partitions[data_type, symbol] = tuple(stored)
         return {symbol: self._partitions[data_type, symbol] for symbol in symbols}
+
+    def rows_by_session(
+        self, partitions: Sequence[Stored]
+    ) -> dict[Stored, tuple[list[date], list[int]]]:
+        """Each partition's sessions, ascending, and how many of its rows each has."""
+        wanted = {
+            (one.data_type, one.symbol, one.month): one
+            for one in partitions
+            if one not in self._sessions
+        }
+        for data_type in {one.data_type for one in wanted.values()}:
+            rows = self.fetch(
+                """
+                select
+                    symbol,
+                    month,
+                    list_transform(sessions, lambda entry: entry.session),
+                    list_transform(sessions, lambda entry: entry.rows)
+                from partitions
+                where
+                    data_type = $data_type
+                    and symbol in (select unnest($symbols))
+                    and month in (select unnest($months))
+                """,
+                data_type=data_type,
+                symbols=list({symbol for _, symbol, _ in wanted}),
+                months=list({month for _, _, month in wanted}),
+            )
+            for symbol, month, sessions, counts in rows:
+                if (data_type, symbol, month) in wanted:
+                    self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
+        return {one: self._sessions[one] for one in partitions}
 
 
 def _locked_down(layout: Layout, config: Config, spill: Path) -> duckdb.DuckDBPyConnection:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from warehouse.errors import RawFileError, SourceError, StorageError
-from warehouse.layout import RawFile, parse_raw_path, source_folder
+from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
+from warehouse.layout import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder
+from warehouse.partfile import part_of, put_in_place
 from warehouse.schema import DataType
+
+logger = logging.getLogger("warehouse")
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,35 @@ def portable(etag: str | None) -> str | None:
     return None if etag is None or etag.startswith(_FOLDER_MARK) else etag
 
 
+def file_of(kind: DataType, layout: str, below: str) -> RawFile | None:
+    """The file at `below` its data type's folder; None where it is none that can be taken in.
+
+    A name that is no text, or longer than a symbol can be, is left out: no disk could hold it
+    under the name that it would get here.
+    """
+    file = parse_raw_path(kind.name, below)
+    if file is None or (file.symbol is None) != (layout == "day"):
+        return None
+    if file.symbol is not None:
+        try:
+            fits = len(file.symbol.encode()) <= MAX_SYMBOL_BYTES
+        except UnicodeEncodeError:
+            fits = False
+        if not fits:
+            logger.warning("%r: no symbol has such a name; left out", below[:200])
+            return None
+    return file
+
+
 class FolderSource:
     """A folder that holds `us_stocks_sip/…`, as `aws s3 sync` leaves it.
 
     Raises:
         SourceError: there is no such folder.
     """
+
+    retries = 0
+    """Requests that were made again: a folder asks once."""
 
     def __init__(self, folder: Path) -> None:
         self.url = str(folder)
@@ -75,10 +102,8 @@ class FolderSource:
         """Files of a data type that may hold sessions from first to last, both inclusive."""
         folder = self._folder / source_folder(kind, layout)
         for path in sorted(folder.rglob("*.csv.gz")):
-            file = parse_raw_path(kind.name, path.relative_to(folder).as_posix())
-            if file is None or (file.symbol is None) != (layout == "day"):
-                continue
-            if file.overlaps(first, last):
+            file = file_of(kind, layout, path.relative_to(folder).as_posix())
+            if file is not None and file.overlaps(first, last):
                 stat = path.stat()
                 yield SourceObject(
                     file,
@@ -87,7 +112,32 @@ class FolderSource:
                     f"{_FOLDER_MARK}{stat.st_size:x}-{stat.st_mtime_ns:x}",
                 )
 
-    def fetch(self, item: SourceObject, target: Path) -> None:
+    def fetch_all(
+        self,
+        wanted: Sequence[tuple[SourceObject, Path]],
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Fetched]:
+        """Put files where the raw tier wants them; each is told of when it is done.
+
+        A file that cannot be read does not keep the others.
+
+        Args:
+            wanted: what, and where to.
+            tell: is told of bytes that are done.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        for item, target in wanted:
+            try:
+                self.fetch(item, target)
+            except SourceError as problem:
+                yield Fetched(item, problem)
+            else:
+                tell(item.size)
+                yield Fetched(item)
+
+    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Put a file where the raw tier wants it: as a hard link, or else as a verified copy.
 
         `target` never names a file that is not whole.
@@ -97,7 +147,7 @@ class FolderSource:
             StorageError: it cannot be written.
         """
         path = self._folder / item.key
-        part = target.with_name(f"{target.name}.part")
+        part = part_of(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
@@ -105,15 +155,16 @@ class FolderSource:
                 os.link(path, part)
             except OSError:
                 self._copy(path, part)
-            os.replace(part, target)
+            put_in_place(part, target)
         except FileNotFoundError as error:
-            raise SourceError(self.url, f"{item.key} is gone: {error}") from error
+            raise MissingFileError(self.url, item.key) from error
         except OSError as error:
             raise StorageError(target, f"cannot be written: {error.strerror or error}") from error
         finally:
             # A rename onto another link to the same file leaves both names.
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+        return item
 
     def _copy(self, path: Path, part: Path) -> None:
         try:

@@ -30,6 +30,10 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 
 
+def _is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("--")
+
+
 @dataclass(frozen=True)
 class SqlFile:
     """One statement.
@@ -69,9 +73,10 @@ class SqlFile:
 
     @cached_property
     def body(self) -> str:
-        """The statement without its comment lines and its final semicolon."""
-        lines = (line for line in self.text.splitlines() if not line.lstrip().startswith("--"))
-        return "\n".join(lines).strip().removesuffix(";")
+        """The statement without the header comment and its final semicolon."""
+        lines = self.text.splitlines()
+        start = next((n for n, line in enumerate(lines) if not _is_comment(line)), len(lines))
+        return "\n".join(lines[start:]).strip().removesuffix(";")
 
     def fingerprint(self) -> str:
         """SHA-256 of the statement's syntax tree: comments and line breaks change nothing."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -131,7 +130,7 @@ class Stager:
                 budget,
                 self._selected,
                 self._reject,
-                partial(cleaner.dedupe, kind),
+                cleaner,
             ) as gatherer,
             Merger(
                 self._layout,

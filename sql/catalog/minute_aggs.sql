@@ -2,10 +2,14 @@
 --
 -- The macro opens the symbol's few files by name and answers in milliseconds. The view has to look
 -- at the names of all; its `symbol` is that of the path, so that a filter on it opens no file in
--- vain. `first` and `last` are sessions, both inclusive.
+-- vain, and its columns are those of a file without rows, so that a damaged partition does not keep
+-- the view from being made. `first` and `last` are sessions, both inclusive.
 create or replace view minute_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
-from read_parquet('data/cache/minute_aggs/*/*.parquet', filename = true);
+from
+    read_parquet(
+        ['data/schema/minute_aggs.parquet', 'data/cache/minute_aggs/*/*.parquet'], filename = true
+    );
 create or replace macro minute_aggs_of(symbol) as table (
     select * from read_parquet('data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet')
 ),

@@ -1,0 +1,108 @@
+"""Raw files are removed when they are old, published and unchanged; their rows stay."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from building import SESSION, Made, day_key, instant, make, trade
+
+from warehouse.errors import LockedError
+from warehouse.layout import Layout, RawFile
+from warehouse.partfile import superseded
+from warehouse.prune import prune
+from warehouse.publish import writer_lock
+
+EARLIER = SESSION - timedelta(days=1)
+NOW = datetime.now(UTC).replace(tzinfo=None)
+LATER = NOW + timedelta(days=30, minutes=5)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Two sessions, published."""
+    found = make(
+        tmp_path,
+        {
+            day_key("trades", day): [trade("AAPL", instant(day, nanoseconds=n)) for n in range(3)]
+            for day in (EARLIER, SESSION)
+        },
+        storage__retention_days=30,
+    )
+    report = found.update("trades", start=EARLIER, end=SESSION)
+    assert len(report.files) == 2
+    return found
+
+
+def raw(layout: Layout) -> list[RawFile]:
+    return layout.raw_files()
+
+
+def test_what_is_past_its_retention_goes_and_its_rows_stay(made: Made) -> None:
+    layout = made.layout
+    with made.unchanged():
+        report = prune(layout, made.config, now=LATER)
+    assert [file.day for file in report.removed] == [EARLIER, SESSION]
+    assert report.bytes > 0
+    assert report.kept == []
+    assert list(layout.raw.rglob("*")) == []
+    # It counts as fetched and published all the same.
+    again = made.update("trades", start=EARLIER, end=SESSION)
+    assert again.did_nothing
+
+
+def test_what_is_younger_stays(made: Made) -> None:
+    report = prune(made.layout, made.config, now=NOW + timedelta(days=29))
+    assert report.removed == report.kept == []
+    assert len(raw(made.layout)) == 2
+
+
+def test_a_dry_run_lists_what_would_go_and_removes_nothing(made: Made) -> None:
+    report = prune(made.layout, made.config, dry_run=True, now=LATER)
+    assert len(report.removed) == 2
+    assert raw(made.layout) == report.removed
+    assert prune(made.layout, made.config, now=LATER) == report
+
+
+def test_what_was_never_published_stays(made: Made) -> None:
+    waiting = made.put_raw("trades", EARLIER - timedelta(days=1), [trade("AAPL", instant(EARLIER))])
+    report = prune(made.layout, made.config, now=LATER)
+    assert len(report.removed) == 2
+    assert waiting.exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "longer"])
+def test_a_file_whose_bytes_are_not_those_published_stays_and_is_named(
+    made: Made, damage: str
+) -> None:
+    path = made.layout.raw_file(RawFile("trades", SESSION))
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content += b"\0"
+    path.unlink()
+    path.write_bytes(content)
+    report = prune(made.layout, made.config, now=LATER)
+    assert [file.day for file in report.removed] == [EARLIER]
+    ((file, why),) = report.kept
+    assert file.day == SESSION
+    assert "not " in why
+    assert path.read_bytes() == bytes(content)
+
+
+def test_the_version_that_was_kept_beside_a_file_goes_with_it(made: Made) -> None:
+    path = made.layout.raw_file(RawFile("trades", SESSION))
+    superseded(path).write_bytes(b"old")
+    prune(made.layout, made.config, now=LATER)
+    assert not superseded(path).exists()
+
+
+def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:
+    with (
+        writer_lock(made.layout, lambda staged: None),
+        pytest.raises(LockedError),
+    ):
+        prune(made.layout, made.config, now=LATER)
+    assert len(raw(made.layout)) == 2

@@ -1,0 +1,99 @@
+"""Raw files that have done their work: published, verified, and kept as long as was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from warehouse import catalogfile
+from warehouse.catalog import Catalog, SourceFile
+from warehouse.config import Config
+from warehouse.errors import StorageError
+from warehouse.layout import Layout, RawFile
+from warehouse.partfile import superseded
+from warehouse.publish import writer_lock
+from warehouse.sqlfiles import SqlFolder
+
+
+@dataclass
+class PruneReport:
+    """What was removed from the raw tier, or in a dry run would be.
+
+    Attributes:
+        removed: raw files, in the order of work.
+        bytes: what they took.
+        kept: files that are old enough, and why they stay.
+    """
+
+    removed: list[RawFile] = field(default_factory=list)
+    bytes: int = 0
+    kept: list[tuple[RawFile, str]] = field(default_factory=list)
+
+
+def prune(
+    layout: Layout, config: Config, *, dry_run: bool = False, now: datetime | None = None
+) -> PruneReport:
+    """Remove raw files that were published more than `storage.retention_days` days ago.
+
+    A file goes only if its present bytes are those that were published: its SHA-256 is computed
+    and compared with the catalog's. Its rows stay; `rebuild` needs it fetched again.
+
+    Args:
+        dry_run: remove nothing. Takes no lock.
+        now: the present moment (UTC, naive), for tests.
+
+    Raises:
+        LockedError: another process is writing to the warehouse.
+        StorageError: a file cannot be read or removed.
+    """
+    sql = SqlFolder(config.sql_dir(layout.root))
+
+    def complete(staged: Path) -> None:
+        catalogfile.complete(staged, layout, sql, layout.root / "config")
+
+    before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
+        days=config.storage.retention_days
+    )
+    report = PruneReport()
+    with nullcontext() if dry_run else writer_lock(layout, complete):
+        with Catalog(layout) as catalog:
+            known = catalog.source_files()
+        for file in layout.raw_files():
+            record = known.get(file)
+            if record is None or record.state != "ingested" or record.recorded_at > before:
+                continue
+            path = layout.raw_file(file)
+            try:
+                why = _reason_to_stay(path, record)
+                if why is not None:
+                    report.kept.append((file, why))
+                    continue
+                size = path.stat().st_size
+                if not dry_run:
+                    path.unlink()
+                    superseded(path).unlink(missing_ok=True)
+                    _remove_empty(path.parent, layout.raw)
+            except OSError as error:
+                raise StorageError(path, f"cannot be pruned: {error.strerror or error}") from error
+            report.removed.append(file)
+            report.bytes += size
+    return report
+
+
+def _reason_to_stay(path: Path, record: SourceFile) -> str | None:
+    if record.bytes != path.stat().st_size:
+        return "it is not the version that was published; run: warehouse ingest"
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+            return "its bytes are not those that were published; run: warehouse ingest"
+    return None
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    with suppress(OSError):
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent

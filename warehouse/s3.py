@@ -1,0 +1,196 @@
+"""The vendor's files in an S3 bucket: the same verbs as a folder has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from warehouse.config import DownloadConfig
+from warehouse.errors import (
+    MissingFileError,
+    NotInPlanError,
+    RawFileError,
+    TransferError,
+)
+from warehouse.layout import RawFile, source_folder
+from warehouse.partfile import CHUNK_BYTES, check_space
+from warehouse.retry import Retry, TransientError
+from warehouse.s3client import Listed, S3Server
+from warehouse.schema import DataType
+from warehouse.source import Fetched, SourceObject, file_of
+from warehouse.transfer import Counts, Fetcher
+
+logger = logging.getLogger("warehouse")
+
+_FIRST_PAUSE = 1.0
+_OF_ONE_FILE = (MissingFileError, NotInPlanError, TransferError, RawFileError)
+
+
+class S3Source:
+    """A bucket that holds `us_stocks_sip/…` on an S3 server.
+
+    Credentials are looked for in POLYGON_S3_ACCESS_KEY and POLYGON_S3_SECRET, then where AWS
+    tools look for them. Nothing is asked of the server before the first `list` or `fetch`.
+
+    Args:
+        url: s3://BUCKET or s3://BUCKET/FOLDER.
+        endpoint: URL of the server.
+        settings: how many connections, how patient.
+        environ: in place of os.environ, for the first two names alone.
+        chunk_bytes: bytes one request asks for.
+        first_pause: seconds before the first repetition; doubled before each further one.
+
+    Raises:
+        SourceError: the url or the endpoint is none.
+        CredentialsError: half of the credentials is set.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: str,
+        settings: DownloadConfig | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+        first_pause: float = _FIRST_PAUSE,
+    ) -> None:
+        self._settings = settings or DownloadConfig()
+        self._server = S3Server(
+            url,
+            endpoint,
+            self._settings.concurrent_downloads,
+            self._settings.timeout_seconds,
+            environ,
+        )
+        self.url = self._server.url
+        self.counts = Counts()
+        self._chunk_bytes, self._first_pause = chunk_bytes, first_pause
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again, and files fetched again, so far."""
+        return self.counts.retries + self.counts.refetched
+
+    def list(self, kind: DataType, layout: str, first: date, last: date) -> Iterator[SourceObject]:
+        """Files of a data type that may hold sessions from first to last, both inclusive.
+
+        Raises:
+            CredentialsError: the server does not accept them.
+            SourceError: there is no such bucket or server.
+            TransferError: the server does not answer, however often it is asked.
+        """
+        folder = source_folder(kind, layout)
+        prefixes = [f"{folder}/{below}" for below in _prefixes(layout, first, last)]
+        seen: set[RawFile] = set()
+        # The first alone: where nothing is to be had, one request says so.
+        at_once = self._settings.concurrent_downloads
+        groups = [prefixes[:1]]
+        groups += [prefixes[n : n + at_once] for n in range(1, len(prefixes), at_once)]
+        with ThreadPoolExecutor(at_once, "list") as pool:
+            for group in groups:
+                for found in pool.map(self._all, group):
+                    for item in found:
+                        file = file_of(kind, layout, item.key.removeprefix(f"{folder}/"))
+                        if file is None or not file.overlaps(first, last):
+                            continue
+                        if file in seen:
+                            logger.warning("%s: another key says the same; left out", item.key)
+                            continue
+                        seen.add(file)
+                        yield SourceObject(file, item.key, item.size, item.etag)
+
+    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        """Bring one file to `target`, which never names one that is not whole and checked.
+
+        Returns:
+            What came: a newer version than `item`, where that was replaced meanwhile.
+
+        Raises:
+            SourceError: it is not to be had, or the server not to be spoken to.
+            RawFileError: it came, but is damaged; what came lies at `part_of(target)`.
+            StorageError: the disk has no room, or refuses.
+        """
+        (fetched,) = self.fetch_all([(item, target)])
+        if fetched.problem is not None:
+            raise fetched.problem
+        return fetched.item
+
+    def fetch_all(
+        self,
+        wanted: Sequence[tuple[SourceObject, Path]],
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Fetched]:
+        """Bring many files, several at a time; each is told of when it is done, in any order.
+
+        A file that is not to be had does not keep the others. To stop early, close the iterator:
+        what has come in is kept, and the next call goes on there.
+
+        Args:
+            wanted: what, and where to.
+            tell: is told of bytes as they come in; may be called from any thread.
+
+        Raises:
+            SourceError: the server cannot be spoken to at all.
+            StorageError: the disk has no room for all of them, or refuses.
+        """
+        check_space([(target, item.size) for item, target in wanted])
+        files = ThreadPoolExecutor(self._settings.concurrent_downloads, "file")
+        with Fetcher(
+            self._server,
+            self._settings,
+            self.counts,
+            chunk_bytes=self._chunk_bytes,
+            first_pause=self._first_pause,
+            tell=tell,
+        ) as fetcher:
+            try:
+                futures = {
+                    files.submit(fetcher.fetch, item, target): item for item, target in wanted
+                }
+                for future in as_completed(futures):
+                    item = futures.pop(future)
+                    try:
+                        yield Fetched(future.result())
+                    except _OF_ONE_FILE as problem:
+                        yield Fetched(item, problem)
+            finally:
+                fetcher.stop()
+                files.shutdown(cancel_futures=True)
+
+    def _all(self, prefix: str) -> Sequence[Listed]:
+        retry = Retry(
+            self._settings.retry_attempts,
+            self._first_pause,
+            lambda: self.counts.add(retries=1),
+        )
+        found: list[Listed] = []
+        token: str | None = None
+        try:
+            while True:
+                more, token = retry(partial(self._server.page, prefix, token), threading.Event())
+                found += more
+                if token is None:
+                    return found
+        except TransientError as error:
+            times = self._settings.retry_attempts + 1
+            raise TransferError(
+                self.url, f"the list of {prefix}", f"{error.problem} ({times} times)"
+            ) from None
+
+
+def _prefixes(layout: str, first: date, last: date) -> Iterator[str]:
+    """What the keys of these sessions begin with: months, or where a file is a day whole years."""
+    year, month = first.year, first.month
+    while (year, month) <= (last.year, last.month):
+        if layout == "day" and month == 1 and year < last.year:
+            yield f"{year:04}/"
+            year += 1
+            continue
+        yield f"{year:04}/{month:02}/"
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)

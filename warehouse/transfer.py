@@ -1,0 +1,321 @@
+"""Fetching files from an S3 server: in chunks, many at a time, whole or not at all."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from warehouse.config import DownloadConfig
+from warehouse.errors import (
+    DamagedInTransitError,
+    RawFileError,
+    StorageError,
+    TransferError,
+)
+from warehouse.integrity import EtagCheck, Verdict, check, parts_of
+from warehouse.partfile import PartFile, lock_of, storage_error
+from warehouse.retry import Retry, StoppedError, TransientError
+from warehouse.s3client import Body, ReplacedError, S3Server
+from warehouse.source import SourceObject
+
+_READ = 1 << 18
+# An attempt that brings so much is none that failed: a link that breaks every minute is still one.
+_PROGRESS = 1 << 16
+_MAX_VERSIONS = 5
+
+
+@dataclass
+class Counts:
+    """What the transfers of a source have cost so far.
+
+    Attributes:
+        bytes: received in bodies, those that were fetched again included.
+        requests: GETs of a piece of a file.
+        retries: pieces asked for again, after a failure of the connection or the server.
+        refetched: files fetched again, because they were damaged or replaced meanwhile.
+    """
+
+    bytes: int = 0
+    requests: int = 0
+    retries: int = 0
+    refetched: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, *, bytes_: int = 0, requests: int = 0, retries: int = 0, again: int = 0) -> None:
+        with self._lock:
+            self.bytes += bytes_
+            self.requests += requests
+            self.retries += retries
+            self.refetched += again
+
+
+class _Job:
+    """One version of a file on its way."""
+
+    def __init__(self, item: SourceObject, part: PartFile, tell: Callable[[int], None]) -> None:
+        self.item, self.part, self.tell = item, part, tell
+        self.admitted = threading.Event()
+        self.stop = threading.Event()
+        self._lock = threading.Lock()
+        self._bodies: set[Body] = set()
+
+    @contextmanager
+    def reading(self, body: Body) -> Iterator[None]:
+        self.admitted.set()
+        with self._lock:
+            self._bodies.add(body)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bodies.discard(body)
+
+    def give_up(self) -> None:
+        self.stop.set()
+        with self._lock:
+            for body in self._bodies:
+                body.abort()
+
+
+class _Meter:
+    """Tells a file's progress, no byte twice however often it is fetched."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell, self._lock = tell, threading.Lock()
+        self._here = self._told = 0
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._here += count
+            new = max(0, self._here - self._told)
+            self._told += new
+        if new:
+            self._tell(new)
+
+    def restart(self) -> None:
+        with self._lock:
+            self._here = 0
+
+
+class Fetcher:
+    """Fetches files over a bounded number of connections; use it with `with`.
+
+    `fetch` may be called from many threads. The chunks of all files share the connections, those
+    of the file that came first go first.
+
+    Args:
+        tell: is told of bytes as they come in, from any thread.
+    """
+
+    def __init__(
+        self,
+        server: S3Server,
+        settings: DownloadConfig,
+        counts: Counts,
+        *,
+        chunk_bytes: int,
+        first_pause: float,
+        tell: Callable[[int], None],
+    ) -> None:
+        self._server, self._settings, self._counts = server, settings, counts
+        self._chunk_bytes, self._first_pause, self._tell = chunk_bytes, first_pause, tell
+        self._stop = threading.Event()
+        self._retry = Retry(settings.retry_attempts, first_pause, lambda: counts.add(retries=1))
+        self._pool = ThreadPoolExecutor(settings.concurrent_downloads, "fetch")
+        self._jobs: set[_Job] = set()
+
+    def __enter__(self) -> Fetcher:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+        self._pool.shutdown(cancel_futures=True)
+
+    def stop(self) -> None:
+        """Let all that is under way end soon; what has come in is kept for the next time."""
+        self._stop.set()
+        for job in list(self._jobs):
+            job.give_up()
+
+    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        """Bring a file to `target`, which never names one that is not whole and checked.
+
+        Returns:
+            What came: a newer version than `item`, where that was replaced meanwhile.
+
+        Raises:
+            SourceError: it is not to be had, or the server not to be spoken to.
+            RawFileError: it came, but is damaged. What came lies at `part_of(target)`.
+            StorageError: the disk refuses.
+            StoppedError: `stop` was called.
+        """
+        lock = FileLock(lock_of(target))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(cancel_check=self._stop.is_set)
+        except Timeout:
+            raise StoppedError from None
+        except OSError as error:
+            raise storage_error(target, error) from error
+        try:
+            return self._fetch(item, target)
+        except TransientError as error:
+            times = self._settings.retry_attempts + 1
+            raise TransferError(
+                self._server.url,
+                item.key,
+                f"{error.problem} ({times} times); what came is kept, try again later",
+            ) from None
+        finally:
+            # Removed while it is held: who waits for it sees that, and makes it anew.
+            with suppress(OSError):
+                lock_of(target).unlink(missing_ok=True)
+            lock.release()
+
+    def _fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        meter = _Meter(self._tell)
+        if self._is_there(item, target):
+            meter.add(item.size)
+            return item
+        damaged = False
+        for _ in range(_MAX_VERSIONS):
+            part = PartFile(target, item.etag, item.size, self._chunk_bytes)
+            try:
+                verdict = self._filled(part, item, meter)
+            except ReplacedError:
+                part.discard()
+                newest = self._retry(partial(self._server.head, item.key), self._stop)
+                item = replace(item, size=newest.size, etag=newest.etag)
+            else:
+                if verdict.good:
+                    part.finish()
+                    return item
+                part.forget()
+                problem = verdict.problem or "its bytes are not those that its ETag was made of"
+                if verdict.same:
+                    raise RawFileError(target, f"{problem}, and so it is at the vendor")
+                if damaged:
+                    raise DamagedInTransitError(target, f"{problem}, fetched twice")
+                damaged = True
+            finally:
+                part.close()
+            meter.restart()
+            self._counts.add(again=1)
+        raise TransferError(self._server.url, item.key, "it is replaced again and again")
+
+    def _filled(self, part: PartFile, item: SourceObject, meter: _Meter) -> Verdict:
+        meter.add(part.received)
+        try:
+            return self._fill(_Job(item, part, meter.add))
+        except ReplacedError:
+            raise
+        except Exception:
+            # On a full disk this fails as what went before has; that is what there is to say.
+            with suppress(StorageError):
+                part.save() if part.received else part.discard()
+            raise
+
+    def _is_there(self, item: SourceObject, target: Path) -> bool:
+        """Whether somebody (or we, before a kill) has brought this very version already."""
+        try:
+            if target.stat().st_size != item.size:
+                return False
+            with open(target, "rb") as file:
+                verdict = check(lambda offset, size: file.read(size), self._etag_check(item))
+        except OSError:
+            return False
+        return verdict.same is True and verdict.problem is None
+
+    def _etag_check(self, item: SourceObject) -> EtagCheck:
+        parts = parts_of(item.etag)
+        part_size = self._server.part_size(item.key, item.etag) if parts is not None else None
+        return EtagCheck(item.etag, item.size, part_size)
+
+    def _fill(self, job: _Job) -> Verdict:
+        """Fetch what is missing of a file and look at every byte of it, as it comes."""
+        part = job.part
+        chunks: dict[int, Future[None]] = {}
+        self._jobs.add(job)
+        try:
+            for index in part.missing():
+                if len(chunks) == 1:
+                    # One knocks before the others come: a file that is not to be had costs one
+                    # request.
+                    _admitted(job, *chunks.values())
+                if self._stop.is_set():
+                    raise StoppedError
+                chunks[index] = self._pool.submit(self._chunk, job, index)
+
+            def read(offset: int, size: int) -> bytes:
+                if offset >= part.size:
+                    return b""
+                index = part.chunk_at(offset)
+                if index in chunks:
+                    chunks[index].result()
+                return part.read(offset, min(size, part.end(index) - offset))
+
+            return check(read, self._etag_check(job.item))
+        except CancelledError:
+            raise StoppedError from None
+        finally:
+            job.give_up()
+            for future in chunks.values():
+                future.cancel()
+            wait(chunks.values())
+            self._jobs.discard(job)
+
+    def _chunk(self, job: _Job, index: int) -> None:
+        while job.part.at(index) < job.part.end(index):
+            self._retry(lambda: self._some(job, index), job.stop)
+
+    def _some(self, job: _Job, index: int) -> None:
+        """As much of a chunk as one request brings."""
+        part, item = job.part, job.item
+        start = part.at(index)
+        try:
+            self._counts.add(requests=1)
+            with (
+                self._server.get(item.key, item.etag, item.size, start, part.end(index)) as body,
+                job.reading(body),
+            ):
+                self._read(job, index, body)
+        except TransientError as error:
+            if job.stop.is_set():
+                raise StoppedError from None
+            if error.slow or part.at(index) - start < _PROGRESS:
+                raise
+            self._counts.add(retries=1)
+            job.stop.wait(random.uniform(0, self._first_pause))
+
+    def _read(self, job: _Job, index: int, body: Body) -> None:
+        limit, least = self._settings.timeout_seconds, self._settings.min_bytes_per_second
+        since, count = time.monotonic(), 0
+        while data := body.read(_READ):
+            if job.stop.is_set():
+                raise StoppedError
+            job.part.write(index, data)
+            self._counts.add(bytes_=len(data))
+            job.tell(len(data))
+            count += len(data)
+            elapsed = time.monotonic() - since
+            if elapsed >= limit:
+                if count < least * elapsed:
+                    raise TransientError(f"only {count / elapsed:,.0f} bytes/s came in", slow=True)
+                since, count = time.monotonic(), 0
+
+
+def _admitted(job: _Job, first: Future[None]) -> None:
+    """Wait until the server has begun to send; raises what kept it."""
+    first.add_done_callback(lambda _: job.admitted.set())
+    job.admitted.wait()
+    if first.done():
+        first.result()
