@@ -218,8 +218,11 @@ class Made:
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the catalog, as another process would."""
+        return self.answers(query)[0]
+
+    def answers(self, *queries: str) -> list[list[tuple[Any, ...]]]:
         with duckdb.connect(str(self.root / "data/warehouse.duckdb"), read_only=True) as catalog:
-            return catalog.execute(query).fetchall()
+            return [catalog.execute(query).fetchall() for query in queries]
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

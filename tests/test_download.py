@@ -358,3 +358,21 @@ def test_a_source_that_is_neither_a_folder_nor_s3_is_an_error_that_says_what_it_
     made.configure(source__url="")
     with pytest.raises(ConfigError, match="s3://flatfiles"):
         open_source(made.config, made.root)
+
+
+@needs_server
+def test_a_raw_file_that_rots_after_it_came_over_s3_is_fetched_again(
+    over_s3: Callable[..., Made], request: pytest.FixtureRequest
+) -> None:
+    server = s3server.shared()
+    body = gz("AAPL", SESSION)
+    server.put(f"{request.node.name}/{day_key('trades', SESSION)}", body)
+    made = over_s3(server.endpoint)
+    asked = Asked.of(["trades"], start=SESSION, end=SESSION)
+    made.pipeline.download(asked)
+    raw = made.layout.raw_file(RawFile("trades", SESSION))
+    raw.write_bytes(bytes([*body[:50], body[50] ^ 1, *body[51:]]))
+    assert made.pipeline.update(asked).set_aside
+    made.pipeline.update(asked)
+    assert made.table("trades").num_rows == 3
+    assert raw.read_bytes() == body

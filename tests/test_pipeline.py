@@ -151,7 +151,7 @@ def shaped(shape: str, seed: int) -> list[str]:
     dice = random.Random(seed)
     symbols = [f"S{n:03}" for n in range(100)]
     dice.shuffle(symbols)
-    lines = random_trades(symbols, 6_000, seed=seed, by_time=shape == "by_time")
+    lines = random_trades(symbols, 4_500, seed=seed, by_time=shape == "by_time")
     if shape == "coming back":
         taken = sorted(dice.sample(range(len(lines)), 200), reverse=True)
         late = [lines.pop(place) for place in taken]
@@ -199,12 +199,11 @@ def test_rows_are_what_the_rules_say_however_the_file_is_ordered_and_cut(
 
 @pytest.fixture(scope="module")
 def busy(make_warehouse: MakeWarehouse) -> Made:
-    """Three sessions of trades, mixed by time, with the other data types beside them."""
+    """Three sessions of trades, mixed by time, and one of quotes."""
     made = make_warehouse(processing__parallel_workers=4)
     symbols = [f"S{n:02}" for n in range(40)]
     for day in DAYS:
-        made.put(day_key("trades", day), random_trades(symbols, 4_000, day, by_time=True))
-        made.put(day_key("day_aggs", day), [bar(symbol, instant(day)) for symbol in symbols])
+        made.put(day_key("trades", day), random_trades(symbols, 3_000, day, by_time=True))
     made.put(
         day_key("quotes", SESSION),
         [quote(symbol, instant(SESSION), n) for n in range(9) for symbol in symbols],
@@ -220,7 +219,7 @@ def test_a_second_update_does_nothing_and_says_so(busy: Made) -> None:
     assert report.did_nothing
     assert report.files == []
     assert report.download is not None
-    assert len(report.download.have) == 7
+    assert len(report.download.have) == 4
 
 
 def test_a_dry_run_does_nothing_and_says_what_it_would_do(make_warehouse: MakeWarehouse) -> None:
@@ -242,7 +241,7 @@ def test_a_file_ingested_twice_changes_no_byte(busy: Made) -> None:
 
     report = busy.ingest()
 
-    assert len(report.files) == 7
+    assert len(report.files) == 4
     assert busy.digests() == digests
     assert busy.rejects() == rejects
     busy.check_catalog()
@@ -281,8 +280,8 @@ def test_rows_that_exceed_the_memory_limit_give_the_same_bytes(tmp_path: Path) -
     symbols = [f"S{n:03}" for n in range(100)]
     begin = instant(SESSION, "04:00")
     lines = [
-        trade(symbols[n * 7 % 100], begin + n * 100_000_000, n, id=f"{n:0300}")
-        for n in range(450_000)
+        trade(symbols[n * 7 % 100], begin + n * 200_000_000, n, id=f"{n:0600}")
+        for n in range(240_000)
     ]
     lines += lines[:100]
     small = make(tmp_path / "small", processing__memory_limit_gb=0.5)
@@ -292,7 +291,7 @@ def test_rows_that_exceed_the_memory_limit_give_the_same_bytes(tmp_path: Path) -
     for made in (small, large):
         made.put_raw("trades", SESSION, content)
         (file,) = made.ingest("trades").files
-        assert (file.problem, file.rows_published, file.rows_rejected) == (None, 450_000, 100)
+        assert (file.problem, file.rows_published, file.rows_rejected) == (None, 240_000, 100)
 
     assert small.digests() == large.digests()
     shutil.rmtree(tmp_path / "large")
@@ -379,7 +378,7 @@ def at_once(make_warehouse: MakeWarehouse) -> tuple[dict[date, list[str]], Made]
     return files, made
 
 
-@settings(max_examples=4, deadline=None, phases=GENERATE)
+@settings(max_examples=3, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_days_in_any_order_and_company_give_the_partitions_of_all_at_once(
     data: st.DataObject, at_once: tuple[dict[date, list[str]], Made]
@@ -601,9 +600,11 @@ def test_rows_of_another_symbol_in_a_symbols_own_file_do_not_count_twice(
     assert made.digests() == digests
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_no_name_of_a_symbols_file_leads_out_of_the_warehouse(tmp_path: Path) -> None:
+    made = make(tmp_path / "a" / "b", source__layout="symbol")
+    folder = made.source / "us_stocks_sip/trades/2024/01/31"
+    folder.mkdir(parents=True)
+    names = [
         "..%2F..%2Fx",
         "%2Fetc%2Fx",
         "%2E%2E",
@@ -614,21 +615,17 @@ def test_rows_of_another_symbol_in_a_symbols_own_file_do_not_count_twice(
         "A\nB",
         "%",
         "%FF",
-        "%00",
-    ],
-)
-def test_no_name_of_a_symbols_file_leads_out_of_the_warehouse(name: str, tmp_path: Path) -> None:
-    made = make(tmp_path / "a" / "b", source__layout="symbol")
-    path = made.source / f"us_stocks_sip/trades/2024/01/31/{name}.csv.gz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(gzip.compress(csv_text("trades", [trade("A", instant(SESSION))]).encode()))
+    ]
+    text = csv_text("trades", [trade("A", instant(SESSION))])
+    for name in [*names, "%00", "%2525", "CON"]:
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode()))
     made.put(symbol_key("trades", SESSION, "GOOD"), [trade("GOOD", instant(SESSION))])
     outside = {item for item in tmp_path.rglob("*") if made.root not in item.parents}
 
     made.update("trades", start=SESSION, end=SESSION)
 
     assert {item for item in tmp_path.rglob("*") if made.root not in item.parents} == outside
-    # And whatever became of it, the others are none the worse.
+    # And whatever became of them, the others are none the worse.
     assert len(of_symbol(made, "GOOD")) == 1
 
 
@@ -909,10 +906,12 @@ def everything(made: Made) -> tuple[Any, ...]:
     return (
         made.digests(),
         made.rejects(),
-        made.sql("select data_type, symbol, month, sha256 from partitions order by all"),
-        made.sql("select source, state, sha256 from source_files order by all"),
-        made.sql("select count(*), sum(sequence_number), max(price) from trades"),
-        made.sql("select source, line_number from rejects order by all"),
+        *made.answers(
+            "select data_type, symbol, month, sha256 from partitions order by all",
+            "select source, state, sha256 from source_files order by all",
+            "select count(*), sum(sequence_number), max(price) from trades",
+            "select source, line_number from rejects order by all",
+        ),
     )
 
 
@@ -993,6 +992,54 @@ def test_what_a_killed_run_had_published_is_not_done_again(
     report = made.ingest()
 
     assert [item.file.data_type for item in report.files] == ["trades"]
+
+
+def test_all_is_on_the_disk_before_the_journal_speaks_of_it_and_the_journal_goes_last(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that not even a power cut leaves a mix: here is what it would see, step by step."""
+    made = make_warehouse()
+    made.put_raw("trades", MONDAY, [*day_of_trades(MONDAY, 1), "x"])
+    steps: list[tuple[str, str]] = []
+    replace, unlink = os.replace, os.unlink
+
+    def note_sync(descriptor: int) -> None:
+        steps.append(("sync", os.path.realpath(f"/proc/self/fd/{descriptor}")))
+
+    def note_replace(old: Any, new: Any) -> None:
+        steps.append(("rename", str(new)))
+        steps.append(("from", str(old)))
+        replace(old, new)
+
+    def note_unlink(path: Any) -> None:
+        steps.append(("unlink", str(path)))
+        unlink(path)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "sync", lambda: steps.append(("sync", "everything")))
+    monkeypatch.setattr(os, "replace", note_replace)
+    monkeypatch.setattr(os, "unlink", note_unlink)
+    made.ingest("trades")
+
+    data = made.root / "data"
+    journal = steps.index(("rename", str(data / "publish.json")))
+    gone = steps.index(("unlink", str(data / "publish.json")))
+    renamed = {
+        place: Path(path)
+        for place, (step, path) in enumerate(steps)
+        if step == "rename"
+        and path.startswith((f"{data}/cache/", f"{data}/rejects/", f"{data}/warehouse.duckdb"))
+    }
+    assert len(renamed) == len(SYMBOLS) + 2
+    for place, target in renamed.items():
+        assert journal < place < gone
+        came_from = steps[place + 1][1]
+        synced = {("sync", came_from), ("sync", "everything")}
+        assert synced & set(steps[:journal]), target
+        folder = {("sync", str(target.parent)), ("sync", "everything")}
+        assert folder & set(steps[place:gone]), target
+    assert ("sync", steps[journal + 1][1]) in steps[:journal]
+    assert ("sync", str(data)) in steps[journal : min(renamed)]
 
 
 # One writer
@@ -1080,7 +1127,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
         old = everything(made)
 
         outcomes: dict[int, str] = {}
-        for kilobytes in (0, 4, 64, 200, 230, 300, 1200, 12_000):
+        for kilobytes in (0, 4, 64, 200, 300, 12_000):
             filler = fill(disk, kilobytes * 1024)
             try:
                 made.ingest("trades")
@@ -1233,6 +1280,8 @@ def test_nanoseconds_survive_over_clock_changes_and_a_half_day(
         moments = [instant(day, "04:00"), *moments[1:], instant(day, "19:59:59", 999_999_999)]
         moments = sorted({*moments})
         for kind, line in (("trades", trade), ("minute_aggs", bar)):
+            if kind == "minute_aggs" and day.month != 3:
+                continue
             expected[day, kind] = moments
             made.put(day_key(kind, day), [line("A", stamp) for stamp in moments])
     made.update(start=CLOCKS[0], end=CLOCKS[-1])
@@ -1318,8 +1367,8 @@ def test_rows_without_a_sequence_number_stand_where_the_others_leave_them(
 
 
 def test_every_month_of_a_long_run_is_its_own_partition(make_warehouse: MakeWarehouse) -> None:
-    first = date(2023, 12, 28)
-    days = [first + timedelta(days=n) for n in range(36)]
+    first = date(2023, 12, 29)
+    days = [first + timedelta(days=n) for n in (0, 4, 5, 32, 33, 34)]
     made = make_warehouse({day_key("day_aggs", day): [bar("A", instant(day))] for day in days})
 
     made.update()

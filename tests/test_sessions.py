@@ -33,6 +33,11 @@ def new_york(nanoseconds: int) -> str:
 # The calendar
 
 
+@pytest.fixture(scope="module")
+def calendar() -> frozenset[date]:
+    return frozenset(trading_days(date(2012, 1, 1), date(2025, 12, 31)))
+
+
 @pytest.mark.parametrize(
     "closed",
     [
@@ -49,20 +54,27 @@ def new_york(nanoseconds: int) -> str:
     ],
     ids=str,
 )
-def test_a_day_the_exchange_is_closed_is_no_session(closed: date) -> None:
-    assert trading_days(closed, closed) == ()
+def test_a_day_the_exchange_is_closed_is_no_session(
+    closed: date, calendar: frozenset[date]
+) -> None:
+    assert closed not in calendar
 
 
 @pytest.mark.parametrize(
     "half_day", [date(2024, 7, 3), date(2024, 11, 29), date(2024, 12, 24)], ids=str
 )
-def test_a_half_day_is_a_session(half_day: date) -> None:
-    assert trading_days(half_day, half_day) == (half_day,)
+def test_a_half_day_is_a_session(half_day: date, calendar: frozenset[date]) -> None:
+    assert half_day in calendar
 
 
-def test_a_year_has_the_sessions_that_the_exchange_kept() -> None:
-    assert len(trading_days(date(2013, 1, 1), date(2013, 12, 31))) == 252
-    assert len(trading_days(date(2024, 1, 1), date(2024, 12, 31))) == 252
+def test_a_holiday_alone_is_a_range_without_sessions() -> None:
+    assert trading_days(date(2024, 12, 25), date(2024, 12, 25)) == ()
+    assert trading_days(date(2024, 12, 24), date(2024, 12, 24)) == (date(2024, 12, 24),)
+
+
+def test_a_year_has_the_sessions_that_the_exchange_kept(calendar: frozenset[date]) -> None:
+    for year in (2013, 2024):
+        assert len([day for day in calendar if day.year == year]) == 252
 
 
 def test_sessions_ascend_and_both_ends_are_among_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from building import HEADERS, REPOSITORY, SESSION, Made, bar, csv_text, instant,
 
 from warehouse.errors import AccountingError, SqlFileError
 from warehouse.schema import DATA_TYPES
+from warehouse.sessions import midnight_ns
 from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
 
 SQL = REPOSITORY / "sql"
@@ -102,9 +104,10 @@ def values(kind: str, path: Path) -> dict[str, Any]:
         "file": str(path),
         "columns": dict.fromkeys(HEADERS[kind].split(","), "VARCHAR"),
         "day": SESSION,
-        "start": SESSION.isoformat() + " 05:00:00",
-        "end": "2024-02-01 05:00:00",
+        "start": midnight_ns(SESSION),
+        "end": midnight_ns(SESSION + timedelta(days=1)),
         "corrections": [0, 1],
+        "symbol": None,
     }
 
 

@@ -229,6 +229,10 @@ def _run(
     try:
         connection.execute(text)
     except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise StorageError(
+                layout.data, f"cannot hold the catalog: {one_line(error)}"
+            ) from error
         raise SqlFileError(file.path, one_line(error)) from error
 
 

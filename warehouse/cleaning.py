@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +114,9 @@ class Cleaner:
             "file": piece.path,
             "columns": dict.fromkeys(piece.header, "VARCHAR"),
             "day": None if file.monthly else file.day,
-            "start": _instant(start),
-            "end": _instant(end),
+            "start": start,
+            "end": end,
+            "symbol": file.symbol,
             **self._settings,
         }
         wanted = ingest.parameters | clean.parameters
@@ -194,11 +194,6 @@ def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:
         for number, line in enumerate(piece.lines(), piece.first_line)
         if number in wanted
     }
-
-
-def _instant(nanoseconds: int) -> datetime:
-    # Midnights are whole seconds: nothing is lost in a datetime's microseconds.
-    return datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC).replace(tzinfo=None)
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -140,12 +140,15 @@ def plan_download(
             if record is None:
                 plan.fetch.append(item)
             elif same and record.state == "set_aside":
-                plan.set_aside.append(item)
+                aside = layout.set_aside / item.file.raw_path
+                # What rotted here after it had come is whole there.
+                rotted = source.differs(item, aside)
+                (plan.fetch if rotted else plan.set_aside).append(item)
             elif same and record.state == "not_in_plan" and open_start:
                 plan.not_in_plan.append(item)
-            elif same and _is_here(layout, record, item.file):
+            elif same and _is_here(layout, config, record, item.file):
                 plan.have.append(item)
-            elif record.state == "ingested" and record.etag is not None:
+            elif record.state == "ingested" and not same and record.etag is not None:
                 published.append(item)
             else:
                 plan.fetch.append(item)
@@ -308,10 +311,10 @@ def _some(files: Sequence[RawFile], limit: int = 5) -> str:
     return "; ".join(parts)
 
 
-def _is_here(layout: Layout, record: SourceFile, file: RawFile) -> bool:
-    return record.state == "ingested" or (
-        record.state == "downloaded" and layout.raw_file(file).exists()
-    )
+def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:
+    if record.state == "ingested" and _covers(config, file, record):
+        return True
+    return record.state in ("downloaded", "ingested") and layout.raw_file(file).exists()
 
 
 def fetched(item: SourceObject) -> SourceFile:
@@ -367,10 +370,15 @@ def raw_files(
 def _is_published(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
     if record is None or record.state != "ingested":
         return False
-    wanted = frozenset(config.source.symbols)
-    if file.symbol is None and record.symbols is not None and not wanted <= set(record.symbols):
-        return False
-    if file.symbol is None and record.symbols is not None and not wanted:
+    if not _covers(config, file, record):
         return False
     stat = layout.raw_file(file).stat()
     return (stat.st_mtime_ns, stat.st_size) == (record.raw_modified_ns, record.bytes)
+
+
+def _covers(config: Config, file: RawFile, record: SourceFile) -> bool:
+    """Whether all symbols that are selected now were selected when the file was published."""
+    if file.symbol is not None or record.symbols is None:
+        return True
+    wanted = frozenset(config.source.symbols)
+    return bool(wanted) and wanted <= set(record.symbols)

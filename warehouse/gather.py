@@ -39,7 +39,8 @@ Load = Callable[[], Iterator[pa.RecordBatch]]
 _Suspects = tuple["Stretch", int]
 """A stretch, and the place among its slices of rows with equal keys."""
 
-_SETTLE_ROWS = 500_000
+_SETTLE_SHARE = 4
+_DEDUPE_GROUPS = 20_000
 _COMBINE_ROWS = 65_536
 
 
@@ -60,6 +61,8 @@ class Stretch:
 
     Attributes:
         rows: how many.
+        bytes: of those rows that are in memory.
+        volume: bytes of all of them, wherever they are; about.
         ascending: each row stands strictly after the one before it in the data type's order,
             so that there is nothing to sort and nothing stands twice.
     """
@@ -69,6 +72,7 @@ class Stretch:
     last_key: tuple[int, int] | None = None
     slices: list[Slice] = field(default_factory=list)
     bytes: int = 0
+    volume: int = 0
 
 
 @dataclass
@@ -222,10 +226,15 @@ class Gatherer:
         size = batch.nbytes * run.rows.num_rows // batch.num_rows
         stretch.rows += run.rows.num_rows
         stretch.bytes += size
+        stretch.volume += size
         self._held += size
 
     def _clear(self, file: RawFile, suspects: list[_Suspects]) -> None:
         """Let sql/dedupe say which of the rows with equal keys are repeats, and take those out."""
+        for start in range(0, len(suspects), _DEDUPE_GROUPS):
+            self._clear_some(file, suspects[start : start + _DEDUPE_GROUPS])
+
+    def _clear_some(self, file: RawFile, suspects: list[_Suspects]) -> None:
         groups = [stretch.slices[place] for stretch, place in suspects]
         unsettled = pa.RecordBatchReader.from_batches(self._columns, groups)
         found: dict[EventKey, list[pa.RecordBatch]] = {}
@@ -310,8 +319,8 @@ class Gatherer:
             if stretch.ascending:
                 continue
             group[key] = stretch
-            count += stretch.rows
-            if count >= _SETTLE_ROWS:
+            count += stretch.volume
+            if count >= self._budget // _SETTLE_SHARE:
                 self._settle(file, group)
                 group, count = {}, 0
         if group:

@@ -15,21 +15,28 @@ import pyarrow.parquet as pq
 from warehouse.catalog import CatalogChange, SourceFile
 from warehouse.errors import CorruptPartitionError, one_line
 from warehouse.layout import BUCKET_PREFIX, Layout, RawFile, parse_raw_path
-from warehouse.partitions import SessionSource, describe
+from warehouse.partitions import Partition, SessionSource, describe
 from warehouse.schema import DATA_TYPES
 
 
-def take_inventory(layout: Layout, workers: int) -> CatalogChange:
+def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:
     """Records of all partitions and of the raw files they came from.
 
+    Returns:
+        The records, and the partitions that cannot be read. Which files those came from is not
+        known: no file of their month has a record, so that all are read again.
+
     Raises:
-        CorruptPartitionError: a partition or a rejects file cannot be read.
+        CorruptPartitionError: a rejects file cannot be read.
     """
     paths = [
         path for name in DATA_TYPES for path in sorted((layout.cache / name).glob("*/*.parquet"))
     ]
     with ThreadPoolExecutor(workers, thread_name_prefix="inventory") as threads:
-        partitions = list(threads.map(describe, paths))
+        described = list(threads.map(_described, paths))
+    partitions = [found for found in described if isinstance(found, Partition)]
+    damaged = [found.path for found in described if isinstance(found, CorruptPartitionError)]
+    in_doubt = {(path.parts[-3], path.stem) for path in damaged}
     sessions: defaultdict[str, list[SessionSource]] = defaultdict(list)
     for partition in partitions:
         for session in partition.sessions:
@@ -42,8 +49,16 @@ def take_inventory(layout: Layout, workers: int) -> CatalogChange:
         _record(file, sessions[source], rejects[source])
         for source in {*sessions, *rejects}
         if (file := parse_key(source)) is not None
+        and (file.data_type, f"{file.day:%Y_%m}") not in in_doubt
     ]
-    return CatalogChange(partitions=partitions, files=files)
+    return CatalogChange(partitions=partitions, files=files), damaged
+
+
+def _described(path: Path) -> Partition | CorruptPartitionError:
+    try:
+        return describe(path)
+    except CorruptPartitionError as error:
+        return error
 
 
 def parse_key(key: str) -> RawFile | None:

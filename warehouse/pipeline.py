@@ -34,6 +34,7 @@ from warehouse.partfile import superseded
 from warehouse.publish import Change, publish, writer_lock
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
+from warehouse.source import vouches_for
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch, StagedFile, Stager
 
@@ -115,26 +116,28 @@ class Pipeline:
         if dry_run:
             yield
             return
-        with writer_lock(self.layout, self._complete):
-            try:
-                Catalog(self.layout).close()
-            except OutdatedCatalogError:
-                self.layout.catalog.unlink()
-            if not self.layout.catalog.exists():
-                self._recover_catalog()
-            try:
+        try:
+            with writer_lock(self.layout, self._complete):
+                try:
+                    Catalog(self.layout).close()
+                except OutdatedCatalogError:
+                    self.layout.catalog.unlink()
+                if not self.layout.catalog.exists():
+                    self._recover_catalog()
                 yield
-            except OSError as error:
-                # Not of a raw file, whose errors are its own: the disk refused our own work.
-                place = error.filename or self.layout.data
-                raise StorageError(place, f"cannot be written: {error.strerror}") from error
+        except OSError as error:
+            # Not of a raw file, whose errors are its own: the disk refused our own work.
+            place = error.filename or self.layout.data
+            raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
 
     def _recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
-        found = take_inventory(self.layout, self.config.processing.parallel_workers)
+        found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
         if found.partitions or found.files:
             self._progress.note("the catalog is made anew from the partitions")
             self._publish(found, [], [])
+        for path in damaged:
+            self._progress.note(f"{path} is damaged; its month is read again from the raw files")
 
     def _complete(self, staged: Path) -> None:
         catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
@@ -291,6 +294,9 @@ class Pipeline:
             if item.problem is not None:
                 metrics.files_set_aside += 1
                 self._progress.note(f"set aside: {item.file.key}: {item.problem}")
+                if not vouches_for(item.etag, item.path):
+                    # What is bad is our copy: the next update fetches the file again.
+                    item.etag = None
                 self._set_aside(item)
             else:
                 metrics.lines += item.facts.lines

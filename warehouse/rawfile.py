@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from warehouse.errors import RawFileError, StorageError
 
@@ -33,8 +33,16 @@ MAX_LINE_BYTES = 1 << 20
 
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'
 _ROW = re.compile(rf"{_FIELD}(?:,{_FIELD})*")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _MAX_BLOCK = 4 << 20
 _MIN_BLOCK = 1 << 16
+_NOT_WHOLE: tuple[type[Exception], ...] = (
+    igzip.BadGzipFile,
+    isal_zlib.error,  # type: ignore[assignment]
+    zlib.error,
+    OSError,
+)
+_WINDOW = MAX_LINE_BYTES // 2
 _LF, _CR, _LAST_ASCII = 10, 13, 127
 
 
@@ -177,7 +185,7 @@ class Inflater:
         A block is good until the next one is asked for.
         """
         size = min(_MAX_BLOCK, max(_MIN_BLOCK, self._chunk_rows * 32))
-        buffer = bytearray(size + MAX_LINE_BYTES + 1)
+        buffer = bytearray(size + MAX_LINE_BYTES + 2)
         view = memoryview(buffer)
         gzip = igzip.IGzipFile(fileobj=compressed, mode="rb")
         held = 0
@@ -205,8 +213,9 @@ class Inflater:
             view[:held] = bytes(view[start:filled])
         # A last line that is not ended is a line all the same: the CRC says that it is whole.
         if held:
-            buffer[held : held + 1] = b"\n"
-            yield view[: held + 1]
+            line_end = b"\r\n" if self._crlf else b"\n"
+            view[held : held + len(line_end)] = line_end
+            yield view[: held + len(line_end)]
 
     def _inflate(self, gzip: igzip.IGzipFile, into: memoryview) -> int:
         try:
@@ -215,7 +224,7 @@ class Inflater:
             if self.facts.bytes == 0:
                 raise RawFileError(self.path, "is empty (0 bytes)") from error
             raise RawFileError(self.path, self._explain(error)) from error
-        except (igzip.BadGzipFile, zlib.error, OSError) as error:
+        except _NOT_WHOLE as error:
             raise RawFileError(self.path, self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
@@ -237,7 +246,9 @@ class Inflater:
             text = line.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise RawFileError(self.path, "its header is no UTF-8 text", 1) from error
-        names = next(csv.reader([text]), [])
+        if "\r" in text:
+            raise RawFileError(self.path, "has a carriage return within a line", 1)
+        names = _names(text)
         missing = [name for name in self._required if name not in names]
         if missing:
             unknown = [name for name in names if name not in self._required]
@@ -257,7 +268,12 @@ class Inflater:
         numpy looks at the bytes without holding the interpreter's lock, so that others can work.
         """
         octets = np.frombuffer(block, np.uint8)
-        rows = int(np.count_nonzero(octets == _LF))
+        ends = octets == _LF
+        rows = int(np.count_nonzero(ends))
+        # A line that is too long covers one of these windows whole.
+        for start in range(0, octets.size - _WINDOW + 1, _WINDOW):
+            if not ends[start : start + _WINDOW].any():
+                self._find_long_line(octets)
         if octets.max() > _LAST_ASCII:
             try:
                 str(block, "utf-8")
@@ -278,6 +294,13 @@ class Inflater:
         if len(odd):
             self._blame(octets, int(odd[0]), "mixes line ends (CRLF and LF)")
         return bytes(block).replace(b"\r\n", b"\n"), rows
+
+    def _find_long_line(self, octets: npt.NDArray[np.uint8]) -> None:
+        ends = np.flatnonzero(octets == _LF)
+        long = np.flatnonzero(np.diff(ends, prepend=-1) > MAX_LINE_BYTES + 1)
+        if long.size:
+            at = int(ends[long[0]])
+            self._blame(octets, at, f"has a line of more than {MAX_LINE_BYTES:,} bytes")
 
     def _blame(self, octets: npt.NDArray[np.uint8], offset: int, problem: str) -> NoReturn:
         line = self.facts.lines + 2 + int(np.count_nonzero(octets[:offset] == _LF))
@@ -326,8 +349,14 @@ def isolate_malformed(
     return good, numbers, bad
 
 
+def _names(header: str) -> list[str]:
+    """The names in a header; none where the csv module refuses it (a field over 128 KiB, say)."""
+    try:
+        return next(csv.reader([header], strict=True), [])
+    except csv.Error:
+        return []
+
+
 def _is_row(text: str, fields: int) -> bool:
-    if len(text) > MAX_LINE_BYTES:
-        return False
-    # csv.reader alone would let a quote stand inside an unquoted field; DuckDB, rightly, does not.
-    return _ROW.fullmatch(text) is not None and len(next(csv.reader([text]), [])) == fields
+    # csv.reader would let a quote stand inside an unquoted field; DuckDB, rightly, does not.
+    return _ROW.fullmatch(text) is not None and _QUOTED.sub("", text).count(",") + 1 == fields

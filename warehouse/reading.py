@@ -28,6 +28,10 @@ from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
 from warehouse.snapshot import Snapshot, Stored
 
+_WORTH_A_THREAD = 4_096
+"""Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
+_LITTLE = 1_024
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -76,18 +80,21 @@ def read(
     """
     pieces = _pieces(snapshot, stored, span)
 
-    def read_one(piece: _Piece, *, threads: bool = False) -> pa.Table:
-        return _read(kind, piece, columns, threads)
+    def read_one(piece: _Piece) -> tuple[pa.Table, bool]:
+        return _read(kind, piece, columns, threads=False)
 
-    tables: Iterable[pa.Table]
-    if pool is None:
-        tables = map(read_one, pieces)
-    elif len(pieces) == 1:
-        tables = [read_one(pieces[0], threads=True)]
+    parts: Iterable[tuple[pa.Table, bool]]
+    if pool is not None and len(pieces) == 1:
+        parts = [_read(kind, pieces[0], columns, threads=True)]
+    elif pool is not None and sum(one.rows for one in stored) > _WORTH_A_THREAD * len(pieces):
+        parts = pool.map(read_one, pieces)
     else:
-        tables = pool.map(read_one, pieces)
-    empty = kind.columns.empty_table().select(list(columns))
-    return pa.concat_tables([empty, *tables])
+        parts = map(read_one, pieces)
+    found = [part for part in parts if part[0].num_rows]
+    if not found:
+        return kind.columns.empty_table().select(list(columns))
+    table = pa.concat_tables([part for part, _ in found])
+    return compact(table) if any(is_cut for _, is_cut in found) else table
 
 
 def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:
@@ -114,7 +121,10 @@ def _is_whole(stored: Stored, span: Span) -> bool:
     return span.start_ns <= stored.first_ns and stored.last_ns < span.end_ns
 
 
-def _read(kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool) -> pa.Table:
+def _read(
+    kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool
+) -> tuple[pa.Table, bool]:
+    """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
     # A partition has one symbol: reading it back from the file would take longer than the prices.
     names = [name for name in columns if name != "symbol"]
@@ -124,21 +134,25 @@ def _read(kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool) 
             low, high = _narrowed(file, edges, piece)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
-                return kind.columns.empty_table().select(list(columns))
+                return kind.columns.empty_table().select(list(columns)), False
             table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
                 table = file.read_row_groups(list(groups), columns=names, use_threads=threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
+    is_cut = False
     if names:
         due = edges[groups.stop] - edges[groups.start]
         if table.num_rows != due:
             _refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
         if high - low < due:
-            table = compact(table.slice(low - edges[groups.start], high - low))
+            table = table.slice(low - edges[groups.start], high - low)
+            # What is left of a little more waits: piece by piece this takes as long as reading.
+            is_cut = due - (high - low) <= _LITTLE
+            table = table if is_cut else compact(table)
         if "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
-    return table.select(list(columns))
+    return table.select(list(columns)), is_cut
 
 
 def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:

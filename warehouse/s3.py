@@ -17,6 +17,7 @@ from warehouse.errors import (
     RawFileError,
     TransferError,
 )
+from warehouse.integrity import EtagCheck, check
 from warehouse.layout import RawFile, source_folder
 from warehouse.partfile import CHUNK_BYTES, check_space
 from warehouse.retry import Retry, TransientError
@@ -104,6 +105,22 @@ class S3Source:
                             continue
                         seen.add(file)
                         yield SourceObject(file, item.key, item.size, item.etag)
+
+    def differs(self, item: SourceObject, path: Path) -> bool:
+        """Whether the file at `path` holds other bytes than the source's; False: it is not there.
+
+        Its ETag tells, so nothing is fetched; where that cannot tell, they are taken for the same.
+        """
+        try:
+            if path.stat().st_size != item.size:
+                return True
+            with open(path, "rb") as file:
+                verdict = check(
+                    lambda offset, size: file.read(size), EtagCheck(item.etag, item.size)
+                )
+        except OSError:
+            return False
+        return verdict.same is False
 
     def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Bring one file to `target`, which never names one that is not whole and checked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import logging
 import os
@@ -62,6 +63,17 @@ def portable(etag: str | None) -> str | None:
     return None if etag is None or etag.startswith(_FOLDER_MARK) else etag
 
 
+def _mark(stat: os.stat_result) -> str:
+    return f"{_FOLDER_MARK}{stat.st_size:x}-{stat.st_mtime_ns:x}"
+
+
+def vouches_for(etag: str | None, raw: Path) -> bool:
+    """Whether the file in the raw tier is, as far as can be told, what the source has."""
+    if etag is None or not raw.exists():
+        return False
+    return not etag.startswith(_FOLDER_MARK) or etag == _mark(raw.stat())
+
+
 def file_of(kind: DataType, layout: str, below: str) -> RawFile | None:
     """The file at `below` its data type's folder; None where it is none that can be taken in.
 
@@ -109,7 +121,7 @@ class FolderSource:
                     file,
                     path.relative_to(self._folder).as_posix(),
                     stat.st_size,
-                    f"{_FOLDER_MARK}{stat.st_size:x}-{stat.st_mtime_ns:x}",
+                    _mark(stat),
                 )
 
     def fetch_all(
@@ -166,13 +178,25 @@ class FolderSource:
                 part.unlink(missing_ok=True)
         return item
 
+    def differs(self, item: SourceObject, path: Path) -> bool:
+        """Whether the file at `path` holds other bytes than the source's; False: it is not there.
+
+        Reads both to their end where their sizes are the same.
+        """
+        try:
+            return not filecmp.cmp(self._folder / item.key, path, shallow=False)
+        except OSError:
+            return False
+
     def _copy(self, path: Path, part: Path) -> None:
         try:
             with open(path, "rb") as source:
                 before = hashlib.file_digest(source, "sha256").digest()
         except PermissionError as error:
             raise SourceError(self.url, f"no permission to read {path}") from error
+        # With its modification time, which tells it from one that was changed later.
         shutil.copyfile(path, part)
+        shutil.copystat(path, part)
         with open(part, "rb") as copy:
             os.fsync(copy.fileno())
             if hashlib.file_digest(copy, "sha256").digest() != before:

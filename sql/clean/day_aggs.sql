@@ -1,10 +1,10 @@
 -- clean/day_aggs: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
--- params: $start, $end
+-- params: $start, $end, $symbol
 --
 -- Reads `ingested`, the result of ingest/day_aggs. $start and $end bound the instants [$start,
--- $end) (TIMESTAMP_NS) of the file's day (or month) in New York. Bars of volume 0 and no
--- transactions exist: they are kept.
+-- $end), in nanoseconds, of the file's day (or month) in New York, $symbol the one whose own file
+-- it is (NULL where a file holds all). Bars of volume 0 and no transactions exist: they are kept.
 select
     symbol,
     timestamp,
@@ -23,9 +23,11 @@ select
         then 'no_symbol'
         when strlen(symbol) > 64
         then 'symbol_too_long'
-        when timestamp is null
+        when symbol <> $symbol
+        then 'other_symbol'
+        when timestamp_ns is null or timestamp_ns = 0
         then 'no_timestamp'
-        when timestamp < $start or timestamp >= $end
+        when timestamp_ns < $start or timestamp_ns >= $end
         then 'outside_session'
         when open is null or high is null or low is null or close is null
         then 'no_price'

@@ -1,10 +1,11 @@
 -- clean/quotes: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
--- params: $start, $end
+-- params: $start, $end, $symbol
 --
 -- Reads `ingested`, the result of ingest/quotes. $start and $end bound the instants [$start,
--- $end) (TIMESTAMP_NS) of the file's day in New York. A side that nobody quotes has price 0 and
--- size 0: such rows are kept.
+-- $end), in nanoseconds, of the file's day in New York, $symbol the one whose own file it is
+-- (NULL where a file holds all). A side that nobody quotes has price 0 and size 0: such rows are
+-- kept.
 select
     symbol,
     timestamp,
@@ -28,9 +29,11 @@ select
         then 'no_symbol'
         when strlen(symbol) > 64
         then 'symbol_too_long'
-        when timestamp is null
+        when symbol <> $symbol
+        then 'other_symbol'
+        when timestamp_ns is null or timestamp_ns = 0
         then 'no_timestamp'
-        when timestamp < $start or timestamp >= $end
+        when timestamp_ns < $start or timestamp_ns >= $end
         then 'outside_session'
         when bid_price is null or ask_price is null
         then 'no_price'

@@ -1,10 +1,10 @@
 -- clean/trades: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
--- params: $corrections, $start, $end
+-- params: $corrections, $start, $end, $symbol
 --
--- Reads `ingested`, the result of ingest/trades. $start and $end bound the instants [$start,
--- $end) (TIMESTAMP_NS) of the file's day in New York, $corrections are the correction codes that
--- are kept.
+-- Reads `ingested`, the result of ingest/trades. $symbol is the one whose own file it is (NULL
+-- where a file holds all). $start and $end bound the instants [$start, $end), in nanoseconds, of
+-- the file's day in New York, $corrections are the correction codes that are kept.
 select
     symbol,
     timestamp,
@@ -27,9 +27,11 @@ select
         then 'no_symbol'
         when strlen(symbol) > 64
         then 'symbol_too_long'
-        when timestamp is null
+        when symbol <> $symbol
+        then 'other_symbol'
+        when timestamp_ns is null or timestamp_ns = 0
         then 'no_timestamp'
-        when timestamp < $start or timestamp >= $end
+        when timestamp_ns < $start or timestamp_ns >= $end
         then 'outside_session'
         when price is null
         then 'no_price'

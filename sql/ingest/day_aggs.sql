@@ -59,7 +59,10 @@ with
 
 select
     symbol,
-    make_timestamp_ns(nullif(timestamp_ns, 0)) as timestamp,
+    timestamp_ns,
+    case
+        when timestamp_ns between 1 and 9223372036854775806 then make_timestamp_ns(timestamp_ns)
+    end as timestamp,
     open,
     high,
     low,

@@ -5,7 +5,8 @@
 -- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own order, $day
 -- its session. Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000,
 -- 1.7e18 and 0123 for integers without a word. An integer counts only where it prints as it
--- stood; the first field that does not is named in `malformed`.
+-- stood; the first field that does not is named in `malformed`. DuckDB has no instants beyond
+-- ±9223372036854775806 ns.
 with
     typed as (
         select
@@ -58,7 +59,10 @@ with
 
 select
     symbol,
-    make_timestamp_ns(nullif(timestamp_ns, 0)) as timestamp,
+    timestamp_ns,
+    case
+        when timestamp_ns between 1 and 9223372036854775806 then make_timestamp_ns(timestamp_ns)
+    end as timestamp,
     open,
     high,
     low,

@@ -5,7 +5,8 @@
 -- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own order, $day
 -- its session. Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000,
 -- 1.7e18 and 0123 for integers without a word. An integer counts only where it prints as it
--- stood; the first field that does not is named in `malformed`.
+-- stood; the first field that does not is named in `malformed`. DuckDB has no instants beyond
+-- ±9223372036854775806 ns.
 with
     typed as (
         select
@@ -42,12 +43,17 @@ with
                 when
                     try_cast(participant_timestamp as bigint)::varchar
                     is distinct from participant_timestamp
+                    or try_cast(participant_timestamp as bigint) not between 0
+                    and 9223372036854775806
                 then 'participant_timestamp'
                 when try_cast(tape as tinyint)::varchar is distinct from tape
                 then 'tape'
                 when try_cast(trf_id as smallint)::varchar is distinct from trf_id
                 then 'trf_id'
-                when try_cast(trf_timestamp as bigint)::varchar is distinct from trf_timestamp
+                when
+                    try_cast(trf_timestamp as bigint)::varchar is distinct from trf_timestamp
+                    or try_cast(trf_timestamp as bigint) not between 0
+                    and 9223372036854775806
                 then 'trf_timestamp'
             end as malformed
         from
@@ -65,7 +71,10 @@ with
 
 select
     symbol,
-    make_timestamp_ns(nullif(timestamp_ns, 0)) as timestamp,
+    timestamp_ns,
+    case
+        when timestamp_ns between 1 and 9223372036854775806 then make_timestamp_ns(timestamp_ns)
+    end as timestamp,
     price,
     size,
     exchange,
@@ -73,10 +82,14 @@ select
     correction,
     id,
     sequence_number,
-    make_timestamp_ns(nullif(participant_ns, 0)) as participant_timestamp,
+    case
+        when participant_ns between 1 and 9223372036854775806 then make_timestamp_ns(participant_ns)
+    end as participant_timestamp,
     tape,
     trf_id,
-    make_timestamp_ns(nullif(trf_ns, 0)) as trf_timestamp,
+    case
+        when trf_ns between 1 and 9223372036854775806 then make_timestamp_ns(trf_ns)
+    end as trf_timestamp,
     $day::date as session,
     malformed
 from typed

@@ -1,8 +1,6 @@
 -- sort/day_aggs: kept rows in the order of time, symbol by symbol.
 -- grain: one row per kept row
 --
--- Reads `kept`: rows of clean/day_aggs whose reason is NULL, with the `line_number` each stood in.
--- Only symbols that came back late in their file come here: the others are in order already.
-select *
-from kept
-order by symbol, session, timestamp, line_number nulls first
+-- Reads `kept`: rows of clean/day_aggs whose reason is NULL, with the `line_number` each stood
+-- in. Only symbols that came back late in their file come here: the others are in order already.
+select * from kept order by symbol, session, timestamp, line_number nulls first

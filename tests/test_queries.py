@@ -1,0 +1,470 @@
+"""The query door runs one SELECT that reads, on the warehouse's data and nothing else."""
+
+import math
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from building import Made, day_key, instant, quote, trade
+from conftest import MakeWarehouse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from warehouse import Warehouse
+from warehouse.errors import QueryError
+
+DAY = date(2024, 1, 31)
+LAST = instant(DAY, "19:59:59", 999_999_999)
+SECRET = "the caller's own"
+
+
+@pytest.fixture(scope="module")
+def made(make_warehouse: MakeWarehouse) -> Made:
+    trades = [trade("AAPL", instant(DAY, "10:00", n), n + 1, price=n + 0.5) for n in range(9)]
+    trades += [trade("AAPL", LAST, 99), trade("O'Neil", instant(DAY), 1)]
+    files = {
+        day_key("trades", DAY): trades,
+        day_key("quotes", DAY): [quote("AAPL", instant(DAY))],
+    }
+    warehouse = make_warehouse(files)
+    warehouse.update()
+    return warehouse
+
+
+@pytest.fixture
+def wh(made: Made) -> Iterator[Warehouse]:
+    with Warehouse(made.root) as opened:
+        yield opened
+
+
+def one(frame: pd.DataFrame) -> Any:
+    """The only value of an answer."""
+    assert frame.shape == (1, 1)
+    return frame.iloc[0, 0]
+
+
+# What may not run
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        "-- nothing",
+        "select 1; select 2",
+        "select 1; drop table partitions",
+        "select 1; copy (select 1) to '{data}/stolen.csv'",
+        "copy (select 1) to '{data}/stolen.csv'",
+        "copy (select 1) to '{outside}/stolen.csv'",
+        "copy partitions from '{data}/stolen.csv'",
+        "with t as (copy (select 1) to '{data}/stolen.csv') select * from t",
+        "select (with t as (copy (select 1) to '{data}/stolen.csv') select count(*) from t)",
+        "with t as (delete from partitions returning *) select * from t",
+        "with t as (insert into runs select * from runs returning *) select * from t",
+        "with t as (update partitions set rows = 0 returning *) select * from t",
+        "from query('with t as (copy (select 1) to ''{data}/stolen.csv'') select * from t')",
+        "from json_execute_serialized_sql(json_serialize_sql('select 1'))",
+        "export database '{data}/stolen'",
+        "attach '{outside}/stolen.duckdb' as stolen",
+        "attach '{data}/stolen.duckdb' as stolen",
+        "detach warehouse",
+        "install httpfs",
+        "load httpfs",
+        "set threads = 1",
+        "set enable_external_access = true",
+        "reset enable_external_access",
+        "pragma database_list",
+        "pragma enable_logging",
+        "call enable_logging()",
+        "from enable_logging(storage := 'file', storage_path := '{data}/stolen')",
+        "from pandas_scan(0)",
+        "from arrow_scan(0, 0, 0)",
+        "from python_map_function(0)",
+        "from checkpoint()",
+        "from truncate_duckdb_logs()",
+        "from duckdb_secrets()",
+        "create table stolen as select 1",
+        "create temp table stolen as select 1",
+        "create view stolen as select 1",
+        "create macro stolen() as 1",
+        "drop view trades",
+        "delete from partitions",
+        "insert into partitions select * from partitions",
+        "update partitions set rows = 0",
+        "truncate partitions",
+        "alter table partitions rename to stolen",
+        "use memory",
+        "begin",
+        "checkpoint",
+        "vacuum",
+        "prepare stolen as select 1",
+        "explain select 1",
+        "import database '{data}'",
+        "from read_text('/etc/passwd')",
+        "from read_blob('/etc/passwd')",
+        "from read_csv('/etc/passwd')",
+        "from read_parquet('/etc/*')",
+        "from glob('/etc/*')",
+        "from '/etc/passwd'",
+        "from read_text('{data}/../config/data_config.yaml')",
+        "from read_text('{root}/config/data_config.yaml')",
+        "from secret",
+        "from frame",
+        "from made",
+        "select getenv('HOME')",
+        "select ?",
+        "select $1",
+    ],
+)
+def test_what_is_no_single_select_of_the_warehouse_is_refused_and_has_no_effect(
+    made: Made, wh: Warehouse, sql: str, tmp_path: Path
+) -> None:
+    secret = frame = pd.DataFrame({"x": [SECRET]})
+    assert len(secret) == len(frame) == 1
+    places = {"data": made.layout.data, "outside": tmp_path, "root": made.root}
+    before = _files(made.root)
+    with made.unchanged(), pytest.raises(QueryError) as caught:
+        wh.query(sql.format(**places))
+    assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert _files(made.root) == before
+    assert not list(tmp_path.iterdir())
+    assert one(wh.query("select current_setting('enable_external_access')")) is np.False_
+    assert one(wh.query("select count(*) from trades")) == 11
+
+
+def _files(folder: Path) -> set[str]:
+    return {os.path.join(place, name) for place, _, names in os.walk(folder) for name in names}
+
+
+ATTACKS = (
+    *("'; drop table partitions; --", "' or 1 = 1 --", "$$; select 1; $$", "O'Neil"),
+    *("\"; copy (select 1) to 'x'; --", "\\'; select 1", "/* */", "1; select 2", "\x00", "%", "_"),
+    *("read_text('/etc/passwd')", "🦆'--", "', (select max(price) from trades), '", ""),
+)
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_a_value_is_a_value_and_never_sql(made: Made, wh: Warehouse, text: str) -> None:
+    with made.unchanged():
+        assert one(wh.query("select $text", text=text)) == text
+        count = wh.query("select count(*) from trades where symbol = $text", text=text)
+        assert one(count) == (1 if text == "O'Neil" else 0)
+        nested = wh.query("select $texts as texts", texts=[text, "other"])
+        assert list(one(nested)) == [text, "other"]
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text())
+def test_any_text_comes_back_as_it_went_in(wh: Warehouse, text: str) -> None:
+    assert one(wh.query("select $text", text=text)) == text
+
+
+def test_names_of_the_catalog_cannot_be_shadowed_by_the_callers_frames(wh: Warehouse) -> None:
+    trades = partitions = pd.DataFrame({"x": [SECRET]})
+    assert one(wh.query("select count(*) from trades")) == 11
+    assert one(wh.query("select count(*) from partitions")) == 3
+    assert len(trades) == len(partitions) == 1
+
+
+# Values
+
+
+def test_missing_and_surplus_values_are_named(wh: Warehouse) -> None:
+    for ask, message in (
+        (lambda: wh.query("select $a, $b", a=1), r"no value is given for \$b; add b=…"),
+        (lambda: wh.query("select $price", prise=1), r"\$price \(there is one for \$prise\)"),
+        (lambda: wh.query("select $a", a=1, b=2), r"has no parameter \$b; it wants \$a$"),
+        (lambda: wh.query("select 1", b=2), r"has no parameter \$b; it wants none$"),
+        (lambda: wh.query("select 1", to="arrow"), r"form goes second: query\(sql, 'arrow'\)"),
+    ):
+        with pytest.raises(QueryError, match=message):
+            ask()
+
+
+def test_a_parameter_may_have_any_name(wh: Warehouse) -> None:
+    frame = wh.query("select $to, $self, $sql", self=1, sql=2, to=3)
+    assert list(frame.iloc[0]) == [3, 1, 2]
+
+
+def test_an_instant_keeps_its_nanoseconds(wh: Warehouse) -> None:
+    ask = "select epoch_ns($t), count(*) from trades where timestamp >= $t"
+    stamp = pd.Timestamp(LAST, tz="UTC")
+    for value in (
+        stamp,
+        stamp.tz_convert("Asia/Tokyo"),
+        stamp.tz_convert("America/New_York").tz_localize(None),
+    ):
+        assert list(wh.query(ask, t=value).iloc[0]) == [LAST, 1]
+    assert list(wh.query(ask, t=stamp + pd.Timedelta(1)).iloc[0]) == [LAST + 1, 0]
+    ten = instant(DAY, "10:00")
+    for at in (
+        datetime(2024, 1, 31, 10),
+        datetime(2024, 1, 31, 15, tzinfo=UTC),
+        datetime.fromtimestamp(ten / 1e9, UTC),
+    ):
+        assert list(wh.query(ask, t=at).iloc[0]) == [ten, 10]
+    both = wh.query("select count(*) from trades where timestamp in (select unnest($ts))",
+                    ts=[stamp, datetime(2024, 1, 31, 10)])  # fmt: skip
+    assert one(both) == 2
+
+
+def test_values_of_every_usual_type(wh: Warehouse) -> None:
+    for value, expected in (
+        *((1, 1), (np.int64(2), 2), (1.5, 1.5), (np.float64(2.5), 2.5), (True, True)),
+        *((np.bool_(False), False), ("text", "text"), (np.str_("text"), "text")),
+        *((Decimal("1.25"), 1.25), (b"bytes", b"bytes"), (timedelta(days=1), None)),
+        *((DAY, pd.Timestamp(DAY)), (2**62, 2**62), (-(2**63), -(2**63))),
+    ):
+        found = one(wh.query("select $v", v=value))
+        assert expected is None or found == expected
+    for empty in (None, pd.NaT, pd.NA):
+        assert pd.isna(one(wh.query("select $v::varchar", v=empty)))
+    assert math.isnan(one(wh.query("select $v", v=math.nan)))
+    for many in ([1, 2], (1, 2), {1, 2}, np.array([1, 2]), pd.Series([1, 2]), pd.Index([1, 2])):
+        assert one(wh.query("select list_sum($v)", v=many)) == 3
+    assert one(wh.query("select count(*) from trades where session = $d", d=DAY)) == 11
+    assert one(wh.query("select count(*) from trades where session = $d", d="2024-01-31")) == 11
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        np.datetime64("2024-01-31"),
+        datetime(2024, 3, 10, 2, 30),
+        datetime(9999, 12, 31),
+        10**60,
+        lambda: 1,
+        pd.DataFrame({"a": [1]}),
+    ],
+)
+def test_a_value_that_sql_has_not_is_an_error(wh: Warehouse, value: object) -> None:
+    with pytest.raises(QueryError) as caught:
+        wh.query("select $v", v=value)
+    assert "\n" not in str(caught.value)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (
+            "select prise from trades",
+            'Referenced column "prise" not found .* Candidate bindings: "pr',
+        ),
+        ("select * from tradez", 'Table with name tradez does not exist! Did you mean "trades"'),
+        ("select cuont(*) from trades", 'cuont does not exist! Did you mean "count"'),
+        ("selekt 1", 'syntax error at or near "selekt"$'),
+        ("select 'a'::integer", "Could not convert string 'a' to INT32$"),
+        ("from trades_of('AAPLE')", r"there are no trades of 'AAPLE' \(case counts\)"),
+        ("from trades_of('../x')", r"there are no trades of '\.\./x' \(case counts\)"),
+        (
+            "pivot trades on symbol using sum(size)",
+            r"write out PIVOT's values: on x in \('a', 'b'\)",
+        ),
+        ("select " + "(" * 3000 + "1" + ")" * 3000, "."),
+    ],
+)
+def test_duckdbs_errors_come_in_one_line_with_its_hint(
+    wh: Warehouse, sql: str, message: str
+) -> None:
+    with pytest.raises(QueryError, match=message) as caught:
+        wh.query(sql)
+    assert "\n" not in str(caught.value)
+    assert caught.value.sql == sql
+    assert one(wh.query("select count(*) from trades")) == 11
+
+
+def test_the_warehouses_stamps_come_out_as_instants_and_other_types_as_sql_has_them(
+    wh: Warehouse,
+) -> None:
+    frame = wh.query("""
+        select
+            max(timestamp) as stamp, max(session) as day, sum(sequence_number) as hugeint,
+            max(size) as number, 1.5 as decimal, max(timestamp)::timestamp as micros,
+            timestamptz '2024-01-31 10:00' as zoned, count(*) as count, null::integer as none,
+            [1, 2] as list, {'a': 1} as struct, map {'a': 1} as map, time '10:00' as clock,
+            true as flag, 'text' as text, 12345678901234567890123::hugeint as huge
+        from trades
+    """)
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
+        **{"stamp": "datetime64[ns, UTC]", "day": "datetime64[s]", "hugeint": "int64"},
+        **{"number": "float64", "decimal": "float64", "micros": "datetime64[us]"},
+        **{"zoned": "datetime64[us, UTC]", "count": "int64", "none": "Int32", "list": "object"},
+        **{"struct": "object", "map": "object", "clock": "object", "flag": "bool", "text": "str"},
+        **{"huge": "object"},
+    }
+    assert frame["stamp"][0].value == LAST
+    assert list(frame["list"][0]) == [1, 2]
+    assert (frame["struct"][0], frame["map"][0]) == ({"a": 1}, {"a": 1})
+    assert frame["huge"][0] == 12345678901234567890123
+
+
+def test_whole_numbers_with_gaps_stay_whole(wh: Warehouse) -> None:
+    big = 2**62 + 1
+    frame = wh.query("select unnest([$big, null, 1]) as n", big=big)
+    assert str(frame["n"].dtype) == "Int64"
+    assert list(frame["n"].dropna()) == [big, 1]
+
+
+def test_columns_of_the_same_name_are_told_apart_in_every_form(wh: Warehouse) -> None:
+    for form in ("pandas", "polars", "arrow"):
+        answer = wh.query("select 1 as n, 2 as n, 3 as n_1", form)
+        names = answer.column_names if form == "arrow" else list(answer.columns)
+        assert len(set(names)) == 3
+
+
+def test_the_forms_hold_the_same(wh: Warehouse) -> None:
+    ask = "select symbol, timestamp, price from trades order by timestamp"
+    table, frame, polars = (wh.query(ask, form) for form in ("arrow", "pandas", "polars"))
+    assert isinstance(table, pa.Table)
+    assert isinstance(polars, pl.DataFrame)
+    assert polars.equals(pl.from_arrow(table))
+    assert list(frame["price"]) == table["price"].to_pylist()
+    assert table.schema.field("timestamp").type == pa.timestamp("ns", "UTC")
+
+
+def test_an_answer_without_rows_keeps_its_types(wh: Warehouse) -> None:
+    full = wh.query("select * from trades")
+    none = wh.query("select * from trades where false")
+    assert len(none) == 0
+    assert none.dtypes.equals(full.dtypes)
+
+
+def test_a_query_may_need_more_memory_than_it_may_have(make_warehouse: MakeWarehouse) -> None:
+    made = make_warehouse(
+        {day_key("trades", DAY): [trade("AAPL", instant(DAY))]}, processing__memory_limit_gb=0.5
+    )
+    made.update()
+    with Warehouse(made.root) as wh:
+        ask = (
+            "select count(*) from (select i, repeat(i::varchar, 8) as t from range($n) r(i)"
+            " order by t desc, i)"
+        )
+        assert one(wh.query(ask, n=3_000_000)) == 3_000_000
+        with pytest.raises(QueryError, match="Out of Memory"):
+            wh.query(
+                "select list(i::varchar || repeat('x', 100)) as l from range($n) r(i)", n=10**8
+            )
+        assert one(wh.query("select 1")) == 1
+
+
+# The cache
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) as n from trades",
+        "from trades_of('AAPL')",
+        "from trades_of('AAPL', '2024-01-31', '2024-01-31')",
+        "with t as (from trades) select max(price) from t",
+        "select date_trunc('minute', timestamp) as m, list_sum(list(size)) from trades group by m",
+        "select path_name('BCpC')",
+        "select symbol, lag(price) over (order by timestamp) from trades",
+        "from trades asof join quotes using (symbol, timestamp)",
+        "pivot trades on symbol in ('AAPL') using sum(size)",
+        "select 'random()', 1 as user -- now()",
+        "select * from trade_conditions union all by name select * from exchanges",
+        "from range(3)",
+        "with recursive t(n) as (select 1 union all select n + 1 from t where n < 3) from t",
+    ],
+)
+def test_an_answer_that_cannot_change_is_kept(wh: Warehouse, sql: str) -> None:
+    first = wh.query(sql)
+    second = wh.query(sql)
+    assert wh.cache.stats.hits == 1
+    pd.testing.assert_frame_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select random()",
+        'select "random"()',
+        "select RANDOM ( )",
+        "select random/**/()",
+        "select 1 + (select random())",
+        "select * from trades order by random()",
+        "select * from trades where price > random()",
+        "with t as (select random() as r) from t",
+        "select list_transform([1], lambda x: x + random())",
+        "select now()",
+        "select current_date",
+        "select Current_Timestamp",
+        'select "current_timestamp"',
+        "select today()",
+        "select uuid()",
+        "select gen_random_uuid()",
+        "select * from trades limit (select 1 + floor(random()))",
+        "select * from trades using sample 3 rows",
+        "select * from trades tablesample 50%",
+        "select count(*) from read_parquet('{data}/cache/trades/*/*.parquet')",
+        "select count(*) from '{data}/cache/trades/AAPL/2024_01.parquet'",
+        "with t as (select 1) select (select count(*) from t), count(*) from glob('{data}/*')",
+        "show tables",
+        "describe trades",
+        "select * from duckdb_settings()",
+        "select count(*) from information_schema.tables",
+        "select * exclude (id) replace (random() as price) from trades",
+        "select current_setting('threads')",
+        "select getvariable('x')",
+    ],
+)
+def test_an_answer_that_may_change_by_itself_is_not_kept(
+    made: Made, wh: Warehouse, sql: str
+) -> None:
+    sql = sql.format(data=made.layout.data)
+    for _ in range(2):
+        wh.query(sql)
+    stats = wh.cache.stats
+    assert (stats.entries, stats.hits) == (0, 0)
+
+
+def test_values_and_their_types_tell_answers_apart(wh: Warehouse) -> None:
+    answers = [
+        wh.query("select $v::varchar as v, typeof($v) as t", v=value)
+        for value in (1, 1.0, "1", True, Decimal(1), date(2024, 1, 1), None, [1], ["1"])
+    ]
+    assert len({tuple(answer.iloc[0]) for answer in answers}) == len(answers)
+    assert wh.cache.stats.hits == 0
+    wh.query("select $v::varchar as v, typeof($v) as t", v=1.0)
+    assert wh.cache.stats.hits == 1
+
+
+def test_a_macro_of_the_users_own_that_rolls_dice_is_not_trusted(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse({day_key("trades", DAY): [trade("AAPL", instant(DAY))]})
+    file = made.root / "sql/catalog/path_name.sql"
+    file.write_text(
+        file.read_text("utf-8")
+        + "create or replace macro dice(n) as floor(random() * n);\n"
+        + "create or replace macro throw(n) as dice(n) + 1;\n"
+        + "create or replace macro twice(n) as 2 * n;\n"
+        + "create or replace macro table_of(n) as table (select throw(n) as x);\n"
+        + "create or replace view rolled as select throw(6) as x;\n"
+    )
+    made.update()
+    with Warehouse(made.root) as wh:
+        for sql in (
+            *("select dice(6)", "select throw(6)", "from table_of(6)", "from rolled"),
+            "select count(*) from rolled, trades",
+        ):
+            wh.query(sql)
+        assert wh.cache.stats.entries == 0
+        wh.query("select twice(6)")
+        assert wh.cache.stats.entries == 1
