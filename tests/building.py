@@ -34,6 +34,8 @@ SESSION = date(2024, 1, 31)
 
 HEADERS = {name: ",".join(kind.header) for name, kind in DATA_TYPES.items()}
 _SECOND = 1_000_000_000
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def instant(day: date, clock: str = "09:30", nanoseconds: int = 0) -> int:
@@ -139,16 +141,17 @@ class Made:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.layout, self.config)
+        config = self.config
+        return Pipeline(config.layout(self.root), config)
 
     def configure(self, **overrides: Any) -> None:
         """Set keys of the configuration file: `processing__chunk_size=1000`."""
         path = self.root / configuration.CONFIG_FILE
-        settings = yaml.safe_load(path.read_text("utf-8"))
+        settings = yaml.load(path.read_text("utf-8"), _Loader)
         for name, value in overrides.items():
             section, _, key = name.partition("__")
             settings[section][key] = value
-        path.write_text(yaml.safe_dump(settings), "utf-8")
+        path.write_text(yaml.dump(settings, Dumper=_Dumper), "utf-8")
 
     def put(self, key: str, content: str | bytes | Sequence[str]) -> Path:
         """A file of the source. Text is compressed, lines get their header, bytes stay."""
@@ -156,7 +159,7 @@ class Made:
 
     def put_raw(self, data_type: str, day: date, content: str | bytes | Sequence[str]) -> Path:
         """A day's file of the raw tier, as if a download had brought it."""
-        path = self.layout.raw / data_type / f"{day:%Y/%m/%Y-%m-%d}.csv.gz"
+        path = self.root / "data/raw" / data_type / f"{day:%Y/%m/%Y-%m-%d}.csv.gz"
         return _put(path, day_key(data_type, day), content)
 
     def update(

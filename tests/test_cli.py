@@ -1,5 +1,6 @@
 """The command line: every command, what it prints where, and the exit status it ends with."""
 
+import asyncio
 import csv
 import gzip
 import io
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -26,13 +27,17 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from building import csv_text, instant, symbol_key, trade
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from warehouse import console, scaffold, shell
+from warehouse import Warehouse, console, pipeline, scaffold, shell
 from warehouse.cli import cli
+from warehouse.errors import NotInPlanError, RequestError, SourceError, TransferError
 from warehouse.market import Market
 from warehouse.marketfiles import write
+from warehouse.run import RunReport
+from warehouse.source import Fetched, FolderSource, SourceObject
 from warehouse.sqlfiles import shipped
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -158,7 +163,7 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild status query shell"
+    order = "init demo download ingest update rebuild prune status query shell"
     assert listed == order.split()
 
 
@@ -327,7 +332,7 @@ def test_update_accounts_for_every_line_and_does_it_once(root: Path, source: Pat
 
 def test_the_report_says_what_was_done(root: Path) -> None:
     said = run("-C", str(root), "update", "--start", "2025-11-26").stdout
-    assert re.search(r"^fetched +8 files, [\d.]+ kB$", said, re.MULTILINE)
+    assert re.search(r"^fetched +8 files, [\d.]+ kB(, [\d.]+ [kM]B/s)?$", said, re.MULTILINE)
     found = re.search(
         r"^read +8 files: ([\d,]+) lines = ([\d,]+) published \+ ([\d,]+) rejected$",
         said,
@@ -344,14 +349,15 @@ def test_the_report_says_what_was_done(root: Path) -> None:
 def test_the_shape_of_a_runs_json(root: Path) -> None:
     found = json_of("-C", str(root), "update", "quotes")
     assert list(found) == [
-        "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "download",
-        "planned", "files", "set_aside", "lines", "rows_published", "rows_rejected",
-        "rows_unselected", "rejects_by_reason", "partitions", "bytes_read", "bytes_written",
-        "ingest_seconds", "peak_memory_bytes",
+        "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
+        "errors", "download", "planned", "files", "set_aside", "lines", "rows_published",
+        "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
+        "bytes_written", "ingest_seconds", "peak_memory_bytes",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
-        "fetched", "bytes", "seconds", "already_here", "set_aside_before", "absent",
+        "fetched", "bytes", "seconds", "already_here", "changed", "changed_before", "problems",
+        "set_aside_before", "not_in_plan_before", "not_yet", "absent",
     ]  # fmt: skip
     assert found["started_at"].endswith("Z")
     assert found["lines"] == sum(each["lines"] for each in found["files"])
@@ -429,6 +435,144 @@ def test_an_empty_source_is_said_to_be_so(tmp_path: Path) -> None:
     run("init", str(tmp_path / "w"), "--source", str(tmp_path / "source"))
     said = run("-C", str(tmp_path / "w"), "update", "trades", "--start", "2025-11-25").stdout
     assert said.startswith("nothing new: the source has no file of trades from 2025-11-25 on")
+
+
+class Refusing(FolderSource):
+    """A folder that gives one session not at all, and the next not to this account."""
+
+    retries = 3
+
+    def fetch_all(
+        self,
+        wanted: Sequence[tuple[SourceObject, Path]],
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Fetched]:
+        bad: dict[date, SourceError] = {
+            SESSIONS[0]: TransferError(self.url, "trades of the 25th", "it was cut"),
+            SESSIONS[1]: NotInPlanError(self.url, "trades of the 26th", "403"),
+        }
+        for item, _ in wanted:
+            if item.file.day in bad:
+                yield Fetched(item, bad[item.file.day])
+        good = [each for each in wanted if each[0].file.day not in bad]
+        yield from super().fetch_all(good, tell)
+
+
+def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
+    root: Path, own_source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "open_source", lambda config, root: Refusing(own_source))
+    command = ("-C", str(root))
+    done = run(*command, "update", "trades", exit_code=1)
+    assert re.search(
+        r"^download +failed: .*trades of the 25th.* it was cut$", done.stdout, re.MULTILINE
+    )
+    assert re.search(r"^ +not in your plan: trades 2025-11-26$", done.stdout, re.MULTILINE)
+    assert re.search(r"^took .*, 3 retries, 2 errors$", done.stdout, re.MULTILINE)
+    assert "it was cut" not in done.stderr
+    assert re.search(r"^read +1 file: ", done.stdout, re.MULTILINE)
+
+    # The first is tried again, the second is not; nothing came, and that is not "nothing new".
+    found = json_of(*command, "update", "trades", exit_code=1)
+    assert (found["nothing_new"], found["retries"], found["errors"]) == (False, 3, 1)
+    download = found["download"]
+    assert [each["state"] for each in download["problems"]] == ["failed"]
+    assert download["problems"][0]["problem"].endswith("it was cut")
+    assert download["not_in_plan_before"] == ["us_stocks_sip/trades_v1/2025/11/2025-11-26.csv.gz"]
+
+    said = run(*command, "status").stdout
+    assert re.search(r"^failed +trades 2025-11-25: .*it was cut$", said, re.MULTILINE)
+    assert re.search(r"^refused +trades 2025-11-26: not in your plan; ", said, re.MULTILINE)
+    states = [each["state"] for each in json_of(*command, "status")["not_here"]]
+    assert states == ["failed", "not_in_plan"]
+
+    # Where nothing else is there, it says so and does not claim that the source is empty.
+    span = ("--end", "2025-11-26")
+    for path in (own_source / "us_stocks_sip/trades_v1").rglob("2025-11-2[58]*"):
+        path.unlink()
+    said = run(*command, "update", "trades", *span).stdout
+    assert said.startswith("nothing new: 1 file up to 2025-11-26 at the source, none of them to be")
+    assert "download   not in your plan: trades 2025-11-26; give --start" in said
+
+
+def test_what_changed_at_the_source_is_told(root: Path, own_source: Path) -> None:
+    command = ("-C", str(root), "update", "trades")
+    run(*command)
+    path = source_file(own_source, "trades", SESSIONS[2])
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(lines[:-5])))
+    line = "changed at the vendor: trades 2025-11-28"
+    assert line in run(*command, "--dry-run").stdout.splitlines()
+    assert f"download   {line}" in run(*command).stdout.splitlines()
+    assert json_of(*command)["download"]["changed"] == []
+
+
+def test_a_session_the_source_lacks_is_in_the_status(root: Path, own_source: Path) -> None:
+    for session in SESSIONS[:2]:
+        source_file(own_source, "quotes", session).unlink()
+    run("-C", str(root), "update", "quotes", "--start", "2025-11-25")
+    said = run("-C", str(root), "status").stdout
+    assert "missing    quotes 2025-11-25, 2025-11-26: the source has no file" in said.splitlines()
+
+
+def test_download_takes_the_symbols_of_one_file_a_symbol(tmp_path: Path) -> None:
+    day = SESSIONS[0]
+    for symbol in SYMBOLS:
+        path = tmp_path / "source" / symbol_key("trades", day, symbol)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(csv_text("trades", [trade(symbol, instant(day))]).encode()))
+    source = str(tmp_path / "source")
+    run("init", str(tmp_path / "w"), "--source", source, "--layout", "symbol")
+    command = ("-C", str(tmp_path / "w"), "download", "trades", "--symbols")
+    assert "empty name" in fails(*command, "NA,")
+    found = json_of(*command, "BCpC,NA")
+    fetched = [Path(key).name for key in found["download"]["fetched"]]
+    assert fetched == ["BCpC.csv.gz", "NA.csv.gz"]
+
+
+def test_prune_removes_what_is_old_enough(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("-C", str(root), "prune")
+    run("-C", str(root), "update", "trades")
+    assert run(*command).stdout == (
+        "nothing to remove: no raw file was published more than 30 days ago\n"
+    )
+    monkeypatch.setenv("WAREHOUSE_STORAGE__RETENTION_DAYS", "0")
+    with raw_of(root, "trades", SESSIONS[0]).open("ab") as raw:
+        raw.write(b"x")
+    before = snapshot(root)
+    said = run(*command, "--dry-run").stdout.splitlines()
+    assert re.fullmatch(
+        r"would remove 2 raw files, [\d.]+ kB, published more than 0 days ago", said[0]
+    )
+    assert said[1] == "  us_stocks_sip/trades_v1/2025/11/2025-11-26.csv.gz"
+    assert said[3].startswith("kept       trades 2025-11-25: it is not the version that was")
+    assert json_of(*command, "--dry-run")["to_remove"] == [each.strip() for each in said[1:3]]
+    assert snapshot(root) == before
+    found = json_of(*command)
+    assert list(found) == ["dry_run", "removed", "bytes", "kept"]
+    assert (len(found["removed"]), len(found["kept"])) == (2, 1)
+    assert not raw_of(root, "trades", SESSIONS[1]).exists()
+    assert run(*command).stdout.startswith("nothing to remove: no other raw file was")
+
+
+def test_python_downloads_without_holding_the_loop_up(root: Path) -> None:
+    async def both(wh: Warehouse) -> tuple[RunReport, int]:
+        task = asyncio.create_task(wh.download("trades", "2025-11-26", SESSIONS[2]))
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        return await task, turns
+
+    with Warehouse(root) as wh:
+        report, turns = asyncio.run(both(wh))
+        assert report.metrics.files_fetched == 2
+        assert turns > 1
+        assert len(wh.update("trades").files) == 3
+        assert wh.update("trades").did_nothing
+        assert wh.sessions("trades") == list(SESSIONS)
+        with pytest.raises(RequestError, match="trade"):
+            wh.update("trade")
 
 
 def test_rebuild_gives_the_same_bytes(root: Path) -> None:
@@ -543,8 +687,8 @@ def test_bad_input_is_one_line_that_says_what_may_be(filled: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["update"], ["download"], ["ingest"], ["rebuild", "all"], ["status"], ["query", "select 1"],
-     ["shell"]],
+    [["update"], ["download"], ["ingest"], ["rebuild", "all"], ["prune"], ["status"],
+     ["query", "select 1"], ["shell"]],
 )  # fmt: skip
 def test_a_folder_that_is_no_warehouse_is_named(
     command: list[str], filled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -617,7 +761,8 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "runs",
+        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "not_here",
+        "runs",
     ]  # fmt: skip
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]

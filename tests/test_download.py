@@ -162,10 +162,11 @@ def test_what_cannot_be_had_is_recorded_and_named_and_the_rest_goes_on(
             ("trades", broken): "failed",
             ("trades", date(2024, 1, 16)): "missing",
         }
-        told = "\n".join(notes.texts)
+        assert report.download is not None
+        told = "\n".join(shortfalls(report.download))
         assert f"not in your plan: trades {refused}" in told
         assert f"missing at the vendor: trades {gone}" in told
-        assert "set aside: 2024-01-11.csv.gz: its gzip is damaged" in told
+        assert "set aside: trades 2024-01-11: its gzip is damaged" in told
         assert "failed: " in told
         assert str(broken) in told
         assert report.metrics.errors == 4
@@ -271,12 +272,11 @@ def test_the_old_bytes_stay_until_the_new_ones_are_published(tmp_path: Path) -> 
     made.update("trades")
     raw = made.layout.raw_file(RawFile("trades", SESSION))
     made.put(day_key("trades", SESSION), new)
-    notes = Notes()
-    pipeline = Pipeline(made.layout, made.config, notes)
+    pipeline = made.pipeline
     report = pipeline.download(Asked.of(["trades"], start=SESSION, end=SESSION))
     assert report.download is not None
     assert [item.file.day for item in report.download.changed] == [SESSION]
-    assert notes.texts == [f"changed at the vendor: trades {SESSION}"]
+    assert list(shortfalls(report.download)) == [f"changed at the vendor: trades {SESSION}"]
     assert raw.read_bytes() == new
     assert superseded(raw).read_bytes() == old
     assert made.table("trades").num_rows == 3

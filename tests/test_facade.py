@@ -3,7 +3,6 @@
 import csv
 import gzip
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -674,21 +673,24 @@ with FileLock(sys.argv[1]):
 """
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_reader_who_may_not_write_says_who_must_finish_an_interrupted_publish(
-    make_warehouse: MakeWarehouse,
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    day = SESSIONS[0]
-    made = make_warehouse({day_key("trades", day): [trade("AAPL", instant(day))]})
+    made = make_warehouse({day_key("trades", DAY): [trade("AAPL", instant(DAY))]})
     made.update()
     journal(made, [])
-    made.layout.lock.chmod(0o400)
-    made.layout.data.chmod(0o500)
-    try:
-        with open_(made) as wh, pytest.raises(StorageError, match="cannot be finished from here"):
-            wh.trades("AAPL", day, day)
-    finally:
-        made.layout.data.chmod(0o700)
+
+    def refused(*_: object) -> None:
+        raise StorageError(made.layout.data, "cannot be written to: Permission denied")
+
+    with open_(made) as wh:
+        monkeypatch.setattr(snapshots, "writer_lock", refused)
+        with pytest.raises(
+            StorageError, match=r"cannot be finished from here \(.*denied\); finish"
+        ):
+            wh.trades("AAPL", DAY, DAY)
+        monkeypatch.undo()
+        assert len(wh.trades("AAPL", DAY, DAY)) == 1
 
 
 def test_a_partition_swapped_in_mid_publish_is_read_again_and_not_called_damaged(

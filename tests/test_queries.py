@@ -313,6 +313,19 @@ def test_the_warehouses_stamps_come_out_as_instants_and_other_types_as_sql_has_t
     assert frame["huge"][0] == 12345678901234567890123
 
 
+def test_what_a_form_does_not_know_is_an_error_and_an_empty_map_is_none(wh: Warehouse) -> None:
+    for sql, form in (
+        ("select union_value(a := 1)", "pandas"),
+        ("select interval 1 day", "polars"),
+    ):
+        with pytest.raises(QueryError, match=f"cannot be had as {form}") as caught:
+            wh.query(sql, form)
+        assert "\n" not in str(caught.value)
+        assert wh.query(sql, "arrow").num_rows == 1
+    # To cast a table with such a column ends the process.
+    assert one(wh.query("select map {} as m")) == {}
+
+
 def test_whole_numbers_with_gaps_stay_whole(wh: Warehouse) -> None:
     big = 2**62 + 1
     frame = wh.query("select unnest([$big, null, 1]) as n", big=big)

@@ -295,9 +295,10 @@ def test_any_flipped_bit_is_found_or_changes_nothing(name: str, tmp_path: Path) 
             check_is_one_line(error, path)
         else:
             assert rows == expected, f"bit {bit}"
-            # Only the header of a gzip holds bits that nothing depends on: its time, its system,
-            # its name.
-            assert bit // 8 < 10 + len("2024-01-31.csv\0"), f"bit {bit}"
+            # There are bits that nothing depends on: in the header the time, the system and the
+            # name, and those that fill the last byte before the trailer.
+            header = 10 + len("2024-01-31.csv\0")
+            assert bit // 8 < header or bit // 8 == len(whole) - 9, f"bit {bit}"
             harmless += 1
     assert 0 < harmless < 8 * 25
 
@@ -505,7 +506,8 @@ from warehouse.rawfile import Inflater
 from warehouse.schema import DATA_TYPES
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 path = Path(sys.argv[1])
 before = peak()

@@ -93,11 +93,12 @@ class Catalog:
         self._connection: duckdb.DuckDBPyConnection | None = None
         if layout.catalog.exists():
             try:
-                self._connection = duckdb.connect(
-                    str(layout.catalog),
-                    read_only=True,
-                    config={"python_enable_replacements": False},
-                )
+                # Attached rather than opened: to a file that this process has open already DuckDB
+                # would connect again, though another has taken its place.
+                self._connection = duckdb.connect(config={"python_enable_replacements": False})
+                path = str(layout.catalog).replace("'", "''")
+                self._connection.execute(f"attach '{path}' as published (read_only)")
+                self._connection.execute("use published")
             except duckdb.Error as error:
                 raise StorageError(
                     layout.catalog, f"cannot be opened: {one_line(error)}"
@@ -143,6 +144,11 @@ class Catalog:
         """How many times something was published; 0 where nothing was."""
         rows = self.rows("select max(generation) as generation from warehouse")
         return rows[0]["generation"] if rows else 0
+
+    def folder(self) -> str | None:
+        """The folder that the views' paths start with; None where there is no catalog yet."""
+        rows = self.rows("select max(data_folder) as folder from warehouse")
+        return rows[0]["folder"] if rows else None
 
     def partitions(
         self,

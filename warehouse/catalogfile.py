@@ -102,9 +102,17 @@ def build(
         generation = 0
         if layout.catalog.exists():
             connection.execute(f"attach '{_quoted(layout.catalog)}' as previous (read_only)")
-            row = connection.execute("select max(generation) from previous.warehouse").fetchone()
-            generation = row[0] if row else 0
+            row = connection.execute(
+                "select generation, data_folder from previous.warehouse"
+            ).fetchone()
+            generation, folder = row or (0, str(layout.data))
             _run(connection, sql, "carry_over", layout, config_dir)
+            if folder != str(layout.data):
+                # The warehouse was moved.
+                connection.execute(
+                    "update partitions set path = ? || substr(path, ?)",
+                    [str(layout.data), len(folder) + 1],
+                )
             connection.execute("detach previous")
         _run(connection, sql, "add", layout, config_dir)
         connection.execute(

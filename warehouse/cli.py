@@ -1,7 +1,7 @@
 """The command line: options in, one call of the library, its answer out.
 
-Exit status: 0 done; 1 a file failed verification and was set aside; 2 it could not run. What takes
-long to import is imported by the commands that need it.
+Exit status: 0 done; 1 a file could not be fetched, or failed verification and was set aside; 2 it
+could not run. What takes long to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def cli(ctx: click.Context, folder: str | None) -> None:
     Files come from a source, whole and verified, go through SQL that anyone can read into Parquet
     that anyone can open, and are asked from the DuckDB shell, from Python and from here.
 
-    Exit status: 0 done, 1 a file failed verification and was set aside, 2 it could not run.
+    Exit status: 0 done, 1 a file could not be fetched, or failed verification and was set aside, 2
+    it could not run.
     """
     ctx.obj = Place(folder)
 
@@ -67,6 +68,13 @@ def _request(
         None if end is None else parse_session("end", end),
         symbols,
     )
+
+
+def _symbols(given: Sequence[str]) -> list[str]:
+    wanted = [name for each in given for name in each.split(",")]
+    if "" in wanted:
+        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
+    return wanted
 
 
 def _run(
@@ -137,16 +145,23 @@ def demo(place: Place, folder: str | None) -> None:
 
 @cli.command(epilog=example("warehouse download trades --start 2024-01-02 --end 2024-01-31"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs, of one file a symbol.")
 @writer_options
 def download(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: bool,
 ) -> None:
     """Bring new and changed files into the raw tier.
 
     TYPE is trades, quotes, minute_aggs or day_aggs; none means all of them. Nothing is read or
-    published yet: that is the work of `ingest`.
+    published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
+    all symbols is fetched whole, whatever --symbols says.
     """
-    request = _request(types, start, end)
+    request = _request(types, start, end, _symbols(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
 
@@ -202,13 +217,31 @@ def rebuild(
     """
     from warehouse.status import check_symbols
 
-    wanted = [name for each in symbols for name in each.split(",")]
-    if "" in wanted:
-        raise RequestError("symbols", ",".join(symbols), "an empty name is no symbol")
-    request = _request(types, start, end, wanted)
+    request = _request(types, start, end, _symbols(symbols))
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)
+
+
+@cli.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def prune(place: Place, dry_run: bool, as_json: bool) -> None:
+    """Remove raw files that have done their work.
+
+    Those published more than storage.retention_days days ago, and unchanged since: the bytes of
+    each are compared with what was published. Their rows stay; `rebuild` needs them fetched again.
+    """
+    from warehouse import summary
+    from warehouse.prune import prune as remove
+
+    layout, config = place.open()
+    report = remove(layout, config, dry_run=dry_run)
+    if as_json:
+        say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
+        return
+    say(summary.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
 
 
 @cli.command(epilog=example("warehouse status", "warehouse status --json"))
@@ -217,17 +250,17 @@ def rebuild(
 def status(place: Place, as_json: bool) -> None:
     """Show what the warehouse holds.
 
-    Sessions, symbols, partitions, rows and rejects of each data type; files that wait or were set
-    aside; the last runs.
+    Sessions, symbols, partitions, rows and rejects of each data type; files that wait, were set
+    aside or could not be had; the last runs.
     """
-    from warehouse import summary
+    from warehouse import overview
     from warehouse.status import status as status_of
 
     found = status_of(*place.open())
     if as_json:
-        say([json.dumps(summary.status_as_json(found), indent=2)])
+        say([json.dumps(overview.status_as_json(found), indent=2)])
         return
-    say(summary.status_lines(found, place.command))
+    say(overview.status_lines(found, place.command))
 
 
 def _parameters(pairs: Iterable[str]) -> dict[str, str]:

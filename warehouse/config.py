@@ -117,13 +117,19 @@ class Config(_Section):
     validation: ValidationConfig = ValidationConfig()
 
     def layout(self, root: Path) -> Layout:
-        """The folders of the warehouse at `root`, absolute."""
+        """The folders of the warehouse at `root`, absolute.
+
+        Raises:
+            ConfigError: DuckDB could not work there.
+        """
         root = root.absolute()
-        return Layout(
-            root=root,
-            raw=root / self.storage.raw_data_dir.expanduser(),
-            cache=root / self.storage.cache_dir.expanduser(),
-        )
+        cache = root / self.storage.cache_dir.expanduser()
+        if "?" in str(cache):
+            # DuckDB takes what follows for the query of a URL, and writes its log elsewhere.
+            raise ConfigError(
+                root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
+            )
+        return Layout(root=root, raw=root / self.storage.raw_data_dir.expanduser(), cache=cache)
 
     def sql_dir(self, root: Path) -> Path:
         return root.absolute() / self.storage.sql_dir.expanduser()

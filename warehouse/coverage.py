@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 
 from warehouse.errors import NoDataError
@@ -17,6 +17,7 @@ from warehouse.sessions import FIRST_SESSION, Span, absent_sessions, last_day_of
 from warehouse.snapshot import Snapshot
 
 _NAMED = 4
+_SATURDAY = 5
 _UPDATE = "warehouse update"
 # Why a session is not there, by the state of its file.
 _WHY = {
@@ -52,7 +53,7 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
     _check_symbols(snapshot, kind, symbols, span)
     first, last = max(span.first, FIRST_SESSION), min(span.last, date.today())
     ingested = _of_all_symbols(snapshot, kind)
-    absent = absent_sessions(first, last, ingested) if first <= last else []
+    absent = _absent_days(first, last, ingested)
     if not absent and any(first <= day <= last for day in ingested):
         return True
     # What follows looks at every partition, to say just what is missing and what there is.
@@ -208,7 +209,17 @@ def _absent(
             # A symbol's own file holds its month as far as there was one when it was made.
             end = last_day_of_month(day)
             present.update(s for s in sessions(snapshot, kind) if day <= s <= end)
-    return absent_sessions(first, last, present)
+    return _absent_days(first, last, present)
+
+
+def _absent_days(first: date, last: date, present: AbstractSet[date]) -> list[date]:
+    """Trading days from first to last that are not present."""
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    if all(day in present for day in days if day.weekday() < _SATURDAY):
+        return []
+    # Whole years: a calendar takes a tenth of a second to make, and the last few are kept.
+    absent = absent_sessions(date(first.year, 1, 1), date(last.year, 12, 31), present)
+    return [day for day in absent if first <= day <= last]
 
 
 def _states(snapshot: Snapshot, kind: DataType, days: Sequence[date]) -> dict[date, str]:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from warehouse import output, summary
+from warehouse import output, overview, summary
 from warehouse.config import CONFIG_FILE, load
 from warehouse.errors import ConfigError, RequestError, StorageError
 from warehouse.market import DEMO
@@ -121,7 +121,7 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
     yield from f'$ {command} query "{QUERY}"'.splitlines()
     yield from output.table_lines(output.ask(root, QUERY, {}), 0)
     yield from ("", f"$ {command} status")
-    yield from summary.status_lines(status(layout, config), command)
+    yield from overview.status_lines(status(layout, config), command)
     yield from ("", "With files of your own: warehouse init my-warehouse --source FOLDER")
 
 

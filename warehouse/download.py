@@ -237,7 +237,7 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
     that: its rows still stand.
     """
     found = {item.file: fetched(item) for item in plan.fetch}
-    news = [_did_not_come(outcome) for outcome in plan.problems]
+    news = [did_not_come(outcome) for outcome in plan.problems]
     for state, sessions in (("missing", plan.absent), ("not_yet", plan.not_yet)):
         news += [
             (file, SourceFile(name, day, None, file.key, state))
@@ -255,7 +255,8 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
     return found
 
 
-def _did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
+def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
+    """The record of a file that was to be fetched and did not come."""
     item, problem = outcome.item, outcome.problem
     state, etag = "failed", None
     if isinstance(problem, NotInPlanError):
@@ -275,12 +276,16 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
     """What a download could not bring, and what it found changed: a line for each kind of thing."""
 
     def state(outcome: Fetched) -> str:
-        return _did_not_come(outcome)[1].state
+        return did_not_come(outcome)[1].state
 
     for name, outcomes in groupby(sorted(plan.problems, key=state), key=state):
         group = list(outcomes)
-        if name in ("failed", "set_aside"):
-            yield from (f"{name.replace('_', ' ')}: {outcome.problem}" for outcome in group)
+        if name == "failed":
+            yield from (f"failed: {outcome.problem}" for outcome in group)
+        elif name == "set_aside":
+            for outcome in group:
+                why = str(outcome.problem).removeprefix(f"{outcome.item.file.raw_path.name}: ")
+                yield f"set aside: {_some([outcome.item.file])}: {why}"
         else:
             what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
             yield f"{what}: {_some([outcome.item.file for outcome in group])}"

@@ -8,6 +8,7 @@ with Warehouse("path/to/warehouse") as wh:
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 import pandas as pd
@@ -23,11 +24,15 @@ import pandas as pd
 from warehouse import config as configuration
 from warehouse import coverage, queries, reading
 from warehouse.cache import FrameCache
-from warehouse.errors import NotAWarehouseError, RequestError
+from warehouse.errors import NotAWarehouseError, QueryError, RequestError
 from warehouse.frames import as_form, check_form, check_zone, in_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import Moment, Span, parse_span
+from warehouse.sessions import Moment, Span, parse_session, parse_span
 from warehouse.snapshot import Snapshot, Snapshots, Stored
+
+if TYPE_CHECKING:
+    from warehouse.pipeline import Pipeline
+    from warehouse.run import Request, RunReport
 
 _TABLES = ("partitions", "source_files", "runs")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
@@ -35,7 +40,7 @@ _MISSING = ("raise", "ignore")
 
 
 class Warehouse:
-    """One warehouse, for reading. Close it, or use `with`; safe to use from many threads.
+    """One warehouse. Close it, or use `with`; safe to use from many threads.
 
     Every answer is of one generation: a publish that goes on at the same time is in it whole or
     not at all, and the next question sees it. Answers are kept in memory (`cache`) within
@@ -233,8 +238,15 @@ class Warehouse:
             values = queries.values(query, parameters)
 
             def run() -> Any:
-                table = queries.run(snapshot, query, values)
-                return as_form(in_zone(table, "UTC"), form)
+                table = in_zone(queries.run(snapshot, query, values), "UTC")
+                try:
+                    return as_form(table, form)
+                except Exception as error:  # each package has its own
+                    raise QueryError(
+                        sql,
+                        f"the answer cannot be had as {form} ({queries.one_line(error)});"
+                        " cast the column, or ask for 'arrow'",
+                    ) from error
 
             if not query.stable:
                 return self._snapshots.whole(snapshot, run)
@@ -264,6 +276,66 @@ class Warehouse:
         """Sessions of which there are rows, ascending."""
         kind = _kind(data_type)
         return list(self._snapshots.read(lambda snapshot: coverage.sessions(snapshot, kind)))
+
+    async def download(
+        self,
+        data_types: str | Sequence[str],
+        start: str | date | None = None,
+        end: str | date | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> RunReport:
+        """Bring new and changed files into the raw tier, as `warehouse download` does.
+
+        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
+        what was begun goes on to its end.
+
+        Args:
+            data_types: one or several; none of them means all.
+            start, end: sessions, both inclusive; None is open.
+            symbols: only their files, where the source has one file a symbol.
+
+        Returns:
+            What came, and in `download` what did not come and why.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            ConfigError, SourceError: there is no source, or it cannot be asked.
+            LockedError: another process is writing to the warehouse.
+            StorageError: the disk has no room for what would come, or refuses.
+        """
+        names = () if symbols is None else _symbols(symbols)
+        request = self._request(data_types, start, end, names)
+        return await asyncio.to_thread(self._pipeline().download, request)
+
+    def update(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: str | date | None = None,
+        end: str | date | None = None,
+    ) -> RunReport:
+        """Download, then ingest, what is new, as `warehouse update` does; see `download`."""
+        return self._pipeline().update(self._request(data_types, start, end))
+
+    def _pipeline(self) -> Pipeline:
+        from warehouse.pipeline import Pipeline  # a reader need not wait for it
+
+        return Pipeline(self._layout, self._config)
+
+    @staticmethod
+    def _request(
+        data_types: str | Sequence[str],
+        start: str | date | None,
+        end: str | date | None,
+        symbols: Sequence[str] = (),
+    ) -> Request:
+        from warehouse.run import Request
+
+        return Request.of(
+            [_kind(name).name for name in dict.fromkeys(_named(data_types))],
+            None if start is None else parse_session("start", start),
+            None if end is None else parse_session("end", end),
+            symbols,
+        )
 
     def _workers(self) -> ThreadPoolExecutor | None:
         """Threads that read partitions side by side; None where one is allowed."""

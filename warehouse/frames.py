@@ -70,8 +70,11 @@ def check_zone(zone: str) -> str:
 def in_zone(table: pa.Table, zone: str) -> pa.Table:
     """The table with its stamps of nanoseconds as instants shown in `zone`; nothing is copied."""
     naive, aware = pa.timestamp("ns"), pa.timestamp("ns", zone)
-    fields = [field.with_type(aware) if field.type == naive else field for field in table.schema]
-    return table.cast(pa.schema(fields))
+    for place, field in enumerate(table.schema):
+        # Column by column: to cast a whole table ends the process where it holds an empty MAP.
+        if field.type == naive:
+            table = table.set_column(place, field.name, table.column(place).cast(aware))
+    return table
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -23,7 +23,6 @@ from warehouse.download import (
     put_aside,
     raw_files,
     records_of,
-    shortfalls,
     take,
 )
 from warehouse.errors import NoDataError, OutdatedCatalogError, StorageError
@@ -119,11 +118,16 @@ class Pipeline:
         try:
             with writer_lock(self.layout, self._complete):
                 try:
-                    Catalog(self.layout).close()
+                    with Catalog(self.layout) as catalog:
+                        folder = catalog.folder()
                 except OutdatedCatalogError:
                     self.layout.catalog.unlink()
-                if not self.layout.catalog.exists():
+                    folder = None
+                if folder is None:
                     self._recover_catalog()
+                elif folder != str(self.layout.data):
+                    # The warehouse was moved: its views point to where it was.
+                    self._publish(CatalogChange(), [], [])
                 yield
         except OSError as error:
             # Not of a raw file, whose errors are its own: the disk refused our own work.
@@ -176,7 +180,7 @@ class Pipeline:
         plan = plan_download(
             source,
             self.layout,
-            self.config,
+            self._narrowed(request.symbols),
             request.kinds,
             request.first,
             request.last,
@@ -197,10 +201,15 @@ class Pipeline:
                 metrics.files_fetched += 1
                 metrics.bytes_fetched += outcome.item.size
         plan.records = records_of(plan, known)
-        for line in shortfalls(plan):
-            self._progress.note(line)
         metrics.retries += source.retries
         metrics.download_time = time.monotonic() - began
+
+    def _narrowed(self, symbols: frozenset[str]) -> Config:
+        """The configuration, with only these symbols selected; none: as it is."""
+        if not symbols:
+            return self.config
+        source = self.config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
+        return self.config.model_copy(update={"source": source})
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -293,6 +302,7 @@ class Pipeline:
             metrics.files += 1
             if item.problem is not None:
                 metrics.files_set_aside += 1
+                metrics.errors += 1
                 self._progress.note(f"set aside: {item.file.key}: {item.problem}")
                 if not vouches_for(item.etag, item.path):
                     # What is bad is our copy: the next update fetches the file again.

@@ -11,6 +11,7 @@ from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import FIRST_SESSION, check_order
+from warehouse.source import Fetched
 from warehouse.staging import StagedFile
 
 
@@ -34,8 +35,14 @@ class RunReport:
         return [file for file in self.files if file.problem is not None]
 
     @property
+    def not_fetched(self) -> list[Fetched]:
+        """Files that were to be fetched and did not come."""
+        return self.download.problems if self.download else []
+
+    @property
     def did_nothing(self) -> bool:
-        return not self.files and not (self.download and self.download.fetch)
+        fetched = self.download is not None and self.download.fetch
+        return not (self.files or fetched or self.not_fetched)
 
 
 @dataclass(frozen=True)

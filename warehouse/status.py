@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from warehouse.schema import DATA_TYPES
 from warehouse.sessions import FIRST_SESSION
 
 _RUNS = 5
+_NOT_HERE = ("missing", "not_yet", "not_in_plan", "failed")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Status:
         holdings: by data type, in the order of DATA_TYPES.
         waiting: raw files whose present version is not published.
         set_aside: files whose present version failed verification.
+        not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
     """
 
@@ -77,6 +80,7 @@ class Status:
     holdings: dict[str, Holdings] = field(default_factory=dict)
     waiting: list[RawFile] = field(default_factory=list)
     set_aside: list[SourceFile] = field(default_factory=list)
+    not_here: list[SourceFile] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
 
 
@@ -114,11 +118,16 @@ def status(layout: Layout, config: Config) -> Status:
         waiting=files_to_ingest(
             layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
         ),
-        set_aside=sorted(
-            (record for record in known.values() if record.state == "set_aside"),
-            key=lambda record: (record.data_type, record.day, record.symbol or ""),
-        ),
+        set_aside=_in_states(known.values(), "set_aside"),
+        not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,
+    )
+
+
+def _in_states(records: Iterable[SourceFile], *states: str) -> list[SourceFile]:
+    return sorted(
+        (record for record in records if record.state in states),
+        key=lambda record: (record.data_type, record.day, record.symbol or ""),
     )
 
 

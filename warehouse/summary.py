@@ -1,24 +1,24 @@
-"""What came of a run, and how a warehouse stands: as lines for a person, as JSON for a program."""
+"""What came of a run: as lines for a person, as JSON for a program."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from warehouse.config import CONFIG_FILE
-from warehouse.console import count, duration, size, table
+from warehouse.console import count, duration, size
+from warehouse.download import DownloadPlan, did_not_come, shortfalls
+from warehouse.errors import RawFileError
 from warehouse.layout import BUCKET_PREFIX, RawFile
 from warehouse.metrics import peak_memory_bytes
+from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
-from warehouse.status import Status
 
-_NAMED = 8
+NAMED = 8
 """So many things of a kind are named, the others counted."""
 
 
@@ -52,8 +52,8 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
 
 
 def exit_code(report: RunReport) -> int:
-    """0 where all is well, 1 where a file failed verification."""
-    return 1 if report.set_aside else 0
+    """0 where all is well, 1 where a file was not to be had, or failed verification."""
+    return 1 if report.set_aside or report.not_fetched else 0
 
 
 def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[str, Any]:
@@ -63,22 +63,12 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "command": metrics.command,
         "run_id": metrics.run_id,
         "dry_run": dry_run,
-        "started_at": _instant(metrics.started_at),
+        "started_at": instant(metrics.started_at),
         "seconds": round(metrics.seconds, 3),
         "nothing_new": report.did_nothing and not (dry_run and report.planned),
-        "download": None
-        if plan is None
-        else {
-            "fetched" if not dry_run else "to_fetch": [item.key for item in plan.fetch],
-            "bytes": plan.bytes,
-            "seconds": round(metrics.download_time, 3),
-            "already_here": len(plan.have),
-            "set_aside_before": [item.key for item in plan.set_aside],
-            "absent": {
-                name: [session.isoformat() for session in sessions]
-                for name, sessions in absent_sessions(report, request).items()
-            },
-        },
+        "retries": metrics.retries,
+        "errors": metrics.errors,
+        "download": plan and _download_as_json(plan, report, request, dry_run=dry_run),
         "planned": [file.key for file in report.planned],
         "files": [
             {
@@ -108,6 +98,34 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
     }
 
 
+def _download_as_json(
+    plan: DownloadPlan, report: RunReport, request: Request, *, dry_run: bool
+) -> dict[str, Any]:
+    not_yet: dict[str, list[str]] = {}
+    for name, session in plan.not_yet:
+        not_yet.setdefault(name, []).append(session.isoformat())
+    records = [did_not_come(outcome)[1] for outcome in plan.problems]
+    return {
+        "fetched" if not dry_run else "to_fetch": [item.key for item in plan.fetch],
+        "bytes": plan.bytes,
+        "seconds": round(report.metrics.download_time, 3),
+        "already_here": len(plan.have),
+        "changed": [item.key for item in plan.changed],
+        "changed_before": [item.key for item in plan.changed_before],
+        "problems": [
+            {"file": record.source, "state": record.state, "problem": record.problem}
+            for record in records
+        ],
+        "set_aside_before": [item.key for item in plan.set_aside],
+        "not_in_plan_before": [item.key for item in plan.not_in_plan],
+        "not_yet": not_yet,
+        "absent": {
+            name: [session.isoformat() for session in sessions]
+            for name, sessions in absent_sessions(report, request).items()
+        },
+    }
+
+
 def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[str]:
     """What a run did, line by line.
 
@@ -118,25 +136,49 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
     if report.did_nothing:
         yield f"nothing new: {_nothing(report, request, warehouse)}"
     if plan is not None and plan.fetch:
-        yield _row("fetched", f"{count(len(plan.fetch), 'file')}, {size(plan.bytes)}")
+        yield row("fetched", f"{count(len(plan.fetch), 'file')}, {_transfer(report, plan)}")
     if report.files:
         yield from _ingested(report)
     if not report.did_nothing:
-        yield _row("took", _costs(report))
+        yield row("took", _costs(report))
+    if plan is not None:
+        yield from _shortfalls(plan)
     for name, sessions in absent_sessions(report, request).items():
-        yield _row("absent", f"{name} {_spans(sessions)}: the source has no file")
+        yield row("absent", f"{name} {spans(sessions)}: the source has no file")
     if plan is not None and plan.set_aside:
         before = some(label(item.file) for item in plan.set_aside)
-        yield _row("skipped", f"{before}: set aside before, and the same at the source since")
+        yield row("skipped", f"{before}: set aside before, and the same at the source since")
     for item in report.set_aside:
-        yield _row("set aside", f"{label(item.file)}: {_why(item.problem, item.path.name)}")
-    if report.set_aside:
-        yield _row(
+        yield row("set aside", f"{label(item.file)}: {why(item.problem, item.path.name)}")
+    if report.set_aside or any(
+        isinstance(each.problem, RawFileError) for each in report.not_fetched
+    ):
+        yield row(
             "",
             "kept beside the cache in set_aside/; update fetches a new version when there is one",
         )
     if metrics.command == "download" and plan is not None and plan.fetch:
-        yield _row("next", f"{warehouse} ingest")
+        yield row("next", f"{warehouse} ingest")
+
+
+def _transfer(report: RunReport, plan: DownloadPlan) -> str:
+    metrics = report.metrics
+    parts = [size(plan.bytes)]
+    if metrics.download_time >= 1:
+        parts.append(f"{size(int(plan.bytes / metrics.download_time))}/s")
+    return ", ".join(parts)
+
+
+def _shortfalls(plan: DownloadPlan) -> Iterator[str]:
+    """What could not be had and what has changed; of files that failed the first few."""
+    lines = list(shortfalls(plan))
+    failed = [line for line in lines if line.startswith(("failed: ", "set aside: "))]
+    rest = [line for line in lines if line not in failed]
+    shown = failed[:NAMED]
+    if len(failed) > NAMED:
+        shown.append(f"and {len(failed) - NAMED:,} more that failed (--json names all)")
+    for place, line in enumerate(shown + rest):
+        yield row("" if place else "download", line)
 
 
 def _ingested(report: RunReport) -> Iterator[str]:
@@ -147,12 +189,12 @@ def _ingested(report: RunReport) -> Iterator[str]:
     )
     if metrics.rows_unselected:
         lines += f" + {metrics.rows_unselected:,} of other symbols"
-    yield _row("read", f"{count(len(report.files) - len(report.set_aside), 'file')}: {lines}")
+    yield row("read", f"{count(len(report.files) - len(report.set_aside), 'file')}: {lines}")
     reasons = _reasons(report)
     if reasons:
-        yield _row("rejected", some((f"{reason} {n:,}" for reason, n in reasons.most_common()), 12))
+        yield row("rejected", some((f"{reason} {n:,}" for reason, n in reasons.most_common()), 12))
     written = f"{count(metrics.partitions, 'partition')}, {size(metrics.bytes_written)}"
-    yield _row("wrote", written)
+    yield row("wrote", written)
 
 
 def _costs(report: RunReport) -> str:
@@ -161,6 +203,10 @@ def _costs(report: RunReport) -> str:
     if metrics.lines and metrics.processing_time:
         parts.append(f"{int(metrics.lines / metrics.processing_time):,} rows/s")
     parts.append(f"peak memory {size(peak_memory_bytes())}")
+    if metrics.retries:
+        parts.append(f"{metrics.retries:,} {'retry' if metrics.retries == 1 else 'retries'}")
+    if metrics.errors:
+        parts.append(count(metrics.errors, "error"))
     return ", ".join(parts)
 
 
@@ -172,15 +218,18 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
         if report.metrics.command == "rebuild":
             return f"the raw tier holds no file of {names}{span}; fetch with: {warehouse} download"
         return f"all raw files of {names}{span} are published"
-    if plan.have or plan.set_aside:
+    others = len(plan.set_aside) + len(plan.not_in_plan) + len(plan.changed_before)
+    if plan.have:
         state = "in the raw tier" if report.metrics.command == "download" else "published"
-        every = "all " if len(plan.have) > 1 and not plan.set_aside else ""
+        every = "all " if len(plan.have) > 1 and not others else ""
         files = f"{every}{count(len(plan.have), 'file')}{span} at the source"
         return f"{files} {'is' if len(plan.have) == 1 else 'are'} {state}"
+    if others:
+        return f"{count(others, 'file')}{span} at the source, none of them to be fetched"
     return f"the source has no file of {names}{span} below {BUCKET_PREFIX}/"
 
 
-def _why(problem: str | None, name: str) -> str:
+def why(problem: str | None, name: str) -> str:
     """Why a file was set aside, where its name stands beside it."""
     return (problem or "").removeprefix(f"{name}: ")
 
@@ -200,6 +249,7 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
     if report.download is not None:
         yield f"would fetch {count(len(fetch), 'file')}, {size(report.download.bytes)}"
         yield from (f"  {item.key}  {size(item.size)}" for item in fetch)
+        yield from shortfalls(report.download)
     if report.metrics.command != "download":
         yield f"would read {count(len(report.planned), 'file')}"
         here = [file for file in report.planned if file not in new]
@@ -208,83 +258,34 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         yield from (f"  {file.key}" for file in here)
 
 
-def status_as_json(status: Status) -> dict[str, Any]:
-    """A warehouse's state as one JSON object."""
+def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:
+    """What was removed from the raw tier as one JSON object."""
     return {
-        "warehouse": str(status.root),
-        "source": status.source,
-        "generation": status.generation,
-        "data_types": {
-            name: {
-                key: value.isoformat() if isinstance(value, date) else value
-                for key, value in asdict(holdings).items()
-            }
-            for name, holdings in status.holdings.items()
-        },
-        "waiting": [file.key for file in status.waiting],
-        "set_aside": [
-            {"file": record.source, "problem": record.problem} for record in status.set_aside
-        ],
-        "runs": [
-            {
-                **asdict(run),
-                "started_at": _instant(run.started_at),
-                "seconds": round(run.seconds, 3),
-            }
-            for run in status.runs
-        ],
+        "dry_run": dry_run,
+        "to_remove" if dry_run else "removed": [file.key for file in report.removed],
+        "bytes": report.bytes,
+        "kept": [{"file": file.key, "why": why} for file, why in report.kept],
     }
 
 
-def status_lines(status: Status, warehouse: str) -> Iterator[str]:
-    """A warehouse's state, line by line.
+def pruned_lines(report: PruneReport, days: int, *, dry_run: bool) -> Iterator[str]:
+    """What was removed from the raw tier, line by line.
 
     Args:
-        warehouse: how a command names it: `warehouse -C demo`.
+        days: `storage.retention_days`.
     """
-    held = status.holdings.values()
-    rows = [
-        ["first session", *(str(each.first or "–") for each in held)],
-        ["last session", *(str(each.last or "–") for each in held)],
-        ["sessions", *(f"{each.sessions:,}" for each in held)],
-        ["symbols", *(f"{each.symbols:,}" for each in held)],
-        ["partitions", *(f"{each.partitions:,}" for each in held)],
-        ["rows", *(f"{each.rows:,}" for each in held)],
-        ["rejects", *(f"{each.rejects:,}" for each in held)],
-        ["raw files", *(f"{each.raw_files:,}" for each in held)],
-        ["raw tier", *(size(each.raw_bytes) for each in held)],
-        ["cache", *(size(each.cache_bytes) for each in held)],
-    ]
-    lines, _ = table(["", *status.holdings], rows, [False] + [True] * len(held))
-    yield from lines
-    yield ""
-    if status.source:
-        yield _row("source", _below(status.source, status.root))
+    old = f"published more than {count(days, 'day')} ago"
+    if report.removed:
+        done = "would remove" if dry_run else "removed"
+        yield f"{done} {count(len(report.removed), 'raw file')}, {size(report.bytes)}, {old}"
+        if dry_run:
+            yield from (f"  {file.key}" for file in report.removed)
     else:
-        yield _row("source", "none yet; set source.url in config/data_config.yaml")
-    for record in status.set_aside[:_NAMED]:
-        name = " ".join(filter(None, (record.data_type, str(record.day), record.symbol)))
-        why = _why(record.problem, record.source.rpartition("/")[2])
-        yield _row("set aside", f"{name}: {why}")
-    if len(status.set_aside) > _NAMED:
-        yield _row("", f"and {len(status.set_aside) - _NAMED:,} more (--json names all)")
-    if status.waiting:
-        named = some(label(file) for file in status.waiting)
-        yield _row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
-    for place, run in enumerate(status.runs):
-        parts = [
-            f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}  {count(run.files, 'file')}",
-            f"{count(run.rows_published, 'row')} published",
-            f"{run.rows_rejected:,} rejected",
-            duration(run.seconds),
-        ]
-        if run.files_set_aside:
-            parts.insert(1, f"{run.files_set_aside:,} set aside")
-        if run.state != "done":
-            parts.append(run.state)
-        yield _row("" if place else "runs", ", ".join(parts))
-    if status.waiting or not status.generation:
-        yield _row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+        yield f"nothing to remove: no {'other ' if report.kept else ''}raw file was {old}"
+    for file, reason in report.kept[:NAMED]:
+        yield row("kept", f"{label(file)}: {reason}")
+    if len(report.kept) > NAMED:
+        yield row("", f"and {len(report.kept) - NAMED:,} more (--json names all)")
 
 
 def laid_lines(laid: Laid, folder: str, source: str, layout: str) -> Iterator[str]:
@@ -299,37 +300,37 @@ def laid_lines(laid: Laid, folder: str, source: str, layout: str) -> Iterator[st
     if laid.is_new:
         yield f"{named} is a warehouse now"
         tops = Counter(name.split("/")[0] for name in laid.added)
-        yield _row("added", ", ".join(_folder(top, n, laid.added) for top, n in tops.items()))
+        yield row("added", ", ".join(_folder(top, n, laid.added) for top, n in tops.items()))
     else:
         yield f"{named} is a warehouse already; {'added' if laid.added else 'nothing is missing'}"
-        yield from (_row("", name) for name in laid.added)
+        yield from (row("", name) for name in laid.added)
     if laid.differing:
-        yield _row("kept", f"{some(laid.differing, 50)}: not as shipped, and yours to change")
+        yield row("kept", f"{some(laid.differing, 50)}: not as shipped, and yours to change")
     settings = laid.config.source
     if settings.url:
-        yield _row("source", f"{settings.url} (one file a {settings.layout})")
+        yield row("source", f"{settings.url} (one file a {settings.layout})")
     if source and settings.url != source:
-        yield _row("", f"kept, not {source}; to change it edit {CONFIG_FILE.as_posix()}")
+        yield row("", f"kept, not {source}; to change it edit {CONFIG_FILE.as_posix()}")
     if layout and settings.layout != layout:
-        yield _row("layout", f"kept {settings.layout}; to change it edit {CONFIG_FILE.as_posix()}")
+        yield row("layout", f"kept {settings.layout}; to change it edit {CONFIG_FILE.as_posix()}")
     if settings.url:
-        yield _row("next", f"{command} update")
+        yield row("next", f"{command} update")
     else:
-        yield _row("next", f"set source.url in {CONFIG_FILE.as_posix()}, then: {command} update")
+        yield row("next", f"set source.url in {CONFIG_FILE.as_posix()}, then: {command} update")
 
 
 def _folder(top: str, files: int, added: Sequence[str]) -> str:
     return f"{top}/" if f"{top}/" in added else f"{top}/ ({count(files, 'file')})"
 
 
-def some(items: Iterable[str], limit: int = _NAMED) -> str:
+def some(items: Iterable[str], limit: int = NAMED) -> str:
     """The first few of many, and how many more there are."""
     named = list(items)
     more = f" and {len(named) - limit:,} more" if len(named) > limit else ""
     return ", ".join(named[:limit]) + more
 
 
-def _row(name: str, text: str) -> str:
+def row(name: str, text: str) -> str:
     return f"{name:<10} {text}"
 
 
@@ -337,16 +338,11 @@ def _reasons(report: RunReport) -> Counter[str]:
     return sum((item.reasons for item in report.files if item.problem is None), Counter())
 
 
-def _spans(sessions: list[date]) -> str:
-    if len(sessions) <= _NAMED:
+def spans(sessions: list[date]) -> str:
+    if len(sessions) <= NAMED:
         return ", ".join(f"{session}" for session in sessions)
     return f"{len(sessions):,} sessions from {sessions[0]} to {sessions[-1]}"
 
 
-def _below(source: str, root: Path) -> str:
-    path = Path(source)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else source
-
-
-def _instant(moment: datetime) -> str:
+def instant(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,122 @@
+"""How a warehouse stands: as lines for a person, as JSON for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from warehouse.catalog import SourceFile
+from warehouse.console import count, duration, size, table
+from warehouse.status import Status
+from warehouse.summary import NAMED, instant, label, row, some, spans, why
+
+_NOT_HERE = {
+    "missing": ("missing", "the source has no file"),
+    "not_yet": ("not yet", "not published when last looked for"),
+    "not_in_plan": ("refused", "not in your plan; download with --start asks again"),
+}
+"""States of files that need no reason of their own: how a line of them begins and ends."""
+
+
+def status_as_json(status: Status) -> dict[str, Any]:
+    """A warehouse's state as one JSON object."""
+    return {
+        "warehouse": str(status.root),
+        "source": status.source,
+        "generation": status.generation,
+        "data_types": {
+            name: {
+                key: value.isoformat() if isinstance(value, date) else value
+                for key, value in asdict(holdings).items()
+            }
+            for name, holdings in status.holdings.items()
+        },
+        "waiting": [file.key for file in status.waiting],
+        "set_aside": [
+            {"file": record.source, "problem": record.problem} for record in status.set_aside
+        ],
+        "not_here": [
+            {"file": record.source, "state": record.state, "problem": record.problem}
+            for record in status.not_here
+        ],
+        "runs": [
+            {
+                **asdict(run),
+                "started_at": instant(run.started_at),
+                "seconds": round(run.seconds, 3),
+            }
+            for run in status.runs
+        ],
+    }
+
+
+def status_lines(status: Status, warehouse: str) -> Iterator[str]:
+    """A warehouse's state, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
+    held = status.holdings.values()
+    rows = [
+        ["first session", *(str(each.first or "–") for each in held)],
+        ["last session", *(str(each.last or "–") for each in held)],
+        ["sessions", *(f"{each.sessions:,}" for each in held)],
+        ["symbols", *(f"{each.symbols:,}" for each in held)],
+        ["partitions", *(f"{each.partitions:,}" for each in held)],
+        ["rows", *(f"{each.rows:,}" for each in held)],
+        ["rejects", *(f"{each.rejects:,}" for each in held)],
+        ["raw files", *(f"{each.raw_files:,}" for each in held)],
+        ["raw tier", *(size(each.raw_bytes) for each in held)],
+        ["cache", *(size(each.cache_bytes) for each in held)],
+    ]
+    lines, _ = table(["", *status.holdings], rows, [False] + [True] * len(held))
+    yield from lines
+    yield ""
+    if status.source:
+        yield row("source", _below(status.source, status.root))
+    else:
+        yield row("source", "none yet; set source.url in config/data_config.yaml")
+    failed = [record for record in status.not_here if record.state == "failed"]
+    yield from _named("set aside", status.set_aside)
+    yield from _named("failed", failed)
+    for state, (name, why_not) in _NOT_HERE.items():
+        days: dict[str, list[date]] = {}
+        for record in status.not_here:
+            if record.state == state:
+                days.setdefault(record.data_type, []).append(record.day)
+        for data_type, those in days.items():
+            yield row(name, f"{data_type} {spans(sorted(set(those)))}: {why_not}")
+    if status.waiting:
+        named = some(label(file) for file in status.waiting)
+        yield row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
+    for place, run in enumerate(status.runs):
+        parts = [
+            f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}  {count(run.files, 'file')}",
+            f"{count(run.rows_published, 'row')} published",
+            f"{run.rows_rejected:,} rejected",
+            duration(run.seconds),
+        ]
+        if run.files_set_aside:
+            parts.insert(1, f"{run.files_set_aside:,} set aside")
+        if run.state != "done":
+            parts.append(run.state)
+        yield row("" if place else "runs", ", ".join(parts))
+    if status.waiting or not status.generation:
+        yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+
+
+def _named(name: str, records: Sequence[SourceFile]) -> Iterator[str]:
+    """A line for each of the first few, with its reason."""
+    for record in records[:NAMED]:
+        file = " ".join(filter(None, (record.data_type, str(record.day), record.symbol)))
+        yield row(name, f"{file}: {why(record.problem, record.source.rpartition('/')[2])}")
+    if len(records) > NAMED:
+        yield row("", f"and {len(records) - NAMED:,} more (--json names all)")
+
+
+def _below(source: str, root: Path) -> str:
+    path = Path(source)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else source
