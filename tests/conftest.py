@@ -11,6 +11,8 @@ import building
 import pytest
 from building import REPOSITORY, Made
 
+from warehouse.sqlfiles import SqlFile
+
 REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
 
 MakeWarehouse = Callable[..., Made]
@@ -22,6 +24,22 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(os, "sync", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_parsed_once() -> Iterator[None]:
+    """Hundreds of runs would parse the same dozen statements anew."""
+    parse = SqlFile.fingerprint
+    known: dict[str, str] = {}
+
+    def fingerprint(file: SqlFile) -> str:
+        if file.text not in known:
+            known[file.text] = parse(file)
+        return known[file.text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqlFile, "fingerprint", fingerprint)
         yield
 
 
