@@ -348,6 +348,28 @@ def test_a_question_mark_in_the_folders_name_works_or_is_refused_by_name(tmp_pat
     assert "which?" in said
 
 
+# Prices that stand out
+
+
+def test_a_price_that_stands_out_is_shown_on_request_and_never_deleted(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    prices = [10 + n % 7 / 100 for n in range(999)] + [250]
+    lines = [trade("A", instant(SESSION, "10:00", n), n + 1, price=p) for n, p in enumerate(prices)]
+    calm = [trade("B", instant(SESSION, "10:00", n), n + 1, price=10) for n in range(50)]
+    made.put_raw("trades", SESSION, [*lines, *calm])
+    made.ingest()
+    asked = f"('{{}}', '{SESSION}', '{SESSION}')"
+
+    assert made.sql("select count(*) from trades_of('A')") == [(1000,)]
+    for macro in ("trades_beyond_quantile_of", "trades_beyond_deviations_of"):
+        assert made.sql(f"select price from {macro}{asked.format('A')}") == [(250,)]
+        assert made.sql(f"select price from {macro}{asked.format('B')}") == []
+    lower = (
+        f"select count(*) from trades_beyond_quantile_of('A', '{SESSION}', '{SESSION}', q := 0.5)"
+    )
+    assert made.sql(lower)[0][0] > 100
+
+
 # Symbols as names
 
 

@@ -127,6 +127,7 @@ def build(
         )
         _run(connection, sql, "reference", layout, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
+        _run(connection, sql, "outliers", layout, config_dir)
         # Views of what is not there yet are made after the renames, when it is too late to fail.
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
