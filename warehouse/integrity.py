@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from isal import igzip
+from isal import igzip, isal_zlib
 
 _BLOCK = 1 << 20
 _MAX_BEHIND = 8
@@ -167,7 +167,7 @@ def check(read: Callable[[int, int], bytes], etag: EtagCheck) -> Verdict:
                 pass
         except EOFError:
             problem = f"its gzip stream does not end ({reader.at:,} bytes)"
-        except (igzip.BadGzipFile, zlib.error) as error:
+        except (igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:  # type: ignore[misc]
             problem = f"its gzip is damaged: {str(error).rstrip('.')}"
         reader.finish()
     if reader.at == 0:
