@@ -254,7 +254,7 @@ class Pipeline:
             etags = {file: known[file].etag if file in known else None for file in files}
             batch = stager.stage([(file, etags[file]) for file in files], present)
             report.files += batch.files
-            self._publish_batch(report, batch, selected, known)
+            self._publish_batch(report, batch, selected)
             shutil.rmtree(folder)
         report.metrics.processing_time = time.monotonic() - began
         return report
@@ -278,11 +278,7 @@ class Pipeline:
         return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
 
     def _publish_batch(
-        self,
-        report: RunReport,
-        batch: StagedBatch,
-        selected: frozenset[str],
-        known: dict[RawFile, SourceFile],
+        self, report: RunReport, batch: StagedBatch, selected: frozenset[str]
     ) -> None:
         metrics, layout = report.metrics, self.layout
         whole = selected == self._configured()
@@ -323,11 +319,10 @@ class Pipeline:
                 change.files.append(records.of_file(item, selected, metrics.run_id))
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
-        done = {record.source for record in change.files}
+        # What was fetched and is still to be read; what was read has a record that says more.
+        read = {item.file.key for item in report.files}
         change.files += [
-            record
-            for record in self._fetched_records(report).values()
-            if record.source not in done and record.source not in {f.file.key for f in report.files}
+            record for record in self._fetched_records(report).values() if record.source not in read
         ]
         change.runs = [records.of_run(report.metrics, "done")]
         self._publish(change, moves, removals)
