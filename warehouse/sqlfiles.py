@@ -112,8 +112,8 @@ class SqlFolder:
             except (OSError, UnicodeDecodeError) as error:
                 raise SqlFileError(
                     path,
-                    f"cannot be read ({error}); the files that come with the project are in"
-                    f" {shipped('sql')}, storage.sql_dir says which folder is used",
+                    f"cannot be read ({error}); `warehouse init DIR` adds the files that come with"
+                    f" the project, which are in {shipped('sql')}",
                 ) from error
         return self._files[name]
 
