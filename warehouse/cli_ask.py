@@ -1,0 +1,121 @@
+"""The commands that look at what is there: status, query, shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from warehouse.command import Failure, Place, example, say, storing
+from warehouse.errors import RequestError
+
+_FORMATS = ("table", "csv", "json", "parquet")
+
+
+@click.command(epilog=example("warehouse status", "warehouse status --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def status(place: Place, as_json: bool) -> None:
+    """Show what the warehouse holds.
+
+    Sessions, symbols, partitions, rows and rejects of each data type; files that wait, were set
+    aside or could not be had; the last runs.
+    """
+    from warehouse import overview
+    from warehouse.status import status as status_of
+
+    found = status_of(*place.open())
+    if as_json:
+        say([json.dumps(overview.status_as_json(found), indent=2)])
+        return
+    say(overview.status_lines(found, place.command))
+
+
+def _parameters(pairs: Iterable[str]) -> dict[str, str]:
+    parameters = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise RequestError("-p", pair, "it must be name=value, for a $name in the SQL")
+        parameters[name] = value
+    return parameters
+
+
+@click.command(
+    epilog=example(
+        'warehouse query "select symbol, count(*) from trades group by symbol"',
+        "warehouse query 'from trades where symbol = $symbol' -p symbol=BRK.B -o brk.parquet",
+    )
+)
+@click.argument("sql")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), help="Default: table, or as FILE ends."
+)
+@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE.")
+@click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Fills in $NAME.")
+@click.option("--limit", type=click.IntRange(min=0), help="Rows of a table that are shown; 0: all.")
+@click.pass_obj
+def query(
+    place: Place,
+    sql: str,
+    form: str | None,
+    path: str | None,
+    pairs: tuple[str, ...],
+    limit: int | None,
+) -> None:
+    """Answer a SELECT; `-` reads it from standard input.
+
+    A table shows the first rows and says how many there are; csv, json (an array of objects) and
+    parquet are complete. Timestamps are UTC, with all nanoseconds. Values of -p are taken as text,
+    which DuckDB compares with numbers and dates as it does a literal.
+    """
+    suffix = Path(path).suffix.removeprefix(".").lower() if path else ""
+    form = form or (suffix if suffix in _FORMATS else "table")
+    if form == "parquet" and path is None:
+        raise click.UsageError("parquet is not for the screen: name a file with -o FILE")
+    if limit is not None and form != "table":
+        raise click.UsageError(f"--limit is for tables; {form} is complete (write it into the SQL)")
+    parameters = _parameters(pairs)
+    if sql == "-":
+        sql = sys.stdin.read()
+    from warehouse import output
+    from warehouse.console import count
+
+    layout, _ = place.open()
+    answer = output.ask(layout.root, sql, parameters)
+    if path is None:
+        with storing("standard output"):
+            output.write(answer, form, sys.stdout, limit)
+        return
+    output.save(answer, form, Path(path), limit)
+    click.echo(f"{count(answer.num_rows, 'row')} in {path}", err=True)
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=example("warehouse shell", """warehouse shell -c "from trades_of('AAPL') limit 5\""""),
+)
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def shell(place: Place, arguments: tuple[str, ...]) -> None:
+    """Open the DuckDB shell on the catalog, read-only.
+
+    It is your own `duckdb`; ARGS are passed on to it. Views: trades, quotes, minute_aggs, day_aggs,
+    rejects. Of one symbol: trades_of('AAPL'), and so on.
+    """
+    from warehouse.shell import HOW_TO_GET, find_shell, shell_arguments
+
+    layout, _ = place.open()
+    found = shell_arguments(layout, arguments, place.command)
+    program = find_shell()
+    if program is None:
+        raise Failure(f"no duckdb on the PATH; {HOW_TO_GET}")
+    sys.stdout.flush()
+    os.execv(program, [program, *found])
+
+
+COMMANDS = (status, query, shell)

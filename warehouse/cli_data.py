@@ -1,0 +1,164 @@
+"""The commands that bring data in and take it out: download, ingest, update, rebuild, prune."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from warehouse.command import Place, example, say, writer_options
+from warehouse.errors import RequestError
+
+if TYPE_CHECKING:
+    from warehouse.pipeline import Pipeline
+    from warehouse.run import Request, RunReport
+
+
+def _request(
+    types: Sequence[str], start: str | None, end: str | None, symbols: Iterable[str] = ()
+) -> Request:
+    from warehouse.run import Request
+    from warehouse.sessions import parse_session
+
+    return Request.of(
+        () if "all" in types else tuple(dict.fromkeys(types)),
+        None if start is None else parse_session("start", start),
+        None if end is None else parse_session("end", end),
+        symbols,
+    )
+
+
+def _symbols(given: Sequence[str]) -> list[str]:
+    wanted = [name for each in given for name in each.split(",")]
+    if "" in wanted:
+        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
+    return wanted
+
+
+def _run(
+    place: Place,
+    request: Request,
+    work: Callable[[Pipeline], RunReport],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from warehouse import summary
+    from warehouse.console import progress
+    from warehouse.pipeline import Pipeline
+
+    with progress() as shown:
+        report = work(Pipeline(*place.open(), shown))
+    if as_json:
+        say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
+    elif dry_run:
+        say(summary.dry_run_lines(report))
+    else:
+        say(summary.run_lines(report, request, place.command))
+    raise click.exceptions.Exit(summary.exit_code(report))
+
+
+@click.command(epilog=example("warehouse download trades --start 2024-01-02 --end 2024-01-31"))
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs, of one file a symbol.")
+@writer_options
+def download(
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: bool,
+) -> None:
+    """Bring new and changed files into the raw tier.
+
+    TYPE is trades, quotes, minute_aggs or day_aggs; none means all of them. Nothing is read or
+    published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
+    all symbols is fetched whole, whatever --symbols says.
+    """
+    request = _request(types, start, end, _symbols(symbols))
+    dry_run = options["dry_run"]
+    _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
+
+
+@click.command(epilog=example("warehouse ingest", "warehouse ingest quotes --dry-run"))
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@writer_options
+def ingest(
+    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+) -> None:
+    """Verify, clean and publish what the raw tier holds.
+
+    Takes files that are not published yet. One that fails verification is set aside with the
+    reason, and the rest goes on.
+    """
+    request = _request(types, start, end)
+    dry_run = options["dry_run"]
+    _run(place, request, lambda each: each.ingest(request, dry_run=dry_run), **options)
+
+
+@click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@writer_options
+def update(
+    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+) -> None:
+    """Download, then ingest, what is new.
+
+    The command of every day: run it as often as you like, it does what is left to do. TYPE is
+    trades, quotes, minute_aggs or day_aggs; none means all of them.
+    """
+    request = _request(types, start, end)
+    dry_run = options["dry_run"]
+    _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
+
+
+@click.command(epilog=example("warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02"))
+@click.argument("types", metavar="TYPE...", nargs=-1, required=True)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@writer_options
+def rebuild(
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: bool,
+) -> None:
+    """Make partitions anew from the raw tier.
+
+    After a change of sql/ or of the settings, or when in doubt: the same files and the same SQL
+    give the same bytes. TYPE is trades, quotes, minute_aggs, day_aggs or all.
+    """
+    from warehouse.status import check_symbols
+
+    request = _request(types, start, end, _symbols(symbols))
+    check_symbols(place.open()[0], request)
+    dry_run = options["dry_run"]
+    _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)
+
+
+@click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def prune(place: Place, dry_run: bool, as_json: bool) -> None:
+    """Remove raw files that have done their work.
+
+    Those published more than storage.retention_days days ago, and unchanged since: the bytes of
+    each are compared with what was published. Their rows stay; `rebuild` needs them fetched again.
+    """
+    from warehouse import summary
+    from warehouse.prune import prune as remove
+
+    layout, config = place.open()
+    report = remove(layout, config, dry_run=dry_run)
+    if as_json:
+        say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
+        return
+    say(summary.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
+
+
+COMMANDS = (download, ingest, update, rebuild, prune)

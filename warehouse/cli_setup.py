@@ -1,0 +1,55 @@
+"""The commands that lay out a warehouse: init, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from warehouse.command import Place, example, say
+
+
+@click.command(epilog=example("warehouse init my-warehouse --source ~/flatfiles"))
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option(
+    "--source",
+    metavar="URL",
+    default="",
+    help="The folder that holds us_stocks_sip/, or s3://BUCKET.",
+)
+@click.option("--layout", default="", metavar="day|symbol", help="One file a day, or a symbol.")
+@click.pass_obj
+def init(place: Place, folder: str | None, source: str, layout: str) -> None:
+    """Lay out a warehouse in DIR (default: here).
+
+    Puts config/, sql/ and data/ there. Of a warehouse that is there already it adds what is
+    missing, changes no file, and names the SQL files that are not as they are shipped.
+    """
+    from warehouse import scaffold, summary
+
+    folder = folder or place.folder or "."
+    url = scaffold.source_url(source) if source else ""
+    laid = scaffold.lay_out(Path(folder), url, layout)
+    say(summary.laid_lines(laid, folder, url, layout))
+
+
+@click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.pass_obj
+def demo(place: Place, folder: str | None) -> None:
+    """Make a small market and show it through all three doors.
+
+    Writes a synthetic market in the vendor's own format to DIR/flatfiles (default DIR:
+    demo-warehouse), takes it through the warehouse, and asks the DuckDB shell, Python and the
+    command line about it. Takes some seconds; needs no account and no network.
+    """
+    from warehouse.console import progress
+    from warehouse.demo import make, show
+
+    folder = folder or place.folder or "demo-warehouse"
+    with progress() as shown:
+        report = make(Path(folder), shown)
+    say(show(report, folder))
+
+
+COMMANDS = (init, demo)
