@@ -15,7 +15,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.catalog import CATALOG_FORMAT, CatalogChange, Run, SourceFile
+from warehouse.catalog import (
+    CATALOG_FORMAT,
+    CatalogChange,
+    Checked,
+    Finding,
+    Run,
+    SourceFile,
+)
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.layout import Layout, partition_name
 from warehouse.partitions import Partition
@@ -95,6 +102,8 @@ def build(
             ),
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
+            "checked": _table(Checked, change.checked),
+            "new_findings": _table(Finding, change.findings),
         }
         for name, table in tables.items():
             connection.register(name, table)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
     from warehouse.run import Request, RunReport
 
-_TABLES = ("partitions", "source_files", "runs")
+_TABLES = ("partitions", "source_files", "runs", "findings")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 _MISSING = ("raise", "ignore")
 
@@ -256,7 +256,7 @@ class Warehouse:
         return self._snapshots.read(answer)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What the warehouse knows about itself: `partitions`, `source_files` or `runs`.
+        """What the warehouse knows about itself: `partitions`, `source_files`, `runs`, `findings`.
 
         Raises:
             RequestError: there is no such table.

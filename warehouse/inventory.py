@@ -1,7 +1,7 @@
 """What the files themselves say: from this a lost catalog is made anew.
 
-Every partition carries its provenance and every reject its source, so that nothing but the history
-of runs is lost with the catalog.
+Every partition carries its provenance and every reject its source, so that nothing is lost with the
+catalog but the history of runs and what validation found.
 """
 
 from __future__ import annotations
