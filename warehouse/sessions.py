@@ -130,17 +130,32 @@ def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
 @lru_cache(maxsize=8)
 def trading_days(first: date, last: date) -> tuple[date, ...]:
     """Sessions of the New York Stock Exchange from first to last, both inclusive, ascending."""
+    return tuple(regular_hours(first, last))
+
+
+@lru_cache(maxsize=8)
+def regular_hours(first: date, last: date) -> dict[date, tuple[int, int]]:
+    """The exchange's regular hours, [open, close) in nanoseconds, of each session first to last.
+
+    Ascending; both ends inclusive. They are shorter on half-days. The caller leaves the dictionary
+    as it is.
+    """
     import exchange_calendars
     import pandas as pd
 
     if last < first:
-        return ()
+        return {}
     # A calendar wants at least one session; the margin gives it one around any holiday.
     calendar = exchange_calendars.get_calendar(
         "XNYS", start=first - timedelta(days=14), end=last + timedelta(days=14)
     )
-    sessions = calendar.sessions_in_range(pd.Timestamp(first), pd.Timestamp(last))
-    return tuple(stamp.date() for stamp in sessions)
+    schedule = calendar.schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
+    return {
+        day.date(): (opens.as_unit("ns").value, closes.as_unit("ns").value)
+        for day, opens, closes in zip(
+            schedule.index, schedule["open"], schedule["close"], strict=True
+        )
+    }
 
 
 def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:

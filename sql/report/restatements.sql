@@ -1,6 +1,6 @@
 -- report/restatements: sessions whose file the vendor replaced after it was published, latest
 -- first.
--- grain: source, restated_at
+-- grain: source, earlier_sha256, restated_at
 -- params: $start, $end, $most
 --
 -- $start and $end are sessions, both inclusive; NULL is open. At most $most; `of_restatements` says

@@ -1,0 +1,367 @@
+"""What there is to say of a warehouse: is it all there, and is it right?
+
+The report draws these facts, `report --json` prints them, `status` tells them in short. They come
+from the catalog alone, by the statements of sql/report: what they cost does not grow with the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from typing import Any
+
+from warehouse.catalog import Catalog
+from warehouse.config import Config
+from warehouse.layout import Layout
+from warehouse.schema import DATA_TYPES
+from warehouse.sessions import check_order, regular_hours
+from warehouse.sqlfiles import SqlFolder
+
+Row = dict[str, Any]
+
+ABSENT = ("missing", "never", "set_aside", "failed", "waiting", "not_in_plan")
+"""States of sessions that should be here and are not."""
+
+_MOST_FILES = 200
+_MOST_RUNS = 30
+_MOST_RESTATEMENTS = 200
+_MOST_EXAMPLES = 25
+_WHOLE_DAY_HOURS = 6.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question, in a word and in a sentence.
+
+    Attributes:
+        answer: yes, mostly, no, or unknown.
+        command: what mends it, without the program's name; empty: nothing needs to.
+    """
+
+    answer: str
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of a warehouse over a range of sessions, as plain values.
+
+    Attributes:
+        generation: how many times something was published; 0: never.
+        start, end: sessions, both inclusive; None where nothing is known of any.
+        holdings: what is published of each data type, by its name.
+        coverage: each trading day of each data type, and days with data that are none: `state` is
+            here, waiting (downloaded), set_aside, failed, missing, not_in_plan, not_yet, never
+            (asked for) or outside (of what the data type spans).
+        half_days: sessions that closed early.
+        rejects: rows by data type and reason.
+        files: the vendor's files by data type and state.
+        unfinished_files: those that are not published as they should be, the first of
+            `of_unfinished_files`.
+        validated: whether any validation was ever run.
+        rules: what each rule found, the worst first, with the first offending rows.
+        restatements: files that the vendor replaced after they were published.
+        runs: the last of them, the latest first.
+        symbols: what is drawn of each symbol; see warehouse/tape.py.
+    """
+
+    warehouse: str
+    source: str
+    built_at: str
+    version: str
+    generation: int
+    start: str | None
+    end: str | None
+    complete: Verdict
+    right: Verdict
+    holdings: dict[str, Row] = field(default_factory=dict)
+    coverage: list[Row] = field(default_factory=list)
+    half_days: list[str] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+    files: list[Row] = field(default_factory=list)
+    unfinished_files: list[Row] = field(default_factory=list)
+    of_unfinished_files: int = 0
+    validated: bool = False
+    rules: list[Row] = field(default_factory=list)
+    restatements: list[Row] = field(default_factory=list)
+    of_restatements: int = 0
+    runs: list[Row] = field(default_factory=list)
+    of_runs: int = 0
+    symbols: list[Row] = field(default_factory=list)
+    time_zone: str = "America/New_York"
+
+    def as_json(self) -> Row:
+        return asdict(self)
+
+
+def gather(
+    layout: Layout, config: Config, start: date | None = None, end: date | None = None
+) -> Facts:
+    """The facts of the warehouse at `layout`, but for those of symbols.
+
+    Args:
+        start, end: sessions, both inclusive; None: the first or last that it knows anything of.
+
+    Raises:
+        RequestError: `end` lies before `start`.
+        StorageError: the catalog cannot be read, or another version wrote it.
+        SqlFileError: a file of sql/report is missing.
+    """
+    check_order(start, end)
+    with Catalog(layout) as catalog:
+        return _Gathering(catalog, layout, config, start, end).facts()
+
+
+class _Gathering:
+    """One catalog's answers to the statements of sql/report."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        layout: Layout,
+        config: Config,
+        start: date | None,
+        end: date | None,
+    ) -> None:
+        self._catalog, self._layout, self._config = catalog, layout, config
+        self._sql = SqlFolder(config.sql_dir(layout.root))
+        self._whole = start is not None or end is not None
+        span = next(iter(self._ask("span")), {"first_session": None, "last_session": None})
+        self._start = start or span["first_session"]
+        self._end = end or span["last_session"]
+        if self._start and self._end and self._end < self._start:
+            # Nothing is known of the side that was left open.
+            self._end = self._start = start or end
+
+    def facts(self) -> Facts:
+        coverage = self._coverage()
+        files = self._ask("files")
+        unfinished, of_unfinished = self._first("unfinished_files", _MOST_FILES)
+        restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
+        runs, of_runs = self._first("runs", _MOST_RUNS)
+        rules = [_rule(row) for row in self._ask("rules", most=_MOST_EXAMPLES)]
+        validated = bool(rules) or any(
+            row["n"] for row in self._catalog.rows(_VALIDATIONS)
+        )
+        generation = self._catalog.generation()
+        return Facts(
+            warehouse=str(self._layout.root),
+            source=self._config.source.url,
+            built_at=_plain(datetime.now(UTC).replace(tzinfo=None, microsecond=0)),
+            version=version("flatfile-warehouse"),
+            generation=generation,
+            start=_plain(self._start),
+            end=_plain(self._end),
+            complete=_is_complete(generation, coverage, self._start, self._end),
+            right=_is_right(generation, files, rules, validated=validated),
+            holdings=self._holdings(coverage),
+            coverage=coverage,
+            half_days=[_plain(day) for day in self._half_days()],
+            rejects=self._ask("rejects"),
+            files=files,
+            unfinished_files=unfinished,
+            of_unfinished_files=of_unfinished,
+            validated=validated,
+            rules=rules,
+            restatements=restatements,
+            of_restatements=of_restatements,
+            runs=runs,
+            of_runs=of_runs,
+        )
+
+    def _ask(self, name: str, **given: Any) -> list[Row]:
+        """Rows of a statement, as plain values; none where there is no catalog yet."""
+        file = self._sql[f"report/{name}"]
+        values = {"whole": self._whole, **given}
+        if {"start", "end"} & file.parameters:
+            values |= {"start": self._start, "end": self._end}
+        rows = self._catalog.rows(file.body, **{name: values[name] for name in file.parameters})
+        return rows if name == "span" else [_plain(row) for row in rows]
+
+    def _first(self, name: str, most: int) -> tuple[list[Row], int]:
+        """The first rows of a statement, and how many there are: its column `of_…`."""
+        rows = self._ask(name, most=most)
+        total = f"of_{name.removeprefix('unfinished_')}"
+        of_all = rows[0][total] if rows else 0
+        return [{key: row[key] for key in row if key != total} for row in rows], of_all
+
+    def _trading_days(self) -> dict[date, tuple[int, int]]:
+        if self._start is None or self._end is None:
+            return {}
+        return regular_hours(self._start, self._end)
+
+    def _half_days(self) -> Iterator[date]:
+        for day, (opens, closes) in self._trading_days().items():
+            if closes - opens < _WHOLE_DAY_HOURS * 3_600_000_000_000:
+                yield day
+
+    def _coverage(self) -> list[Row]:
+        if self._start is None:
+            return []
+        return self._ask("coverage", trading_days=list(self._trading_days()))
+
+    def _holdings(self, coverage: Sequence[Row]) -> dict[str, Row]:
+        held = {row.pop("data_type"): row for row in self._ask("held")}
+        expected: dict[str, int] = {}
+        for row in coverage:
+            if row["state"] == "here" or row["state"] in ABSENT:
+                expected[row["data_type"]] = expected.get(row["data_type"], 0) + 1
+        nothing: Row = {
+            "first_session": None,
+            "last_session": None,
+            "sessions": 0,
+            "symbols": 0,
+            "rows": 0,
+            "partitions": 0,
+            "bytes": 0,
+        }
+        return {
+            name: {**held.get(name, nothing), "expected_sessions": expected.get(name, 0)}
+            for name in DATA_TYPES
+        }
+
+
+def _rule(row: Row) -> Row:
+    """A rule's findings with the offending rows as objects; what is no JSON stays a text."""
+    examples = []
+    for finding in row["examples"] or ():
+        try:
+            rows = json.loads(finding["examples"])
+        except ValueError:
+            rows = [{"example": finding["examples"]}]
+        if not isinstance(rows, list):
+            rows = [rows]
+        examples.append(
+            {
+                **finding,
+                "examples": [each if isinstance(each, dict) else {"example": each} for each in rows],
+            }
+        )
+    return {**row, "examples": examples}
+
+
+def _is_complete(
+    generation: int, coverage: Sequence[Row], start: date | None, end: date | None
+) -> Verdict:
+    here = [row for row in coverage if row["state"] == "here"]
+    absent = [row for row in coverage if row["state"] in ABSENT]
+    if generation == 0 or not (here or absent):
+        return Verdict("unknown", "Nothing has been ingested yet.", "update")
+    kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
+    none_of = [name for name in DATA_TYPES if name not in kinds]
+    without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
+    if not absent:
+        text = f"{_all_here(here, kinds)} from {start} to {end} {{}} here.{without}"
+        return Verdict("yes", text.format("is" if text.startswith("The one") else "are"))
+    by_state = {
+        state: sum(row["state"] == state for row in absent)
+        for state in ABSENT
+        if any(row["state"] == state for row in absent)
+    }
+    reasons = _listed([f"{count:,} {STATES[state]}" for state, count in by_state.items()])
+    by_type = {
+        name: sum(row["data_type"] == name for row in absent)
+        for name in DATA_TYPES
+        if any(row["data_type"] == name for row in absent)
+    }
+    of_types = _listed([f"{count:,} of {name}" for name, count in by_type.items()])
+    text = (
+        f"{len(absent):,} of {len(here) + len(absent):,} sessions are not here ({of_types}):"
+        f" {reasons}.{without}"
+    )
+    first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
+    command = "ingest" if set(by_state) == {"waiting"} else f"update --start {first} --end {last}"
+    return Verdict("no", text, command)
+
+
+def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
+    sessions = {name: sum(row["data_type"] == name for row in here) for name in kinds}
+    if len(set(sessions.values())) > 1:
+        each = _listed([f"{count:,} of {name}" for name, count in sessions.items()])
+        return f"All sessions that there should be ({each})"
+    count = next(iter(sessions.values()))
+    return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
+
+
+STATES = {
+    "here": "here",
+    "waiting": "downloaded and not ingested",
+    "set_aside": "set aside, for they failed verification",
+    "failed": "failed to download",
+    "missing": "missing at the source",
+    "not_in_plan": "not in your plan",
+    "not_yet": "not yet published",
+    "never": "never asked for",
+    "outside": "outside of what there is of the data type",
+}
+"""States of sessions, in words."""
+
+
+def _is_right(
+    generation: int, files: Sequence[Row], rules: Sequence[Row], *, validated: bool
+) -> Verdict:
+    if generation == 0:
+        return Verdict("unknown", "There is nothing to judge yet.")
+    off = sum(row["off"] for row in files)
+    lines = sum(row["lines"] or 0 for row in files)
+    published = sum(row["rows_published"] or 0 for row in files if row["lines"] is not None)
+    rejected = sum(row["rows_rejected"] or 0 for row in files if row["lines"] is not None)
+    left_out = sum(row["rows_unselected"] or 0 for row in files)
+    if off:
+        return Verdict(
+            "no", f"The lines of {off:,} files are not all accounted for.", "rebuild all"
+        )
+    accounts = ""
+    if lines:
+        accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
+        accounts += f" + {rejected:,} rejected"
+        accounts += f" + {left_out:,} of other symbols." if left_out else "."
+    if not validated:
+        return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
+    counting = [rule for rule in rules if rule["allowed"] is None]
+    found = {
+        severity: [rule for rule in counting if rule["severity"] == severity]
+        for severity in ("error", "warning")
+    }
+    said = [
+        f"{_counted(sum(rule['findings'] for rule in those), severity)}"
+        f" by {_counted(len({rule['rule'] for rule in those}), 'rule')}"
+        for severity, those in found.items()
+        if those
+    ]
+    if not said:
+        allowed = sum(rule["findings"] for rule in rules)
+        excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
+        return Verdict("yes", f"Validation found nothing amiss{excused}.{accounts}")
+    answer = "no" if found["error"] else "mostly"
+    return Verdict(answer, f"Validation found {_listed(said)}.{accounts}", "validate")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _plain(value: Any) -> Any:
+    """A value in terms of JSON. A datetime of the catalog is UTC."""
+    if isinstance(value, datetime):
+        return f"{value.isoformat(timespec='seconds')}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+_VALIDATIONS = "select count(*) as n from runs where command = 'validate'"
