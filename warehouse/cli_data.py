@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.command import Place, example, say, writer_options
-from warehouse.errors import RequestError
+from warehouse.command import Place, example, say, symbols_of, writer_options
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
@@ -28,13 +27,6 @@ def _request(
         None if end is None else parse_session("end", end),
         symbols,
     )
-
-
-def _symbols(given: Sequence[str]) -> list[str]:
-    wanted = [name for each in given for name in each.split(",")]
-    if "" in wanted:
-        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
-    return wanted
 
 
 def _run(
@@ -78,7 +70,7 @@ def download(
     published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
     all symbols is fetched whole, whatever --symbols says.
     """
-    request = _request(types, start, end, _symbols(symbols))
+    request = _request(types, start, end, symbols_of(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
 
@@ -134,7 +126,7 @@ def rebuild(
     """
     from warehouse.status import check_symbols
 
-    request = _request(types, start, end, _symbols(symbols))
+    request = _request(types, start, end, symbols_of(symbols))
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)

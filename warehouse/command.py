@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
+from warehouse.errors import NotAWarehouseError, RequestError, StorageError, WarehouseError
 
 if TYPE_CHECKING:
     from warehouse.config import Config
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
-_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "status", "query",
-          "shell")  # fmt: skip
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "status",
+          "report", "query", "shell")  # fmt: skip
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -121,6 +121,14 @@ def say(lines: Iterable[str]) -> None:
 
 def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def symbols_of(given: Sequence[str]) -> list[str]:
+    """The names of `--symbols A,B`, which may stand several times."""
+    wanted = [name for each in given for name in each.split(",")]
+    if "" in wanted:
+        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
+    return wanted
 
 
 def writer_options(command: _Command) -> _Command:

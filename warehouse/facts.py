@@ -144,9 +144,7 @@ class _Gathering:
         restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
         runs, of_runs = self._first("runs", _MOST_RUNS)
         rules = [_rule(row) for row in self._ask("rules", most=_MOST_EXAMPLES)]
-        validated = bool(rules) or any(
-            row["n"] for row in self._catalog.rows(_VALIDATIONS)
-        )
+        validated = bool(rules) or any(row["n"] for row in self._catalog.rows(_VALIDATIONS))
         generation = self._catalog.generation()
         return Facts(
             warehouse=str(self._layout.root),
@@ -233,14 +231,9 @@ def _rule(row: Row) -> Row:
             rows = json.loads(finding["examples"])
         except ValueError:
             rows = [{"example": finding["examples"]}]
-        if not isinstance(rows, list):
-            rows = [rows]
-        examples.append(
-            {
-                **finding,
-                "examples": [each if isinstance(each, dict) else {"example": each} for each in rows],
-            }
-        )
+        listed = rows if isinstance(rows, list) else [rows]
+        shown = [each if isinstance(each, dict) else {"example": each} for each in listed]
+        examples.append({**finding, "examples": shown})
     return {**row, "examples": examples}
 
 

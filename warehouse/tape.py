@@ -7,19 +7,19 @@ the same way, and say how: `of_…` is how many there were.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from warehouse.config import Config
 from warehouse.errors import NoDataError
 from warehouse.facade import Warehouse
+from warehouse.facts import Facts, Row
 from warehouse.layout import Layout
 from warehouse.sessions import NEW_YORK, midnight_ns, regular_hours
 from warehouse.sqlfiles import SqlFolder
 
-Row = dict[str, Any]
-
-MOST_CANDLES = 800
+MOST_CANDLES = 480
 MOST_TRADES = 2_000
 """Points that a chart as wide as a screen can still show apart."""
 MOST_GAPS = 150
@@ -27,32 +27,31 @@ QUOTE_MINUTES = 5
 
 _MOST_MINUTE_SESSIONS = 23
 """A month. Of a longer time the candles are days."""
-_SLICES = 250
+_SLICES = 500
 _MINUTE_NS = 60 * 1_000_000_000
 
 
-def gather(
-    warehouse: Warehouse,
-    layout: Layout,
-    config: Config,
-    symbols: Sequence[str],
-    start: date,
-    end: date,
-) -> list[Row]:
-    """What is drawn of each symbol from the session `start` to `end`, both inclusive.
+def added(
+    facts: Facts, warehouse: Warehouse, layout: Layout, config: Config, symbols: Sequence[str]
+) -> Facts:
+    """The facts, with what is drawn of each symbol over their range of sessions.
 
     Raises:
         NoDataError: a symbol is unknown to the whole warehouse.
         CorruptPartitionError, StorageError: its files cannot be read.
     """
+    # Where nothing is known of any session, the question itself says that nothing is there.
+    start = date.fromisoformat(facts.start) if facts.start else date.today()
+    end = date.fromisoformat(facts.end) if facts.end else start
     held = _held(warehouse, symbols, start, end)
     sql = SqlFolder(config.sql_dir(layout.root))
-    return [
+    drawn = [
         _Symbol(warehouse, sql, symbol, start, end, sessions).facts(
             config.validation.max_time_gap_minutes
         )
         for symbol, sessions in held.items()
     ]
+    return replace(facts, symbols=drawn)
 
 
 def _held(
@@ -120,7 +119,7 @@ class _Symbol:
         return rows
 
     def _bars(self, gap_minutes: float) -> Row:
-        """Candles of minutes, or of days where those of minutes are too many, or tell of too few."""
+        """Candles of minutes, or of days where minutes are too many or tell too little."""
         minutes: list[Row] = []
         days: list[Row] = []
         of_minutes, of_days = self._held.get("minute_aggs", 0), self._held.get("day_aggs", 0)
