@@ -134,7 +134,7 @@ def build(
                 datetime.now(UTC).replace(tzinfo=None),
             ],
         )
-        _run(connection, sql, "reference", layout, config_dir)
+        make_reference(connection, sql, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
         # Views of what is not there yet are made after the renames, when it is too late to fail.
@@ -154,6 +154,15 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
         _views(connection, layout, sql, config_dir)
     finally:
         connection.close()
+
+
+def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
+    """Make the tables trade_conditions, quote_conditions and exchanges in any database.
+
+    Raises:
+        SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
+    """
+    _run(connection, sql, "reference", None, config_dir)
 
 
 def _views(
@@ -229,7 +238,7 @@ def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: SqlFolder,
     name: str,
-    layout: Layout,
+    layout: Layout | None,
     config_dir: Path,
 ) -> None:
     """Run sql/catalog/<name>.sql, its paths made absolute.
@@ -238,18 +247,19 @@ def _run(
     the catalog they must not depend on the reader's working directory.
     """
     file = sql[f"catalog/{name}"]
-    text = (
-        file.body.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
-        .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
-        .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
-        .replace("'config/", f"'{_pattern(config_dir)}/")
-    )
+    text = file.body.replace("'config/", f"'{_pattern(config_dir)}/")
+    if layout is not None:
+        text = (
+            text.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
+            .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
+            .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
+        )
     try:
         connection.execute(text)
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise StorageError(
-                layout.data, f"cannot hold the catalog: {one_line(error)}"
+                layout.data if layout else config_dir, f"cannot hold the catalog: {one_line(error)}"
             ) from error
         raise SqlFileError(file.path, one_line(error)) from error
 

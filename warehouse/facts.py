@@ -7,7 +7,7 @@ from the catalog alone, by the statements of sql/report: what they cost does not
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from warehouse.catalog import Catalog
 from warehouse.config import Config
 from warehouse.layout import Layout
 from warehouse.schema import DATA_TYPES
-from warehouse.sessions import check_order, regular_hours
+from warehouse.sessions import SessionHours, check_order, trading_hours
 from warehouse.sqlfiles import SqlFolder
 
 Row = dict[str, Any]
@@ -29,7 +29,6 @@ _MOST_FILES = 200
 _MOST_RUNS = 30
 _MOST_RESTATEMENTS = 200
 _MOST_EXAMPLES = 25
-_WHOLE_DAY_HOURS = 6.5
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class _Gathering:
             right=_is_right(generation, files, rules, validated=validated),
             holdings=self._holdings(coverage),
             coverage=coverage,
-            half_days=[_plain(day) for day in self._half_days()],
+            half_days=[_plain(each.session) for each in self._hours() if each.is_half_day],
             rejects=self._ask("rejects"),
             files=files,
             unfinished_files=unfinished,
@@ -187,20 +186,15 @@ class _Gathering:
         of_all = rows[0][total] if rows else 0
         return [{key: row[key] for key in row if key != total} for row in rows], of_all
 
-    def _trading_days(self) -> dict[date, tuple[int, int]]:
+    def _hours(self) -> tuple[SessionHours, ...]:
         if self._start is None or self._end is None:
-            return {}
-        return regular_hours(self._start, self._end)
-
-    def _half_days(self) -> Iterator[date]:
-        for day, (opens, closes) in self._trading_days().items():
-            if closes - opens < _WHOLE_DAY_HOURS * 3_600_000_000_000:
-                yield day
+            return ()
+        return trading_hours(self._start, self._end)
 
     def _coverage(self) -> list[Row]:
         if self._start is None:
             return []
-        return self._ask("coverage", trading_days=list(self._trading_days()))
+        return self._ask("coverage", trading_days=[each.session for each in self._hours()])
 
     def _holdings(self, coverage: Sequence[Row]) -> dict[str, Row]:
         held = {row.pop("data_type"): row for row in self._ask("held")}
@@ -357,4 +351,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_VALIDATIONS = "select count(*) as n from runs where command = 'validate'"
+_VALIDATIONS = """
+    select count(*) as n
+    from runs
+    where state = 'done' and command in ('validate', 'ingest', 'update', 'rebuild')
+"""

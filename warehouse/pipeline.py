@@ -1,16 +1,16 @@
-"""The pipeline: plan → stage → publish, one writer at a time.
+"""The pipeline: plan → stage → validate → publish, one writer at a time.
 
 A run is cut into batches of one data type and month. Each batch is staged whole and published
-whole; a run that is killed keeps the batches it has published, and the next run does the rest.
+whole, unless validation finds an error in it; a run that is killed keeps the batches it has
+published, and the next run does the rest.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 from warehouse import catalogfile, records
@@ -26,20 +26,19 @@ from warehouse.download import (
     take,
 )
 from warehouse.errors import NoDataError, OutdatedCatalogError, StorageError
+from warehouse.gate import Gate
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
 from warehouse.publish import Change, publish, writer_lock
+from warehouse.rules import chosen
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.sqlfiles import SqlFolder
-from warehouse.staging import StagedBatch, StagedFile, Stager
-
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
-_BATCH_BYTES = 8 << 30
+from warehouse.staging import StagedBatch, StagedFile, Stager, batches
+from warehouse.validation import ValidationReport, change_of, validate
 
 
 class Pipeline:
@@ -68,7 +67,9 @@ class Pipeline:
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(
+                report, self._configured(), known, self._gate(request), dry_run=dry_run
+            )
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Download, then ingest, what is new."""
@@ -82,7 +83,9 @@ class Pipeline:
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(
+                report, self._configured(), known, self._gate(request), dry_run=dry_run
+            )
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -103,9 +106,34 @@ class Pipeline:
                     if file.symbol is None or file.symbol in request.symbols
                 ]
             self._check_raw(request, known, report.planned)
-            return self._ingest(
-                report, request.symbols or self._configured(), known, dry_run=dry_run
+            selected = request.symbols or self._configured()
+            return self._ingest(report, selected, known, self._gate(request), dry_run=dry_run)
+
+    def validate(self, request: Request, names: Sequence[str] = ()) -> ValidationReport:
+        """Ask the rules about what is published; the catalog keeps what they find.
+
+        Args:
+            names: only these rules; none: all.
+
+        Raises:
+            RequestError: there is no such rule.
+            SqlFileError: a rule breaks the conventions, or fails.
+        """
+        gate = self._gate(request)
+        asked = chosen(gate.rules, names)
+        with self._writing(dry_run=False):
+            found = self.layout.catalog.exists()
+            report = validate(
+                self.layout, self.config, asked, request, gate.allowances, self._progress
             )
+            if found:
+                change = change_of(report, asked)
+                change.runs = [records.of_run(report.metrics, "done")]
+                self._publish(change, [], [])
+        return report
+
+    def _gate(self, request: Request) -> Gate:
+        return Gate(self.layout, self.sql, self.config_dir, request.allow)
 
     def _configured(self) -> frozenset[str]:
         return frozenset(self.config.source.symbols)
@@ -220,6 +248,7 @@ class Pipeline:
         report: RunReport,
         selected: frozenset[str],
         known: dict[RawFile, SourceFile],
+        gate: Gate,
         *,
         dry_run: bool,
     ) -> RunReport:
@@ -232,7 +261,7 @@ class Pipeline:
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self._progress.begin("ingest", sum(sizes))
-        for number, files in enumerate(self._batches(report.planned)):
+        for number, files in enumerate(batches(self.layout, report.planned)):
             kind = data_type(files[0].data_type)
             folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
             folder.mkdir(parents=True)
@@ -244,6 +273,7 @@ class Pipeline:
                 selected,
                 folder,
                 self._progress,
+                gate.rules,
             )
             month = month_of(files[0].day)
             with Catalog(self.layout) as catalog:
@@ -253,24 +283,15 @@ class Pipeline:
                 }
             etags = {file: known[file].etag if file in known else None for file in files}
             batch = stager.stage([(file, etags[file]) for file in files], present)
+            report.findings += gate.judge(batch)
+            if any(found.is_error for found in batch.findings):
+                self._refuse(report, batch, gate, folder, selected)
+                continue
             report.files += batch.files
-            self._publish_batch(report, batch, selected)
+            self._publish_batch(report, batch, gate, selected)
             shutil.rmtree(folder)
         report.metrics.processing_time = time.monotonic() - began
         return report
-
-    def _batches(self, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
-        for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
-            batch: list[RawFile] = []
-            size = 0
-            for file in group:
-                bytes_ = self.layout.raw_file(file).stat().st_size
-                if batch and size + bytes_ > _BATCH_BYTES:
-                    yield batch
-                    batch, size = [], 0
-                batch.append(file)
-                size += bytes_
-            yield batch
 
     def fingerprint(self, kind: DataType) -> str:
         """Of everything that decides what becomes of a row: SQL and settings."""
@@ -278,7 +299,7 @@ class Pipeline:
         return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
 
     def _publish_batch(
-        self, report: RunReport, batch: StagedBatch, selected: frozenset[str]
+        self, report: RunReport, batch: StagedBatch, gate: Gate, selected: frozenset[str]
     ) -> None:
         metrics, layout = report.metrics, self.layout
         whole = selected == self._configured()
@@ -324,11 +345,30 @@ class Pipeline:
         change.files += [
             record for record in self._fetched_records(report).values() if record.source not in read
         ]
-        change.runs = [records.of_run(report.metrics, "done")]
+        change.runs = [records.of_run(metrics, "failed" if report.refused else "done")]
+        gate.note(change, batch, metrics.run_id, selected)
         self._publish(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
+
+    def _refuse(
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        gate: Gate,
+        folder: Path,
+        selected: frozenset[str],
+    ) -> None:
+        """Keep a batch out, and in the catalog why."""
+        report.metrics.errors += 1
+        report.refused.append(gate.refuse(report.metrics.run_id, batch, folder))
+        change = CatalogChange(
+            files=list(self._fetched_records(report).values()),
+            runs=[records.of_run(report.metrics, "failed")],
+        )
+        gate.note(change, batch, report.metrics.run_id, selected)
+        self._publish(change, [], [])
 
     def _publish_records(self, report: RunReport) -> None:
         change = CatalogChange(

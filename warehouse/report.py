@@ -33,19 +33,24 @@ _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
 _MARKS = {"yes": "✓", "mostly": "!", "no": "×", "unknown": "?"}
 _FEW_MONTHS = 4
-_WITH_UNITS = ("size", "peak memory")
+_WITH_UNITS = ("size", "peak memory", "here before")
 _RUN_COLUMNS = {
     "started_at": "started (UTC)",
     "command": "command",
     "state": "state",
     "problem": "problem",
+    "seconds": "seconds",
+    "download_time": "of it download",
+    "processing_time": "of it processing",
     "files": "files",
+    "cache_hit_rate": "here before",
     "rows_published": "rows published",
     "rows_rejected": "rejected",
     "partitions": "partitions",
-    "seconds": "seconds",
+    "retries": "retries",
     "peak_memory_bytes": "peak memory",
 }
+"""Of a run's figures those that a person compares, as far as the catalog has them."""
 _PARTS = (
     ("holdings", "What there is"),
     ("coverage", "Coverage"),
@@ -147,8 +152,7 @@ def html(facts: Facts, program: str) -> str:
              row["rows_published"], row["earlier_sha256"][:12], row["sha256"][:12]]
             for row in facts.restatements
         ],
-        run_columns=tuple(_RUN_COLUMNS.values()),
-        runs=[_run(run) for run in facts.runs],
+        runs=_runs(facts.runs),
         cache_bytes=sum(held["bytes"] for held in facts.holdings.values()),
         symbols=symbols,
         css=Markup((_PAGE / "report.css").read_text("utf-8")),
@@ -250,14 +254,24 @@ def _scalar(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
-def _run(run: Row) -> list[Any]:
-    shown = {
-        **run,
-        "started_at": _minute(run["started_at"]),
-        "seconds": round(run["seconds"], 2),
-        "peak_memory_bytes": size(run["peak_memory_bytes"]),
-    }
-    return [shown[name] for name in _RUN_COLUMNS]
+def _runs(runs: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """The columns of the runs that say anything, and their rows."""
+    names = [name for name in _RUN_COLUMNS if any(run.get(name) is not None for run in runs)]
+    return [_RUN_COLUMNS[name] for name in names], [
+        [_figure_of(name, run[name]) for name in names] for run in runs
+    ]
+
+
+def _figure_of(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name == "started_at":
+        return _minute(value)
+    if name == "peak_memory_bytes":
+        return size(value)
+    if name == "cache_hit_rate":
+        return f"{value:.0%}"
+    return round(value, 2) if isinstance(value, float) else value
 
 
 def _symbol(facts: Facts, row: Row, place: int) -> Row:

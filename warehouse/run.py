@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from warehouse.download import DownloadPlan
+from warehouse.gate import Refused
+from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
@@ -23,12 +25,16 @@ class RunReport:
         files: what came of each raw file that was read.
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
+        findings: what validation found in the rows that came in.
+        refused: batches that it kept out.
     """
 
     metrics: RunMetrics
     files: list[StagedFile] = field(default_factory=list)
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
+    findings: list[ValidationResult] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def set_aside(self) -> list[StagedFile]:
@@ -53,12 +59,14 @@ class Request:
         kinds: data types.
         start, end: sessions, both inclusive; None is open.
         symbols: only these; empty: all that the configuration selects.
+        allow: findings that this once count for nothing, each as "RULE=REASON".
     """
 
     kinds: tuple[DataType, ...]
     start: date | None = None
     end: date | None = None
     symbols: frozenset[str] = frozenset()
+    allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_order(self.start, self.end)
@@ -78,6 +86,7 @@ class Request:
         start: date | None = None,
         end: date | None = None,
         symbols: Iterable[str] = (),
+        allow: Sequence[str] = (),
     ) -> Request:
         """A request; no data types mean all.
 
@@ -85,4 +94,4 @@ class Request:
             RequestError: a data type is unknown, or `end` lies before `start`.
         """
         kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
-        return cls(kinds, start, end, frozenset(symbols))
+        return cls(kinds, start, end, frozenset(symbols), tuple(allow))

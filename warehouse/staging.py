@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse.audit import Auditor
 from warehouse.cleaning import CleanedPiece, Cleaner
 from warehouse.config import Config
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.gather import Gatherer
+from warehouse.judging import ValidationResult
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.merge import Merger, Origin
 from warehouse.metrics import Progress
 from warehouse.partitions import Partition
 from warehouse.rawfile import FileFacts, Inflater, read_ahead
 from warehouse.rejects import MALFORMED_LINE, RejectsWriter
+from warehouse.rules import Rule
 from warehouse.schema import DataType, data_type
 from warehouse.source import portable
 from warehouse.sqlfiles import SqlFolder
@@ -30,6 +34,10 @@ from warehouse.sqlfiles import SqlFolder
 _ROWS_SHARE = 0.30
 _DUCKDB_SHARE = 0.35
 _PIECE_SHARE = 0.05
+
+# So much compressed input is staged before it is published: what a batch sets aside on disk in
+# between is a few times that.
+_BATCH_BYTES = 8 << 30
 
 
 @dataclass
@@ -60,6 +68,7 @@ class StagedBatch:
     Attributes:
         partitions: each with its staged file.
         removed: symbols whose partition of the month has no rows any more.
+        findings: what the rules found in the rows that are new.
     """
 
     data_type: str
@@ -67,6 +76,22 @@ class StagedBatch:
     files: list[StagedFile]
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    findings: list[ValidationResult] = field(default_factory=list)
+
+
+def batches(layout: Layout, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
+    """Raw files, in the order of work, cut into batches of one data type and month."""
+    for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
+        batch: list[RawFile] = []
+        size = 0
+        for file in group:
+            bytes_ = layout.raw_file(file).stat().st_size
+            if batch and size + bytes_ > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(file)
+            size += bytes_
+        yield batch
 
 
 class Stager:
@@ -77,6 +102,7 @@ class Stager:
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
         folder: an empty folder of the staging tier.
+        rules: those that the new rows are asked by.
     """
 
     def __init__(
@@ -88,7 +114,9 @@ class Stager:
         selected: frozenset[str],
         folder: Path,
         progress: Progress,
+        rules: Sequence[Rule] = (),
     ) -> None:
+        self._rules = rules
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
@@ -142,6 +170,7 @@ class Stager:
                 self._selected,
                 self._folder,
                 workers,
+                auditor := self._auditor(kind, month, cleaner),
             ) as merger,
         ):
             for item in staged:
@@ -151,8 +180,18 @@ class Stager:
                     self._close_rejects(item, gatherer)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
             batch.partitions, batch.removed = merger.finish(list(self._origins.values()))
+            if auditor is not None:
+                batch.findings = auditor.finish()
         self._account(batch)
         return batch
+
+    def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
+        rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
+        if not rules:
+            return None
+        config_dir = self._layout.root / "config"
+        config = self._config.validation
+        return Auditor(kind, month, rules, config, self._sql, config_dir, cleaner)
 
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)

@@ -16,7 +16,7 @@ from warehouse.errors import NoDataError
 from warehouse.facade import Warehouse
 from warehouse.facts import Facts, Row
 from warehouse.layout import Layout
-from warehouse.sessions import NEW_YORK, midnight_ns, regular_hours
+from warehouse.sessions import NEW_YORK, midnight_ns, trading_hours
 from warehouse.sqlfiles import SqlFolder
 
 MOST_CANDLES = 480
@@ -89,15 +89,15 @@ class _Symbol:
         held: Mapping[str, int],
     ) -> None:
         self._warehouse, self._sql, self._held = warehouse, sql, held
-        hours = regular_hours(start, end)
+        hours = trading_hours(start, end)
         self._days = len(hours)
         self._values: Row = {
             "symbol": symbol,
             "start": start,
             "end": end,
-            "sessions": list(hours),
-            "opens": [opens for opens, _ in hours.values()],
-            "closes": [closes for _, closes in hours.values()],
+            "sessions": [each.session for each in hours],
+            "opens": [each.open_ns for each in hours],
+            "closes": [each.close_ns for each in hours],
         }
 
     def facts(self, gap_minutes: float) -> Row:

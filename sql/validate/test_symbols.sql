@@ -1,0 +1,19 @@
+-- validate/test_symbols: securities that exist for the exchanges' own tests.
+-- severity: warning
+-- data_types: trades, quotes, minute_aggs, day_aggs
+-- grain: one row per symbol and session
+-- params:
+-- on_ingest: yes
+--
+-- The vendor's files hold them like any other; nobody owns or trades them. A study of the whole
+-- market has to leave them out.
+select symbol, session, min(timestamp) as timestamp, count(*) as row_count
+from checked
+where
+    regexp_full_match(
+        symbol,
+        'Z[VWXBJ]ZZT|ZVZZC|ZV?ZZTNT|Z[BJ]ZX|ZTST|ZTEST|ZEXIT|ZIEXT|ZXIET|ZXYZ.A|CBO|CBX|IGZ'
+        || '|[ABCMNPZ]TEST|[A-Z]TEST[.][A-Z]|[A-Z]+[.]TEST'
+    )
+group by symbol, session
+order by symbol, session
