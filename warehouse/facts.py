@@ -228,7 +228,8 @@ def _rule(row: Row) -> Row:
         listed = rows if isinstance(rows, list) else [rows]
         shown = [each if isinstance(each, dict) else {"example": each} for each in listed]
         examples.append({**finding, "examples": shown})
-    return {**row, "examples": examples}
+    by_type = dict(row["findings_by_data_type"])
+    return {**row, "findings_by_data_type": by_type, "examples": examples}
 
 
 def _is_complete(

@@ -37,16 +37,16 @@ with
             sum("count")::bigint as rows,
             count(distinct symbol) as symbols,
             count(distinct session) as sessions,
-            list_sort(list(distinct data_type)) as data_types,
+            histogram(data_type) as findings_by_data_type,
             max(checked_at) as checked_at,
             list(
-                {
-                    'data_type':data_type,
-                    'symbol':symbol,
-                    'session':session,
-                    'rows':"count",
-                    'examples':examples
-                }
+                struct_pack(
+                    data_type := data_type,
+                    symbol := symbol,
+                    session := session,
+                    rows := "count",
+                    examples := examples
+                )
                 order by place
             ) filter (place <= $most) as examples
         from ranked
