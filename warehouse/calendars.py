@@ -8,8 +8,9 @@ from datetime import date
 from typing import Any
 
 from warehouse.console import count, size
-from warehouse.facts import ABSENT, STATES, Facts, Row
+from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
+from warehouse.verdicts import ABSENT, STATES, Row
 
 GLYPHS = {
     "missing": "×",

@@ -26,8 +26,9 @@ from warehouse.calendars import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.chart import PALETTE, Chart
 from warehouse.console import count, size
 from warehouse.errors import StorageError
-from warehouse.facts import STATES, Facts, Row
+from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
+from warehouse.verdicts import STATES, Row
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}

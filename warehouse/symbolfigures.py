@@ -24,7 +24,8 @@ from warehouse.chart import (
     plain,
     style,
 )
-from warehouse.facts import Facts, Row
+from warehouse.facts import Facts
+from warehouse.verdicts import Row
 
 _NEW_YORK = "New York time"
 _MOST_NAMED = 8

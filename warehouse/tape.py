@@ -14,10 +14,11 @@ from typing import Any
 from warehouse.config import Config
 from warehouse.errors import NoDataError
 from warehouse.facade import Warehouse
-from warehouse.facts import Facts, Row
+from warehouse.facts import Facts
 from warehouse.layout import Layout
 from warehouse.sessions import NEW_YORK, midnight_ns, trading_hours
 from warehouse.sqlfiles import SqlFolder
+from warehouse.verdicts import Row
 
 MOST_CANDLES = 480
 MOST_TRADES = 2_000
