@@ -14,6 +14,7 @@ from warehouse.schema import DATA_TYPES
 _MOST_BARS = 400
 """Sessions that still stand apart on a screen; of more, the bars are months."""
 _FEW_DAYS = 12
+_RUNS_SHOWN = 12
 
 
 def by_session(facts: Facts, what: str) -> Chart | None:
@@ -172,8 +173,12 @@ def run_times(facts: Facts) -> Chart | None:
     step = max(1, len(runs) // 4)
     figure.update_xaxes(
         tickvals=list(range(0, len(runs), step)),
-        ticktext=[runs[n]["started_at"][:10] for n in range(0, len(runs), step)],
-        title="runs, the latest to the right",
+        ticktext=[
+            _minute(runs[n]["started_at"]).replace(" ", "<br>") for n in range(0, len(runs), step)
+        ],
+        # A few runs are not to look like walls.
+        range=[min(0, len(runs) - _RUNS_SHOWN) - 0.5, len(runs) - 0.5],
+        title="started (UTC), the latest to the right",
     )
     figure.update_yaxes(title="seconds", tickformat="~s", rangemode="tozero", nticks=5)
     figure.update_layout(showlegend=False)

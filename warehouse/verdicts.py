@@ -123,7 +123,7 @@ def is_right(
         excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
         return Verdict("yes", f"Validation found nothing amiss{excused}.{accounts}")
     answer = "no" if found["error"] else "mostly"
-    return Verdict(answer, f"Validation found {_listed(said)}.{accounts}", "validate")
+    return Verdict(answer, f"Validation found {_listed(said)}.{accounts}")
 
 
 def _counted(number: int, noun: str) -> str:
