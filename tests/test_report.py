@@ -22,10 +22,10 @@ from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from warehouse import Warehouse, report, tape
+from warehouse.assessment import is_right
 from warehouse.brief import sparkline
 from warehouse.cli import cli
 from warehouse.facts import Facts, gather
-from warehouse.verdicts import is_right
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = (

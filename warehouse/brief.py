@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from warehouse.assessment import ABSENT, Row
 from warehouse.console import count, table
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
-from warehouse.verdicts import ABSENT, Row
 
 _SESSIONS = 30
 _WIDTH = 108

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
+from warehouse.assessment import ABSENT, STATES, Row
 from warehouse.console import count, size
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
-from warehouse.verdicts import ABSENT, STATES, Row
 
 GLYPHS = {
     "missing": "×",

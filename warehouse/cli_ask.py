@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from warehouse.command import Failure, Place, example, say, storing, symbols_of
+from warehouse.cli_data import symbols_of
+from warehouse.command import Failure, Place, example, say, storing
 from warehouse.errors import RequestError
 
 _FORMATS = ("table", "csv", "json", "parquet")

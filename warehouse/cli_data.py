@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.command import Place, example, say, symbols_of, writer_options
+from warehouse.command import Place, allow_option, example, say, writer_options
+from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
     from warehouse.run import Request, RunReport
 
 
-def _request(
-    types: Sequence[str], start: str | None, end: str | None, symbols: Iterable[str] = ()
+def request_of(
+    types: Sequence[str],
+    start: str | None,
+    end: str | None,
+    symbols: Iterable[str] = (),
+    allow: Sequence[str] = (),
 ) -> Request:
+    """What the options of a command ask for."""
     from warehouse.run import Request
     from warehouse.sessions import parse_session
 
@@ -26,7 +32,16 @@ def _request(
         None if start is None else parse_session("start", start),
         None if end is None else parse_session("end", end),
         symbols,
+        allow,
     )
+
+
+def symbols_of(given: Sequence[str]) -> list[str]:
+    """The symbols of --symbols A,B."""
+    wanted = [name for each in given for name in each.split(",")]
+    if "" in wanted:
+        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
+    return wanted
 
 
 def _run(
@@ -37,18 +52,20 @@ def _run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from warehouse import summary
+    from warehouse import summary, verdicts
     from warehouse.console import progress
     from warehouse.pipeline import Pipeline
 
     with progress() as shown:
         report = work(Pipeline(*place.open(), shown))
     if as_json:
-        say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
+        told = summary.run_as_json(report, request, dry_run=dry_run)
+        say([json.dumps(told | verdicts.found_as_json(report), indent=2)])
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
         say(summary.run_lines(report, request, place.command))
+        say(verdicts.found_lines(report))
     raise click.exceptions.Exit(summary.exit_code(report))
 
 
@@ -70,39 +87,53 @@ def download(
     published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
     all symbols is fetched whole, whatever --symbols says.
     """
-    request = _request(types, start, end, symbols_of(symbols))
+    request = request_of(types, start, end, symbols_of(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
 
 
 @click.command(epilog=example("warehouse ingest", "warehouse ingest quotes --dry-run"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@allow_option
 @writer_options
 def ingest(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    allow: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: bool,
 ) -> None:
     """Verify, clean and publish what the raw tier holds.
 
     Takes files that are not published yet. One that fails verification is set aside with the
-    reason, and the rest goes on.
+    reason, and the rest goes on. Where a rule of sql/validate finds an error nothing of that data
+    type and month is published.
     """
-    request = _request(types, start, end)
+    request = request_of(types, start, end, allow=allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.ingest(request, dry_run=dry_run), **options)
 
 
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@allow_option
 @writer_options
 def update(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    allow: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: bool,
 ) -> None:
     """Download, then ingest, what is new.
 
     The command of every day: run it as often as you like, it does what is left to do. TYPE is
-    trades, quotes, minute_aggs or day_aggs; none means all of them.
+    trades, quotes, minute_aggs or day_aggs; none means all of them. Validation may keep a data type
+    and month out, as it may at `ingest`.
     """
-    request = _request(types, start, end)
+    request = request_of(types, start, end, allow=allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
@@ -110,11 +141,13 @@ def update(
 @click.command(epilog=example("warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02"))
 @click.argument("types", metavar="TYPE...", nargs=-1, required=True)
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@allow_option
 @writer_options
 def rebuild(
     place: Place,
     types: tuple[str, ...],
     symbols: tuple[str, ...],
+    allow: tuple[str, ...],
     start: str | None,
     end: str | None,
     **options: bool,
@@ -126,7 +159,7 @@ def rebuild(
     """
     from warehouse.status import check_symbols
 
-    request = _request(types, start, end, symbols_of(symbols))
+    request = request_of(types, start, end, symbols_of(symbols), allow)
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)

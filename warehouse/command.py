@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from warehouse.errors import NotAWarehouseError, RequestError, StorageError, WarehouseError
+from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
 
 if TYPE_CHECKING:
     from warehouse.config import Config
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
-_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "status",
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune", "status",
           "report", "query", "shell")  # fmt: skip
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild")
 
@@ -123,12 +123,14 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def symbols_of(given: Sequence[str]) -> list[str]:
-    """The names of `--symbols A,B`, which may stand several times."""
-    wanted = [name for each in given for name in each.split(",")]
-    if "" in wanted:
-        raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
-    return wanted
+def allow_option(command: _Command) -> _Command:
+    """The option of the commands whose rows go through validation."""
+    return click.option(
+        "--allow",
+        metavar="RULE=REASON",
+        multiple=True,
+        help="Publish although this rule finds errors; the reason is kept.",
+    )(command)
 
 
 def writer_options(command: _Command) -> _Command:

@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime
 from importlib.metadata import version
 from typing import Any
 
+from warehouse.assessment import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.catalog import Catalog
 from warehouse.config import Config
 from warehouse.layout import Layout
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import SessionHours, check_order, trading_hours
 from warehouse.sqlfiles import SqlFolder
-from warehouse.verdicts import ABSENT, Row, Verdict, is_complete, is_right
 
 _MOST_FILES = 200
 _MOST_RUNS = 30

@@ -122,14 +122,10 @@ class Pipeline:
         gate = self._gate(request)
         asked = chosen(gate.rules, names)
         with self._writing(dry_run=False):
-            found = self.layout.catalog.exists()
-            report = validate(
-                self.layout, self.config, asked, request, gate.allowances, self._progress
-            )
-            if found:
-                change = change_of(report, asked)
-                change.runs = [records.of_run(report.metrics, "done")]
-                self._publish(change, [], [])
+            layout, allowed = self.layout, gate.allowances
+            report = validate(layout, self.config, asked, request, allowed, self._progress)
+            if layout.catalog.exists():
+                self._publish(change_of(report, asked), [], [])
         return report
 
     def _gate(self, request: Request) -> Gate:

@@ -22,13 +22,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from warehouse import figures, symbolfigures
+from warehouse.assessment import STATES, Row
 from warehouse.calendars import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.chart import PALETTE, Chart
 from warehouse.console import count, size
 from warehouse.errors import StorageError
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
-from warehouse.verdicts import STATES, Row
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}

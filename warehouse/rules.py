@@ -100,8 +100,10 @@ def chosen(every: Sequence[Rule], names: Sequence[str]) -> list[Rule]:
     """The rules of those names; none of them means all.
 
     Raises:
-        RequestError: there is no such rule.
+        RequestError: there is no such rule, or none at all.
     """
+    if not every:
+        raise RequestError("rules", "none", "sql/validate is empty; `warehouse init` fills it")
     known = {rule.name: rule for rule in every}
     for name in names:
         if name not in known:

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from warehouse.assessment import Row
 from warehouse.chart import (
     ACCENT,
     CLEAR,
@@ -25,7 +26,6 @@ from warehouse.chart import (
     style,
 )
 from warehouse.facts import Facts
-from warehouse.verdicts import Row
 
 _NEW_YORK = "New York time"
 _MOST_NAMED = 8

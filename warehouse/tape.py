@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
+from warehouse.assessment import Row
 from warehouse.config import Config
 from warehouse.errors import NoDataError
 from warehouse.facade import Warehouse
@@ -18,7 +19,6 @@ from warehouse.facts import Facts
 from warehouse.layout import Layout
 from warehouse.sessions import NEW_YORK, midnight_ns, trading_hours
 from warehouse.sqlfiles import SqlFolder
-from warehouse.verdicts import Row
 
 MOST_CANDLES = 480
 MOST_TRADES = 2_000

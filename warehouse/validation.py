@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse import records
 from warehouse.allowances import Allowance
 from warehouse.catalog import CatalogChange, Checked
 from warehouse.config import Config
@@ -135,6 +136,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
             if kind.name in rule.data_types
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
+        runs=[records.of_run(report.metrics, "done")],
     )
 
 

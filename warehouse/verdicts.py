@@ -1,136 +1,129 @@
-"""Is it all there, and is it right? The two answers of the report, in a word and in a sentence."""
+"""What validation found: as lines for a person, as JSON for a program."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
-from warehouse.schema import DATA_TYPES
-
-Row = dict[str, Any]
-
-ABSENT = ("missing", "never", "set_aside", "failed", "waiting", "not_in_plan")
-"""States of sessions that should be here and are not."""
-STATES = {
-    "here": "here",
-    "waiting": "downloaded and not ingested",
-    "set_aside": "set aside, for they failed verification",
-    "failed": "failed to download",
-    "missing": "missing at the source",
-    "not_in_plan": "not in your plan",
-    "not_yet": "not yet published",
-    "never": "never asked for",
-    "outside": "outside of what there is of the data type",
-}
-"""States of sessions, in words."""
+from warehouse.console import count, duration, printable
+from warehouse.gate import Refused
+from warehouse.judging import ValidationResult
+from warehouse.run import RunReport
+from warehouse.summary import NAMED, instant, row, some
+from warehouse.validation import ValidationReport
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The answer to one question, in a word and in a sentence.
-
-    Attributes:
-        answer: yes, mostly, no, or unknown.
-        command: what mends it, without the program's name; empty: nothing needs to.
-    """
-
-    answer: str
-    text: str
-    command: str = ""
-
-
-def is_complete(
-    generation: int, coverage: Sequence[Row], start: date | None, end: date | None
-) -> Verdict:
-    """Whether every session that should be here is: of `coverage`, from `start` to `end`."""
-    here = [row for row in coverage if row["state"] == "here"]
-    absent = [row for row in coverage if row["state"] in ABSENT]
-    if generation == 0 or not (here or absent):
-        return Verdict("unknown", "Nothing has been ingested yet.", "update")
-    kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
-    none_of = [name for name in DATA_TYPES if name not in kinds]
-    without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
-    if not absent:
-        text = f"{_all_here(here, kinds)} from {start} to {end} {{}} here.{without}"
-        return Verdict("yes", text.format("is" if text.startswith("The one") else "are"))
-    by_state = {
-        state: sum(row["state"] == state for row in absent)
-        for state in ABSENT
-        if any(row["state"] == state for row in absent)
+def validation_as_json(report: ValidationReport) -> dict[str, Any]:
+    """A validation as one JSON object."""
+    metrics, request = report.metrics, report.request
+    return {
+        "command": metrics.command,
+        "run_id": metrics.run_id,
+        "started_at": instant(metrics.started_at),
+        "seconds": round(metrics.seconds, 3),
+        "data_types": [kind.name for kind in request.kinds],
+        "start": request.start and request.start.isoformat(),
+        "end": request.end and request.end.isoformat(),
+        "symbols": sorted(request.symbols),
+        "rules": list(report.rules),
+        "errors": len(report.errors),
+        "warnings": len(report.warnings),
+        "allowed": len(report.allowed),
+        "results": results_as_json(report.results),
     }
-    reasons = _listed([f"{count:,} {STATES[state]}" for state, count in by_state.items()])
-    by_type = {
-        name: sum(row["data_type"] == name for row in absent)
-        for name in DATA_TYPES
-        if any(row["data_type"] == name for row in absent)
-    }
-    of_types = _listed([f"{count:,} of {name}" for name, count in by_type.items()])
-    text = (
-        f"{len(absent):,} of {len(here) + len(absent):,} sessions are not here ({of_types}):"
-        f" {reasons}.{without}"
+
+
+def results_as_json(results: Iterable[ValidationResult]) -> list[dict[str, Any]]:
+    """Results as JSON objects."""
+    return [{**asdict(one), "session": one.session and one.session.isoformat()} for one in results]
+
+
+def validation_lines(report: ValidationReport) -> Iterator[str]:
+    """A validation, line by line: each rule that found something, the worst first."""
+    kinds = ", ".join(kind.name for kind in report.request.kinds)
+    rules = count(len(report.rules), "rule")
+    yield row("asked", f"{rules} about {kinds}: {duration(report.metrics.seconds)}")
+    yield from _by_rule("error", report.errors)
+    yield from _by_rule("warning", report.warnings)
+    yield from _by_rule("allowed", report.allowed)
+    if not report.results:
+        yield row("found", "nothing")
+        return
+    found = f"{count(len(report.errors), 'error')}, {count(len(report.warnings), 'warning')}"
+    if report.allowed:
+        found += f", {len(report.allowed):,} allowed"
+    yield row("found", f"{found}; --json tells all, and so does the catalog's table findings")
+    if report.errors:
+        yield row("next", "what is as it should be: a line with the reason in")
+        yield row("", "config/validation_allow.csv; what is not: get the file anew, or reject it")
+
+
+def _by_rule(name: str, results: Sequence[ValidationResult]) -> Iterator[str]:
+    def key(one: ValidationResult) -> tuple[str, str, str]:
+        return one.rule, one.data_type, one.allowed or ""
+
+    for (rule, data_type, reason), group in groupby(sorted(results, key=key), key=key):
+        members = list(group)
+        rows = count(sum(one.count for one in members), "row")
+        why = f" ({printable(reason)})" if reason else ""
+        yield row(name, f"{rule}: {data_type}, {rows}{why}")
+        members.sort(key=lambda one: -one.count)
+        yield row("", some((_place(one) for one in members), 5))
+        if name != "allowed" and members[0].examples:
+            facts = members[0].examples[0].items()
+            shown = ", ".join(f"{k} {v}" for k, v in facts if v is not None)
+            yield row("", printable(f"e.g. {shown}"))
+
+
+def _place(one: ValidationResult) -> str:
+    parts = [printable(one.symbol or ""), str(one.session or "")]
+    named = " ".join(part for part in parts if part) or "the whole"
+    return f"{named} ({one.count:,})"
+
+
+def found_lines(report: RunReport) -> Iterator[str]:
+    """What validation found in the rows that a run brought, and what it kept out."""
+    warnings: dict[str, int] = {}
+    for one in report.findings:
+        if not one.is_error:
+            name = one.rule if one.allowed is None else f"{one.rule} (allowed)"
+            warnings[name] = warnings.get(name, 0) + one.count
+    if warnings:
+        listed = some(f"{name} {number:,}" for name, number in sorted(warnings.items()))
+        yield row("found", f"{listed}; rows in the catalog's table findings")
+    for refused in report.refused:
+        yield from _refused_lines(refused)
+
+
+def _refused_lines(refused: Refused) -> Iterator[str]:
+    yield row(
+        "refused",
+        f"{refused.data_type} {refused.month:%Y-%m}: nothing of it was published,"
+        " for validation found errors in it",
     )
-    first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
-    command = "ingest" if set(by_state) == {"waiting"} else f"update --start {first} --end {last}"
-    return Verdict("no", text, command)
+    for one in refused.errors[:NAMED]:
+        yield row("", f"{one.rule}: {_place(one)}")
+    if len(refused.errors) > NAMED:
+        yield row("", f"and {len(refused.errors) - NAMED:,} more (--json names all)")
+    yield row("", f"what was staged is in {refused.folder}")
+    rule = refused.errors[0].rule
+    yield row("", f'to publish it all the same: --allow "{rule}=REASON", or that reason in')
+    yield row("", "config/validation_allow.csv")
 
 
-def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
-    sessions = {name: sum(row["data_type"] == name for row in here) for name in kinds}
-    if len(set(sessions.values())) > 1:
-        each = _listed([f"{count:,} of {name}" for name, count in sessions.items()])
-        return f"All sessions that there should be ({each})"
-    count = next(iter(sessions.values()))
-    return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
-
-
-def is_right(
-    generation: int, files: Sequence[Row], rules: Sequence[Row], *, validated: bool
-) -> Verdict:
-    """Whether every line is accounted for, and validation found nothing that counts."""
-    if generation == 0:
-        return Verdict("unknown", "There is nothing to judge yet.")
-    off = sum(row["off"] for row in files)
-    lines = sum(row["lines"] or 0 for row in files)
-    published = sum(row["rows_published"] or 0 for row in files if row["lines"] is not None)
-    rejected = sum(row["rows_rejected"] or 0 for row in files if row["lines"] is not None)
-    left_out = sum(row["rows_unselected"] or 0 for row in files)
-    if off:
-        return Verdict(
-            "no", f"The lines of {off:,} files are not all accounted for.", "rebuild all"
-        )
-    accounts = ""
-    if lines:
-        accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
-        accounts += f" + {rejected:,} rejected"
-        accounts += f" + {left_out:,} of other symbols." if left_out else "."
-    if not validated:
-        return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
-    counting = [rule for rule in rules if rule["allowed"] is None]
-    found = {
-        severity: [rule for rule in counting if rule["severity"] == severity]
-        for severity in ("error", "warning")
+def found_as_json(report: RunReport) -> dict[str, Any]:
+    """The same as JSON: `findings`, and `refused` batches."""
+    return {
+        "findings": results_as_json(report.findings),
+        "refused": [
+            {
+                "data_type": refused.data_type,
+                "month": f"{refused.month:%Y-%m}",
+                "folder": str(refused.folder),
+                "errors": results_as_json(refused.errors),
+            }
+            for refused in report.refused
+        ],
     }
-    said = [
-        f"{_counted(sum(rule['findings'] for rule in those), severity)}"
-        f" by {_counted(len({rule['rule'] for rule in those}), 'rule')}"
-        for severity, those in found.items()
-        if those
-    ]
-    if not said:
-        allowed = sum(rule["findings"] for rule in rules)
-        excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
-        return Verdict("yes", f"Validation found nothing amiss{excused}.{accounts}")
-    answer = "no" if found["error"] else "mostly"
-    return Verdict(answer, f"Validation found {_listed(said)}.{accounts}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _listed(names: Sequence[str], word: str = "and") -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -24,6 +24,10 @@ with
         select symbol, session, avg(price) as mean_price, stddev_samp(price) as deviation
         from trades
         group by symbol, session
+        -- Most have none so far away, and need not be gone through again.
+        having
+            greatest(max(price) - avg(price), avg(price) - min(price))
+            > $max_price_deviation_std * stddev_samp(price)
     )
 
 select

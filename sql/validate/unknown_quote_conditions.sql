@@ -8,26 +8,23 @@
 -- What a condition that nobody knows says of its quote, nobody knows: it may not be one to trade
 -- against. Indicators have no table, and are not asked about.
 with
-    lists as (
-        select symbol, session, conditions, min(timestamp) as timestamp, count(*) as row_count
-        from quotes
-        where conditions is not null
-        group by symbol, session, conditions
-    ),
+    lists as (select distinct conditions from quotes where conditions is not null),
 
-    codes as (
-        select conditions, unnest(string_split(conditions, ',')) as code
-        from (select distinct conditions from lists)
+    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+
+    unknown as (
+        select conditions, code
+        from codes
+        where code not in (select id::varchar from quote_conditions)
     )
 
 select
-    lists.symbol,
-    lists.session,
-    min(lists.timestamp) as timestamp,
-    codes.code,
-    sum(lists.row_count)::bigint as row_count
-from lists
-inner join codes on codes.conditions = lists.conditions
-where codes.code not in (select id::varchar from quote_conditions)
-group by lists.symbol, lists.session, codes.code
-order by lists.symbol, lists.session, codes.code
+    quotes.symbol,
+    quotes.session,
+    min(quotes.timestamp) as timestamp,
+    unknown.code,
+    count(*) as row_count
+from quotes
+inner join unknown on unknown.conditions = quotes.conditions
+group by quotes.symbol, quotes.session, unknown.code
+order by quotes.symbol, quotes.session, unknown.code

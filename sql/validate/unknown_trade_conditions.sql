@@ -9,26 +9,23 @@
 -- An unknown condition forbids nothing, so bars take their prices from such trades. Whether they
 -- should is to be looked up at the vendor and written into the table.
 with
-    lists as (
-        select symbol, session, conditions, min(timestamp) as timestamp, count(*) as row_count
-        from trades
-        where conditions is not null
-        group by symbol, session, conditions
-    ),
+    lists as (select distinct conditions from trades where conditions is not null),
 
-    codes as (
-        select conditions, unnest(string_split(conditions, ',')) as code
-        from (select distinct conditions from lists)
+    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+
+    unknown as (
+        select conditions, code
+        from codes
+        where code not in (select id::varchar from trade_conditions)
     )
 
 select
-    lists.symbol,
-    lists.session,
-    min(lists.timestamp) as timestamp,
-    codes.code,
-    sum(lists.row_count)::bigint as row_count
-from lists
-inner join codes on codes.conditions = lists.conditions
-where codes.code not in (select id::varchar from trade_conditions)
-group by lists.symbol, lists.session, codes.code
-order by lists.symbol, lists.session, codes.code
+    trades.symbol,
+    trades.session,
+    min(trades.timestamp) as timestamp,
+    unknown.code,
+    count(*) as row_count
+from trades
+inner join unknown on unknown.conditions = trades.conditions
+group by trades.symbol, trades.session, unknown.code
+order by trades.symbol, trades.session, unknown.code
