@@ -761,8 +761,8 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "complete", "right", "last_sessions", "findings",
-        "data_types", "waiting", "set_aside", "not_here", "runs",
+        "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
+        "findings", "data_types", "waiting", "set_aside", "not_here", "runs",
     ]  # fmt: skip
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]

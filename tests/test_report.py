@@ -26,6 +26,7 @@ from warehouse.assessment import is_right
 from warehouse.brief import sparkline
 from warehouse.cli import cli
 from warehouse.facts import Facts, gather
+from warehouse.run import Request
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = (
@@ -223,18 +224,33 @@ def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts)
 
 def test_errors_make_the_answer_no_warnings_mostly_and_what_is_allowed_yes(facts: Facts) -> None:
     assert facts.right.answer == "no"
+    assert facts.right.command == "validate"
     assert "2 errors by 1 rule and 1 warning by 1 rule" in facts.right.text
     warnings = [rule for rule in facts.rules if rule["severity"] == "warning"]
-    assert is_right(1, facts.files, warnings, validated=True).answer == "mostly"
+    assert is_right(1, facts.files, warnings, "all").answer == "mostly"
     allowed = [rule for rule in facts.rules if rule["allowed"] is not None]
-    assert is_right(1, facts.files, allowed, validated=True).answer == "yes"
-    assert is_right(1, facts.files, [], validated=False).answer == "unknown"
+    assert is_right(1, facts.files, allowed, "all").answer == "yes"
+    assert is_right(1, facts.files, [], "all").answer == "yes"
+    assert is_right(1, facts.files, [], "ingest").answer == "mostly"
+    assert is_right(1, facts.files, [], "never").answer == "unknown"
+
+
+def test_what_came_in_after_a_validation_was_asked_by_the_rules_of_ingest_alone(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, {day_key("trades", HERE[0]): [trade("A", instant(HERE[0]))]})
+    checked = []
+    for step in (made.update, lambda: made.pipeline.validate(Request.of()), made.update):
+        step()
+        checked.append(gather(made.layout, made.config).checked)
+        made.put(day_key("trades", HERE[1]), [trade("A", instant(HERE[1]))])
+    assert checked == ["ingest", "all", "ingest"]
 
 
 def test_a_file_whose_lines_do_not_add_up_makes_the_answer_no(facts: Facts) -> None:
     off = [{**row, "off": row["off"] + 1} for row in facts.files]
     assert sum(row["off"] for row in facts.files) == 0
-    assert is_right(1, off, [], validated=True).answer == "no"
+    assert is_right(1, off, [], "all").answer == "no"
 
 
 def test_a_file_that_the_vendor_replaced_is_remembered(tmp_path: Path) -> None:

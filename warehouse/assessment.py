@@ -85,10 +85,12 @@ def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
     return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
 
 
-def is_right(
-    generation: int, files: Sequence[Row], rules: Sequence[Row], *, validated: bool
-) -> Verdict:
-    """Whether every line is accounted for, and validation found nothing that counts."""
+def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checked: str) -> Verdict:
+    """Whether every line is accounted for, and validation found nothing that counts.
+
+    Args:
+        checked: which rules were asked: all, those of ingest, or never any.
+    """
     if generation == 0:
         return Verdict("unknown", "There is nothing to judge yet.")
     off = sum(row["off"] for row in files)
@@ -105,7 +107,7 @@ def is_right(
         accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
         accounts += f" + {rejected:,} rejected"
         accounts += f" + {left_out:,} of other symbols." if left_out else "."
-    if not validated:
+    if checked == "never":
         return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
     counting = [rule for rule in rules if rule["allowed"] is None]
     found = {
@@ -118,12 +120,18 @@ def is_right(
         for severity, those in found.items()
         if those
     ]
-    if not said:
-        allowed = sum(rule["findings"] for rule in rules)
-        excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
-        return Verdict("yes", f"Validation found nothing amiss{excused}.{accounts}")
-    answer = "no" if found["error"] else "mostly"
-    return Verdict(answer, f"Validation found {_listed(said)}.{accounts}")
+    allowed = sum(rule["findings"] for rule in rules if rule["allowed"] is not None)
+    excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
+    result = f"found {_listed(said)}{excused}" if said else f"found nothing amiss{excused}"
+    answer = "no" if found["error"] else "mostly" if said else "yes"
+    if checked == "all":
+        return Verdict(answer, f"Validation {result}.{accounts}")
+    return Verdict(
+        "mostly" if answer == "yes" else answer,
+        f"Of the rules only those of ingest were asked about all of it; validation {result}."
+        f"{accounts}",
+        "validate",
+    )
 
 
 def _counted(number: int, noun: str) -> str:

@@ -41,6 +41,7 @@ def brief_as_json(facts: Facts) -> Row:
             ]
             for name, rows in _last(facts).items()
         },
+        "checked": facts.checked,
         "findings": {name: _findings(facts, name) for name in DATA_TYPES},
     }
 
@@ -63,7 +64,7 @@ def brief_lines(facts: Facts) -> Iterator[str]:
                 name,
                 sparkline([row["rows"] if row["state"] == "here" else None for row in rows]),
                 sparkline([row["rejects"] if row["state"] == "here" else None for row in rows]),
-                _counted(_findings(facts, name)) if facts.validated else "not validated",
+                _counted(_findings(facts, name)) if facts.checked != "never" else "not validated",
             ]
             for name, rows in last.items()
             if rows

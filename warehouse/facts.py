@@ -43,7 +43,7 @@ class Facts:
         files: the vendor's files by data type and state.
         unfinished_files: those that are not published as they should be, the first of
             `of_unfinished_files`.
-        validated: whether any validation was ever run.
+        checked: which rules were asked about it: all, those of ingest, or never any.
         rules: what each rule found, the worst first, with the first offending rows.
         restatements: files that the vendor replaced after they were published.
         runs: the last of them, the latest first.
@@ -66,7 +66,7 @@ class Facts:
     files: list[Row] = field(default_factory=list)
     unfinished_files: list[Row] = field(default_factory=list)
     of_unfinished_files: int = 0
-    validated: bool = False
+    checked: str = "never"
     rules: list[Row] = field(default_factory=list)
     restatements: list[Row] = field(default_factory=list)
     of_restatements: int = 0
@@ -125,7 +125,7 @@ class _Gathering:
         restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
         runs, of_runs = self._first("runs", _MOST_RUNS)
         rules = [_rule(row) for row in self._ask("rules", most=_MOST_EXAMPLES)]
-        validated = bool(rules) or any(row["n"] for row in self._catalog.rows(_VALIDATIONS))
+        checked = next((row["checked"] for row in self._ask("checked")), "never")
         generation = self._catalog.generation()
         return Facts(
             warehouse=str(self._layout.root),
@@ -136,7 +136,7 @@ class _Gathering:
             start=_plain(self._start),
             end=_plain(self._end),
             complete=is_complete(generation, coverage, self._start, self._end),
-            right=is_right(generation, files, rules, validated=validated),
+            right=is_right(generation, files, rules, checked),
             holdings=self._holdings(coverage),
             coverage=coverage,
             half_days=[_plain(each.session) for each in self._hours() if each.is_half_day],
@@ -144,7 +144,7 @@ class _Gathering:
             files=files,
             unfinished_files=unfinished,
             of_unfinished_files=of_unfinished,
-            validated=validated,
+            checked=checked,
             rules=rules,
             restatements=restatements,
             of_restatements=of_restatements,
@@ -225,10 +225,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-_VALIDATIONS = """
-    select count(*) as n
-    from runs
-    where state = 'done' and command in ('validate', 'ingest', 'update', 'rebuild')
-"""
