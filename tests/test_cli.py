@@ -163,7 +163,7 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild prune status query shell"
+    order = "init demo download ingest update rebuild validate prune status query shell"
     assert listed == order.split()
 
 
@@ -352,7 +352,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
         "errors", "download", "planned", "files", "set_aside", "lines", "rows_published",
         "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
-        "bytes_written", "ingest_seconds", "peak_memory_bytes",
+        "bytes_written", "ingest_seconds", "peak_memory_bytes", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
