@@ -685,6 +685,7 @@ def test_a_click_on_a_rule_shows_its_rows(page: Page) -> None:
     assert not rows.first.is_visible()
     rule.locator("summary").click()
     assert rows.first.is_visible()
+    assert "ask" in rule.locator("> p").first.inner_text()
     assert rows.count() == 4
     assert rows.first.locator("td").all_inner_texts() == [
         SCRIPT, HERE[0].isoformat(), "quotes", "12", "1.5", HOSTILE,

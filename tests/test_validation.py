@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from warehouse import Warehouse, allowances, audit, demo, judging
 from warehouse.allowances import Allowance
 from warehouse.cli import cli
-from warehouse.errors import ConfigError, RequestError, SqlFileError
+from warehouse.errors import ConfigError, RequestError, SqlFileError, StorageError
 from warehouse.judging import ValidationResult, settle
 from warehouse.metrics import Silent
 from warehouse.rules import rules
@@ -362,6 +362,39 @@ def test_of_many_symbols_the_first_are_named_and_the_rest_counted() -> None:
     assert rest.count == sum(range(1, 10))
     assert rest.examples[0]["symbol"] == "S009"
     assert sum(each.count for each in settled) == sum(each.count for each in many)
+
+
+def test_of_symbols_that_are_named_all_is_told_and_nothing_else(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    symbols = [f"S{n:02}" for n in range(judging.NAMED_SYMBOLS + 5)]
+    days = [date(2024, 1, 29), date(2024, 1, 31)]
+    made = make_warehouse(
+        {
+            day_key("trades", day): [trade(symbol, instant(day)) for symbol in symbols]
+            for day in days
+        }
+    )
+    made.update("trades")
+    together = findings(made)
+    assert len([row for row in together if row[2] is None]) == len(days)
+    for _ in range(2):
+        found = made.pipeline.validate(Request.of(["trades"], symbols=symbols)).results
+        assert {one.symbol for one in found} == set(symbols)
+    assert len([row for row in findings(made) if row[0] == "few_trades" and row[2]]) == 110
+    made.rebuild("trades", symbols=symbols)
+    assert len([row for row in findings(made) if row[0] == "few_trades" and row[2]]) == 110
+    made.rebuild("trades")
+    assert findings(made) == together
+
+
+def test_a_partition_that_cannot_be_read_is_named(make_warehouse: Callable[..., Made]) -> None:
+    made = make_warehouse({day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    made.update("trades")
+    (path,) = made.partitions().values()
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(StorageError, match=r"a partition cannot be read: .*2024_01\.parquet"):
+        made.pipeline.validate(Request.of())
 
 
 def test_errors_stand_first_and_what_is_allowed_last() -> None:

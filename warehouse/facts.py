@@ -16,7 +16,9 @@ from typing import Any
 from warehouse.assessment import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.catalog import Catalog
 from warehouse.config import Config
+from warehouse.errors import SqlFileError
 from warehouse.layout import Layout
+from warehouse.rules import sentence_of
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import SessionHours, check_order, trading_hours
 from warehouse.sqlfiles import SqlFolder
@@ -124,7 +126,10 @@ class _Gathering:
         unfinished, of_unfinished = self._first("unfinished_files", _MOST_FILES)
         restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
         runs, of_runs = self._first("runs", _MOST_RUNS)
-        rules = [_rule(row) for row in self._ask("rules", most=_MOST_EXAMPLES)]
+        rules = [
+            {**_rule(row), "sentence": self._sentence(row["rule"])}
+            for row in self._ask("rules", most=_MOST_EXAMPLES)
+        ]
         checked = next((row["checked"] for row in self._ask("checked")), "never")
         generation = self._catalog.generation()
         return Facts(
@@ -167,6 +172,13 @@ class _Gathering:
         total = f"of_{name.removeprefix('unfinished_')}"
         of_all = rows[0][total] if rows else 0
         return [{key: row[key] for key in row if key != total} for row in rows], of_all
+
+    def _sentence(self, rule: str) -> str:
+        """What the rule's file says of it; nothing where there is no such file any more."""
+        try:
+            return sentence_of(self._sql[f"validate/{rule}"])
+        except SqlFileError:
+            return ""
 
     def _hours(self) -> tuple[SessionHours, ...]:
         if self._start is None or self._end is None:

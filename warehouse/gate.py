@@ -17,7 +17,7 @@ from pathlib import Path
 
 from warehouse import allowances
 from warehouse.catalog import CatalogChange, Checked
-from warehouse.judging import ValidationResult, settle
+from warehouse.judging import NAMED_SYMBOLS, ValidationResult, settle
 from warehouse.layout import Layout
 from warehouse.rules import rules
 from warehouse.sessions import last_day_of_month
@@ -62,9 +62,17 @@ class Gate:
         self.allowances = [allowances.of_option(text, names) for text in allow]
         self.allowances += allowances.load(config_dir, names)
 
-    def judge(self, batch: StagedBatch) -> list[ValidationResult]:
-        """Mark what is allowed of what was found in a batch, and put it in order."""
-        batch.findings = settle(batch.findings, self.allowances)
+    def judge(self, batch: StagedBatch, selected: frozenset[str]) -> list[ValidationResult]:
+        """Mark what is allowed of what was found in a batch, and put it in order.
+
+        Args:
+            selected: the only symbols that are made anew; empty: all.
+        """
+        # Where all symbols come at once those found last can be told together, for all are found
+        # anew the next time too.
+        together = not selected and all(item.file.symbol is None for item in batch.files)
+        named = NAMED_SYMBOLS if together else 0
+        batch.findings = settle(batch.findings, self.allowances, named=named)
         return batch.findings
 
     def refuse(self, run_id: str, batch: StagedBatch, folder: Path) -> Refused:

@@ -100,8 +100,12 @@ def ask(
             params=values,
         ).fetchall()
     except duckdb.Error as error:
+        if ".parquet" in str(error):
+            raise StorageError(
+                rule.name, f"a partition cannot be read: {one_line(error)}; see warehouse rebuild"
+            ) from error
         if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
-            raise StorageError(rule.file.path, f"DuckDB cannot go on: {one_line(error)}") from error
+            raise StorageError(rule.name, f"DuckDB cannot go on: {one_line(error)}") from error
         raise SqlFileError(rule.file.path, one_line(error)) from error
     return [
         ValidationResult(
@@ -121,11 +125,16 @@ def _examples(text: str) -> tuple[dict[str, Any], ...]:
 
 
 def settle(
-    results: Iterable[ValidationResult], allowances: Sequence[Allowance]
+    results: Iterable[ValidationResult],
+    allowances: Sequence[Allowance],
+    *,
+    named: int = NAMED_SYMBOLS,
 ) -> list[ValidationResult]:
-    """Results in order, with what is allowed marked; of a session the most telling symbols.
+    """Results in order, with what is allowed marked.
 
-    A symbol beyond NAMED_SYMBOLS of its rule and session goes into one result of them all.
+    Args:
+        named: so many symbols of a rule and session are told one by one, and those beyond them in
+            one result of them all; 0: every one is.
     """
     groups: defaultdict[tuple[Any, ...], list[ValidationResult]] = defaultdict(list)
     for found in results:
@@ -135,10 +144,11 @@ def settle(
     settled: list[ValidationResult] = []
     for members in groups.values():
         members.sort(key=lambda one: (one.symbol is not None, -one.count, one.symbol or ""))
-        named = [one for one in members if one.symbol is not None]
+        of_symbols = [one for one in members if one.symbol is not None]
+        most = named or len(of_symbols)
         settled += [one for one in members if one.symbol is None]
-        settled += named[:NAMED_SYMBOLS]
-        if rest := named[NAMED_SYMBOLS:]:
+        settled += of_symbols[:most]
+        if rest := of_symbols[most:]:
             examples = tuple({"symbol": one.symbol, **row} for one in rest for row in one.examples)
             settled.append(
                 replace(

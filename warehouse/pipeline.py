@@ -279,7 +279,7 @@ class Pipeline:
                 }
             etags = {file: known[file].etag if file in known else None for file in files}
             batch = stager.stage([(file, etags[file]) for file in files], present)
-            report.findings += gate.judge(batch)
+            report.findings += gate.judge(batch, selected)
             if any(found.is_error for found in batch.findings):
                 self._refuse(report, batch, gate, folder, selected)
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -245,10 +246,20 @@ def _rule(rule: Row) -> Row:
         f"{count(rule['symbols'], 'symbol')}, {count(rule['sessions'], 'session')}",
         "columns": ["symbol", "session", "data type", "rows", *own],
         "rows": rows,
-        "shown": f"The first rows of {len(rule['examples']):,} of"
-        f" {count(rule['findings'], 'finding')}, those with the most rows first.",
-        "quoted": rule["rule"],
+        "sentence": rule["sentence"],
+        "shown": _shown(rule),
+        "quoted": shlex.quote(f"rule={rule['rule']}"),
     }
+
+
+def _shown(rule: Row) -> str:
+    shown, findings = len(rule["examples"]), rule["findings"]
+    if shown == findings:
+        return "The first rows of each finding; timestamps are UTC."
+    return (
+        f"The first rows of {shown:,} of {findings:,} findings, those with the most rows first;"
+        " timestamps are UTC."
+    )
 
 
 def _scalar(value: Any) -> Any:

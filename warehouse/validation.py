@@ -20,7 +20,13 @@ from warehouse.allowances import Allowance
 from warehouse.catalog import CatalogChange, Checked
 from warehouse.config import Config
 from warehouse.errors import StorageError, one_line
-from warehouse.judging import ValidationResult, ask, sessions_table, settle
+from warehouse.judging import (
+    NAMED_SYMBOLS,
+    ValidationResult,
+    ask,
+    sessions_table,
+    settle,
+)
 from warehouse.layout import Layout
 from warehouse.metrics import Progress, RunMetrics
 from warehouse.rules import CHECKED, Rule
@@ -31,6 +37,7 @@ from warehouse.sessions import last_day_of_month, trading_hours
 _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
 _WHOLE = "day_aggs"
+_REJECTS = "rejects"
 
 
 @dataclass
@@ -114,7 +121,8 @@ def validate(
             found += asked.about(kind.name, of_type)
     finally:
         asked.close()
-    report.results = settle(found, allowances)
+    # Of symbols that are named all is told, and nothing of the sessions as a whole.
+    report.results = settle(found, allowances, named=0 if request.symbols else NAMED_SYMBOLS)
     return report
 
 
@@ -153,19 +161,21 @@ class _Questions:
                 "python_enable_replacements": False,
             }
         )
-        try:
-            self._run(f"attach {_quoted(layout.catalog)} as published (read_only)")
-            self._run("use published")
-        except duckdb.Error as error:
-            self.close()
-            raise StorageError(layout.catalog, f"cannot be read: {one_line(error)}") from error
+        self._run(f"attach {_quoted(layout.catalog)} as published (read_only)")
+        self._run("use published")
         self._stored = self._partitions()
 
     def close(self) -> None:
         self._connection.close()
 
     def _run(self, sql: str) -> None:
-        self._connection.execute(sql)
+        try:
+            self._connection.execute(sql)
+        except duckdb.Error as error:
+            self.close()
+            raise StorageError(
+                self._layout.data, f"a partition cannot be read: {one_line(error)}"
+            ) from error
 
     def _partitions(self) -> list[_Stored]:
         request = self._request
@@ -198,11 +208,15 @@ class _Questions:
         for rule in rules:
             by_rows[rule.reads_rows(data_type)].append(rule)
         for rule in by_rows.pop(frozenset(), []):
-            self._show_rejects(data_type, None, first, last)
+            if _REJECTS in rule.reads:
+                self._show_rejects(data_type, None, first, last)
             found += self._ask(rule, data_type)
         for read, members in by_rows.items():
             for unit in self._units(data_type, read, first, last):
                 self._show(data_type, read, unit)
+                if any(_REJECTS in rule.reads for rule in members):
+                    symbols = sorted({one.symbol for one in unit.partitions})
+                    self._show_rejects(data_type, symbols, unit.first, unit.last)
                 for rule in members:
                     found += self._ask(rule, data_type)
         return found
@@ -213,7 +227,7 @@ class _Questions:
         return [
             one
             for one in results
-            if not (wanted and one.symbol is not None and one.symbol not in wanted)
+            if (not wanted or one.symbol in wanted)
             and (one.session is None or self._request.first <= one.session <= self._request.last)
         ]
 
@@ -283,8 +297,6 @@ class _Questions:
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
             )
         self._run(f"create or replace temp view {CHECKED} as select * from {data_type}")
-        symbols = sorted({one.symbol for one in unit.partitions})
-        self._show_rejects(data_type, symbols, unit.first, unit.last)
 
     def _show_rejects(
         self, data_type: str, symbols: list[str] | None, first: date, last: date
