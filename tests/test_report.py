@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from building import Made, bar, day_key, instant, make, quote, trade
+from building import Made, bar, day_key, instant, make, quote, symbol_key, trade
 from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -214,6 +214,39 @@ def test_sessions_before_and_after_what_there_is_of_a_data_type_are_no_gap(made:
             },
         ).fetchall()
     assert {row[2] for row in rows if row[1] == date(2024, 1, 16)} == {"outside"}
+
+
+def test_one_file_a_symbol_covers_its_sessions_too(tmp_path: Path) -> None:
+    first, second = HERE[:2]
+    files: dict[str, Any] = {
+        symbol_key("trades", first, "A"): [trade("A", instant(first))],
+        symbol_key("trades", first, "B"): [trade("B", instant(first))],
+        symbol_key("trades", second, "B"): [trade("B", instant(second))],
+        symbol_key("day_aggs", first, "A"): [
+            bar("A", instant(first, "00:00")),
+            bar("A", instant(second, "00:00")),
+        ],
+    }
+    made = make(tmp_path, files, source__layout="symbol")
+    made.update(start=first, end=second)
+    found = gather(made.layout, made.config)
+    assert (found.start, found.end) == (first.isoformat(), second.isoformat())
+    counts = [row_of(found, "trades", day)["symbols"] for day in (first, second)]
+    assert counts == [2, 1]
+    assert [row_of(found, "day_aggs", day)["rows"] for day in (first, second)] == [1, 1]
+    assert found.complete.answer == "yes"
+
+
+def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_path: Path) -> None:
+    day = HERE[0]
+    made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})
+    made.update()
+    made.put(day_key("trades", day), b"\x1f\x8b this is no gzip")
+    made.update()
+    found = gather(made.layout, made.config)
+    row = row_of(found, "trades", day)
+    assert (row["state"], row["rows"], row["unfinished"]) == ("here", 1, 1)
+    assert "a later version of its file is not published" in report.html(found, "warehouse")
 
 
 def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts) -> None:
