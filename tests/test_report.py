@@ -228,7 +228,7 @@ def test_one_file_a_symbol_covers_its_sessions_too(tmp_path: Path) -> None:
         ],
     }
     made = make(tmp_path, files, source__layout="symbol")
-    made.update(start=first, end=second)
+    made.update("trades", "day_aggs", start=first, end=second)
     found = gather(made.layout, made.config)
     assert (found.start, found.end) == (first.isoformat(), second.isoformat())
     counts = [row_of(found, "trades", day)["symbols"] for day in (first, second)]
