@@ -768,6 +768,36 @@ def test_the_keyboard_opens_a_rule_and_walks_through_a_calendar(page: Page) -> N
     assert calendar.locator("td[tabindex='0']").count() == 1
 
 
+def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    days = [date(2024, 1, 11), date(2024, 1, 12), date(2024, 1, 16), date(2024, 1, 17)]
+    files = {
+        day_key("minute_aggs", day): [
+            bar("A", instant(day, clock)) for clock in ("04:00", "09:30", "15:59", "19:59")
+        ]
+        for day in days
+    }
+    made = make(tmp_path, files)
+    made.update("minute_aggs", start=days[0], end=days[-1])
+    found = gather(made.layout, made.config)
+    with Warehouse(made.root) as warehouse:
+        found = tape.added(found, warehouse, made.layout, made.config, ["A"])
+    report.save(found, tmp_path / "report.html", "warehouse")
+    page = open_page(file=tmp_path / "report.html")
+    places = page.evaluate(
+        """() => {
+            const plot = document.getElementById("candles-1");
+            return plot.data[0].x.map((x) => plot._fullLayout.xaxis.d2p(x));
+        }"""
+    )
+    hour = (places[3] - places[0]) / (15 + 59 / 60)
+    assert len(places) == 16
+    hours = [place / hour for place in places]
+    expected = [day * 16 + at for day in range(4) for at in (0, 5.5, 11 + 59 / 60, 15 + 59 / 60)]
+    assert [at - hours[0] for at in hours] == pytest.approx(expected, abs=0.05)
+
+
 def test_a_kind_of_trades_can_be_switched_off(page: Page) -> None:
     points = page.locator("#trades-1 .point")
     before = points.count()

@@ -24,8 +24,9 @@ PALETTE = {
     "#00795c": "#35c79a",  # green
     "#a34784": "#e29ac6",  # purple
     "#f1e3c6": "#4a3f28",  # gaps
+    "#ffffff": "#1d2125",  # surface
 }
-INK, MUTED, GRID, ACCENT, UP, DOWN, GREY, GREEN, PURPLE, GAP = PALETTE
+INK, MUTED, GRID, ACCENT, UP, DOWN, GREY, GREEN, PURPLE, GAP, SURFACE = PALETTE
 
 CLEAR = "rgba(0,0,0,0)"
 
@@ -71,13 +72,14 @@ def style(figure: go.Figure, height: int) -> None:
     figure.update_layout(
         template="none",
         height=height,
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
+        paper_bgcolor=SURFACE,
+        plot_bgcolor=SURFACE,
         font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12,
               "color": MUTED},
         margin={"l": 64, "r": 16, "t": 22, "b": 46},
         hoverlabel={"align": "left"},
     )  # fmt: skip
     figure.update_xaxes(gridcolor=GRID, linecolor=GRID, zeroline=False, ticks="outside",
-                        tickcolor=GRID, showgrid=False, automargin=True)  # fmt: skip
+                        tickcolor=GRID, showgrid=False, automargin=True,
+                        spikecolor=MUTED, spikethickness=1, spikedash="dot")  # fmt: skip
     figure.update_yaxes(gridcolor=GRID, linecolor=GRID, zeroline=False, automargin=True)

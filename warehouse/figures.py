@@ -38,6 +38,7 @@ def by_session(facts: Facts, what: str) -> Chart | None:
     figure = make_subplots(
         rows=len(kinds), cols=1, shared_xaxes=True, vertical_spacing=0.32 / max(len(kinds), 2)
     )
+    shown_as = "%b %Y" if by_month else "%a %-d %b %Y"
     for place, name in enumerate(kinds, start=1):
         periods = sorted(period for kind, period in sums if kind == name)
         figure.add_bar(
@@ -45,8 +46,7 @@ def by_session(facts: Facts, what: str) -> Chart | None:
             y=[sums[name, period] for period in periods],
             name=name,
             marker={"color": ACCENT},
-            hovertemplate=f"%{{x|{'%b %Y' if by_month else '%a %-d %b %Y'}}}: %{{y:,}} {unit}"
-            f"<extra>{name}</extra>",
+            hovertemplate=f"{name}, %{{x|{shown_as}}}: %{{y:,}} {unit}<extra></extra>",
             row=place,
             col=1,
         )

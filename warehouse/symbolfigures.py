@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -29,6 +30,8 @@ from warehouse.facts import Facts
 
 _NEW_YORK = "New York time"
 _MOST_NAMED = 8
+_FIRST_HOUR, _LAST_HOUR = 4, 20
+"""Of a session, extended hours and all."""
 _MARKS = {
     "everything": ("circle", UP),
     "volume only": ("x-thin", MUTED),
@@ -65,7 +68,7 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
         y=[row["volume"] for row in rows],
         name="volume",
         marker={"color": GREY},
-        hovertemplate="%{y:,} shares<extra>volume</extra>",
+        hovertemplate="volume: %{y:,} shares<extra></extra>",
         row=2,
         col=1,
     )
@@ -132,6 +135,7 @@ def _days(
     """The axis of time: nights, weekends and holidays take no room, and sessions are named."""
     first, last = date.fromisoformat(x[0][:10]), date.fromisoformat(x[-1][:10])
     figure.update_xaxes(nticks=8, tickformat="%b\n%Y" if width == "month" else "%-d %b\n%Y")
+    figure.update_xaxes(hoverformat="%a %-d %b %Y %H:%M" if by_minute else "%a %-d %b %Y")
     if by_minute and first == last:
         figure.update_xaxes(tickformat="%H:%M\n%-d %b %Y")
     elif by_minute:
@@ -143,14 +147,22 @@ def _days(
         )
     if not by_minute and width != "day":
         return
+    figure.update_xaxes(rangebreaks=list(_breaks(x, facts, by_minute=by_minute)))
+
+
+def _breaks(x: Sequence[str], facts: Facts, *, by_minute: bool) -> Iterator[dict[str, Any]]:
+    """What lies between the open hours of one trading day and those of the next, one by one.
+
+    Patterns (nights, weekends) would be shorter, but plotly counts twice where they overlap.
+    """
+    first, last = x[0][:10], x[-1][:10]
     open_days = {row["session"] for row in facts.coverage if row["is_trading_day"]}
-    open_days |= {each[:10] for each in x}
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    closed = [day.isoformat() for day in days if day.isoformat() not in open_days]
-    breaks: list[dict[str, Any]] = [{"values": closed}] if closed else []
-    if by_minute:
-        breaks.append({"bounds": [20, 4], "pattern": "hour"})
-    figure.update_xaxes(rangebreaks=breaks)
+    open_days = {day for day in open_days if first <= day <= last} | {each[:10] for each in x}
+    opens, closes = (_FIRST_HOUR, _LAST_HOUR) if by_minute else (0, 24)
+    for before, after in pairwise(sorted(map(datetime.fromisoformat, open_days))):
+        start, end = before + timedelta(hours=closes), after + timedelta(hours=opens)
+        if start < end:
+            yield {"bounds": [start.isoformat(), end.isoformat()]}
 
 
 def quoted(symbol: Row, place: int) -> list[Chart]:
@@ -260,7 +272,7 @@ def trades(facts: Facts, symbol: Row, place: int) -> Chart | None:
                 "line": {"width": 1.3 if thin else 0, "color": colour},
             },
             hovertemplate="%{x|%a %-d %b %H:%M:%S}: $%{y}, %{customdata[0]:,} shares, conditions"
-            f" %{{customdata[1]}}<extra>sets {name}</extra>",
+            f" %{{customdata[1]}}: may set {name}<extra></extra>",
         )
     style(figure, 380)
     figure.update_yaxes(title="US dollars", tickformat=",")
