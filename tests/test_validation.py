@@ -397,6 +397,23 @@ def test_a_partition_that_cannot_be_read_is_named(make_warehouse: Callable[..., 
         made.pipeline.validate(Request.of())
 
 
+def test_examples_are_json_whatever_a_rule_gives_out(make_warehouse: Callable[..., Made]) -> None:
+    made = make_warehouse({day_key("trades", SESSION): [trade('A"<script>', instant(SESSION))]})
+    made.update("trades")
+    text = MINE.format(severity="warning", on_ingest="no").replace(
+        "size from trades where size = 1", "price / 0 as ratio, '\u202e\"' as name from trades"
+    )
+    (made.root / "sql/validate/mine.sql").write_text(text, "utf-8")
+    (found,) = json.loads(
+        command(made, "validate", "--rule", "mine", "--json"), parse_constant=pytest.fail
+    )["results"]
+    assert found["symbol"] == 'A"<script>'
+    assert found["examples"][0]["ratio"] is None
+    assert found["examples"][0]["name"] == '\u202e"'
+    ((stored,),) = made.sql("select examples from findings where rule = 'mine'")
+    assert json.loads(stored, parse_constant=pytest.fail) == found["examples"]
+
+
 def test_errors_stand_first_and_what_is_allowed_last() -> None:
     one = ValidationResult("warning", "a_rule", "trades", "A", SESSION, 1, ())
     error = replace(one, severity="error", rule="z_rule")

@@ -116,7 +116,8 @@ def ask(
 
 
 def _examples(text: str) -> tuple[dict[str, Any], ...]:
-    rows = json.loads(text)
+    # JSON has no infinity; DuckDB writes one all the same.
+    rows = json.loads(text, parse_constant=lambda name: None)
     # The symbol and the session are told already.
     return tuple(
         {name: value for name, value in row.items() if name not in ("symbol", "session")}

@@ -108,9 +108,9 @@ create table findings (
     rule varchar not null,
     -- error or warning
     severity varchar not null,
-    -- what the rule was asked about: of several it reads the first
+    -- the one that the rule was asked about
     data_type varchar not null,
-    -- null: of the session as a whole
+    -- null: of the session as a whole, or of all symbols beyond the fifty with most offending rows
     symbol varchar,
     session date,
     -- offending rows that the rule found of this symbol and session
