@@ -55,6 +55,7 @@ class DownloadPlan:
         absent: (data type, session) the exchange's calendar has and the source has not.
         not_yet: the same, of sessions whose file is not due yet.
         problems: files that were to be fetched and did not come.
+        seconds: what the files that came took.
         records: what the catalog is to say of all these.
     """
 
@@ -67,6 +68,7 @@ class DownloadPlan:
     absent: list[tuple[str, date]] = field(default_factory=list)
     not_yet: list[tuple[str, date]] = field(default_factory=list)
     problems: list[Fetched] = field(default_factory=list)
+    seconds: dict[RawFile, float] = field(default_factory=dict)
     records: dict[RawFile, SourceFile] = field(default_factory=dict)
 
     @property
@@ -198,6 +200,7 @@ def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Ite
         asked = wanted[outcome.item.file]
         if outcome.problem is None:
             plan.fetch.append(outcome.item)
+            plan.seconds[outcome.item.file] = outcome.seconds
             if asked in plan.changed:
                 plan.changed[plan.changed.index(asked)] = outcome.item
         else:
