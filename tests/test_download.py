@@ -17,7 +17,7 @@ from building import SESSION, Made, csv_text, day_key, instant, make, symbol_key
 from faultproxy import Fault, FaultProxy, Request
 
 from warehouse.catalog import Catalog
-from warehouse.download import DownloadPlan, open_source, plan_download, shortfalls
+from warehouse.download import DownloadPlan, open_source, plan_download
 from warehouse.download_table import download_table
 from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
 from warehouse.layout import RawFile
@@ -26,6 +26,7 @@ from warehouse.pipeline import Pipeline
 from warehouse.run import Request as Asked
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import NEW_YORK
+from warehouse.shortfalls import shortfalls
 from warehouse.source import Fetched, FolderSource, SourceObject
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
