@@ -93,16 +93,28 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
         named = some(label(file) for file in status.waiting)
         yield row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
     for place, run in enumerate(status.runs):
+        begun = f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}"
+        if run.state in ("failed", "interrupted"):
+            why_not = f"{run.state} after {duration(run.seconds)}: {run.problem}"
+            yield row("" if place else "runs", f"{begun}  {why_not}")
+            continue
         parts = [
-            f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}  {count(run.files, 'file')}",
+            f"{begun}  {count(run.files, 'file')}",
             f"{count(run.rows_published, 'row')} published",
             f"{run.rows_rejected:,} rejected",
             duration(run.seconds),
         ]
         if run.files_set_aside:
             parts.insert(1, f"{run.files_set_aside:,} set aside")
-        if run.state != "done":
-            parts.append(run.state)
+        if run.download_time is not None and run.files_fetched:
+            parts.append(f"{duration(run.download_time)} of it download")
+        if run.errors_count:
+            parts.append(count(run.errors_count, "error"))
+        if run.cache_hit_rate:
+            parts.append(f"{run.cache_hit_rate:.0%} here before")
+        parts.append(f"peak memory {size(run.peak_memory_bytes)}")
+        if run.state == "running":
+            parts.append("goes on")
         yield row("" if place else "runs", ", ".join(parts))
     if status.waiting or not status.generation:
         yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
