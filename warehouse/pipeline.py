@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
-from warehouse import catalogfile, records
+from warehouse import catalogfile, plan, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
@@ -25,7 +24,7 @@ from warehouse.download import (
     records_of,
     take,
 )
-from warehouse.errors import NoDataError, OutdatedCatalogError, StorageError
+from warehouse.errors import OutdatedCatalogError, StorageError
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
@@ -36,10 +35,6 @@ from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch, StagedFile, Stager
-
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
-_BATCH_BYTES = 8 << 30
 
 
 class Pipeline:
@@ -96,13 +91,8 @@ class Pipeline:
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
-            if request.symbols:
-                report.planned = [
-                    file
-                    for file in report.planned
-                    if file.symbol is None or file.symbol in request.symbols
-                ]
-            self._check_raw(request, known, report.planned)
+            report.planned = plan.of_symbols(report.planned, request.symbols)
+            plan.check_raw(self.layout, request, known, report.planned)
             return self._ingest(
                 report, request.symbols or self._configured(), known, dry_run=dry_run
             )
@@ -150,37 +140,14 @@ class Pipeline:
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
-    def _check_raw(
-        self, request: Request, known: dict[RawFile, SourceFile], planned: list[RawFile]
-    ) -> None:
-        there = set(planned)
-        names = {kind.name for kind in request.kinds}
-        gone = [
-            file
-            for file, record in known.items()
-            if record.state == "ingested"
-            and file.data_type in names
-            and file.overlaps(request.first, request.last)
-            and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
-            and file not in there
-        ]
-        if gone:
-            days = sorted({file.day for file in gone})
-            raise NoDataError(
-                f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
-                f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {self.layout.raw}",
-                f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
-                [file.key for file in gone],
-            )
-
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
         began = time.monotonic()
         source = open_source(self.config, self.layout.root)
         known = self._known()
-        plan = plan_download(
+        found = plan_download(
             source,
             self.layout,
-            self._narrowed(request.symbols),
+            plan.narrowed(self.config, request.symbols),
             request.kinds,
             request.first,
             request.last,
@@ -188,28 +155,21 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
-        report.download = plan
+        report.download = found
         if dry_run:
             return
         metrics = report.metrics
-        self._progress.begin("download", plan.bytes)
-        wanted = [(item, self.layout.raw_file(item.file)) for item in plan.fetch]
-        for outcome in take(plan, self.layout, source.fetch_all(wanted, self._progress.advance)):
+        self._progress.begin("download", found.bytes)
+        wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
+        for outcome in take(found, self.layout, source.fetch_all(wanted, self._progress.advance)):
             if outcome.problem is not None:
                 metrics.errors += 1
             else:
                 metrics.files_fetched += 1
                 metrics.bytes_fetched += outcome.item.size
-        plan.records = records_of(plan, known)
+        found.records = records_of(found, known)
         metrics.retries += source.retries
         metrics.download_time = time.monotonic() - began
-
-    def _narrowed(self, symbols: frozenset[str]) -> Config:
-        """The configuration, with only these symbols selected; none: as it is."""
-        if not symbols:
-            return self.config
-        source = self.config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
-        return self.config.model_copy(update={"source": source})
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -232,7 +192,7 @@ class Pipeline:
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self._progress.begin("ingest", sum(sizes))
-        for number, files in enumerate(self._batches(report.planned)):
+        for number, files in enumerate(plan.batches(self.layout, report.planned)):
             kind = data_type(files[0].data_type)
             folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
             folder.mkdir(parents=True)
@@ -258,19 +218,6 @@ class Pipeline:
             shutil.rmtree(folder)
         report.metrics.processing_time = time.monotonic() - began
         return report
-
-    def _batches(self, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
-        for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
-            batch: list[RawFile] = []
-            size = 0
-            for file in group:
-                bytes_ = self.layout.raw_file(file).stat().st_size
-                if batch and size + bytes_ > _BATCH_BYTES:
-                    yield batch
-                    batch, size = [], 0
-                batch.append(file)
-                size += bytes_
-            yield batch
 
     def fingerprint(self, kind: DataType) -> str:
         """Of everything that decides what becomes of a row: SQL and settings."""
