@@ -7,11 +7,10 @@ whole; a run that is killed keeps the batches it has published, and the next run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
 
-from warehouse import records
+from warehouse import plan, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
@@ -23,7 +22,6 @@ from warehouse.download import (
     records_of,
     take,
 )
-from warehouse.errors import NoDataError
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.logs import LoggedProgress, RunLog
 from warehouse.metrics import Progress, RunMetrics, Silent
@@ -33,10 +31,6 @@ from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.staging import StagedBatch, StagedFile, Stager
 from warehouse.writing import Writer
-
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
-_BATCH_BYTES = 8 << 30
 
 
 class Pipeline:
@@ -98,13 +92,8 @@ class Pipeline:
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
-            if request.symbols:
-                report.planned = [
-                    file
-                    for file in report.planned
-                    if file.symbol is None or file.symbol in request.symbols
-                ]
-            self._check_raw(request, known, report.planned)
+            report.planned = plan.of_symbols(report.planned, request.symbols)
+            plan.check_raw(self.layout, request, known, report.planned)
             return self._ingest(
                 report, request.symbols or self._configured(), known, dry_run=dry_run
             )
@@ -126,37 +115,14 @@ class Pipeline:
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
-    def _check_raw(
-        self, request: Request, known: dict[RawFile, SourceFile], planned: list[RawFile]
-    ) -> None:
-        there = set(planned)
-        names = {kind.name for kind in request.kinds}
-        gone = [
-            file
-            for file, record in known.items()
-            if record.state == "ingested"
-            and file.data_type in names
-            and file.overlaps(request.first, request.last)
-            and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
-            and file not in there
-        ]
-        if gone:
-            days = sorted({file.day for file in gone})
-            raise NoDataError(
-                f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
-                f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {self.layout.raw}",
-                f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
-                [file.key for file in gone],
-            )
-
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
         report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
         known = self._known()
-        plan = plan_download(
+        found = plan_download(
             source,
             self.layout,
-            self._narrowed(request.symbols),
+            plan.narrowed(self.config, request.symbols),
             request.kinds,
             request.first,
             request.last,
@@ -164,16 +130,16 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
-        report.download = plan
+        report.download = found
         if dry_run:
             return
         metrics = report.metrics
-        self._progress.begin("download", plan.bytes)
-        wanted = [(item, self.layout.raw_file(item.file)) for item in plan.fetch]
-        metrics.files_here = len(plan.have)
+        self._progress.begin("download", found.bytes)
+        wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
+        metrics.files_here = len(found.have)
         try:
             fetched = source.fetch_all(wanted, self._progress.advance)
-            for each in take(plan, self.layout, fetched):
+            for each in take(found, self.layout, fetched):
                 if each.problem is not None:
                     metrics.errors += 1
                 else:
@@ -181,15 +147,8 @@ class Pipeline:
                     metrics.bytes_fetched += each.item.size
         finally:
             # However it ends, what has come is not fetched again.
-            plan.records = records_of(plan, known)
+            found.records = records_of(found, known)
             metrics.retries += source.retries
-
-    def _narrowed(self, symbols: frozenset[str]) -> Config:
-        """The configuration, with only these symbols selected; none: as it is."""
-        if not symbols:
-            return self.config
-        source = self.config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
-        return self.config.model_copy(update={"source": source})
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -212,7 +171,7 @@ class Pipeline:
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self._progress.begin("ingest", sum(sizes))
-        batches = list(self._batches(report.planned))
+        batches = list(plan.batches(self.layout, report.planned))
         for number, files in enumerate(batches):
             kind = data_type(files[0].data_type)
             folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
@@ -239,19 +198,6 @@ class Pipeline:
             self._publish_batch(report, batch, selected, state)
             shutil.rmtree(folder)
         return report
-
-    def _batches(self, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
-        for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
-            batch: list[RawFile] = []
-            size = 0
-            for file in group:
-                bytes_ = self.layout.raw_file(file).stat().st_size
-                if batch and size + bytes_ > _BATCH_BYTES:
-                    yield batch
-                    batch, size = [], 0
-                batch.append(file)
-                size += bytes_
-            yield batch
 
     def fingerprint(self, kind: DataType) -> str:
         """Of everything that decides what becomes of a row: SQL and settings."""
