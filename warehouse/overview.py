@@ -10,7 +10,7 @@ from typing import Any
 
 from warehouse.catalog import SourceFile
 from warehouse.console import count, duration, size, table
-from warehouse.status import Status
+from warehouse.status import RunRecord, Status
 from warehouse.summary import NAMED, instant, label, row, some, spans, why
 
 _NOT_HERE = {
@@ -106,18 +106,28 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
         ]
         if run.files_set_aside:
             parts.insert(1, f"{run.files_set_aside:,} set aside")
-        if run.download_time is not None and run.files_fetched:
-            parts.append(f"{duration(run.download_time)} of it download")
         if run.errors_count:
             parts.append(count(run.errors_count, "error"))
-        if run.cache_hit_rate:
-            parts.append(f"{run.cache_hit_rate:.0%} here before")
-        parts.append(f"peak memory {size(run.peak_memory_bytes)}")
         if run.state == "running":
             parts.append("goes on")
         yield row("" if place else "runs", ", ".join(parts))
+        if place == 0:
+            yield row("", f"  {_costs(run)}")
     if status.waiting or not status.generation:
         yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+
+
+def _costs(run: RunRecord) -> str:
+    parts = [f"peak memory {size(run.peak_memory_bytes)}"]
+    if run.processing_time is not None and run.cpu_seconds is not None:
+        parts.insert(0, f"processing {duration(run.processing_time)}")
+        parts.insert(1, f"CPU {duration(run.cpu_seconds)}")
+    if run.files_fetched and run.download_time is not None:
+        fetched = f"{count(run.files_fetched, 'file')}, {size(run.bytes_fetched or 0)}"
+        parts.insert(0, f"download {duration(run.download_time)} ({fetched})")
+    if run.cache_hit_rate is not None:
+        parts.append(f"{run.cache_hit_rate:.0%} here before")
+    return ", ".join(parts)
 
 
 def _named(name: str, records: Sequence[SourceFile]) -> Iterator[str]:
