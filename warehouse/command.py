@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -128,7 +129,7 @@ wait_option = click.option(
     metavar="[SECONDS]",
     type=click.FloatRange(min=0),
     is_flag=False,
-    flag_value=-1,
+    flag_value=math.inf,
     default=0,
     help="Wait for another writer to end; without SECONDS as long as it takes.",
 )

@@ -37,7 +37,7 @@ class Pipeline:
     """Writes to one warehouse.
 
     Args:
-        wait: seconds to wait for another writer to end; -1: as long as it takes.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ def prune(
 
     Args:
         dry_run: remove nothing. Takes no lock.
-        wait: seconds to wait for another writer to end; -1: as long as it takes.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
         now: the present moment (UTC, naive), for tests.
 
     Raises:

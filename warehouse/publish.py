@@ -48,7 +48,7 @@ def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
 
     Args:
-        wait: seconds to wait for another writer to end; -1: as long as it takes.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
 
     Raises:
         LockedError: another process holds it.

@@ -29,7 +29,7 @@ class Writer:
     """Writes to one warehouse.
 
     Args:
-        wait: seconds to wait for another writer to end; -1: as long as it takes.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
     """
 
     def __init__(
