@@ -82,8 +82,8 @@ def test_a_second_writer_says_who_writes_and_since_when(made: Made) -> None:
     assert (second.returncode, second.stdout) == (2, "")
     found = re.fullmatch(
         rf"Error: the warehouse is being written by process {writer.pid} on \S+"
-        r" since ([\d :-]+) UTC; try again when it has finished, or let the command wait with --wait"
-        r" \(readers need not\)\n",
+        r" since ([\d :-]+) UTC; try again when it has finished,"
+        r" or let the command wait with --wait \(readers need not\)\n",
         second.stderr,
     )
     assert found is not None, second.stderr
