@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Condition, Lock
 
 from warehouse.errors import StorageError
+from warehouse.modes import Modes
 
 CHUNK_BYTES = 8 << 20
 """How much one request asks for, and the most that is fetched again after a kill."""
@@ -117,6 +118,7 @@ class PartFile:
         etag, size: the version of the file, as the source lists it.
         cut: how large the next chunk is to be, where so many bytes of the file are to come.
         most_at_risk: so many bytes, at most, are lost by a kill.
+        modes: of the files and the folder.
 
     Raises:
         StorageError: the disk refuses; so do the other methods.
@@ -129,8 +131,10 @@ class PartFile:
         size: int,
         cut: Callable[[int], int],
         most_at_risk: int = CHUNK_BYTES,
+        modes: Modes | None = None,
     ) -> None:
         self.target, self.etag, self.size = target, etag, size
+        self._modes = modes or Modes()
         self._most_at_risk = most_at_risk
         lock = Lock()
         self._changed, self._arrived, self._saving = Condition(lock), Condition(lock), Lock()
@@ -138,8 +142,8 @@ class PartFile:
         self._awaited = 0
         self._unsaved = self._reserved = 0
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(part_of(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._modes.make_folders(target.parent)
+            self._file = self._modes.opener(part_of(target), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise storage_error(target, error) from error
         try:
@@ -338,7 +342,7 @@ class PartFile:
         new = path.with_name(f"{path.name}.new")
         try:
             _sync_data(self._file)
-            with open(new, "w", encoding="utf-8") as file:
+            with open(new, "w", encoding="utf-8", opener=self._modes.opener) as file:
                 json.dump(state, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -96,6 +96,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "bytes_written": metrics.bytes_written,
         "ingest_seconds": round(metrics.processing_time, 3),
         "peak_memory_bytes": peak_memory_bytes(),
+        "metrics": metrics.figures(),
     }
 
 

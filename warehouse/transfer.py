@@ -23,6 +23,7 @@ from warehouse.errors import (
     TransferError,
 )
 from warehouse.integrity import EtagCheck, Verdict, check, parts_of, read_into
+from warehouse.modes import Modes
 from warehouse.partfile import PartFile, lock_of, storage_error
 from warehouse.retry import Retry, StoppedError, TransientError
 from warehouse.s3client import Body, ReplacedError, S3Server
@@ -129,6 +130,7 @@ class Fetcher:
         total: bytes of all files that will be asked for; about.
         chunk_bytes: the most that one request asks for, and that a kill may lose of a file.
         tell: is told of bytes as they come in, from any thread.
+        modes: of the files and folders that are made.
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class Fetcher:
         chunk_bytes: int,
         first_pause: float,
         tell: Callable[[int], None],
+        modes: Modes | None = None,
     ) -> None:
+        self._modes = modes or Modes()
         self._server, self._settings, self._counts = server, settings, counts
         self._chunk_bytes, self._first_pause, self._tell = chunk_bytes, first_pause, tell
         self._uncut, self._cutting = total, threading.Lock()
@@ -175,9 +179,9 @@ class Fetcher:
             StorageError: the disk refuses.
             StoppedError: `stop` was called.
         """
-        lock = FileLock(lock_of(target))
+        lock = FileLock(lock_of(target), mode=self._modes.file)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folders(target.parent)
             lock.acquire(cancel_check=self._stop.is_set)
         except Timeout:
             raise StoppedError from None
@@ -199,14 +203,13 @@ class Fetcher:
             lock.release()
 
     def _fetch(self, item: SourceObject, target: Path) -> Fetched:
-        meter = _Meter(self._tell)
+        meter, cut = _Meter(self._tell), self._cut(item.size)
         if self._is_there(item, target):
             meter.add(item.size)
             return Fetched(item)
         damaged = False
-        cut = self._cut(item.size)
         for _ in range(_MAX_VERSIONS):
-            part = PartFile(target, item.etag, item.size, cut, self._chunk_bytes)
+            part = PartFile(target, item.etag, item.size, cut, self._chunk_bytes, self._modes)
             try:
                 verdict = self._filled(part, item, meter)
             except ReplacedError:
