@@ -21,7 +21,7 @@ from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class SourceFile:
     rejects_by_reason: dict[str, int] | None = None
     symbols: tuple[str, ...] | None = None
     raw_modified_ns: int | None = None
+    fingerprint: str | None = None
     run_id: str | None = None
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
 
@@ -200,11 +201,24 @@ class Catalog:
         """What is known of each of the vendor's files."""
         found = {}
         for row in self.rows("select * from source_files"):
-            reasons = row["rejects_by_reason"]
-            row["rejects_by_reason"] = None if reasons is None else dict(reasons)
-            row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
-            record = SourceFile(**row)
-            kind = DATA_TYPES[record.data_type]
-            monthly = kind.monthly_by_symbol and record.symbol is not None
-            found[RawFile(record.data_type, record.day, record.symbol, monthly)] = record
+            record = file_record(row)
+            found[raw_file_of(record)] = record
         return found
+
+
+def file_record(row: dict[str, Any]) -> SourceFile:
+    """The record of a row of `source_files`."""
+    reasons, symbols = row["rejects_by_reason"], row["symbols"]
+    return SourceFile(
+        **{
+            **row,
+            "rejects_by_reason": None if reasons is None else dict(reasons),
+            "symbols": None if symbols is None else tuple(symbols),
+        }
+    )
+
+
+def raw_file_of(record: SourceFile) -> RawFile:
+    """Which of the vendor's files a record is of."""
+    monthly = DATA_TYPES[record.data_type].monthly_by_symbol and record.symbol is not None
+    return RawFile(record.data_type, record.day, record.symbol, monthly)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from warehouse import catalogfile, plan, records
+from warehouse import plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.download import (
     files_to_ingest,
@@ -29,7 +29,9 @@ from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
-from warehouse.publish import Change, publish, writer_lock
+from warehouse.partitions import Partition, rows_by_file
+from warehouse.publish import writer_lock
+from warehouse.recipes import Recipe
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
@@ -43,12 +45,12 @@ class Pipeline:
     def __init__(self, layout: Layout, config: Config, progress: Progress | None = None) -> None:
         self.layout, self.config = layout, config
         self.sql = SqlFolder(config.sql_dir(layout.root))
-        self.config_dir = layout.root / "config"
+        self._committer = Committer(layout, self.sql)
         self._progress: Progress = progress or Silent()
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
-        with self._writing(dry_run):
+        with self.writing(dry_run):
             report = RunReport(RunMetrics("download"))
             self._download(request, report, dry_run=dry_run)
             if not dry_run and report.download and report.download.records:
@@ -57,9 +59,9 @@ class Pipeline:
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
-        with self._writing(dry_run):
+        with self.writing(dry_run):
             report = RunReport(RunMetrics("ingest"))
-            known = self._known()
+            known = self.known()
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
@@ -67,10 +69,10 @@ class Pipeline:
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Download, then ingest, what is new."""
-        with self._writing(dry_run):
+        with self.writing(dry_run):
             report = RunReport(RunMetrics("update"))
             self._download(request, report, dry_run=dry_run)
-            known = self._known() if dry_run else self._known() | self._fetched_records(report)
+            known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
@@ -85,9 +87,9 @@ class Pipeline:
         Raises:
             NoDataError: raw files of published sessions are no longer there.
         """
-        with self._writing(dry_run):
+        with self.writing(dry_run):
             report = RunReport(RunMetrics("rebuild"))
-            known = self._known()
+            known = self.known()
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
@@ -101,12 +103,12 @@ class Pipeline:
         return frozenset(self.config.source.symbols)
 
     @contextmanager
-    def _writing(self, dry_run: bool) -> Iterator[None]:
+    def writing(self, dry_run: bool) -> Iterator[None]:
         if dry_run:
             yield
             return
         try:
-            with writer_lock(self.layout, self._complete):
+            with writer_lock(self.layout, self._committer.complete):
                 try:
                     with Catalog(self.layout) as catalog:
                         folder = catalog.folder()
@@ -117,7 +119,7 @@ class Pipeline:
                     self._recover_catalog()
                 elif folder != str(self.layout.data):
                     # The warehouse was moved: its views point to where it was.
-                    self._publish(CatalogChange(), [], [])
+                    self._committer.commit(CatalogChange())
                 yield
         except OSError as error:
             # Not of a raw file, whose errors are its own: the disk refused our own work.
@@ -129,21 +131,18 @@ class Pipeline:
         found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
         if found.partitions or found.files:
             self._progress.note("the catalog is made anew from the partitions")
-            self._publish(found, [], [])
+            self._committer.commit(found)
         for path in damaged:
             self._progress.note(f"{path} is damaged; its month is read again from the raw files")
 
-    def _complete(self, staged: Path) -> None:
-        catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
-
-    def _known(self) -> dict[RawFile, SourceFile]:
+    def known(self) -> dict[RawFile, SourceFile]:
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
         began = time.monotonic()
         source = open_source(self.config, self.layout.root)
-        known = self._known()
+        known = self.known()
         found = plan_download(
             source,
             self.layout,
@@ -192,43 +191,67 @@ class Pipeline:
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self._progress.begin("ingest", sum(sizes))
-        for number, files in enumerate(plan.batches(self.layout, report.planned)):
-            kind = data_type(files[0].data_type)
-            folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
-            folder.mkdir(parents=True)
-            stager = Stager(
-                self.layout,
-                self.config,
-                self.sql,
-                self.fingerprint(kind),
-                selected,
-                folder,
-                self._progress,
-            )
-            month = month_of(files[0].day)
-            with Catalog(self.layout) as catalog:
-                present = {
-                    partition.symbol: partition
-                    for partition in catalog.partitions(kind.name, None, month, month)
-                }
-            etags = {file: known[file].etag if file in known else None for file in files}
-            batch = stager.stage([(file, etags[file]) for file in files], present)
-            report.files += batch.files
-            self._publish_batch(report, batch, selected)
-            shutil.rmtree(folder)
+        for files in plan.batches(self.layout, report.planned):
+            self.ingest_batch(report, files, selected, known)
         report.metrics.processing_time = time.monotonic() - began
         return report
 
-    def fingerprint(self, kind: DataType) -> str:
-        """Of everything that decides what becomes of a row: SQL and settings."""
-        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "sort", "dedupe"))
-        return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
+    def ingest_batch(
+        self,
+        report: RunReport,
+        files: Sequence[RawFile],
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        *,
+        changed_only: bool = False,
+    ) -> None:
+        """Stage and publish raw files of one data type and month. Within `writing`.
+
+        Args:
+            selected: the only symbols that are made anew; empty: all.
+            known: what is known of the files.
+            changed_only: leave a partition alone that would become what it is.
+        """
+        kind, month = data_type(files[0].data_type), month_of(files[0].day)
+        folder = self.layout.staging / f"{report.metrics.run_id}-{len(report.files)}"
+        folder.mkdir(parents=True)
+        stager = Stager(
+            self.layout,
+            self.config,
+            self.sql,
+            self.recipe(kind).fingerprint,
+            selected,
+            folder,
+            self._progress,
+            changed_only=changed_only,
+        )
+        with Catalog(self.layout) as catalog:
+            present = {
+                partition.symbol: partition
+                for partition in catalog.partitions(kind.name, None, month, month)
+            }
+        etags = {file: known[file].etag if file in known else None for file in files}
+        batch = stager.stage([(file, etags[file]) for file in files], present)
+        report.files += batch.files
+        self._publish_batch(report, batch, selected, known, present)
+        shutil.rmtree(folder)
+
+    def recipe(self, kind: DataType) -> Recipe:
+        """Everything that decides what becomes of a row: SQL and settings."""
+        return recipes.recipe(self.sql, self.config, kind)
 
     def _publish_batch(
-        self, report: RunReport, batch: StagedBatch, selected: frozenset[str]
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        present: Mapping[str, Partition],
     ) -> None:
         metrics, layout = report.metrics, self.layout
         whole = selected == self._configured()
+        made_by = self.recipe(data_type(batch.data_type))
+        before = rows_by_file(present.values(), selected)
         change = CatalogChange(
             partitions=[partition for partition, _ in batch.partitions],
             removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
@@ -238,6 +261,7 @@ class Pipeline:
             (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
             for found, staged in batch.partitions
         ]
+        moves += recipes.stage(layout, made_by)
         removals = [
             layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
         ]
@@ -262,8 +286,16 @@ class Pipeline:
                     moves.append((str(item.rejects), str(target)))
                 elif target.exists():
                     removals.append(target)
-            if whole or item.file.symbol is not None or item.problem is not None:
-                change.files.append(records.of_file(item, selected, metrics.run_id))
+            change.files.append(
+                records.of_file(
+                    item,
+                    selected,
+                    metrics.run_id,
+                    made_by.fingerprint,
+                    known.get(item.file),
+                    before[item.file.key],
+                )
+            )
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         # What was fetched and is still to be read; what was read has a record that says more.
@@ -272,7 +304,7 @@ class Pipeline:
             record for record in self._fetched_records(report).values() if record.source not in read
         ]
         change.runs = [records.of_run(report.metrics, "done")]
-        self._publish(change, moves, removals)
+        self._committer.commit(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
@@ -282,27 +314,7 @@ class Pipeline:
             files=list(self._fetched_records(report).values()),
             runs=[records.of_run(report.metrics, "done")],
         )
-        self._publish(change, [], [])
-
-    def _publish(
-        self, change: CatalogChange, moves: list[tuple[str, str]], removals: list[Path]
-    ) -> None:
-        layout = self.layout
-        here = f"{layout.data}/"
-        staged = layout.staging / "warehouse.duckdb"
-        staged.unlink(missing_ok=True)
-        catalogfile.build(staged, layout, self.sql, self.config_dir, change)
-        publish(
-            layout,
-            Change(
-                catalog=str(staged).removeprefix(here),
-                renames=[
-                    (start.removeprefix(here), end.removeprefix(here)) for start, end in moves
-                ],
-                removals=[str(path).removeprefix(here) for path in removals],
-            ),
-            self._complete,
-        )
+        self._committer.commit(change)
 
     def _set_aside(self, item: StagedFile) -> None:
         """Move a file that failed out of the raw tier, with a record of why beside it."""
