@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import OutdatedCatalogError, StorageError, one_line
+from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, one_line
 from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
@@ -87,6 +87,7 @@ class Catalog:
     Raises:
         StorageError: it cannot be opened.
         OutdatedCatalogError: another version wrote it.
+        DamagedCatalogError: it is not as it was written; whatever is asked may come upon that.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -101,9 +102,8 @@ class Catalog:
                 self._connection.execute(f"attach '{path}' as published (read_only)")
                 self._connection.execute("use published")
             except duckdb.Error as error:
-                raise StorageError(
-                    layout.catalog, f"cannot be opened: {one_line(error)}"
-                ) from error
+                self.close()
+                raise self._unreadable(error) from error
 
         self._check_format()
 
@@ -113,8 +113,11 @@ class Catalog:
         try:
             rows = self.rows("select max(catalog_format) as form from warehouse")
             form = rows[0]["form"]
-        except duckdb.Error as error:
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
             form = one_line(error)
+        except StorageError:
+            self.close()
+            raise
         if form != CATALOG_FORMAT:
             self.close()
             raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
@@ -134,7 +137,21 @@ class Catalog:
         """The answer to a SELECT over the catalog's tables; None where there is no catalog yet."""
         if self._connection is None:
             return None
-        return self._connection.sql(sql, params=parameters).to_arrow_table()
+        try:
+            return self._connection.sql(sql, params=parameters).to_arrow_table()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            raise
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> StorageError:
+        text = one_line(error)
+        is_refused = isinstance(error, duckdb.OutOfMemoryException) or any(
+            sign in text for sign in ("lock on file", "Cannot open file", "Permission denied")
+        )
+        if is_refused:
+            return StorageError(self._layout.catalog, f"cannot be opened: {text}")
+        return DamagedCatalogError(self._layout.catalog, text)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries; none where there is no catalog yet."""

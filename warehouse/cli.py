@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from warehouse import cli_ask, cli_data, cli_setup
+from warehouse import cli_ask, cli_data, cli_setup, cli_verify
 from warehouse.command import INTERRUPTED, Commands, Place, example
 
 
@@ -36,7 +36,7 @@ def cli(ctx: click.Context, folder: str | None) -> None:
     ctx.obj = Place(folder)
 
 
-for _command in (*cli_setup.COMMANDS, *cli_data.COMMANDS, *cli_ask.COMMANDS):
+for _command in (*cli_setup.COMMANDS, *cli_data.COMMANDS, *cli_verify.COMMANDS, *cli_ask.COMMANDS):
     cli.add_command(_command)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from warehouse.run import Request, RunReport
 
 
-def _request(
+def parse_request(
     types: Sequence[str], start: str | None, end: str | None, symbols: Iterable[str] = ()
 ) -> Request:
     from warehouse.run import Request
@@ -30,7 +30,7 @@ def _request(
     )
 
 
-def _symbols(given: Sequence[str]) -> list[str]:
+def parse_symbols(given: Sequence[str]) -> list[str]:
     wanted = [name for each in given for name in each.split(",")]
     if "" in wanted:
         raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
@@ -78,7 +78,7 @@ def download(
     published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
     all symbols is fetched whole, whatever --symbols says.
     """
-    request = _request(types, start, end, _symbols(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
 
@@ -94,7 +94,7 @@ def ingest(
     Takes files that are not published yet. One that fails verification is set aside with the
     reason, and the rest goes on.
     """
-    request = _request(types, start, end)
+    request = parse_request(types, start, end)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.ingest(request, dry_run=dry_run), **options)
 
@@ -110,7 +110,7 @@ def update(
     The command of every day: run it as often as you like, it does what is left to do. TYPE is
     trades, quotes, minute_aggs or day_aggs; none means all of them.
     """
-    request = _request(types, start, end)
+    request = parse_request(types, start, end)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
@@ -134,7 +134,7 @@ def rebuild(
     """
     from warehouse.status import check_symbols
 
-    request = _request(types, start, end, _symbols(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols))
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)

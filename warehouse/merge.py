@@ -256,10 +256,7 @@ class Merger:
             return None
         by_file = {origin.file: origin for origin in origins}
         parts: list[tuple[SessionSource, tuple[Slice, ...] | None]] = []
-        for present in kept:
-            assert old is not None
-            by = present.fingerprint or old.fingerprint
-            parts.append((replace(present, fingerprint=by), None))
+        parts += [(present, None) for present in kept]
         for session, stretch, file in fresh:
             origin = by_file[file]
             rejects = origin.rejects[symbol, session]
@@ -270,18 +267,18 @@ class Merger:
                 file.key,
                 origin.etag,
                 origin.sha256,
-                self._fingerprint,
             )
             parts.append((source, tuple(stretch.slices)))
         parts.sort(key=lambda part: part[0].session)
         # What has the present fingerprint does not say so: the same rows give the same bytes,
         # whatever was made before what.
-        made_by = self._fingerprint if fresh or not kept else parts[-1][0].fingerprint
-        assert made_by is not None
-        parts = [
-            (replace(source, fingerprint=None) if source.fingerprint == made_by else source, rows)
-            for source, rows in parts
-        ]
+        made_by = self._fingerprint
+        if old is not None and kept and (not fresh or old.fingerprint != made_by):
+            made_by = made_by if fresh else kept[-1].fingerprint or old.fingerprint
+            parts = [
+                (source if rows is not None else _marked(source, old, made_by), rows)
+                for source, rows in parts
+            ]
         return _Job(symbol, old, parts, made_by)
 
     def _covers(self, file: RawFile, symbol: str, session: date) -> bool:
@@ -322,6 +319,12 @@ class Merger:
                 yield from batches
             else:
                 yield from self._gatherer.batches(slices)
+
+
+def _marked(kept: SessionSource, old: Partition, made_by: str) -> SessionSource:
+    """A session of an old partition, in one of another fingerprint."""
+    by = kept.fingerprint or old.fingerprint
+    return replace(kept, fingerprint=None if by == made_by else by)
 
 
 def _reader(partition: Partition, path: str, session: date) -> Callable[[], Iterator[Any]]:

@@ -6,16 +6,20 @@ whole; a run that is killed keeps the batches it has published, and the next run
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from warehouse import plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.download import (
+    DownloadPlan,
+    Source,
     files_to_ingest,
     open_source,
     plan_download,
@@ -24,7 +28,7 @@ from warehouse.download import (
     records_of,
     take,
 )
-from warehouse.errors import OutdatedCatalogError, StorageError
+from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.metrics import Progress, RunMetrics, Silent
@@ -45,8 +49,8 @@ class Pipeline:
     def __init__(self, layout: Layout, config: Config, progress: Progress | None = None) -> None:
         self.layout, self.config = layout, config
         self.sql = SqlFolder(config.sql_dir(layout.root))
-        self._committer = Committer(layout, self.sql)
-        self._progress: Progress = progress or Silent()
+        self.committer = Committer(layout, self.sql)
+        self.progress: Progress = progress or Silent()
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
@@ -65,7 +69,7 @@ class Pipeline:
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(report, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Download, then ingest, what is new."""
@@ -79,7 +83,7 @@ class Pipeline:
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(report, self.configured, known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -95,11 +99,11 @@ class Pipeline:
             )
             report.planned = plan.of_symbols(report.planned, request.symbols)
             plan.check_raw(self.layout, request, known, report.planned)
-            return self._ingest(
-                report, request.symbols or self._configured(), known, dry_run=dry_run
-            )
+            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
 
-    def _configured(self) -> frozenset[str]:
+    @property
+    def configured(self) -> frozenset[str]:
+        """The symbols that the configuration selects; empty: all."""
         return frozenset(self.config.source.symbols)
 
     @contextmanager
@@ -108,32 +112,42 @@ class Pipeline:
             yield
             return
         try:
-            with writer_lock(self.layout, self._committer.complete):
+            with writer_lock(self.layout, self.committer.complete):
                 try:
                     with Catalog(self.layout) as catalog:
                         folder = catalog.folder()
                 except OutdatedCatalogError:
                     self.layout.catalog.unlink()
                     folder = None
+                except DamagedCatalogError:
+                    self.set_catalog_aside()
+                    folder = None
                 if folder is None:
-                    self._recover_catalog()
+                    self.recover_catalog()
                 elif folder != str(self.layout.data):
                     # The warehouse was moved: its views point to where it was.
-                    self._committer.commit(CatalogChange())
+                    self.committer.commit(CatalogChange())
                 yield
         except OSError as error:
             # Not of a raw file, whose errors are its own: the disk refused our own work.
             place = error.filename or self.layout.data
             raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
 
-    def _recover_catalog(self) -> None:
+    def set_catalog_aside(self) -> None:
+        """Take a damaged catalog out of the way; make another with `recover_catalog`."""
+        target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.layout.catalog, target)
+        self.progress.note(f"the catalog is damaged; it is kept as {target}")
+
+    def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
         found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
         if found.partitions or found.files:
-            self._progress.note("the catalog is made anew from the partitions")
-            self._committer.commit(found)
+            self.progress.note("the catalog is made anew from the files")
+            self.committer.commit(found)
         for path in damaged:
-            self._progress.note(f"{path} is damaged; its month is read again from the raw files")
+            self.progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")
 
     def known(self) -> dict[RawFile, SourceFile]:
         with Catalog(self.layout) as catalog:
@@ -157,10 +171,21 @@ class Pipeline:
         report.download = found
         if dry_run:
             return
+        self.fetch(source, report, found, known)
+        report.metrics.download_time = time.monotonic() - began
+
+    def fetch(
+        self,
+        source: Source,
+        report: RunReport,
+        found: DownloadPlan,
+        known: dict[RawFile, SourceFile],
+    ) -> None:
+        """Bring what is planned into the raw tier. Within `writing`."""
         metrics = report.metrics
-        self._progress.begin("download", found.bytes)
+        self.progress.begin("download", found.bytes)
         wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
-        for outcome in take(found, self.layout, source.fetch_all(wanted, self._progress.advance)):
+        for outcome in take(found, self.layout, source.fetch_all(wanted, self.progress.advance)):
             if outcome.problem is not None:
                 metrics.errors += 1
             else:
@@ -168,7 +193,6 @@ class Pipeline:
                 metrics.bytes_fetched += outcome.item.size
         found.records = records_of(found, known)
         metrics.retries += source.retries
-        metrics.download_time = time.monotonic() - began
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -190,7 +214,7 @@ class Pipeline:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
-        self._progress.begin("ingest", sum(sizes))
+        self.progress.begin("ingest", sum(sizes))
         for files in plan.batches(self.layout, report.planned):
             self.ingest_batch(report, files, selected, known)
         report.metrics.processing_time = time.monotonic() - began
@@ -222,7 +246,7 @@ class Pipeline:
             self.recipe(kind).fingerprint,
             selected,
             folder,
-            self._progress,
+            self.progress,
             changed_only=changed_only,
         )
         with Catalog(self.layout) as catalog:
@@ -249,7 +273,7 @@ class Pipeline:
         present: Mapping[str, Partition],
     ) -> None:
         metrics, layout = report.metrics, self.layout
-        whole = selected == self._configured()
+        whole = selected == self.configured
         made_by = self.recipe(data_type(batch.data_type))
         before = rows_by_file(present.values(), selected)
         change = CatalogChange(
@@ -270,7 +294,7 @@ class Pipeline:
             if item.problem is not None:
                 metrics.files_set_aside += 1
                 metrics.errors += 1
-                self._progress.note(f"set aside: {item.file.key}: {item.problem}")
+                self.progress.note(f"set aside: {item.file.key}: {item.problem}")
                 if not vouches_for(item.etag, item.path):
                     # What is bad is our copy: the next update fetches the file again.
                     item.etag = None
@@ -304,7 +328,7 @@ class Pipeline:
             record for record in self._fetched_records(report).values() if record.source not in read
         ]
         change.runs = [records.of_run(report.metrics, "done")]
-        self._committer.commit(change, moves, removals)
+        self.committer.commit(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
@@ -314,7 +338,7 @@ class Pipeline:
             files=list(self._fetched_records(report).values()),
             runs=[records.of_run(report.metrics, "done")],
         )
-        self._committer.commit(change)
+        self.committer.commit(change)
 
     def _set_aside(self, item: StagedFile) -> None:
         """Move a file that failed out of the raw tier, with a record of why beside it."""
