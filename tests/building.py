@@ -23,9 +23,12 @@ import yaml
 from warehouse import config as configuration
 from warehouse.config import Config
 from warehouse.layout import Layout
+from warehouse.metrics import Silent
 from warehouse.pipeline import Pipeline
+from warehouse.repair import RepairReport, repair
 from warehouse.run import Request, RunReport
 from warehouse.schema import DATA_TYPES
+from warehouse.verify import VerifyReport, verify
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEW_YORK = ZoneInfo("America/New_York")
@@ -171,6 +174,13 @@ class Made:
 
     def ingest(self, *data_types: str) -> RunReport:
         return self.pipeline.ingest(Request.of(data_types))
+
+    def verify(self, *data_types: str, **narrowed: Any) -> VerifyReport:
+        request = Request.of(data_types, **narrowed)
+        return verify(self.layout, self.config, request, Silent())
+
+    def repair(self, *data_types: str, **narrowed: Any) -> RepairReport:
+        return repair(self.pipeline, Request.of(data_types, **narrowed))
 
     def rebuild(self, *data_types: str, symbols: Sequence[str] = ()) -> RunReport:
         return self.pipeline.rebuild(Request.of(data_types, symbols=symbols))

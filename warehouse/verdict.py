@@ -12,7 +12,12 @@ from warehouse.repair import RepairReport
 from warehouse.summary import NAMED, row
 from warehouse.verify import Fault, PartitionKey, VerifyReport
 
-_KINDS = {"raw": "raw file", "partition": "partition", "rejects": "rejects file", "ledger": "page"}
+_KINDS = {
+    "raw": "raw file",
+    "partition": "partition",
+    "rejects": "rejects file",
+    "ledger": "ledger file",
+}
 
 
 def verify_as_json(report: VerifyReport) -> dict[str, Any]:
@@ -73,11 +78,10 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
 
 
 def _looked_at(report: VerifyReport) -> Iterator[str]:
-    read = [
-        count(number, _KINDS[kind])
-        + (f", {size(report.bytes[kind])}" if report.bytes[kind] else "")
-        for kind, number in sorted(report.files.items())
-    ]
+    read = []
+    for kind, number in sorted(report.files.items()):
+        weight = f", {size(report.bytes[kind])}" if report.bytes[kind] else ""
+        read.append(f"{count(number, _KINDS[kind])}{weight}")
     yield row("read", f"{'; '.join(read) or 'nothing'} in {duration(report.seconds)}")
     if report.waiting:
         yield row("", f"{count(report.waiting, 'raw file')} of them not ingested yet")
