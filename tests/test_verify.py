@@ -14,7 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import Made, bar, day_key, instant, quote, random_trades, symbol_key, trade
+from building import (
+    Made,
+    bar,
+    day_key,
+    instant,
+    keep,
+    put_back,
+    quote,
+    random_trades,
+    symbol_key,
+    trade,
+)
 from conftest import MakeWarehouse
 
 from warehouse import checks
@@ -81,18 +92,16 @@ def faults(made: Made, *data_types: str, **narrowed: Any) -> list[tuple[str, str
 
 @pytest.fixture(scope="module")
 def template(make_warehouse: MakeWarehouse, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    made = make_warehouse(market(), folder=tmp_path_factory.mktemp("verify") / "present")
+    made = make_warehouse(market())
     made.update()
-    shutil.copytree(made.root.parent, made.root.parent.with_name("pristine"))
+    keep(made)
     return made
 
 
 @pytest.fixture
 def made(template: Made) -> Made:
     """A sound warehouse: the same one for every test, put back to what it was."""
-    folder = template.root.parent
-    shutil.rmtree(folder)
-    shutil.copytree(folder.with_name("pristine"), folder)
+    put_back(template)
     return template
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -115,9 +115,16 @@ def update(
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
 
-@click.command(epilog=example("warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02"))
-@click.argument("types", metavar="TYPE...", nargs=-1, required=True)
+@click.command(
+    epilog=example(
+        "warehouse rebuild --changed --dry-run",
+        "warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02",
+    )
+)
+@click.argument("types", metavar="TYPE...", nargs=-1)
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
+@click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
 @writer_options
 def rebuild(
     place: Place,
@@ -125,19 +132,51 @@ def rebuild(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
+    *,
+    changed: bool,
+    fetch: bool,
     **options: bool,
 ) -> None:
     """Make partitions anew from the raw tier.
 
     After a change of sql/ or of the settings, or when in doubt: the same files and the same SQL
     give the same bytes. TYPE is trades, quotes, minute_aggs, day_aggs or all.
+
+    --changed makes only what was made by other SQL, by other settings or from another version of
+    a file, and says why of each; a comment or a line break in the SQL is no change. Then no TYPE
+    means all of them.
     """
     from warehouse.status import check_symbols
 
+    if not types and not changed:
+        raise click.UsageError("say which: TYPE..., all, or --changed")
+    if fetch and not changed:
+        raise click.UsageError("--fetch goes with --changed; raw files come with: download")
     request = parse_request(types, start, end, parse_symbols(symbols))
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
+    if changed:
+        _rebuild_changed(place, request, fetch=fetch, **options)
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)
+
+
+def _rebuild_changed(
+    place: Place, request: Request, *, fetch: bool, dry_run: bool, as_json: bool
+) -> NoReturn:
+    from warehouse import verdict
+    from warehouse.changed import rebuild_changed
+    from warehouse.console import progress
+    from warehouse.pipeline import Pipeline
+
+    with progress() as shown:
+        report = rebuild_changed(
+            Pipeline(*place.open(), shown), request, fetch=fetch, dry_run=dry_run
+        )
+    if as_json:
+        say([json.dumps(verdict.changed_as_json(report, dry_run=dry_run), indent=2)])
+    else:
+        say(verdict.changed_lines(report, place.command, dry_run=dry_run))
+    raise click.exceptions.Exit(1 if report.absent or report.run.set_aside else 0)
 
 
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))

@@ -9,25 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from warehouse import checks, ledger, plan, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.download import DownloadPlan, fetched, files_to_ingest, open_source
-from warehouse.errors import ConfigError, CorruptPartitionError, SourceError
+from warehouse.download import files_to_ingest
+from warehouse.errors import CorruptPartitionError
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile, month_of
 from warehouse.metrics import RunMetrics
-from warehouse.partfile import superseded
 from warehouse.partitions import Partition
 from warehouse.pipeline import Pipeline
+from warehouse.refetch import refetch
 from warehouse.run import Request, RunReport
 from warehouse.schema import DATA_TYPES
-from warehouse.source import SourceObject
 from warehouse.verify import Fault, PartitionKey, VerifyReport, expected_of, verify
 
 
@@ -175,58 +174,8 @@ class _Repair:
             path = self._layout.raw_file(file)
             if checks.raw(path, expected_of(path, known.get(file))) is not None:
                 wanted.add(file)
-        if not wanted:
-            return
-        items, why = self._listed(wanted)
-        found = DownloadPlan(fetch=[items[file] for file in wanted if file in items])
-        for file in wanted - set(items):
-            self._why[file] = why or "the source has no such file (any more)"
-        if not found.fetch:
-            return
-        source = open_source(self._pipeline.config, self._layout.root)
-        self._pipeline.fetch(source, self._report.run, found, known)
-        for outcome in found.problems:
-            self._why[outcome.item.file] = str(outcome.problem)
-        came = [self._received(item, known.get(item.file)) for item in found.fetch]
-        change = CatalogChange(files=[record for record in came if record is not None])
-        self._pipeline.committer.commit(change)
-
-    def _listed(self, wanted: Iterable[RawFile]) -> tuple[dict[RawFile, SourceObject], str | None]:
-        """What the source has of the files, or why it cannot be asked."""
-        pipeline = self._pipeline
-        found: dict[RawFile, SourceObject] = {}
-        by_kind: defaultdict[str, list[RawFile]] = defaultdict(list)
-        for file in wanted:
-            by_kind[file.data_type].append(file)
-        try:
-            source = open_source(pipeline.config, self._layout.root)
-            for name, files in by_kind.items():
-                days = [file.day for file in files]
-                listed = source.list(
-                    DATA_TYPES[name], pipeline.config.source.layout, min(days), max(days)
-                )
-                found |= {item.file: item for item in listed if item.file in files}
-        except (ConfigError, SourceError) as error:
-            return found, str(error)
-        return found, None
-
-    def _received(self, item: SourceObject, record: SourceFile | None) -> SourceFile | None:
-        """The record of a raw file that has come; None where it is not good either."""
-        path = self._layout.raw_file(item.file)
-        old = superseded(path)
-        is_same = record is not None and checks.raw(path, record) is None
-        if not is_same and checks.raw(path, None) is not None:
-            self._why[item.file] = "the source's copy of it is damaged as well"
-            if old.exists():
-                os.replace(old, path)
-            return None
-        if old.exists():
-            self._set_aside(old)
-        if is_same and record is not None and record.state == "ingested":
-            return replace(record, raw_modified_ns=path.stat().st_mtime_ns, etag=item.etag)
-        if record is not None and record.state == "ingested":
-            self._restated.add(item.file)
-        return fetched(item)
+        came = refetch(self._pipeline, self._report.run, wanted, self._set_aside)
+        self._why, self._restated = came.why, came.restated
 
     def _write_ledger(self) -> None:
         """Publishing a record writes the page of the ledger that it is on."""
@@ -258,12 +207,9 @@ class _Repair:
     def _files(self, files: set[RawFile]) -> None:
         """Read raw files again for all that was published of them."""
         known = self._pipeline.known()
-        by_symbols: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
-        for file in sorted(files - set(self._why), key=lambda file: file.sort_key):
-            record = known.get(file)
-            only = record.symbols if record is not None else None
-            by_symbols[frozenset(only or self._pipeline.configured)].append(file)
-        for symbols, some in by_symbols.items():
+        for symbols, some in plan.by_selection(
+            files - set(self._why), known, self._pipeline.configured
+        ):
             for batch in plan.batches(self._layout, some):
                 try:
                     self._pipeline.ingest_batch(self._report.run, batch, symbols, known)

@@ -1,4 +1,4 @@
-"""What `verify` found and what it mended: as lines for a person, as JSON for a program."""
+"""What was found damaged or stale, and made anew: lines for a person, JSON for a program."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from warehouse.changed import ChangedReport
 from warehouse.console import count, duration, size
 from warehouse.layout import Layout
 from warehouse.repair import RepairReport
-from warehouse.summary import NAMED, row
+from warehouse.summary import NAMED, label, row, some
 from warehouse.verify import Fault, PartitionKey, VerifyReport
 
 _KINDS = {
@@ -111,3 +112,50 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
 
 def _place(path: Path, layout: Layout) -> str:
     return str(path.relative_to(layout.root)) if path.is_relative_to(layout.root) else str(path)
+
+
+def changed_as_json(report: ChangedReport, *, dry_run: bool) -> dict[str, Any]:
+    """What was stale and what came of it as one JSON object."""
+    metrics = report.run.metrics
+    return {
+        "dry_run": dry_run,
+        "reasons": {reason: len(keys) for reason, keys in report.reasons.items()},
+        "partitions": [_key_as_json(key) for key in sorted(report.partitions)],
+        "to_read" if dry_run else "read": [file.key for file in report.files],
+        "to_fetch": [file.key for file in report.absent],
+        "not_fetched": {file.key: why for file, why in report.why_absent.items()},
+        "partitions_written": metrics.partitions,
+        "rows_published": metrics.rows_published,
+        "rows_rejected": metrics.rows_rejected,
+        "set_aside": [item.file.key for item in report.run.set_aside],
+        "seconds": round(metrics.seconds, 3),
+    }
+
+
+def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> Iterator[str]:
+    """What was stale and what came of it, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
+    metrics = report.run.metrics
+    if not report.reasons:
+        yield "nothing to do: all partitions are what SQL, settings and files make of now"
+        return
+    for reason, keys in report.reasons.items():
+        yield row("stale", f"{reason}: {count(len(keys), 'partition')}")
+    if dry_run:
+        yield row("would read", count(len(report.files), "raw file"))
+        yield from (row("", file.key) for file in report.files)
+    elif report.files:
+        yield row("read", count(len(report.files), "raw file"))
+        written = f"{count(metrics.partitions, 'partition')}, {size(metrics.bytes_written)}"
+        yield row("wrote", f"{written} in {duration(metrics.seconds)}")
+    for item in report.run.set_aside:
+        yield row("set aside", f"{label(item.file)}: {item.problem}")
+    if report.absent:
+        yield row("not here", some(label(file) for file in report.absent))
+        for file, why in list(report.why_absent.items())[:NAMED]:
+            yield row("", f"{label(file)}: {why}")
+        if not report.why_absent:
+            yield row("", f"to fetch them again: {warehouse} rebuild --changed --fetch")
