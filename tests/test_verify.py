@@ -30,6 +30,7 @@ from conftest import MakeWarehouse
 
 from warehouse import checks
 from warehouse.catalog import Catalog
+from warehouse.commit import Committer
 from warehouse.partitions import write_partition
 from warehouse.publish import writer_lock
 from warehouse.schema import DATA_TYPES
@@ -496,7 +497,7 @@ def test_a_publish_in_the_meantime_is_no_fault(made: Made, monkeypatch: pytest.M
 
 
 def test_it_takes_no_lock(made: Made) -> None:
-    with writer_lock(made.layout, made.pipeline.committer.complete):
+    with writer_lock(made.layout, Committer(made.layout, made.pipeline.sql).complete):
         assert made.verify().faults == []
 
 

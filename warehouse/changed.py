@@ -15,7 +15,6 @@ from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.download import files_to_ingest
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile, month_of
-from warehouse.metrics import RunMetrics
 from warehouse.partitions import Partition
 from warehouse.pipeline import Pipeline
 from warehouse.recipes import Recipe
@@ -63,8 +62,8 @@ def rebuild_changed(
         LockedError: another process is writing to the warehouse.
         SqlFileError: a statement is missing or breaks the conventions.
     """
-    with pipeline.writing(dry_run):
-        report = ChangedReport(RunReport(RunMetrics("rebuild")))
+    with pipeline.run("rebuild", dry_run) as run:
+        report = ChangedReport(run)
         known = pipeline.known()
         waiting = frozenset(
             files_to_ingest(
@@ -90,7 +89,7 @@ def rebuild_changed(
         report.absent = sorted(absent, key=lambda file: file.sort_key)
         if dry_run:
             return report
-        began = report.run.metrics.seconds
+        run.metrics.begin("processing")
         pipeline.progress.begin(
             "ingest", sum(pipeline.layout.raw_file(file).stat().st_size for file in here)
         )
@@ -103,10 +102,9 @@ def rebuild_changed(
                     known,
                     changed_only=True,
                 )
-        report.run.metrics.processing_time = report.run.metrics.seconds - began
-        if stale and not here:
-            done = [records.of_run(report.run.metrics, "done")]
-            pipeline.committer.commit(CatalogChange(runs=done))
+        if stale:
+            done = [records.of_run(run.metrics, "done")]
+            pipeline.writer.publish(CatalogChange(runs=done))
         return report
 
 

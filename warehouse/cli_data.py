@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from warehouse.command import Place, example, say, writer_options
+from warehouse.command import Place, example, say, wait_option, writer_options
 from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ def _run(
     *,
     dry_run: bool,
     as_json: bool,
+    wait: float,
 ) -> None:
     from warehouse import summary
     from warehouse.console import progress
     from warehouse.pipeline import Pipeline
 
     with progress() as shown:
-        report = work(Pipeline(*place.open(), shown))
+        report = work(Pipeline(*place.open(), shown, wait))
     if as_json:
         say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
     elif dry_run:
@@ -70,7 +71,7 @@ def download(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Bring new and changed files into the raw tier.
 
@@ -87,7 +88,7 @@ def download(
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
 @writer_options
 def ingest(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: Any
 ) -> None:
     """Verify, clean and publish what the raw tier holds.
 
@@ -101,16 +102,24 @@ def ingest(
 
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Publish only theirs for now.")
 @writer_options
 def update(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: Any,
 ) -> None:
     """Download, then ingest, what is new.
 
-    The command of every day: run it as often as you like, it does what is left to do. TYPE is
-    trades, quotes, minute_aggs or day_aggs; none means all of them.
+    The command of every day: run it as often as you like, it does what is left to do: sessions
+    that are new, were restated, or failed before. TYPE is trades, quotes, minute_aggs or day_aggs;
+    none means all of them. Of a file that holds all symbols, those not named by --symbols follow
+    with the next update of all.
     """
-    request = parse_request(types, start, end)
+    request = parse_request(types, start, end, parse_symbols(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
@@ -135,7 +144,7 @@ def rebuild(
     *,
     changed: bool,
     fetch: bool,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Make partitions anew from the raw tier.
 
@@ -161,7 +170,13 @@ def rebuild(
 
 
 def _rebuild_changed(
-    place: Place, request: Request, *, fetch: bool, dry_run: bool, as_json: bool
+    place: Place,
+    request: Request,
+    *,
+    fetch: bool,
+    dry_run: bool,
+    as_json: bool,
+    wait: float,
 ) -> NoReturn:
     from warehouse import verdict
     from warehouse.changed import rebuild_changed
@@ -170,7 +185,7 @@ def _rebuild_changed(
 
     with progress() as shown:
         report = rebuild_changed(
-            Pipeline(*place.open(), shown), request, fetch=fetch, dry_run=dry_run
+            Pipeline(*place.open(), shown, wait), request, fetch=fetch, dry_run=dry_run
         )
     if as_json:
         say([json.dumps(verdict.changed_as_json(report, dry_run=dry_run), indent=2)])
@@ -182,8 +197,9 @@ def _rebuild_changed(
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
 @click.pass_obj
-def prune(place: Place, dry_run: bool, as_json: bool) -> None:
+def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     """Remove raw files that have done their work.
 
     Those published more than storage.retention_days days ago, and unchanged since: the bytes of
@@ -193,7 +209,7 @@ def prune(place: Place, dry_run: bool, as_json: bool) -> None:
     from warehouse.prune import prune as remove
 
     layout, config = place.open()
-    report = remove(layout, config, dry_run=dry_run)
+    report = remove(layout, config, dry_run=dry_run, wait=wait)
     if as_json:
         say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
         return

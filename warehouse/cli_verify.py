@@ -7,7 +7,7 @@ import json
 import click
 
 from warehouse.cli_data import parse_request, parse_symbols
-from warehouse.command import Place, example, say
+from warehouse.command import Place, example, say, wait_option
 
 
 @click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))
@@ -17,6 +17,7 @@ from warehouse.command import Place, example, say
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option("--repair", "is_repair", is_flag=True, help="Mend what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
 @click.pass_obj
 def verify(
     place: Place,
@@ -26,6 +27,7 @@ def verify(
     end: str | None,
     is_repair: bool,
     as_json: bool,
+    wait: float,
 ) -> None:
     """Compare every file with what is recorded of it.
 
@@ -46,7 +48,7 @@ def verify(
         from warehouse.repair import repair
 
         with progress() as shown:
-            mended = repair(Pipeline(layout, config, shown), request)
+            mended = repair(Pipeline(layout, config, shown, wait), request)
         if as_json:
             say([json.dumps(verdict.repair_as_json(mended), indent=2)])
         else:

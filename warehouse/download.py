@@ -93,10 +93,11 @@ def open_source(config: Config, root: Path) -> Source:
         # Imported here: boto3 takes half a second that a folder need not wait for.
         from warehouse.s3 import S3Source
 
-        return S3Source(url, config.source.endpoint, config.download)
+        return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
     if "://" in url and not url.startswith("file://"):
         raise SourceError(url, "must be a folder, or s3://BUCKET")
-    return FolderSource((root / Path(url.removeprefix("file://")).expanduser()).resolve())
+    folder = (root / Path(url.removeprefix("file://")).expanduser()).resolve()
+    return FolderSource(folder, config.modes)
 
 
 def plan_download(
@@ -220,9 +221,11 @@ def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Ite
 def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
     """Move what failed verification out of the raw tier, with a record of why beside it."""
     target = layout.set_aside / file.raw_path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    layout.modes.make_folders(target.parent)
     record = {"file": file.key, "problem": problem, "etag": etag}
-    target.with_name(f"{target.name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    beside = target.with_name(f"{target.name}.json")
+    with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:
+        written.write(json.dumps(record, indent=2) + "\n")
     if path.exists():
         try:
             os.replace(path, target)

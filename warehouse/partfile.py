@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Condition, Lock
 
 from warehouse.errors import StorageError
+from warehouse.modes import Modes
 
 CHUNK_BYTES = 8 << 20
 """How much one request asks for, and the most that is fetched again after a kill."""
@@ -115,20 +116,29 @@ class PartFile:
         target: the name the file will bear once it is whole.
         etag, size: the version of the file, as the source lists it.
         chunk_bytes: the size of a chunk; the last one may be shorter.
+        modes: of the files and the folder.
 
     Raises:
         StorageError: the disk refuses; so do the other methods.
     """
 
-    def __init__(self, target: Path, etag: str, size: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self,
+        target: Path,
+        etag: str,
+        size: int,
+        chunk_bytes: int = CHUNK_BYTES,
+        modes: Modes | None = None,
+    ) -> None:
         self.target, self.etag, self.size = target, etag, size
+        self._modes = modes or Modes()
         self._chunk_bytes = chunk_bytes
         self._changed = Condition()
         self._saving = Lock()
         self._unsaved = self._reserved = 0
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(part_of(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._modes.make_folders(target.parent)
+            self._file = self._modes.opener(part_of(target), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise storage_error(target, error) from error
         try:
@@ -275,7 +285,7 @@ class PartFile:
         new = path.with_name(f"{path.name}.new")
         try:
             _sync_data(self._file)
-            with open(new, "w", encoding="utf-8") as file:
+            with open(new, "w", encoding="utf-8", opener=self._modes.opener) as file:
                 json.dump(state, file)
                 file.flush()
                 os.fsync(file.fileno())

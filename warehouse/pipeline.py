@@ -6,16 +6,12 @@ whole; a run that is killed keeps the batches it has published, and the next run
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from warehouse import plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.download import (
     DownloadPlan,
@@ -28,34 +24,39 @@ from warehouse.download import (
     records_of,
     take,
 )
-from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError
-from warehouse.inventory import take_inventory
+from warehouse.estimate import estimate
 from warehouse.layout import Layout, RawFile, month_of, partition_name
+from warehouse.logs import LoggedProgress, RunLog
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
 from warehouse.partitions import Partition, rows_by_file
-from warehouse.publish import writer_lock
 from warehouse.recipes import Recipe
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
-from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch, StagedFile, Stager
+from warehouse.writing import Writer
 
 
 class Pipeline:
-    """Writes to one warehouse."""
+    """Writes to one warehouse.
 
-    def __init__(self, layout: Layout, config: Config, progress: Progress | None = None) -> None:
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, progress: Progress | None = None, wait: float = 0
+    ) -> None:
         self.layout, self.config = layout, config
-        self.sql = SqlFolder(config.sql_dir(layout.root))
-        self.committer = Committer(layout, self.sql)
-        self.progress: Progress = progress or Silent()
+        log = RunLog(layout)
+        self.progress = LoggedProgress(progress or Silent(), log)
+        self.writer = Writer(layout, config, self.progress, log, wait)
+        self.sql = self.writer.sql
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
-        with self.writing(dry_run):
-            report = RunReport(RunMetrics("download"))
+        with self.run("download", dry_run) as report:
             self._download(request, report, dry_run=dry_run)
             if not dry_run and report.download and report.download.records:
                 self._publish_records(report)
@@ -63,27 +64,32 @@ class Pipeline:
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
-        with self.writing(dry_run):
-            report = RunReport(RunMetrics("ingest"))
+        with self.run("ingest", dry_run) as report:
             known = self.known()
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
+            published = set(request.published(known))
+            report.metrics.files_here = len(published.difference(report.planned))
             return self._ingest(report, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
-        """Download, then ingest, what is new."""
-        with self.writing(dry_run):
-            report = RunReport(RunMetrics("update"))
+        """Download, then ingest, what is new, restated, or failed before.
+
+        Where symbols are named, only their rows are published; of a file that holds all symbols
+        the others follow with the next update of all.
+        """
+        with self.run("update", dry_run) as report:
+            config = plan.narrowed(self.config, request.symbols)
             self._download(request, report, dry_run=dry_run)
             known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
-                self.layout, self.config, request.kinds, request.first, request.last, known
+                self.layout, config, request.kinds, request.first, request.last, known
             )
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, self.configured, known, dry_run=dry_run)
+            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -91,8 +97,7 @@ class Pipeline:
         Raises:
             NoDataError: raw files of published sessions are no longer there.
         """
-        with self.writing(dry_run):
-            report = RunReport(RunMetrics("rebuild"))
+        with self.run("rebuild", dry_run) as report:
             known = self.known()
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
@@ -107,54 +112,22 @@ class Pipeline:
         return frozenset(self.config.source.symbols)
 
     @contextmanager
-    def writing(self, dry_run: bool) -> Iterator[None]:
+    def run(self, command: str, dry_run: bool) -> Iterator[RunReport]:
+        """The report of a run, which is the one writer's unless it is a dry one."""
+        report = RunReport(RunMetrics(command))
         if dry_run:
-            yield
+            yield report
             return
-        try:
-            with writer_lock(self.layout, self.committer.complete):
-                try:
-                    with Catalog(self.layout) as catalog:
-                        folder = catalog.folder()
-                except OutdatedCatalogError:
-                    self.layout.catalog.unlink()
-                    folder = None
-                except DamagedCatalogError:
-                    self.set_catalog_aside()
-                    folder = None
-                if folder is None:
-                    self.recover_catalog()
-                elif folder != str(self.layout.data):
-                    # The warehouse was moved: its views point to where it was.
-                    self.committer.commit(CatalogChange())
-                yield
-        except OSError as error:
-            # Not of a raw file, whose errors are its own: the disk refused our own work.
-            place = error.filename or self.layout.data
-            raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
-
-    def set_catalog_aside(self) -> None:
-        """Take a damaged catalog out of the way; make another with `recover_catalog`."""
-        target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self.layout.catalog, target)
-        self.progress.note(f"the catalog is damaged; it is kept as {target}")
-
-    def recover_catalog(self) -> None:
-        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
-        found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
-        if found.partitions or found.files:
-            self.progress.note("the catalog is made anew from the files")
-            self.committer.commit(found)
-        for path in damaged:
-            self.progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")
+        with self.writer.run(report, self._record):
+            yield report
 
     def known(self) -> dict[RawFile, SourceFile]:
+        """What is known of each of the vendor's files."""
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
-        began = time.monotonic()
+        report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
         known = self.known()
         found = plan_download(
@@ -172,7 +145,6 @@ class Pipeline:
         if dry_run:
             return
         self.fetch(source, report, found, known)
-        report.metrics.download_time = time.monotonic() - began
 
     def fetch(
         self,
@@ -181,18 +153,23 @@ class Pipeline:
         found: DownloadPlan,
         known: dict[RawFile, SourceFile],
     ) -> None:
-        """Bring what is planned into the raw tier. Within `writing`."""
+        """Bring what is planned into the raw tier. Within `run`."""
         metrics = report.metrics
         self.progress.begin("download", found.bytes)
         wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
-        for outcome in take(found, self.layout, source.fetch_all(wanted, self.progress.advance)):
-            if outcome.problem is not None:
-                metrics.errors += 1
-            else:
-                metrics.files_fetched += 1
-                metrics.bytes_fetched += outcome.item.size
-        found.records = records_of(found, known)
-        metrics.retries += source.retries
+        metrics.files_here = len(found.have)
+        try:
+            fetched = source.fetch_all(wanted, self.progress.advance)
+            for each in take(found, self.layout, fetched):
+                if each.problem is not None:
+                    metrics.errors += 1
+                else:
+                    metrics.files_fetched += 1
+                    metrics.bytes_fetched += each.item.size
+        finally:
+            # However it ends, what has come is not fetched again.
+            found.records = records_of(found, known)
+            metrics.retries += source.retries
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -207,18 +184,29 @@ class Pipeline:
         dry_run: bool,
     ) -> RunReport:
         if dry_run:
+            self._estimate(report, selected)
             return report
-        began = time.monotonic()
+        report.metrics.begin("processing")
         if not report.planned:
             if report.download and report.download.records:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self.progress.begin("ingest", sum(sizes))
-        for files in plan.batches(self.layout, report.planned):
-            self.ingest_batch(report, files, selected, known)
-        report.metrics.processing_time = time.monotonic() - began
+        batches = list(plan.batches(self.layout, report.planned))
+        for number, files in enumerate(batches, 1):
+            self.ingest_batch(report, files, selected, known, is_last=number == len(batches))
         return report
+
+    def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
+        fetch = report.download.fetch if report.download else []
+        coming = {item.file: item.size for item in fetch}
+        files = {
+            file: coming[file] if file in coming else self.layout.raw_file(file).stat().st_size
+            for file in report.planned
+        }
+        with Catalog(self.layout) as catalog:
+            report.estimate = estimate(catalog, files, sum(coming.values()), selected)
 
     def ingest_batch(
         self,
@@ -228,17 +216,19 @@ class Pipeline:
         known: Mapping[RawFile, SourceFile],
         *,
         changed_only: bool = False,
+        is_last: bool = False,
     ) -> None:
-        """Stage and publish raw files of one data type and month. Within `writing`.
+        """Stage and publish raw files of one data type and month. Within `run`.
 
         Args:
             selected: the only symbols that are made anew; empty: all.
             known: what is known of the files.
             changed_only: leave a partition alone that would become what it is.
+            is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
         folder = self.layout.staging / f"{report.metrics.run_id}-{len(report.files)}"
-        folder.mkdir(parents=True)
+        self.layout.modes.make_folders(folder)
         stager = Stager(
             self.layout,
             self.config,
@@ -257,7 +247,8 @@ class Pipeline:
         etags = {file: known[file].etag if file in known else None for file in files}
         batch = stager.stage([(file, etags[file]) for file in files], present)
         report.files += batch.files
-        self._publish_batch(report, batch, selected, known, present)
+        state = "done" if is_last else "running"
+        self._publish_batch(report, batch, selected, known, present, state)
         shutil.rmtree(folder)
 
     def recipe(self, kind: DataType) -> Recipe:
@@ -271,6 +262,7 @@ class Pipeline:
         selected: frozenset[str],
         known: Mapping[RawFile, SourceFile],
         present: Mapping[str, Partition],
+        state: str,
     ) -> None:
         metrics, layout = report.metrics, self.layout
         whole = selected == self.configured
@@ -322,23 +314,29 @@ class Pipeline:
             )
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
-        # What was fetched and is still to be read; what was read has a record that says more.
-        read = {item.file.key for item in report.files}
-        change.files += [
-            record for record in self._fetched_records(report).values() if record.source not in read
-        ]
-        change.runs = [records.of_run(report.metrics, "done")]
-        self.committer.commit(change, moves, removals)
+        change.files += self._unread_records(report)
+        change.runs = [records.of_run(report.metrics, state)]
+        self.writer.publish(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
 
     def _publish_records(self, report: RunReport) -> None:
-        change = CatalogChange(
-            files=list(self._fetched_records(report).values()),
-            runs=[records.of_run(report.metrics, "done")],
+        self.writer.publish(self._record(report, "done"))
+
+    def _record(self, report: RunReport, state: str, problem: str | None = None) -> CatalogChange:
+        """What the catalog is to say of a run beside what it has published."""
+        return CatalogChange(
+            files=self._unread_records(report),
+            runs=[records.of_run(report.metrics, state, problem)],
         )
-        self.committer.commit(change)
+
+    def _unread_records(self, report: RunReport) -> list[SourceFile]:
+        """Of what was fetched and is still to be read: what was read has one that says more."""
+        read = {item.file.key for item in report.files}
+        return [
+            record for record in self._fetched_records(report).values() if record.source not in read
+        ]
 
     def _set_aside(self, item: StagedFile) -> None:
         """Move a file that failed out of the raw tier, with a record of why beside it."""

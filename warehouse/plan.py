@@ -71,15 +71,7 @@ def check_raw(
 ) -> None:
     """Raises NoDataError where raw files of published sessions are no longer there."""
     there = set(planned)
-    names = {kind.name for kind in request.kinds}
-    ingested = [
-        file
-        for file, record in known.items()
-        if record.state == "ingested"
-        and file.data_type in names
-        and file.overlaps(request.first, request.last)
-    ]
-    gone = [file for file in of_symbols(ingested, request.symbols) if file not in there]
+    gone = [file for file in request.published(known) if file not in there]
     if gone:
         days = sorted({file.day for file in gone})
         raise NoDataError(

@@ -41,7 +41,7 @@ def refetch(
 ) -> Refetched:
     """Bring files of the source into the raw tier again, each compared with what was ingested.
 
-    What comes damaged takes no good file's place. Within `pipeline.writing`.
+    What comes damaged takes no good file's place. Within `pipeline.run`.
 
     Args:
         set_aside: takes the copies that were replaced.
@@ -77,7 +77,7 @@ def refetch(
         records.append(record)
         if before is not None and before.state == "ingested" and record.state != "ingested":
             result.restated.add(item.file)
-    pipeline.committer.commit(CatalogChange(files=records))
+    pipeline.writer.publish(CatalogChange(files=records))
     return result
 
 

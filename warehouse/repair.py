@@ -21,13 +21,12 @@ from warehouse.download import files_to_ingest
 from warehouse.errors import CorruptPartitionError
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile, month_of
-from warehouse.metrics import RunMetrics
 from warehouse.partitions import Partition
 from warehouse.pipeline import Pipeline
 from warehouse.refetch import refetch
 from warehouse.run import Request, RunReport
 from warehouse.schema import DATA_TYPES
-from warehouse.verify import Fault, PartitionKey, VerifyReport, expected_of, verify
+from warehouse.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
 
 
 @dataclass
@@ -61,8 +60,7 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
         LockedError: another process is writing to the warehouse.
         StorageError: the disk refuses.
     """
-    with pipeline.writing(dry_run=False):
-        run = RunReport(RunMetrics("verify"))
+    with pipeline.run("verify", dry_run=False) as run:
         layout, config = pipeline.layout, pipeline.config
         found = verify(layout, config, request, pipeline.progress)
         report = RepairReport(found, run)
@@ -70,12 +68,12 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
         if catalog:
             # Whatever it would say of the files, it cannot be asked.
             if layout.catalog.exists():
-                pipeline.set_catalog_aside()
-            pipeline.recover_catalog()
+                pipeline.writer.set_catalog_aside()
+            pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
-        pipeline.committer.commit(CatalogChange(runs=[records.of_run(run.metrics, "done")]))
+        pipeline.writer.publish(CatalogChange(runs=[records.of_run(run.metrics, "done")]))
         return report
 
 
@@ -114,7 +112,7 @@ class _Repair:
         top = layout.raw if path.is_relative_to(layout.raw) else layout.data
         place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
         target = place / top.name / path.relative_to(top)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        layout.modes.make_folders(target.parent)
         try:
             os.replace(path, target)
         except OSError:
@@ -172,7 +170,7 @@ class _Repair:
         wanted = {fault.subject for fault in self._of("raw") if isinstance(fault.subject, RawFile)}
         for file in {*whole, *(file for one in broken.values() for file in _files_of(one))}:
             path = self._layout.raw_file(file)
-            if checks.raw(path, expected_of(path, known.get(file))) is not None:
+            if raw_problem(path, known.get(file)) is not None:
                 wanted.add(file)
         came = refetch(self._pipeline, self._report.run, wanted, self._set_aside)
         self._why, self._restated = came.why, came.restated
@@ -187,7 +185,7 @@ class _Repair:
             if self._layout.ledger_of(file.data_type, month_of(file.day)) in pages
         ]
         if files:
-            self._pipeline.committer.commit(CatalogChange(files=files))
+            self._pipeline.writer.publish(CatalogChange(files=files))
 
     def _partitions(self, broken: Mapping[PartitionKey, Partition]) -> None:
         """Make partitions anew, those of a month together."""
@@ -250,7 +248,7 @@ class _Repair:
             files = [fault.subject]
             record = known.get(fault.subject)
             if fault.kind == "raw":
-                problem = checks.raw(fault.path, expected_of(fault.path, record))
+                problem = raw_problem(fault.path, record)
             elif fault.kind == "rejects" and record is not None:
                 problem = checks.rejects(fault.path, record)
             elif fault.kind == "rows":

@@ -19,6 +19,7 @@ from warehouse.errors import (
 )
 from warehouse.integrity import EtagCheck, check
 from warehouse.layout import RawFile, source_folder
+from warehouse.modes import Modes
 from warehouse.partfile import CHUNK_BYTES, check_space
 from warehouse.retry import Retry, TransientError
 from warehouse.s3client import Listed, S3Server
@@ -45,6 +46,7 @@ class S3Source:
         environ: in place of os.environ, for the first two names alone.
         chunk_bytes: bytes one request asks for.
         first_pause: seconds before the first repetition; doubled before each further one.
+        modes: of the files and folders that are made.
 
     Raises:
         SourceError: the url or the endpoint is none.
@@ -60,6 +62,7 @@ class S3Source:
         environ: Mapping[str, str] | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         first_pause: float = _FIRST_PAUSE,
+        modes: Modes | None = None,
     ) -> None:
         self._settings = settings or DownloadConfig()
         self._server = S3Server(
@@ -72,6 +75,7 @@ class S3Source:
         self.url = self._server.url
         self.counts = Counts()
         self._chunk_bytes, self._first_pause = chunk_bytes, first_pause
+        self._modes = modes or Modes()
 
     @property
     def retries(self) -> int:
@@ -165,6 +169,7 @@ class S3Source:
             chunk_bytes=self._chunk_bytes,
             first_pause=self._first_pause,
             tell=tell,
+            modes=self._modes,
         ) as fetcher:
             try:
                 futures = {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
 from warehouse.layout import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder
+from warehouse.modes import Modes
 from warehouse.partfile import part_of, put_in_place
 from warehouse.schema import DataType
 
@@ -104,9 +105,9 @@ class FolderSource:
     retries = 0
     """Requests that were made again: a folder asks once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modes: Modes | None = None) -> None:
         self.url = str(folder)
-        self._folder = folder
+        self._folder, self._modes = folder, modes or Modes()
         if not folder.is_dir():
             raise SourceError(self.url, "there is no such folder; set source.url to one")
 
@@ -152,6 +153,8 @@ class FolderSource:
     def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Put a file where the raw tier wants it: as a hard link, or else as a verified copy.
 
+        A link is the source's own file and keeps its mode.
+
         `target` never names a file that is not whole.
 
         Raises:
@@ -161,7 +164,7 @@ class FolderSource:
         path = self._folder / item.key
         part = part_of(target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folders(target.parent)
             part.unlink(missing_ok=True)
             try:
                 os.link(path, part)
@@ -197,6 +200,7 @@ class FolderSource:
         # With its modification time, which tells it from one that was changed later.
         shutil.copyfile(path, part)
         shutil.copystat(path, part)
+        self._modes.settle(part)
         with open(part, "rb") as copy:
             os.fsync(copy.fileno())
             if hashlib.file_digest(copy, "sha256").digest() != before:

@@ -22,6 +22,7 @@ from warehouse.errors import (
     TransferError,
 )
 from warehouse.integrity import EtagCheck, Verdict, check, parts_of
+from warehouse.modes import Modes
 from warehouse.partfile import PartFile, lock_of, storage_error
 from warehouse.retry import Retry, StoppedError, TransientError
 from warehouse.s3client import Body, ReplacedError, S3Server
@@ -114,6 +115,7 @@ class Fetcher:
 
     Args:
         tell: is told of bytes as they come in, from any thread.
+        modes: of the files and folders that are made.
     """
 
     def __init__(
@@ -125,7 +127,9 @@ class Fetcher:
         chunk_bytes: int,
         first_pause: float,
         tell: Callable[[int], None],
+        modes: Modes | None = None,
     ) -> None:
+        self._modes = modes or Modes()
         self._server, self._settings, self._counts = server, settings, counts
         self._chunk_bytes, self._first_pause, self._tell = chunk_bytes, first_pause, tell
         self._stop = threading.Event()
@@ -158,9 +162,9 @@ class Fetcher:
             StorageError: the disk refuses.
             StoppedError: `stop` was called.
         """
-        lock = FileLock(lock_of(target))
+        lock = FileLock(lock_of(target), mode=self._modes.file)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folders(target.parent)
             lock.acquire(cancel_check=self._stop.is_set)
         except Timeout:
             raise StoppedError from None
@@ -188,7 +192,7 @@ class Fetcher:
             return item
         damaged = False
         for _ in range(_MAX_VERSIONS):
-            part = PartFile(target, item.etag, item.size, self._chunk_bytes)
+            part = PartFile(target, item.etag, item.size, self._chunk_bytes, self._modes)
             try:
                 verdict = self._filled(part, item, meter)
             except ReplacedError:

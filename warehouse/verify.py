@@ -233,7 +233,7 @@ class _Round:
         sha256 = record.sha256 if record is not None else None
         if self._seen is not None and self._seen.is_good(path, sha256):
             return None
-        problem = checks.raw(path, expected_of(path, record))
+        problem = raw_problem(path, record)
         self._count("raw", path.stat().st_size if path.exists() else 0)
         return None if problem is None else Fault(path, "raw", problem, subject=file)
 
@@ -292,12 +292,15 @@ class _Round:
             yield Fault(path, "ledger", "it does not say what the catalog says")
 
 
-def expected_of(path: Path, record: SourceFile | None) -> SourceFile | None:
-    """The record, where it speaks of the raw file that is at `path` or should be."""
+def raw_problem(path: Path, record: SourceFile | None) -> str | None:
+    """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
     if record is None or record.state not in ("ingested", "downloaded"):
-        return None
-    # Otherwise a later version has come, of which there is no record yet.
-    return record if record.state == "downloaded" or not superseded(path).exists() else None
+        return checks.raw(path, None)
+    problem = checks.raw(path, record)
+    if problem is not None and superseded(path).exists():
+        # A later version has come, of which there is no record yet.
+        return checks.raw(path, None)
+    return problem
 
 
 def _imbalance(record: SourceFile, in_partitions: int) -> str | None:
