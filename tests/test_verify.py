@@ -514,3 +514,19 @@ def test_a_fault_says_what_to_do(made: Made) -> None:
     (fault,) = made.verify().faults
     assert fault == Fault(path, "partition", "missing", fault.remedy, fault.subject)
     assert fault.remedy == "warehouse verify --repair"
+
+
+@pytest.mark.parametrize("journal", [b"", b"{", b"[1]", b'{"catalog": 1, "other": 2}', b"\xff\xfe"])
+def test_a_publish_whose_journal_is_lost_stops_nobody_and_is_mended(
+    made: Made, journal: bytes
+) -> None:
+    # Half of it was done: a partition is in place that the catalog does not speak of yet.
+    before = made.digests()
+    path = made.layout.partition("trades", "AAPL", date(2024, 1, 1))
+    shutil.copy(made.layout.partition("trades", "CON", date(2024, 1, 1)), path)
+    made.layout.journal.write_bytes(journal)
+    assert faults(made) == [("partition", "2024_01.parquet")]
+    assert not made.layout.journal.exists()
+    assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [journal]
+    assert made.repair().left == []
+    assert made.digests() == before
