@@ -145,6 +145,26 @@ def test_a_session_added_under_new_rules_does_not_hide_the_old_ones(made: Made) 
     assert changed(made).reasons == {}
 
 
+def test_rules_that_come_back_give_the_old_bytes_and_touch_no_more_than_they_must(
+    made: Made,
+) -> None:
+    before = made.digests()
+    made.configure(cleaning__corrections=[0])
+    wednesday = date(2024, 1, 31)
+    made.put(day_key("trades", wednesday), random_trades(["AAPL"], 20, wednesday))
+    made.update("trades")
+    made.configure(cleaning__corrections=[0, 1])
+    # Only that session was made by the other rules.
+    assert changed(made).files == [RawFile("trades", wednesday)]
+    (made.source / day_key("trades", wednesday)).unlink()
+    aapl = "trades/AAPL/2024_01.parquet"
+    after = made.digests()
+    assert {name for name in before if before[name] != after[name]} == {aapl}
+    made.put_raw("trades", wednesday, [trade("ZZZ", instant(wednesday))])
+    made.ingest("trades")
+    assert made.digests()[aapl] == before[aapl]
+
+
 def test_what_was_rebuilt_already_is_left_alone(made: Made) -> None:
     made.configure(cleaning__corrections=[0, 1, 12])
     made.rebuild("trades", symbols=["AAPL"])
