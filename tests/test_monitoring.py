@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import SESSION, Made, bar, day_key, instant, trade
+from building import REPOSITORY, SESSION, Made, bar, day_key, instant, trade
 from click.testing import CliRunner
 from conftest import MakeWarehouse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -486,3 +486,24 @@ def test_levels_that_are_on_reach_the_program(made: Made, caplog: pytest.LogCapt
     made.update()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert len([each for each in logged(made) if each["level"] == "info"]) > 4
+
+
+def test_what_the_operations_page_names_is_there(made: Made) -> None:
+    page = (REPOSITORY / "docs/operations.md").read_text("utf-8")
+    made.put(TRADES, b"no gzip")
+    made.update("trades")
+    made.put(TRADES, LINES)
+    made.update()
+
+    figures = {name for name, _ in scraped(made)}
+    named = set(re.findall(r"\b(warehouse_\w+)\{", page))
+    assert len(named) == 5
+    assert named <= figures
+    (table,) = re.findall(r"\| column \| what \|\n\|---\|---\|\n((?:\|.*\n)+)", page)
+    columns = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines())))
+    assert columns > set(OF_THE_SPECIFICATION)
+    assert columns <= set(runs(made)[0])
+    events = re.findall(r'\.event == "([^"]+)"', page)
+    assert set(events) < {each["event"] for each in logged(made)}
+    for path in re.findall(r"`(data/\S+\.\w+)`", page):
+        assert (made.root / path).is_file(), path

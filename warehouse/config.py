@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from warehouse.errors import ConfigError, NotAWarehouseError, one_line
 from warehouse.layout import Layout
@@ -45,12 +46,21 @@ def _some_path(path: Path) -> Path:
     return path
 
 
+def _no_secret(url: str) -> str:
+    if re.match(r"\w+://[^@/]*:.*@", url):
+        raise PydanticCustomError(
+            "secret", "it holds a password; credentials come from the environment or ~/.aws"
+        )
+    return url
+
+
 def _mode(text: str) -> str:
     if not re.fullmatch("0?6[0246]{2}", text):
         raise ValueError("it must be octal: 600 (the owner alone), 640, 660 and so on up to 666")
     return text
 
 
+Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
 
 
@@ -61,8 +71,8 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """Where the vendor's files come from."""
 
-    url: str = ""
-    endpoint: str = "https://files.massive.com"
+    url: Url = ""
+    endpoint: Url = "https://files.massive.com"
     layout: Literal["day", "symbol"] = "day"
     symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
@@ -223,6 +233,9 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         place = [str(part) for part in first["loc"]]
         key = ".".join(place)
         where = names.get(".".join(place[:2]), path)
+        if first["type"] == "secret":
+            # Not even as the cause, which a traceback would show.
+            raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
 
 
