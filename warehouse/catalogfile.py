@@ -40,6 +40,7 @@ _SESSION = pa.struct(
         ("source", pa.string()),
         ("etag", pa.string()),
         ("sha256", pa.string()),
+        ("fingerprint", pa.string()),
     ]
 )
 _PARTITIONS = pa.schema(
@@ -69,7 +70,8 @@ _ARROW = {
 }
 
 
-def _schema_of(record: type) -> pa.Schema:
+def schema_of(record: type) -> pa.Schema:
+    """The columns of the table that holds records of a dataclass."""
     kinds = {kind.__name__: arrow for kind, arrow in _ARROW.items()}
     return pa.schema(
         [
@@ -110,7 +112,7 @@ def build(
         _write_schemas(layout)
         generation = 0
         if layout.catalog.exists():
-            connection.execute(f"attach '{_quoted(layout.catalog)}' as previous (read_only)")
+            _attach_previous(connection, layout.catalog)
             row = connection.execute(
                 "select generation, data_folder from previous.warehouse"
             ).fetchone()
@@ -123,6 +125,7 @@ def build(
                     [str(layout.data), len(folder) + 1],
                 )
             connection.execute("detach previous")
+            connection.execute("detach replaced")
         _run(connection, sql, "add", layout, config_dir)
         connection.execute(
             "insert into warehouse values (?, ?, ?, ?, ?)",
@@ -141,10 +144,32 @@ def build(
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
         _views(connection, layout, sql, config_dir)
-    except duckdb.IOException as error:
-        raise StorageError(staged, f"cannot write the catalog: {one_line(error)}") from error
+    except duckdb.Error as error:
+        raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+def _attach_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
+    """Attach the present catalog as `previous`; of an earlier format, with each table there is now.
+
+    One that it has not is empty in `previous`.
+    """
+    connection.execute(f"attach '{_quoted(catalog)}' as replaced (read_only)")
+    connection.execute("attach ':memory:' as previous")
+    tables = connection.execute(
+        """
+        select database_name, schema_name, table_name
+        from duckdb_tables()
+        where database_name in (current_database(), 'replaced')
+        """
+    ).fetchall()
+    there = {name for database, _, name in tables if database == "replaced"}
+    for database, schema, name in tables:
+        if database != "replaced":
+            empty = f'(from "{database}".{schema}.{name} limit 0)'
+            source = f"replaced.main.{name}" if name in there else empty
+            connection.execute(f"create view previous.main.{name} as from {source}")
 
 
 def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
@@ -152,6 +177,8 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
     connection = _connect(staged)
     try:
         _views(connection, layout, sql, config_dir)
+    except duckdb.Error as error:
+        raise _refused(staged, error) from error
     finally:
         connection.close()
 
@@ -163,6 +190,11 @@ def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
     """
     _run(connection, sql, "reference", None, config_dir)
+
+
+def _refused(staged: Path, error: duckdb.Error) -> StorageError:
+    """What DuckDB raises where a disk is full depends on what it was about to do."""
+    return StorageError(staged, f"cannot write the catalog: {one_line(error)}")
 
 
 def _views(
@@ -189,12 +221,13 @@ def _views(
 
 def _write_schemas(layout: Layout) -> None:
     """A file without rows for each data type, which its view takes its columns from."""
-    layout.schema.mkdir(exist_ok=True)
+    layout.modes.make_folder(layout.schema)
     for kind in DATA_TYPES.values():
         path = layout.schema / f"{kind.name}.parquet"
         if not path.exists():
             draft = layout.staging / f"schema-{kind.name}.parquet"
             pq.write_table(kind.columns.empty_table(), draft, store_schema=False)
+            layout.modes.settle(draft)
             os.replace(draft, path)
 
 
@@ -292,7 +325,7 @@ def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Tabl
 
 
 def _table(record: type, items: Iterable[Any]) -> pa.Table:
-    schema = _schema_of(record)
+    schema = schema_of(record)
     rows = []
     for item in items:
         row = asdict(item)

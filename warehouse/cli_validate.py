@@ -6,8 +6,8 @@ import json
 
 import click
 
-from warehouse.cli_data import request_of, symbols_of
-from warehouse.command import Place, example, say
+from warehouse.cli_data import parse_request, parse_symbols
+from warehouse.command import Place, example, say, wait_option
 
 
 @click.command(
@@ -21,6 +21,7 @@ from warehouse.command import Place, example, say
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option("--rule", "names", metavar="RULE", multiple=True, help="Only this one; may repeat.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
 @click.pass_obj
 def validate(
     place: Place,
@@ -30,6 +31,7 @@ def validate(
     end: str | None,
     names: tuple[str, ...],
     as_json: bool,
+    wait: float,
 ) -> None:
     """Ask the rules of sql/validate about what is published.
 
@@ -42,9 +44,9 @@ def validate(
     from warehouse.console import progress
     from warehouse.pipeline import Pipeline
 
-    request = request_of(types, start, end, symbols_of(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols))
     with progress() as shown:
-        report = Pipeline(*place.open(), shown).validate(request, names)
+        report = Pipeline(*place.open(), shown, wait).validate(request, names)
     if as_json:
         say([json.dumps(verdicts.validation_as_json(report), indent=2)])
     else:

@@ -15,7 +15,8 @@ WarehouseError
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
-│   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   └── DamagedCatalogError   the catalog is no longer what was written
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
@@ -156,6 +157,7 @@ class OutdatedCatalogError(StorageError):
 
     def __init__(self, path: Path, found: Any, expected: int) -> None:
         self.found, self.expected = found, expected
+        self.may_be_carried_over = isinstance(found, int) and found < expected
         super().__init__(
             path,
             f"is a catalog of format {found}, not {expected};"
@@ -163,14 +165,26 @@ class OutdatedCatalogError(StorageError):
         )
 
 
+class DamagedCatalogError(StorageError):
+    """The catalog cannot be read as it was written; all it says stands in the files too."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            path,
+            f"is damaged ({problem}); make it anew from the files with: warehouse verify --repair",
+        )
+        self.problem = f"damaged: {problem}"
+
+
 class LockedError(WarehouseError):
     """Another process holds the writer's lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
-        self.path, self.holder = path, holder
+    def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
+        self.path, self.holder, self.waited = path, holder, waited
+        still = f"still, after {waited:,g} s of waiting, " if waited else ""
         super().__init__(
-            f"the warehouse is being written by {holder}; wait for it to finish and try again"
-            " (readers need not wait)"
+            f"the warehouse is {still}being written by {holder}; try again when it has finished,"
+            " or let the command wait with --wait (readers need not)"
         )
 
 

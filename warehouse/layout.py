@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from warehouse.modes import Modes
 from warehouse.schema import DATA_TYPES, DataType, data_type
 
 BUCKET_PREFIX = "us_stocks_sip"
@@ -148,6 +149,7 @@ class Layout:
     root: Path
     raw: Path
     cache: Path
+    modes: Modes = field(default_factory=Modes)
 
     @property
     def data(self) -> Path:
@@ -162,6 +164,16 @@ class Layout:
     def schema(self) -> Path:
         """A Parquet file without rows for each data type."""
         return self.data / "schema"
+
+    @property
+    def ledger(self) -> Path:
+        """What the catalog says of the vendor's files, as files."""
+        return self.data / "ledger"
+
+    @property
+    def recipes(self) -> Path:
+        """What each fingerprint stands for."""
+        return self.data / "recipes"
 
     @property
     def staging(self) -> Path:
@@ -181,6 +193,16 @@ class Layout:
     @property
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
+
+    @property
+    def log(self) -> Path:
+        """What happened, one JSON object a line; older lines in files with a number behind."""
+        return self.data / "logs" / "warehouse.jsonl"
+
+    @property
+    def openmetrics(self) -> Path:
+        """Figures of the last runs, for those who scrape."""
+        return self.data / "metrics" / "warehouse.prom"
 
     @property
     def journal(self) -> Path:
@@ -203,6 +225,9 @@ class Layout:
         if file.symbol is not None:
             name += f"_{encode_symbol(file.symbol)}"
         return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def ledger_of(self, data_type_name: str, month: date) -> Path:
+        return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"
 
     def raw_files(self) -> list[RawFile]:
         """Every file of the raw tier, in the order of work, but for partial downloads."""

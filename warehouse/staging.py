@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse import recipes
 from warehouse.audit import Auditor
 from warehouse.cleaning import CleanedPiece, Cleaner
 from warehouse.config import Config
@@ -35,10 +35,6 @@ _ROWS_SHARE = 0.30
 _DUCKDB_SHARE = 0.35
 _PIECE_SHARE = 0.05
 
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
-_BATCH_BYTES = 8 << 30
-
 
 @dataclass
 class StagedFile:
@@ -46,6 +42,7 @@ class StagedFile:
 
     Attributes:
         problem: why it was set aside; None: its rows are staged.
+        carried: reasons of the rejects of other symbols that were published before and stay.
         rejects: the staged rejects file, where there are any.
     """
 
@@ -58,6 +55,7 @@ class StagedFile:
     rows_rejected: int = 0
     rows_unselected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    carried: Counter[str] = field(default_factory=Counter)
     rejects: Path | None = None
 
 
@@ -68,6 +66,7 @@ class StagedBatch:
     Attributes:
         partitions: each with its staged file.
         removed: symbols whose partition of the month has no rows any more.
+        unchanged: partitions whose rows were read again and stay as they are.
         findings: what the rules found in the rows that are new.
     """
 
@@ -76,22 +75,8 @@ class StagedBatch:
     files: list[StagedFile]
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    unchanged: list[Partition] = field(default_factory=list)
     findings: list[ValidationResult] = field(default_factory=list)
-
-
-def batches(layout: Layout, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
-    """Raw files, in the order of work, cut into batches of one data type and month."""
-    for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
-        batch: list[RawFile] = []
-        size = 0
-        for file in group:
-            bytes_ = layout.raw_file(file).stat().st_size
-            if batch and size + bytes_ > _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append(file)
-            size += bytes_
-        yield batch
 
 
 class Stager:
@@ -103,6 +88,7 @@ class Stager:
         selected: the only symbols that are made anew; empty: all.
         folder: an empty folder of the staging tier.
         rules: those that the new rows are asked by.
+        changed_only: leave a partition alone that would become what it is.
     """
 
     def __init__(
@@ -115,8 +101,11 @@ class Stager:
         folder: Path,
         progress: Progress,
         rules: Sequence[Rule] = (),
+        *,
+        changed_only: bool = False,
     ) -> None:
         self._rules = rules
+        self._changed_only = changed_only
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
@@ -150,7 +139,7 @@ class Stager:
                 self._folder,
                 workers,
                 int(self._memory * _DUCKDB_SHARE),
-                {"corrections": list(self._config.cleaning.corrections)},
+                recipes.settings(self._config),
             ) as cleaner,
             Gatherer(
                 kind,
@@ -171,6 +160,7 @@ class Stager:
                 self._folder,
                 workers,
                 auditor := self._auditor(kind, month, cleaner),
+                changed_only=self._changed_only,
             ) as merger,
         ):
             for item in staged:
@@ -179,9 +169,11 @@ class Stager:
                     gatherer.settle(item.file)
                     self._close_rejects(item, gatherer)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
-            batch.partitions, batch.removed = merger.finish(list(self._origins.values()))
+            merged = merger.finish(list(self._origins.values()))
             if auditor is not None:
                 batch.findings = auditor.finish()
+        batch.partitions, batch.removed = merged.written, merged.removed
+        batch.unchanged = merged.unchanged
         self._account(batch)
         return batch
 
@@ -264,7 +256,7 @@ class Stager:
             writer.carry(self._layout.rejects_of(item.file), self._selected)
         if writer.close():
             item.rejects = writer.path
-        item.reasons = gathered.rejected
+        item.reasons, item.carried = gathered.rejected, writer.carried
         item.rows_rejected = writer.rows
         item.rows_unselected = gathered.unselected
 
@@ -274,7 +266,7 @@ class Stager:
         Published rows are counted in what was written, not in what was meant to be.
         """
         written: Counter[str] = Counter()
-        for partition, _ in batch.partitions:
+        for partition in [*(found for found, _ in batch.partitions), *batch.unchanged]:
             for session in partition.sessions:
                 written[session.source] += session.rows
         for item in batch.files:
