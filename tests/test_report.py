@@ -21,7 +21,7 @@ from building import Made, bar, day_key, instant, make, quote, symbol_key, trade
 from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from warehouse import Warehouse, report, tape
+from warehouse import Warehouse, report, symbolfacts
 from warehouse.assessment import is_right
 from warehouse.brief import sparkline
 from warehouse.cli import cli
@@ -129,7 +129,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def facts(made: Made) -> Facts:
     found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        return tape.added(found, warehouse, made.layout, made.config, SYMBOLS)
+        return symbolfacts.added(found, warehouse, made.layout, made.config, SYMBOLS)
 
 
 @pytest.fixture(scope="module")
@@ -349,11 +349,11 @@ def test_of_many_trades_no_kinds_extreme_is_lost_and_the_choice_is_always_the_sa
     drawn = []
     for _ in range(2):
         with Warehouse(made.root) as warehouse:
-            whole = tape.added(found, warehouse, made.layout, made.config, ["A"])
+            whole = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
         drawn.append(whole.symbols[0]["trades"])
     assert drawn[0] == drawn[1]
     assert drawn[0]["of_trades"] == 3_000
-    assert len(drawn[0]["rows"]) < tape.MOST_TRADES
+    assert len(drawn[0]["rows"]) < symbolfacts.MOST_TRADES
     for kind, parity in (("everything", 0), ("volume only", 1)):
         prices = [
             10 + (number * 7919 % 1009) / 100 for number in range(1, 3_001) if number % 2 == parity
@@ -387,7 +387,7 @@ def test_minutes_are_drawn_together_until_they_fit_and_lose_no_volume(facts: Fac
     found = symbol_of(facts, "AAPL")["candles"]
     assert found["width"] == "5 minutes"
     assert found["of_bars"] == 370 * len(HERE) == sum(row["bars"] for row in found["rows"])
-    assert len(found["rows"]) <= tape.MOST_CANDLES
+    assert len(found["rows"]) <= symbolfacts.MOST_CANDLES
     assert sum(row["volume"] for row in found["rows"]) == 100 * found["of_bars"]
     assert found["rows"][0]["start"] == "2024-01-22T09:30:00-05:00"
 
@@ -782,7 +782,7 @@ def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends
     made.update("minute_aggs", start=days[0], end=days[-1])
     found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        found = tape.added(found, warehouse, made.layout, made.config, ["A"])
+        found = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
     report.save(found, tmp_path / "report.html", "warehouse")
     page = open_page(file=tmp_path / "report.html")
     places = page.evaluate(

@@ -78,11 +78,11 @@ def report(
     layout, config = place.open()
     facts = gather(layout, config, first, last)
     if wanted:
-        from warehouse import tape
+        from warehouse import symbolfacts
         from warehouse.facade import Warehouse
 
         with Warehouse(layout.root) as warehouse:
-            facts = tape.added(facts, warehouse, layout, config, wanted)
+            facts = symbolfacts.added(facts, warehouse, layout, config, wanted)
     if as_json:
         say([json.dumps(facts.as_json(), indent=2)])
     if as_json and path is None and not is_opened:

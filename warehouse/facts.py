@@ -49,7 +49,7 @@ class Facts:
         rules: what each rule found, the worst first, with the first offending rows.
         restatements: files that the vendor replaced after they were published.
         runs: the last of them, the latest first.
-        symbols: what is drawn of each symbol; see warehouse/tape.py.
+        symbols: what is drawn of each symbol; see warehouse/symbolfacts.py.
     """
 
     warehouse: str
