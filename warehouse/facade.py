@@ -130,6 +130,9 @@ class Warehouse:
         columns: Sequence[str] | None = None,
         to: str = "pandas",
         tz: str = "UTC",
+        index: str | Sequence[str] | None = None,
+        categories: bool | Sequence[str] = False,
+        downcast: bool = False,
         missing: str = "raise",
     ) -> Any:
         """Rows of one data type, as a new frame.
@@ -159,7 +162,10 @@ class Warehouse:
             CorruptPartitionError: a file's bytes are not those that were written.
         """
         return self._answers.load(
-            question(data_type, symbols, start, end, columns, to, tz, missing)
+            question(
+                *(data_type, symbols, start, end, columns, to, tz),
+                *(index, categories, downcast, missing),
+            )
         )
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:

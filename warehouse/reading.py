@@ -9,7 +9,7 @@ from the catalog's rows per session and, within a session, from the stamps thems
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
@@ -49,26 +49,40 @@ class _Piece:
     end_ns: int | None
 
 
-def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> list[Stored]:
-    """Partitions that may hold rows of the span, symbol by symbol in the order asked."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows that were read.
+
+    Attributes:
+        table: symbol by symbol, each in the order of the tape.
+        edges: by symbol, the rows [low, high) of the table that are its.
+    """
+
+    table: pa.Table
+    edges: dict[str, tuple[int, int]]
+
+
+def touched(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
+) -> dict[str, tuple[Stored, ...]]:
+    """Partitions that may hold rows of the span, by symbol in the order asked."""
     found = snapshot.partitions(kind.name, symbols)
-    return [
-        stored
+    start, end = span.start_ns, span.end_ns
+    return {
+        symbol: tuple(one for one in found[symbol] if one.overlaps(start, end))
         for symbol in symbols
-        for stored in found[symbol]
-        if stored.first_ns < span.end_ns and stored.last_ns >= span.start_ns
-    ]
+    }
 
 
 def read(
     snapshot: Snapshot,
     kind: DataType,
-    stored: Sequence[Stored],
+    stored: Mapping[str, Sequence[Stored]],
     columns: Sequence[str],
     span: Span,
     pool: Executor | None,
-) -> pa.Table:
-    """Rows of the span, of one partition after the other.
+) -> Rows:
+    """Rows of the span.
 
     Args:
         stored: what `touched` found.
@@ -78,7 +92,8 @@ def read(
     Raises:
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
-    pieces = _pieces(snapshot, stored, span)
+    partitions = [one for each in stored.values() for one in each]
+    pieces = _pieces(snapshot, partitions, span)
 
     def read_one(piece: _Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
@@ -86,15 +101,32 @@ def read(
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
         parts = [_read(kind, pieces[0], columns, threads=True)]
-    elif pool is not None and sum(one.rows for one in stored) > _WORTH_A_THREAD * len(pieces):
+    elif pool is not None and sum(one.rows for one in partitions) > _WORTH_A_THREAD * len(pieces):
         parts = pool.map(read_one, pieces)
     else:
         parts = map(read_one, pieces)
-    found = [part for part in parts if part[0].num_rows]
-    if not found:
-        return kind.columns.empty_table().select(list(columns))
-    table = pa.concat_tables([part for part, _ in found])
-    return compact(table) if any(is_cut for _, is_cut in found) else table
+    found = list(parts)
+    tables = [table for table, _ in found if table.num_rows]
+    if tables:
+        table = pa.concat_tables(tables)
+        if any(is_cut for _, is_cut in found):
+            table = compact(table)
+    else:
+        table = kind.columns.empty_table().select(list(columns))
+    return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
+
+
+def _edges(
+    stored: Mapping[str, Sequence[Stored]], counts: Iterable[int]
+) -> dict[str, tuple[int, int]]:
+    """Where each symbol's rows stand, of so many rows of each partition."""
+    rows = iter(counts)
+    edges, low = {}, 0
+    for symbol, each in stored.items():
+        high = low + sum(next(rows) for _ in each)
+        edges[symbol] = low, high
+        low = high
+    return edges
 
 
 def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:

@@ -61,6 +61,10 @@ class Stored:
     last_ns: int
     sha256: str
 
+    def overlaps(self, start_ns: int, end_ns: int) -> bool:
+        """Whether it may hold rows in [start_ns, end_ns)."""
+        return self.first_ns < end_ns and self.last_ns >= start_ns
+
 
 class Snapshot:
     """The catalog of one generation, open for reading from many threads.
