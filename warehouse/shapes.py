@@ -79,7 +79,7 @@ def unshaped(frame: Any, kind: DataType, columns: Sequence[str]) -> pa.Table:
     """The rows of a frame as the table of a data type's columns that it was made from."""
     if isinstance(frame, pd.DataFrame):
         named = frame.reset_index() if frame.index.names != [None] else frame
-        table = pa.Table.from_pandas(named, preserve_index=False)
+        table = pa.Table.from_pandas(named, preserve_index=False, nthreads=1)
     else:
         table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
     schema = pa.schema([kind.columns.field(name) for name in columns])
@@ -138,7 +138,7 @@ def categorised(table: pa.Table, columns: Sequence[str]) -> pa.Table:
         place = table.schema.get_field_index(name)
         if place < 0:
             continue
-        (whole,) = pa.chunked_array([table[name].dictionary_encode().combine_chunks()]).chunks
+        whole = table[name].dictionary_encode().combine_chunks()
         order = pc.sort_indices(whole.dictionary).to_numpy()
         rank = np.empty(len(order), np.min_scalar_type(-len(order) - 1))
         rank[order] = np.arange(len(order))
@@ -191,8 +191,15 @@ def selected(frame: pd.DataFrame, symbols: Collection[str]) -> pd.DataFrame:
 
 
 def _plain_bytes(table: pa.Table) -> int:
-    """What `size_of` would say of the table's plain pandas frame; one column is made at a time."""
-    index = size_of(pd.DataFrame(index=pd.RangeIndex(table.num_rows)))
-    return index + sum(
-        size_of(as_form(table.select([name]), "pandas")) - index for name in table.column_names
-    )
+    """What `size_of` would say of the table's plain pandas frame."""
+    total = size_of(pd.DataFrame(index=pd.RangeIndex(table.num_rows)))
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_string(field.type):
+            total += size_of(as_form(pa.table([column], ["text"]), "pandas")["text"])
+        elif pa.types.is_date(field.type):
+            total += 8 * len(column)
+        else:
+            # Whole numbers of which some are absent have a mask beside them.
+            is_masked = pa.types.is_integer(field.type) and column.null_count > 0
+            total += (field.type.bit_width // 8 + is_masked) * len(column)
+    return total
