@@ -8,18 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from warehouse import coverage, queries, reading
 from warehouse.arguments import Question
 from warehouse.cache import FrameCache, Held
 from warehouse.config import Config
+from warehouse.contents import behind
 from warehouse.errors import QueryError
+from warehouse.fingerprints import fingerprint
 from warehouse.frames import as_form, in_zone
 from warehouse.layout import Layout
 from warehouse.ranges import Range
 from warehouse.shapes import shaped
-from warehouse.snapshot import Snapshot, Snapshots
+from warehouse.snapshot import Snapshot, Snapshots, Stored
 
 
 class Answers:
@@ -85,8 +88,10 @@ class Answers:
         return self.snapshots.read(answer)
 
     def _range(self, snapshot: Snapshot, asked: Question) -> Range:
-        stored = reading.touched(snapshot, asked.kind, asked.symbols, asked.span)
         span = asked.span
+        stored: dict[str, list[Stored]] = {symbol: [] for symbol in asked.symbols}
+        for one in reading.touched(snapshot, asked.kind, asked.symbols, span):
+            stored[one.symbol].append(one)
         return Range(asked.kind, asked.shape, asked.columns, span.start_ns, span.end_ns, stored)
 
     def query(self, sql: str, form: str, parameters: Mapping[str, Any]) -> Any:
@@ -96,21 +101,27 @@ class Answers:
             query = queries.check(snapshot, sql)
             values = queries.values(query, parameters)
 
+            key = queries.key_of(parameters) if query.stable else None
+
             def run() -> Held:
                 table = in_zone(queries.run(snapshot, query, values), "UTC")
                 try:
-                    return Held(as_form(table, form))
+                    frame = as_form(table, form)
                 except Exception as error:  # each package has its own
                     raise QueryError(
                         sql,
                         f"the answer cannot be had as {form} ({queries.one_line(error)});"
                         " cast the column, or ask for 'arrow'",
                     ) from error
+                if key is not None and isinstance(frame, pd.DataFrame):
+                    facts = (sql, repr(key), behind(snapshot, query.names))
+                    frame.attrs["fingerprint"] = fingerprint("query", duckdb.__version__, *facts)
+                return Held(frame)
 
-            if not query.stable:
+            if key is None:
                 return self.snapshots.whole(snapshot, run).frame
-            key = (sql, queries.key_of(parameters), form, snapshot.generation, snapshot.identity)
-            return self.cache.get_or_make(key, lambda: self.snapshots.whole(snapshot, run))
+            of = (sql, key, form, snapshot.generation, snapshot.identity)
+            return self.cache.get_or_make(of, lambda: self.snapshots.whole(snapshot, run))
 
         return self.snapshots.read(answer)
 

@@ -63,7 +63,9 @@ def question(
     wanted = columns_of(kind, columns)
     form, zone = check_form(to), check_zone(tz)
     keys = index_of(index, form)
-    shape = Shape(form, zone, keys, categories_of(kind, categories), bool(downcast))
+    if not isinstance(downcast, bool):
+        raise RequestError("downcast", downcast, "it may be True or False")
+    shape = Shape(form, zone, keys, categories_of(kind, categories), downcast)
     whole = choice("missing", missing, _MISSING) == "raise"
     return Question(
         kind, names, span, tuple(name for name in wanted if name not in keys), shape, whole
@@ -89,6 +91,18 @@ def kind_of(name: str) -> DataType:
         RequestError: there is no such data type.
     """
     return data_type(choice("data type", name, DATA_TYPES))
+
+
+def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
+    """One data type or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or one is unknown.
+    """
+    named = _named(names)
+    if not named:
+        raise RequestError("types", names, f"name at least one of {', '.join(DATA_TYPES)}")
+    return tuple(dict.fromkeys(kind_of(name) for name in named))
 
 
 def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:

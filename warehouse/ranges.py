@@ -6,7 +6,7 @@ A session's rows lie within its New York day, so sessions and instants are alike
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
@@ -38,7 +38,7 @@ class Range:
     columns: tuple[str, ...]
     start_ns: int
     end_ns: int
-    stored: Mapping[str, tuple[Stored, ...]]
+    stored: Mapping[str, Sequence[Stored]]
 
     @property
     def group(self) -> Hashable:
@@ -87,7 +87,7 @@ class Range:
         ):
             return False
         return all(
-            tuple(one for one in self.stored[symbol] if one.overlaps(other.start_ns, other.end_ns))
+            [one for one in self.stored[symbol] if one.overlaps(other.start_ns, other.end_ns)]
             == stored
             for symbol, stored in other.stored.items()
         )

@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.errors import CorruptPartitionError
+from warehouse import coverage
+from warehouse.errors import CorruptPartitionError, TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
+from warehouse.memory import available_bytes, frame_bytes
 from warehouse.partitions import damaged, open_partition
 from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
@@ -31,10 +33,12 @@ from warehouse.snapshot import Snapshot, Stored
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
 _LITTLE = 1_024
+_MUCH = 64 << 20
+"""Bytes that are always there: to ask how many are takes a tenth of a millisecond."""
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Rows [low, high) of a partition are those of the span's sessions.
 
     Attributes:
@@ -62,16 +66,15 @@ class Rows:
     edges: dict[str, tuple[int, int]]
 
 
-def touched(
-    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
-) -> dict[str, tuple[Stored, ...]]:
-    """Partitions that may hold rows of the span, by symbol in the order asked."""
+def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> list[Stored]:
+    """Partitions that may hold rows of the span, symbol by symbol in the order asked."""
     found = snapshot.partitions(kind.name, symbols)
-    start, end = span.start_ns, span.end_ns
-    return {
-        symbol: tuple(one for one in found[symbol] if one.overlaps(start, end))
+    return [
+        stored
         for symbol in symbols
-    }
+        for stored in found[symbol]
+        if stored.overlaps(span.start_ns, span.end_ns)
+    ]
 
 
 def read(
@@ -85,17 +88,19 @@ def read(
     """Rows of the span.
 
     Args:
-        stored: what `touched` found.
+        stored: what `touched` found, by symbol in the order asked.
         columns: of the data type, in the order wanted.
         pool: reads several partitions at once; None: everything on this thread.
 
     Raises:
+        TooLargeError: the rows would not fit into memory.
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
     partitions = [one for each in stored.values() for one in each]
-    pieces = _pieces(snapshot, partitions, span)
+    pieces = pieces_of(snapshot, partitions, span)
+    _check_room(kind, list(stored), columns, pieces, span)
 
-    def read_one(piece: _Piece) -> tuple[pa.Table, bool]:
+    def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
 
     parts: Iterable[tuple[pa.Table, bool]]
@@ -116,6 +121,21 @@ def read(
     return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
 
 
+def _check_room(
+    kind: DataType,
+    symbols: Sequence[str],
+    columns: Sequence[str],
+    pieces: Sequence[Piece],
+    span: Span,
+) -> None:
+    rows = sum(piece.high - piece.low for piece in pieces)
+    size = frame_bytes(kind, columns, rows)
+    # While several are put together, they are there twice.
+    needed = 2 * size if len(pieces) > 1 else size
+    if needed > _MUCH and needed > (available := available_bytes()):
+        raise TooLargeError(coverage.asked(kind, symbols, span), rows, size, available)
+
+
 def _edges(
     stored: Mapping[str, Sequence[Stored]], counts: Iterable[int]
 ) -> dict[str, tuple[int, int]]:
@@ -129,7 +149,8 @@ def _edges(
     return edges
 
 
-def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:
+def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[Piece]:
+    """What of each partition has the rows of the span's sessions."""
     inside = [one for one in stored if not _is_whole(one, span)]
     counts = snapshot.rows_by_session(inside)
     first_ns, end_ns = day_bounds_ns(span.first, span.last)
@@ -143,9 +164,9 @@ def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_P
             sessions, rows = counts[one]
             before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
             until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
-            pieces.append(_Piece(one, path, before, until, start, end))
+            pieces.append(Piece(one, path, before, until, start, end))
         else:
-            pieces.append(_Piece(one, path, 0, one.rows, None, None))
+            pieces.append(Piece(one, path, 0, one.rows, None, None))
     return pieces
 
 
@@ -154,7 +175,7 @@ def _is_whole(stored: Stored, span: Span) -> bool:
 
 
 def _read(
-    kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool
+    kind: DataType, piece: Piece, columns: Sequence[str], threads: bool
 ) -> tuple[pa.Table, bool]:
     """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
@@ -162,8 +183,8 @@ def _read(
     names = [name for name in columns if name != "symbol"]
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
-            edges = _check(path, kind, stored, file)
-            low, high = _narrowed(file, edges, piece)
+            edges = check_footer(path, kind, stored, path.stat().st_size, file)
+            low, high = narrowed(file, edges, piece)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
@@ -176,7 +197,7 @@ def _read(
     if names:
         due = edges[groups.stop] - edges[groups.start]
         if table.num_rows != due:
-            _refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
+            refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
         if high - low < due:
             table = table.slice(low - edges[groups.start], high - low)
             # What is left of a little more waits: piece by piece this takes as long as reading.
@@ -187,21 +208,26 @@ def _read(
     return table.select(list(columns)), is_cut
 
 
-def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:
-    """Hold the footer against the catalog; the row at which each row group begins, and the end."""
-    size = path.stat().st_size
+def check_footer(
+    path: Path, kind: DataType, stored: Stored, size: int, file: pq.ParquetFile
+) -> list[int]:
+    """Hold the footer against the catalog; the row at which each row group begins, and the end.
+
+    Raises:
+        CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
+    """
     if size != stored.bytes:
-        _refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+        refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
     metadata = file.metadata
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
-        _refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
+        refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
     if not file.schema_arrow.remove_metadata().equals(kind.columns):
-        _refuse(stored, path, f"its columns are not those of {kind.name}")
+        refuse(stored, path, f"its columns are not those of {kind.name}")
     return [0, *accumulate(counts)]
 
 
-def _narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: _Piece) -> tuple[int, int]:
+def narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: Piece) -> tuple[int, int]:
     """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
 
     @cache
@@ -241,7 +267,8 @@ def _first_at(
     return min(max(row, low), high)
 
 
-def _refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+def refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+    """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
     raise CorruptPartitionError(
         path, problem, f"warehouse rebuild {stored.data_type} --symbols '{stored.symbol}'"
     )

@@ -61,10 +61,17 @@ def shaped(table: pa.Table, shape: Shape) -> Any:
     """
     is_smaller = shape.form == "pandas" and bool(shape.categories or shape.downcast)
     plain = _plain_bytes(table) if is_smaller else 0
+    if shape.categories:
+        # To polars numbers are no categories, and it would take them apart again.
+        names = [
+            name
+            for name in shape.categories
+            if name in table.column_names
+            and (shape.form != "polars" or pa.types.is_string(table.schema.field(name).type))
+        ]
+        table = categorised(table, names)
     if shape.downcast:
         table = narrowed(table)
-    if shape.categories:
-        table = categorised(table, shape.categories)
     frame = as_form(in_zone(table, shape.zone), shape.form)
     if shape.by_time:
         frame = _by_time_and_symbol(frame)
@@ -136,8 +143,6 @@ def categorised(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """The table with these columns as dictionaries of the values that occur, ascending."""
     for name in columns:
         place = table.schema.get_field_index(name)
-        if place < 0:
-            continue
         whole = table[name].dictionary_encode().combine_chunks()
         order = pc.sort_indices(whole.dictionary).to_numpy()
         rank = np.empty(len(order), np.min_scalar_type(-len(order) - 1))

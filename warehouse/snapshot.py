@@ -153,6 +153,17 @@ class Snapshot:
             except duckdb.Error as error:
                 raise _unusable(self.layout, error) from error
 
+    def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The same as dictionaries by column."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+        return list(found)
+
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""
         found: T
