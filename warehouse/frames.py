@@ -154,7 +154,7 @@ def _values(column: pa.ChunkedArray) -> Any:
 
 def _categorical(column: pa.ChunkedArray) -> pd.Categorical:
     whole = column.unify_dictionaries().combine_chunks()
-    codes = whole.indices.fill_null(-1).to_numpy()
+    codes = _own(pa.chunked_array([whole.indices.fill_null(-1)]))
     values = pd.Index(_values(pa.chunked_array([whole.dictionary])))
     return pd.Categorical.from_codes(codes, values, validate=False)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.frames import as_form, in_zone, size_of
+from warehouse.frames import as_form, compact, in_zone, size_of
 from warehouse.schema import DataType
 
 INDEXES = ((), ("timestamp",), ("timestamp", "symbol"))
@@ -83,14 +83,19 @@ def shaped(table: pa.Table, shape: Shape) -> Any:
 
 
 def unshaped(frame: Any, kind: DataType, columns: Sequence[str]) -> pa.Table:
-    """The rows of a frame as the table of a data type's columns that it was made from."""
+    """The rows of a frame as the table of a data type's columns that it was made from.
+
+    Its memory is its own: what becomes of it shows nowhere else.
+    """
     if isinstance(frame, pd.DataFrame):
         named = frame.reset_index() if frame.index.names != [None] else frame
         table = pa.Table.from_pandas(named, preserve_index=False, nthreads=1)
     else:
         table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
     schema = pa.schema([kind.columns.field(name) for name in columns])
-    return pa.table([_cast(table[field.name], field.type) for field in schema], schema=schema)
+    return compact(
+        pa.table([_cast(table[field.name], field.type) for field in schema], schema=schema)
+    )
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
