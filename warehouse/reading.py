@@ -184,13 +184,14 @@ def _read(
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
             edges = check_footer(path, kind, stored, path.stat().st_size, file)
-            low, high = narrowed(file, edges, piece)
+            seen: dict[int, pa.ChunkedArray] = {}
+            low, high = narrowed(file, edges, piece, seen)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
             table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
-                table = file.read_row_groups(list(groups), columns=names, use_threads=threads)
+                table = _read_groups(file, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
@@ -206,6 +207,22 @@ def _read(
         if "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
     return table.select(list(columns)), is_cut
+
+
+def _read_groups(
+    file: pq.ParquetFile,
+    groups: range,
+    names: Sequence[str],
+    seen: Mapping[int, pa.ChunkedArray],
+    threads: bool,
+) -> pa.Table:
+    """Columns of row groups; stamps of them that were seen are not read again."""
+    rest = [name for name in names if name != "timestamp"]
+    if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
+        return file.read_row_groups(list(groups), columns=list(names), use_threads=threads)
+    table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
+    chunks = [chunk for group in groups for chunk in seen[group].chunks]
+    return table.append_column("timestamp", pa.chunked_array(chunks))
 
 
 def check_footer(
@@ -227,14 +244,25 @@ def check_footer(
     return [0, *accumulate(counts)]
 
 
-def narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: Piece) -> tuple[int, int]:
-    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
+def narrowed(
+    file: pq.ParquetFile,
+    edges: Sequence[int],
+    piece: Piece,
+    seen: dict[int, pa.ChunkedArray] | None = None,
+) -> tuple[int, int]:
+    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups.
+
+    Args:
+        seen: is given the stamps of the row groups that were looked at.
+    """
 
     @cache
     def stamps(group: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         table = file.read_row_group(group, columns=["timestamp"], use_threads=False)
         if table.num_rows != edges[group + 1] - edges[group]:
             raise pa.ArrowInvalid(f"row group {group} has {table.num_rows:,} rows")
+        if seen is not None:
+            seen[group] = table["timestamp"]
         return nanoseconds(table["timestamp"])
 
     low, high = piece.low, piece.high
