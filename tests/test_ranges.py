@@ -1,7 +1,10 @@
 """A question within a range already held is answered out of it, and only while it is still true."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from warehouse import Warehouse, reading
+from warehouse.errors import NoDataError
 from warehouse.frames import size_of
 
 SYMBOLS = ("AAPL", "MSFT", "é")
@@ -220,6 +224,98 @@ def buffers(frame: Any, name: str) -> list[int]:
     else:
         column = frame[name]
     return [b.address for chunk in column.chunks for b in chunk.buffers() if b is not None]
+
+
+def test_what_is_missing_is_missed_also_where_the_rest_is_held(made: Made) -> None:
+    with Warehouse(made.root) as wh:
+        wh.trades("AAPL", "2024-01-29", DAYS[-1], missing="ignore")
+        with pytest.raises(NoDataError, match="never ingested: 2024-01-29"):
+            wh.trades("AAPL", "2024-01-29", DAYS[0])
+        with pytest.raises(NoDataError, match="no symbol 'AAPLE'"):
+            wh.trades(["AAPL", "AAPLE"], DAYS[0], DAYS[0])
+        assert len(wh.trades("AAPL", "2024-01-29", DAYS[0], missing="ignore")) > 0
+        assert wh.cache.stats.misses == 1
+
+
+def test_rows_that_a_restatement_moved_away_are_not_cut_out_of_the_old_answer(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    day = DAYS[0]
+    key = day_key("trades", day)
+    made = make_warehouse({key: [trade("AAPL", instant(day, "10:00"))]})
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert len(wh.trades("AAPL", day, day)) == 1
+        made.put(key, [trade("AAPL", instant(day, "15:00"))])
+        made.update("trades")
+        # The new partition has nothing before noon, so nothing of it is asked for.
+        assert len(wh.trades("AAPL", f"{day} 09:00", f"{day} 12:00")) == 0
+        assert len(wh.trades("AAPL", f"{day} 14:00", f"{day} 16:00")) == 1
+
+
+def test_eight_threads_beside_a_writer_get_no_wrong_frame(make_warehouse: MakeWarehouse) -> None:
+    """They ask for days, hours and columns of a few symbols, and write to what they get."""
+    day, count = DAYS[0], 600
+    key = day_key("trades", day)
+
+    def content(generation: int) -> list[str]:
+        return [
+            trade(symbol, instant(day, "10:00", n), n + 1, price=generation, size=n + 1)
+            for symbol in SYMBOLS
+            for n in range(count)
+        ]
+
+    made = make_warehouse({key: content(1)}, storage__max_cache_memory_gb=400_000 / 1024**3)
+    made.update("trades")
+    done = threading.Event()
+    start = pd.Timestamp(instant(day, "10:00"), tz="UTC")
+
+    def work(seed: int) -> int:
+        dice = np.random.default_rng(seed)
+        turns = 0
+        while not done.is_set():
+            symbols = list(dice.permutation(SYMBOLS)[: dice.integers(1, 4)])
+            low, high = sorted(int(n) for n in dice.integers(0, count + 1, 2))
+            begin, end = start + pd.Timedelta(low, "ns"), start + pd.Timedelta(high, "ns")
+            if dice.random() < 0.3:
+                low, high, begin, end = 0, count, day, day
+            columns = ["timestamp", "symbol", "size", "price"][: dice.integers(3, 5)]
+            shape = SHAPES[int(dice.integers(len(SHAPES)))]
+            got = wh.trades(symbols, begin, end, columns=columns, **shape)
+            values = plain(got)
+            sizes = np.tile(np.arange(low + 1, high + 1), len(symbols)).astype(float)
+            if shape.get("index") == ("timestamp", "symbol"):
+                sizes.sort()
+            np.testing.assert_array_equal(values["size"], sizes)
+            if "price" in values:
+                assert values["price"].nunique() <= 1
+                generations.update(values["price"])
+            if isinstance(got, pd.DataFrame):
+                got["size"] *= -1
+                got.loc[:, "size"] = 0
+            if dice.random() < 0.02:
+                wh.cache.clear()
+            turns += 1
+        return turns
+
+    generations: set[float] = set()
+    with Warehouse(made.root) as wh, ThreadPoolExecutor(8) as pool:
+        workers = [pool.submit(work, seed) for seed in range(8)]
+        until = time.monotonic() + (10 if IS_LONG else 0)
+        generation = 1
+        try:
+            while generation < 4 or time.monotonic() < until:
+                generation += 1
+                made.put(key, content(generation))
+                made.update("trades")
+                time.sleep(0.2)
+        finally:
+            done.set()
+        assert min(worker.result() for worker in workers) > 0
+        assert wh.cache.stats.hits > 0
+        assert wh.cache.stats.bytes <= 400_000
+        assert set(wh.trades("AAPL", day, day)["price"]) == {float(generation)}
+    assert len(generations) > 1
 
 
 # The model
