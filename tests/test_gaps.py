@@ -123,8 +123,8 @@ def test_a_file_that_came_down_anew_leaves_what_was_ingested_before(
     made.put(day_key("trades", DAYS[0]), b"this is no gzip")
     made.update()
     with Warehouse(made.root) as wh:
-        frame = wh.coverage("trades", ["AAPL", "NONE"], DAYS[0], DAYS[0])
-        assert list(frame["state"]) == ["present", "no_rows"]
+        frame = wh.coverage("trades", ["AAPL", "aapl"], DAYS[0], DAYS[0])
+        assert list(frame["state"]) == ["present", "unknown"]
 
 
 def test_symbols_that_were_left_out_are_told_from_those_that_did_not_trade(
@@ -135,7 +135,7 @@ def test_symbols_that_were_left_out_are_told_from_those_that_did_not_trade(
     made.update()
     with Warehouse(made.root) as wh:
         frame = wh.coverage("trades", ["AAPL", "NONE", "MSFT"], DAYS[0], DAYS[0])
-        assert list(frame["state"]) == ["present", "no_rows", "not_selected"]
+        assert list(frame["state"]) == ["present", "unknown", "not_selected"]
 
 
 def test_files_of_one_symbol_each_speak_for_their_symbol_and_months_for_their_sessions(

@@ -248,7 +248,8 @@ class Warehouse:
 
         Returns:
             A new frame. TIMESTAMP_NS are the warehouse's stamps and come out as `datetime64[ns,
-            UTC]`; other types as `load` has them, or as SQL has them. Without ORDER BY the order
+            UTC]`, within lists and structs too (not within a MAP, where they keep no zone); other
+            types as `load` has them, or as SQL has them. Without ORDER BY the order
             of the rows is open. Answers are kept until the next publish, but for those that may
             change by themselves (`random()`, `now()`, a file read by name).
 

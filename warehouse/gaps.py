@@ -21,6 +21,7 @@ from warehouse.sqlfiles import SqlFolder
 STATES = {
     "present": "present",
     "no_rows": "did not trade",
+    "unknown": "no symbol of that name in the warehouse",
     "not_selected": "left out by source.symbols",
     "not_ingested": "not ingested",
     "set_aside": "set aside: the file failed verification",

@@ -22,6 +22,7 @@ with
         select symbol, session, rows from stored where symbol in (select symbol from asked_symbols)
     ),
     traded as (select distinct session from stored),
+    known as (select distinct symbol from partitions),
     files as (
         select *
         from source_files
@@ -59,6 +60,7 @@ with
             coalesce(held.rows, 0) as rows,
             coalesce(of_one.state, of_all.state) as file_state,
             coalesce(of_one.problem, of_all.problem) as problem,
+            known.symbol is not null as is_known,
             of_one.state is null
             and of_all.symbols is not null
             and not list_contains(of_all.symbols, asked_symbols.symbol) as is_left_out,
@@ -73,6 +75,7 @@ with
             of_one
             on asked_sessions.session = of_one.session
             and asked_symbols.symbol = of_one.symbol
+        left join known on asked_symbols.symbol = known.symbol
         left join of_all on asked_sessions.session = of_all.day
         left join traded on asked_sessions.session = traded.session
     ),
@@ -87,8 +90,10 @@ with
                 then 'present'
                 when file_state = 'ingested' and is_left_out
                 then 'not_selected'
-                when file_state = 'ingested' or is_of_before
+                when (file_state = 'ingested' or is_of_before) and is_known
                 then 'no_rows'
+                when file_state = 'ingested' or is_of_before
+                then 'unknown'
                 when file_state is null and session > $due
                 then 'not_yet'
                 when file_state is null or file_state = 'downloaded'
