@@ -74,7 +74,7 @@ class TooLargeError(WarehouseError):
         super().__init__(
             f"{asked}: {rows:,} rows would take about {size / 1e9:,.1f} GB, and"
             f" {available / 1e9:,.1f} GB of memory are free; name fewer columns=, ask for less at"
-            " a time, or go through it in batches with stream()"
+            " a time, make room with cache.clear(), or take it in batches with stream()"
         )
 
 
