@@ -131,7 +131,7 @@ def raw(path: Path, record: SourceFile | None) -> str | None:
 def _unread(descriptor: int, size: int, record: SourceFile | None) -> str | None:
     etag = record.etag if record is not None else None
     verdict = check(
-        lambda offset, count: os.pread(descriptor, count, offset), EtagCheck(etag or "", size)
+        lambda into, offset: os.preadv(descriptor, [into], offset), EtagCheck(etag or "", size)
     )
     if verdict.problem is not None:
         return verdict.problem
