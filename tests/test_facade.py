@@ -701,7 +701,7 @@ def test_a_partition_swapped_in_mid_publish_is_read_again_and_not_called_damaged
     made.update()
     with open_(made) as wh:
         wh.symbols()
-        real = snapshots.Snapshots._settle
+        real = snapshots.Snapshots.settle
         turns: list[int] = []
 
         def settle(self: Any) -> None:
@@ -713,7 +713,7 @@ def test_a_partition_swapped_in_mid_publish_is_read_again_and_not_called_damaged
                 made.put(day_key("trades", day), two)
                 made.update()
 
-        monkeypatch.setattr(snapshots.Snapshots, "_settle", settle)
+        monkeypatch.setattr(snapshots.Snapshots, "settle", settle)
         assert list(wh.trades("AAPL", day, day)["price"]) == [2.0, 2.0]
 
 
