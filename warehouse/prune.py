@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext, suppress
+import logging
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
 from warehouse.errors import StorageError
 from warehouse.layout import Layout, RawFile
+from warehouse.logs import RunLog
+from warehouse.metrics import RunMetrics
 from warehouse.partfile import superseded
 from warehouse.publish import writer_lock
 from warehouse.sqlfiles import SqlFolder
@@ -64,7 +67,11 @@ def prune(
         days=config.storage.retention_days
     )
     report = PruneReport()
-    with nullcontext() if dry_run else writer_lock(layout, complete, wait):
+    log = RunLog(layout)
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(log.opened(RunMetrics("prune").run_id))
+            stack.enter_context(writer_lock(layout, complete, wait))
         with Catalog(layout) as catalog:
             known = catalog.source_files()
         for file in layout.raw_files():
@@ -86,6 +93,8 @@ def prune(
                 raise StorageError(path, f"cannot be pruned: {error.strerror or error}") from error
             report.removed.append(file)
             report.bytes += size
+            if not dry_run:
+                log.say(logging.INFO, "pruned", file=file.key, bytes=size)
     return report
 
 
