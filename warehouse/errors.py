@@ -15,7 +15,8 @@ WarehouseError
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
-│   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   └── DamagedCatalogError   the catalog is no longer what was written
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
@@ -162,6 +163,17 @@ class OutdatedCatalogError(StorageError):
             f"is a catalog of format {found}, not {expected};"
             " make it anew from the partitions with: warehouse update",
         )
+
+
+class DamagedCatalogError(StorageError):
+    """The catalog cannot be read as it was written; all it says stands in the files too."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            path,
+            f"is damaged ({problem}); make it anew from the files with: warehouse verify --repair",
+        )
+        self.problem = f"damaged: {problem}"
 
 
 class LockedError(WarehouseError):

@@ -22,13 +22,15 @@ import pandas as pd
 from warehouse import config as configuration
 from warehouse import coverage
 from warehouse.answers import Answers
-from warehouse.arguments import choice, kind_of, question, run_request
+from warehouse.arguments import choice, kind_of, question, run_request, symbols_of
 from warehouse.cache import FrameCache
 from warehouse.frames import check_form
 from warehouse.sessions import Moment
 from warehouse.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from pandas.api.typing import NaTType
+
     from warehouse.pipeline import Pipeline
     from warehouse.run import RunReport
 
@@ -242,9 +244,22 @@ class Warehouse:
         data_types: str | Sequence[str] = (),
         start: str | date | None = None,
         end: str | date | None = None,
+        symbols: str | Sequence[str] | None = None,
     ) -> RunReport:
-        """Download, then ingest, what is new, as `warehouse update` does; see `download`."""
-        return self._pipeline().update(run_request(data_types, start, end))
+        """Download, then ingest, what is new, as `warehouse update` does; see `download`.
+
+        Args:
+            symbols: publish only their rows. A file that holds all symbols is fetched whole; the
+                others' rows follow with the next update of all.
+        """
+        return self._pipeline().update(run_request(data_types, start, end, symbols))
+
+    def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
+        """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""
+        kind = kind_of(data_type)
+        (name,) = symbols_of(symbol)
+        last = self._read(lambda snapshot: coverage.last_ns(snapshot, kind, name))
+        return pd.NaT if last is None else pd.Timestamp(last, tz="UTC")
 
     def _pipeline(self) -> Pipeline:
         from warehouse.pipeline import Pipeline  # a reader need not wait for it

@@ -304,7 +304,7 @@ class Snapshots:
         Raises:
             Moved: they were not, or may not have been; whatever `read` returned or raised is void.
         """
-        self._settle()
+        self.settle()
         try:
             result = read()
         except Exception as error:
@@ -333,7 +333,7 @@ class Snapshots:
                 self._present = later
             return self._present
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for a publish that is under way, or finish it where its writer has died.
 
         Raises:
