@@ -82,6 +82,18 @@ def kind_of(name: str) -> DataType:
     return data_type(choice("data type", name, DATA_TYPES))
 
 
+def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
+    """One data type or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or one is unknown.
+    """
+    named = _named(names)
+    if not named:
+        raise RequestError("types", names, f"name at least one of {', '.join(DATA_TYPES)}")
+    return tuple(dict.fromkeys(kind_of(name) for name in named))
+
+
 def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
     """One symbol or several, each once, in the order named.
 
@@ -100,13 +112,19 @@ def columns_of(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]
     Raises:
         RequestError: one is unknown or named twice, or none is named.
     """
-    valid = kind.columns.names
+    return columns_of_all((kind,), columns)
+
+
+def columns_of_all(kinds: Sequence[DataType], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns that at least one of the data types has; else as `columns_of`."""
+    valid = list(dict.fromkeys(name for kind in kinds for name in kind.columns.names))
     if columns is None:
         return tuple(valid)
     named = _named(columns)
     for place, name in enumerate(named):
         if name not in valid:
-            raise RequestError("columns", name, f"{kind.name} have {', '.join(valid)}")
+            names = " and ".join(kind.name for kind in kinds)
+            raise RequestError("columns", name, f"{names} have {', '.join(valid)}")
         if name in named[:place]:
             raise RequestError("columns", name, "it stands twice")
     if not named:

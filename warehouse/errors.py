@@ -18,6 +18,7 @@ WarehouseError
 │   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
+├── SupersededError        a publish replaced what a stream was still to read; begin it again
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
 
 Each message is one line: what was asked, what was found, what to do. The evidence is kept as
@@ -180,6 +181,23 @@ class CorruptPartitionError(WarehouseError):
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} is damaged ({problem}); make it anew with: {remedy}")
+
+
+class SupersededError(WarehouseError):
+    """A publish replaced a partition that a stream had still to read, and had not open.
+
+    `reached` is the stamp of the last row that was given, as `start` takes it; None: none was.
+    A stream that starts there gives the rows of that very nanosecond again.
+    """
+
+    def __init__(self, path: Path, reached: str | None) -> None:
+        self.path, self.reached = path, reached
+        given = f"rows up to {reached} were given" if reached else "no row was given"
+        again = f"start={reached!r}" if reached else "the same arguments"
+        super().__init__(
+            f"{path} was replaced by a publish before the stream got to it ({given});"
+            f" begin again with {again}"
+        )
 
 
 class NoDataError(WarehouseError):

@@ -21,6 +21,7 @@ import pandas as pd
 
 from warehouse import config as configuration
 from warehouse import coverage
+from warehouse import stream as streaming
 from warehouse.answers import Answers
 from warehouse.arguments import choice, kind_of, question, run_request
 from warehouse.cache import FrameCache
@@ -161,6 +162,59 @@ class Warehouse:
         return self._answers.load(
             question(data_type, symbols, start, end, columns, to, tz, missing)
         )
+
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = streaming.BATCH_ROWS,
+        to: str = "arrow",
+        tz: str = "UTC",
+        missing: str = "raise",
+    ) -> Any:
+        """Rows of many symbols and data types in the order of time, in memory that is bounded.
+
+        The order is (timestamp, symbol, data type, sequence number): symbols in byte order, and
+        at the same nanosecond a symbol's quotes before its trades (so that the quote in force is
+        known, as in an as-of join by `<=`), then minute_aggs, then day_aggs. A bar is stamped with
+        its first instant and tells of what came after it: whoever must not look ahead acts on it
+        when it is over. It is all of the generation that is published when this is called.
+
+        Args:
+            symbols, start, end, missing: as for `load`. A stream that begins in the middle gives
+                just what a longer one gives from there.
+            types: the data types, one or several.
+            columns: which, in this order; of several data types any that one of them has. None:
+                all.
+            batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
+            to: "arrow" or "rows".
+            tz: the time zone that stamps are shown in.
+
+        Returns:
+            To "arrow" a `Stream` of record batches, of the types that `load` gives; of no rows
+            there is no batch. Of several data types they begin with a column `type`, and what a
+            data type does not have is null. To "rows" an iterator of `Trade`, `Quote` and
+            `Aggregate`, with the exchanges' names. Either can be left at any time: `close()`.
+
+            Rows that are held, pages and what is read ahead stay within
+            `processing.memory_limit_gb` however long the span is.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be, or so many symbols do not
+                fit into the memory.
+            NoDataError: as for `load`.
+            CorruptPartitionError: a file's bytes are not those that were written; in mid-stream
+                after the rows that came before.
+            SupersededError: in mid-stream, a publish replaced a partition before its turn came; it
+                says where to begin again. What has a file open already does not notice.
+        """
+        asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
+        names = self.exchanges if asked.form == "rows" else {}
+        return streaming.begin(self._answers.snapshots, asked, names)
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.

@@ -5,7 +5,7 @@ A DataFrame is the fast way; these are the readable one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -105,6 +105,11 @@ _MODELS: tuple[tuple[str, Callable[..., Row], tuple[str, ...]], ...] = (
     ("open", Aggregate, tuple(Aggregate.__annotations__)),
     ("price", Trade, tuple(Trade.__annotations__)),
 )
+
+
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a data type's columns that its model is made of."""
+    return next((columns for mark, _, columns in _MODELS if mark in names), ())
 
 
 def rows(table: Any, exchanges: Mapping[int, str] = _NO_NAMES) -> Iterator[Row]:

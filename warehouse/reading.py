@@ -34,7 +34,7 @@ _LITTLE = 1_024
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Rows [low, high) of a partition are those of the span's sessions.
 
     Attributes:
@@ -78,9 +78,9 @@ def read(
     Raises:
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
-    pieces = _pieces(snapshot, stored, span)
+    pieces = pieces_of(snapshot, stored, span)
 
-    def read_one(piece: _Piece) -> tuple[pa.Table, bool]:
+    def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
 
     parts: Iterable[tuple[pa.Table, bool]]
@@ -97,7 +97,8 @@ def read(
     return compact(table) if any(is_cut for _, is_cut in found) else table
 
 
-def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:
+def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[Piece]:
+    """What of each partition has the rows of the span's sessions."""
     inside = [one for one in stored if not _is_whole(one, span)]
     counts = snapshot.rows_by_session(inside)
     first_ns, end_ns = day_bounds_ns(span.first, span.last)
@@ -111,9 +112,9 @@ def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_P
             sessions, rows = counts[one]
             before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
             until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
-            pieces.append(_Piece(one, path, before, until, start, end))
+            pieces.append(Piece(one, path, before, until, start, end))
         else:
-            pieces.append(_Piece(one, path, 0, one.rows, None, None))
+            pieces.append(Piece(one, path, 0, one.rows, None, None))
     return pieces
 
 
@@ -122,7 +123,7 @@ def _is_whole(stored: Stored, span: Span) -> bool:
 
 
 def _read(
-    kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool
+    kind: DataType, piece: Piece, columns: Sequence[str], threads: bool
 ) -> tuple[pa.Table, bool]:
     """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
@@ -130,8 +131,8 @@ def _read(
     names = [name for name in columns if name != "symbol"]
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
-            edges = _check(path, kind, stored, file)
-            low, high = _narrowed(file, edges, piece)
+            edges = check_footer(path, kind, stored, path.stat().st_size, file)
+            low, high = narrowed(file, edges, piece)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
@@ -144,7 +145,7 @@ def _read(
     if names:
         due = edges[groups.stop] - edges[groups.start]
         if table.num_rows != due:
-            _refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
+            refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
         if high - low < due:
             table = table.slice(low - edges[groups.start], high - low)
             # What is left of a little more waits: piece by piece this takes as long as reading.
@@ -155,21 +156,26 @@ def _read(
     return table.select(list(columns)), is_cut
 
 
-def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:
-    """Hold the footer against the catalog; the row at which each row group begins, and the end."""
-    size = path.stat().st_size
+def check_footer(
+    path: Path, kind: DataType, stored: Stored, size: int, file: pq.ParquetFile
+) -> list[int]:
+    """Hold the footer against the catalog; the row at which each row group begins, and the end.
+
+    Raises:
+        CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
+    """
     if size != stored.bytes:
-        _refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+        refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
     metadata = file.metadata
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
-        _refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
+        refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
     if not file.schema_arrow.remove_metadata().equals(kind.columns):
-        _refuse(stored, path, f"its columns are not those of {kind.name}")
+        refuse(stored, path, f"its columns are not those of {kind.name}")
     return [0, *accumulate(counts)]
 
 
-def _narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: _Piece) -> tuple[int, int]:
+def narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: Piece) -> tuple[int, int]:
     """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
 
     @cache
@@ -209,7 +215,8 @@ def _first_at(
     return min(max(row, low), high)
 
 
-def _refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+def refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+    """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
     raise CorruptPartitionError(
         path, problem, f"warehouse rebuild {stored.data_type} --symbols '{stored.symbol}'"
     )
