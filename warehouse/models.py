@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -179,8 +179,9 @@ def _values(column: pa.ChunkedArray, name: str, exchanges: Mapping[int, str]) ->
     if name == "conditions":
         return [_codes(text) for text in column.to_pylist()]
     if name.endswith("exchange"):
-        name_of = partial(_exchange, exchanges)
-        return [name_of(number) for number in column.to_pylist()]
+        numbers = column.to_pylist()
+        named = {number: _exchange(exchanges, number) for number in set(numbers)}
+        return [named[number] for number in numbers]
     if pa.types.is_floating(column.type):
         return [float("nan") if value is None else value for value in column.to_pylist()]
     if name == "trades":

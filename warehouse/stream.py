@@ -111,7 +111,7 @@ def question(
             raise RequestError("columns", columns, "rows have those of their model; leave it out")
         if zone != "UTC":
             raise RequestError("tz", tz, "the stamps of rows are in UTC; leave it out")
-        needed = {name for kind in kinds for name in models.columns_of(kind.name)}
+        needed = {name for kind in kinds for name in models.columns_of(kind.columns.names)}
         wanted = tuple(name for name in wanted if name in needed)
     if len(kinds) > 1:
         wanted = (TYPE, *wanted)
