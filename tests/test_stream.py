@@ -182,7 +182,7 @@ instants = st.tuples(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     symbols=st.lists(st.sampled_from(SYMBOLS), min_size=1, unique=True),
     types=st.lists(st.sampled_from(list(DATA_TYPES)), min_size=1, unique=True),
@@ -288,7 +288,8 @@ def test_rows_are_those_of_load_in_the_same_order_with_names_of_exchanges(
               for number, row in enumerate(rows(loaded, wh.exchanges))]  # fmt: skip
         keyed += of
     keyed.sort(key=lambda item: item[:4])
-    assert found == [item[-1] for item in keyed]
+    # As text, for no NaN equals another.
+    assert list(map(repr, found)) == [repr(item[-1]) for item in keyed]
     assert {type(row) for row in found} == {Trade, Quote, Aggregate}
     assert {row.exchange for row in found if isinstance(row, Trade)} == {wh.exchanges[4]}
 
@@ -397,6 +398,15 @@ def own_threads() -> list[str]:
     return [name for name in names if name.startswith("warehouse-stream")]
 
 
+@pytest.fixture
+def little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little is decoded at once that partitions stay open for a while."""
+    monkeypatch.setattr(streaming, "_FEWEST_HELD", 8)
+    monkeypatch.setattr(streaming, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(streaming, "_FEWEST_AT_ONCE", 2)
+    monkeypatch.setattr(interleave, "_FIRST_ROWS", 8)
+
+
 def leave_by_close(wh: Warehouse) -> None:
     stream = wh.stream(SYMBOLS, *SPAN, missing="ignore", batch_rows=10)
     assert next(stream).num_rows == 10
@@ -445,6 +455,7 @@ def read_to_the_end(wh: Warehouse) -> None:
     assert own_threads() == []
 
 
+@pytest.mark.usefixtures("little_at_once")
 @pytest.mark.parametrize(
     "leave",
     [
@@ -544,12 +555,9 @@ def test_a_publish_in_mid_stream_does_not_show_in_files_that_are_open(changing: 
 
 
 @pytest.fixture
-def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two are held: the first month's. A batch of rows is decoded at a time."""
+def few_descriptors(little_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are held: the first month's."""
     monkeypatch.setattr(streaming, "_most_descriptors", lambda: 2)
-    monkeypatch.setattr(streaming, "_FEWEST_HELD", 8)
-    monkeypatch.setattr(streaming, "_ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(streaming, "_FEWEST_AT_ONCE", 2)
 
 
 @pytest.mark.usefixtures("few_descriptors")
@@ -565,23 +573,18 @@ def test_a_partition_replaced_before_its_turn_ends_the_stream_and_tells_where(
         error = caught.value
         assert error.path == changing.layout.partition("trades", "B", date(2024, 2, 1))
         assert "was replaced by a publish before the stream got to it" in str(error)
-        assert f"begin again with start={error.reached!r}" in str(error)
-        # All that was given is of the old generation, and no batch of it was short.
-        assert given == [1.0] * len(given)
-        assert len(given) % 10 == 0
-        assert 0 < len(given) <= 160
+        assert f"begin again with start={error.resume!r}" in str(error)
         assert list(stream) == []
         assert open_partitions() == 0
 
+        # All of the old generation that lies before the replaced partition, and nothing else.
+        assert given == [1.0] * 160
+        assert pd.Timestamp(error.resume).value == instant(SESSIONS[2], "10:00", 1)
         # What begins again gives what is left, of the new generation.
-        before = table(wh.stream(["A", "B"], *SPAN, "trades"))
-        stamps = before["timestamp"].cast(pa.int64()).to_pylist()
-        reached = pd.Timestamp(error.reached).value
-        assert reached == stamps[len(given) - 1]
-        rest = table(wh.stream(["A", "B"], error.reached, SPAN[1], "trades"))
-        seen = sum(stamp == reached for stamp in stamps[: len(given)])
-        assert rest.slice(seen) == before.slice(len(given)).combine_chunks()
-        assert set(rest["price"].to_pylist()) == {1, 2}
+        rest = wh.stream(["A", "B"], error.resume, SPAN[1], "trades")
+        whole = table(wh.stream(["A", "B"], *SPAN, "trades"))
+        assert table(rest) == whole.slice(160).combine_chunks()
+        assert set(whole["price"].to_pylist()) == {1, 2}
 
 
 @pytest.mark.usefixtures("few_descriptors")
@@ -595,22 +598,24 @@ def test_a_publish_of_other_partitions_does_not_matter(changing: Made) -> None:
 
 
 @pytest.mark.usefixtures("few_descriptors")
-def test_rows_say_it_too_and_a_stream_that_gave_nothing_says_so(
+def test_rows_say_it_too_and_so_does_a_stream_that_has_given_nothing(
     changing: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "_most_descriptors", lambda: 0)
     with Warehouse(changing.root) as wh:
         found = wh.stream(["A", "B"], *SPAN, "trades", to="rows", batch_rows=10)
-        first = next(found)
+        given = [next(found)]
         unbegun = wh.stream("B", *SPAN, "trades")
         restate(changing, "B", SESSIONS[0])
+        restate(changing, "B", SESSIONS[3])
         with pytest.raises(SupersededError) as caught:
-            list(found)
-        assert pd.Timestamp(caught.value.reached) >= first.timestamp
-        with pytest.raises(SupersededError, match="no row was given") as none:
+            given.extend(found)
+        resume = pd.Timestamp(caught.value.resume)
+        assert {row.price for row in given} == {1}
+        assert [row.timestamp for row in given if row.timestamp >= resume] == []
+        with pytest.raises(SupersededError) as at_once:
             next(unbegun)
-        assert none.value.reached is None
-        assert "begin again with the same arguments" in str(none.value)
+        assert pd.Timestamp(at_once.value.resume).value == instant(SESSIONS[0], "10:00", 1)
 
 
 @pytest.mark.usefixtures("few_descriptors")
@@ -639,21 +644,28 @@ def test_a_damaged_page_ends_the_stream_after_the_rows_before_it(
         whole = table(wh.stream(["A", "B"], *span, "trades", batch_rows=1_000))
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-        given = []
+        given: list[pa.RecordBatch] = []
         with pytest.raises(CorruptPartitionError, match="rebuild trades --symbols 'B'") as caught:
             given.extend(wh.stream(["A", "B"], *span, "trades", batch_rows=1_000))
         assert caught.value.path == path
+        found = pa.Table.from_batches(given)
+        # All of January and more: up to the damage.
+        assert found.num_rows >= 22 * 1_000
+        assert found == whole.slice(0, found.num_rows)
         path.write_bytes(content[: len(content) // 2])
+        given.clear()
         with pytest.raises(CorruptPartitionError, match="is damaged"):
-            list(wh.stream(["A", "B"], *span, "trades", batch_rows=1_000))
-        assert given
-        assert given[0] == whole.to_batches()[0]
+            given.extend(wh.stream(["A", "B"], *span, "trades", batch_rows=1_000))
+        # Its end, which says where everything is, is gone; so what was before it is January.
+        january = pa.Table.from_batches(given)
+        first = instant(date(2024, 2, 1), "04:00")
+        assert january == whole.filter(pa.compute.less(whole["timestamp"].cast(pa.int64()), first))
         path.unlink()
         with pytest.raises(CorruptPartitionError, match="is damaged"):
             wh.stream(["A", "B"], *span, "trades")
         assert open_partitions() == 0
-        january = wh.stream(["A", "B"], span[0], "2024-01-31", "trades")
-        assert sum(batch.num_rows for batch in january) == 22 * 1_000
+        rest = wh.stream(["A", "B"], span[0], "2024-01-31", "trades")
+        assert table(rest).num_rows == january.num_rows
 
 
 def test_want_of_memory_is_not_taken_for_damage(
@@ -712,16 +724,17 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
     limit_gb = 0.5
     made = make_warehouse(processing__memory_limit_gb=limit_gb, processing__parallel_workers=2)
     sessions = synthetic.weekdays(date(2024, 1, 1), date(2024, 5, 31))
-    symbols = {f"S{number:03}": 700 for number in range(60)}
+    symbols = {f"S{number:03}": 1_200 for number in range(30)}
     synthetic.catalog(made, synthetic.fill(made, "trades", sessions, symbols))
     room = int(limit_gb * 1e9)
 
     month = streamed(made, sessions[0], date(2024, 1, 31), room)
     whole = streamed(made, sessions[0], sessions[-1], room)
 
-    assert month["rows"] == 23 * 700 * 60
-    assert whole["rows"] == len(sessions) * 700 * 60
-    assert whole["peak"] < 1.1 * month["peak"]
+    assert month["rows"] == 23 * 1_200 * 30
+    assert whole["rows"] == len(sessions) * 1_200 * 30
+    # But for how the allocator happens to use its pages.
+    assert whole["peak"] < 1.25 * month["peak"]
     assert whole["peak"] < room
 
 

@@ -186,17 +186,15 @@ class CorruptPartitionError(WarehouseError):
 class SupersededError(WarehouseError):
     """A publish replaced a partition that a stream had still to read, and had not open.
 
-    `reached` is the stamp of the last row that was given, as `start` takes it; None: none was.
-    A stream that starts there gives the rows of that very nanosecond again.
+    Every row stamped before `resume` (an instant, as `start` takes it) was given, and none from
+    there on: a stream that starts there goes on without a gap or a repeat.
     """
 
-    def __init__(self, path: Path, reached: str | None) -> None:
-        self.path, self.reached = path, reached
-        given = f"rows up to {reached} were given" if reached else "no row was given"
-        again = f"start={reached!r}" if reached else "the same arguments"
+    def __init__(self, path: Path, resume: str) -> None:
+        self.path, self.resume = path, resume
         super().__init__(
-            f"{path} was replaced by a publish before the stream got to it ({given});"
-            f" begin again with {again}"
+            f"{path} was replaced by a publish before the stream got to it;"
+            f" all rows before {resume} were given, begin again with start={resume!r}"
         )
 
 

@@ -207,10 +207,10 @@ class Warehouse:
             RequestError: an argument is not one of the things it may be, or so many symbols do not
                 fit into the memory.
             NoDataError: as for `load`.
-            CorruptPartitionError: a file's bytes are not those that were written; in mid-stream
-                after the rows that came before.
-            SupersededError: in mid-stream, a publish replaced a partition before its turn came; it
-                says where to begin again. What has a file open already does not notice.
+            CorruptPartitionError: in mid-stream, after all rows before it: a file's bytes are not
+                those that were written.
+            SupersededError: likewise: a publish replaced a partition before its turn came; its
+                `resume` is where to begin again. Partitions that are open do not notice.
         """
         asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
         names = self.exchanges if asked.form == "rows" else {}

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from warehouse.errors import WarehouseError
+from warehouse.heldfile import Replaced
 from warehouse.schema import DataType
 from warehouse.tape import END_NS, Rows, Tape
 
@@ -81,26 +83,39 @@ class Interleaved:
         self._behind = [(tape.fetched_ns, place) for place, tape in enumerate(tapes)]
         heapq.heapify(self._behind)
         self._held = 0
+        self._failure: Exception | None = None
+
+    @property
+    def reached_ns(self) -> int:
+        """The stamp that every tape has reached."""
+        return self._behind[0][0] if self._behind else END_NS
 
     def next_parts(self) -> list[Part]:
         """What the next slice is made of; nothing: that were all.
+
+        What a tape raises is raised after all rows before it, stamped before `reached_ns`.
 
         Raises:
             Replaced, CorruptPartitionError, StorageError: see `Tape.fetch`.
         """
         while True:
-            self._fetch()
-            before_ns = self._behind[0][0] if self._behind else END_NS
+            if self._failure is None:
+                try:
+                    self._fetch()
+                except (Replaced, WarehouseError) as failure:
+                    self._failure = failure
             taken = [
-                (place, rows)
+                (*self._of[place], rows)
                 for place, tape in enumerate(self._tapes)
                 if tape.rows
-                for rows in tape.take(before_ns)
+                for rows in tape.take(self.reached_ns)
             ]
             if taken:
-                self._held -= sum(len(stamps) for _, (_, stamps) in taken)
+                self._held -= sum(len(stamps) for _, _, (_, stamps) in taken)
                 self._enough = min(2 * self._enough, self._rows)
-                return [(*self._of[place], rows) for place, rows in taken]
+                return taken
+            if self._failure is not None:
+                raise self._failure
             if not self._behind:
                 return []
             # All that is held bears the stamp that the tape furthest behind has come to.
@@ -118,7 +133,6 @@ class Interleaved:
 
     def close(self) -> None:
         """Let go of every file; it may be done twice."""
-        self._behind.clear()
         for tape in self._tapes:
             tape.close()
 
@@ -147,10 +161,7 @@ class Slice:
                 offset += counts[n]
             batches = [parts[n][2][0] for n in of]
             self._batches.append(pa.concat_batches(batches) if batches else None)
-        self._stamps = stamps[0] if len(parts) == 1 else np.concatenate(stamps)
-        order = np.argsort(self._stamps, kind="stable") if len(parts) > 1 else None
-        if order is not None:
-            self._stamps = self._stamps[order]
+        order = np.argsort(np.concatenate(stamps), kind="stable") if len(parts) > 1 else None
         # Where each sorted row stands in the batches, which come one after the other.
         self._order = order
         if order is not None and len(shape.kinds) > 1:
@@ -176,10 +187,6 @@ class Slice:
             else:
                 parts.append(pa.nulls(batch.num_rows, field.type))
         return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-
-    def stamp_ns(self, row: int) -> int:
-        """The stamp of a row, which need not be among the columns."""
-        return int(self._stamps[row])
 
     def block(self, start: int, stop: int) -> pa.RecordBatch:
         """Rows [start, stop)."""

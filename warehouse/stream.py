@@ -23,7 +23,7 @@ import pyarrow as pa
 from warehouse import coverage, models, reading
 from warehouse.arguments import choice, columns_of_all, kinds_of, symbols_of
 from warehouse.config import Config
-from warehouse.errors import RequestError, SupersededError
+from warehouse.errors import RequestError, SupersededError, WarehouseError
 from warehouse.frames import check_zone
 from warehouse.heldfile import Descriptors, HeldFile, Replaced
 from warehouse.interleave import TYPE, Interleaved, Part, Shape, Slice
@@ -174,8 +174,8 @@ def _let_go(thread: ThreadPoolExecutor | None, rows: Interleaved) -> None:
 def _batches(
     rows: Interleaved, shape: Shape, batch_rows: int, thread: ThreadPoolExecutor | None
 ) -> Generator[pa.RecordBatch, None, None]:
-    """The rows in batches of so many; the last has what is left."""
-    reached_ns: int | None = None
+    """The rows in batches of so many; the last has what is left, before an error too."""
+    failure: WarehouseError | None = None
     block_rows = batch_rows * max(1, _BLOCK_ROWS // batch_rows)
     held: list[pa.RecordBatch] = []
     count = 0
@@ -196,17 +196,20 @@ def _batches(
                 left = count % batch_rows
                 for at in range(0, count - left, batch_rows):
                     yield block.slice(at, batch_rows)
-                reached_ns = several.stamp_ns(stop - left - 1)
                 if left:
                     held.append(block.slice(count - left))
                 count = left
-        if count:
-            yield pa.concat_batches(held)
     except Replaced as gone:
-        reached = None if reached_ns is None else str(pd.Timestamp(reached_ns, tz="UTC"))
-        raise SupersededError(gone.path, reached) from gone
+        resume = pd.Timestamp(rows.reached_ns, tz="UTC")
+        failure = SupersededError(gone.path, str(resume))
+    except WarehouseError as error:
+        failure = error
     finally:
         _let_go(thread, rows)
+    if count:
+        yield pa.concat_batches(held)
+    if failure is not None:
+        raise failure
 
 
 def _fetched(rows: Interleaved, thread: ThreadPoolExecutor | None) -> Iterator[list[Part]]:
@@ -237,7 +240,7 @@ def begin(
         return snapshots.whole(snapshot, lambda: _hold(snapshot, asked))
 
     stream = snapshots.read(hold)
-    return stream if asked.form == "arrow" else _rows(stream, exchanges)
+    return stream if asked.form == "arrow" else _rows(stream, asked.kinds, exchanges)
 
 
 def _hold(snapshot: Snapshot, asked: Question) -> Stream:
@@ -337,18 +340,19 @@ def _most_descriptors() -> int:
     return _MOST_DESCRIPTORS if soft < 0 else min(soft // 4, _MOST_DESCRIPTORS)
 
 
-def _rows(stream: Stream, exchanges: Mapping[int, str]) -> Iterator[models.Row]:
+def _rows(
+    stream: Stream, kinds: Sequence[DataType], exchanges: Mapping[int, str]
+) -> Iterator[models.Row]:
     with stream:
         for batch in stream:
             table = pa.Table.from_batches([batch])
-            if TYPE not in batch.schema.names:
+            if len(kinds) == 1:
                 yield from models.rows(table, exchanges)
                 continue
-            types = batch.column(TYPE)
-            kinds = types.indices.to_numpy()
-            each = [
-                models.rows(table.filter(pa.array(kinds == kind)), exchanges)
-                for kind in range(len(types.dictionary))
-            ]
-            for kind in kinds.tolist():
-                yield next(each[kind])
+            places = batch.column(TYPE).indices.to_numpy()
+            each = []
+            for place, kind in enumerate(kinds):
+                own = table.select(list(models.columns_of(kind.columns.names)))
+                each.append(models.rows(own.filter(pa.array(places == place)), exchanges))
+            for place in places.tolist():
+                yield next(each[place])
