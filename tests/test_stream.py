@@ -371,7 +371,7 @@ def test_more_symbols_than_the_memory_can_have_open_are_refused(
     monkeypatch.setattr(streaming, "_OPEN_BYTES", 60_000_000)
     monkeypatch.setenv("WAREHOUSE_PROCESSING__MEMORY_LIMIT_GB", "0.5")
     with Warehouse(small.root) as wh:
-        with pytest.raises(RequestError, match=r"5 of them.*processing\.memory_limit_gb is 0\.5"):
+        with pytest.raises(RequestError, match=r"5 of them.*processing\.memory_limit_gb = 0\.5"):
             wh.stream(SYMBOLS, *SPAN, missing="ignore")
         narrow = wh.stream(SYMBOLS, *SPAN, "trades", columns=["timestamp"], missing="ignore")
         assert table(narrow).num_rows == 4 * 4 * 60

@@ -8,6 +8,8 @@ order of `ORDER`: at the same nanosecond a quote comes before the trades, as an 
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,8 +57,8 @@ _BLOCK_ROWS = 65_536
 _PAGE_ROWS = 20_000
 _PAGE_EXPANSION = 1.7
 _OPEN_BYTES = 70_000
-# Of the memory limit: what open partitions may take, and what they and the rows may.
-_MOST_FOR_PAGES, _MOST_IN_ALL = 0.5, 0.7
+# Of the memory limit: what open partitions and a batch may take, and what they and all rows may.
+_MOST_FOR_OPEN, _MOST_IN_ALL = 0.5, 0.7
 _COPIES = 3.5
 """How many times the rows of a slice are in memory: fetched, joined, and the slice given out."""
 _MOST_DESCRIPTORS = 1_024
@@ -302,15 +304,17 @@ def _plan(
         encoded = stored.bytes * min(1.0, _PAGE_ROWS / stored.rows)
         return share * (encoded * _PAGE_EXPANSION + _OPEN_BYTES)
 
-    # A tape has one partition open at a time.
+    # A tape has one partition open at a time. A batch may be there in pieces, and then in one.
     open_bytes = sum(max(pages(piece.stored) for piece in some) for some in pieces)
-    if open_bytes > _MOST_FOR_PAGES * limit:
+    open_bytes += 2 * asked.batch_rows * row_bytes
+    if open_bytes > _MOST_FOR_OPEN * limit:
         raise RequestError(
             "symbols",
             f"{len(asked.symbols):,} of them",
-            f"a stream of so many would take {open_bytes / 1e9:.1f} GB for what it has open, and"
-            f" processing.memory_limit_gb is {config.processing.memory_limit_gb:g}: raise it, or"
-            " name fewer symbols or columns",
+            f"a stream of so many would take {open_bytes / 1e9:.2f} GB for the pages it has open"
+            " and a batch, more than half of processing.memory_limit_gb"
+            f" = {config.processing.memory_limit_gb:g}; raise it, or name fewer symbols or"
+            " columns, or a smaller batch_rows",
         )
     affordable = (_MOST_IN_ALL * limit - open_bytes) / (_COPIES * (row_bytes + _ORDER_BYTES))
     held = int(min(max(2 * _ROWS_AT_ONCE * len(pieces), _FEWEST_HELD), affordable))
@@ -332,12 +336,8 @@ def _bytes_of(field: pa.Field) -> int:
 
 def _most_descriptors() -> int:
     """A part of what the process may have open: others want some too."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 128
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_DESCRIPTORS if soft < 0 else min(soft // 4, _MOST_DESCRIPTORS)
+    return min(sys.maxsize if soft == resource.RLIM_INFINITY else soft // 4, _MOST_DESCRIPTORS)
 
 
 def _rows(
