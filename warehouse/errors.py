@@ -4,6 +4,7 @@ WarehouseError
 ├── ConfigError            a key of data_config.yaml (or its environment variable) cannot be used
 ├── NotAWarehouseError     the folder holds no config/data_config.yaml
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
+├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
@@ -61,6 +62,21 @@ class RequestError(WarehouseError):
     def __init__(self, parameter: str, value: Any, expected: str) -> None:
         self.parameter, self.value, self.expected = parameter, value, expected
         super().__init__(f"{parameter} = {value!r}: {expected}")
+
+
+class TooLargeError(WarehouseError):
+    """An answer would not fit into memory; nothing of it was read.
+
+    `bytes` is what it would take, `available` what there is.
+    """
+
+    def __init__(self, asked: str, rows: int, size: int, available: int) -> None:
+        self.asked, self.rows, self.bytes, self.available = asked, rows, size, available
+        super().__init__(
+            f"{asked}: {rows:,} rows would take about {size / 1e9:,.1f} GB, and"
+            f" {available / 1e9:,.1f} GB of memory are free; name fewer columns=, ask for less at"
+            " a time, or go through it in batches with stream()"
+        )
 
 
 class SqlFileError(WarehouseError):

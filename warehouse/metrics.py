@@ -7,9 +7,10 @@ import resource
 import secrets
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 logger = logging.getLogger("warehouse")
 
@@ -84,3 +85,43 @@ def peak_memory_bytes() -> int:
     """The most this process has held resident so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass(frozen=True)
+class PipelineMetrics:
+    """The last run that wrote, and this process.
+
+    Attributes:
+        download_time, processing_time: seconds the run spent on fetching, and on reading and
+            publishing what was fetched.
+        records_processed: lines the run read, headers left out.
+        errors_count: files of it that could not be fetched or were set aside.
+        cache_hit_rate: share of this process's questions answered from memory, from 0 to 1.
+        memory_usage: bytes this process holds resident.
+    """
+
+    download_time: float
+    processing_time: float
+    records_processed: int
+    errors_count: int
+    cache_hit_rate: float
+    memory_usage: float
+
+    @classmethod
+    def of(
+        cls, run: Mapping[str, Any], cache_hit_rate: float, memory_usage: float
+    ) -> PipelineMetrics:
+        """From a row of the catalog's `runs`; what it does not say is 0."""
+        processing_time = run.get("processing_time")
+        return cls(
+            download_time=run.get("download_time") or 0.0,
+            processing_time=run.get("seconds", 0.0) if processing_time is None else processing_time,
+            records_processed=run.get("lines", 0),
+            errors_count=run.get("errors_count") or run.get("files_set_aside", 0),
+            cache_hit_rate=cache_hit_rate,
+            memory_usage=memory_usage,
+        )
+
+    def log_metrics(self) -> None:
+        """Write them to the log `warehouse`, at level INFO."""
+        logger.info("pipeline metrics: %s", asdict(self))

@@ -9,7 +9,7 @@ from the catalog's rows per session and, within a session, from the stamps thems
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.errors import CorruptPartitionError
+from warehouse import coverage
+from warehouse.errors import CorruptPartitionError, TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
+from warehouse.memory import available_bytes, frame_bytes
 from warehouse.partitions import damaged, open_partition
 from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
@@ -31,6 +33,8 @@ from warehouse.snapshot import Snapshot, Stored
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
 _LITTLE = 1_024
+_MUCH = 64 << 20
+"""Bytes that are always there: to ask how many are takes a tenth of a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,19 @@ class Piece:
     end_ns: int | None
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows that were read.
+
+    Attributes:
+        table: symbol by symbol, each in the order of the tape.
+        edges: by symbol, the rows [low, high) of the table that are its.
+    """
+
+    table: pa.Table
+    edges: dict[str, tuple[int, int]]
+
+
 def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> list[Stored]:
     """Partitions that may hold rows of the span, symbol by symbol in the order asked."""
     found = snapshot.partitions(kind.name, symbols)
@@ -56,29 +73,32 @@ def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Sp
         stored
         for symbol in symbols
         for stored in found[symbol]
-        if stored.first_ns < span.end_ns and stored.last_ns >= span.start_ns
+        if stored.overlaps(span.start_ns, span.end_ns)
     ]
 
 
 def read(
     snapshot: Snapshot,
     kind: DataType,
-    stored: Sequence[Stored],
+    stored: Mapping[str, Sequence[Stored]],
     columns: Sequence[str],
     span: Span,
     pool: Executor | None,
-) -> pa.Table:
-    """Rows of the span, of one partition after the other.
+) -> Rows:
+    """Rows of the span.
 
     Args:
-        stored: what `touched` found.
+        stored: what `touched` found, by symbol in the order asked.
         columns: of the data type, in the order wanted.
         pool: reads several partitions at once; None: everything on this thread.
 
     Raises:
+        TooLargeError: the rows would not fit into memory.
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
-    pieces = pieces_of(snapshot, stored, span)
+    partitions = [one for each in stored.values() for one in each]
+    pieces = pieces_of(snapshot, partitions, span)
+    _check_room(kind, list(stored), columns, pieces, span)
 
     def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
@@ -86,15 +106,47 @@ def read(
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
         parts = [_read(kind, pieces[0], columns, threads=True)]
-    elif pool is not None and sum(one.rows for one in stored) > _WORTH_A_THREAD * len(pieces):
+    elif pool is not None and sum(one.rows for one in partitions) > _WORTH_A_THREAD * len(pieces):
         parts = pool.map(read_one, pieces)
     else:
         parts = map(read_one, pieces)
-    found = [part for part in parts if part[0].num_rows]
-    if not found:
-        return kind.columns.empty_table().select(list(columns))
-    table = pa.concat_tables([part for part, _ in found])
-    return compact(table) if any(is_cut for _, is_cut in found) else table
+    found = list(parts)
+    tables = [table for table, _ in found if table.num_rows]
+    if tables:
+        table = pa.concat_tables(tables)
+        if any(is_cut for _, is_cut in found):
+            table = compact(table)
+    else:
+        table = kind.columns.empty_table().select(list(columns))
+    return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
+
+
+def _check_room(
+    kind: DataType,
+    symbols: Sequence[str],
+    columns: Sequence[str],
+    pieces: Sequence[Piece],
+    span: Span,
+) -> None:
+    rows = sum(piece.high - piece.low for piece in pieces)
+    size = frame_bytes(kind, columns, rows)
+    # While several are put together, they are there twice.
+    needed = 2 * size if len(pieces) > 1 else size
+    if needed > _MUCH and needed > (available := available_bytes()):
+        raise TooLargeError(coverage.asked(kind, symbols, span), rows, size, available)
+
+
+def _edges(
+    stored: Mapping[str, Sequence[Stored]], counts: Iterable[int]
+) -> dict[str, tuple[int, int]]:
+    """Where each symbol's rows stand, of so many rows of each partition."""
+    rows = iter(counts)
+    edges, low = {}, 0
+    for symbol, each in stored.items():
+        high = low + sum(next(rows) for _ in each)
+        edges[symbol] = low, high
+        low = high
+    return edges
 
 
 def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[Piece]:
@@ -132,13 +184,14 @@ def _read(
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
             edges = check_footer(path, kind, stored, path.stat().st_size, file)
-            low, high = narrowed(file, edges, piece)
+            seen: dict[int, pa.ChunkedArray] = {}
+            low, high = narrowed(file, edges, piece, seen)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
             table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
-                table = file.read_row_groups(list(groups), columns=names, use_threads=threads)
+                table = _read_groups(file, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
@@ -154,6 +207,22 @@ def _read(
         if "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
     return table.select(list(columns)), is_cut
+
+
+def _read_groups(
+    file: pq.ParquetFile,
+    groups: range,
+    names: Sequence[str],
+    seen: Mapping[int, pa.ChunkedArray],
+    threads: bool,
+) -> pa.Table:
+    """Columns of row groups; stamps of them that were seen are not read again."""
+    rest = [name for name in names if name != "timestamp"]
+    if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
+        return file.read_row_groups(list(groups), columns=list(names), use_threads=threads)
+    table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
+    chunks = [chunk for group in groups for chunk in seen[group].chunks]
+    return table.append_column("timestamp", pa.chunked_array(chunks))
 
 
 def check_footer(
@@ -175,14 +244,25 @@ def check_footer(
     return [0, *accumulate(counts)]
 
 
-def narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: Piece) -> tuple[int, int]:
-    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
+def narrowed(
+    file: pq.ParquetFile,
+    edges: Sequence[int],
+    piece: Piece,
+    seen: dict[int, pa.ChunkedArray] | None = None,
+) -> tuple[int, int]:
+    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups.
+
+    Args:
+        seen: is given the stamps of the row groups that were looked at.
+    """
 
     @cache
     def stamps(group: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         table = file.read_row_group(group, columns=["timestamp"], use_threads=False)
         if table.num_rows != edges[group + 1] - edges[group]:
             raise pa.ArrowInvalid(f"row group {group} has {table.num_rows:,} rows")
+        if seen is not None:
+            seen[group] = table["timestamp"]
         return nanoseconds(table["timestamp"])
 
     low, high = piece.low, piece.high
