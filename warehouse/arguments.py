@@ -123,13 +123,19 @@ def columns_of(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]
     Raises:
         RequestError: one is unknown or named twice, or none is named.
     """
-    valid = kind.columns.names
+    return columns_of_all((kind,), columns)
+
+
+def columns_of_all(kinds: Sequence[DataType], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns that at least one of the data types has; else as `columns_of`."""
+    valid = list(dict.fromkeys(name for kind in kinds for name in kind.columns.names))
     if columns is None:
         return tuple(valid)
     named = _named(columns)
     for place, name in enumerate(named):
         if name not in valid:
-            raise RequestError("columns", name, f"{kind.name} have {', '.join(valid)}")
+            names = " and ".join(kind.name for kind in kinds)
+            raise RequestError("columns", name, f"{names} have {', '.join(valid)}")
         if name in named[:place]:
             raise RequestError("columns", name, "it stands twice")
     if not named:

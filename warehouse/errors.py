@@ -20,6 +20,7 @@ WarehouseError
 │   └── DamagedCatalogError   the catalog is no longer what was written
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
+├── SupersededError        a publish replaced what a stream was still to read; begin it again
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
 
 Each message is one line: what was asked, what was found, what to do. The evidence is kept as
@@ -210,6 +211,21 @@ class CorruptPartitionError(WarehouseError):
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} is damaged ({problem}); make it anew with: {remedy}")
+
+
+class SupersededError(WarehouseError):
+    """A publish replaced a partition that a stream had still to read, and had not open.
+
+    Every row stamped before `resume` (an instant, as `start` takes it) was given, and none from
+    there on: a stream that starts there goes on without a gap or a repeat.
+    """
+
+    def __init__(self, path: Path, resume: str) -> None:
+        self.path, self.resume = path, resume
+        super().__init__(
+            f"{path} was replaced by a publish before the stream got to it;"
+            f" all rows before {resume} were given, begin again with start={resume!r}"
+        )
 
 
 class NoDataError(WarehouseError):

@@ -21,6 +21,7 @@ import pandas as pd
 
 from warehouse import config as configuration
 from warehouse import coverage, gaps
+from warehouse import stream as streaming
 from warehouse.answers import Answers
 from warehouse.arguments import choice, kind_of, kinds_of, question, run_request, symbols_of
 from warehouse.cache import FrameCache
@@ -235,6 +236,53 @@ class Warehouse:
         return self._read(
             lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
         )
+
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = streaming.BATCH_ROWS,
+        to: str = "arrow",
+        tz: str = "UTC",
+        missing: str = "raise",
+    ) -> Any:
+        """Rows of many symbols and data types in the order of time, in memory that is bounded.
+
+        The order is that of `warehouse.stream`: (timestamp, symbol, data type, sequence number).
+        A bar is stamped with its first instant and tells of what came after it: whoever must not
+        look ahead acts on it when it is over.
+
+        Args:
+            symbols, start, end, tz, missing: as for `load`.
+            types: the data types, one or several.
+            columns: which, in this order; of several data types any that one of them has. None:
+                all.
+            batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
+            to: "arrow" or "rows".
+
+        Returns:
+            To "arrow" a `stream.Stream` of record batches; of no rows there is none. Of several
+            data types they begin with a column `type`, and what a data type does not have is null.
+            To "rows" an iterator of `Trade`, `Quote` and `Aggregate`, with the exchanges' names.
+            Either may be left at any time: `close()`. Memory stays within
+            `processing.memory_limit_gb`, however long the span is.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be, or so many symbols do not
+                fit into the memory.
+            NoDataError: as for `load`.
+            CorruptPartitionError: in mid-stream, after all rows before it: a file's bytes are not
+                those that were written.
+            SupersededError: likewise: a publish replaced a partition before its turn came; its
+                `resume` is where to begin again. Partitions that are open do not notice.
+        """
+        asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
+        names = self.exchanges if asked.form == "rows" else {}
+        return streaming.begin(self._answers.snapshots, asked, names)
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.
