@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.catalognames import known
 from warehouse.errors import QueryError
 from warehouse.frames import distinct
 from warehouse.layout import decode_symbol
 from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
-from warehouse.syntax import function_name, is_stable, known, nodes, parse
+from warehouse.syntax import function_name, is_stable, nodes, parse
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 # What else may stand in FROM with parentheses. Not here: those that run SQL given as text (which
