@@ -22,9 +22,10 @@ from weakref import finalize
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, queries, reading
+from warehouse import coverage, features, queries, reading
 from warehouse.cache import FrameCache
 from warehouse.errors import NotAWarehouseError, QueryError, RequestError
+from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import as_form, check_form, check_zone, in_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import Moment, Span, parse_session, parse_span
@@ -61,6 +62,7 @@ class Warehouse:
         self._layout = self._config.layout(root)
         self._cache = FrameCache(int(self._config.storage.max_cache_memory_gb * 1024**3))
         self._snapshots = Snapshots(self._layout, self._config)
+        self._features = FeatureFolder(self._config.sql_dir(root))
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
@@ -207,6 +209,63 @@ class Warehouse:
     ) -> Any:
         table = reading.read(snapshot, kind, stored, columns, span, self._workers())
         return as_form(in_zone(table, zone), form)
+
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        to: str = "pandas",
+        tz: str = "UTC",
+        missing: str = "raise",
+        **parameters: Any,
+    ) -> Any:
+        """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
+
+            wh.features("volume_ma", "AAPL", "2024-01-02", "2024-01-31", periods=60)
+
+        Args:
+            name: the file's, without `.sql`.
+            symbols, start, end, to, tz, missing: as for `load`. A row does not depend on `start`:
+                what it rests on before that is read too, as far as the warehouse has it.
+            freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
+                that its file names.
+            parameters: values for the parameters that its file declares.
+
+        Returns:
+            The columns that the file says, symbol by symbol in the order asked, each in its order.
+            A row at a stamp rests on nothing after it; a bar's stamp is its first instant.
+
+        Raises:
+            RequestError: there is no such feature or parameter, or a value cannot be its.
+            SqlFileError: the file does not keep the conventions, or fails on these rows.
+            NoDataError, CorruptPartitionError: as for `load`, for each data type that it reads.
+        """
+        feature = self._features[name]
+        values, frequency = feature.values(parameters), feature.frequency(freq)
+        names = _symbols(symbols)
+        span = parse_span(start, end)
+        form, zone = check_form(to), check_zone(tz)
+        if missing not in _MISSING:
+            raise RequestError("missing", missing, f"it may be {', '.join(_MISSING)}")
+
+        def answer(snapshot: Snapshot) -> Any:
+            if missing == "raise":
+                for data_type in feature.tables(frequency).values():
+                    coverage.check(snapshot, DATA_TYPES[data_type], names, span)
+            plan = features.plan(snapshot, feature, names, span, values, frequency)
+
+            def make() -> Any:
+                table = features.answer(snapshot, plan, self._workers())
+                return as_form(in_zone(table, zone), form)
+
+            key = (plan.key, names, form, zone)
+            return self._cache.get_or_make(key, lambda: self._snapshots.whole(snapshot, make))
+
+        return self._snapshots.read(answer)
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -123,13 +124,17 @@ class FeatureFolder:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, text: str) -> Feature | SqlFileError:
-    with _checker() as connection:
+    with _one_at_a_time:
         try:
-            return _feature(connection, SqlFile(path, f"features/{path.stem}", text))
+            return _feature(_checker(), SqlFile(path, f"features/{path.stem}", text))
         except Breach as breach:
             return SqlFileError(path, str(breach))
 
 
+_one_at_a_time = Lock()
+
+
+@lru_cache(maxsize=1)
 def _checker() -> duckdb.DuckDBPyConnection:
     """A DuckDB that can do nothing but compute, with the tables that features read, empty."""
     connection = duckdb.connect(

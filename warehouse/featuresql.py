@@ -201,17 +201,15 @@ def columns_read(
     named = names_in(connection, sql) | {"symbol", "timestamp", "session"}
     scans = 0
     for node in nodes(json.loads(plan)):
-        if "SCAN" in str(node.get("Function")):
+        if "ARROW_SCAN" in str(node.get("Function")):
             scans += 1
             found = node.get("Projections", [])
             named.update([found] if isinstance(found, str) else found)
-    return {
-        table: tuple(
-            name for name in columns_of(table) if name in named or scans < len(statement.tables)
-        )
-        for table in statement.tables
-        if table != CONDITIONS
-    }
+    tables = [table for table in statement.tables if table != CONDITIONS]
+    if scans < len(tables):
+        # A plan of a form that is not known.
+        return {table: columns_of(table) for table in tables}
+    return {table: tuple(name for name in columns_of(table) if name in named) for table in tables}
 
 
 def _parameters(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, int]]:

@@ -92,8 +92,7 @@ with
             and matched.later_ns >= middles.quote_ns
         -- Midnight in New York, in summer; in winter it is an hour later, when no tape runs any
         -- more.
-        where
-            matched.later_ns < epoch_ns((matched.session + 1)::timestamp_ns) + 4 * 3600 * 1000000000
+        where matched.later_ns < epoch_ns((matched.session + 1)::timestamp_ns) + 14_400_000_000_000
     ),
     measured as (
         select
