@@ -19,7 +19,6 @@ type of aggs that is read where the question names none. Each of `columns` is a 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -88,13 +87,13 @@ class FeatureFolder:
         """Every feature by name; of a file that does not keep the conventions the error."""
         return map(self._read, self._paths().values())
 
+    def items(self) -> Iterator[tuple[str, Feature | SqlFileError]]:
+        """The same with the names."""
+        return ((name, self._read(path)) for name, path in self._paths().items())
+
     def texts(self) -> dict[str, str]:
         """What stands in each file, by name; what cannot be read as text, as far as it can."""
-        return {
-            name: path.read_bytes().decode("utf-8", "replace")
-            for name, path in self._paths().items()
-            if os.access(path, os.R_OK)
-        }
+        return {name: _lenient_text(path) for name, path in self._paths().items()}
 
     def _paths(self) -> dict[str, Path]:
         if not self.folder.is_dir():
@@ -120,6 +119,13 @@ class FeatureFolder:
         if makers:
             hint = f"; {name} is a column of {' and '.join(makers)}"
         return f"it may be {', '.join(paths)}{hint}"
+
+
+def _lenient_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 @lru_cache(maxsize=256)

@@ -105,7 +105,9 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
     for node in found:
         if node.get("class") == "WINDOW":
             _check_window(node)
-    return Statement(tuple(tables), tuple(sorted(_parameters(found), key=lambda place: place[1])))
+    return Statement(
+        tuple(tables), tuple(sorted(set(_parameters(found)), key=lambda place: place[1]))
+    )
 
 
 def _check_nodes(found: Sequence[Mapping[str, Any]]) -> None:
@@ -213,6 +215,7 @@ def columns_read(
 
 
 def _parameters(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, int]]:
+    """Each parameter and its place; those of a named window once for each use of it."""
     for node in found:
         if node.get("class") == "PARAMETER":
             name, start = str(node["identifier"]), int(node["query_location"])

@@ -50,6 +50,7 @@ class Pipeline:
         self.sql = SqlFolder(config.sql_dir(layout.root))
         self.config_dir = layout.root / "config"
         self._progress: Progress = progress or Silent()
+        self._noted: set[str] = set()
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
@@ -119,20 +120,24 @@ class Pipeline:
             with writer_lock(self.layout, self._complete):
                 try:
                     with Catalog(self.layout) as catalog:
-                        folder = catalog.folder()
+                        folder, features = catalog.folder(), catalog.features()
                 except OutdatedCatalogError:
                     self.layout.catalog.unlink()
-                    folder = None
+                    folder, features = None, {}
                 if folder is None:
                     self._recover_catalog()
-                elif folder != str(self.layout.data):
-                    # The warehouse was moved: its views point to where it was.
+                elif folder != str(self.layout.data) or features != self._features():
+                    # The warehouse was moved, and its views point to where it was; or its features
+                    # are other than their macros.
                     self._publish(CatalogChange(), [], [])
                 yield
         except OSError as error:
             # Not of a raw file, whose errors are its own: the disk refused our own work.
             place = error.filename or self.layout.data
             raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+
+    def _features(self) -> dict[str, str]:
+        return catalogfile.features(self.sql)
 
     def _recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
@@ -345,6 +350,10 @@ class Pipeline:
         staged = layout.staging / "warehouse.duckdb"
         staged.unlink(missing_ok=True)
         catalogfile.build(staged, layout, self.sql, self.config_dir, change)
+        for broken in catalogfile.broken_features(self.sql):
+            if str(broken) not in self._noted:
+                self._progress.note(f"a feature is left out: {broken}")
+                self._noted.add(str(broken))
         publish(
             layout,
             Change(
