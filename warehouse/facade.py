@@ -22,20 +22,20 @@ from weakref import finalize
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, features, queries, reading
+from warehouse import coverage, features, lookahead, queries, reading
 from warehouse.cache import FrameCache
 from warehouse.errors import NotAWarehouseError, QueryError, RequestError
 from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import as_form, check_form, check_zone, in_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import Moment, Span, parse_session, parse_span
+from warehouse.sessions import Moment, Span, parse_session, parse_span, span_between
 from warehouse.snapshot import Snapshot, Snapshots, Stored
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
     from warehouse.run import Request, RunReport
 
-_TABLES = ("partitions", "source_files", "runs")
+_TABLES = ("partitions", "source_files", "runs", "features")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 _MISSING = ("raise", "ignore")
 
@@ -266,6 +266,51 @@ class Warehouse:
             return self._cache.get_or_make(key, lambda: self._snapshots.whole(snapshot, make))
 
         return self._snapshots.read(answer)
+
+    def check_feature(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Try on real rows whether a feature of one's own keeps its word.
+
+        The question is cut in two at a few instants of each symbol: no row may change where what
+        comes after it is taken away, nor where the question begins later.
+
+        Raises:
+            LookAheadError: a row changes; the error says which and how.
+            RequestError, SqlFileError, NoDataError, CorruptPartitionError: as for `features`.
+        """
+        feature = self._features[name]
+        values, frequency = feature.values(parameters), feature.frequency(freq)
+        span = parse_span(start, end)
+        for symbol in _symbols(symbols):
+
+            def ask(first: int, last: int, symbol: str = symbol) -> Any:
+                return self._snapshots.read(
+                    lambda snapshot: self._snapshots.whole(
+                        snapshot,
+                        lambda: features.answer(
+                            snapshot,
+                            features.plan(
+                                snapshot,
+                                feature,
+                                [symbol],
+                                span_between(first, last),
+                                values,
+                                frequency,
+                            ),
+                            self._workers(),
+                        ),
+                    )
+                )
+
+            lookahead.check(feature, ask, span)
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.

@@ -2,13 +2,13 @@
 
 A file is one SELECT under a header:
 
-    -- features/volume_ma: mean volume of the last $periods bars, and each bar's share of it.
+    -- features/volume_ma: the mean volume of the last bars, and each bar's volume over it.
     -- grain: symbol, timestamp
     -- params: $periods integer (1 or more) = 20
     -- lookback: $periods rows
     -- freq: minute
-    -- columns: volume_ma shares, volume_ratio 1 is the mean
-    -- source: a simple moving average
+    -- columns: volume_ma shares, volume_ratio a multiple of volume_ma
+    -- source: a simple moving average over $periods bars, the present one included
 
 `grain` is the unique key of its rows. `lookback` says how far before a row the rows lie that it
 rests on: `none`, `session` (since the start of the row's own), `N rows` or `N sessions` before; N

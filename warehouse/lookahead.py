@@ -15,7 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.errors import LookAheadError
+from warehouse.feature import Feature
 from warehouse.frames import nanoseconds
+from warehouse.sessions import Span
+
+_CUTS = 10
 
 Ask = Callable[[int, int], pa.Table]
 """The rows whose stamps lie in [start, end), nanoseconds, in the feature's order."""
@@ -47,6 +52,18 @@ class Difference:
         why = "what comes later is taken away" if self.ahead else "the question begins later"
         at = np.datetime64(self.cut, "ns")
         return f"at {stamp} {before}, but {after} when {why} (cut at {at})"
+
+
+def check(feature: Feature, ask: Ask, span: Span) -> None:
+    """Try a feature at a few instants of a span.
+
+    Raises:
+        LookAheadError: a row is not the same in each answer.
+    """
+    stamps = ask(span.start_ns, span.end_ns)["timestamp"]
+    found = first_difference(ask, span.start_ns, span.end_ns, instants(stamps, _CUTS))
+    if found is not None:
+        raise LookAheadError(feature.file.path, found)
 
 
 def first_difference(ask: Ask, start: int, end: int, cuts: Sequence[int]) -> Difference | None:
