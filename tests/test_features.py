@@ -164,7 +164,7 @@ def test_the_macro_and_python_agree_row_for_row(name: str, wh: Warehouse) -> Non
 @pytest.mark.skipif(not SHELL.exists(), reason="no duckdb shell beside this Python")
 def test_the_shell_of_1_5_answers_as_python_does(made: Made, wh: Warehouse) -> None:
     calls = {name: call(name, "A", DAYS[1], DAYS[2], SHORT.get(name, {})) for name in FEATURES}
-    for name, sql in calls.items():
+    for sql in calls.values():
         texts = f"select columns(*)::varchar {sql}"
         header, *rows = by_shell(made, texts)
         expected = wh.query(texts, "arrow")
