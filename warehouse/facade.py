@@ -250,7 +250,7 @@ class Warehouse:
         return self._answers.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What the warehouse knows about itself: `partitions`, `source_files`, `runs` or `features`.
+        """What it knows about itself: `partitions`, `source_files`, `runs` or `features`.
 
         Raises:
             RequestError: there is no such table.
