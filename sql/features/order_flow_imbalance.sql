@@ -42,27 +42,64 @@ with
     events as (
         select
             *,
-            case when bid_price >= bid_before then bid_size else 0 end
-            - case when bid_price <= bid_before then bid_size_before else 0 end
-            - case when ask_level <= ask_before then ask_size else 0 end
-            + case when ask_level >= ask_before then ask_size_before else 0 end as flow
+            case
+                when bid_before is not null
+                then
+                    case when bid_price >= bid_before then bid_size else 0 end
+                    - case when bid_price <= bid_before then bid_size_before else 0 end
+                    - case when ask_level <= ask_before then ask_size else 0 end
+                    + case when ask_level >= ask_before then ask_size_before else 0 end
+            end as order_flow
         from paired
+    ),
+    by_stamp as (
+        select symbol, session, quote_ns, sum(try_cast(order_flow as decimal(38, 6))) as flow
+        from events
+        group by symbol, session, quote_ns
+    ),
+    running as (
+        select
+            symbol,
+            session,
+            quote_ns,
+            sum(flow) over (
+                partition by symbol, session
+                order by quote_ns
+                rows between unbounded preceding and current row
+            ) as flow_so_far
+        from by_stamp
+    ),
+    recent as (
+        -- What has come so far less what had come before the window began: a frame of RANGE says
+        -- the same and takes four times as long.
+        select
+            running.symbol,
+            running.session,
+            running.quote_ns,
+            running.flow_so_far - coalesce(earlier.flow_so_far, 0) as recent_flow
+        from running
+        asof left join
+            running as earlier
+            on running.symbol = earlier.symbol
+            and running.session = earlier.session
+            and running.quote_ns - ($window_seconds * 1e9)::bigint > earlier.quote_ns
     ),
     summed as (
         select
-            symbol,
-            timestamp,
-            sequence_number,
-            bid_exchange,
-            ask_exchange,
-            case when bid_before is not null then flow end as order_flow,
-            sum(try_cast(case when bid_before is not null then flow end as decimal(38, 6))) over (
-                partition by symbol, session
-                order by
-                    quote_ns range between ($window_seconds * 1e9)::bigint preceding and current row
-            )::double as order_flow_imbalance,
-            session
+            events.symbol,
+            events.timestamp,
+            events.sequence_number,
+            events.bid_exchange,
+            events.ask_exchange,
+            events.order_flow,
+            recent.recent_flow::double as order_flow_imbalance,
+            events.session
         from events
+        inner join
+            recent
+            on events.symbol = recent.symbol
+            and events.session = recent.session
+            and events.quote_ns = recent.quote_ns
     )
 select *
 from summed
