@@ -90,7 +90,12 @@ def partitions(root: Path) -> dict[str, bytes]:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Every file, but for those that each run writes about itself."""
+    return {
+        str(path): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.name not in ("logs", "metrics")
+    }
 
 
 @pytest.fixture(scope="session")
@@ -352,7 +357,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
         "errors", "download", "planned", "files", "set_aside", "lines", "rows_published",
         "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
-        "bytes_written", "ingest_seconds", "peak_memory_bytes",
+        "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -368,6 +373,17 @@ def test_sessions_are_inclusive_at_both_ends(root: Path) -> None:
     held = json_of("-C", str(root), "status")["data_types"]
     assert (held["trades"]["first"], held["trades"]["last"]) == ("2025-11-26", "2025-11-28")
     assert held["quotes"]["rows"] == 0
+
+
+def test_a_file_that_came_has_a_line(root: Path) -> None:
+    lines = run("-C", str(root), "update", "day_aggs").stdout.splitlines()
+    assert lines[0].split() == ["file", "bytes", "took", "state"]
+    found = [re.fullmatch(r"day_aggs (\S+) +[\d.,]+ \w+ +[\d.]+ s  new", row) for row in lines[2:5]]
+    assert [each and each[1] for each in found] == ["2025-11-25", "2025-11-26", "2025-11-28"]
+    assert lines[5] == ""
+    assert lines[6].startswith("fetched    3 files")
+    again = run("-C", str(root), "update", "day_aggs").stdout
+    assert again.startswith("nothing new")
 
 
 def test_all_and_repeated_types_mean_what_they_say(root: Path) -> None:
@@ -468,6 +484,8 @@ def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
         r"^download +failed: .*trades of the 25th.* it was cut$", done.stdout, re.MULTILINE
     )
     assert re.search(r"^ +not in your plan: trades 2025-11-26$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-25 +\S+ \w+ +failed$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-26 .+  not in your plan$", done.stdout, re.MULTILINE)
     assert re.search(r"^took .*, 3 retries, 2 errors$", done.stdout, re.MULTILINE)
     assert "it was cut" not in done.stderr
     assert re.search(r"^read +1 file: ", done.stdout, re.MULTILINE)
@@ -667,7 +685,7 @@ def test_bars_go_to_the_terminal_and_results_to_stdout(root: Path) -> None:
     assert process.returncode == 0
     assert b"ingest" in shown
     assert b"\x1b" in shown
-    assert stdout.startswith("fetched    3 files")
+    assert re.search(r"^fetched    3 files", stdout, re.MULTILINE)
     assert "\x1b" not in stdout
 
 
@@ -778,8 +796,10 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
         "cache_bytes": sum(cached),
     }  # fmt: skip
     assert list(found["runs"][0]) == [
-        "command", "started_at", "seconds", "state", "files", "files_set_aside", "rows_published",
-        "rows_rejected", "partitions",
+        "run_id", "command", "started_at", "state", "problem", "download_time", "processing_time",
+        "records_processed", "errors_count", "cache_hit_rate", "memory_usage", "seconds",
+        "cpu_seconds", "files_fetched", "bytes_fetched", "files", "files_set_aside",
+        "rows_published", "rows_rejected", "partitions", "peak_memory_bytes",
     ]  # fmt: skip
 
 

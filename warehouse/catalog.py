@@ -21,7 +21,7 @@ from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -50,24 +50,39 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command that writes; the columns of the table `runs`."""
+    """One run of a command that writes; the columns of the table `runs`.
+
+    The figures are those of `metrics.RunMetrics`.
+    """
 
     run_id: str
     command: str
     started_at: datetime
-    seconds: float
     state: str
     problem: str | None
+    version: str
+    download_time: float
+    processing_time: float
+    records_processed: int
+    errors_count: int
+    cache_hit_rate: float
+    memory_usage: int
+    seconds: float
+    cpu_seconds: float
+    files_here: int
+    files_fetched: int
+    bytes_fetched: int
+    retries: int
     files: int
     files_set_aside: int
     lines: int
     rows_published: int
     rows_rejected: int
+    rows_unselected: int
     partitions: int
     bytes_read: int
     bytes_written: int
     peak_memory_bytes: int
-    version: str
 
 
 @dataclass

@@ -103,7 +103,7 @@ def build(
         _write_schemas(layout)
         generation = 0
         if layout.catalog.exists():
-            connection.execute(f"attach '{_quoted(layout.catalog)}' as previous (read_only)")
+            _attach_previous(connection, layout.catalog)
             row = connection.execute(
                 "select generation, data_folder from previous.warehouse"
             ).fetchone()
@@ -116,6 +116,7 @@ def build(
                     [str(layout.data), len(folder) + 1],
                 )
             connection.execute("detach previous")
+            connection.execute("detach replaced")
         _run(connection, sql, "add", layout, config_dir)
         connection.execute(
             "insert into warehouse values (?, ?, ?, ?, ?)",
@@ -141,6 +142,28 @@ def build(
         raise StorageError(staged, f"cannot write the catalog: {one_line(error)}") from error
     finally:
         connection.close()
+
+
+def _attach_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
+    """Attach the present catalog as `previous`; of an earlier format, with each table there is now.
+
+    One that it has not is empty in `previous`.
+    """
+    connection.execute(f"attach '{_quoted(catalog)}' as replaced (read_only)")
+    connection.execute("attach ':memory:' as previous")
+    tables = connection.execute(
+        """
+        select database_name, schema_name, table_name
+        from duckdb_tables()
+        where database_name in (current_database(), 'replaced')
+        """
+    ).fetchall()
+    there = {name for database, _, name in tables if database == "replaced"}
+    for database, schema, name in tables:
+        if database != "replaced":
+            empty = f'(from "{database}".{schema}.{name} limit 0)'
+            source = f"replaced.main.{name}" if name in there else empty
+            connection.execute(f"create view previous.main.{name} as from {source}")
 
 
 def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
@@ -193,12 +216,13 @@ def _views(
 
 def _write_schemas(layout: Layout) -> None:
     """A file without rows for each data type, which its view takes its columns from."""
-    layout.schema.mkdir(exist_ok=True)
+    layout.modes.make_folder(layout.schema)
     for kind in DATA_TYPES.values():
         path = layout.schema / f"{kind.name}.parquet"
         if not path.exists():
             draft = layout.staging / f"schema-{kind.name}.parquet"
             pq.write_table(kind.columns.empty_table(), draft, store_schema=False)
+            layout.modes.settle(draft)
             os.replace(draft, path)
 
 

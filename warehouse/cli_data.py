@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from warehouse.command import Place, example, say, writer_options
+from warehouse.command import Place, example, say, wait_option, writer_options
 from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
@@ -44,18 +44,22 @@ def _run(
     *,
     dry_run: bool,
     as_json: bool,
+    wait: float,
 ) -> None:
     from warehouse import summary
     from warehouse.console import progress
+    from warehouse.download_table import download_table
     from warehouse.pipeline import Pipeline
 
     with progress() as shown:
-        report = work(Pipeline(*place.open(), shown))
+        report = work(Pipeline(*place.open(), shown, wait))
     if as_json:
         say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
+        if report.download is not None:
+            say(download_table(report.download))
         say(summary.run_lines(report, request, place.command))
     raise click.exceptions.Exit(summary.exit_code(report))
 
@@ -70,7 +74,7 @@ def download(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Bring new and changed files into the raw tier.
 
@@ -87,7 +91,7 @@ def download(
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
 @writer_options
 def ingest(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: Any
 ) -> None:
     """Verify, clean and publish what the raw tier holds.
 
@@ -103,7 +107,7 @@ def ingest(
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
 @writer_options
 def update(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: Any
 ) -> None:
     """Download, then ingest, what is new.
 
@@ -125,7 +129,7 @@ def rebuild(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Make partitions anew from the raw tier.
 
@@ -143,8 +147,9 @@ def rebuild(
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
 @click.pass_obj
-def prune(place: Place, dry_run: bool, as_json: bool) -> None:
+def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     """Remove raw files that have done their work.
 
     Those published more than storage.retention_days days ago, and unchanged since: the bytes of
@@ -154,7 +159,7 @@ def prune(place: Place, dry_run: bool, as_json: bool) -> None:
     from warehouse.prune import prune as remove
 
     layout, config = place.open()
-    report = remove(layout, config, dry_run=dry_run)
+    report = remove(layout, config, dry_run=dry_run, wait=wait)
     if as_json:
         say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
         return

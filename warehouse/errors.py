@@ -169,6 +169,7 @@ class OutdatedCatalogError(StorageError):
 
     def __init__(self, path: Path, found: Any, expected: int) -> None:
         self.found, self.expected = found, expected
+        self.may_be_carried_over = isinstance(found, int) and found < expected
         super().__init__(
             path,
             f"is a catalog of format {found}, not {expected};"
@@ -179,11 +180,12 @@ class OutdatedCatalogError(StorageError):
 class LockedError(WarehouseError):
     """Another process holds the writer's lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
-        self.path, self.holder = path, holder
+    def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
+        self.path, self.holder, self.waited = path, holder, waited
+        still = f"still, after {waited:,g} s of waiting, " if waited else ""
         super().__init__(
-            f"the warehouse is being written by {holder}; wait for it to finish and try again"
-            " (readers need not wait)"
+            f"the warehouse is {still}being written by {holder}; try again when it has finished,"
+            " or let the command wait with --wait (readers need not)"
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from warehouse.modes import Modes
 from warehouse.schema import DATA_TYPES, DataType, data_type
 
 BUCKET_PREFIX = "us_stocks_sip"
@@ -153,6 +154,7 @@ class Layout:
     root: Path
     raw: Path
     cache: Path
+    modes: Modes = field(default_factory=Modes)
 
     @property
     def data(self) -> Path:
@@ -181,6 +183,16 @@ class Layout:
     @property
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
+
+    @property
+    def log(self) -> Path:
+        """What happened, one JSON object a line; older lines in files with a number behind."""
+        return self.data / "logs" / "warehouse.jsonl"
+
+    @property
+    def openmetrics(self) -> Path:
+        """Figures of the last runs, for those who scrape."""
+        return self.data / "metrics" / "warehouse.prom"
 
     @property
     def journal(self) -> Path:

@@ -12,11 +12,9 @@ damaged) is written again at the end.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -96,7 +94,7 @@ class Merger:
         self._present, self._selected = present, selected
         self._folder, self._workers = folder, workers
         self._count = 0
-        os.makedirs(layout.cache / kind.name, exist_ok=True)
+        layout.modes.make_folders(layout.cache / kind.name)
         # One thread while DuckDB reads: two would spend their time waiting for the interpreter.
         self._early_thread = ThreadPoolExecutor(max(1, workers // 2), thread_name_prefix="encode")
         self._early: dict[str, tuple[_Written, int]] = {}
@@ -210,7 +208,7 @@ class Merger:
         # Paths are plain strings here: thousands of Path objects cost more than their files.
         shelf = f"{self._folder}/{self._count // _SHELF_FILES}"
         if self._count % _SHELF_FILES == 0:
-            os.mkdir(shelf)
+            self._layout.modes.make_folder(shelf)
         self._count += 1
         return f"{shelf}/{self._count}.parquet"
 
@@ -259,8 +257,7 @@ class Merger:
         if job.old is None:
             # Made here, on many threads, so that the publish has nothing to do but rename.
             folder = f"{self._layout.cache}/{self._kind.name}/{encode_symbol(job.symbol)}"
-            with suppress(FileExistsError):
-                os.mkdir(folder)
+            self._layout.modes.make_folder(folder)
         return partition, path
 
     def _rows(self, job: _Job) -> Iterator[pa.RecordBatch]:

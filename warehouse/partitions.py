@@ -133,7 +133,11 @@ def write_partition(
             _write(buffer, kind, parts, metadata, edges, expected)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
-                written = file.write(encoded)
+                rest = memoryview(encoded)
+                while rest:
+                    # A disk that is filling up takes a part, and refuses what follows.
+                    rest = rest[file.write(rest) :]
+                written = encoded.size
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
             with pa.OSFile(path, "wb") as sink:

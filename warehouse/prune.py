@@ -34,7 +34,12 @@ class PruneReport:
 
 
 def prune(
-    layout: Layout, config: Config, *, dry_run: bool = False, now: datetime | None = None
+    layout: Layout,
+    config: Config,
+    *,
+    dry_run: bool = False,
+    wait: float = 0,
+    now: datetime | None = None,
 ) -> PruneReport:
     """Remove raw files that were published more than `storage.retention_days` days ago.
 
@@ -43,6 +48,7 @@ def prune(
 
     Args:
         dry_run: remove nothing. Takes no lock.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
         now: the present moment (UTC, naive), for tests.
 
     Raises:
@@ -58,7 +64,7 @@ def prune(
         days=config.storage.retention_days
     )
     report = PruneReport()
-    with nullcontext() if dry_run else writer_lock(layout, complete):
+    with nullcontext() if dry_run else writer_lock(layout, complete, wait):
         with Catalog(layout) as catalog:
             known = catalog.source_files()
         for file in layout.raw_files():

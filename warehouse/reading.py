@@ -157,6 +157,8 @@ def _read(
 
 def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:
     """Hold the footer against the catalog; the row at which each row group begins, and the end."""
+    if path.is_symlink() or path.parent.is_symlink():
+        _refuse(stored, path, "it is a link, which may lead out of the warehouse")
     size = path.stat().st_size
     if size != stored.bytes:
         _refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")

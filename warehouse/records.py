@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from warehouse.catalog import Run, SourceFile
-from warehouse.metrics import RunMetrics, peak_memory_bytes
+from warehouse.metrics import RunMetrics
 from warehouse.staging import StagedFile
 
 
@@ -48,23 +48,18 @@ def of_file(item: StagedFile, selected: Iterable[str], run_id: str) -> SourceFil
     )
 
 
-def of_run(metrics: RunMetrics, state: str) -> Run:
-    """The record of a run as far as it has come."""
+def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
+    """The record of a run as far as it has come.
+
+    Args:
+        state: running, done, failed or interrupted.
+    """
     return Run(
         run_id=metrics.run_id,
         command=metrics.command,
         started_at=metrics.started_at,
-        seconds=metrics.seconds,
         state=state,
-        problem=None,
-        files=metrics.files,
-        files_set_aside=metrics.files_set_aside,
-        lines=metrics.lines,
-        rows_published=metrics.rows_published,
-        rows_rejected=metrics.rows_rejected,
-        partitions=metrics.partitions,
-        bytes_read=metrics.bytes_read,
-        bytes_written=metrics.bytes_written,
-        peak_memory_bytes=peak_memory_bytes(),
+        problem=problem,
         version=version("flatfile-warehouse"),
+        **metrics.figures(),  # type: ignore[arg-type]
     )

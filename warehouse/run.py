@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
@@ -70,6 +71,18 @@ class Request:
     @property
     def last(self) -> date:
         return self.end or date.today()
+
+    def published(self, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
+        """The files that it asks for of which some version is published."""
+        names = {kind.name for kind in self.kinds}
+        return [
+            file
+            for file, record in known.items()
+            if record.state == "ingested"
+            and file.data_type in names
+            and file.overlaps(self.first, self.last)
+            and (not self.symbols or file.symbol is None or file.symbol in self.symbols)
+        ]
 
     @classmethod
     def of(

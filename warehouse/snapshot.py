@@ -271,8 +271,8 @@ class Snapshots:
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
-        # Made by DuckDB when a query outgrows the memory limit, and not before.
-        self._spill = Path(tempfile.gettempdir(), f"warehouse-{os.getpid()}-{id(self):x}")
+        # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
+        self._spill = Path(tempfile.mkdtemp(prefix="warehouse-"))
 
     def close(self) -> None:
         with self._lock:

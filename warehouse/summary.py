@@ -10,13 +10,14 @@ from typing import Any
 
 from warehouse.config import CONFIG_FILE
 from warehouse.console import count, duration, size
-from warehouse.download import DownloadPlan, did_not_come, shortfalls
+from warehouse.download import DownloadPlan, did_not_come
 from warehouse.errors import RawFileError
 from warehouse.layout import BUCKET_PREFIX, RawFile
 from warehouse.metrics import peak_memory_bytes
 from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
+from warehouse.shortfalls import shortfalls
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""
@@ -95,6 +96,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "bytes_written": metrics.bytes_written,
         "ingest_seconds": round(metrics.processing_time, 3),
         "peak_memory_bytes": peak_memory_bytes(),
+        "metrics": metrics.figures(),
     }
 
 

@@ -1,0 +1,150 @@
+"""The one writer: holds the lock, puts the catalog in order, publishes, records how a run ended."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from warehouse import catalogfile
+from warehouse.catalog import Catalog, CatalogChange
+from warehouse.config import Config
+from warehouse.errors import OutdatedCatalogError, StorageError, WarehouseError
+from warehouse.inventory import take_inventory
+from warehouse.layout import Layout
+from warehouse.logs import RunLog
+from warehouse.metrics import Progress
+from warehouse.monitoring import outcome, watched
+from warehouse.publish import Change, publish, writer_lock
+from warehouse.run import RunReport
+from warehouse.sqlfiles import SqlFolder
+
+Record = Callable[[RunReport, str, str], CatalogChange]
+"""What the catalog is to say of a run that ended in a state, with a problem."""
+
+
+class Writer:
+    """Writes to one warehouse.
+
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, progress: Progress, log: RunLog, wait: float = 0
+    ) -> None:
+        self.layout, self.config = layout, config
+        self.sql = SqlFolder(config.sql_dir(layout.root))
+        self.config_dir = layout.root / "config"
+        self._progress, self._log, self._wait = progress, log, wait
+        self._noted: set[str] = set()
+
+    @contextmanager
+    def run(self, report: RunReport, record: Record) -> Iterator[None]:
+        """Hold the lock for a run, with a word of how it ended in the log and in the catalog.
+
+        Raises:
+            LockedError: another process is writing.
+            StorageError: the disk refuses.
+        """
+        with (
+            watched(self.layout, self._log, report),
+            self._disk_errors(),
+            writer_lock(self.layout, self.complete, self._wait),
+        ):
+            self._mend_catalog()
+            with self._recorded(report, record), self._disk_errors():
+                yield
+
+    def complete(self, staged: Path) -> None:
+        """Finish a staged catalog, once the files that it speaks of are in place."""
+        catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
+
+    def publish(
+        self, change: CatalogChange, moves: list[tuple[str, str]], removals: list[Path]
+    ) -> None:
+        """Make a change visible: files, and the catalog that speaks of them.
+
+        Args:
+            moves: (staged, final).
+            removals: files that are no more.
+        """
+        layout = self.layout
+        here = f"{layout.data}/"
+        staged = layout.staging / "warehouse.duckdb"
+        staged.unlink(missing_ok=True)
+        catalogfile.build(staged, layout, self.sql, self.config_dir, change)
+        for broken in catalogfile.broken_features(self.sql):
+            if str(broken) not in self._noted:
+                self._progress.note(f"a feature is left out: {broken}")
+                self._noted.add(str(broken))
+        publish(
+            layout,
+            Change(
+                catalog=str(staged).removeprefix(here),
+                renames=[
+                    (start.removeprefix(here), end.removeprefix(here)) for start, end in moves
+                ],
+                removals=[str(path).removeprefix(here) for path in removals],
+            ),
+            self.complete,
+        )
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # Not of a raw file, whose errors are its own: the disk refused our own work.
+            place = error.filename or self.layout.data
+            raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+
+    @contextmanager
+    def _recorded(self, report: RunReport, record: Record) -> Iterator[None]:
+        """Put a run that fails into the catalog, where the disk has room for it."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if self.layout.journal.exists():
+                # It was published, and stands in the catalog that the next one puts in place.
+                raise
+            state, problem = outcome(error)
+            report.metrics.failed = state == "failed"
+            try:
+                if isinstance(error, StorageError):
+                    # What was staged may be what fills the disk.
+                    shutil.rmtree(self.layout.staging)
+                    self.layout.modes.make_folders(self.layout.staging)
+                self.publish(record(report, state, problem), [], [])
+            except (WarehouseError, OSError) as second:
+                self._log.say(logging.ERROR, "the run cannot be recorded", problem=str(second))
+            raise
+
+    def _mend_catalog(self) -> None:
+        """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
+        try:
+            with Catalog(self.layout) as catalog:
+                folder, features = catalog.folder(), catalog.features()
+        except OutdatedCatalogError as error:
+            if error.may_be_carried_over:
+                self.publish(CatalogChange(), [], [])
+                return
+            self.layout.catalog.unlink()
+            folder, features = None, {}
+        if folder is None:
+            self._recover_catalog()
+        elif folder != str(self.layout.data) or features != catalogfile.features(self.sql):
+            # The warehouse was moved, and its views point to where it was; or its features are
+            # other than their macros.
+            self.publish(CatalogChange(), [], [])
+
+    def _recover_catalog(self) -> None:
+        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
+        found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
+        if found.partitions or found.files:
+            self._progress.note("the catalog is made anew from the partitions")
+            self.publish(found, [], [])
+        for path in damaged:
+            self._progress.note(f"{path} is damaged; its month is read again from the raw files")
