@@ -375,6 +375,17 @@ def test_sessions_are_inclusive_at_both_ends(root: Path) -> None:
     assert held["quotes"]["rows"] == 0
 
 
+def test_a_file_that_came_has_a_line(root: Path) -> None:
+    lines = run("-C", str(root), "update", "day_aggs").stdout.splitlines()
+    assert lines[0].split() == ["file", "bytes", "took", "state"]
+    found = [re.fullmatch(r"day_aggs (\S+) +[\d.,]+ \w+ +[\d.]+ s  new", row) for row in lines[2:5]]
+    assert [each and each[1] for each in found] == ["2025-11-25", "2025-11-26", "2025-11-28"]
+    assert lines[5] == ""
+    assert lines[6].startswith("fetched    3 files")
+    again = run("-C", str(root), "update", "day_aggs").stdout
+    assert again.startswith("nothing new")
+
+
 def test_all_and_repeated_types_mean_what_they_say(root: Path) -> None:
     assert len(json_of("-C", str(root), "update", "all", "--dry-run")["planned"]) == 12
     found = json_of("-C", str(root), "update", "day_aggs", "day_aggs", "trades", "--dry-run")
@@ -473,6 +484,8 @@ def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
         r"^download +failed: .*trades of the 25th.* it was cut$", done.stdout, re.MULTILINE
     )
     assert re.search(r"^ +not in your plan: trades 2025-11-26$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-25 +\S+ \w+ +failed$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-26 .+  not in your plan$", done.stdout, re.MULTILINE)
     assert re.search(r"^took .*, 3 retries, 2 errors$", done.stdout, re.MULTILINE)
     assert "it was cut" not in done.stderr
     assert re.search(r"^read +1 file: ", done.stdout, re.MULTILINE)
@@ -761,7 +774,7 @@ def test_bars_go_to_the_terminal_and_results_to_stdout(root: Path) -> None:
     assert process.returncode == 0
     assert b"ingest" in shown
     assert b"\x1b" in shown
-    assert stdout.startswith("fetched    3 files")
+    assert re.search(r"^fetched    3 files", stdout, re.MULTILINE)
     assert "\x1b" not in stdout
 
 

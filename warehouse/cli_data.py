@@ -48,6 +48,7 @@ def _run(
 ) -> None:
     from warehouse import summary
     from warehouse.console import progress
+    from warehouse.download_table import download_table
     from warehouse.pipeline import Pipeline
 
     with progress() as shown:
@@ -57,6 +58,8 @@ def _run(
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
+        if report.download is not None:
+            say(download_table(report.download))
         say(summary.run_lines(report, request, place.command))
     raise click.exceptions.Exit(summary.exit_code(report))
 

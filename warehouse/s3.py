@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from warehouse.errors import (
     RawFileError,
     TransferError,
 )
-from warehouse.integrity import EtagCheck, check
+from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import RawFile, source_folder
 from warehouse.modes import Modes
 from warehouse.partfile import CHUNK_BYTES, check_space
@@ -118,10 +119,8 @@ class S3Source:
         try:
             if path.stat().st_size != item.size:
                 return True
-            with open(path, "rb") as file:
-                verdict = check(
-                    lambda offset, size: file.read(size), EtagCheck(item.etag, item.size)
-                )
+            with io.FileIO(path) as file:
+                verdict = check(read_into(file), EtagCheck(item.etag, item.size))
         except OSError:
             return False
         return verdict.same is False
@@ -166,6 +165,7 @@ class S3Source:
             self._server,
             self._settings,
             self.counts,
+            total=sum(item.size for item, _ in wanted),
             chunk_bytes=self._chunk_bytes,
             first_pause=self._first_pause,
             tell=tell,
@@ -178,7 +178,7 @@ class S3Source:
                 for future in as_completed(futures):
                     item = futures.pop(future)
                     try:
-                        yield Fetched(future.result())
+                        yield future.result()
                     except _OF_ONE_FILE as problem:
                         yield Fetched(item, problem)
             finally:

@@ -11,14 +11,15 @@ from typing import Any
 
 from warehouse.config import CONFIG_FILE
 from warehouse.console import count, duration, size
-from warehouse.download import DownloadPlan, did_not_come, shortfalls
+from warehouse.download import DownloadPlan, did_not_come
 from warehouse.errors import RawFileError
 from warehouse.estimate import Estimate
 from warehouse.layout import BUCKET_PREFIX, RawFile
-from warehouse.metrics import peak_memory_bytes
+from warehouse.memory import peak_memory_bytes
 from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
+from warehouse.shortfalls import shortfalls
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""
