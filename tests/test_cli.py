@@ -168,7 +168,7 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild prune status query shell"
+    order = "init demo download ingest update rebuild prune verify status query shell"
     assert listed == order.split()
 
 
@@ -355,7 +355,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
     found = json_of("-C", str(root), "update", "quotes")
     assert list(found) == [
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
-        "errors", "download", "planned", "files", "set_aside", "lines", "rows_published",
+        "errors", "download", "planned", "estimate", "files", "set_aside", "lines", "rows_published",
         "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
         "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
     ]  # fmt: skip
@@ -623,7 +623,96 @@ def test_rebuild_refuses_symbols_it_does_not_have(root: Path) -> None:
 
 
 def test_rebuild_wants_to_know_what(filled: Path) -> None:
-    assert "Missing argument 'TYPE" in run("-C", str(filled), "rebuild", exit_code=2).stderr
+    assert "say which: TYPE" in run("-C", str(filled), "rebuild", exit_code=2).stderr
+
+
+def test_rebuild_changed_says_why_and_what_it_did(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "quotes")
+    out = run("-C", str(root), "rebuild", "--changed").stdout
+    assert out == "nothing to do: all partitions are what SQL, settings and files make of now\n"
+    path = root / "sql/clean/trades.sql"
+    path.write_text(path.read_text("utf-8").replace("price <= 0", "price <= 0.01"), "utf-8")
+    would = run("-C", str(root), "rebuild", "--changed", "--dry-run").stdout.splitlines()
+    assert would[:2] == [
+        f"stale      sql/clean/trades changed: {len(SYMBOLS)} partitions",
+        f"would read {len(SESSIONS)} raw files",
+    ]
+    done = json_of("-C", str(root), "rebuild", "--changed")
+    assert done["reasons"] == {"sql/clean/trades changed": len(SYMBOLS)}
+    assert len(done["partitions"]) == done["partitions_written"] == len(SYMBOLS)
+    assert (done["to_fetch"], done["not_fetched"]) == ([], {})
+
+
+def test_rebuild_changed_ends_with_1_where_a_raw_file_is_gone_and_fetches_it_on_request(
+    root: Path,
+) -> None:
+    run("-C", str(root), "update", "trades")
+    (root / "data/raw/trades").rename(root / "elsewhere")
+    config = root / "config/data_config.yaml"
+    config.write_text(config.read_text("utf-8").replace("[0, 1]", "[0]"), "utf-8")
+    out = run("-C", str(root), "rebuild", "--changed", exit_code=1).stdout
+    assert "cleaning.corrections changed from [0, 1] to [0]" in out
+    assert f"trades {SESSIONS[0]}" in out
+    assert f"warehouse -C {root} rebuild --changed --fetch" in out
+    assert run("-C", str(root), "rebuild", "--changed", "--fetch").stdout.count("wrote") == 1
+    assert "--changed" in run("rebuild", "trades", "--fetch", exit_code=2).output
+
+
+def test_verify_says_what_is_wrong_and_repair_mends_it(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    before = partitions(root)
+    assert "sound" in run("-C", str(root), "verify").stdout
+    path = root / "data/cache/trades/AAPL/2025_11.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    stranger = root / "data/cache/trades/AAPL/notes.txt"
+    stranger.write_text("mine")
+    out = run("-C", str(root), "verify", "trades", exit_code=1).stdout
+    assert f"wrong      {path.relative_to(root)}: " in out
+    assert f"next       warehouse -C {root} verify --repair" in out
+    found = json_of("-C", str(root), "verify", exit_code=1)
+    assert not found["is_clean"]
+    assert [(fault["path"], fault["kind"]) for fault in found["faults"]] == [
+        (str(path), "partition"),
+        (str(stranger), "unknown"),
+    ]
+    assert {"problem", "remedy"} <= set(found["faults"][0])
+    mended = run("-C", str(root), "verify", "--repair").stdout
+    assert "restored   1 partition, byte for byte" in mended
+    assert "moved      data/cache/trades/AAPL/notes.txt to data/set_aside/" in mended
+    assert partitions(root) == before
+    again = json_of("-C", str(root), "verify", "--repair")
+    assert (again["mended"], again["left"], again["found"]["is_clean"]) == ([], [], True)
+
+
+def test_repair_ends_with_1_where_something_is_left(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    raw_of(root, "trades", SESSIONS[0]).unlink()
+    config = root / "config/data_config.yaml"
+    config.write_text(re.sub(r"(?m)^  url: .*$", '  url: ""', config.read_text("utf-8")), "utf-8")
+    out = run("-C", str(root), "verify", "--repair", exit_code=1).stdout
+    assert "left" in out
+    assert "source.url" in out
+    assert json_of("-C", str(root), "verify", "--repair", exit_code=1)["left"][0]["why"]
+
+
+def test_a_dry_run_of_update_says_what_it_will_come_to(root: Path) -> None:
+    first, rest = str(SESSIONS[0]), str(SESSIONS[1])
+    out = run("-C", str(root), "update", "trades", "--dry-run").stdout
+    assert "how many rows and how long, no past run tells" in out
+    run("-C", str(root), "update", "trades", "--end", first)
+    told = json_of("-C", str(root), "update", "trades", "--start", rest, "--dry-run")["estimate"]
+    assert told["partitions"] == len(SYMBOLS)
+    assert 300 < told["rows"] < 700
+    assert told["seconds"] > 0
+    out = run("-C", str(root), "update", "trades", "--start", rest, "--dry-run").stdout
+    assert re.search(r"about \d+ rows, 5 partitions, [\d.]+ s$", out.rstrip())
+
+
+def test_update_takes_symbols(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "--symbols", "AAPL,NA")
+    assert {name.split("/")[1] for name in partitions(root)} == {"AAPL", "NA"}
+    run("-C", str(root), "update", "trades")
+    assert len(partitions(root)) == len(SYMBOLS)
 
 
 def test_rebuild_says_how_to_get_raw_files_back(root: Path) -> None:

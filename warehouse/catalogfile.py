@@ -33,6 +33,7 @@ _SESSION = pa.struct(
         ("source", pa.string()),
         ("etag", pa.string()),
         ("sha256", pa.string()),
+        ("fingerprint", pa.string()),
     ]
 )
 _PARTITIONS = pa.schema(
@@ -62,7 +63,8 @@ _ARROW = {
 }
 
 
-def _schema_of(record: type) -> pa.Schema:
+def schema_of(record: type) -> pa.Schema:
+    """The columns of the table that holds records of a dataclass."""
     kinds = {kind.__name__: arrow for kind, arrow in _ARROW.items()}
     return pa.schema(
         [
@@ -133,8 +135,8 @@ def build(
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
         _views(connection, layout, sql, config_dir)
-    except duckdb.IOException as error:
-        raise StorageError(staged, f"cannot write the catalog: {one_line(error)}") from error
+    except duckdb.Error as error:
+        raise _refused(staged, error) from error
     finally:
         connection.close()
 
@@ -166,8 +168,15 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
     connection = _connect(staged)
     try:
         _views(connection, layout, sql, config_dir)
+    except duckdb.Error as error:
+        raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+def _refused(staged: Path, error: duckdb.Error) -> StorageError:
+    """What DuckDB raises where a disk is full depends on what it was about to do."""
+    return StorageError(staged, f"cannot write the catalog: {one_line(error)}")
 
 
 def _views(
@@ -297,7 +306,7 @@ def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Tabl
 
 
 def _table(record: type, items: Iterable[Any]) -> pa.Table:
-    schema = _schema_of(record)
+    schema = schema_of(record)
     rows = []
     for item in items:
         row = asdict(item)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
-_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "status", "query",
-          "shell")  # fmt: skip
-_WRITERS = ("demo", "download", "ingest", "update", "rebuild")
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "verify", "status",
+          "query", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "verify")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from warehouse.metrics import Progress
 
-STAGES = ("download", "ingest")
+STAGES = ("download", "ingest", "verify")
 """What a run's progress begins with; whatever else begins is a part of the stage before it."""
 
 _UNLIMITED = 100_000

@@ -4,6 +4,7 @@ WarehouseError
 ├── ConfigError            a key of data_config.yaml (or its environment variable) cannot be used
 ├── NotAWarehouseError     the folder holds no config/data_config.yaml
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
+├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
@@ -15,9 +16,11 @@ WarehouseError
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
-│   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   └── DamagedCatalogError   the catalog is no longer what was written
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
+├── SupersededError        a publish replaced what a stream was still to read; begin it again
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
 
 Each message is one line: what was asked, what was found, what to do. The evidence is kept as
@@ -60,6 +63,21 @@ class RequestError(WarehouseError):
     def __init__(self, parameter: str, value: Any, expected: str) -> None:
         self.parameter, self.value, self.expected = parameter, value, expected
         super().__init__(f"{parameter} = {value!r}: {expected}")
+
+
+class TooLargeError(WarehouseError):
+    """An answer would not fit into memory; nothing of it was read.
+
+    `bytes` is what it would take, `available` what there is.
+    """
+
+    def __init__(self, asked: str, rows: int, size: int, available: int) -> None:
+        self.asked, self.rows, self.bytes, self.available = asked, rows, size, available
+        super().__init__(
+            f"{asked}: {rows:,} rows would take about {size / 1e9:,.1f} GB, and"
+            f" {available / 1e9:,.1f} GB of memory are free; name fewer columns=, ask for less at"
+            " a time, make room with cache.clear(), or take it in batches with stream()"
+        )
 
 
 class SqlFileError(WarehouseError):
@@ -164,6 +182,17 @@ class OutdatedCatalogError(StorageError):
         )
 
 
+class DamagedCatalogError(StorageError):
+    """The catalog cannot be read as it was written; all it says stands in the files too."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            path,
+            f"is damaged ({problem}); make it anew from the files with: warehouse verify --repair",
+        )
+        self.problem = f"damaged: {problem}"
+
+
 class LockedError(WarehouseError):
     """Another process holds the writer's lock."""
 
@@ -182,6 +211,21 @@ class CorruptPartitionError(WarehouseError):
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} is damaged ({problem}); make it anew with: {remedy}")
+
+
+class SupersededError(WarehouseError):
+    """A publish replaced a partition that a stream had still to read, and had not open.
+
+    Every row stamped before `resume` (an instant, as `start` takes it) was given, and none from
+    there on: a stream that starts there goes on without a gap or a repeat.
+    """
+
+    def __init__(self, path: Path, resume: str) -> None:
+        self.path, self.resume = path, resume
+        super().__init__(
+            f"{path} was replaced by a publish before the stream got to it;"
+            f" all rows before {resume} were given, begin again with start={resume!r}"
+        )
 
 
 class NoDataError(WarehouseError):

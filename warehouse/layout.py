@@ -166,6 +166,16 @@ class Layout:
         return self.data / "schema"
 
     @property
+    def ledger(self) -> Path:
+        """What the catalog says of the vendor's files, as files."""
+        return self.data / "ledger"
+
+    @property
+    def recipes(self) -> Path:
+        """What each fingerprint stands for."""
+        return self.data / "recipes"
+
+    @property
     def staging(self) -> Path:
         """Unfinished work; may be deleted whenever no process writes."""
         return self.data / "staging"
@@ -210,6 +220,9 @@ class Layout:
         if file.symbol is not None:
             name += f"_{encode_symbol(file.symbol)}"
         return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def ledger_of(self, data_type_name: str, month: date) -> Path:
+        return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"
 
     def raw_files(self) -> list[RawFile]:
         """Every file of the raw tier, in the order of work, but for partial downloads."""

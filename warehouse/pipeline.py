@@ -7,13 +7,15 @@ whole; a run that is killed keeps the batches it has published, and the next run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from warehouse import plan, records
+from warehouse import plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
+    DownloadPlan,
+    Source,
     files_to_ingest,
     open_source,
     plan_download,
@@ -22,10 +24,13 @@ from warehouse.download import (
     records_of,
     take,
 )
+from warehouse.estimate import estimate
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.logs import LoggedProgress, RunLog
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
+from warehouse.partitions import Partition, rows_by_file
+from warehouse.recipes import Recipe
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
@@ -45,13 +50,13 @@ class Pipeline:
     ) -> None:
         self.layout, self.config = layout, config
         log = RunLog(layout)
-        self._progress = LoggedProgress(progress or Silent(), log)
-        self._writer = Writer(layout, config, self._progress, log, wait)
-        self.sql = self._writer.sql
+        self.progress = LoggedProgress(progress or Silent(), log)
+        self.writer = Writer(layout, config, self.progress, log, wait)
+        self.sql = self.writer.sql
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
-        with self._run("download", dry_run) as report:
+        with self.run("download", dry_run) as report:
             self._download(request, report, dry_run=dry_run)
             if not dry_run and report.download and report.download.records:
                 self._publish_records(report)
@@ -59,27 +64,32 @@ class Pipeline:
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
-        with self._run("ingest", dry_run) as report:
-            known = self._known()
+        with self.run("ingest", dry_run) as report:
+            known = self.known()
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
             published = set(request.published(known))
             report.metrics.files_here = len(published.difference(report.planned))
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(report, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
-        """Download, then ingest, what is new."""
-        with self._run("update", dry_run) as report:
+        """Download, then ingest, what is new, restated, or failed before.
+
+        Where symbols are named, only their rows are published; of a file that holds all symbols
+        the others follow with the next update of all.
+        """
+        with self.run("update", dry_run) as report:
+            config = plan.narrowed(self.config, request.symbols)
             self._download(request, report, dry_run=dry_run)
-            known = self._known() if dry_run else self._known() | self._fetched_records(report)
+            known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
-                self.layout, self.config, request.kinds, request.first, request.last, known
+                self.layout, config, request.kinds, request.first, request.last, known
             )
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -87,38 +97,39 @@ class Pipeline:
         Raises:
             NoDataError: raw files of published sessions are no longer there.
         """
-        with self._run("rebuild", dry_run) as report:
-            known = self._known()
+        with self.run("rebuild", dry_run) as report:
+            known = self.known()
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
             report.planned = plan.of_symbols(report.planned, request.symbols)
             plan.check_raw(self.layout, request, known, report.planned)
-            return self._ingest(
-                report, request.symbols or self._configured(), known, dry_run=dry_run
-            )
+            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
 
-    def _configured(self) -> frozenset[str]:
+    @property
+    def configured(self) -> frozenset[str]:
+        """The symbols that the configuration selects; empty: all."""
         return frozenset(self.config.source.symbols)
 
     @contextmanager
-    def _run(self, command: str, dry_run: bool) -> Iterator[RunReport]:
+    def run(self, command: str, dry_run: bool) -> Iterator[RunReport]:
         """The report of a run, which is the one writer's unless it is a dry one."""
         report = RunReport(RunMetrics(command))
         if dry_run:
             yield report
             return
-        with self._writer.run(report, self._record):
+        with self.writer.run(report, self._record):
             yield report
 
-    def _known(self) -> dict[RawFile, SourceFile]:
+    def known(self) -> dict[RawFile, SourceFile]:
+        """What is known of each of the vendor's files."""
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
         report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
-        known = self._known()
+        known = self.known()
         found = plan_download(
             source,
             self.layout,
@@ -133,12 +144,22 @@ class Pipeline:
         report.download = found
         if dry_run:
             return
+        self.fetch(source, report, found, known)
+
+    def fetch(
+        self,
+        source: Source,
+        report: RunReport,
+        found: DownloadPlan,
+        known: dict[RawFile, SourceFile],
+    ) -> None:
+        """Bring what is planned into the raw tier. Within `run`."""
         metrics = report.metrics
-        self._progress.begin("download", found.bytes)
+        self.progress.begin("download", found.bytes)
         wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
         metrics.files_here = len(found.have)
         try:
-            fetched = source.fetch_all(wanted, self._progress.advance)
+            fetched = source.fetch_all(wanted, self.progress.advance)
             for each in take(found, self.layout, fetched):
                 if each.problem is not None:
                     metrics.errors += 1
@@ -163,6 +184,7 @@ class Pipeline:
         dry_run: bool,
     ) -> RunReport:
         if dry_run:
+            self._estimate(report, selected)
             return report
         report.metrics.begin("processing")
         if not report.planned:
@@ -170,45 +192,82 @@ class Pipeline:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
-        self._progress.begin("ingest", sum(sizes))
+        self.progress.begin("ingest", sum(sizes))
         batches = list(plan.batches(self.layout, report.planned))
-        for number, files in enumerate(batches):
-            kind = data_type(files[0].data_type)
-            folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
-            self.layout.modes.make_folders(folder)
-            stager = Stager(
-                self.layout,
-                self.config,
-                self.sql,
-                self.fingerprint(kind),
-                selected,
-                folder,
-                self._progress,
-            )
-            month = month_of(files[0].day)
-            with Catalog(self.layout) as catalog:
-                present = {
-                    partition.symbol: partition
-                    for partition in catalog.partitions(kind.name, None, month, month)
-                }
-            etags = {file: known[file].etag if file in known else None for file in files}
-            batch = stager.stage([(file, etags[file]) for file in files], present)
-            report.files += batch.files
-            state = "done" if number == len(batches) - 1 else "running"
-            self._publish_batch(report, batch, selected, state)
-            shutil.rmtree(folder)
+        for number, files in enumerate(batches, 1):
+            self.ingest_batch(report, files, selected, known, is_last=number == len(batches))
         return report
 
-    def fingerprint(self, kind: DataType) -> str:
-        """Of everything that decides what becomes of a row: SQL and settings."""
-        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "sort", "dedupe"))
-        return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
+    def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
+        fetch = report.download.fetch if report.download else []
+        coming = {item.file: item.size for item in fetch}
+        files = {
+            file: coming[file] if file in coming else self.layout.raw_file(file).stat().st_size
+            for file in report.planned
+        }
+        with Catalog(self.layout) as catalog:
+            report.estimate = estimate(catalog, files, sum(coming.values()), selected)
+
+    def ingest_batch(
+        self,
+        report: RunReport,
+        files: Sequence[RawFile],
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        *,
+        changed_only: bool = False,
+        is_last: bool = False,
+    ) -> None:
+        """Stage and publish raw files of one data type and month. Within `run`.
+
+        Args:
+            selected: the only symbols that are made anew; empty: all.
+            known: what is known of the files.
+            changed_only: leave a partition alone that would become what it is.
+            is_last: the run is done with it.
+        """
+        kind, month = data_type(files[0].data_type), month_of(files[0].day)
+        folder = self.layout.staging / f"{report.metrics.run_id}-{len(report.files)}"
+        self.layout.modes.make_folders(folder)
+        stager = Stager(
+            self.layout,
+            self.config,
+            self.sql,
+            self.recipe(kind).fingerprint,
+            selected,
+            folder,
+            self.progress,
+            changed_only=changed_only,
+        )
+        with Catalog(self.layout) as catalog:
+            present = {
+                partition.symbol: partition
+                for partition in catalog.partitions(kind.name, None, month, month)
+            }
+        etags = {file: known[file].etag if file in known else None for file in files}
+        batch = stager.stage([(file, etags[file]) for file in files], present)
+        report.files += batch.files
+        state = "done" if is_last else "running"
+        self._publish_batch(report, batch, selected, known, present, state)
+        shutil.rmtree(folder)
+
+    def recipe(self, kind: DataType) -> Recipe:
+        """Everything that decides what becomes of a row: SQL and settings."""
+        return recipes.recipe(self.sql, self.config, kind)
 
     def _publish_batch(
-        self, report: RunReport, batch: StagedBatch, selected: frozenset[str], state: str
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        present: Mapping[str, Partition],
+        state: str,
     ) -> None:
         metrics, layout = report.metrics, self.layout
-        whole = selected == self._configured()
+        whole = selected == self.configured
+        made_by = self.recipe(data_type(batch.data_type))
+        before = rows_by_file(present.values(), selected)
         change = CatalogChange(
             partitions=[partition for partition, _ in batch.partitions],
             removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
@@ -218,6 +277,7 @@ class Pipeline:
             (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
             for found, staged in batch.partitions
         ]
+        moves += recipes.stage(layout, made_by)
         removals = [
             layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
         ]
@@ -226,7 +286,7 @@ class Pipeline:
             if item.problem is not None:
                 metrics.files_set_aside += 1
                 metrics.errors += 1
-                self._progress.note(f"set aside: {item.file.key}: {item.problem}")
+                self.progress.note(f"set aside: {item.file.key}: {item.problem}")
                 if not vouches_for(item.etag, item.path):
                     # What is bad is our copy: the next update fetches the file again.
                     item.etag = None
@@ -242,19 +302,27 @@ class Pipeline:
                     moves.append((str(item.rejects), str(target)))
                 elif target.exists():
                     removals.append(target)
-            if whole or item.file.symbol is not None or item.problem is not None:
-                change.files.append(records.of_file(item, selected, metrics.run_id))
+            change.files.append(
+                records.of_file(
+                    item,
+                    selected,
+                    metrics.run_id,
+                    made_by.fingerprint,
+                    known.get(item.file),
+                    before[item.file.key],
+                )
+            )
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         change.files += self._unread_records(report)
         change.runs = [records.of_run(report.metrics, state)]
-        self._writer.publish(change, moves, removals)
+        self.writer.publish(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
 
     def _publish_records(self, report: RunReport) -> None:
-        self._writer.publish(self._record(report, "done"), [], [])
+        self.writer.publish(self._record(report, "done"))
 
     def _record(self, report: RunReport, state: str, problem: str | None = None) -> CatalogChange:
         """What the catalog is to say of a run beside what it has published."""

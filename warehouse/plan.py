@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -42,6 +43,24 @@ def batches(layout: Layout, files: Sequence[RawFile]) -> Iterator[list[RawFile]]
 def of_symbols(files: Iterable[RawFile], symbols: frozenset[str]) -> list[RawFile]:
     """Those of the files that may hold rows of the symbols; no symbols: all."""
     return [file for file in files if not symbols or file.symbol is None or file.symbol in symbols]
+
+
+def by_selection(
+    files: Iterable[RawFile], known: Mapping[RawFile, SourceFile], configured: frozenset[str]
+) -> list[tuple[frozenset[str], list[RawFile]]]:
+    """Files that are read again, in the order of work, by the symbols that they were read for.
+
+    Args:
+        configured: the symbols of a file that has no record; empty: all.
+    """
+    found: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: file.sort_key):
+        record = known.get(file)
+        if record is None or record.state != "ingested":
+            found[configured].append(file)
+        else:
+            found[frozenset(record.symbols or ())].append(file)
+    return list(found.items())
 
 
 def check_raw(

@@ -9,6 +9,7 @@ it out: each step may be done twice. Without a journal nothing of a killed run i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -26,6 +27,8 @@ from warehouse.layout import Layout
 Complete = Callable[[Path], None]
 
 _SYNC_SINGLY = 64
+
+logger = logging.getLogger("warehouse")
 
 
 @dataclass
@@ -100,12 +103,28 @@ def recover(layout: Layout, complete: Complete) -> bool:
     """
     found = layout.journal.exists()
     if found:
-        record = json.loads(layout.journal.read_text("utf-8"))
-        _carry_out(layout, Change(**record), complete)
+        try:
+            change = Change(**json.loads(layout.journal.read_text("utf-8")))
+        except (ValueError, TypeError):
+            # It was whole when it got its name: the disk has lost it. What it left half done shows.
+            _set_journal_aside(layout)
+        else:
+            _carry_out(layout, change, complete)
     if layout.staging.exists():
         shutil.rmtree(layout.staging)
     layout.modes.make_folders(layout.staging)
     return found
+
+
+def _set_journal_aside(layout: Layout) -> None:
+    layout.modes.make_folders(layout.set_aside)
+    aside = layout.set_aside / f"publish-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
+    os.replace(layout.journal, aside)
+    logger.warning(
+        "a publish was interrupted and its journal is damaged (kept as %s);"
+        " look what it left with: warehouse verify --repair",
+        aside,
+    )
 
 
 def publish(layout: Layout, change: Change, complete: Complete) -> None:

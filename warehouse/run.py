@@ -8,6 +8,7 @@ from datetime import date
 
 from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
+from warehouse.estimate import Estimate
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
@@ -24,12 +25,14 @@ class RunReport:
         files: what came of each raw file that was read.
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
+        estimate: what a dry run would come to.
     """
 
     metrics: RunMetrics
     files: list[StagedFile] = field(default_factory=list)
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
+    estimate: Estimate | None = None
 
     @property
     def set_aside(self) -> list[StagedFile]:

@@ -121,7 +121,11 @@ class SqlFolder:
         """One id of several statements together with the settings they are given."""
         digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
         for name in names:
-            if name not in self._fingerprints:
-                self._fingerprints[name] = self[name].fingerprint()
-            digest.update(f"{name}={self._fingerprints[name]};".encode())
+            digest.update(f"{name}={self.statement_fingerprint(name)};".encode())
         return digest.hexdigest()[:16]
+
+    def statement_fingerprint(self, name: str) -> str:
+        """That of one file alone."""
+        if name not in self._fingerprints:
+            self._fingerprints[name] = self[name].fingerprint()
+        return self._fingerprints[name]

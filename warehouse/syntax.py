@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -73,12 +73,14 @@ class Known:
         tables: tables of the catalog, and its stable views.
         table_macros: the catalog's.
         stable_macros: those of them that are stable in each of their forms.
+        definitions: syntax trees of the catalog's views and macros, as JSON, by name.
     """
 
     functions: frozenset[str]
     tables: frozenset[str] = frozenset()
     table_macros: frozenset[str] = frozenset()
     stable_macros: frozenset[str] = frozenset()
+    definitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def known(snapshot: Snapshot) -> Known:
@@ -145,12 +147,25 @@ def _gather(snapshot: Snapshot) -> Known:
         if is_table
     ]
     stable_views = {name for name, tree in views if is_stable(json.loads(tree), found, reading)}
+    definitions: dict[str, tuple[str, ...]] = {}
+    for name, *_, tree in sorted([*macros, *views]):
+        definitions[name] = (*definitions.get(name, ()), tree)
     return Known(
         found.functions,
         frozenset(name for (name,) in tables) | stable_views,
         frozenset(name for name, _ in forms),
         _in_each_form(forms),
+        definitions,
     )
+
+
+def names(tree: Any) -> Iterator[str]:
+    """Names in a syntax tree that may be those of tables, views and macros, in lower case."""
+    for node in nodes(tree):
+        if node.get("type") == "BASE_TABLE":
+            yield str(node["qualified_name"]["path"][-1]).lower()
+        elif "function_name" in node:
+            yield function_name(node)
 
 
 def _with_macros(stable: frozenset[str], macros: Sequence[tuple[str, str]]) -> frozenset[str]:

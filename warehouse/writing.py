@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse import catalogfile
 from warehouse.catalog import Catalog, CatalogChange
+from warehouse.commit import Committer
 from warehouse.config import Config
-from warehouse.errors import OutdatedCatalogError, StorageError, WarehouseError
+from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, WarehouseError
 from warehouse.inventory import take_inventory
 from warehouse.layout import Layout
 from warehouse.logs import RunLog
 from warehouse.metrics import Progress
 from warehouse.monitoring import outcome, watched
-from warehouse.publish import Change, publish, writer_lock
+from warehouse.publish import writer_lock
 from warehouse.run import RunReport
 from warehouse.sqlfiles import SqlFolder
 
@@ -37,7 +39,7 @@ class Writer:
     ) -> None:
         self.layout, self.config = layout, config
         self.sql = SqlFolder(config.sql_dir(layout.root))
-        self.config_dir = layout.root / "config"
+        self._committer = Committer(layout, self.sql)
         self._progress, self._log, self._wait = progress, log, wait
 
     @contextmanager
@@ -51,41 +53,25 @@ class Writer:
         with (
             watched(self.layout, self._log, report),
             self._disk_errors(),
-            writer_lock(self.layout, self.complete, self._wait),
+            writer_lock(self.layout, self._committer.complete, self._wait),
         ):
             self._mend_catalog()
             with self._recorded(report, record), self._disk_errors():
                 yield
 
-    def complete(self, staged: Path) -> None:
-        """Finish a staged catalog, once the files that it speaks of are in place."""
-        catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
-
     def publish(
-        self, change: CatalogChange, moves: list[tuple[str, str]], removals: list[Path]
+        self,
+        change: CatalogChange,
+        moves: Iterable[tuple[str, str]] = (),
+        removals: Iterable[Path] = (),
     ) -> None:
-        """Make a change visible: files, and the catalog that speaks of them.
+        """Make a change visible: files, the catalog that speaks of them, the ledger.
 
         Args:
             moves: (staged, final).
             removals: files that are no more.
         """
-        layout = self.layout
-        here = f"{layout.data}/"
-        staged = layout.staging / "warehouse.duckdb"
-        staged.unlink(missing_ok=True)
-        catalogfile.build(staged, layout, self.sql, self.config_dir, change)
-        publish(
-            layout,
-            Change(
-                catalog=str(staged).removeprefix(here),
-                renames=[
-                    (start.removeprefix(here), end.removeprefix(here)) for start, end in moves
-                ],
-                removals=[str(path).removeprefix(here) for path in removals],
-            ),
-            self.complete,
-        )
+        self._committer.commit(change, moves, removals)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -112,7 +98,7 @@ class Writer:
                     # What was staged may be what fills the disk.
                     shutil.rmtree(self.layout.staging)
                     self.layout.modes.make_folders(self.layout.staging)
-                self.publish(record(report, state, problem), [], [])
+                self.publish(record(report, state, problem))
             except (WarehouseError, OSError) as second:
                 self._log.say(logging.ERROR, "the run cannot be recorded", problem=str(second))
             raise
@@ -124,21 +110,38 @@ class Writer:
                 folder = catalog.folder()
         except OutdatedCatalogError as error:
             if error.may_be_carried_over:
-                self.publish(CatalogChange(), [], [])
+                self.publish(CatalogChange())
+                self._write_ledger()
                 return
             self.layout.catalog.unlink()
             folder = None
+        except DamagedCatalogError:
+            self.set_catalog_aside()
+            folder = None
         if folder is None:
-            self._recover_catalog()
+            self.recover_catalog()
         elif folder != str(self.layout.data):
             # The warehouse was moved: its views point to where it was.
-            self.publish(CatalogChange(), [], [])
+            self.publish(CatalogChange())
 
-    def _recover_catalog(self) -> None:
+    def _write_ledger(self) -> None:
+        """The whole ledger: a catalog of an earlier version may have none."""
+        with Catalog(self.layout) as catalog:
+            files = list(catalog.source_files().values())
+        self.publish(CatalogChange(files=files))
+
+    def set_catalog_aside(self) -> None:
+        """Take a damaged catalog out of the way; make another with `recover_catalog`."""
+        target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+        self.layout.modes.make_folders(target.parent)
+        os.replace(self.layout.catalog, target)
+        self._progress.note(f"the catalog is damaged; it is kept as {target}")
+
+    def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
         found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
         if found.partitions or found.files:
-            self._progress.note("the catalog is made anew from the partitions")
-            self.publish(found, [], [])
+            self._progress.note("the catalog is made anew from the files")
+            self.publish(found)
         for path in damaged:
-            self._progress.note(f"{path} is damaged; its month is read again from the raw files")
+            self._progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")

@@ -23,7 +23,7 @@ create table partitions (
     last_timestamp timestamp_ns not null,
     -- of the file
     sha256 varchar not null,
-    -- of the SQL and the settings that made it
+    -- of the SQL and the settings that made it, its latest session at least
     fingerprint varchar not null,
     sessions struct(
         session date,
@@ -31,7 +31,9 @@ create table partitions (
         rejects bigint,
         source varchar,
         etag varchar,
-        sha256 varchar
+        sha256 varchar,
+        -- null: that of the partition
+        fingerprint varchar
     )[] not null
 );
 create table source_files (
@@ -60,8 +62,10 @@ create table source_files (
     rejects_by_reason map(varchar, bigint),
     -- the only symbols that were published; null: all
     symbols varchar[],
-    -- modification time of the raw file, nanoseconds UTC, when it was read
+    -- modification time of the raw file, nanoseconds UTC, when it was read; null: it was pruned
     raw_modified_ns bigint,
+    -- of the SQL and the settings that made its rows and rejects
+    fingerprint varchar,
     run_id varchar,
     recorded_at timestamp not null
 );
