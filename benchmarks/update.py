@@ -83,9 +83,7 @@ def run(market: Path, days: Sequence[date], folder: Path, beside: Sequence[int])
     (source / kept).mkdir(parents=True)
     first = last = Cost(0.0, 0.0)
     daily: list[Cost] = []
-    print(
-        f"{'day':>3}  {'update s':>9}{'CPU s':>8}   {'rewrite s':>9}{'CPU s':>8}   update/rewrite"
-    )
+    print(f"{'day':>3}  {'update s':>9}{'CPU s':>8}   {'rewrite s':>9}{'CPU s':>8}   of its CPU")
     for number, day in enumerate(days, 1):
         name = f"{day:%Y-%m-%d}.csv.gz"
         os.link(market / kept / name, source / kept / name)
@@ -99,7 +97,7 @@ def run(market: Path, days: Sequence[date], folder: Path, beside: Sequence[int])
             if digest(root) != digest(other):
                 sys.exit(f"day {number}: the bytes differ")
             ratio = cost.cpu / rewrite.cpu
-            line += f"   {rewrite.wall:9.2f}{rewrite.cpu:8.2f}   {ratio:.2f} of its CPU"
+            line += f"   {rewrite.wall:9.2f}{rewrite.cpu:8.2f}{ratio:13.2f}"
             shutil.rmtree(other)
         print(line, flush=True)
         first, last = (cost if number == 1 else first), cost

@@ -19,7 +19,7 @@ from conftest import MakeWarehouse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as older_families
 
-from warehouse import catalogfile, logs, publish, staging
+from warehouse import catalogfile, logs, openmetrics, publish, staging
 from warehouse.catalog import CATALOG_FORMAT
 from warehouse.cli import cli
 from warehouse.errors import OutdatedCatalogError, SourceError, StorageError
@@ -278,7 +278,7 @@ def test_the_log_tells_a_run_from_its_beginning_to_its_end(made: Made) -> None:
 
     assert [each["event"] for each in entries] == [
         *("run began", "download", "ingest", TRADES, "trades 2024-01: writing partitions"),
-        *("ingested", "run ended"),
+        *("read", "run ended"),
     ]
     for each in entries:
         assert list(each)[:4] == ["time", "level", "run_id", "event"]
@@ -469,9 +469,21 @@ def test_nodes_collector_reads_the_same_figures_in_the_older_format(made: Made) 
 
 def test_figures_that_are_no_figures_are_written_anew(made: Made) -> None:
     made.update("trades")
-    made.layout.openmetrics.write_text("warehouse_run_rows_published{command=\n")
-    made.update("day_aggs")
-    assert scraped(made)["warehouse_run_rows_published", "update"] == 1
+    for spoilt in ("warehouse_run_rows_published{command=\n", "warehouse_run_files 3\n# EOF\n"):
+        made.layout.openmetrics.write_text(spoilt)
+        made.rebuild("trades")
+        assert scraped(made)["warehouse_run_rows_published", "rebuild"] == 7
+
+
+def test_figures_that_cannot_be_had_spoil_no_run(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise duckdb.IOException("IO Error: gone")
+
+    monkeypatch.setattr(openmetrics, "published", refuse)
+    assert made.update("trades").metrics.rows_published == 7
+    assert logged(made)[-1]["problem"] == "IO Error: gone"
 
 
 def test_a_second_run_leaves_no_draft_behind(made: Made) -> None:

@@ -7,6 +7,7 @@ nobody knows what a reader makes of it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from warehouse.catalog import SourceFile
 from warehouse.errors import one_line
-from warehouse.integrity import EtagCheck, check
+from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import month_of
 from warehouse.partitions import METADATA_KEY, Partition, provenance
 from warehouse.runs import Ints, keys_of
@@ -116,23 +117,21 @@ def raw(path: Path, record: SourceFile | None) -> str | None:
         size = path.stat().st_size
         if record is not None and record.bytes is not None and size != record.bytes:
             return f"{size:,} bytes, {record.bytes:,} came"
-        with open(path, "rb") as file:
+        with io.FileIO(path) as file:
             if record is not None and record.sha256 is not None:
                 if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
                     return "its bytes are not those that were ingested (SHA-256)"
                 return None
-            return _unread(file.fileno(), size, record)
+            return _unread(file, size, record)
     except FileNotFoundError:
         return "missing"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
 
 
-def _unread(descriptor: int, size: int, record: SourceFile | None) -> str | None:
+def _unread(file: io.FileIO, size: int, record: SourceFile | None) -> str | None:
     etag = record.etag if record is not None else None
-    verdict = check(
-        lambda offset, count: os.pread(descriptor, count, offset), EtagCheck(etag or "", size)
-    )
+    verdict = check(read_into(file), EtagCheck(etag or "", size))
     if verdict.problem is not None:
         return verdict.problem
     return "its bytes are not those that the source has (ETag)" if verdict.same is False else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import resource
+import logging
 import secrets
-import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from warehouse.memory import peak_memory_bytes, resident_bytes
+
+logger = logging.getLogger("warehouse")
 
 
 class Progress(Protocol):
@@ -131,11 +133,7 @@ class RunMetrics:
     @property
     def memory_usage(self) -> int:
         """Bytes this process holds resident now; where the system does not say, its peak."""
-        try:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-        except (OSError, ValueError, IndexError):
-            return peak_memory_bytes()
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes()
 
     def figures(self) -> dict[str, float]:
         """All of them by name: the specification's six, then ours."""
@@ -151,7 +149,41 @@ class RunMetrics:
         return {**found, "peak_memory_bytes": peak_memory_bytes()}
 
 
-def peak_memory_bytes() -> int:
-    """The most this process has held resident so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+@dataclass(frozen=True)
+class PipelineMetrics:
+    """The last run that wrote, and this process.
+
+    Attributes:
+        download_time, processing_time: seconds the run spent on fetching, and on reading and
+            publishing what was fetched.
+        records_processed: lines the run read, headers left out.
+        errors_count: files of it that could not be fetched or were set aside.
+        cache_hit_rate: share of this process's questions answered from memory, from 0 to 1.
+        memory_usage: bytes this process holds resident.
+    """
+
+    download_time: float
+    processing_time: float
+    records_processed: int
+    errors_count: int
+    cache_hit_rate: float
+    memory_usage: float
+
+    @classmethod
+    def of(
+        cls, run: Mapping[str, Any], cache_hit_rate: float, memory_usage: float
+    ) -> PipelineMetrics:
+        """From a row of the catalog's `runs`; what it does not say is 0."""
+        processing_time = run.get("processing_time")
+        return cls(
+            download_time=run.get("download_time") or 0.0,
+            processing_time=run.get("seconds", 0.0) if processing_time is None else processing_time,
+            records_processed=run.get("lines", 0),
+            errors_count=run.get("errors_count") or run.get("files_set_aside", 0),
+            cache_hit_rate=cache_hit_rate,
+            memory_usage=memory_usage,
+        )
+
+    def log_metrics(self) -> None:
+        """Write them to the log `warehouse`, at level INFO."""
+        logger.info("pipeline metrics: %s", asdict(self))

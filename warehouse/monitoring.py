@@ -70,7 +70,7 @@ def _end(layout: Layout, log: RunLog, report: RunReport, state: str, problem: st
         if item.problem is None:
             log.say(
                 logging.INFO,
-                "ingested",
+                "read",
                 file=item.file.key,
                 lines=item.facts.lines,
                 rows_published=item.rows_published,
@@ -83,9 +83,10 @@ def _end(layout: Layout, log: RunLog, report: RunReport, state: str, problem: st
     log.say(level, "run ended", **found, nothing_new=report.did_nothing, **metrics.figures())
     try:
         openmetrics.write(layout, metrics, succeeded=state == "done")
-    except OSError as error:
+    except (OSError, WarehouseError, duckdb.Error) as error:
+        # Whatever it is, the run has ended as it has.
         log.say(
             logging.WARNING,
             "the figures for those who scrape cannot be written",
-            problem=error.strerror or str(error),
+            problem=one_line(error),
         )

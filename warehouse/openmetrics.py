@@ -121,7 +121,7 @@ def text(layout: Layout) -> str:
 def _runs(layout: Layout) -> dict[str, Figures]:
     """The last run of each command, as the present file has it; none where it is no such file."""
     runs: dict[str, Figures] = {}
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError):
         for family in text_string_to_metric_families(layout.openmetrics.read_text("utf-8")):
             name = family.name.removeprefix("warehouse_run_")
             if name in _RUN:

@@ -320,7 +320,13 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
 def damaged(
     path: Path, data_type_name: str, symbol: str, error: Exception
 ) -> CorruptPartitionError:
-    """The error for a partition that could not be read."""
+    """The error for a partition that could not be read.
+
+    Raises:
+        MemoryError: for want of memory alone; Arrow's own is one too.
+    """
+    if isinstance(error, MemoryError):
+        raise error
     return CorruptPartitionError(
         path,
         one_line(error, 200),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext, suppress
+import logging
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.errors import StorageError
 from warehouse.layout import Layout, RawFile
+from warehouse.logs import RunLog
+from warehouse.metrics import RunMetrics
 from warehouse.partfile import superseded
 from warehouse.publish import writer_lock
 from warehouse.sqlfiles import SqlFolder
@@ -60,7 +63,11 @@ def prune(
         days=config.storage.retention_days
     )
     report = PruneReport()
-    with nullcontext() if dry_run else writer_lock(layout, committer.complete, wait):
+    log = RunLog(layout)
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(log.opened(RunMetrics("prune").run_id))
+            stack.enter_context(writer_lock(layout, committer.complete, wait))
         with Catalog(layout) as catalog:
             known = catalog.source_files()
         for file in layout.raw_files():
@@ -83,6 +90,7 @@ def prune(
             committer.commit(CatalogChange(files=pruned))
             for file in report.removed:
                 _remove(layout.raw_file(file), layout.raw)
+                log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
     return report
 
 

@@ -61,6 +61,10 @@ class Stored:
     last_ns: int
     sha256: str
 
+    def overlaps(self, start_ns: int, end_ns: int) -> bool:
+        """Whether it may hold rows in [start_ns, end_ns)."""
+        return self.first_ns < end_ns and self.last_ns >= start_ns
+
 
 class Snapshot:
     """The catalog of one generation, open for reading from many threads.
@@ -148,6 +152,17 @@ class Snapshot:
                 return connection.execute(sql, parameters).fetchall()
             except duckdb.Error as error:
                 raise _unusable(self.layout, error) from error
+
+    def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The same as dictionaries by column."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+        return list(found)
 
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""

@@ -15,7 +15,7 @@ from warehouse.download import DownloadPlan, did_not_come
 from warehouse.errors import RawFileError
 from warehouse.estimate import Estimate
 from warehouse.layout import BUCKET_PREFIX, RawFile
-from warehouse.metrics import peak_memory_bytes
+from warehouse.memory import peak_memory_bytes
 from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
