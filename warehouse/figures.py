@@ -162,11 +162,17 @@ def run_times(facts: Facts) -> Chart | None:
         x=list(range(len(runs))),
         y=[run["seconds"] for run in runs],
         customdata=[
-            [plain(run["command"]), _minute(run["started_at"]), run["rows_published"]]
+            [
+                plain(run["command"]),
+                _minute(run["started_at"]),
+                plain(run["state"]),
+                run["rows_published"],
+            ]
             for run in runs
         ],
         marker={"color": [ACCENT if run["state"] == "done" else DOWN for run in runs]},
-        hovertemplate="%{customdata[0]}, %{customdata[1]}: %{y:,.1f} s, %{customdata[2]:,} rows"
+        hovertemplate="%{customdata[0]}, %{customdata[1]}, %{customdata[2]}: %{y:,.1f} s,"
+        " %{customdata[3]:,} rows"
         "<extra></extra>",
     )
     style(figure, 240)
@@ -186,7 +192,7 @@ def run_times(facts: Facts) -> Chart | None:
         "runs",
         "Run times",
         f"Bar chart of the seconds that the last {len(runs)} runs took.",
-        "The runs that changed something, of the table runs.",
+        "Of the table runs; one that failed or was interrupted has another colour.",
         figure,
         ("started (UTC)", "command", "seconds", "state"),
         [

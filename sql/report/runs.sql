@@ -1,4 +1,4 @@
--- report/runs: the last runs that changed something, latest first.
+-- report/runs: the last runs, latest first.
 -- grain: run_id
 -- params: $most
 with
