@@ -183,6 +183,17 @@ class Catalog:
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
 
+    def features(self) -> dict[str, str]:
+        """The text of each feature's file, by name, as it was when the catalog was made.
+
+        None where the catalog, or the folder of SQL that made it, is of an earlier version.
+        """
+        try:
+            rows = self.rows("select name, sql from features")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["sql"] for row in rows}
+
     def partitions(
         self,
         data_type: str,

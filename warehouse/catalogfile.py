@@ -15,9 +15,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse import featuremacros
 from warehouse.catalog import CATALOG_FORMAT, CatalogChange, Run, SourceFile
 from warehouse.errors import SqlFileError, StorageError, one_line
-from warehouse.layout import Layout, partition_name
+from warehouse.featurefiles import FeatureFolder
+from warehouse.layout import Layout, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
 from warehouse.sqlfiles import SqlFolder
@@ -131,6 +133,9 @@ def build(
         _run(connection, sql, "reference", layout, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
+        if _has_features(sql):
+            _run(connection, sql, "features", layout, config_dir)
+            featuremacros.create(connection, FeatureFolder(sql.folder), layout.cache)
         # Views of what is not there yet are made after the renames, when it is too late to fail.
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
@@ -177,6 +182,23 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
 def _refused(staged: Path, error: duckdb.Error) -> StorageError:
     """What DuckDB raises where a disk is full depends on what it was about to do."""
     return StorageError(staged, f"cannot write the catalog: {one_line(error)}")
+
+
+def features(sql: SqlFolder) -> dict[str, str]:
+    """The text of each feature's file, by name, as the catalog would have it now."""
+    return FeatureFolder(sql.folder).texts() if _has_features(sql) else {}
+
+
+def broken_features(sql: SqlFolder) -> list[SqlFileError]:
+    """What keeps a feature out of the catalog, for each that does not keep the conventions."""
+    if not _has_features(sql):
+        return []
+    return [found for found in FeatureFolder(sql.folder) if isinstance(found, SqlFileError)]
+
+
+def _has_features(sql: SqlFolder) -> bool:
+    """Whether it says how features come into the catalog, as one of an earlier version does not."""
+    return (sql.folder / "catalog/features.sql").exists()
 
 
 def _views(
@@ -263,10 +285,10 @@ def _run(
     """
     file = sql[f"catalog/{name}"]
     text = (
-        file.body.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
+        file.body.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
         .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
-        .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
-        .replace("'config/", f"'{_pattern(config_dir)}/")
+        .replace("'data/rejects/", f"'{glob_literal(layout.rejects)}/")
+        .replace("'config/", f"'{glob_literal(config_dir)}/")
     )
     try:
         connection.execute(text)
@@ -280,11 +302,6 @@ def _run(
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
-
-
-def _pattern(path: Path) -> str:
-    """A path inside a glob inside a string literal."""
-    return re.sub(r"([*?\[])", r"[\1]", _quoted(path))
 
 
 def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:
