@@ -92,8 +92,8 @@ class FeatureAnswers:
                 table = features.answer(snapshot, plan, self._answers.workers())
                 frame = as_form(in_zone(table, zone), form)
                 if isinstance(frame, pd.DataFrame):
-                    facts = (repr(plan.key), asked.symbols, zone)
-                    frame.attrs["fingerprint"] = fingerprint("feature", duckdb.__version__, *facts)
+                    facts = (repr(plan.facts), asked.symbols, zone, duckdb.__version__)
+                    frame.attrs["fingerprint"] = fingerprint("features", *facts)
                 return Held(frame)
 
             return self._answers.cache.get_or_make(
