@@ -168,7 +168,7 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild prune verify status query shell"
+    order = "init demo download ingest update rebuild validate prune verify status query shell"
     assert listed == order.split()
 
 
@@ -358,6 +358,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
+        "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [

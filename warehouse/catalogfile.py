@@ -16,7 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import featuremacros
-from warehouse.catalog import CATALOG_FORMAT, CatalogChange, Run, SourceFile
+from warehouse.catalog import (
+    CATALOG_FORMAT,
+    CatalogChange,
+    Checked,
+    Finding,
+    Run,
+    SourceFile,
+)
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.featurefiles import FeatureFolder
 from warehouse.layout import Layout, glob_literal, partition_name
@@ -99,6 +106,8 @@ def build(
             ),
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
+            "checked": _table(Checked, change.checked),
+            "new_findings": _table(Finding, change.findings),
         }
         for name, table in tables.items():
             connection.register(name, table)
@@ -130,7 +139,7 @@ def build(
                 datetime.now(UTC).replace(tzinfo=None),
             ],
         )
-        _run(connection, sql, "reference", layout, config_dir)
+        make_reference(connection, sql, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
         if _has_features(sql):
@@ -177,6 +186,15 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
         raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
+    """Make the tables trade_conditions, quote_conditions and exchanges in any database.
+
+    Raises:
+        SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
+    """
+    _run(connection, sql, "reference", None, config_dir)
 
 
 def _refused(staged: Path, error: duckdb.Error) -> StorageError:
@@ -275,7 +293,7 @@ def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: SqlFolder,
     name: str,
-    layout: Layout,
+    layout: Layout | None,
     config_dir: Path,
 ) -> None:
     """Run sql/catalog/<name>.sql, its paths made absolute.
@@ -284,18 +302,19 @@ def _run(
     the catalog they must not depend on the reader's working directory.
     """
     file = sql[f"catalog/{name}"]
-    text = (
-        file.body.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
-        .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
-        .replace("'data/rejects/", f"'{glob_literal(layout.rejects)}/")
-        .replace("'config/", f"'{glob_literal(config_dir)}/")
-    )
+    text = file.body.replace("'config/", f"'{glob_literal(config_dir)}/")
+    if layout is not None:
+        text = (
+            text.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
+            .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
+            .replace("'data/rejects/", f"'{glob_literal(layout.rejects)}/")
+        )
     try:
         connection.execute(text)
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise StorageError(
-                layout.data, f"cannot hold the catalog: {one_line(error)}"
+                layout.data if layout else config_dir, f"cannot hold the catalog: {one_line(error)}"
             ) from error
         raise SqlFileError(file.path, one_line(error)) from error
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TABLES = ("partitions", "source_files", "runs", "features")
+_TABLES = ("partitions", "source_files", "runs", "findings", "features")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
@@ -363,7 +363,7 @@ class Warehouse:
         return self._answers.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What it knows about itself: `partitions`, `source_files`, `runs` or `features`.
+        """What it knows about itself: partitions, source_files, runs, findings or features.
 
         Raises:
             RequestError: there is no such table.
@@ -386,6 +386,7 @@ class Warehouse:
     # Those that write stand beside the pipeline.
     download = upkeep.download
     update = upkeep.update
+    validate = upkeep.validate
 
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""

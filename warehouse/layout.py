@@ -191,6 +191,11 @@ class Layout:
         return self.data / "set_aside"
 
     @property
+    def refused(self) -> Path:
+        """What the last run staged and validation refused."""
+        return self.data / "refused"
+
+    @property
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
 

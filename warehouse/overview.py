@@ -104,6 +104,8 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
             f"{run.rows_rejected:,} rejected",
             duration(run.seconds),
         ]
+        if run.command == "validate":
+            parts = [parts[0].rpartition("  ")[0], duration(run.seconds)]
         if run.files_set_aside:
             parts.insert(1, f"{run.files_set_aside:,} set aside")
         if run.errors_count:

@@ -14,6 +14,7 @@ from warehouse.layout import Layout
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
     from warehouse.run import RunReport
+    from warehouse.validation import ValidationReport
 
 
 class Written(Protocol):
@@ -67,6 +68,35 @@ def update(
             others' rows follow with the next update of all.
     """
     return _pipeline(self).update(run_request(data_types, start, end, symbols))
+
+
+def validate(
+    self: Written,
+    data_types: str | Sequence[str] = (),
+    start: str | date | None = None,
+    end: str | date | None = None,
+    symbols: str | Sequence[str] | None = None,
+    rules: str | Sequence[str] = (),
+) -> ValidationReport:
+    """Ask the rules of sql/validate about what is published, as `warehouse validate` does.
+
+    Args:
+        data_types: one or several; none of them means all.
+        start, end: sessions, both inclusive; None is open.
+        symbols: only these; None: all.
+        rules: only these; none of them means all.
+
+    Returns:
+        What was found: `results`, one for each rule, symbol and session, and of them `errors`,
+        `warnings` and `allowed`. The catalog's table `findings` keeps them.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+        SqlFileError: a rule breaks the conventions, or fails.
+        LockedError: another process is writing to the warehouse.
+    """
+    request = run_request(data_types, start, end, symbols)
+    return _pipeline(self).validate(request, [rules] if isinstance(rules, str) else rules)
 
 
 def _pipeline(warehouse: Written) -> Pipeline:

@@ -1,7 +1,9 @@
 -- catalog/carry_over: into a new catalog, what the previous one said and has not changed.
 --
--- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files
--- and changed_runs are the run's.
+-- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files,
+-- changed_runs and checked are the run's. Each row of `checked` names findings that no longer
+-- stand: of a rule (NULL: of any) and a data type, of some symbols (NULL: of all), from the session
+-- `first` to the session `last`, both inclusive.
 insert into partitions by name
 select *
 from previous.partitions
@@ -26,4 +28,18 @@ select
     )
 from previous.runs
 where run_id not in (select run_id from changed_runs)
+;
+insert into findings by name
+select *
+from previous.findings as found
+where
+    not exists (
+        select 1
+        from checked
+        where
+            coalesce(checked.rule = found.rule, true)
+            and checked.data_type = found.data_type
+            and coalesce(list_contains(checked.symbols, found.symbol), checked.symbols is null)
+            and coalesce(found.session between checked.first and checked.last, true)
+    )
 ;

@@ -109,3 +109,23 @@ create table runs (
     bytes_written bigint not null,
     peak_memory_bytes bigint not null
 );
+create table findings (
+    -- the run that found it, and when (UTC); a run of `validate`, or the one that brought the rows
+    run_id varchar not null,
+    checked_at timestamp not null,
+    -- file of sql/validate, without .sql
+    rule varchar not null,
+    -- error or warning
+    severity varchar not null,
+    -- the one that the rule was asked about
+    data_type varchar not null,
+    -- null: of the session as a whole, or of all symbols beyond the fifty with most offending rows
+    symbol varchar,
+    session date,
+    -- offending rows that the rule found of this symbol and session
+    count bigint not null,
+    -- the first few of them, as the rule's columns: a JSON array of objects
+    examples varchar not null,
+    -- why it counts for nothing, where the allow-list or --allow says so
+    allowed varchar
+);
