@@ -168,7 +168,9 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild validate prune verify status query shell"
+    order = (
+        "init demo download ingest update rebuild validate prune verify status report query shell"
+    )
     assert listed == order.split()
 
 
@@ -869,8 +871,8 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "not_here",
-        "runs",
+        "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
+        "findings", "data_types", "waiting", "set_aside", "not_here", "runs",
     ]  # fmt: skip
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]

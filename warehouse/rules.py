@@ -137,7 +137,7 @@ def _rule(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
         raise _broken(file, f"a table {strange[0]!r}", f"tables among {may}")
     if on_ingest:
         _check_on_ingest(file, data_types, reads)
-    return Rule(file, severity, data_types, reads, on_ingest, _sentence(file))
+    return Rule(file, severity, data_types, reads, on_ingest, sentence_of(file))
 
 
 def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozenset[str]) -> None:
@@ -173,7 +173,7 @@ def _broken(file: SqlFile, found: str, expected: str) -> SqlFileError:
     return SqlFileError(file.path, f"has {found}; a rule of validation has {expected}")
 
 
-def _sentence(file: SqlFile) -> str:
+def sentence_of(file: SqlFile) -> str:
     """What stands in the header after the name, up to the first line of another kind."""
     lines = [line.removeprefix("--").strip() for line in file.text.splitlines()]
     taken: list[str] = []

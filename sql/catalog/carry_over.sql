@@ -43,3 +43,55 @@ where
             and coalesce(found.session between checked.first and checked.last, true)
     )
 ;
+insert into restatements by name
+select *
+from previous.restatements
+;
+-- What was published of a file stands in the partitions, whatever became of the file since.
+insert into restatements by name
+with
+    published as (
+        select data_type, unnest(sessions) as entry
+        from previous.partitions
+        where
+            (data_type, month) in (
+                select (data_type, date_trunc('month', day)::date)
+                from changed_files
+                where state = 'ingested'
+            )
+    ),
+
+    earlier as (
+        select
+            entry.source as source,
+            entry.sha256 as earlier_sha256,
+            any_value(entry.etag) as earlier_etag,
+            sum(entry.rows)::bigint as earlier_rows
+        from published
+        group by entry.source, entry.sha256
+    ),
+
+    final as (
+        select
+            changed_files.data_type,
+            changed_files.day,
+            changed_files.symbol,
+            changed_files.source,
+            earlier.earlier_etag,
+            earlier.earlier_sha256,
+            earlier.earlier_rows,
+            changed_files.etag,
+            changed_files.sha256,
+            changed_files.rows_published,
+            changed_files.run_id,
+            changed_files.recorded_at as restated_at
+        from changed_files
+        inner join earlier on changed_files.source = earlier.source
+        where
+            changed_files.state = 'ingested'
+            and changed_files.sha256 <> earlier.earlier_sha256
+    )
+
+select *
+from final
+;

@@ -109,6 +109,25 @@ create table runs (
     bytes_written bigint not null,
     peak_memory_bytes bigint not null
 );
+create table restatements (
+    -- the file that the vendor replaced after it was published, under its key in the source
+    data_type varchar not null,
+    -- the session; of a file that holds a month its first day
+    day date not null,
+    -- null: all symbols
+    symbol varchar,
+    source varchar not null,
+    -- of the version that was published before
+    earlier_etag varchar,
+    earlier_sha256 varchar not null,
+    earlier_rows bigint not null,
+    -- of the version that took its place
+    etag varchar,
+    sha256 varchar not null,
+    rows_published bigint,
+    run_id varchar,
+    restated_at timestamp not null
+);
 create table findings (
     -- the run that found it, and when (UTC); a run of `validate`, or the one that brought the rows
     run_id varchar not null,
