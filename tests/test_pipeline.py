@@ -900,20 +900,6 @@ def killed_at(number: int) -> Iterator[list[str]]:
         yield calls
 
 
-def everything(made: Made) -> tuple[Any, ...]:
-    """All that a reader can see."""
-    return (
-        made.digests(),
-        made.rejects(),
-        *made.answers(
-            "select data_type, symbol, month, sha256 from partitions order by all",
-            "select source, state, sha256 from source_files order by all",
-            "select count(*), sum(sequence_number), max(price) from trades",
-            "select source, line_number from rejects order by all",
-        ),
-    )
-
-
 def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
     tmp_path: Path,
 ) -> None:
@@ -926,10 +912,10 @@ def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
     made.put_raw("trades", TUESDAY, day_of_trades(TUESDAY, 2, ["A", "NEW"]))
     data, before = made.root / "data", tmp_path / "before"
     shutil.copytree(data, before)
-    old = everything(made)
+    old = made.everything()
     with killed_at(10**6) as calls:
         made.ingest("trades")
-    new = everything(made)
+    new = made.everything()
     assert old[0] != new[0]
     assert calls.count("replace") >= 6
 
@@ -941,7 +927,7 @@ def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
             made.ingest("trades")
         # The next one who writes, whatever it is, finishes it or clears it away.
         made.ingest("quotes")
-        found = everything(made)
+        found = made.everything()
         made.check_catalog()
         assert found in (old, new), f"killed before call {number}, {calls[number]}"
         seen.append(found == new)
@@ -1124,7 +1110,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
         made.ingest("trades")
         made.put_raw("trades", TUESDAY, [*random_trades(SYMBOLS, 3000, TUESDAY), "too,few"])
         shutil.copytree(made.root / "data", tmp_path / "before")
-        old = everything(made)
+        old = made.everything()
 
         outcomes: dict[int, str] = {}
         for kilobytes in (0, 4, 64, 200, 300, 12_000):
@@ -1141,7 +1127,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
             # With room again, the next one finds all of the old or all of the new.
             made.ingest("quotes")
             made.check_catalog()
-            if everything(made) != old:
+            if made.everything() != old:
                 assert {day for _, day in prices(made)} == {MONDAY, TUESDAY}
                 shutil.rmtree(made.root / "data")
                 shutil.copytree(tmp_path / "before", made.root / "data")
