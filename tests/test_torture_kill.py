@@ -14,67 +14,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 import pytest
-from building import Made, day_key, instant, make, quote, trade
+from building import Made, make
+from vendor import DAYS, KINDS, Source, lines_of, published, rows_of
 
 pytestmark = pytest.mark.torture
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
-DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
-SYMBOLS = ("A", "BRK.B", "NA", "TpC")
-KINDS = ("trades", "quotes")
-
-Row = tuple[str, date, int, float]
-
-
-def lines_of(kind: str, day: date, version: int) -> tuple[list[str], Counter[Row]]:
-    """A file's lines in one version, and the rows that must come of them.
-
-    Each version has other prices, some other rows, and a symbol that the one before had not.
-    """
-    lines: list[str] = []
-    rows: Counter[Row] = Counter()
-    symbols = [*SYMBOLS, f"V{version % 3}"]
-    for symbol in symbols:
-        for number in range(40 + version % 5):
-            stamp, price = instant(day, "10:00", number // 2), 10.0 + version + number / 100
-            if kind == "trades":
-                line = trade(symbol, stamp, number, price=price, id=str(number))
-            else:
-                line = quote(symbol, stamp, number, bid=price, ask=price + 1)
-            lines.append(line)
-            rows[symbol, day, number, round(price, 6)] += 1
-    return lines, rows
-
-
-class Source:
-    """What the vendor has now, and what the warehouse must come to when all is done."""
-
-    def __init__(self, made: Made) -> None:
-        self._made = made
-        self._versions: dict[tuple[str, date], int] = {}
-        for kind in KINDS:
-            for day in DAYS:
-                self.restate(kind, day)
-
-    def restate(self, kind: str, day: date) -> None:
-        version = self._versions.get((kind, day), -1) + 1
-        self._versions[kind, day] = version
-        self._made.put(day_key(kind, day), lines_of(kind, day, version)[0])
-
-    def rows(self, kind: str) -> Counter[Row]:
-        return sum((lines_of(kind, day, self._versions[kind, day])[1] for day in DAYS), Counter())
-
-
-def published(made: Made, kind: str) -> Counter[Row]:
-    price = "price" if kind == "trades" else "bid_price"
-    table = made.table(kind)
-    names = ("symbol", "session", "sequence_number", price)
-    columns = [table[name].to_pylist() for name in names] if table.num_rows else [[]] * 4
-    return Counter((*key, round(value, 6)) for *key, value in zip(*columns, strict=True))
 
 
 def command(made: Made, *words: str) -> list[str]:
@@ -98,6 +46,7 @@ def bounded(words: Sequence[str]) -> list[str]:
 def test_a_process_killed_at_random_loses_no_row_and_doubles_none(tmp_path: Path) -> None:
     made, dice = make(tmp_path), random.Random(5)
     source = Source(made)
+    source.restate_all()
     made.update(*KINDS)
     killed = 0
     while killed < (200 if LONG else 8):
@@ -123,7 +72,7 @@ def test_a_process_killed_at_random_loses_no_row_and_doubles_none(tmp_path: Path
         made.update(*KINDS)
 
         for kind in KINDS:
-            assert published(made, kind) == source.rows(kind), f"{kind} after {words}"
+            assert published(made, kind) == rows_of(source.versions, kind), f"{kind} after {words}"
         made.check_catalog()
         assert not made.layout.journal.exists()
         assert list(made.layout.staging.iterdir()) == []
