@@ -74,6 +74,7 @@ def test_a_process_killed_at_random_loses_no_row_and_doubles_none(tmp_path: Path
         for kind in KINDS:
             assert published(made, kind) == rows_of(source.versions, kind), f"{kind} after {words}"
         made.check_catalog()
+        assert made.verify().faults == []
         assert not made.layout.journal.exists()
         assert list(made.layout.staging.iterdir()) == []
 
@@ -158,4 +159,5 @@ def test_any_system_call_of_a_publish_may_fail_and_leaves_the_old_or_the_new(
 
         made.ingest("trades")
         assert made.everything() == new, where
+        assert made.verify().faults == [], where
     assert set(seen) == {False, True} or not LONG

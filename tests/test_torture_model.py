@@ -154,7 +154,9 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "made"):
             self.reader.close()
-            self.made.check_catalog() if self.published else None
+            if self.published:
+                self.made.check_catalog()
+                assert self.made.verify().faults == []
             shutil.rmtree(self.folder)
 
 
