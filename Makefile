@@ -8,11 +8,12 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint format bench lock clean
+.PHONY: help demo test torture check lint format bench lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
 	@echo "make test     run the tests                     (ARGS='-k publish' goes on to pytest)"
+	@echo "make torture  run the long forms of the tests that kill, break and fill (an hour or so)"
 	@echo "make check    run every static check, then the tests"
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
 	@echo "make format   format the Python and the SQL"
@@ -27,6 +28,9 @@ demo: $(VENV)/app
 
 test: $(VENV)/app $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/app $(VENV)/dev
+	WAREHOUSE_TEST_LONG=1 $(BIN)/python -m pytest -m torture $(ARGS)
 
 check: lint test
 
