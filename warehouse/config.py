@@ -166,6 +166,23 @@ def find_root(start: Path) -> Path:
     raise NotAWarehouseError(start)
 
 
+def locate(path: Path) -> tuple[Path, Path]:
+    """The root of the warehouse that `path` names, and its configuration file.
+
+    `path` may be such a file itself: of one that is not in a folder `config`, its own folder is
+    the root.
+
+    Raises:
+        NotAWarehouseError: there is none.
+    """
+    if path.is_file():
+        return (path.parent.parent if path.parent.name == "config" else path.parent), path
+    if not path.is_dir():
+        raise NotAWarehouseError(path)
+    root = find_root(path)
+    return root, root / CONFIG_FILE
+
+
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """Read and check a configuration file, with the environment's overrides.
 

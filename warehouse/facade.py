@@ -10,33 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, queries, reading
+from warehouse import coverage
+from warehouse.answers import Answers
+from warehouse.arguments import choice, kind_of, question, run_request
 from warehouse.cache import FrameCache
-from warehouse.errors import NotAWarehouseError, QueryError, RequestError
-from warehouse.frames import as_form, check_form, check_zone, in_zone
-from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import Moment, Span, parse_session, parse_span
-from warehouse.snapshot import Snapshot, Snapshots, Stored
+from warehouse.frames import check_form
+from warehouse.sessions import Moment
+from warehouse.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
-    from warehouse.run import Request, RunReport
+    from warehouse.run import RunReport
+
+T = TypeVar("T")
 
 _TABLES = ("partitions", "source_files", "runs")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
-_MISSING = ("raise", "ignore")
 
 
 class Warehouse:
@@ -56,15 +55,12 @@ class Warehouse:
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
-        root, file = _find(Path(path).expanduser().absolute())
+        root, file = configuration.locate(Path(path).expanduser().absolute())
         self._config = configuration.load(file)
         self._layout = self._config.layout(root)
-        self._cache = FrameCache(int(self._config.storage.max_cache_memory_gb * 1024**3))
-        self._snapshots = Snapshots(self._layout, self._config)
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = Lock()
+        self._answers = Answers(self._layout, self._config)
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
-        self._finalizer = finalize(self, self._snapshots.close)
+        self._finalizer = finalize(self, self._answers.close)
 
     def __repr__(self) -> str:
         return f"Warehouse({str(self._layout.root)!r})"
@@ -83,27 +79,18 @@ class Warehouse:
     def close(self) -> None:
         """Close the catalog and let go of the cache. Frames handed out live on."""
         self._finalizer()
-        with self._lock:
-            if self._pool is not None:
-                self._pool.shutdown()
-                self._pool = None
-        self._cache.clear()
 
     @property
     def cache(self) -> FrameCache:
         """The memory cache: `cache.stats`, `cache.clear()`."""
-        return self._cache
+        return self._answers.cache
 
     @property
     def exchanges(self) -> dict[int, str]:
         """The exchanges' names by the vendor's id: MIC, or where there is none the plain name."""
+        facts = "select id, coalesce(mic, name) from exchanges"
         return dict(
-            self._snapshots.read(
-                lambda snapshot: snapshot.once(
-                    "exchanges",
-                    lambda: snapshot.fetch("select id, coalesce(mic, name) from exchanges"),
-                )
-            )
+            self._read(lambda snapshot: snapshot.once("exchanges", lambda: snapshot.fetch(facts)))
         )
 
     def trades(
@@ -131,9 +118,8 @@ class Warehouse:
         A bar's stamp is its first instant, that of a day midnight in New York; `vwap` is NaN, for
         the vendor's files have none.
         """
-        if freq not in _FREQUENCIES:
-            raise RequestError("freq", freq, f"it may be {', '.join(_FREQUENCIES)}")
-        return self.load(_FREQUENCIES[freq], symbols, start, end, **options)
+        kind = _FREQUENCIES[choice("freq", freq, _FREQUENCIES)]
+        return self.load(kind, symbols, start, end, **options)
 
     def load(
         self,
@@ -172,41 +158,9 @@ class Warehouse:
                 error says what there is and which command gets the rest.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
-        kind = _kind(data_type)
-        names = _symbols(symbols)
-        span = parse_span(start, end)
-        wanted = _columns(kind, columns)
-        form, zone = check_form(to), check_zone(tz)
-        if missing not in _MISSING:
-            raise RequestError("missing", missing, f"it may be {', '.join(_MISSING)}")
-
-        def answer(snapshot: Snapshot) -> Any:
-            if missing == "raise":
-                coverage.check(snapshot, kind, names, span)
-            stored = reading.touched(snapshot, kind, names, span)
-            hashes = tuple((one.symbol, one.sha256) for one in stored)
-            asked = (kind.name, span.start_ns, span.end_ns, wanted, form, zone)
-            return self._cache.get_or_make(
-                (asked, hashes),
-                lambda: self._snapshots.whole(
-                    snapshot, lambda: self._load(snapshot, kind, stored, wanted, span, form, zone)
-                ),
-            )
-
-        return self._snapshots.read(answer)
-
-    def _load(
-        self,
-        snapshot: Snapshot,
-        kind: DataType,
-        stored: Sequence[Stored],
-        columns: Sequence[str],
-        span: Span,
-        form: str,
-        zone: str,
-    ) -> Any:
-        table = reading.read(snapshot, kind, stored, columns, span, self._workers())
-        return as_form(in_zone(table, zone), form)
+        return self._answers.load(
+            question(data_type, symbols, start, end, columns, to, tz, missing)
+        )
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.
@@ -231,29 +185,7 @@ class Warehouse:
                 cannot run it; DuckDB's hint is in the message.
             NoDataError: nothing was ever ingested.
         """
-        form = check_form(to)
-
-        def answer(snapshot: Snapshot) -> Any:
-            query = queries.check(snapshot, sql)
-            values = queries.values(query, parameters)
-
-            def run() -> Any:
-                table = in_zone(queries.run(snapshot, query, values), "UTC")
-                try:
-                    return as_form(table, form)
-                except Exception as error:  # each package has its own
-                    raise QueryError(
-                        sql,
-                        f"the answer cannot be had as {form} ({queries.one_line(error)});"
-                        " cast the column, or ask for 'arrow'",
-                    ) from error
-
-            if not query.stable:
-                return self._snapshots.whole(snapshot, run)
-            key = (sql, queries.key_of(parameters), form, snapshot.generation, snapshot.identity)
-            return self._cache.get_or_make(key, lambda: self._snapshots.whole(snapshot, run))
-
-        return self._snapshots.read(answer)
+        return self._answers.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
         """What the warehouse knows about itself: `partitions`, `source_files` or `runs`.
@@ -262,20 +194,19 @@ class Warehouse:
             RequestError: there is no such table.
             NoDataError: nothing was ever ingested.
         """
-        if table not in _TABLES:
-            raise RequestError("table", table, f"it may be {', '.join(_TABLES)}")
-        frame: pd.DataFrame = self.query(f"select * from {table} order by all")
+        name = choice("table", table, _TABLES)
+        frame: pd.DataFrame = self.query(f"select * from {name} order by all")
         return frame
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""
-        name = None if data_type is None else _kind(data_type).name
-        return list(self._snapshots.read(lambda snapshot: coverage.symbols_of(snapshot, name)))
+        name = None if data_type is None else kind_of(data_type).name
+        return list(self._read(lambda snapshot: coverage.symbols_of(snapshot, name)))
 
     def sessions(self, data_type: str) -> list[date]:
         """Sessions of which there are rows, ascending."""
-        kind = _kind(data_type)
-        return list(self._snapshots.read(lambda snapshot: coverage.sessions(snapshot, kind)))
+        kind = kind_of(data_type)
+        return list(self._read(lambda snapshot: coverage.sessions(snapshot, kind)))
 
     async def download(
         self,
@@ -303,8 +234,7 @@ class Warehouse:
             LockedError: another process is writing to the warehouse.
             StorageError: the disk has no room for what would come, or refuses.
         """
-        names = () if symbols is None else _symbols(symbols)
-        request = self._request(data_types, start, end, names)
+        request = run_request(data_types, start, end, symbols)
         return await asyncio.to_thread(self._pipeline().download, request)
 
     def update(
@@ -314,80 +244,12 @@ class Warehouse:
         end: str | date | None = None,
     ) -> RunReport:
         """Download, then ingest, what is new, as `warehouse update` does; see `download`."""
-        return self._pipeline().update(self._request(data_types, start, end))
+        return self._pipeline().update(run_request(data_types, start, end))
 
     def _pipeline(self) -> Pipeline:
         from warehouse.pipeline import Pipeline  # a reader need not wait for it
 
         return Pipeline(self._layout, self._config)
 
-    @staticmethod
-    def _request(
-        data_types: str | Sequence[str],
-        start: str | date | None,
-        end: str | date | None,
-        symbols: Sequence[str] = (),
-    ) -> Request:
-        from warehouse.run import Request
-
-        return Request.of(
-            [_kind(name).name for name in dict.fromkeys(_named(data_types))],
-            None if start is None else parse_session("start", start),
-            None if end is None else parse_session("end", end),
-            symbols,
-        )
-
-    def _workers(self) -> ThreadPoolExecutor | None:
-        """Threads that read partitions side by side; None where one is allowed."""
-        count = min(self._config.processing.parallel_workers, os.cpu_count() or 1)
-        if count == 1:
-            return None
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(count, thread_name_prefix="warehouse")
-            return self._pool
-
-
-def _find(path: Path) -> tuple[Path, Path]:
-    """The root of the warehouse that `path` names, and its configuration file."""
-    if path.is_file():
-        return (path.parent.parent if path.parent.name == "config" else path.parent), path
-    if not path.is_dir():
-        raise NotAWarehouseError(path)
-    root = configuration.find_root(path)
-    return root, root / configuration.CONFIG_FILE
-
-
-def _kind(name: str) -> DataType:
-    if not isinstance(name, str):
-        raise RequestError("data type", name, f"it may be {', '.join(DATA_TYPES)}")
-    return data_type(name)
-
-
-def _symbols(symbols: str | Sequence[str]) -> tuple[str, ...]:
-    named = _named(symbols)
-    if not named or not all(isinstance(symbol, str) and symbol for symbol in named):
-        raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
-    return tuple(dict.fromkeys(named))
-
-
-def _named(names: Any) -> tuple[Any, ...]:
-    """One name or several as a tuple; empty where it is neither."""
-    if isinstance(names, str):
-        return (names,)
-    return tuple(names) if isinstance(names, Iterable) else ()
-
-
-def _columns(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]:
-    valid = kind.columns.names
-    if columns is None:
-        return tuple(valid)
-    named = _named(columns)
-    for place, name in enumerate(named):
-        if name not in valid:
-            raise RequestError("columns", name, f"{kind.name} have {', '.join(valid)}")
-        if name in named[:place]:
-            raise RequestError("columns", name, "it stands twice")
-    if not named:
-        raise RequestError("columns", columns, f"name at least one of {', '.join(valid)}")
-    return named
+    def _read(self, answer: Callable[[Snapshot], T]) -> T:
+        return self._answers.snapshots.read(answer)

@@ -1,0 +1,142 @@
+"""What callers of the facade may say, and what it means: every argument is checked before work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from warehouse.errors import RequestError
+from warehouse.frames import check_form, check_zone
+from warehouse.schema import DATA_TYPES, DataType, data_type
+from warehouse.sessions import Moment, Span, parse_session, parse_span
+
+if TYPE_CHECKING:
+    from warehouse.run import Request
+
+_MISSING = ("raise", "ignore")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one data type, checked.
+
+    Attributes:
+        symbols: in the order asked, none twice.
+        columns: in the order asked, none twice.
+        form, zone: of the answer.
+        whole: what is not there is an error, and not left out.
+    """
+
+    kind: DataType
+    symbols: tuple[str, ...]
+    span: Span
+    columns: tuple[str, ...]
+    form: str
+    zone: str
+    whole: bool
+
+
+def question(
+    data_type: str,
+    symbols: str | Sequence[str],
+    start: Moment,
+    end: Moment,
+    columns: Sequence[str] | None = None,
+    to: str = "pandas",
+    tz: str = "UTC",
+    missing: str = "raise",
+) -> Question:
+    """What is asked of `Warehouse.load`, whose arguments these are.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    kind = kind_of(data_type)
+    names, span = symbols_of(symbols), parse_span(start, end)
+    wanted = columns_of(kind, columns)
+    form, zone = check_form(to), check_zone(tz)
+    whole = choice("missing", missing, _MISSING) == "raise"
+    return Question(kind, names, span, wanted, form, zone, whole)
+
+
+def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
+    """The value, which must be one of the valid ones.
+
+    Raises:
+        RequestError: it is another.
+    """
+    names = list(valid)
+    if not isinstance(value, str) or value not in names:
+        raise RequestError(parameter, value, f"it may be {', '.join(names)}")
+    return value
+
+
+def kind_of(name: str) -> DataType:
+    """The data type of that name.
+
+    Raises:
+        RequestError: there is no such data type.
+    """
+    return data_type(choice("data type", name, DATA_TYPES))
+
+
+def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    """One symbol or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or it is no text.
+    """
+    named = _named(symbols)
+    if not named or not all(isinstance(symbol, str) and symbol for symbol in named):
+        raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
+    return tuple(dict.fromkeys(named))
+
+
+def columns_of(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns of a data type in the order named; None: all of them, in its own.
+
+    Raises:
+        RequestError: one is unknown or named twice, or none is named.
+    """
+    valid = kind.columns.names
+    if columns is None:
+        return tuple(valid)
+    named = _named(columns)
+    for place, name in enumerate(named):
+        if name not in valid:
+            raise RequestError("columns", name, f"{kind.name} have {', '.join(valid)}")
+        if name in named[:place]:
+            raise RequestError("columns", name, "it stands twice")
+    if not named:
+        raise RequestError("columns", columns, f"name at least one of {', '.join(valid)}")
+    return named
+
+
+def run_request(
+    data_types: str | Sequence[str],
+    start: str | date | None,
+    end: str | date | None,
+    symbols: str | Sequence[str] | None = None,
+) -> Request:
+    """What is asked of a run that writes; no data type means all.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    from warehouse.run import Request  # brings what downloads; a reader need not wait for it
+
+    return Request.of(
+        [kind_of(name).name for name in dict.fromkeys(_named(data_types))],
+        None if start is None else parse_session("start", start),
+        None if end is None else parse_session("end", end),
+        () if symbols is None else symbols_of(symbols),
+    )
+
+
+def _named(names: Any) -> tuple[Any, ...]:
+    """One name or several as a tuple; empty where it is neither."""
+    if isinstance(names, str):
+        return (names,)
+    return tuple(names) if isinstance(names, Iterable) else ()
