@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from warehouse.cache import FrameCache
+from warehouse.cache import FrameCache, Held
 from warehouse.frames import as_form, size_of
 
 UNIT = 800
@@ -69,7 +69,7 @@ class Laws(RuleBasedStateMachine):
     @rule(key=st.integers(0, 5), units=st.integers(0, 12))
     def put(self, key: int, units: int) -> None:
         self.version += 1
-        kept = self.cache.put(key, frame(units, self.version))
+        kept = self.cache.put(key, Held(frame(units, self.version)))
         assert kept == self.expect_put(key, units)
 
     @rule(key=st.integers(0, 5))
@@ -83,7 +83,7 @@ class Laws(RuleBasedStateMachine):
     def get_or_make(self, key: int, units: int) -> None:
         self.version += 1
         made = frame(units, self.version)
-        found = self.cache.get_or_make(key, lambda: made)
+        found = self.cache.get_or_make(key, lambda: Held(made))
         if not self.expect_found(key):
             assert found.equals(made)
             self.expect_put(key, units)
@@ -122,17 +122,17 @@ TestLaws.settings = settings(max_examples=60, stateful_step_count=60, deadline=N
 
 def test_putting_a_key_twice_counts_once_and_evicts_nothing() -> None:
     cache = FrameCache(weight(3) + weight(1))
-    cache.put("other", frame(1))
+    cache.put("other", Held(frame(1)))
     for _ in range(5):
-        assert cache.put("twice", frame(3))
+        assert cache.put("twice", Held(frame(3)))
     stats = cache.stats
     assert (stats.bytes, stats.entries, stats.evictions) == (weight(3) + weight(1), 2, 0)
 
 
 def test_what_is_larger_than_the_cache_is_returned_and_evicts_nothing() -> None:
     cache = FrameCache(weight(2))
-    cache.put("small", frame(1))
-    made = cache.get_or_make("large", lambda: frame(3, 7))
+    cache.put("small", Held(frame(1)))
+    made = cache.get_or_make("large", lambda: Held(frame(3, 7)))
     assert made.equals(frame(3, 7))
     assert (cache.stats.entries, cache.stats.evictions, cache.stats.bytes) == (1, 0, weight(1))
     assert "small" in cache
@@ -141,23 +141,23 @@ def test_what_is_larger_than_the_cache_is_returned_and_evicts_nothing() -> None:
 
 def test_a_larger_answer_under_a_held_key_does_not_leave_the_old_one() -> None:
     cache = FrameCache(weight(2))
-    cache.put("key", frame(1))
-    assert not cache.put("key", frame(3))
+    cache.put("key", Held(frame(1)))
+    assert not cache.put("key", Held(frame(3)))
     assert cache.get("key") is None
     assert cache.stats.bytes == 0
 
 
 def test_exactly_the_bound_fits_and_one_byte_less_does_not() -> None:
-    assert FrameCache(weight(2)).put("key", frame(2))
-    assert not FrameCache(weight(2) - 1).put("key", frame(2))
+    assert FrameCache(weight(2)).put("key", Held(frame(2)))
+    assert not FrameCache(weight(2) - 1).put("key", Held(frame(2)))
 
 
 def test_the_least_recently_used_goes_first() -> None:
     cache = FrameCache(weight(1) * 3)
     for key in "abc":
-        cache.put(key, frame())
+        cache.put(key, Held(frame()))
     cache.get("a")
-    cache.put("d", frame())
+    cache.put("d", Held(frame()))
     assert [key for key in "abcd" if key in cache] == ["a", "c", "d"]
 
 
@@ -165,7 +165,7 @@ def test_the_hit_rate_is_hits_of_all_questions() -> None:
     cache = FrameCache(weight(9))
     assert cache.stats.hit_rate == 0
     cache.get("a")
-    cache.put("a", frame())
+    cache.put("a", Held(frame()))
     for _ in range(3):
         cache.get("a")
     assert cache.stats.hit_rate == 0.75
@@ -173,7 +173,7 @@ def test_the_hit_rate_is_hits_of_all_questions() -> None:
 
 def test_clearing_lets_go_of_frames_and_keeps_the_counts() -> None:
     cache = FrameCache(weight(9))
-    cache.put("a", frame())
+    cache.put("a", Held(frame()))
     cache.get("a")
     cache.clear()
     stats = cache.stats
@@ -252,7 +252,7 @@ def test_what_a_caller_does_to_its_frame_never_shows_in_the_next_answer(
 ) -> None:
     cache = FrameCache(1 << 20)
     made = mixed()
-    first = cache.get_or_make("key", lambda: made)
+    first = cache.get_or_make("key", lambda: Held(made))
     second = cache.get("key")
     for changed in (first, second, made):
         change(changed)
@@ -264,7 +264,7 @@ def test_what_a_caller_does_to_its_frame_never_shows_in_the_next_answer(
 
 def test_what_numpy_gets_is_read_only_or_a_copy() -> None:
     cache = FrameCache(1 << 20)
-    cache.put("key", mixed())
+    cache.put("key", Held(mixed()))
     held = cache.get("key")
     held.values[0, 0] = 99
     for values in (held["price"].values, held["price"].to_numpy(), np.asarray(held["number"])):
@@ -279,10 +279,10 @@ def test_a_frame_can_be_changed_when_the_cache_no_longer_holds_it(
     change: Callable[[pd.DataFrame], None],
 ) -> None:
     cache = FrameCache(1 << 20)
-    held = cache.get_or_make("key", mixed)
+    held = cache.get_or_make("key", lambda: Held(mixed()))
     cache.clear()
     change(held)
-    alone = FrameCache(0).get_or_make("key", mixed)
+    alone = FrameCache(0).get_or_make("key", lambda: Held(mixed()))
     change(alone)
     pd.testing.assert_frame_equal(held, alone)
 
@@ -290,8 +290,8 @@ def test_a_frame_can_be_changed_when_the_cache_no_longer_holds_it(
 def test_polars_and_arrow_are_held_alike() -> None:
     cache = FrameCache(1 << 20)
     table = pa.table({"x": pa.array(range(100), pa.int64())})
-    assert cache.put("arrow", table)
-    assert cache.put("polars", pl.DataFrame({"x": range(100)}))
+    assert cache.put("arrow", Held(table))
+    assert cache.put("polars", Held(pl.DataFrame({"x": range(100)})))
     assert cache.stats.bytes == 1600
     changed = cache.get("polars")
     changed[0, "x"] = -1
@@ -310,10 +310,10 @@ def test_many_who_ask_at_once_make_it_once() -> None:
     made: list[int] = []
     start = threading.Barrier(8)
 
-    def make() -> pd.DataFrame:
+    def make() -> Held:
         made.append(1)
         time.sleep(0.05)
-        return frame(1, 7)
+        return Held(frame(1, 7))
 
     def ask(_: int) -> pd.DataFrame:
         start.wait()
@@ -334,11 +334,11 @@ def test_what_is_too_large_is_made_once_for_all_who_wait() -> None:
     made: list[int] = []
     asking = threading.Event()
 
-    def make() -> pd.DataFrame:
+    def make() -> Held:
         made.append(1)
         asking.wait(5)
         time.sleep(0.05)
-        return frame(1, 7)
+        return Held(frame(1, 7))
 
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(cache.get_or_make, "key", make) for _ in range(4)]
@@ -353,14 +353,14 @@ def test_an_error_goes_to_who_caused_it_and_the_next_tries_again() -> None:
     turns: list[int] = []
     lock = threading.Lock()
 
-    def make() -> pd.DataFrame:
+    def make() -> Held:
         with lock:
             turns.append(1)
             turn = len(turns)
         time.sleep(0.05)
         if turn == 1:
             raise RuntimeError("the disk is full")
-        return frame(1, 7)
+        return Held(frame(1, 7))
 
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(cache.get_or_make, "key", make) for _ in range(3)]
@@ -382,11 +382,11 @@ def test_threads_never_get_a_wrong_frame_and_the_bytes_stay_exact() -> None:
             key = int(dice.integers(0, 8))
             match int(dice.integers(0, 12)):
                 case 0:
-                    cache.put(key, frame(1 + key % 4, key))
+                    cache.put(key, Held(frame(1 + key % 4, key)))
                 case 1 if seed == 0:
                     cache.clear()
                 case _:
-                    found = cache.get_or_make(key, lambda key=key: frame(1 + key % 4, key))
+                    found = cache.get_or_make(key, lambda key=key: Held(frame(1 + key % 4, key)))
                     if not found.equals(frame(1 + key % 4, key)):
                         wrong.append(key)
                     found.loc[0, "x"] = -1

@@ -513,9 +513,9 @@ def test_the_same_question_is_answered_from_memory(wh: Warehouse) -> None:
     second = wh.trades(["AAPL"], "2024-01-29", "2024-01-29")
     assert (wh.cache.stats.hits, wh.cache.stats.misses) == (1, 1)
     assert list(second["price"]) == [100.0 + n for n in range(10)]
-    for other in ({"tz": "America/New_York"}, {"to": "arrow"}, {"columns": ["price"]}):
+    for other in ({"tz": "America/New_York"}, {"to": "arrow"}, {"index": "timestamp"}):
         wh.trades("AAPL", DAY, DAY, **other)
-    wh.trades("AAPL", DAY, "2024-01-29 12:00")
+    wh.trades("AAPL", DAY, SESSIONS[1])
     assert (wh.cache.stats.hits, wh.cache.stats.misses) == (1, 5)
     wh.cache.clear()
     assert wh.cache.stats.bytes == 0
@@ -701,7 +701,7 @@ def test_a_partition_swapped_in_mid_publish_is_read_again_and_not_called_damaged
     made.update()
     with open_(made) as wh:
         wh.symbols()
-        real = snapshots.Snapshots._settle
+        real = snapshots.Snapshots.settle
         turns: list[int] = []
 
         def settle(self: Any) -> None:
@@ -713,7 +713,7 @@ def test_a_partition_swapped_in_mid_publish_is_read_again_and_not_called_damaged
                 made.put(day_key("trades", day), two)
                 made.update()
 
-        monkeypatch.setattr(snapshots.Snapshots, "_settle", settle)
+        monkeypatch.setattr(snapshots.Snapshots, "settle", settle)
         assert list(wh.trades("AAPL", day, day)["price"]) == [2.0, 2.0]
 
 

@@ -481,3 +481,58 @@ def test_a_macro_of_the_users_own_that_rolls_dice_is_not_trusted(
         assert wh.cache.stats.entries == 0
         wh.query("select twice(6)")
         assert wh.cache.stats.entries == 1
+
+
+class Liar(str):
+    """A text that shows itself as another."""
+
+    def __repr__(self) -> str:
+        return "'nothing'"
+
+
+def test_values_that_look_alike_are_not_taken_for_each_other(wh: Warehouse) -> None:
+    for first, second in (
+        (Liar("a"), Liar("b")),
+        ([1], [True]),
+        ([1], [1.0]),
+        (0.0, -0.0),
+        ([0.0], [-0.0]),
+        (Decimal("1.0"), Decimal("1.00")),
+        (np.float32(0.1), np.float64(0.1)),
+        (date(2024, 1, 31), datetime(2024, 1, 31)),
+        ({"a": 1}, {"a": True}),
+        (b"a", "a"),
+        (list(range(5000)), [*range(2500), 0, *range(2501, 5000)]),
+        (np.arange(5000), np.concatenate([np.arange(2500), [0], np.arange(2501, 5000)])),
+    ):
+        said = [wh.query("select $x::varchar as text, typeof($x) as kind", x=each).iloc[0].tolist()
+                for each in (first, second, first)]  # fmt: skip
+        assert said[0] == said[2] != said[1], (first, second)
+    hits = wh.cache.stats.hits
+    assert one(wh.query("select $x as x", x=Liar("a"))) == "a"
+    assert one(wh.query("select $x as x", x=Liar("b"))) == "b"
+    assert wh.cache.stats.hits == hits
+
+
+def test_stamps_within_lists_and_structs_are_instants_too(wh: Warehouse) -> None:
+    sql = """
+        select
+            [max(timestamp), null] as list, {'t': max(timestamp), 'n': 1} as struct,
+            [{'t': max(timestamp)}] as both, map {'t': max(timestamp)} as map,
+            [max(timestamp)]::timestamp_ns[1] as array
+        from trades
+    """
+    row = wh.query(sql).iloc[0]
+    stamp = pd.Timestamp(LAST, tz="UTC")
+    assert row["list"] == [stamp, None]
+    assert row["struct"] == {"t": stamp, "n": 1}
+    assert row["both"] == [{"t": stamp}]
+    assert row["array"] == [stamp]
+    # Arrow cannot give those of a map a zone.
+    assert row["map"] == {"t": stamp.tz_localize(None)}
+    table = wh.query(sql, "arrow")
+    assert table.schema.field("list").type.value_type == pa.timestamp("ns", "UTC")
+    polars = wh.query(sql.replace("map {'t': max(timestamp)} as map,", ""), "polars")
+    assert polars.schema["list"] == pl.List(pl.Datetime("ns", "UTC"))
+    empty = wh.query(sql.replace("from trades", "from trades where false"))
+    assert empty["struct"][0] == {"t": None, "n": 1}

@@ -8,14 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
+import duckdb
+import pandas as pd
+
 from warehouse import coverage, queries, reading
 from warehouse.arguments import Question
-from warehouse.cache import FrameCache
+from warehouse.cache import FrameCache, Held
 from warehouse.config import Config
+from warehouse.contents import behind
 from warehouse.errors import QueryError
+from warehouse.fingerprints import fingerprint
 from warehouse.frames import as_form, in_zone
 from warehouse.layout import Layout
-from warehouse.snapshot import Snapshot, Snapshots
+from warehouse.ranges import Range
+from warehouse.shapes import shaped
+from warehouse.snapshot import Snapshot, Snapshots, Stored
 
 
 class Answers:
@@ -48,21 +55,44 @@ class Answers:
         def answer(snapshot: Snapshot) -> Any:
             if asked.whole:
                 coverage.check(snapshot, asked.kind, asked.symbols, asked.span)
-            stored = reading.touched(snapshot, asked.kind, asked.symbols, asked.span)
-            hashes = tuple((one.symbol, one.sha256) for one in stored)
-            span = asked.span
-            form = (asked.columns, asked.form, asked.zone)
-            key = (asked.kind.name, span.start_ns, span.end_ns, form, hashes)
+            wanted = self._range(snapshot, asked)
 
-            def read() -> Any:
-                table = reading.read(
-                    snapshot, asked.kind, stored, asked.columns, span, self.workers()
+            def read() -> Held:
+                rows = reading.read(
+                    snapshot,
+                    asked.kind,
+                    wanted.stored,
+                    wanted.everything,
+                    asked.span,
+                    self.workers(),
                 )
-                return as_form(in_zone(table, asked.zone), asked.form)
+                frame = shaped(rows.table, asked.shape)
+                if isinstance(frame, pd.DataFrame):
+                    frame.attrs["fingerprint"] = wanted.fingerprint
+                return Held(frame, wanted, rows.edges)
 
-            return self.cache.get_or_make(key, lambda: self.snapshots.whole(snapshot, read))
+            return self.cache.get_or_make(
+                wanted.key, lambda: self.snapshots.whole(snapshot, read), wanted
+            )
 
         return self.snapshots.read(answer)
+
+    def fingerprint(self, asked: Question) -> str:
+        """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
+
+        def answer(snapshot: Snapshot) -> str:
+            if asked.whole:
+                coverage.check(snapshot, asked.kind, asked.symbols, asked.span)
+            return self._range(snapshot, asked).fingerprint
+
+        return self.snapshots.read(answer)
+
+    def _range(self, snapshot: Snapshot, asked: Question) -> Range:
+        span = asked.span
+        stored: dict[str, list[Stored]] = {symbol: [] for symbol in asked.symbols}
+        for one in reading.touched(snapshot, asked.kind, asked.symbols, span):
+            stored[one.symbol].append(one)
+        return Range(asked.kind, asked.shape, asked.columns, span.start_ns, span.end_ns, stored)
 
     def query(self, sql: str, form: str, parameters: Mapping[str, Any]) -> Any:
         """The answer to one SELECT, as `Warehouse.query` says."""
@@ -71,21 +101,27 @@ class Answers:
             query = queries.check(snapshot, sql)
             values = queries.values(query, parameters)
 
-            def run() -> Any:
+            key = queries.key_of(parameters) if query.stable else None
+
+            def run() -> Held:
                 table = in_zone(queries.run(snapshot, query, values), "UTC")
                 try:
-                    return as_form(table, form)
+                    frame = as_form(table, form)
                 except Exception as error:  # each package has its own
                     raise QueryError(
                         sql,
                         f"the answer cannot be had as {form} ({queries.one_line(error)});"
                         " cast the column, or ask for 'arrow'",
                     ) from error
+                if key is not None and isinstance(frame, pd.DataFrame):
+                    facts = (sql, repr(key), behind(snapshot, query.names))
+                    frame.attrs["fingerprint"] = fingerprint("query", duckdb.__version__, *facts)
+                return Held(frame)
 
-            if not query.stable:
-                return self.snapshots.whole(snapshot, run)
-            key = (sql, queries.key_of(parameters), form, snapshot.generation, snapshot.identity)
-            return self.cache.get_or_make(key, lambda: self.snapshots.whole(snapshot, run))
+            if key is None:
+                return self.snapshots.whole(snapshot, run).frame
+            of = (sql, key, form, snapshot.generation, snapshot.identity)
+            return self.cache.get_or_make(of, lambda: self.snapshots.whole(snapshot, run))
 
         return self.snapshots.read(answer)
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from warehouse.errors import RequestError
 from warehouse.frames import check_form, check_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import Moment, Span, parse_session, parse_span
+from warehouse.shapes import INDEXES, REPEATING, Shape
 
 if TYPE_CHECKING:
     from warehouse.run import Request
 
 _MISSING = ("raise", "ignore")
+_CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,6 @@ class Question:
     Attributes:
         symbols: in the order asked, none twice.
         columns: in the order asked, none twice.
-        form, zone: of the answer.
         whole: what is not there is an error, and not left out.
     """
 
@@ -33,8 +36,7 @@ class Question:
     symbols: tuple[str, ...]
     span: Span
     columns: tuple[str, ...]
-    form: str
-    zone: str
+    shape: Shape
     whole: bool
 
 
@@ -46,6 +48,9 @@ def question(
     columns: Sequence[str] | None = None,
     to: str = "pandas",
     tz: str = "UTC",
+    index: str | Sequence[str] | None = None,
+    categories: bool | Sequence[str] = False,
+    downcast: bool = False,
     missing: str = "raise",
 ) -> Question:
     """What is asked of `Warehouse.load`, whose arguments these are.
@@ -57,8 +62,14 @@ def question(
     names, span = symbols_of(symbols), parse_span(start, end)
     wanted = columns_of(kind, columns)
     form, zone = check_form(to), check_zone(tz)
+    keys = index_of(index, form)
+    if not isinstance(downcast, bool):
+        raise RequestError("downcast", downcast, "it may be True or False")
+    shape = Shape(form, zone, keys, categories_of(kind, categories), downcast)
     whole = choice("missing", missing, _MISSING) == "raise"
-    return Question(kind, names, span, wanted, form, zone, whole)
+    return Question(
+        kind, names, span, tuple(name for name in wanted if name not in keys), shape, whole
+    )
 
 
 def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
@@ -82,6 +93,18 @@ def kind_of(name: str) -> DataType:
     return data_type(choice("data type", name, DATA_TYPES))
 
 
+def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
+    """One data type or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or one is unknown.
+    """
+    named = _named(names)
+    if not named:
+        raise RequestError("types", names, f"name at least one of {', '.join(DATA_TYPES)}")
+    return tuple(dict.fromkeys(kind_of(name) for name in named))
+
+
 def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
     """One symbol or several, each once, in the order named.
 
@@ -100,18 +123,56 @@ def columns_of(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]
     Raises:
         RequestError: one is unknown or named twice, or none is named.
     """
-    valid = kind.columns.names
+    return columns_of_all((kind,), columns)
+
+
+def columns_of_all(kinds: Sequence[DataType], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns that at least one of the data types has; else as `columns_of`."""
+    valid = list(dict.fromkeys(name for kind in kinds for name in kind.columns.names))
     if columns is None:
         return tuple(valid)
     named = _named(columns)
     for place, name in enumerate(named):
         if name not in valid:
-            raise RequestError("columns", name, f"{kind.name} have {', '.join(valid)}")
+            names = " and ".join(kind.name for kind in kinds)
+            raise RequestError("columns", name, f"{names} have {', '.join(valid)}")
         if name in named[:place]:
             raise RequestError("columns", name, "it stands twice")
     if not named:
         raise RequestError("columns", columns, f"name at least one of {', '.join(valid)}")
     return named
+
+
+def index_of(index: str | Sequence[str] | None, form: str) -> tuple[str, ...]:
+    """The columns of a pandas index; none where rows are to be numbered.
+
+    Raises:
+        RequestError: it is no index that rows can be found by, or the form has none.
+    """
+    named = () if index is None else _named(index)
+    if named not in INDEXES or (index is not None and not named):
+        raise RequestError("index", index, "it may be None, 'timestamp', ('timestamp', 'symbol')")
+    if named and form != "pandas":
+        raise RequestError("index", index, f"only pandas has one, not {form}")
+    return named
+
+
+def categories_of(kind: DataType, categories: bool | Sequence[str]) -> tuple[str, ...]:
+    """The columns that become categories; True: those whose values repeat.
+
+    Raises:
+        RequestError: one is unknown, or of a type that makes no categories.
+    """
+    if categories is True:
+        return tuple(name for name in kind.columns.names if name in REPEATING)
+    valid = [field.name for field in kind.columns if field.type in _CATEGORICAL]
+    named = () if categories is False else _named(categories)
+    if categories is not False and not named:
+        raise RequestError("categories", categories, f"True, False or some of {', '.join(valid)}")
+    for name in named:
+        if name not in valid:
+            raise RequestError("categories", name, f"it may be {', '.join(valid)}")
+    return tuple(name for name in valid if name in named)
 
 
 def run_request(

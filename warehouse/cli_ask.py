@@ -16,15 +16,24 @@ from warehouse.errors import RequestError
 _FORMATS = ("table", "csv", "json", "parquet")
 
 
-@click.command(epilog=example("warehouse status", "warehouse status --json"))
+@click.command(epilog=example("warehouse status", "warehouse status --openmetrics"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--openmetrics", is_flag=True, help="Print figures for Prometheus and its like.")
 @click.pass_obj
-def status(place: Place, as_json: bool) -> None:
+def status(place: Place, as_json: bool, openmetrics: bool) -> None:
     """Show what the warehouse holds.
 
     Sessions, symbols, partitions, rows and rejects of each data type; files that wait, were set
-    aside or could not be had; the last runs.
+    aside or could not be had; the last runs. --openmetrics prints what every run writes to
+    data/metrics/warehouse.prom: figures of each command's last run, and of what there is.
     """
+    if openmetrics:
+        if as_json:
+            raise click.UsageError("--json or --openmetrics, not both")
+        from warehouse import openmetrics as figures
+
+        click.echo(figures.text(place.open()[0]), nl=False)
+        return
     from warehouse import overview
     from warehouse.status import status as status_of
 

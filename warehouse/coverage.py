@@ -46,7 +46,7 @@ def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
 def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> bool:
     if snapshot.generation == 0:
         raise NoDataError(
-            _asked(kind, symbols, span),
+            asked(kind, symbols, span),
             "nothing has been ingested yet",
             _get(span.first, span.last),
         )
@@ -92,6 +92,12 @@ def symbols_of(snapshot: Snapshot, data_type: str | None = None) -> tuple[str, .
     )
 
 
+def last_ns(snapshot: Snapshot, kind: DataType, symbol: str) -> int | None:
+    """The stamp of a symbol's last row, nanoseconds UTC; None where it has none."""
+    stored = snapshot.partitions(kind.name, [symbol])[symbol]
+    return stored[-1].last_ns if stored else None
+
+
 def sessions(snapshot: Snapshot, kind: DataType) -> tuple[date, ...]:
     """Sessions of which there are rows, ascending."""
     return snapshot.once(
@@ -129,7 +135,7 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
     near = _near(unknown[0], sorted(every)) if len(unknown) == 1 else []
     known = f"; near it: {', '.join(near)}" if near else ""
     raise NoDataError(
-        _asked(kind, symbols, span),
+        asked(kind, symbols, span),
         f"no symbol {_listed(unknown)} in the warehouse (case counts){known}",
         hint,
         unknown,
@@ -263,14 +269,15 @@ def _gap(
         found = f"never ingested: {named}{more}; {have}"
     first, last = (absent[0], absent[-1]) if absent else (span.first, span.last)
     return NoDataError(
-        _asked(kind, symbols, span),
+        asked(kind, symbols, span),
         found,
         f"{_get(first, last)}, or take what is there with missing='ignore'",
         [session.isoformat() for session in absent],
     )
 
 
-def _asked(kind: DataType, symbols: Sequence[str], span: Span) -> str:
+def asked(kind: DataType, symbols: Sequence[str], span: Span) -> str:
+    """What is asked, in words."""
     days = f"{span.first}" if span.first == span.last else f"{span.first} to {span.last}"
     return f"{kind.name} of {_listed(symbols)}, {days}"
 

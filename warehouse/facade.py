@@ -8,33 +8,35 @@ with Warehouse("path/to/warehouse") as wh:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage
+from warehouse import coverage, gaps, upkeep
+from warehouse import stream as streaming
 from warehouse.answers import Answers
-from warehouse.arguments import choice, kind_of, question, run_request
+from warehouse.arguments import choice, kind_of, kinds_of, question, symbols_of
 from warehouse.cache import FrameCache
+from warehouse.featureanswers import FeatureAnswers
+from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import check_form
-from warehouse.sessions import Moment
+from warehouse.memory import resident_bytes
+from warehouse.metrics import PipelineMetrics
+from warehouse.sessions import Moment, parse_span
 from warehouse.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from warehouse.pipeline import Pipeline
-    from warehouse.run import RunReport
+    from pandas.api.typing import NaTType
 
 T = TypeVar("T")
 
-_TABLES = ("partitions", "source_files", "runs")
+_TABLES = ("partitions", "source_files", "runs", "features")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
@@ -59,6 +61,8 @@ class Warehouse:
         self._config = configuration.load(file)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
+        folder = FeatureFolder(self._config.sql_dir(root))
+        self._features = FeatureAnswers(self._answers, folder)
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
 
@@ -68,12 +72,7 @@ class Warehouse:
     def __enter__(self) -> Warehouse:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -84,6 +83,15 @@ class Warehouse:
     def cache(self) -> FrameCache:
         """The memory cache: `cache.stats`, `cache.clear()`."""
         return self._answers.cache
+
+    @property
+    def metrics(self) -> PipelineMetrics:
+        """What the last run that wrote has done and cost, and this process's cache and memory."""
+        sql = "select * from runs order by started_at desc limit 1"
+        last = self._read(lambda snapshot: snapshot.records(sql))
+        return PipelineMetrics.of(
+            last[0] if last else {}, self.cache.stats.hit_rate, resident_bytes()
+        )
 
     @property
     def exchanges(self) -> dict[int, str]:
@@ -130,6 +138,9 @@ class Warehouse:
         columns: Sequence[str] | None = None,
         to: str = "pandas",
         tz: str = "UTC",
+        index: str | Sequence[str] | None = None,
+        categories: bool | Sequence[str] = False,
+        downcast: bool = False,
         missing: str = "raise",
     ) -> Any:
         """Rows of one data type, as a new frame.
@@ -143,6 +154,12 @@ class Warehouse:
             columns: which of the data type's, in this order; None: all in theirs.
             to: "pandas" (DataFrame), "polars" (DataFrame) or "arrow" (Table).
             tz: the time zone that stamps are shown in.
+            index: None, "timestamp" or ("timestamp", "symbol"): columns that become the index of a
+                pandas frame. By both, rows stand in their order, what shares them in the tape's.
+            categories: True, or columns of text or small integers: they become categories (in
+                polars text alone). True: symbol, exchanges, conditions, indicators.
+            downcast: numbers take the narrowest type that holds each of them exactly: integers stay
+                integers, others become float32 where none of them changes by it.
             missing: "raise" where the warehouse does not have all of it, or "ignore" to get what
                 is there: a frame without rows has the same columns and types.
 
@@ -150,17 +167,174 @@ class Warehouse:
             The rows symbol by symbol in the order asked, of each in the order of the tape
             (timestamp, sequence number), numbered from 0. Stamps are `datetime64[ns, tz]`, exact;
             `session` is the trading day's label, a midnight without a zone (`datetime64[s]`);
-            text is `str`; prices are dollars and sizes shares, as float64.
+            text is `str`; prices are dollars and sizes shares, as float64. A pandas frame bears in
+            `attrs["fingerprint"]` what stands behind it (see `fingerprint`), and where it was made
+            smaller in `attrs["memory"]` the bytes it takes, "now", and "plain".
 
         Raises:
+            TooLargeError: it would not fit into memory.
             RequestError: an argument is not one of the things it may be.
             NoDataError: a symbol is unknown, or trading days of the span were never ingested; the
                 error says what there is and which command gets the rest.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
         return self._answers.load(
-            question(data_type, symbols, start, end, columns, to, tz, missing)
+            question(
+                *(data_type, symbols, start, end, columns, to, tz),
+                *(index, categories, downcast, missing),
+            )
         )
+
+    def fingerprint(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        **options: Any,
+    ) -> str:
+        """One short id of everything that stands behind what `load` would answer.
+
+        The arguments are those of `load`, and the id that which its pandas frame bears in
+        `attrs["fingerprint"]`: of what is asked, of the content of the partitions that may hold it
+        (with the vendor's files and the SQL and tables that made them), and of this library's
+        version. Equal ids mean equal frames, in whichever warehouse; a restated row, or any other
+        change to one of the partitions, makes another id. Nothing is read but the catalog.
+        """
+        return self._answers.fingerprint(question(data_type, symbols, start, end, **options))
+
+    def coverage(
+        self,
+        data_types: str | Sequence[str],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+    ) -> pd.DataFrame:
+        """What of a question is there, and why the rest is not; `gaps.report` puts it into words.
+
+        Args:
+            data_types: one or several.
+            symbols, start, end: as for `load`; of instants, their sessions.
+
+        Returns:
+            A row for each data type, session of the exchange up to today, and symbol, in this
+            order: `data_type`, `session`, `symbol`, `state` (see `gaps.STATES`: "present",
+            "no_rows", "not_ingested", …), `rows`, and `problem`, which is what went wrong with the
+            session's file.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: nothing was ever ingested.
+        """
+        kinds, names, span = kinds_of(data_types), symbols_of(symbols), parse_span(start, end)
+        return self._read(
+            lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
+        )
+
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = streaming.BATCH_ROWS,
+        to: str = "arrow",
+        tz: str = "UTC",
+        missing: str = "raise",
+    ) -> Any:
+        """Rows of many symbols and data types in the order of time, in memory that is bounded.
+
+        The order is that of `warehouse.stream`: (timestamp, symbol, data type, sequence number).
+        A bar is stamped with its first instant and tells of what came after it: whoever must not
+        look ahead acts on it when it is over.
+
+        Args:
+            symbols, start, end, tz, missing: as for `load`.
+            types: the data types, one or several.
+            columns: which, in this order; of several data types any that one of them has. None:
+                all.
+            batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
+            to: "arrow" or "rows".
+
+        Returns:
+            To "arrow" a `stream.Stream` of record batches; of no rows there is none. Of several
+            data types they begin with a column `type`, and what a data type does not have is null.
+            To "rows" an iterator of `Trade`, `Quote` and `Aggregate`, with the exchanges' names.
+            Either may be left at any time: `close()`. Memory stays within
+            `processing.memory_limit_gb`, however long the span is.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be, or so many symbols do not
+                fit into the memory.
+            NoDataError: as for `load`.
+            CorruptPartitionError: in mid-stream, after all rows before it: a file's bytes are not
+                those that were written.
+            SupersededError: likewise: a publish replaced a partition before its turn came; its
+                `resume` is where to begin again. Partitions that are open do not notice.
+        """
+        asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
+        names = self.exchanges if asked.form == "rows" else {}
+        return streaming.begin(self._answers.snapshots, asked, names)
+
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        to: str = "pandas",
+        tz: str = "UTC",
+        missing: str = "raise",
+        **parameters: Any,
+    ) -> Any:
+        """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
+
+            wh.features("volume_ma", "AAPL", "2024-01-02", "2024-01-31", periods=60)
+
+        Args:
+            name: the file's, without `.sql`.
+            symbols, start, end, to, tz, missing: as for `load`. A row does not depend on `start`:
+                what it rests on before that is read too, as far as the warehouse has it.
+            freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
+                that its file names.
+            parameters: values for the parameters that its file declares.
+
+        Returns:
+            The columns that the file says, symbol by symbol in the order asked, each in its order.
+            A row at a stamp rests on nothing after it; a bar's stamp is its first instant.
+
+        Raises:
+            RequestError: there is no such feature or parameter, or a value cannot be its.
+            SqlFileError: the file does not keep the conventions, or fails on these rows.
+            NoDataError, CorruptPartitionError: as for `load`, for each data type that it reads.
+        """
+        asked = self._features.question(name, symbols, start, end, freq, parameters)
+        return self._features.load(asked, to, tz, missing)
+
+    def check_feature(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Try on real rows whether a feature of one's own keeps its word.
+
+        The question is cut in two at a few instants of each symbol: no row may change where what
+        comes after it is taken away, nor where the question begins later.
+
+        Raises:
+            LookAheadError: a row changes; the error says which and how.
+            RequestError, SqlFileError, NoDataError, CorruptPartitionError: as for `features`.
+        """
+        self._features.check(self._features.question(name, symbols, start, end, freq, parameters))
 
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.
@@ -176,7 +350,8 @@ class Warehouse:
 
         Returns:
             A new frame. TIMESTAMP_NS are the warehouse's stamps and come out as `datetime64[ns,
-            UTC]`; other types as `load` has them, or as SQL has them. Without ORDER BY the order
+            UTC]`, within lists and structs too (not within a MAP, where they keep no zone); other
+            types as `load` has them, or as SQL has them. Without ORDER BY the order
             of the rows is open. Answers are kept until the next publish, but for those that may
             change by themselves (`random()`, `now()`, a file read by name).
 
@@ -188,7 +363,7 @@ class Warehouse:
         return self._answers.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What the warehouse knows about itself: `partitions`, `source_files` or `runs`.
+        """What it knows about itself: `partitions`, `source_files`, `runs` or `features`.
 
         Raises:
             RequestError: there is no such table.
@@ -208,48 +383,16 @@ class Warehouse:
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: coverage.sessions(snapshot, kind)))
 
-    async def download(
-        self,
-        data_types: str | Sequence[str],
-        start: str | date | None = None,
-        end: str | date | None = None,
-        symbols: str | Sequence[str] | None = None,
-    ) -> RunReport:
-        """Bring new and changed files into the raw tier, as `warehouse download` does.
+    # Those that write stand beside the pipeline.
+    download = upkeep.download
+    update = upkeep.update
 
-        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
-        what was begun goes on to its end.
-
-        Args:
-            data_types: one or several; none of them means all.
-            start, end: sessions, both inclusive; None is open.
-            symbols: only their files, where the source has one file a symbol.
-
-        Returns:
-            What came, and in `download` what did not come and why.
-
-        Raises:
-            RequestError: an argument is not one of the things it may be.
-            ConfigError, SourceError: there is no source, or it cannot be asked.
-            LockedError: another process is writing to the warehouse.
-            StorageError: the disk has no room for what would come, or refuses.
-        """
-        request = run_request(data_types, start, end, symbols)
-        return await asyncio.to_thread(self._pipeline().download, request)
-
-    def update(
-        self,
-        data_types: str | Sequence[str] = (),
-        start: str | date | None = None,
-        end: str | date | None = None,
-    ) -> RunReport:
-        """Download, then ingest, what is new, as `warehouse update` does; see `download`."""
-        return self._pipeline().update(run_request(data_types, start, end))
-
-    def _pipeline(self) -> Pipeline:
-        from warehouse.pipeline import Pipeline  # a reader need not wait for it
-
-        return Pipeline(self._layout, self._config)
+    def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
+        """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""
+        kind = kind_of(data_type)
+        (name,) = symbols_of(symbol)
+        last = self._read(lambda snapshot: coverage.last_ns(snapshot, kind, name))
+        return pd.NaT if last is None else pd.Timestamp(last, tz="UTC")
 
     def _read(self, answer: Callable[[Snapshot], T]) -> T:
         return self._answers.snapshots.read(answer)

@@ -6,7 +6,7 @@ become midnights without a zone (`datetime64[s]` in pandas): a session is a labe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.errors import RequestError
+
+_PINNED = 32
+"""A view keeps alive at most so many times its own rows."""
 
 FORMS = ("pandas", "polars", "arrow")
 
@@ -69,12 +72,26 @@ def check_zone(zone: str) -> str:
 
 def in_zone(table: pa.Table, zone: str) -> pa.Table:
     """The table with its stamps of nanoseconds as instants shown in `zone`; nothing is copied."""
-    naive, aware = pa.timestamp("ns"), pa.timestamp("ns", zone)
     for place, field in enumerate(table.schema):
         # Column by column: to cast a whole table ends the process where it holds an empty MAP.
-        if field.type == naive:
+        aware = _aware(field.type, zone)
+        if aware != field.type:
             table = table.set_column(place, field.name, table.column(place).cast(aware))
     return table
+
+
+def _aware(kind: pa.DataType, zone: str) -> pa.DataType:
+    """The type with its stamps, also those within lists and structs, as instants in `zone`."""
+    if kind == pa.timestamp("ns"):
+        return pa.timestamp("ns", zone)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_aware(kind.value_type, zone)))
+    if pa.types.is_fixed_size_list(kind):
+        element = kind.value_field.with_type(_aware(kind.value_type, zone))
+        return pa.list_(element, kind.list_size)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_aware(field.type, zone)) for field in kind])
+    return kind
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -113,6 +130,8 @@ def _values(column: pa.ChunkedArray) -> Any:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _TEXT.__from_arrow__(column)
+    if pa.types.is_dictionary(kind):
+        return _categorical(column)
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
         kind = column.type
@@ -127,7 +146,17 @@ def _values(column: pa.ChunkedArray) -> Any:
         return _NULLABLE[kind].__from_arrow__(column)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return _own(column)
+    if pa.types.is_nested(kind) and "timestamp[ns" in str(kind):
+        # Arrow's own way to pandas makes plain integers of those within a struct or a map.
+        return pd.array(column.to_pylist(maps_as_pydicts="strict"), dtype=object)
     return column.to_pandas(maps_as_pydicts="strict").array
+
+
+def _categorical(column: pa.ChunkedArray) -> pd.Categorical:
+    whole = column.unify_dictionaries().combine_chunks()
+    codes = _own(pa.chunked_array([whole.indices.fill_null(-1)]))
+    values = pd.Index(_values(pa.chunked_array([whole.dictionary])))
+    return pd.Categorical.from_codes(codes, values, validate=False)
 
 
 def _plain_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -176,6 +205,8 @@ def shared(frame: Any) -> Any:
 
 def size_of(frame: Any) -> int:
     """The bytes that a frame's data takes."""
+    if isinstance(frame, pd.Series):
+        return int(frame.memory_usage(index=False, deep=True))
     if isinstance(frame, pd.DataFrame):
         return int(frame.memory_usage(index=True, deep=True).sum())
     if isinstance(frame, pa.Table):
@@ -183,11 +214,65 @@ def size_of(frame: Any) -> int:
     return int(frame.estimated_size())
 
 
+def first_at(frame: Any, bound_ns: int, low: int, high: int) -> int:
+    """The first of the rows [low, high), whose stamps ascend, that is not before `bound_ns`."""
+    if isinstance(frame, pd.DataFrame):
+        index: Any = frame.index
+        if index.nlevels > 1:
+            bound = _place(index.levels[0].asi8, bound_ns)
+            return low + _place(index.codes[0][low:high], bound)
+        stamps: Any = index if index.name == "timestamp" else frame["timestamp"].array
+        return low + _place(stamps.asi8[low:high], bound_ns)
+    column = frame["timestamp"]
+    if not isinstance(frame, pa.Table):
+        return low + int(column.to_physical().slice(low, high - low).search_sorted(bound_ns))
+    for chunk in column.slice(low, high - low).chunks:
+        if len(chunk) and chunk[-1].value >= bound_ns:
+            return low + _place(nanoseconds(chunk), bound_ns)
+        low += len(chunk)
+    return low
+
+
+def _place(ascending: np.ndarray[Any, Any], value: int) -> int:
+    # As an integer of the same size, or numpy would compare as floats or copy.
+    return int(np.searchsorted(ascending, ascending.dtype.type(value), side="left"))
+
+
+def rows_of(frame: Any, pieces: Sequence[tuple[int, int]], columns: Sequence[str]) -> Any:
+    """These rows [low, high) and columns of a frame, one piece after the other, as a new frame.
+
+    It is a view, or where that would keep alive many times its own bytes, a copy. (A polars frame
+    is always a view.)
+    """
+    count = sum(high - low for low, high in pieces)
+    if not isinstance(frame, pd.DataFrame):
+        parts = [frame.slice(low, high - low) for low, high in pieces] or [frame.slice(0, 0)]
+        if isinstance(frame, pa.Table):
+            table = pa.concat_tables(parts).select(list(columns))
+            return compact(table) if count * _PINNED < len(frame) else table
+        import polars as pl
+
+        return pl.concat(parts).select(columns)
+    part = frame
+    if list(columns) != list(frame.columns):
+        # Four times as fast as frame[columns].
+        names = list(frame.columns)
+        part = part.take([names.index(name) for name in columns], axis=1)
+    if len(pieces) == 1 and count * _PINNED >= len(frame):
+        part = part.iloc[slice(*pieces[0])]
+    else:
+        places = [np.arange(low, high) for low, high in pieces]
+        part = part.take(np.concatenate(places) if places else np.arange(0))
+    if isinstance(frame.index, pd.RangeIndex):
+        part.index = pd.RangeIndex(count)
+    return part
+
+
 def symbol_column(symbol: str, count: int) -> pa.Array:
     """One symbol, `count` times."""
     return pa.repeat(pa.scalar(symbol, pa.string()), count)
 
 
-def nanoseconds(stamps: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+def nanoseconds(stamps: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Stamps as nanoseconds since the epoch, UTC."""
-    return np.asarray(pc.cast(stamps, pa.int64()).to_numpy(), np.int64)
+    return np.asarray(pc.cast(stamps, pa.int64()).to_numpy(zero_copy_only=False), np.int64)

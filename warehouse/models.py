@@ -5,9 +5,9 @@ A DataFrame is the fast way; these are the readable one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -107,6 +107,11 @@ _MODELS: tuple[tuple[str, Callable[..., Row], tuple[str, ...]], ...] = (
 )
 
 
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a data type's columns that its model is made of."""
+    return next((columns for mark, _, columns in _MODELS if mark in names), ())
+
+
 def rows(table: Any, exchanges: Mapping[int, str] = _NO_NAMES) -> Iterator[Row]:
     """The rows of a loaded table as `Trade`, `Quote` or `Aggregate`, in the table's order.
 
@@ -174,8 +179,9 @@ def _values(column: pa.ChunkedArray, name: str, exchanges: Mapping[int, str]) ->
     if name == "conditions":
         return [_codes(text) for text in column.to_pylist()]
     if name.endswith("exchange"):
-        name_of = partial(_exchange, exchanges)
-        return [name_of(number) for number in column.to_pylist()]
+        numbers = column.to_pylist()
+        named = {number: _exchange(exchanges, number) for number in set(numbers)}
+        return [named[number] for number in numbers]
     if pa.types.is_floating(column.type):
         return [float("nan") if value is None else value for value in column.to_pylist()]
     if name == "trades":

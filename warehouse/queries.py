@@ -7,23 +7,27 @@ SELECT may carry a COPY TO, an INSERT or a DELETE in a WITH clause.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.catalognames import known
 from warehouse.errors import QueryError
 from warehouse.frames import distinct
 from warehouse.layout import decode_symbol
 from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
-from warehouse.syntax import function_name, is_stable, known, nodes, parse
+from warehouse.syntax import function_name, is_stable, nodes, parse
+from warehouse.syntax import names as names_in
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 # What else may stand in FROM with parentheses. Not here: those that run SQL given as text (which
@@ -35,6 +39,13 @@ _TABLE_FUNCTIONS = re.compile(
     r"|duckdb_(columns|constraints|databases|functions|keywords|memory|schemas|settings|tables"
     r"|types|views)|pragma_(table_info|version)|icu_calendar_names|pg_timezone_names"
 )
+# Types whose `repr` says all of a value.
+_EXACT = frozenset(
+    {
+        *(str, bytes, int, float, bool, Decimal, UUID, type(None), date, time, timedelta, datetime),
+        *(pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,13 @@ class Query:
         sql: its text.
         parameters: the names that need a value.
         stable: the same values give the same answer for as long as nothing is published.
+        names: what it names that may be tables, views or macros, in lower case.
     """
 
     sql: str
     parameters: frozenset[str]
     stable: bool
+    names: frozenset[str]
 
 
 def check(snapshot: Snapshot, sql: str) -> Query:
@@ -88,7 +101,7 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
             name = function_name(node["function"])
             if not _TABLE_FUNCTIONS.fullmatch(name) and name not in names_known.table_macros:
                 raise QueryError(sql, f"a query may not select from {name}()")
-    return Query(sql, names, is_stable(tree, names_known))
+    return Query(sql, names, is_stable(tree, names_known), frozenset(names_in(tree)))
 
 
 def _kind(statement: duckdb.Statement) -> str:
@@ -157,19 +170,35 @@ def _stamp(query: Query, name: str, value: datetime) -> str:
         raise QueryError(query.sql, f"${name} = {value} cannot be used: {error}") from error
 
 
-def key_of(given: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    """Values as part of a cache key; equal keys, equal values."""
-    return tuple(
-        (name, type(value).__name__, _text(value)) for name, value in sorted(given.items())
-    )
+def key_of(given: Mapping[str, Any]) -> Hashable | None:
+    """Values as part of a cache key: equal keys, equal values.
+
+    None where one is of a type that this cannot be said of, such as one of the caller's own.
+    """
+    try:
+        return tuple((name, _exact(value)) for name, value in sorted(given.items()))
+    except TypeError:
+        return None
 
 
-def _text(value: Any) -> str:
+def _exact(value: Any) -> tuple[str, Any]:
+    """A value told from every other: 1 from 1.0 and True, 0.0 from -0.0.
+
+    Raises:
+        TypeError: it is not known how.
+    """
+    kind = type(value)
     if isinstance(value, np.ndarray | pd.Series | pd.Index):
-        return repr(list(value))
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return repr(value)
+        kind, value = list, list(value)
+    if kind in (list, tuple):
+        return kind.__name__, tuple(_exact(item) for item in value)
+    if kind in (set, frozenset):
+        return "set", tuple(sorted(repr(_exact(item)) for item in value))
+    if kind is dict:
+        return "dict", tuple((_exact(key), _exact(item)) for key, item in value.items())
+    if isinstance(value, np.generic) or kind in _EXACT:
+        return kind.__name__, repr(value)
+    raise TypeError(kind)
 
 
 def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:

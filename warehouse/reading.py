@@ -9,7 +9,7 @@ from the catalog's rows per session and, within a session, from the stamps thems
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.errors import CorruptPartitionError
+from warehouse import coverage
+from warehouse.errors import CorruptPartitionError, TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
+from warehouse.memory import available_bytes, frame_bytes
 from warehouse.partitions import damaged, open_partition
 from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
@@ -31,10 +33,12 @@ from warehouse.snapshot import Snapshot, Stored
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
 _LITTLE = 1_024
+_MUCH = 64 << 20
+"""Bytes that are always there: to ask how many are takes a tenth of a millisecond."""
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Rows [low, high) of a partition are those of the span's sessions.
 
     Attributes:
@@ -49,6 +53,19 @@ class _Piece:
     end_ns: int | None
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows that were read.
+
+    Attributes:
+        table: symbol by symbol, each in the order of the tape.
+        edges: by symbol, the rows [low, high) of the table that are its.
+    """
+
+    table: pa.Table
+    edges: dict[str, tuple[int, int]]
+
+
 def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> list[Stored]:
     """Partitions that may hold rows of the span, symbol by symbol in the order asked."""
     found = snapshot.partitions(kind.name, symbols)
@@ -56,48 +73,84 @@ def touched(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Sp
         stored
         for symbol in symbols
         for stored in found[symbol]
-        if stored.first_ns < span.end_ns and stored.last_ns >= span.start_ns
+        if stored.overlaps(span.start_ns, span.end_ns)
     ]
 
 
 def read(
     snapshot: Snapshot,
     kind: DataType,
-    stored: Sequence[Stored],
+    stored: Mapping[str, Sequence[Stored]],
     columns: Sequence[str],
     span: Span,
     pool: Executor | None,
-) -> pa.Table:
-    """Rows of the span, of one partition after the other.
+) -> Rows:
+    """Rows of the span.
 
     Args:
-        stored: what `touched` found.
+        stored: what `touched` found, by symbol in the order asked.
         columns: of the data type, in the order wanted.
         pool: reads several partitions at once; None: everything on this thread.
 
     Raises:
+        TooLargeError: the rows would not fit into memory.
         CorruptPartitionError: a file is damaged, or not the one the catalog knows.
     """
-    pieces = _pieces(snapshot, stored, span)
+    partitions = [one for each in stored.values() for one in each]
+    pieces = pieces_of(snapshot, partitions, span)
+    _check_room(kind, list(stored), columns, pieces, span)
 
-    def read_one(piece: _Piece) -> tuple[pa.Table, bool]:
+    def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
 
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
         parts = [_read(kind, pieces[0], columns, threads=True)]
-    elif pool is not None and sum(one.rows for one in stored) > _WORTH_A_THREAD * len(pieces):
+    elif pool is not None and sum(one.rows for one in partitions) > _WORTH_A_THREAD * len(pieces):
         parts = pool.map(read_one, pieces)
     else:
         parts = map(read_one, pieces)
-    found = [part for part in parts if part[0].num_rows]
-    if not found:
-        return kind.columns.empty_table().select(list(columns))
-    table = pa.concat_tables([part for part, _ in found])
-    return compact(table) if any(is_cut for _, is_cut in found) else table
+    found = list(parts)
+    tables = [table for table, _ in found if table.num_rows]
+    if tables:
+        table = pa.concat_tables(tables)
+        if any(is_cut for _, is_cut in found):
+            table = compact(table)
+    else:
+        table = kind.columns.empty_table().select(list(columns))
+    return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
 
 
-def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_Piece]:
+def _check_room(
+    kind: DataType,
+    symbols: Sequence[str],
+    columns: Sequence[str],
+    pieces: Sequence[Piece],
+    span: Span,
+) -> None:
+    rows = sum(piece.high - piece.low for piece in pieces)
+    size = frame_bytes(kind, columns, rows)
+    # While several are put together, they are there twice.
+    needed = 2 * size if len(pieces) > 1 else size
+    if needed > _MUCH and needed > (available := available_bytes()):
+        raise TooLargeError(coverage.asked(kind, symbols, span), rows, size, available)
+
+
+def _edges(
+    stored: Mapping[str, Sequence[Stored]], counts: Iterable[int]
+) -> dict[str, tuple[int, int]]:
+    """Where each symbol's rows stand, of so many rows of each partition."""
+    rows = iter(counts)
+    edges, low = {}, 0
+    for symbol, each in stored.items():
+        high = low + sum(next(rows) for _ in each)
+        edges[symbol] = low, high
+        low = high
+    return edges
+
+
+def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[Piece]:
+    """What of each partition has the rows of the span's sessions."""
     inside = [one for one in stored if not _is_whole(one, span)]
     counts = snapshot.rows_by_session(inside)
     first_ns, end_ns = day_bounds_ns(span.first, span.last)
@@ -111,9 +164,9 @@ def _pieces(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[_P
             sessions, rows = counts[one]
             before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
             until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
-            pieces.append(_Piece(one, path, before, until, start, end))
+            pieces.append(Piece(one, path, before, until, start, end))
         else:
-            pieces.append(_Piece(one, path, 0, one.rows, None, None))
+            pieces.append(Piece(one, path, 0, one.rows, None, None))
     return pieces
 
 
@@ -122,7 +175,7 @@ def _is_whole(stored: Stored, span: Span) -> bool:
 
 
 def _read(
-    kind: DataType, piece: _Piece, columns: Sequence[str], threads: bool
+    kind: DataType, piece: Piece, columns: Sequence[str], threads: bool
 ) -> tuple[pa.Table, bool]:
     """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
@@ -130,21 +183,22 @@ def _read(
     names = [name for name in columns if name != "symbol"]
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
-            edges = _check(path, kind, stored, file)
-            low, high = _narrowed(file, edges, piece)
+            edges = check_footer(path, kind, stored, path.stat().st_size, file)
+            seen: dict[int, pa.ChunkedArray] = {}
+            low, high = narrowed(file, edges, piece, seen)
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
             table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
-                table = file.read_row_groups(list(groups), columns=names, use_threads=threads)
+                table = _read_groups(file, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
     if names:
         due = edges[groups.stop] - edges[groups.start]
         if table.num_rows != due:
-            _refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
+            refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
         if high - low < due:
             table = table.slice(low - edges[groups.start], high - low)
             # What is left of a little more waits: piece by piece this takes as long as reading.
@@ -155,28 +209,62 @@ def _read(
     return table.select(list(columns)), is_cut
 
 
-def _check(path: Path, kind: DataType, stored: Stored, file: pq.ParquetFile) -> list[int]:
-    """Hold the footer against the catalog; the row at which each row group begins, and the end."""
-    size = path.stat().st_size
+def _read_groups(
+    file: pq.ParquetFile,
+    groups: range,
+    names: Sequence[str],
+    seen: Mapping[int, pa.ChunkedArray],
+    threads: bool,
+) -> pa.Table:
+    """Columns of row groups; stamps of them that were seen are not read again."""
+    rest = [name for name in names if name != "timestamp"]
+    if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
+        return file.read_row_groups(list(groups), columns=list(names), use_threads=threads)
+    table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
+    chunks = [chunk for group in groups for chunk in seen[group].chunks]
+    return table.append_column("timestamp", pa.chunked_array(chunks))
+
+
+def check_footer(
+    path: Path, kind: DataType, stored: Stored, size: int, file: pq.ParquetFile
+) -> list[int]:
+    """Hold the footer against the catalog; the row at which each row group begins, and the end.
+
+    Raises:
+        CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
+    """
+    if path.is_symlink() or path.parent.is_symlink():
+        refuse(stored, path, "it is a link, which may lead out of the warehouse")
     if size != stored.bytes:
-        _refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+        refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
     metadata = file.metadata
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
-        _refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
+        refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
     if not file.schema_arrow.remove_metadata().equals(kind.columns):
-        _refuse(stored, path, f"its columns are not those of {kind.name}")
+        refuse(stored, path, f"its columns are not those of {kind.name}")
     return [0, *accumulate(counts)]
 
 
-def _narrowed(file: pq.ParquetFile, edges: Sequence[int], piece: _Piece) -> tuple[int, int]:
-    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups."""
+def narrowed(
+    file: pq.ParquetFile,
+    edges: Sequence[int],
+    piece: Piece,
+    seen: dict[int, pa.ChunkedArray] | None = None,
+) -> tuple[int, int]:
+    """Rows [low, high) of the piece that lie in its span, by binary search over the row groups.
+
+    Args:
+        seen: is given the stamps of the row groups that were looked at.
+    """
 
     @cache
     def stamps(group: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         table = file.read_row_group(group, columns=["timestamp"], use_threads=False)
         if table.num_rows != edges[group + 1] - edges[group]:
             raise pa.ArrowInvalid(f"row group {group} has {table.num_rows:,} rows")
+        if seen is not None:
+            seen[group] = table["timestamp"]
         return nanoseconds(table["timestamp"])
 
     low, high = piece.low, piece.high
@@ -209,7 +297,8 @@ def _first_at(
     return min(max(row, low), high)
 
 
-def _refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+def refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
+    """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
     raise CorruptPartitionError(
         path, problem, f"warehouse rebuild {stored.data_type} --symbols '{stored.symbol}'"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
+from warehouse.estimate import Estimate
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
@@ -23,12 +25,14 @@ class RunReport:
         files: what came of each raw file that was read.
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
+        estimate: what a dry run would come to.
     """
 
     metrics: RunMetrics
     files: list[StagedFile] = field(default_factory=list)
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
+    estimate: Estimate | None = None
 
     @property
     def set_aside(self) -> list[StagedFile]:
@@ -70,6 +74,18 @@ class Request:
     @property
     def last(self) -> date:
         return self.end or date.today()
+
+    def published(self, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
+        """The files that it asks for of which some version is published."""
+        names = {kind.name for kind in self.kinds}
+        return [
+            file
+            for file, record in known.items()
+            if record.state == "ingested"
+            and file.data_type in names
+            and file.overlaps(self.first, self.last)
+            and (not self.symbols or file.symbol is None or file.symbol in self.symbols)
+        ]
 
     @classmethod
     def of(

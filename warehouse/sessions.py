@@ -93,6 +93,15 @@ def parse_span(start: Moment, end: Moment) -> Span:
     return Span(start_ns, end_ns, first, last)
 
 
+def span_between(start_ns: int, end_ns: int) -> Span:
+    """The span of the instants [start_ns, end_ns), nanoseconds UTC."""
+    return Span(start_ns, end_ns, _day_of(start_ns), _day_of(max(end_ns - 1, start_ns)))
+
+
+def _day_of(nanoseconds: int) -> date:
+    return datetime.fromtimestamp(nanoseconds // 1_000_000_000, NEW_YORK).date()
+
+
 def _is_session(value: Moment) -> bool:
     """Whether it names a day and no time: "2024" is then a wrong day, not a midnight."""
     if isinstance(value, str):

@@ -61,6 +61,10 @@ class Stored:
     last_ns: int
     sha256: str
 
+    def overlaps(self, start_ns: int, end_ns: int) -> bool:
+        """Whether it may hold rows in [start_ns, end_ns)."""
+        return self.first_ns < end_ns and self.last_ns >= start_ns
+
 
 class Snapshot:
     """The catalog of one generation, open for reading from many threads.
@@ -148,6 +152,17 @@ class Snapshot:
                 return connection.execute(sql, parameters).fetchall()
             except duckdb.Error as error:
                 raise _unusable(self.layout, error) from error
+
+    def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The same as dictionaries by column."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+        return list(found)
 
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""
@@ -271,8 +286,8 @@ class Snapshots:
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
-        # Made by DuckDB when a query outgrows the memory limit, and not before.
-        self._spill = Path(tempfile.gettempdir(), f"warehouse-{os.getpid()}-{id(self):x}")
+        # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
+        self._spill = Path(tempfile.mkdtemp(prefix="warehouse-"))
 
     def close(self) -> None:
         with self._lock:
@@ -304,7 +319,7 @@ class Snapshots:
         Raises:
             Moved: they were not, or may not have been; whatever `read` returned or raised is void.
         """
-        self._settle()
+        self.settle()
         try:
             result = read()
         except Exception as error:
@@ -333,7 +348,7 @@ class Snapshots:
                 self._present = later
             return self._present
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for a publish that is under way, or finish it where its writer has died.
 
         Raises:

@@ -18,5 +18,12 @@ insert into source_files by name
 select * from previous.source_files where source not in (select source from changed_files)
 ;
 insert into runs by name
-select * from previous.runs where run_id not in (select run_id from changed_runs)
+select
+    * replace (
+        -- One at a time writes: whoever has not said how it ended was killed.
+        if(state = 'running', 'interrupted', state) as state,
+        if(state = 'running', 'it was killed', problem) as problem
+    )
+from previous.runs
+where run_id not in (select run_id from changed_runs)
 ;

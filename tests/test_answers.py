@@ -1,0 +1,349 @@
+"""What a loaded answer may look like, what stands behind it, and what is refused before reading."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from building import Made, day_key, instant, quote, trade
+from conftest import MakeWarehouse
+
+from warehouse import Warehouse, memory, reading
+from warehouse import fingerprints as ids
+from warehouse.errors import RequestError, TooLargeError
+from warehouse.frames import size_of
+
+DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
+
+
+def lines(day: date, price: float = 0.0) -> list[str]:
+    """Trades of two symbols: some share a stamp, one size is a fraction, prices are cents."""
+    return [
+        trade(
+            symbol,
+            instant(day, "10:00", offset + n // 2),
+            n + 1,
+            price=round(price + 100 + n / 100, 2),
+            size=0.5 if n == 7 else 100,
+            exchange=4 + n % 3,
+            conditions=("", "12", '"12,37"')[n % 3],
+            id=str(10**9 + n),
+        )
+        for symbol, offset in (("MSFT", 3), ("AAPL", 0))
+        for n in range(200)
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(make_warehouse: MakeWarehouse) -> Made:
+    files: dict[str, Any] = {day_key("trades", day): lines(day) for day in DAYS}
+    files[day_key("quotes", DAYS[0])] = [quote("AAPL", instant(DAYS[0]))]
+    warehouse = make_warehouse(files)
+    warehouse.update()
+    return warehouse
+
+
+@pytest.fixture
+def wh(made: Made) -> Iterator[Warehouse]:
+    with Warehouse(made.root) as opened:
+        yield opened
+
+
+def everything(wh: Warehouse, **options: Any) -> Any:
+    return wh.trades(["MSFT", "AAPL"], DAYS[0], DAYS[-1], **options)
+
+
+# Index
+
+
+def test_the_multi_index_is_the_one_that_pandas_would_sort(wh: Warehouse) -> None:
+    plain = everything(wh)
+    expected = plain.sort_values(["timestamp", "symbol", "sequence_number"]).set_index(
+        ["timestamp", "symbol"]
+    )
+    found = everything(wh, index=("timestamp", "symbol"))
+    pd.testing.assert_frame_equal(found, expected)
+    assert found.index.is_monotonic_increasing
+    # Rows of one instant and symbol stand in the order of the tape.
+    same = found.groupby(level=[0, 1])["sequence_number"]
+    assert same.is_monotonic_increasing.all()
+    assert same.size().max() == 2
+    moment = found.index[5]
+    assert len(found.loc[moment]) == 2
+
+
+def test_stamps_may_be_the_index_and_need_not_be_named_among_the_columns(wh: Warehouse) -> None:
+    found = everything(wh, index="timestamp", columns=["price"], tz="America/New_York")
+    expected = everything(wh, columns=["timestamp", "price"], tz="America/New_York")
+    pd.testing.assert_frame_equal(found, expected.set_index("timestamp"))
+    day = wh.trades("AAPL", DAYS[0], DAYS[0], index="timestamp")
+    assert len(day.loc["2024-01-30 15:00":"2024-01-30 16:00"]) == 200
+    only = everything(wh, index=("timestamp", "symbol"), columns=["symbol"])
+    assert only.shape == (1200, 0)
+
+
+@pytest.mark.parametrize("index", ["price", ("symbol", "timestamp"), [], ("timestamp",) * 2, 3])
+def test_no_other_index_is_taken(wh: Warehouse, index: Any) -> None:
+    with pytest.raises(RequestError, match=r"index = .*None, 'timestamp', \('timestamp', 'sym"):
+        everything(wh, index=index)
+
+
+def test_only_pandas_has_an_index(wh: Warehouse) -> None:
+    with pytest.raises(RequestError, match="only pandas has one, not polars"):
+        everything(wh, index="timestamp", to="polars")
+
+
+# Smaller
+
+
+def test_categories_and_narrow_numbers_change_no_value_and_say_what_they_save(
+    wh: Warehouse,
+) -> None:
+    plain = everything(wh)
+    small = everything(wh, categories=True, downcast=True)
+    assert small.attrs["memory"] == {"plain": size_of(plain), "now": size_of(small)}
+    assert size_of(small) < 0.7 * size_of(plain)
+    assert {
+        name: str(kind) for name, kind in small.dtypes.items() if kind != plain[name].dtype
+    } == {
+        **dict.fromkeys(("symbol", "exchange", "conditions"), "category"),
+        **{"size": "float32", "sequence_number": "int16", "trf_id": "int8"},
+    }
+    for name in plain.columns:
+        values = small[name]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            # As pandas itself would make them.
+            pd.testing.assert_series_equal(values, plain[name].astype("category"))
+        else:
+            pd.testing.assert_series_equal(values.astype(plain[name].dtype), plain[name])
+    assert small["price"].dtype == np.float64
+
+
+def test_polars_and_arrow_have_categories_of_their_own(wh: Warehouse) -> None:
+    plain = everything(wh, to="polars")
+    small = everything(wh, to="polars", categories=True, downcast=True)
+    kinds = {name: kind for name, kind in small.schema.items() if kind != plain.schema[name]}
+    assert kinds == {
+        **dict.fromkeys(("symbol", "conditions"), pl.Categorical),
+        **{"size": pl.Float32, "sequence_number": pl.Int16, "trf_id": pl.Int8},
+        "exchange": pl.Int8,
+    }
+    assert small.cast(dict(plain.schema)).equals(plain)
+    table = everything(wh, to="arrow", categories=["id", "tape"])
+    assert table.schema.field("id").type == pa.dictionary(pa.int16(), pa.string())
+    assert table.schema.field("tape").type == pa.dictionary(pa.int8(), pa.int8())
+    assert table["id"].cast(pa.string()).equals(everything(wh, to="arrow")["id"])
+
+
+def test_numbers_that_are_absent_keep_their_absence(make_warehouse: MakeWarehouse) -> None:
+    day = DAYS[0]
+    made = make_warehouse({day_key("quotes", day): [quote("A", instant(day, "10:00", n), n, bid=n)
+                                                    for n in range(1, 9)]})  # fmt: skip
+    made.update()
+    with Warehouse(made.root) as wh:
+        plain = wh.quotes("A", day, day)
+        small = wh.quotes("A", day, day, downcast=True, categories=["indicators"])
+        assert small.attrs["memory"]["plain"] == size_of(plain)
+        assert small["bid_price"].dtype == np.float32
+        assert small.isna().equals(plain.isna())
+        nothing = wh.quotes("A", f"{day} 03:00", f"{day} 03:01", downcast=True, categories=True)
+        assert len(nothing) == 0
+        assert nothing["bid_price"].dtype == np.float64
+
+
+def test_what_makes_no_categories_is_refused(wh: Warehouse) -> None:
+    for categories in (["price"], ["nothing"], "timestamp", 7, []):
+        with pytest.raises(RequestError, match=r"categories = .*symbol, exchange, conditions"):
+            everything(wh, categories=categories)
+    with pytest.raises(RequestError, match="it may be True or False"):
+        everything(wh, downcast="float")
+
+
+# Fingerprints
+
+
+ASKED = ("trades", ["MSFT", "AAPL"], DAYS[0], DAYS[1])
+
+
+def test_an_answer_bears_the_id_of_what_was_asked(wh: Warehouse) -> None:
+    options: tuple[dict[str, Any], ...] = (
+        {},
+        {"columns": ["price"]},
+        {"tz": "America/New_York"},
+        {"index": "timestamp"},
+        {"categories": True},
+        {"downcast": True},
+    )
+    found = [wh.load(*ASKED, **each).attrs["fingerprint"] for each in options]
+    assert found == [wh.fingerprint(*ASKED, **each) for each in options]
+    assert all(len(one) == 16 and int(one, 16) for one in found)
+    others = [
+        wh.fingerprint("trades", ["AAPL", "MSFT"], *DAYS[:2]),
+        wh.fingerprint("trades", "AAPL", *DAYS[:2]),
+        wh.fingerprint("quotes", "AAPL", DAYS[0], DAYS[0]),
+        wh.fingerprint("trades", "AAPL", DAYS[0], DAYS[0]),
+        wh.fingerprint(*ASKED, to="arrow"),
+    ]
+    assert len({*found, *others}) == len(found) + len(others)
+    # Whole sessions and their instants are the same question.
+    assert wh.fingerprint("trades", "AAPL", "2024-01-30", "2024-01-31") == wh.fingerprint(
+        "trades", "AAPL", "2024-01-30 00:00", "2024-02-01 00:00"
+    )
+    # From memory, cut out of what is there, or read: it is the same.
+    inside = wh.load("trades", "AAPL", DAYS[0], DAYS[0])
+    assert inside.attrs["fingerprint"] == others[3]
+    wh.cache.clear()
+    assert wh.load("trades", "AAPL", DAYS[0], DAYS[0]).attrs["fingerprint"] == others[3]
+
+
+SQL = "select symbol, sum(size) as n from trades where price > $p group by symbol order by symbol"
+
+
+def ids_of(root: Path) -> list[str]:
+    with Warehouse(root) as wh:
+        return [
+            wh.fingerprint(*ASKED),
+            wh.fingerprint("quotes", "AAPL", DAYS[0], DAYS[0]),
+            wh.query(SQL, p=1.0).attrs["fingerprint"],
+            wh.query("from trades_of('AAPL') order by all").attrs["fingerprint"],
+            wh.query("from exchanges order by id").attrs["fingerprint"],
+        ]
+
+
+def test_warehouses_made_alike_have_equal_ids_wherever_they_stand(
+    make_warehouse: MakeWarehouse, made: Made, tmp_path: Path
+) -> None:
+    files = {key: (made.source / key).read_bytes() for key in keys(made)}
+    other = make_warehouse(
+        files, folder=tmp_path / "somewhere else, deeper", processing__chunk_size=1000
+    )
+    # In another order, one after the other: another history, the same data.
+    for day in reversed(DAYS):
+        other.update("trades", start=day, end=day)
+    other.update()
+    assert ids_of(other.root) == ids_of(made.root)
+    with Warehouse(other.root) as one, Warehouse(made.root) as two:
+        pd.testing.assert_frame_equal(one.load(*ASKED), two.load(*ASKED))
+        pd.testing.assert_frame_equal(one.query(SQL, p=1.0), two.query(SQL, p=1.0))
+    before = ids_of(other.root)
+    # Publishing the same bytes again changes nothing.
+    other.rebuild("trades")
+    assert ids_of(other.root) == before
+    # One row of one session restated changes what rests on it and nothing else.
+    other.put(day_key("trades", DAYS[1]), lines(DAYS[1], price=0.01))
+    other.update()
+    changed = [one == two for one, two in zip(ids_of(other.root), before, strict=True)]
+    assert changed == [False, True, False, False, True]
+    # A table that a query reads.
+    exchanges = other.root / "config/exchanges.csv"
+    exchanges.write_text(exchanges.read_text("utf-8").replace("XNAS", "YNAS"), "utf-8")
+    other.rebuild("quotes")
+    assert ids_of(other.root)[-1] != before[-1]
+
+
+def keys(made: Made) -> list[str]:
+    return [path.relative_to(made.source).as_posix() for path in made.source.rglob("*.csv.gz")]
+
+
+def test_a_querys_id_tells_its_text_and_values_apart(wh: Warehouse) -> None:
+    found = [
+        wh.query(SQL, p=1.0),
+        wh.query(SQL, p=1),
+        wh.query(SQL, p=2.0),
+        wh.query(SQL.replace("sum", "max"), p=1.0),
+        wh.query("select count(*) as n from partitions"),
+        wh.query("select count(*) as n from rejects"),
+    ]
+    assert len({frame.attrs["fingerprint"] for frame in found}) == len(found)
+    # What may change by itself has none.
+    for sql in ("select now() as t", "select random() as r"):
+        assert "fingerprint" not in wh.query(sql).attrs
+
+
+def test_another_version_makes_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ids.fingerprint("x")
+    monkeypatch.setattr(ids, "_version", lambda: "99.0")
+    assert ids.fingerprint("x") != before
+
+
+# Too large
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_read(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "available_bytes", lambda: 50_000)
+    monkeypatch.setattr(reading, "_MUCH", 1_000)
+    with pytest.raises(TooLargeError) as caught:
+        everything(wh)
+    assert str(caught.value) == (
+        "trades of 'MSFT', 'AAPL', 2024-01-30 to 2024-02-01: 1,200 rows would take about 0.0 GB,"
+        " and 0.0 GB of memory are free; name fewer columns=, ask for less at a time, make room"
+        " with cache.clear(), or take it in batches with stream()"
+    )
+    assert (caught.value.rows, caught.value.available) == (1200, 50_000)
+    actual = size_of(Warehouse(wh._layout.root).query("from trades"))
+    assert caught.value.bytes == pytest.approx(actual, rel=0.15)
+    # Fewer columns, and fewer sessions, fit.
+    assert len(everything(wh, columns=["price"])) == 1200
+    assert len(wh.trades("AAPL", DAYS[0], DAYS[0])) == 200
+
+
+def test_the_limit_of_the_process_counts() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    free = memory.available_bytes()
+    assert 0 < free <= memory.os.sysconf("SC_PHYS_PAGES") * memory.os.sysconf("SC_PAGE_SIZE")
+    try:
+        taken = memory._statm()[0]
+        resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), hard))
+        assert memory.available_bytes() <= 64 << 20
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_the_limit_of_the_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    name = next((name for number, _, name in groups if number == "0"), None)
+    if name is None:
+        pytest.skip("no control groups of the second kind")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    group = tmp_path / name.lstrip("/")
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.max").write_text("9000\n")
+    (group / "memory.current").write_text("5000\n")
+    (group / "memory.stat").write_text("anon 4000\ninactive_file 700\n")
+    assert memory.available_bytes() == 4700
+    (group / "memory.max").write_text("max\n")
+    assert memory.available_bytes() > 9000
+
+
+# Metrics
+
+
+def test_metrics_are_of_the_last_run_and_of_this_process(wh: Warehouse) -> None:
+    everything(wh)
+    everything(wh)
+    found = wh.metrics
+    assert found.records_processed == 1201
+    assert found.errors_count == 0
+    assert found.processing_time > 0
+    assert found.cache_hit_rate == 0.5
+    assert 1e7 < found.memory_usage < 1e11
+
+
+def test_metrics_go_to_the_log(wh: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "warehouse"):
+        wh.metrics.log_metrics()
+    assert "'records_processed': 1201" in caplog.text
+
+
+def test_a_warehouse_without_runs_has_metrics_too(make_warehouse: MakeWarehouse) -> None:
+    with Warehouse(make_warehouse().root) as wh:
+        assert wh.metrics.records_processed == 0

@@ -1,0 +1,224 @@
+"""Coverage says of every session and symbol asked for whether it is there, and why not."""
+
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from building import Made, bar, day_key, instant, symbol_key, trade
+from conftest import MakeWarehouse
+
+from warehouse import Warehouse
+from warehouse.errors import NoDataError, RequestError
+from warehouse.gaps import STATES, report
+from warehouse.sessions import trading_days
+
+# A Friday to the Friday after, with a holiday on the first Monday.
+DAYS = trading_days(date(2024, 1, 12), date(2024, 1, 19))
+
+
+@pytest.fixture(scope="module")
+def made(make_warehouse: MakeWarehouse) -> Made:
+    """Of five sessions: two ingested, one damaged, one that the vendor lacks, one never fetched."""
+    made = make_warehouse(
+        {
+            day_key("trades", DAYS[0]): [
+                *(trade("AAPL", instant(DAYS[0], "10:00", n), n) for n in range(1, 4)),
+                trade("MSFT", instant(DAYS[0])),
+            ],
+            day_key("trades", DAYS[1]): [trade("AAPL", instant(DAYS[1]))],
+            day_key("trades", DAYS[2]): b"this is no gzip",
+        }
+    )
+    made.update("trades", start=DAYS[0], end=DAYS[3])
+    return made
+
+
+@pytest.fixture
+def wh(made: Made) -> Iterator[Warehouse]:
+    with Warehouse(made.root) as opened:
+        yield opened
+
+
+def states(frame: pd.DataFrame) -> dict[tuple[str, date], str]:
+    days = frame["session"].dt.date
+    return dict(zip(zip(frame["symbol"], days, strict=True), frame["state"], strict=True))
+
+
+def test_every_session_and_symbol_has_its_state_and_holidays_have_no_row(wh: Warehouse) -> None:
+    frame = wh.coverage("trades", ["MSFT", "AAPL"], "2024-01-12", "2024-01-19")
+    assert len(DAYS) == 5
+    assert list(frame.columns) == ["data_type", "session", "symbol", "state", "rows", "problem"]
+    assert states(frame) == {
+        ("AAPL", DAYS[0]): "present",
+        ("MSFT", DAYS[0]): "present",
+        ("AAPL", DAYS[1]): "present",
+        ("MSFT", DAYS[1]): "no_rows",
+        **{(symbol, DAYS[2]): "set_aside" for symbol in ("AAPL", "MSFT")},
+        **{(symbol, DAYS[3]): "missing" for symbol in ("AAPL", "MSFT")},
+        **{(symbol, DAYS[4]): "not_ingested" for symbol in ("AAPL", "MSFT")},
+    }
+    assert list(frame["symbol"][:2]) == ["MSFT", "AAPL"]
+    assert list(frame["session"].dt.date) == sorted(DAYS * 2)
+    assert list(frame.loc[frame["state"] == "present", "rows"]) == [1, 3, 1]
+    assert (frame.loc[frame["state"] != "present", "rows"] == 0).all()
+    said = frame["problem"].notna()
+    assert set(frame.loc[said, "state"]) == {"set_aside"}
+    assert frame.loc[said, "problem"].str.contains("gzip").all()
+    assert set(frame["state"]) <= set(STATES)
+
+
+def test_what_is_present_is_just_what_can_be_loaded(wh: Warehouse) -> None:
+    frame = wh.coverage(["trades", "quotes"], ["AAPL", "MSFT"], DAYS[0], DAYS[-1])
+    for row in frame.itertuples():
+        day = row.session.date()
+        loaded = wh.load(row.data_type, row.symbol, day, day, missing="ignore")
+        assert len(loaded) == row.rows
+        is_ingested = row.state in ("present", "no_rows")
+        if is_ingested:
+            wh.load(row.data_type, row.symbol, day, day)
+        else:
+            with pytest.raises(NoDataError):
+                wh.load(row.data_type, row.symbol, day, day)
+
+
+def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
+    frame = wh.coverage(["trades", "quotes"], ["AAPL", "MSFT"], DAYS[0], DAYS[-1])
+    assert report(frame).splitlines() == [
+        "trades, 2024-01-12 to 2024-01-19: 3 of 10 present (5 sessions, 2 symbols)",
+        "  did not trade: 1",
+        "    MSFT: 2024-01-16",
+        "  not ingested: 2",
+        "    all symbols: 2024-01-19",
+        "  set aside: the file failed verification: 2",
+        "    all symbols: 2024-01-17",
+        "  missing at the vendor: 2",
+        "    all symbols: 2024-01-18",
+        "quotes, 2024-01-12 to 2024-01-19: 0 of 10 present (5 sessions, 2 symbols)",
+        "  not ingested: 10",
+        "    all symbols: 2024-01-12, 2024-01-16, 2024-01-17, 2024-01-18 and 1 more",
+    ]
+    assert report(frame[frame["state"] == "present"]).count("\n") == 0
+    assert report(frame[:0]) == ""
+
+
+def test_a_session_of_today_is_not_yet_and_one_to_come_has_no_row(wh: Warehouse) -> None:
+    today = date.today()
+    frame = wh.coverage("trades", "AAPL", today - timedelta(days=10), today + timedelta(days=400))
+    assert len(frame) >= 5
+    found = states(frame)
+    assert all(state == "not_ingested" for (_, day), state in found.items()
+               if day < today - timedelta(days=1))  # fmt: skip
+    assert found.get(("AAPL", today), "not_yet") == "not_yet"
+
+
+def test_a_file_that_came_down_anew_leaves_what_was_ingested_before(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse({day_key("trades", DAYS[0]): [trade("AAPL", instant(DAYS[0]))]})
+    made.update()
+    made.put(day_key("trades", DAYS[0]), b"this is no gzip")
+    made.update()
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("trades", ["AAPL", "aapl"], DAYS[0], DAYS[0])
+        assert list(frame["state"]) == ["present", "unknown"]
+
+
+def test_symbols_that_were_left_out_are_told_from_those_that_did_not_trade(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    lines = [trade("AAPL", instant(DAYS[0])), trade("MSFT", instant(DAYS[0]))]
+    made = make_warehouse({day_key("trades", DAYS[0]): lines}, source__symbols=["AAPL", "NONE"])
+    made.update()
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("trades", ["AAPL", "NONE", "MSFT"], DAYS[0], DAYS[0])
+        assert list(frame["state"]) == ["present", "unknown", "not_selected"]
+
+
+def test_files_of_one_symbol_each_speak_for_their_symbol_and_months_for_their_sessions(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    first, second = DAYS[:2]
+    files: dict[str, Any] = {
+        symbol_key("trades", first, "AAPL"): [trade("AAPL", instant(first))],
+        symbol_key("trades", first, "MSFT"): [trade("MSFT", instant(first))],
+        symbol_key("trades", second, "AAPL"): [trade("AAPL", instant(second))],
+        symbol_key("day_aggs", first, "AAPL"): [
+            bar("AAPL", instant(day, "00:00")) for day in (first, second)
+        ],
+        symbol_key("day_aggs", first, "MSFT"): [bar("MSFT", instant(first, "00:00"))],
+    }
+    made = make_warehouse(files, source__layout="symbol")
+    made.update(start=first, end=second)
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage(["trades", "day_aggs"], ["AAPL", "MSFT"], first, DAYS[2])
+        trades, bars = (states(part) for _, part in frame.groupby("data_type", sort=False))
+        assert trades == {
+            ("AAPL", first): "present",
+            ("MSFT", first): "present",
+            ("AAPL", second): "present",
+            ("MSFT", second): "not_ingested",
+            ("AAPL", DAYS[2]): "not_ingested",
+            ("MSFT", DAYS[2]): "not_ingested",
+        }
+        assert bars == {
+            ("AAPL", first): "present",
+            ("MSFT", first): "present",
+            ("AAPL", second): "present",
+            ("MSFT", second): "no_rows",
+            ("AAPL", DAYS[2]): "not_ingested",
+            ("MSFT", DAYS[2]): "not_ingested",
+        }
+
+
+def test_what_makes_no_sense_is_refused(wh: Warehouse, make_warehouse: MakeWarehouse) -> None:
+    with pytest.raises(RequestError, match="it may be trades, quotes, minute_aggs, day_aggs"):
+        wh.coverage("bars", "AAPL", DAYS[0], DAYS[1])
+    with pytest.raises(RequestError, match="it lies before start"):
+        wh.coverage("trades", "AAPL", DAYS[1], DAYS[0])
+    with pytest.raises(RequestError, match="name at least one of trades"):
+        wh.coverage([], "AAPL", DAYS[0], DAYS[1])
+    with Warehouse(make_warehouse().root) as empty, pytest.raises(NoDataError):
+        empty.coverage("trades", "AAPL", DAYS[0], DAYS[1])
+
+
+def test_five_thousand_symbols_over_a_year_take_seconds(make_warehouse: MakeWarehouse) -> None:
+    made = make_warehouse({day_key("trades", DAYS[0]): [trade("AAPL", instant(DAYS[0]))]})
+    made.update()
+    days = trading_days(date(2023, 1, 1), date(2023, 12, 31))
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        catalog.execute(
+            """
+            insert into partitions
+            select
+                'trades', 'S' || number, date_trunc('month', day), '', count(*), 1,
+                now()::timestamp, now()::timestamp, '', '',
+                list({session: day, rows: 1, rejects: 0, source: '', etag: null, sha256: ''}
+                     order by day)
+            from range(5000) as numbers(number), (select unnest($days) as day)
+            where (number + dayofyear(day)) % 10 > 0
+            group by all
+            """,
+            {"days": list(days)},
+        )
+        catalog.execute(
+            """
+            insert into source_files by name
+            select 'trades' as data_type, day, '' || day as source, 'ingested' as state,
+                now()::timestamp as recorded_at
+            from (select unnest($days) as day)
+            """,
+            {"days": list(days)},
+        )
+    with Warehouse(made.root) as wh:
+        began = time.process_time()
+        frame = wh.coverage("trades", [f"S{n}" for n in range(5000)], days[0], days[-1])
+        assert time.process_time() - began < 15
+    assert len(frame) == 5000 * len(days) == 1_250_000
+    number = frame["symbol"].str.slice(1).astype("int64")
+    traded = (number + frame["session"].dt.day_of_year) % 10 > 0
+    assert frame["state"].eq("present").equals(traded)
+    assert frame["state"].isin(("present", "no_rows")).all()

@@ -1,0 +1,100 @@
+"""What stands behind an answer of SQL, by content: the same content, the same facts, anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from warehouse.catalognames import known
+from warehouse.schema import DATA_TYPES
+from warehouse.snapshot import Snapshot
+from warehouse.syntax import Known, names
+
+_OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
+"""Tables that no two warehouses, and no two generations of one, have alike."""
+
+
+def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
+    """What the catalog's tables, views and macros of these names rest on, by name.
+
+    A table rests on its rows, a view or a macro on its SQL and what that names; one that reads
+    partitions on those of each data type that it may read. Other names are passed over.
+    """
+    catalog = known(snapshot)
+    facts: dict[str, Any] = {}
+    waiting = sorted(named)
+    while waiting:
+        name = waiting.pop()
+        if name in facts:
+            continue
+        if name in catalog.definitions:
+            facts[name] = _definition(snapshot, catalog, name)
+            for tree in catalog.definitions[name]:
+                waiting.extend(names(json.loads(tree)))
+        elif name in catalog.tables:
+            facts[name] = _rows(snapshot, name)
+    return facts
+
+
+def partitions_of(snapshot: Snapshot, data_type: str) -> str:
+    """One id of all partitions of a data type, by symbol, month and content."""
+    return snapshot.once(
+        ("partitions of", data_type),
+        lambda: str(
+            snapshot.fetch(
+                """
+                select
+                    sha256(
+                        coalesce(
+                            string_agg(
+                                concat_ws(' ', symbol, month, sha256), e'\\n'
+                                order by symbol, month
+                            ),
+                            ''
+                        )
+                    )
+                from partitions
+                where data_type = $data_type
+                """,
+                data_type=data_type,
+            )[0][0]
+        ),
+    )
+
+
+def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
+    layout = snapshot.layout
+    # Where in its text a name stood is no part of what it means.
+    sql = re.sub(r',?"query_location(_length)?":\d+', "", "".join(catalog.definitions[name]))
+    facts: list[Any] = []
+    if "read_parquet" in sql:
+        kinds = [kind for kind in DATA_TYPES if f"/{kind}/" in sql]
+        facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
+        if not kinds:
+            # Files that the catalog has no hashes of: rejects, say.
+            facts.append(_rows(snapshot, "warehouse"))
+    for folder, short in (
+        (layout.cache, "cache"),
+        (layout.schema, "schema"),
+        (layout.data, "data"),
+    ):
+        sql = sql.replace(str(folder), short)
+    return [sql, *facts]
+
+
+def _rows(snapshot: Snapshot, table: str) -> str:
+    """One id of a table's rows; the catalog's tables about itself are one with its generation."""
+    of = "warehouse" if table in _OF_THE_WAREHOUSE else table
+    return snapshot.once(
+        ("rows of", of),
+        lambda: str(
+            snapshot.fetch(
+                f"""
+                select sha256(coalesce(string_agg(line, e'\\n' order by line), ''))
+                from (select entry::varchar as line from "{of}" as entry)
+                """
+            )[0][0]
+        ),
+    )
