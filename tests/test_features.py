@@ -400,3 +400,20 @@ def test_answers_are_kept_by_what_was_asked_and_what_was_read(own: Made) -> None
         third = wh.features("volume_ma", "A", DAYS[1], DAYS[1])
         assert not third["volume_ma"].equals(second["volume_ma"])
         assert third["volume_ma"][20:].equals(second["volume_ma"][20:])
+
+
+def test_equal_ids_are_of_equal_frames_and_what_is_asked_otherwise_has_another(
+    own: Made, wh: Warehouse
+) -> None:
+    asked = ("volume_ma", "A", "2024-01-30", "2024-01-31")
+    with Warehouse(own.root) as other:
+        frames = [wh.features(*asked), other.features(*asked)]
+    assert frames[0].attrs["fingerprint"] == frames[1].attrs["fingerprint"]
+    pd.testing.assert_frame_equal(*frames)
+    ids = {
+        wh.features(*asked, periods=7).attrs["fingerprint"],
+        wh.features(*asked, freq="day").attrs["fingerprint"],
+        wh.features(*asked[:3], "2024-02-01").attrs["fingerprint"],
+        frames[0].attrs["fingerprint"],
+    }
+    assert len(ids) == 4
