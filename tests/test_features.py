@@ -400,3 +400,20 @@ def test_answers_are_kept_by_what_was_asked_and_what_was_read(own: Made) -> None
         third = wh.features("volume_ma", "A", DAYS[1], DAYS[1])
         assert not third["volume_ma"].equals(second["volume_ma"])
         assert third["volume_ma"][20:].equals(second["volume_ma"][20:])
+
+
+def test_a_frame_bears_the_id_of_all_that_stands_behind_it(own: Made) -> None:
+    path = put(own, mine())
+    with Warehouse(own.root) as wh:
+
+        def ask(**values: int) -> str:
+            return str(wh.features("mine", "A", DAYS[1], DAYS[1], **values).attrs["fingerprint"])
+
+        first = ask()
+        wh.cache.clear()
+        assert ask(trades_back=3) == first
+        assert ask(trades_back=4) != first
+        path.write_text(mine().replace("select\n", "-- a word\nselect\n", 1))
+        assert ask() == first
+        put(own, mine(what=RECENT.replace("size", "2 * size")))
+        assert ask() != first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from warehouse.errors import RequestError
@@ -94,6 +95,11 @@ class Feature:
     freq: str | None
     statement: Statement = field(repr=False)
     reads: Mapping[str, tuple[str, ...]] = field(repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what the SELECT says: comments and line breaks change nothing."""
+        return self.file.fingerprint()
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A value for each parameter: the given one, or else its default.

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 
 from warehouse import coverage, features, lookahead
 from warehouse.answers import Answers
 from warehouse.arguments import choice, symbols_of
+from warehouse.cache import Held
 from warehouse.feature import Feature
 from warehouse.featurefiles import FeatureFolder
 from warehouse.features import Plan
+from warehouse.fingerprints import fingerprint
 from warehouse.frames import as_form, check_form, check_zone, in_zone
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import Moment, Span, parse_span, span_between
@@ -84,9 +88,13 @@ class FeatureAnswers:
             plan = asked.plan(snapshot)
             key = (plan.key, asked.symbols, form, zone)
 
-            def read() -> Any:
+            def read() -> Held:
                 table = features.answer(snapshot, plan, self._answers.workers())
-                return as_form(in_zone(table, zone), form)
+                frame = as_form(in_zone(table, zone), form)
+                if isinstance(frame, pd.DataFrame):
+                    facts = (repr(plan.facts), asked.symbols, zone, duckdb.__version__)
+                    frame.attrs["fingerprint"] = fingerprint("features", *facts)
+                return Held(frame)
 
             return self._answers.cache.get_or_make(
                 key, lambda: self._answers.snapshots.whole(snapshot, read)

@@ -65,6 +65,12 @@ class Plan:
     conditions: tuple[tuple[Any, ...], ...]
 
     @property
+    def facts(self) -> tuple[Any, ...]:
+        """What stands behind the answer: as `key`, but the SELECT counts as what it says."""
+        name, _, *rest = self.key
+        return (name, self.feature.fingerprint, *rest)
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """Equal keys, equal answers: the question and the content that it is put to."""
         return (
