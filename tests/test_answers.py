@@ -283,8 +283,8 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(
         everything(wh)
     assert str(caught.value) == (
         "trades of 'MSFT', 'AAPL', 2024-01-30 to 2024-02-01: 1,200 rows would take about 0.0 GB,"
-        " and 0.0 GB of memory are free; name fewer columns=, ask for less at a time, or go through"
-        " it in batches with stream()"
+        " and 0.0 GB of memory are free; name fewer columns=, ask for less at a time, make room"
+        " with cache.clear(), or take it in batches with stream()"
     )
     assert (caught.value.rows, caught.value.available) == (1200, 50_000)
     actual = size_of(Warehouse(wh._layout.root).query("from trades"))

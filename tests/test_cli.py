@@ -90,7 +90,12 @@ def partitions(root: Path) -> dict[str, bytes]:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Every file, but for those that each run writes about itself."""
+    return {
+        str(path): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.name not in ("logs", "metrics")
+    }
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +168,9 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild prune status query shell"
+    order = (
+        "init demo download ingest update rebuild validate prune verify status report query shell"
+    )
     assert listed == order.split()
 
 
@@ -350,9 +357,10 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
     found = json_of("-C", str(root), "update", "quotes")
     assert list(found) == [
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
-        "errors", "download", "planned", "files", "set_aside", "lines", "rows_published",
-        "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
-        "bytes_written", "ingest_seconds", "peak_memory_bytes",
+        "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
+        "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
+        "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
+        "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -368,6 +376,17 @@ def test_sessions_are_inclusive_at_both_ends(root: Path) -> None:
     held = json_of("-C", str(root), "status")["data_types"]
     assert (held["trades"]["first"], held["trades"]["last"]) == ("2025-11-26", "2025-11-28")
     assert held["quotes"]["rows"] == 0
+
+
+def test_a_file_that_came_has_a_line(root: Path) -> None:
+    lines = run("-C", str(root), "update", "day_aggs").stdout.splitlines()
+    assert lines[0].split() == ["file", "bytes", "took", "state"]
+    found = [re.fullmatch(r"day_aggs (\S+) +[\d.,]+ \w+ +[\d.]+ s  new", row) for row in lines[2:5]]
+    assert [each and each[1] for each in found] == ["2025-11-25", "2025-11-26", "2025-11-28"]
+    assert lines[5] == ""
+    assert lines[6].startswith("fetched    3 files")
+    again = run("-C", str(root), "update", "day_aggs").stdout
+    assert again.startswith("nothing new")
 
 
 def test_all_and_repeated_types_mean_what_they_say(root: Path) -> None:
@@ -468,6 +487,8 @@ def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
         r"^download +failed: .*trades of the 25th.* it was cut$", done.stdout, re.MULTILINE
     )
     assert re.search(r"^ +not in your plan: trades 2025-11-26$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-25 +\S+ \w+ +failed$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-26 .+  not in your plan$", done.stdout, re.MULTILINE)
     assert re.search(r"^took .*, 3 retries, 2 errors$", done.stdout, re.MULTILINE)
     assert "it was cut" not in done.stderr
     assert re.search(r"^read +1 file: ", done.stdout, re.MULTILINE)
@@ -605,7 +626,96 @@ def test_rebuild_refuses_symbols_it_does_not_have(root: Path) -> None:
 
 
 def test_rebuild_wants_to_know_what(filled: Path) -> None:
-    assert "Missing argument 'TYPE" in run("-C", str(filled), "rebuild", exit_code=2).stderr
+    assert "say which: TYPE" in run("-C", str(filled), "rebuild", exit_code=2).stderr
+
+
+def test_rebuild_changed_says_why_and_what_it_did(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "quotes")
+    out = run("-C", str(root), "rebuild", "--changed").stdout
+    assert out == "nothing to do: all partitions are what SQL, settings and files make of now\n"
+    path = root / "sql/clean/trades.sql"
+    path.write_text(path.read_text("utf-8").replace("price <= 0", "price <= 0.01"), "utf-8")
+    would = run("-C", str(root), "rebuild", "--changed", "--dry-run").stdout.splitlines()
+    assert would[:2] == [
+        f"stale      sql/clean/trades changed: {len(SYMBOLS)} partitions",
+        f"would read {len(SESSIONS)} raw files",
+    ]
+    done = json_of("-C", str(root), "rebuild", "--changed")
+    assert done["reasons"] == {"sql/clean/trades changed": len(SYMBOLS)}
+    assert len(done["partitions"]) == done["partitions_written"] == len(SYMBOLS)
+    assert (done["to_fetch"], done["not_fetched"]) == ([], {})
+
+
+def test_rebuild_changed_ends_with_1_where_a_raw_file_is_gone_and_fetches_it_on_request(
+    root: Path,
+) -> None:
+    run("-C", str(root), "update", "trades")
+    (root / "data/raw/trades").rename(root / "elsewhere")
+    config = root / "config/data_config.yaml"
+    config.write_text(config.read_text("utf-8").replace("[0, 1]", "[0]"), "utf-8")
+    out = run("-C", str(root), "rebuild", "--changed", exit_code=1).stdout
+    assert "cleaning.corrections changed from [0, 1] to [0]" in out
+    assert f"trades {SESSIONS[0]}" in out
+    assert f"warehouse -C {root} rebuild --changed --fetch" in out
+    assert run("-C", str(root), "rebuild", "--changed", "--fetch").stdout.count("wrote") == 1
+    assert "--changed" in run("rebuild", "trades", "--fetch", exit_code=2).output
+
+
+def test_verify_says_what_is_wrong_and_repair_mends_it(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    before = partitions(root)
+    assert "sound" in run("-C", str(root), "verify").stdout
+    path = root / "data/cache/trades/AAPL/2025_11.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    stranger = root / "data/cache/trades/AAPL/notes.txt"
+    stranger.write_text("mine")
+    out = run("-C", str(root), "verify", "trades", exit_code=1).stdout
+    assert f"wrong      {path.relative_to(root)}: " in out
+    assert f"next       warehouse -C {root} verify --repair" in out
+    found = json_of("-C", str(root), "verify", exit_code=1)
+    assert not found["is_clean"]
+    assert [(fault["path"], fault["kind"]) for fault in found["faults"]] == [
+        (str(path), "partition"),
+        (str(stranger), "unknown"),
+    ]
+    assert {"problem", "remedy"} <= set(found["faults"][0])
+    mended = run("-C", str(root), "verify", "--repair").stdout
+    assert "restored   1 partition, byte for byte" in mended
+    assert "moved      data/cache/trades/AAPL/notes.txt to data/set_aside/" in mended
+    assert partitions(root) == before
+    again = json_of("-C", str(root), "verify", "--repair")
+    assert (again["mended"], again["left"], again["found"]["is_clean"]) == ([], [], True)
+
+
+def test_repair_ends_with_1_where_something_is_left(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    raw_of(root, "trades", SESSIONS[0]).unlink()
+    config = root / "config/data_config.yaml"
+    config.write_text(re.sub(r"(?m)^  url: .*$", '  url: ""', config.read_text("utf-8")), "utf-8")
+    out = run("-C", str(root), "verify", "--repair", exit_code=1).stdout
+    assert "left" in out
+    assert "source.url" in out
+    assert json_of("-C", str(root), "verify", "--repair", exit_code=1)["left"][0]["why"]
+
+
+def test_a_dry_run_of_update_says_what_it_will_come_to(root: Path) -> None:
+    first, rest = str(SESSIONS[0]), str(SESSIONS[1])
+    out = run("-C", str(root), "update", "trades", "--dry-run").stdout
+    assert "how many rows and how long, no past run tells" in out
+    run("-C", str(root), "update", "trades", "--end", first)
+    told = json_of("-C", str(root), "update", "trades", "--start", rest, "--dry-run")["estimate"]
+    assert told["partitions"] == len(SYMBOLS)
+    assert 300 < told["rows"] < 700
+    assert told["seconds"] > 0
+    out = run("-C", str(root), "update", "trades", "--start", rest, "--dry-run").stdout
+    assert re.search(r"about \d+ rows, 5 partitions, [\d.]+ s$", out.rstrip())
+
+
+def test_update_takes_symbols(root: Path) -> None:
+    run("-C", str(root), "update", "trades", "--symbols", "AAPL,NA")
+    assert {name.split("/")[1] for name in partitions(root)} == {"AAPL", "NA"}
+    run("-C", str(root), "update", "trades")
+    assert len(partitions(root)) == len(SYMBOLS)
 
 
 def test_rebuild_says_how_to_get_raw_files_back(root: Path) -> None:
@@ -667,7 +777,7 @@ def test_bars_go_to_the_terminal_and_results_to_stdout(root: Path) -> None:
     assert process.returncode == 0
     assert b"ingest" in shown
     assert b"\x1b" in shown
-    assert stdout.startswith("fetched    3 files")
+    assert re.search(r"^fetched    3 files", stdout, re.MULTILINE)
     assert "\x1b" not in stdout
 
 
@@ -761,8 +871,8 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "not_here",
-        "runs",
+        "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
+        "findings", "data_types", "waiting", "set_aside", "not_here", "runs",
     ]  # fmt: skip
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]
@@ -778,8 +888,10 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
         "cache_bytes": sum(cached),
     }  # fmt: skip
     assert list(found["runs"][0]) == [
-        "command", "started_at", "seconds", "state", "files", "files_set_aside", "rows_published",
-        "rows_rejected", "partitions",
+        "run_id", "command", "started_at", "state", "problem", "download_time", "processing_time",
+        "records_processed", "errors_count", "cache_hit_rate", "memory_usage", "seconds",
+        "cpu_seconds", "files_fetched", "bytes_fetched", "files", "files_set_aside",
+        "rows_published", "rows_rejected", "partitions", "peak_memory_bytes",
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -16,15 +17,17 @@ from building import SESSION, Made, csv_text, day_key, instant, make, symbol_key
 from faultproxy import Fault, FaultProxy, Request
 
 from warehouse.catalog import Catalog
-from warehouse.download import DownloadPlan, open_source, plan_download, shortfalls
-from warehouse.errors import ConfigError, SourceError
+from warehouse.download import DownloadPlan, open_source, plan_download
+from warehouse.download_table import download_table
+from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
 from warehouse.layout import RawFile
 from warehouse.partfile import superseded
 from warehouse.pipeline import Pipeline
 from warehouse.run import Request as Asked
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import NEW_YORK
-from warehouse.source import FolderSource
+from warehouse.shortfalls import shortfalls
+from warehouse.source import Fetched, FolderSource, SourceObject
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 TRADES = DATA_TYPES["trades"]
@@ -345,6 +348,36 @@ def test_a_published_session_whose_new_version_cannot_be_had_stays_published(
     assert len(report.download.problems) == report.metrics.errors == 1
     assert report.download.fetch == report.download.changed == []
     assert states(made) == {("trades", SESSION): "ingested"}
+
+
+def test_of_many_files_each_data_type_has_a_line() -> None:
+    def files(kind: str, count: int, size: int) -> list[SourceObject]:
+        days = (MONDAY + timedelta(days=n) for n in range(count))
+        return [SourceObject(RawFile(kind, day), "", size, "") for day in days]
+
+    trades, aggs = files("trades", 15, 2_000_000), files("day_aggs", 5, 1_000)
+    found = DownloadPlan(fetch=[*aggs, *trades], changed=trades[:2])
+    found.seconds = {item.file: 75.0 for item in found.fetch}
+    assert [line.split() for line in download_table(found)][2:4] == [
+        ["day_aggs", f"{MONDAY}", "1.0", "kB", "75", "s", "new"],
+        ["day_aggs", f"{TUESDAY}", "1.0", "kB", "75", "s", "new"],
+    ]
+    assert len(list(download_table(found))) == 2 + 20 + 1
+    gone, refused = files("trades", 17, 7)[15:]
+    found.problems = [
+        Fetched(gone, MissingFileError("s3://x", gone.key)),
+        Fetched(refused, NotInPlanError("s3://x", refused.key, "403")),
+    ]
+    title, _, *lines, last = download_table(found)
+    assert (title.split(), last) == (["data", "type", "files", "bytes", "state"], "")
+    assert [re.split("  +", line) for line in lines] == [
+        [
+            *("trades", "17", "30.0 MB"),
+            "13 new, 2 changed, 1 missing at the vendor, 1 not in your plan",
+        ],
+        ["day_aggs", "5", "5.0 kB", "5 new"],
+    ]
+    assert list(download_table(DownloadPlan())) == []
 
 
 def test_a_source_that_is_neither_a_folder_nor_s3_is_an_error_that_says_what_it_may_be(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from warehouse.publish import writer_lock
 
 EARLIER = SESSION - timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)
-LATER = NOW + timedelta(days=30, minutes=5)
+LATER = NOW + timedelta(days=31)
 
 
 @pytest.fixture
@@ -41,8 +42,9 @@ def raw(layout: Layout) -> list[RawFile]:
 
 def test_what_is_past_its_retention_goes_and_its_rows_stay(made: Made) -> None:
     layout = made.layout
-    with made.unchanged():
-        report = prune(layout, made.config, now=LATER)
+    digests = made.digests()
+    report = prune(layout, made.config, now=LATER)
+    assert made.digests() == digests
     assert [file.day for file in report.removed] == [EARLIER, SESSION]
     assert report.bytes > 0
     assert report.kept == []
@@ -106,3 +108,12 @@ def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:
     ):
         prune(made.layout, made.config, now=LATER)
     assert len(raw(made.layout)) == 2
+
+
+def test_the_log_names_what_was_removed(made: Made) -> None:
+    prune(made.layout, made.config, dry_run=True, now=LATER)
+    report = prune(made.layout, made.config, now=LATER)
+    lines = [json.loads(line) for line in made.layout.log.read_text("utf-8").splitlines()]
+    assert [each["file"] for each in lines if each["event"] == "pruned"] == [
+        file.key for file in report.removed
+    ]

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from warehouse.errors import RawFileError
+from warehouse.integrity import MAX_RATIO, EtagCheck, check, read_into
 from warehouse.rawfile import MAX_LINE_BYTES, Inflater, Piece, read_ahead
 from warehouse.schema import DATA_TYPES
 
@@ -535,6 +537,7 @@ def peak_of_inflating(path: Path) -> tuple[int, str]:
     return int(peak), problem
 
 
+@pytest.mark.torture
 def test_a_line_of_a_gibibyte_is_refused_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "2024-01-31.csv.gz"
     packer = zlib.compressobj(1, wbits=31)
@@ -553,22 +556,71 @@ def test_a_line_of_a_gibibyte_is_refused_in_little_memory(tmp_path: Path) -> Non
     assert path.stat().st_size < 10_000_000
 
 
-def test_a_gzip_bomb_is_read_in_little_memory(tmp_path: Path) -> None:
-    path = tmp_path / "2024-01-31.csv.gz"
-    row = ROWS[0].encode() + b"\n"
-    million = compress(row * (1 << 18), 1)
+def many_times(path: Path, member: bytes, times: int, text: bytes = TEXT) -> None:
+    """A file of many gzip members, all but the first the same."""
     with open(path, "wb") as file:
-        file.write(compress(TEXT))
-        for _ in range(24):
-            file.write(million)
+        file.write(compress(text))
+        for _ in range(times):
+            file.write(member)
 
-    inflated = 24 * len(row) << 18
+
+def test_a_file_that_grows_to_many_times_its_size_is_read_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "2024-01-31.csv.gz"
+    # Alike, but not so much that it could not be a file of the vendor's.
+    rows = [f"{ROWS[0][:-1]}{random.Random(n).randrange(10)}\n" for n in range(1 << 15)]
+    many_times(path, compress("".join(rows).encode(), 6), 192)
+
+    inflated = 192 * len("".join(rows))
     peak, problem = peak_of_inflating(path)
 
     assert problem == ""
-    assert inflated > 20 * path.stat().st_size
+    assert 20 * path.stat().st_size < inflated < MAX_RATIO * path.stat().st_size
     # A piece holds 50 MB, one block more at most, and the blocks on their way.
     assert peak < 90_000_000 < inflated / 3
+
+
+BOMBS = {
+    "200 times, of good lines": (200, (ROWS[0] + "\n").encode() * (1 << 15), 600),
+    "hundreds of times, of good lines": (250, (ROWS[0] + "\n").encode() * (1 << 22), 6),
+    "1,000 times, of nothing": (900, bytes(1 << 26), 16),
+}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_gzip_bomb_is_stopped_long_before_its_end(name: str, tmp_path: Path) -> None:
+    ratio, text, times = BOMBS[name]
+    path = tmp_path / "2024-01-31.csv.gz"
+    packed = compress(text, 9)
+    many_times(path, packed, times)
+    inflated = len(text) * times
+    assert inflated > ratio * path.stat().st_size
+    assert inflated > 900_000_000
+
+    began = time.process_time()
+    peak, problem = peak_of_inflating(path)
+
+    assert peak < 120_000_000
+    assert problem.startswith("2024-01-31.csv.gz: ")
+    if "good" in name:
+        assert problem.endswith(": inflates to more than 100 times its size")
+    # Nor is it inflated to its end to see whether it came whole.
+    with io.FileIO(path) as file:
+        verdict = check(read_into(file), EtagCheck("", 0))
+    assert not verdict.good
+    assert verdict.problem == "it inflates to more than 100 times its size"
+    assert time.process_time() - began < 2
+
+
+def test_a_small_file_of_lines_alike_is_no_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "2024-01-31.csv.gz"
+    text = (ROWS[0] + "\n").encode() * 100_000
+    path.write_bytes(compress(HEADER.encode() + b"\n" + text, 9))
+    assert len(text) > 2 * MAX_RATIO * path.stat().st_size
+
+    rows, _ = inflate(path, 1_000_000)
+
+    assert len(rows) == 100_000
 
 
 # Through the pipeline
@@ -621,3 +673,57 @@ def test_what_becomes_of_a_long_line_does_not_depend_on_the_size_of_pieces(
         outcomes.append((file.problem, file.rows_published, reasons))
 
     assert outcomes[0] == outcomes[1]
+
+
+UPDATE = """
+import resource, sys
+from pathlib import Path
+from warehouse import config
+from warehouse.pipeline import Pipeline
+from warehouse.run import Request
+
+def peak():
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+root = Path(sys.argv[1])
+settings = config.load(root / "config/data_config.yaml", {})
+for name in sys.argv[2:]:
+    before = peak()
+    Pipeline(settings.layout(root), settings).ingest(Request.of([name]))
+    print(name, peak() - before)
+"""
+
+
+@pytest.mark.torture
+def test_bombs_are_set_aside_and_the_rest_goes_on_in_the_memory_of_a_plain_day(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    """The bomb would be 0.9 GB, of rows that clean by themselves; the long line is a gibibyte."""
+    made = make_warehouse(processing__memory_limit_gb=0.5, processing__parallel_workers=2)
+    row = ROWS[0] + "\n"
+    many = [bar(symbol, T + n * 60_000_000_000) for symbol in "ABC" for n in range(300)]
+    made.put_raw("minute_aggs", SESSION, many)
+    day = SESSION.replace(day=29)
+    bomb = made.put_raw("day_aggs", SESSION, "")
+    header = (HEADERS["day_aggs"] + "\n").encode()
+    many_times(bomb, compress((row * (1 << 15)).encode(), 9), 600, header)
+    line = made.put_raw("day_aggs", day, "")
+    many_times(line, compress(b"x" * (1 << 24), 9), 64, header)
+    made.put_raw("day_aggs", SESSION.replace(day=30), [bar("A", instant(SESSION.replace(day=30)))])
+
+    done = subprocess.run(
+        [sys.executable, "-c", UPDATE, str(made.root), "minute_aggs", "day_aggs"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+    plain, bombs = (int(each.split()[1]) for each in done.stdout.splitlines())
+    assert bombs < plain + 300_000_000
+    problems = dict(made.sql("select day, problem from source_files where state = 'set_aside'"))
+    assert "inflates to more than 100 times its size" in problems[SESSION]
+    assert "has a line of more than 1,048,576 bytes" in problems[day]
+    assert made.sql("select count(*) from day_aggs") == [(1,)]
+    assert made.rejects("day_aggs") == []

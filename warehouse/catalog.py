@@ -3,7 +3,7 @@
 It is derived and never changed in place: each publish builds a new file beside it and renames it
 over the old. Shells that have the old one open keep it; who opens it next sees the new. It holds
 nothing that cannot be read back from the partitions, the rejects and the raw files, but for the
-history of runs.
+history of runs and of what validation found.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import OutdatedCatalogError, StorageError, one_line
+from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, one_line
 from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,89 @@ class SourceFile:
     rejects_by_reason: dict[str, int] | None = None
     symbols: tuple[str, ...] | None = None
     raw_modified_ns: int | None = None
+    fingerprint: str | None = None
     run_id: str | None = None
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command that writes; the columns of the table `runs`."""
+    """One run of a command that writes; the columns of the table `runs`.
+
+    The figures are those of `metrics.RunMetrics`.
+    """
 
     run_id: str
     command: str
     started_at: datetime
-    seconds: float
     state: str
     problem: str | None
+    version: str
+    download_time: float
+    processing_time: float
+    records_processed: int
+    errors_count: int
+    cache_hit_rate: float
+    memory_usage: int
+    seconds: float
+    cpu_seconds: float
+    files_here: int
+    files_fetched: int
+    bytes_fetched: int
+    retries: int
     files: int
     files_set_aside: int
     lines: int
     rows_published: int
     rows_rejected: int
+    rows_unselected: int
     partitions: int
     bytes_read: int
     bytes_written: int
     peak_memory_bytes: int
-    version: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one symbol and session that offend against a rule; the columns of `findings`.
+
+    Attributes:
+        rule: a file of sql/validate.
+        severity: "error" or "warning".
+        data_type: what the rule was asked about.
+        symbol: None where it is of the session as a whole.
+        count: offending rows.
+        examples: the first few of them, a JSON array of objects.
+        allowed: why it counts for nothing; None: it counts.
+    """
+
+    run_id: str
+    checked_at: datetime
+    rule: str
+    severity: str
+    data_type: str
+    symbol: str | None
+    session: date | None
+    count: int
+    examples: str
+    allowed: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Which earlier findings no longer stand.
+
+    Attributes:
+        rule: of this rule; None: of any.
+        symbols: of these; None: of all, and of sessions as a whole.
+        first, last: sessions, both inclusive.
+    """
+
+    rule: str | None
+    data_type: str
+    symbols: tuple[str, ...] | None
+    first: date
+    last: date
 
 
 @dataclass
@@ -78,6 +137,8 @@ class CatalogChange:
     removed: list[tuple[str, str, date]] = field(default_factory=list)
     files: list[SourceFile] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    checked: list[Checked] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Catalog:
@@ -86,6 +147,7 @@ class Catalog:
     Raises:
         StorageError: it cannot be opened.
         OutdatedCatalogError: another version wrote it.
+        DamagedCatalogError: it is not as it was written; whatever is asked may come upon that.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -100,9 +162,8 @@ class Catalog:
                 self._connection.execute(f"attach '{path}' as published (read_only)")
                 self._connection.execute("use published")
             except duckdb.Error as error:
-                raise StorageError(
-                    layout.catalog, f"cannot be opened: {one_line(error)}"
-                ) from error
+                self.close()
+                raise self._unreadable(error) from error
 
         self._check_format()
 
@@ -112,8 +173,11 @@ class Catalog:
         try:
             rows = self.rows("select max(catalog_format) as form from warehouse")
             form = rows[0]["form"]
-        except duckdb.Error as error:
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
             form = one_line(error)
+        except StorageError:
+            self.close()
+            raise
         if form != CATALOG_FORMAT:
             self.close()
             raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
@@ -133,7 +197,21 @@ class Catalog:
         """The answer to a SELECT over the catalog's tables; None where there is no catalog yet."""
         if self._connection is None:
             return None
-        return self._connection.sql(sql, params=parameters).to_arrow_table()
+        try:
+            return self._connection.sql(sql, params=parameters).to_arrow_table()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            raise
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> StorageError:
+        text = one_line(error)
+        is_refused = isinstance(error, duckdb.OutOfMemoryException) or any(
+            sign in text for sign in ("lock on file", "Cannot open file", "Permission denied")
+        )
+        if is_refused:
+            return StorageError(self._layout.catalog, f"cannot be opened: {text}")
+        return DamagedCatalogError(self._layout.catalog, text)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries; none where there is no catalog yet."""
@@ -149,6 +227,17 @@ class Catalog:
         """The folder that the views' paths start with; None where there is no catalog yet."""
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
+
+    def features(self) -> dict[str, str]:
+        """The text of each feature's file, by name, as it was when the catalog was made.
+
+        None where the catalog, or the folder of SQL that made it, is of an earlier version.
+        """
+        try:
+            rows = self.rows("select name, sql from features")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["sql"] for row in rows}
 
     def partitions(
         self,
@@ -200,11 +289,24 @@ class Catalog:
         """What is known of each of the vendor's files."""
         found = {}
         for row in self.rows("select * from source_files"):
-            reasons = row["rejects_by_reason"]
-            row["rejects_by_reason"] = None if reasons is None else dict(reasons)
-            row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
-            record = SourceFile(**row)
-            kind = DATA_TYPES[record.data_type]
-            monthly = kind.monthly_by_symbol and record.symbol is not None
-            found[RawFile(record.data_type, record.day, record.symbol, monthly)] = record
+            record = file_record(row)
+            found[raw_file_of(record)] = record
         return found
+
+
+def file_record(row: dict[str, Any]) -> SourceFile:
+    """The record of a row of `source_files`."""
+    reasons, symbols = row["rejects_by_reason"], row["symbols"]
+    return SourceFile(
+        **{
+            **row,
+            "rejects_by_reason": None if reasons is None else dict(reasons),
+            "symbols": None if symbols is None else tuple(symbols),
+        }
+    )
+
+
+def raw_file_of(record: SourceFile) -> RawFile:
+    """Which of the vendor's files a record is of."""
+    monthly = DATA_TYPES[record.data_type].monthly_by_symbol and record.symbol is not None
+    return RawFile(record.data_type, record.day, record.symbol, monthly)

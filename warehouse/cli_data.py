@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from warehouse.command import Place, example, say, writer_options
+from warehouse.command import (
+    Place,
+    allow_option,
+    example,
+    say,
+    wait_option,
+    writer_options,
+)
 from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
@@ -16,9 +23,14 @@ if TYPE_CHECKING:
     from warehouse.run import Request, RunReport
 
 
-def _request(
-    types: Sequence[str], start: str | None, end: str | None, symbols: Iterable[str] = ()
+def parse_request(
+    types: Sequence[str],
+    start: str | None,
+    end: str | None,
+    symbols: Iterable[str] = (),
+    allow: Sequence[str] = (),
 ) -> Request:
+    """What the options of a command ask for."""
     from warehouse.run import Request
     from warehouse.sessions import parse_session
 
@@ -27,10 +39,12 @@ def _request(
         None if start is None else parse_session("start", start),
         None if end is None else parse_session("end", end),
         symbols,
+        allow,
     )
 
 
-def _symbols(given: Sequence[str]) -> list[str]:
+def parse_symbols(given: Sequence[str]) -> list[str]:
+    """The symbols of --symbols A,B."""
     wanted = [name for each in given for name in each.split(",")]
     if "" in wanted:
         raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
@@ -44,19 +58,25 @@ def _run(
     *,
     dry_run: bool,
     as_json: bool,
+    wait: float,
 ) -> None:
-    from warehouse import summary
+    from warehouse import summary, verdicts
     from warehouse.console import progress
+    from warehouse.download_table import download_table
     from warehouse.pipeline import Pipeline
 
     with progress() as shown:
-        report = work(Pipeline(*place.open(), shown))
+        report = work(Pipeline(*place.open(), shown, wait))
     if as_json:
-        say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
+        told = summary.run_as_json(report, request, dry_run=dry_run)
+        say([json.dumps(told | verdicts.found_as_json(report), indent=2)])
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
+        if report.download is not None:
+            say(download_table(report.download))
         say(summary.run_lines(report, request, place.command))
+        say(verdicts.found_lines(report))
     raise click.exceptions.Exit(summary.exit_code(report))
 
 
@@ -70,7 +90,7 @@ def download(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Bring new and changed files into the raw tier.
 
@@ -78,73 +98,141 @@ def download(
     published yet: that is the work of `ingest`. Killed, it goes on where it was. A file that holds
     all symbols is fetched whole, whatever --symbols says.
     """
-    request = _request(types, start, end, _symbols(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols))
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.download(request, dry_run=dry_run), **options)
 
 
 @click.command(epilog=example("warehouse ingest", "warehouse ingest quotes --dry-run"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@allow_option
 @writer_options
 def ingest(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    allow: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: Any,
 ) -> None:
     """Verify, clean and publish what the raw tier holds.
 
     Takes files that are not published yet. One that fails verification is set aside with the
-    reason, and the rest goes on.
+    reason, and the rest goes on. Where a rule of sql/validate finds an error nothing of that data
+    type and month is published.
     """
-    request = _request(types, start, end)
+    request = parse_request(types, start, end, allow=allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.ingest(request, dry_run=dry_run), **options)
 
 
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Publish only theirs for now.")
+@allow_option
 @writer_options
 def update(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: bool
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    allow: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: Any,
 ) -> None:
     """Download, then ingest, what is new.
 
-    The command of every day: run it as often as you like, it does what is left to do. TYPE is
-    trades, quotes, minute_aggs or day_aggs; none means all of them.
+    The command of every day: run it as often as you like, it does what is left to do: sessions
+    that are new, were restated, or failed before. TYPE is trades, quotes, minute_aggs or day_aggs;
+    none means all of them. Of a file that holds all symbols, those not named by --symbols follow
+    with the next update of all. Validation may keep a data type and month out, as at `ingest`.
     """
-    request = _request(types, start, end)
+    request = parse_request(types, start, end, parse_symbols(symbols), allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
 
-@click.command(epilog=example("warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02"))
-@click.argument("types", metavar="TYPE...", nargs=-1, required=True)
+@click.command(
+    epilog=example(
+        "warehouse rebuild --changed --dry-run",
+        "warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02",
+    )
+)
+@click.argument("types", metavar="TYPE...", nargs=-1)
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
+@click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
+@allow_option
 @writer_options
 def rebuild(
     place: Place,
     types: tuple[str, ...],
     symbols: tuple[str, ...],
+    allow: tuple[str, ...],
     start: str | None,
     end: str | None,
-    **options: bool,
+    *,
+    changed: bool,
+    fetch: bool,
+    **options: Any,
 ) -> None:
     """Make partitions anew from the raw tier.
 
     After a change of sql/ or of the settings, or when in doubt: the same files and the same SQL
     give the same bytes. TYPE is trades, quotes, minute_aggs, day_aggs or all.
+
+    --changed makes only what was made by other SQL, by other settings or from another version of
+    a file, and says why of each; a comment or a line break in the SQL is no change. Then no TYPE
+    means all of them.
     """
     from warehouse.status import check_symbols
 
-    request = _request(types, start, end, _symbols(symbols))
+    if not types and not changed:
+        raise click.UsageError("say which: TYPE..., all, or --changed")
+    if fetch and not changed:
+        raise click.UsageError("--fetch goes with --changed; raw files come with: download")
+    request = parse_request(types, start, end, parse_symbols(symbols), allow)
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
+    if changed:
+        _rebuild_changed(place, request, fetch=fetch, **options)
     _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)
+
+
+def _rebuild_changed(
+    place: Place,
+    request: Request,
+    *,
+    fetch: bool,
+    dry_run: bool,
+    as_json: bool,
+    wait: float,
+) -> NoReturn:
+    from warehouse import verdict, verdicts
+    from warehouse.changed import rebuild_changed
+    from warehouse.console import progress
+    from warehouse.pipeline import Pipeline
+
+    with progress() as shown:
+        report = rebuild_changed(
+            Pipeline(*place.open(), shown, wait), request, fetch=fetch, dry_run=dry_run
+        )
+    if as_json:
+        told = verdict.changed_as_json(report, dry_run=dry_run)
+        say([json.dumps(told | verdicts.found_as_json(report.run), indent=2)])
+    else:
+        say(verdict.changed_lines(report, place.command, dry_run=dry_run))
+        say(verdicts.found_lines(report.run))
+    failed = report.absent or report.run.set_aside or report.run.refused
+    raise click.exceptions.Exit(1 if failed else 0)
 
 
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
 @click.pass_obj
-def prune(place: Place, dry_run: bool, as_json: bool) -> None:
+def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     """Remove raw files that have done their work.
 
     Those published more than storage.retention_days days ago, and unchanged since: the bytes of
@@ -154,7 +242,7 @@ def prune(place: Place, dry_run: bool, as_json: bool) -> None:
     from warehouse.prune import prune as remove
 
     layout, config = place.open()
-    report = remove(layout, config, dry_run=dry_run)
+    report = remove(layout, config, dry_run=dry_run, wait=wait)
     if as_json:
         say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
-_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "status", "query",
-          "shell")  # fmt: skip
-_WRITERS = ("demo", "download", "ingest", "update", "rebuild")
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
+          "verify", "status", "report", "query", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -123,9 +124,31 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def allow_option(command: _Command) -> _Command:
+    """The option of the commands whose rows go through validation."""
+    return click.option(
+        "--allow",
+        metavar="RULE=REASON",
+        multiple=True,
+        help="Publish although this rule finds errors; the reason is kept.",
+    )(command)
+
+
+wait_option = click.option(
+    "--wait",
+    metavar="[SECONDS]",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=math.inf,
+    default=0,
+    help="Wait for another writer to end; without SECONDS as long as it takes.",
+)
+
+
 def writer_options(command: _Command) -> _Command:
     """The options that all commands share that bring data in."""
     for option in (
+        wait_option,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
         click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
         click.option("--end", metavar="SESSION", help="Last session, inclusive."),

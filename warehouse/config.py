@@ -6,15 +6,18 @@ A key is written `section.key` in messages and `WAREHOUSE_SECTION__KEY` in the e
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from warehouse.errors import ConfigError, NotAWarehouseError, one_line
 from warehouse.layout import Layout
+from warehouse.modes import Modes
 
 CONFIG_FILE = Path("config", "data_config.yaml")
 CONFIG_VERSION = 1
@@ -43,6 +46,21 @@ def _some_path(path: Path) -> Path:
     return path
 
 
+def _no_secret(url: str) -> str:
+    if re.match(r"\w+://[^@/]*:.*@", url):
+        raise PydanticCustomError(
+            "secret", "it holds a password; credentials come from the environment or ~/.aws"
+        )
+    return url
+
+
+def _mode(text: str) -> str:
+    if not re.fullmatch("0?6[0246]{2}", text):
+        raise ValueError("it must be octal: 600 (the owner alone), 640, 660 and so on up to 666")
+    return text
+
+
+Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
 
 
@@ -53,8 +71,8 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """Where the vendor's files come from."""
 
-    url: str = ""
-    endpoint: str = "https://files.massive.com"
+    url: Url = ""
+    endpoint: Url = "https://files.massive.com"
     layout: Literal["day", "symbol"] = "day"
     symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
@@ -67,6 +85,7 @@ class StorageConfig(_Section):
     sql_dir: Folder = Path("sql")
     max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    file_mode: Annotated[str, AfterValidator(_mode)] = "600"
 
 
 class ProcessingConfig(_Section):
@@ -103,6 +122,13 @@ class ValidationConfig(_Section):
     max_price_deviation_std: Annotated[float, Field(gt=0)] = 5
     max_time_gap_minutes: Annotated[float, Field(gt=0)] = 5
     min_daily_trades: Annotated[int, Field(ge=0)] = 100
+    max_spike_std: Annotated[float, Field(gt=0)] = 3
+    min_spike_share: Annotated[float, Field(ge=0, le=1)] = 0.005
+    max_zero_size_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_crossed_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_locked_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_one_sided_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_session_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class Config(_Section):
@@ -129,7 +155,13 @@ class Config(_Section):
             raise ConfigError(
                 root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
             )
-        return Layout(root=root, raw=root / self.storage.raw_data_dir.expanduser(), cache=cache)
+        raw = root / self.storage.raw_data_dir.expanduser()
+        return Layout(root=root, raw=raw, cache=cache, modes=self.modes)
+
+    @property
+    def modes(self) -> Modes:
+        """The modes of what is made below data/."""
+        return Modes(int(self.storage.file_mode, 8))
 
     def sql_dir(self, root: Path) -> Path:
         return root.absolute() / self.storage.sql_dir.expanduser()
@@ -208,6 +240,9 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         place = [str(part) for part in first["loc"]]
         key = ".".join(place)
         where = names.get(".".join(place[:2]), path)
+        if first["type"] == "secret":
+            # Not even as the cause, which a traceback would show.
+            raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
 
 

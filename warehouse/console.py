@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from warehouse.metrics import Progress
 
-STAGES = ("download", "ingest")
+STAGES = ("download", "ingest", "verify")
 """What a run's progress begins with; whatever else begins is a part of the stage before it."""
 
 _UNLIMITED = 100_000
@@ -202,9 +203,32 @@ class TerminalProgress:
             self._display.update(self._stage, part="", visible=bool(self._display.tasks[-1].total))
 
 
+class _Warnings(logging.Handler):
+    """Shows what the library warns of, but for what a run tells its progress itself."""
+
+    def __init__(self, shown: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not hasattr(record, "fields"):
+            self._shown.note(record.getMessage())
+
+
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Progress on standard error: bars on a terminal, plain lines elsewhere."""
+    """Progress on standard error, and warnings: bars on a terminal, plain lines elsewhere."""
+    with _display() as shown:
+        warnings = _Warnings(shown)
+        logging.getLogger("warehouse").addHandler(warnings)
+        try:
+            yield shown
+        finally:
+            logging.getLogger("warehouse").removeHandler(warnings)
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield LogProgress(sys.stderr)
         return

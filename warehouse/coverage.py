@@ -92,6 +92,12 @@ def symbols_of(snapshot: Snapshot, data_type: str | None = None) -> tuple[str, .
     )
 
 
+def last_ns(snapshot: Snapshot, kind: DataType, symbol: str) -> int | None:
+    """The stamp of a symbol's last row, nanoseconds UTC; None where it has none."""
+    stored = snapshot.partitions(kind.name, [symbol])[symbol]
+    return stored[-1].last_ns if stored else None
+
+
 def sessions(snapshot: Snapshot, kind: DataType) -> tuple[date, ...]:
     """Sessions of which there are rows, ascending."""
     return snapshot.once(

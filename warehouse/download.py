@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,7 +23,7 @@ from warehouse.errors import (
 )
 from warehouse.layout import Layout, RawFile
 from warehouse.partfile import part_of
-from warehouse.schema import DATA_TYPES, DataType
+from warehouse.schema import DataType
 from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions
 from warehouse.source import Fetched, FolderSource, SourceObject
 
@@ -55,6 +54,7 @@ class DownloadPlan:
         absent: (data type, session) the exchange's calendar has and the source has not.
         not_yet: the same, of sessions whose file is not due yet.
         problems: files that were to be fetched and did not come.
+        seconds: what the files that came took.
         records: what the catalog is to say of all these.
     """
 
@@ -67,6 +67,7 @@ class DownloadPlan:
     absent: list[tuple[str, date]] = field(default_factory=list)
     not_yet: list[tuple[str, date]] = field(default_factory=list)
     problems: list[Fetched] = field(default_factory=list)
+    seconds: dict[RawFile, float] = field(default_factory=dict)
     records: dict[RawFile, SourceFile] = field(default_factory=dict)
 
     @property
@@ -93,10 +94,11 @@ def open_source(config: Config, root: Path) -> Source:
         # Imported here: boto3 takes half a second that a folder need not wait for.
         from warehouse.s3 import S3Source
 
-        return S3Source(url, config.source.endpoint, config.download)
+        return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
     if "://" in url and not url.startswith("file://"):
         raise SourceError(url, "must be a folder, or s3://BUCKET")
-    return FolderSource((root / Path(url.removeprefix("file://")).expanduser()).resolve())
+    folder = (root / Path(url.removeprefix("file://")).expanduser()).resolve()
+    return FolderSource(folder, config.modes)
 
 
 def plan_download(
@@ -198,6 +200,7 @@ def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Ite
         asked = wanted[outcome.item.file]
         if outcome.problem is None:
             plan.fetch.append(outcome.item)
+            plan.seconds[outcome.item.file] = outcome.seconds
             if asked in plan.changed:
                 plan.changed[plan.changed.index(asked)] = outcome.item
         else:
@@ -220,9 +223,11 @@ def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Ite
 def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
     """Move what failed verification out of the raw tier, with a record of why beside it."""
     target = layout.set_aside / file.raw_path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    layout.modes.make_folders(target.parent)
     record = {"file": file.key, "problem": problem, "etag": etag}
-    target.with_name(f"{target.name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    beside = target.with_name(f"{target.name}.json")
+    with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:
+        written.write(json.dumps(record, indent=2) + "\n")
     if path.exists():
         try:
             os.replace(path, target)
@@ -270,50 +275,6 @@ def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
     file = item.file
     record = SourceFile(file.data_type, file.day, file.symbol, file.key, state, str(problem), etag)
     return file, record
-
-
-def shortfalls(plan: DownloadPlan) -> Iterator[str]:
-    """What a download could not bring, and what it found changed: a line for each kind of thing."""
-
-    def state(outcome: Fetched) -> str:
-        return did_not_come(outcome)[1].state
-
-    for name, outcomes in groupby(sorted(plan.problems, key=state), key=state):
-        group = list(outcomes)
-        if name == "failed":
-            yield from (f"failed: {outcome.problem}" for outcome in group)
-        elif name == "set_aside":
-            for outcome in group:
-                why = str(outcome.problem).removeprefix(f"{outcome.item.file.raw_path.name}: ")
-                yield f"set aside: {_some([outcome.item.file])}: {why}"
-        else:
-            what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
-            yield f"{what}: {_some([outcome.item.file for outcome in group])}"
-    refused = [item.file for item in plan.not_in_plan]
-    if refused:
-        yield f"not in your plan: {_some(refused)}; give --start to ask for them again"
-    if plan.not_yet:
-        yield f"not yet published: {_some([RawFile(*each) for each in plan.not_yet])}"
-    if plan.changed:
-        yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
-    if plan.changed_before:
-        days = [item.file.day for item in plan.changed_before]
-        yield (
-            f"changed at the vendor and not fetched: {_some([i.file for i in plan.changed_before])}"
-            f"; get them with: warehouse update --start {min(days)} --end {max(days)}"
-        )
-
-
-def _some(files: Sequence[RawFile], limit: int = 5) -> str:
-    """The first few by name, by data type, and how many more there are."""
-    parts = []
-    for name in DATA_TYPES:
-        these = sorted((file for file in files if file.data_type == name), key=lambda f: f.sort_key)
-        if these:
-            named = ", ".join(" ".join([str(f.day), f.symbol or ""]).strip() for f in these[:limit])
-            more = f" and {len(these) - limit:,} more" if len(these) > limit else ""
-            parts.append(f"{name} {named}{more}")
-    return "; ".join(parts)
 
 
 def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:

@@ -6,6 +6,7 @@ WarehouseError
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
 ├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
+│   └── LookAheadError     a row of a feature rests on what comes after it, or before its lookback
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
 │   ├── CredentialsError   it does not accept the access key or the secret, or there is none
@@ -16,7 +17,8 @@ WarehouseError
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
-│   └── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   └── DamagedCatalogError   the catalog is no longer what was written
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 ├── SupersededError        a publish replaced what a stream was still to read; begin it again
@@ -75,7 +77,7 @@ class TooLargeError(WarehouseError):
         super().__init__(
             f"{asked}: {rows:,} rows would take about {size / 1e9:,.1f} GB, and"
             f" {available / 1e9:,.1f} GB of memory are free; name fewer columns=, ask for less at"
-            " a time, or go through it in batches with stream()"
+            " a time, make room with cache.clear(), or take it in batches with stream()"
         )
 
 
@@ -85,6 +87,18 @@ class SqlFileError(WarehouseError):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class LookAheadError(SqlFileError):
+    """A feature's row is another where what comes after it, or before its lookback, is not there.
+
+    `difference` is a `warehouse.lookahead.Difference`: the row in both answers.
+    """
+
+    def __init__(self, path: Path, difference: Any) -> None:
+        self.difference = difference
+        what = "looks ahead" if difference.ahead else "needs more than its lookback"
+        super().__init__(path, f"{what}: {difference}")
 
 
 class QueryError(WarehouseError):
@@ -173,6 +187,7 @@ class OutdatedCatalogError(StorageError):
 
     def __init__(self, path: Path, found: Any, expected: int) -> None:
         self.found, self.expected = found, expected
+        self.may_be_carried_over = isinstance(found, int) and found < expected
         super().__init__(
             path,
             f"is a catalog of format {found}, not {expected};"
@@ -180,14 +195,26 @@ class OutdatedCatalogError(StorageError):
         )
 
 
+class DamagedCatalogError(StorageError):
+    """The catalog cannot be read as it was written; all it says stands in the files too."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            path,
+            f"is damaged ({problem}); make it anew from the files with: warehouse verify --repair",
+        )
+        self.problem = f"damaged: {problem}"
+
+
 class LockedError(WarehouseError):
     """Another process holds the writer's lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
-        self.path, self.holder = path, holder
+    def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
+        self.path, self.holder, self.waited = path, holder, waited
+        still = f"still, after {waited:,g} s of waiting, " if waited else ""
         super().__init__(
-            f"the warehouse is being written by {holder}; wait for it to finish and try again"
-            " (readers need not wait)"
+            f"the warehouse is {still}being written by {holder}; try again when it has finished,"
+            " or let the command wait with --wait (readers need not)"
         )
 
 

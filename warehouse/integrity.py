@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 import zlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from isal import igzip, isal_zlib
 
+MAX_RATIO = 100
+"""The vendor's files inflate to 3 to 8 times their size. What is made to burst goes up to 1,000."""
+
+_HARMLESS = 64 << 20
 _BLOCK = 1 << 20
-_MAX_BEHIND = 8
+_BLOCKS = 8
 _ETAG = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,4}))?")
-# What upload tools cut large objects into, in MiB and in MB; asked only where the server does not
-# say. The likeliest come first.
-_PART_SIZES = tuple(n << 20 for n in (8, 5, 16, 64, 15, 10, 50, 100, 128, 32, 20, 25, 256, 512)) + (
-    tuple(n * 1_000_000 for n in (5, 8, 10, 16, 50, 64, 100))
+_MIB, _MB = 1 << 20, 1_000_000
+# What upload tools cut large objects into, the likeliest first.
+_PART_SIZES = (
+    *(n * _MIB for n in (8, 5, 16, 64, 15, 10, 50, 100, 128, 32, 20, 25, 256, 512)),
+    *(n * _MB for n in (5, 8, 10, 16, 50, 64, 100)),
 )
+# Each costs an MD5 of the file.
 _MAX_GUESSES = 4
 
 
@@ -29,16 +38,29 @@ def parts_of(etag: str) -> int | None:
     return int(match[2]) if match and match[2] else None
 
 
+def likely_part_sizes(size: int, parts: int) -> list[int]:
+    """The sizes of parts, likeliest first, that cut an object of `size` bytes into so many.
+
+    The usual ones, then whole MiB, then whole MB, of those that fit; at most four.
+    """
+    if parts == 1:
+        return [max(size, 1)]
+    least, most = -(-size // parts), (size - 1) // (parts - 1)
+    whole = (n * unit for unit in (_MIB, _MB) for n in range(-(-least // unit), most // unit + 1))
+    fitting = (each for each in chain(_PART_SIZES, whole) if least <= each <= most)
+    return list(islice(dict.fromkeys(fitting), _MAX_GUESSES))
+
+
 class _PartDigest:
     """The MD5 of the MD5s of a file's parts, fed in any pieces."""
 
     def __init__(self, part_size: int) -> None:
-        self._part_size, self._left = part_size, part_size
+        self._part_size, self._left, self._parts = part_size, part_size, 0
         self._part = hashlib.md5(usedforsecurity=False)
         self._whole = hashlib.md5(usedforsecurity=False)
 
-    def update(self, data: bytes) -> None:
-        rest = memoryview(data)
+    def update(self, data: memoryview) -> None:
+        rest = data
         while rest:
             piece, rest = rest[: self._left], rest[self._left :]
             self._part.update(piece)
@@ -47,7 +69,8 @@ class _PartDigest:
                 self._next()
 
     def hexdigest(self) -> str:
-        if self._left < self._part_size:
+        # An object of nothing has one part, of nothing.
+        if self._left < self._part_size or not self._parts:
             self._next()
         return self._whole.hexdigest()
 
@@ -55,6 +78,7 @@ class _PartDigest:
         self._whole.update(self._part.digest())
         self._part = hashlib.md5(usedforsecurity=False)
         self._left = self._part_size
+        self._parts += 1
 
 
 class EtagCheck:
@@ -62,7 +86,7 @@ class EtagCheck:
 
     That of an object uploaded in one go is its MD5; of one uploaded in parts the MD5 of the
     parts' MD5s, then `-N`. The size of the parts is not in it: where the server does not tell
-    (`part_size`), the usual ones that make N parts are tried.
+    (`part_size`), likely ones that make N parts are tried.
     """
 
     def __init__(self, etag: str, size: int, part_size: int | None = None) -> None:
@@ -73,15 +97,14 @@ class EtagCheck:
         self._md5 = None
         parts = parts_of(etag)
         if parts is not None:
-            sizes = (part_size,) if part_size else _PART_SIZES
-            self._digests = [
-                _PartDigest(each) for each in sizes if max(1, -(-size // each)) == parts
-            ][:_MAX_GUESSES]
-            self._certain = part_size is not None and bool(self._digests)
+            told = part_size is not None and max(1, -(-size // part_size)) == parts
+            sizes = [part_size] if told and part_size else likely_part_sizes(size, parts)
+            self._digests = [_PartDigest(each) for each in sizes]
+            self._certain = told or parts == 1
         elif match:
             self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: memoryview) -> None:
         if self._md5 is not None:
             self._md5.update(data)
         for digest in self._digests:
@@ -95,6 +118,11 @@ class EtagCheck:
         if self._wanted in found:
             return True
         return False if self._certain else None
+
+
+def is_bomb(inflated: int, compressed: int) -> bool:
+    """Whether so many bytes came out of so few as no file of the vendor's has; a little may."""
+    return inflated > max(_HARMLESS, MAX_RATIO * compressed)
 
 
 @dataclass(frozen=True)
@@ -114,57 +142,70 @@ class Verdict:
         return self.same is not False and self.problem is None
 
 
+Read = Callable[[memoryview, int], int]
+"""Fills a buffer with a file's bytes from an offset on; how many there were, 0 at its end."""
+
+
+def read_into(file: io.FileIO) -> Read:
+    """Reads an open file."""
+    return lambda buffer, offset: os.preadv(file.fileno(), [buffer], offset)
+
+
 class _Reader:
     """The bytes on their way to the inflater, put to the ETag's test as they pass.
 
     The test has a thread of its own: it takes half as long as inflating does.
     """
 
-    def __init__(
-        self, read: Callable[[int, int], bytes], etag: EtagCheck, thread: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, read: Read, etag: EtagCheck, thread: ThreadPoolExecutor) -> None:
         self._read, self._etag, self._thread = read, etag, thread
-        self._behind: deque[Future[None]] = deque()
+        # Each block is tested where it was read to, while the next ones are filled.
+        self._blocks = deque(memoryview(bytearray(_BLOCK)) for _ in range(_BLOCKS))
+        self._tests: deque[Future[None]] = deque()
         self.at = 0
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._read(self.at, _BLOCK if size < 0 else size)
-        self.at += len(data)
-        self._behind.append(self._thread.submit(self._etag.update, data))
-        if len(self._behind) > _MAX_BEHIND:
-            self._behind.popleft().result()
-        return data
-
     def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        block = self._next(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._next(_BLOCK if size < 0 else size))
 
     def seekable(self) -> bool:
         return False
 
     def finish(self) -> None:
         """Read what the inflater left, and wait for the test."""
-        while self.read(_BLOCK):
+        while self._next(_BLOCK):
             pass
-        while self._behind:
-            self._behind.popleft().result()
+        while self._tests:
+            self._tests.popleft().result()
+
+    def _next(self, size: int) -> memoryview:
+        if len(self._tests) == _BLOCKS:
+            self._tests.popleft().result()
+        self._blocks.rotate(-1)
+        whole = self._blocks[0]
+        block = whole[: self._read(whole[:size], self.at)]
+        self.at += len(block)
+        self._tests.append(self._thread.submit(self._etag.update, block))
+        return block
 
 
-def check(read: Callable[[int, int], bytes], etag: EtagCheck) -> Verdict:
-    """Read a file to its end, once.
-
-    Args:
-        read: gives up to so many bytes (second) at an offset (first); none at the end.
-    """
+def check(read: Read, etag: EtagCheck) -> Verdict:
+    """Read a file to its end, once."""
     problem = None
     into = memoryview(bytearray(_BLOCK))
     with ThreadPoolExecutor(1, "etag") as thread:
         reader = _Reader(read, etag, thread)
         try:
             gzip = igzip.IGzipFile(fileobj=reader, mode="rb")
-            while gzip.readinto(into):
-                pass
+            inflated = 0
+            while problem is None and (count := gzip.readinto(into)):
+                inflated += count
+                if is_bomb(inflated, reader.at):
+                    problem = f"it inflates to more than {MAX_RATIO} times its size"
         except EOFError:
             problem = f"its gzip stream does not end ({reader.at:,} bytes)"
         except (igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:  # type: ignore[misc]

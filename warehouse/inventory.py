@@ -1,7 +1,8 @@
 """What the files themselves say: from this a lost catalog is made anew.
 
-Every partition carries its provenance and every reject its source, so that nothing but the history
-of runs is lost with the catalog.
+Every partition carries its provenance, every reject its source, and the ledger says what became of
+each of the vendor's files, so that nothing is lost with the catalog but the history of runs and
+what validation found.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from warehouse.catalog import CatalogChange, SourceFile
-from warehouse.errors import CorruptPartitionError, one_line
-from warehouse.layout import BUCKET_PREFIX, Layout, RawFile, parse_raw_path
+from warehouse import ledger
+from warehouse.catalog import CatalogChange, SourceFile, file_record
+from warehouse.errors import CorruptPartitionError
+from warehouse.layout import BUCKET_PREFIX, Layout, RawFile, month_of, parse_raw_path
 from warehouse.partitions import Partition, SessionSource, describe
 from warehouse.schema import DATA_TYPES
 
@@ -23,11 +25,8 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     """Records of all partitions and of the raw files they came from.
 
     Returns:
-        The records, and the partitions that cannot be read. Which files those came from is not
-        known: no file of their month has a record, so that all are read again.
-
-    Raises:
-        CorruptPartitionError: a rejects file cannot be read.
+        The records, and the files that cannot be read. What was ingested of the month of such a
+        partition is not known: no file of it has a record, so that all are read again.
     """
     paths = [
         path for name in DATA_TYPES for path in sorted((layout.cache / name).glob("*/*.parquet"))
@@ -37,19 +36,16 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     partitions = [found for found in described if isinstance(found, Partition)]
     damaged = [found.path for found in described if isinstance(found, CorruptPartitionError)]
     in_doubt = {(path.parts[-3], path.stem) for path in damaged}
-    sessions: defaultdict[str, list[SessionSource]] = defaultdict(list)
-    for partition in partitions:
-        for session in partition.sessions:
-            sessions[session.source].append(session)
-    rejects: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for path in layout.rejects.glob("*/*/*.parquet"):
-        for source, reason in _rejects(path):
-            rejects[source][reason] += 1
+    records, lost = _told(layout)
+    damaged += lost
+    for record in _derived(layout, partitions, damaged):
+        # The ledger knows more. Where it has no word, the files' own stands.
+        records.setdefault(record.source, record)
     files = [
-        _record(file, sessions[source], rejects[source])
-        for source in {*sessions, *rejects}
-        if (file := parse_key(source)) is not None
-        and (file.data_type, f"{file.day:%Y_%m}") not in in_doubt
+        record
+        for record in records.values()
+        if record.state != "ingested"
+        or (record.data_type, f"{month_of(record.day):%Y_%m}") not in in_doubt
     ]
     return CatalogChange(partitions=partitions, files=files), damaged
 
@@ -59,6 +55,20 @@ def _described(path: Path) -> Partition | CorruptPartitionError:
         return describe(path)
     except CorruptPartitionError as error:
         return error
+
+
+def _told(layout: Layout) -> tuple[dict[str, SourceFile], list[Path]]:
+    """What the ledger says, by source, and its files that cannot be read."""
+    found: dict[str, SourceFile] = {}
+    damaged = []
+    for path in ledger.paths(layout):
+        try:
+            page = ledger.read(path)
+        except CorruptPartitionError:
+            damaged.append(path)
+            continue
+        found |= {row["source"]: file_record(row) for row in page.to_pylist()}
+    return found, damaged
 
 
 def parse_key(key: str) -> RawFile | None:
@@ -71,13 +81,30 @@ def parse_key(key: str) -> RawFile | None:
     return None
 
 
+def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -> list[SourceFile]:
+    """What partitions and rejects say of the files they came from."""
+    sessions: defaultdict[str, list[SessionSource]] = defaultdict(list)
+    for partition in partitions:
+        for session in partition.sessions:
+            sessions[session.source].append(session)
+    rejects: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for path in layout.rejects.glob("*/*/*.parquet"):
+        try:
+            pairs = _rejects(path)
+        except (OSError, ValueError):
+            damaged.append(path)
+            continue
+        for source, reason in pairs:
+            rejects[source][reason] += 1
+    return [
+        _record(file, sessions[source], rejects[source])
+        for source in {*sessions, *rejects}
+        if (file := parse_key(source)) is not None
+    ]
+
+
 def _rejects(path: Path) -> list[tuple[str, str]]:
-    try:
-        table = pq.read_table(path, columns=["source", "reason"], partitioning=None)
-    except (OSError, ValueError) as error:
-        raise CorruptPartitionError(
-            path, one_line(error, 200), f"warehouse rebuild {path.parts[-3]}"
-        ) from error
+    table = pq.read_table(path, columns=["source", "reason"], partitioning=None)
     return list(zip(table["source"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 

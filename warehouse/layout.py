@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from warehouse.modes import Modes
 from warehouse.schema import DATA_TYPES, DataType, data_type
 
 BUCKET_PREFIX = "us_stocks_sip"
@@ -137,6 +138,11 @@ def source_folder(kind: DataType, layout: str) -> str:
     return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
 
 
+def glob_literal(path: Path) -> str:
+    """A path as part of a glob, within the quotes of an SQL text."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path).replace("'", "''"))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one warehouse. All paths are absolute.
@@ -148,6 +154,7 @@ class Layout:
     root: Path
     raw: Path
     cache: Path
+    modes: Modes = field(default_factory=Modes)
 
     @property
     def data(self) -> Path:
@@ -164,6 +171,16 @@ class Layout:
         return self.data / "schema"
 
     @property
+    def ledger(self) -> Path:
+        """What the catalog says of the vendor's files, as files."""
+        return self.data / "ledger"
+
+    @property
+    def recipes(self) -> Path:
+        """What each fingerprint stands for."""
+        return self.data / "recipes"
+
+    @property
     def staging(self) -> Path:
         """Unfinished work; may be deleted whenever no process writes."""
         return self.data / "staging"
@@ -174,8 +191,23 @@ class Layout:
         return self.data / "set_aside"
 
     @property
+    def refused(self) -> Path:
+        """What the last run staged and validation refused."""
+        return self.data / "refused"
+
+    @property
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
+
+    @property
+    def log(self) -> Path:
+        """What happened, one JSON object a line; older lines in files with a number behind."""
+        return self.data / "logs" / "warehouse.jsonl"
+
+    @property
+    def openmetrics(self) -> Path:
+        """Figures of the last runs, for those who scrape."""
+        return self.data / "metrics" / "warehouse.prom"
 
     @property
     def journal(self) -> Path:
@@ -198,6 +230,9 @@ class Layout:
         if file.symbol is not None:
             name += f"_{encode_symbol(file.symbol)}"
         return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def ledger_of(self, data_type_name: str, month: date) -> Path:
+        return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"
 
     def raw_files(self) -> list[RawFile]:
         """Every file of the raw tier, in the order of work, but for partial downloads."""

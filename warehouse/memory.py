@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,13 @@ def resident_bytes() -> int:
     """What this process holds in memory; where the system does not say, the most it has held."""
     with suppress(OSError, ValueError, IndexError):
         return _statm()[1]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory_bytes()
+
+
+def peak_memory_bytes() -> int:
+    """The most this process has held resident so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _bounds() -> Iterator[int]:

@@ -12,18 +12,17 @@ damaged) is written again at the end.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from warehouse.audit import Auditor
 from warehouse.gather import Gatherer, Slice
 from warehouse.layout import Layout, RawFile, encode_symbol, month_of
 from warehouse.partitions import Partition, SessionSource, read_sessions, write_partition
@@ -57,15 +56,40 @@ class _Job:
     """One partition to write: its sessions in order, each from raw or (None) from the old file.
 
     The slices are those of the moment: more may come to the stretch while they are written.
+
+    Attributes:
+        made_by: fingerprint of the partition; what was made by another says so itself.
     """
 
     symbol: str
     old: Partition | None
     parts: list[tuple[SessionSource, tuple[Slice, ...] | None]]
+    made_by: str
 
     @property
     def sessions(self) -> tuple[SessionSource, ...]:
         return tuple(source for source, _ in self.parts)
+
+    @property
+    def changes_nothing(self) -> bool:
+        old = self.old
+        return old is not None and (old.fingerprint, old.sessions) == (self.made_by, self.sessions)
+
+
+@dataclass
+class Merged:
+    """What became of a month's partitions.
+
+    Attributes:
+        written: each with its staged file.
+        removed: symbols whose partition has no rows any more.
+        unchanged: partitions whose rows were read again and come from the same file and the same
+            SQL as before.
+    """
+
+    written: list[tuple[Partition, str]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unchanged: list[Partition] = field(default_factory=list)
 
 
 class Merger:
@@ -77,6 +101,8 @@ class Merger:
         selected: the only symbols that are made anew; empty: all.
         folder: an existing folder for the finished files.
         workers: threads.
+        auditor: is handed the rows that are new, as they are written; None: nobody.
+        changed_only: leave a partition alone that would become what it is.
     """
 
     def __init__(
@@ -90,13 +116,18 @@ class Merger:
         selected: frozenset[str],
         folder: Path,
         workers: int,
+        auditor: Auditor | None,
+        *,
+        changed_only: bool = False,
     ) -> None:
+        self._auditor = auditor
+        self._changed_only = changed_only
         self._layout, self._kind, self._month = layout, kind, month
         self._fingerprint, self._gatherer = fingerprint, gatherer
         self._present, self._selected = present, selected
         self._folder, self._workers = folder, workers
         self._count = 0
-        os.makedirs(layout.cache / kind.name, exist_ok=True)
+        layout.modes.make_folders(layout.cache / kind.name)
         # One thread while DuckDB reads: two would spend their time waiting for the interpreter.
         self._early_thread = ThreadPoolExecutor(max(1, workers // 2), thread_name_prefix="encode")
         self._early: dict[str, tuple[_Written, int]] = {}
@@ -123,7 +154,7 @@ class Merger:
             if symbol in self._early or not stretch.ascending:
                 continue
             job = self._job(symbol, origins)
-            if job is not None and job.sessions:
+            if job is not None and job.sessions and not self._may_stay(job):
                 jobs.append((job, self._next_path()))
                 keys.append(key)
         for start in range(0, len(jobs), _EARLY_JOBS):
@@ -147,21 +178,15 @@ class Merger:
             self._gatherer.release(file, (symbol, session), rows, load)
             self._unreleased.popleft()
 
-    def finish(self, origins: Sequence[Origin]) -> tuple[list[tuple[Partition, str]], list[str]]:
-        """Write all that is still to be written.
-
-        Returns:
-            The partitions with their staged files, and the symbols whose partition has no rows
-            any more.
-        """
+    def finish(self, origins: Sequence[Origin]) -> Merged:
+        """Write all that is still to be written."""
         # What has not begun is shared among all threads from here on.
         for symbol, (written, _) in list(self._early.items()):
             if written.cancel():
                 del self._early[symbol]
         self._unreleased = deque(item for item in self._unreleased if item[1][0] in self._early)
         self.release(wait=True)
-        done: list[tuple[Partition, str]] = []
-        removed: list[str] = []
+        merged = Merged()
         todo: deque[tuple[_Job, str]] = deque()
         # In the order in which the file had them: the rows of neighbours share memory.
         for symbol in dict.fromkeys([*self._gatherer.symbols(), *self._present]):
@@ -173,14 +198,20 @@ class Merger:
                 written, place = self._early[symbol]
                 early = written.result()[place]
             if not job.sessions:
-                removed.append(symbol)
+                merged.removed.append(symbol)
+            elif self._may_stay(job):
+                assert job.old is not None
+                merged.unchanged.append(job.old)
             elif early is not None and early[0].sessions == job.sessions:
-                done.append(early)
+                merged.written.append(early)
             else:
                 todo.append((job, self._next_path()))
         if todo:
-            done += self._write_all(todo)
-        return done, removed
+            merged.written += self._write_all(todo)
+        return merged
+
+    def _may_stay(self, job: _Job) -> bool:
+        return self._changed_only and job.changes_nothing
 
     def _write_all(self, todo: deque[tuple[_Job, str]]) -> list[tuple[Partition, str]]:
         def work() -> list[tuple[Partition, str]]:
@@ -210,7 +241,7 @@ class Merger:
         # Paths are plain strings here: thousands of Path objects cost more than their files.
         shelf = f"{self._folder}/{self._count // _SHELF_FILES}"
         if self._count % _SHELF_FILES == 0:
-            os.mkdir(shelf)
+            self._layout.modes.make_folder(shelf)
         self._count += 1
         return f"{shelf}/{self._count}.parquet"
 
@@ -227,16 +258,30 @@ class Merger:
             return None
         by_file = {origin.file: origin for origin in origins}
         parts: list[tuple[SessionSource, tuple[Slice, ...] | None]] = []
-        parts += [(session, None) for session in kept]
+        parts += [(present, None) for present in kept]
         for session, stretch, file in fresh:
             origin = by_file[file]
             rejects = origin.rejects[symbol, session]
             source = SessionSource(
-                session, stretch.rows, rejects, file.key, origin.etag, origin.sha256
+                session,
+                stretch.rows,
+                rejects,
+                file.key,
+                origin.etag,
+                origin.sha256,
             )
             parts.append((source, tuple(stretch.slices)))
         parts.sort(key=lambda part: part[0].session)
-        return _Job(symbol, old, parts)
+        # What has the present fingerprint does not say so: the same rows give the same bytes,
+        # whatever was made before what.
+        made_by = self._fingerprint
+        if old is not None and kept and (not fresh or old.fingerprint != made_by):
+            made_by = made_by if fresh else kept[-1].fingerprint or old.fingerprint
+            parts = [
+                (source if rows is not None else _marked(source, old, made_by), rows)
+                for source, rows in parts
+            ]
+        return _Job(symbol, old, parts, made_by)
 
     def _covers(self, file: RawFile, symbol: str, session: date) -> bool:
         """Whether the file is now the only word on that symbol and session."""
@@ -254,13 +299,12 @@ class Merger:
             job.symbol,
             self._month,
             job.sessions,
-            self._fingerprint,
+            job.made_by,
         )
         if job.old is None:
             # Made here, on many threads, so that the publish has nothing to do but rename.
             folder = f"{self._layout.cache}/{self._kind.name}/{encode_symbol(job.symbol)}"
-            with suppress(FileExistsError):
-                os.mkdir(folder)
+            self._layout.modes.make_folder(folder)
         return partition, path
 
     def _rows(self, job: _Job) -> Iterator[pa.RecordBatch]:
@@ -270,12 +314,24 @@ class Merger:
             assert job.old is not None
             path = self._layout.partition(self._kind.name, job.symbol, self._month)
             old = read_sessions(path, job.old, kept)
+        taken = self._auditor.begin(job.symbol) if self._auditor else None
         for _, slices in job.parts:
             if slices is None:
                 _, batches = next(old)
                 yield from batches
-            else:
-                yield from self._gatherer.batches(slices)
+                continue
+            for batch in self._gatherer.batches(slices):
+                if taken is not None:
+                    taken.add(batch)
+                yield batch
+        if taken is not None:
+            taken.done()
+
+
+def _marked(kept: SessionSource, old: Partition, made_by: str) -> SessionSource:
+    """A session of an old partition, in one of another fingerprint."""
+    by = kept.fingerprint or old.fingerprint
+    return replace(kept, fingerprint=None if by == made_by else by)
 
 
 def _reader(partition: Partition, path: str, session: date) -> Callable[[], Iterator[Any]]:

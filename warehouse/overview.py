@@ -8,9 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from warehouse.brief import brief_as_json, brief_lines
 from warehouse.catalog import SourceFile
 from warehouse.console import count, duration, size, table
-from warehouse.status import Status
+from warehouse.status import RunRecord, Status
 from warehouse.summary import NAMED, instant, label, row, some, spans, why
 
 _NOT_HERE = {
@@ -27,6 +28,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "warehouse": str(status.root),
         "source": status.source,
         "generation": status.generation,
+        **brief_as_json(status.facts),
         "data_types": {
             name: {
                 key: value.isoformat() if isinstance(value, date) else value
@@ -59,6 +61,8 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
     Args:
         warehouse: how a command names it: `warehouse -C demo`.
     """
+    yield from brief_lines(status.facts)
+    yield ""
     held = status.holdings.values()
     rows = [
         ["first session", *(str(each.first or "–") for each in held)],
@@ -93,19 +97,43 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
         named = some(label(file) for file in status.waiting)
         yield row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
     for place, run in enumerate(status.runs):
+        begun = f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}"
+        if run.state in ("failed", "interrupted"):
+            why_not = f"{run.state} after {duration(run.seconds)}: {run.problem}"
+            yield row("" if place else "runs", f"{begun}  {why_not}")
+            continue
         parts = [
-            f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}  {count(run.files, 'file')}",
+            f"{begun}  {count(run.files, 'file')}",
             f"{count(run.rows_published, 'row')} published",
             f"{run.rows_rejected:,} rejected",
             duration(run.seconds),
         ]
+        if run.command == "validate":
+            parts = [parts[0].rpartition("  ")[0], duration(run.seconds)]
         if run.files_set_aside:
             parts.insert(1, f"{run.files_set_aside:,} set aside")
-        if run.state != "done":
-            parts.append(run.state)
+        if run.errors_count:
+            parts.append(count(run.errors_count, "error"))
+        if run.state == "running":
+            parts.append("goes on")
         yield row("" if place else "runs", ", ".join(parts))
+        if place == 0:
+            yield row("", f"  {_costs(run)}")
     if status.waiting or not status.generation:
         yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+
+
+def _costs(run: RunRecord) -> str:
+    parts = [f"peak memory {size(run.peak_memory_bytes)}"]
+    if run.processing_time is not None and run.cpu_seconds is not None:
+        parts.insert(0, f"processing {duration(run.processing_time)}")
+        parts.insert(1, f"CPU {duration(run.cpu_seconds)}")
+    if run.files_fetched and run.download_time is not None:
+        fetched = f"{count(run.files_fetched, 'file')}, {size(run.bytes_fetched or 0)}"
+        parts.insert(0, f"download {duration(run.download_time)} ({fetched})")
+    if run.cache_hit_rate is not None:
+        parts.append(f"{run.cache_hit_rate:.0%} here before")
+    return ", ".join(parts)
 
 
 def _named(name: str, records: Sequence[SourceFile]) -> Iterator[str]:

@@ -11,12 +11,14 @@ import errno
 import json
 import os
 import shutil
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock
 
 from warehouse.errors import StorageError
+from warehouse.modes import Modes
 
 CHUNK_BYTES = 8 << 20
 """How much one request asks for, and the most that is fetched again after a kill."""
@@ -109,30 +111,43 @@ class PartFile:
     """A file that is being put together from chunks, each written by one thread at a time.
 
     What an earlier process left is taken up again where it belongs to the same version of the
-    file (`etag`, `size`) and was cut into the same chunks; otherwise everything begins anew.
+    file (`etag`, `size`), however it was cut; otherwise everything begins anew.
 
     Args:
         target: the name the file will bear once it is whole.
         etag, size: the version of the file, as the source lists it.
-        chunk_bytes: the size of a chunk; the last one may be shorter.
+        cut: how large the next chunk is to be, where so many bytes of the file are to come.
+        most_at_risk: so many bytes, at most, are lost by a kill.
+        modes: of the files and the folder.
 
     Raises:
         StorageError: the disk refuses; so do the other methods.
     """
 
-    def __init__(self, target: Path, etag: str, size: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self,
+        target: Path,
+        etag: str,
+        size: int,
+        cut: Callable[[int], int],
+        most_at_risk: int = CHUNK_BYTES,
+        modes: Modes | None = None,
+    ) -> None:
         self.target, self.etag, self.size = target, etag, size
-        self._chunk_bytes = chunk_bytes
-        self._changed = Condition()
-        self._saving = Lock()
+        self._modes = modes or Modes()
+        self._most_at_risk = most_at_risk
+        lock = Lock()
+        self._changed, self._arrived, self._saving = Condition(lock), Condition(lock), Lock()
+        # The offset that `wait` waits for.
+        self._awaited = 0
         self._unsaved = self._reserved = 0
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(part_of(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._modes.make_folders(target.parent)
+            self._file = self._modes.opener(part_of(target), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise storage_error(target, error) from error
         try:
-            self._at = self._resumed()
+            self._take_up(self._held_ranges(), cut)
             if self.received == 0:
                 self._anew()
         except BaseException:
@@ -142,11 +157,11 @@ class PartFile:
     @property
     def received(self) -> int:
         """Bytes of it that are here."""
-        return sum(at - index * self._chunk_bytes for index, at in enumerate(self._at))
+        return sum(self._at) - sum(self._starts)
 
     def missing(self) -> list[int]:
         """Chunks that are not wholly here, in order."""
-        return [index for index, at in enumerate(self._at) if at < self.end(index)]
+        return [index for index, at in enumerate(self._at) if at < self._ends[index]]
 
     def at(self, index: int) -> int:
         """Up to which offset in the file the chunk is here."""
@@ -154,14 +169,40 @@ class PartFile:
 
     def end(self, index: int) -> int:
         """The offset in the file at which the chunk ends."""
-        return min((index + 1) * self._chunk_bytes, self.size)
+        return self._ends[index]
 
     def chunk_at(self, offset: int) -> int:
         """The chunk that holds the byte at `offset`."""
-        return offset // self._chunk_bytes
+        return bisect_right(self._starts, offset) - 1
+
+    def wait(self, offset: int, size: int, unless: Callable[[], bool]) -> int:
+        """Wait until the chunk that holds `offset` is here for `size` bytes, or to its end.
+
+        One thread alone may wait.
+
+        Args:
+            unless: true once nothing more of it will come; who makes it so calls `wake`.
+
+        Returns:
+            How many bytes from `offset` on can be read: `size` at most, 0 at the file's end.
+        """
+        if offset >= self.size:
+            return 0
+        index = self.chunk_at(offset)
+        until = min(offset + size, self._ends[index])
+        if self._at[index] < until:
+            with self._arrived:
+                self._awaited = until
+                self._arrived.wait_for(lambda: self._at[index] >= until or unless())
+        return max(0, min(until, self._at[index]) - offset)
+
+    def wake(self) -> None:
+        """Let those look again who `wait`."""
+        with self._arrived:
+            self._arrived.notify_all()
 
     def write(self, index: int, data: bytes) -> None:
-        """Append to a chunk. What is not safe yet is never more than a chunk in all."""
+        """Append to a chunk. What is not safe yet is never more than `most_at_risk` in all."""
         self._reserve(len(data))
         rest = memoryview(data)
         offset = self._at[index]
@@ -173,12 +214,14 @@ class PartFile:
             raise storage_error(self.target, error) from error
         finally:
             with self._changed:
-                self._unsaved += offset - self._at[index]
-                self._at[index] = offset
+                before, self._at[index] = self._at[index], offset
+                self._unsaved += offset - before
                 self._reserved -= len(data)
-                # Half a chunk: the other half may come in while the disk is at work.
-                due = self._unsaved >= self._chunk_bytes // 2
+                # Half of it: the other half may come in while the disk is at work.
+                due = self._unsaved >= self._most_at_risk // 2
                 self._changed.notify_all()
+                if before < self._awaited <= offset:
+                    self._arrived.notify_all()
         if due and self._saving.acquire(blocking=False):
             try:
                 self._save()
@@ -198,12 +241,12 @@ class PartFile:
 
     def _fits(self, size: int) -> bool:
         at_risk = self._unsaved + self._reserved
-        return at_risk == 0 or at_risk + size <= self._chunk_bytes
+        return at_risk == 0 or at_risk + size <= self._most_at_risk
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes that are here."""
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer with bytes that are here; returns how many there were."""
         try:
-            return os.pread(self._file, size, offset)
+            return os.preadv(self._file, [buffer], offset)
         except OSError as error:
             raise StorageError(self.target, f"cannot be read back: {error.strerror}") from error
 
@@ -242,40 +285,64 @@ class PartFile:
             os.ftruncate(self._file, 0)
         except OSError as error:
             raise storage_error(self.target, error) from error
-        with self._changed:
-            self._at = list(range(0, self.size, self._chunk_bytes))
-            self._unsaved = 0
 
-    def _resumed(self) -> list[int]:
-        starts = list(range(0, self.size, self._chunk_bytes))
+    def _take_up(self, held: list[tuple[int, int]], cut: Callable[[int], int]) -> None:
+        """What is held stays in one piece, the gaps between are cut."""
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._at: list[int] = []
+        rest = self.size - sum(end - start for start, end in held)
+        offset = 0
+        for start, end in (*held, (self.size, self.size)):
+            while offset < start:
+                until = min(start, offset + cut(rest))
+                self._starts.append(offset)
+                self._ends.append(until)
+                self._at.append(offset)
+                rest -= until - offset
+                offset = until
+            if start < end:
+                self._starts.append(start)
+                self._ends.append(end)
+                self._at.append(end)
+                offset = end
+
+    def _held_ranges(self) -> list[tuple[int, int]]:
+        """The [start, end) that an earlier process made safe, in order."""
         try:
             state = json.loads(state_of(self.target).read_text("utf-8"))
-            version = (state["etag"], state["size"], state["chunk_bytes"])
-            at = [int(offset) for offset in state["received_to"]]
+            version = (state["etag"], state["size"])
+            held = [(int(start), int(end)) for start, end in state["received"]]
         except (OSError, ValueError, KeyError, TypeError):
-            return starts
-        if version != (self.etag, self.size, self._chunk_bytes) or len(at) != len(starts):
-            return starts
-        held = os.fstat(self._file).st_size
-        for index, (start, offset) in enumerate(zip(starts, at, strict=True)):
-            if not start <= offset <= self.end(index) or (offset > start and offset > held):
-                return starts
-        return at
+            return []
+        there = os.fstat(self._file).st_size
+        if version != (self.etag, self.size) or there > self.size:
+            return []
+        offset = 0
+        for start, end in held:
+            if not offset <= start < end <= there:
+                return []
+            offset = end
+        return held
+
+    def _received_ranges(self) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for start, at in zip(self._starts, self._at, strict=True):
+            if found and found[-1][1] == start < at:
+                found[-1] = (found[-1][0], at)
+            elif start < at:
+                found.append((start, at))
+        return found
 
     def _save(self) -> None:
         with self._changed:
-            at, saved = list(self._at), self._unsaved
-        state = {
-            "etag": self.etag,
-            "size": self.size,
-            "chunk_bytes": self._chunk_bytes,
-            "received_to": at,
-        }
+            received, saved = self._received_ranges(), self._unsaved
+        state = {"etag": self.etag, "size": self.size, "received": received}
         path = state_of(self.target)
         new = path.with_name(f"{path.name}.new")
         try:
             _sync_data(self._file)
-            with open(new, "w", encoding="utf-8") as file:
+            with open(new, "w", encoding="utf-8", opener=self._modes.opener) as file:
                 json.dump(state, file)
                 file.flush()
                 os.fsync(file.fileno())

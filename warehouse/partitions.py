@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -54,6 +56,7 @@ class SessionSource:
         source: key of the vendor's file.
         etag: the source's, where it depends on the content alone (S3), else None.
         sha256: of the vendor's file.
+        fingerprint: of the SQL and the settings that made it; None: the partition's.
     """
 
     session: date
@@ -62,6 +65,7 @@ class SessionSource:
     source: str
     etag: str | None
     sha256: str
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Partition:
     Attributes:
         data_type, symbol, month: which one; `month` is its first day.
         sessions: in ascending order.
-        fingerprint: of the SQL and the settings that made it.
+        fingerprint: of the SQL and the settings that made it, its latest part at least.
         rows, bytes: its size.
         first_ns, last_ns: stamps of its first and last row, both inclusive, nanoseconds UTC.
         sha256: of the file.
@@ -89,6 +93,16 @@ class Partition:
     sha256: str
 
 
+def rows_by_file(partitions: Iterable[Partition], symbols: AbstractSet[str]) -> Counter[str]:
+    """How many rows of the symbols (none: of all) came from each of the vendor's files, by key."""
+    rows: Counter[str] = Counter()
+    for partition in partitions:
+        if not symbols or partition.symbol in symbols:
+            for session in partition.sessions:
+                rows[session.source] += session.rows
+    return rows
+
+
 def provenance(
     data_type_name: str, symbol: str, month: date, sessions: Iterable[SessionSource], made_by: str
 ) -> bytes:
@@ -99,11 +113,16 @@ def provenance(
         "symbol": symbol,
         "month": f"{month:%Y-%m}",
         "fingerprint": made_by,
-        "sessions": [
-            {**vars(session), "session": session.session.isoformat()} for session in sessions
-        ],
+        "sessions": [_entry(session) for session in sessions],
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _entry(session: SessionSource) -> dict[str, Any]:
+    entry = {**vars(session), "session": session.session.isoformat()}
+    if session.fingerprint is None:
+        del entry["fingerprint"]
+    return entry
 
 
 def write_partition(
@@ -133,7 +152,11 @@ def write_partition(
             _write(buffer, kind, parts, metadata, edges, expected)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
-                written = file.write(encoded)
+                rest = memoryview(encoded)
+                while rest:
+                    # A disk that is filling up takes a part, and refuses what follows.
+                    rest = rest[file.write(rest) :]
+                written = encoded.size
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
             with pa.OSFile(path, "wb") as sink:
@@ -244,26 +267,42 @@ def read_sessions(
                 f"{file.metadata.num_rows:,} rows, the catalog says {partition.rows:,}",
                 f"warehouse rebuild {partition.data_type}",
             )
+        groups = _RowGroups(file, path, partition)
         start = 0
         for session in partition.sessions:
             stop = start + session.rows
             if session.session in wanted:
-                yield session, _rows(file, path, partition, start, stop)
+                yield session, groups.rows(start, stop)
             start = stop
 
 
-def _rows(
-    file: pq.ParquetFile, path: Path, partition: Partition, start: int, stop: int
-) -> Iterator[pa.RecordBatch]:
-    columns = data_type(partition.data_type).columns
-    try:
+class _RowGroups:
+    """Rows of an open partition by their place in it. Asked in ascending order, it reads each row
+    group once: most partitions have a single one, and a month's sessions in it.
+    """
+
+    def __init__(self, file: pq.ParquetFile, path: Path, partition: Partition) -> None:
+        self._file, self._path, self._partition = file, path, partition
+        self._columns = data_type(partition.data_type).columns
+        self._present: tuple[int, pa.Table] | None = None
+
+    def rows(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
         for group in range(start // ROW_GROUP_ROWS, -(-stop // ROW_GROUP_ROWS)):
             offset = group * ROW_GROUP_ROWS
-            table = file.read_row_group(group).cast(columns)
+            table = self._group(group)
             low, high = max(start - offset, 0), min(stop - offset, table.num_rows)
             yield from table.slice(low, high - low).to_batches()
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, partition.data_type, partition.symbol, error) from error
+
+    def _group(self, index: int) -> pa.Table:
+        if self._present is None or self._present[0] != index:
+            self._present = None
+            try:
+                table = self._file.read_row_group(index, use_threads=False).cast(self._columns)
+            except (OSError, pa.ArrowException) as error:
+                partition = self._partition
+                raise damaged(self._path, partition.data_type, partition.symbol, error) from error
+            self._present = index, table
+        return self._present[1]
 
 
 def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFile:

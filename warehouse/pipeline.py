@@ -1,22 +1,22 @@
-"""The pipeline: plan → stage → publish, one writer at a time.
+"""The pipeline: plan → stage → validate → publish, one writer at a time.
 
 A run is cut into batches of one data type and month. Each batch is staged whole and published
-whole; a run that is killed keeps the batches it has published, and the next run does the rest.
+whole, unless validation finds an error in it; a run that is killed keeps the batches it has
+published, and the next run does the rest.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from pathlib import Path
 
-from warehouse import catalogfile, records
+from warehouse import plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.config import Config
 from warehouse.download import (
+    DownloadPlan,
+    Source,
     files_to_ingest,
     open_source,
     plan_download,
@@ -25,36 +25,42 @@ from warehouse.download import (
     records_of,
     take,
 )
-from warehouse.errors import NoDataError, OutdatedCatalogError, StorageError
-from warehouse.inventory import take_inventory
+from warehouse.estimate import estimate
+from warehouse.gate import Gate
 from warehouse.layout import Layout, RawFile, month_of, partition_name
+from warehouse.logs import LoggedProgress, RunLog
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
-from warehouse.publish import Change, publish, writer_lock
+from warehouse.partitions import Partition, rows_by_file
+from warehouse.recipes import Recipe
+from warehouse.rules import chosen
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
-from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch, StagedFile, Stager
-
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
-_BATCH_BYTES = 8 << 30
+from warehouse.validation import ValidationReport, change_of, validate
+from warehouse.writing import Writer
 
 
 class Pipeline:
-    """Writes to one warehouse."""
+    """Writes to one warehouse.
 
-    def __init__(self, layout: Layout, config: Config, progress: Progress | None = None) -> None:
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, progress: Progress | None = None, wait: float = 0
+    ) -> None:
         self.layout, self.config = layout, config
-        self.sql = SqlFolder(config.sql_dir(layout.root))
-        self.config_dir = layout.root / "config"
-        self._progress: Progress = progress or Silent()
+        log = RunLog(layout)
+        self.progress = LoggedProgress(progress or Silent(), log)
+        self.writer = Writer(layout, config, self.progress, log, wait)
+        self.sql = self.writer.sql
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
-        with self._writing(dry_run):
-            report = RunReport(RunMetrics("download"))
+        with self.run("download", dry_run) as report:
             self._download(request, report, dry_run=dry_run)
             if not dry_run and report.download and report.download.records:
                 self._publish_records(report)
@@ -62,27 +68,33 @@ class Pipeline:
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
-        with self._writing(dry_run):
-            report = RunReport(RunMetrics("ingest"))
-            known = self._known()
+        with self.run("ingest", dry_run) as report:
+            known = self.known()
             report.planned = files_to_ingest(
                 self.layout, self.config, request.kinds, request.first, request.last, known
             )
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            published = set(request.published(known))
+            report.metrics.files_here = len(published.difference(report.planned))
+            return self._ingest(report, request, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
-        """Download, then ingest, what is new."""
-        with self._writing(dry_run):
-            report = RunReport(RunMetrics("update"))
+        """Download, then ingest, what is new, restated, or failed before.
+
+        Where symbols are named, only their rows are published; of a file that holds all symbols
+        the others follow with the next update of all.
+        """
+        with self.run("update", dry_run) as report:
+            config = plan.narrowed(self.config, request.symbols)
             self._download(request, report, dry_run=dry_run)
-            known = self._known() if dry_run else self._known() | self._fetched_records(report)
+            known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
-                self.layout, self.config, request.kinds, request.first, request.last, known
+                self.layout, config, request.kinds, request.first, request.last, known
             )
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, self._configured(), known, dry_run=dry_run)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -90,97 +102,68 @@ class Pipeline:
         Raises:
             NoDataError: raw files of published sessions are no longer there.
         """
-        with self._writing(dry_run):
-            report = RunReport(RunMetrics("rebuild"))
-            known = self._known()
+        with self.run("rebuild", dry_run) as report:
+            known = self.known()
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
-            if request.symbols:
-                report.planned = [
-                    file
-                    for file in report.planned
-                    if file.symbol is None or file.symbol in request.symbols
-                ]
-            self._check_raw(request, known, report.planned)
-            return self._ingest(
-                report, request.symbols or self._configured(), known, dry_run=dry_run
-            )
+            report.planned = plan.of_symbols(report.planned, request.symbols)
+            plan.check_raw(self.layout, request, known, report.planned)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
 
-    def _configured(self) -> frozenset[str]:
+    def validate(self, request: Request, names: Sequence[str] = ()) -> ValidationReport:
+        """Ask the rules about what is published; the catalog keeps what they find.
+
+        Args:
+            names: only these rules; none: all.
+
+        Raises:
+            RequestError: there is no such rule.
+            SqlFileError: a rule breaks the conventions, or fails.
+        """
+        gate = self.gate(request)
+        asked = chosen(gate.rules, names)
+        with self.run("validate", dry_run=False) as run:
+            layout, allowed = self.layout, gate.allowances
+            report = validate(layout, self.config, asked, request, allowed, self.progress)
+            report.metrics = run.metrics
+            if layout.catalog.exists():
+                self.writer.publish(change_of(report, asked))
+        return report
+
+    def gate(self, request: Request) -> Gate:
+        """The rules that incoming rows are asked by, and what the request allows."""
+        return Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """The symbols that the configuration selects; empty: all."""
         return frozenset(self.config.source.symbols)
 
     @contextmanager
-    def _writing(self, dry_run: bool) -> Iterator[None]:
+    def run(self, command: str, dry_run: bool) -> Iterator[RunReport]:
+        """The report of a run, which is the one writer's unless it is a dry one."""
+        report = RunReport(RunMetrics(command))
         if dry_run:
-            yield
+            yield report
             return
-        try:
-            with writer_lock(self.layout, self._complete):
-                try:
-                    with Catalog(self.layout) as catalog:
-                        folder = catalog.folder()
-                except OutdatedCatalogError:
-                    self.layout.catalog.unlink()
-                    folder = None
-                if folder is None:
-                    self._recover_catalog()
-                elif folder != str(self.layout.data):
-                    # The warehouse was moved: its views point to where it was.
-                    self._publish(CatalogChange(), [], [])
-                yield
-        except OSError as error:
-            # Not of a raw file, whose errors are its own: the disk refused our own work.
-            place = error.filename or self.layout.data
-            raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+        with self.writer.run(report, self._record):
+            yield report
 
-    def _recover_catalog(self) -> None:
-        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
-        found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
-        if found.partitions or found.files:
-            self._progress.note("the catalog is made anew from the partitions")
-            self._publish(found, [], [])
-        for path in damaged:
-            self._progress.note(f"{path} is damaged; its month is read again from the raw files")
-
-    def _complete(self, staged: Path) -> None:
-        catalogfile.complete(staged, self.layout, self.sql, self.config_dir)
-
-    def _known(self) -> dict[RawFile, SourceFile]:
+    def known(self) -> dict[RawFile, SourceFile]:
+        """What is known of each of the vendor's files."""
         with Catalog(self.layout) as catalog:
             return catalog.source_files()
 
-    def _check_raw(
-        self, request: Request, known: dict[RawFile, SourceFile], planned: list[RawFile]
-    ) -> None:
-        there = set(planned)
-        names = {kind.name for kind in request.kinds}
-        gone = [
-            file
-            for file, record in known.items()
-            if record.state == "ingested"
-            and file.data_type in names
-            and file.overlaps(request.first, request.last)
-            and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
-            and file not in there
-        ]
-        if gone:
-            days = sorted({file.day for file in gone})
-            raise NoDataError(
-                f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
-                f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {self.layout.raw}",
-                f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
-                [file.key for file in gone],
-            )
-
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
-        began = time.monotonic()
+        report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
-        known = self._known()
-        plan = plan_download(
+        known = self.known()
+        found = plan_download(
             source,
             self.layout,
-            self._narrowed(request.symbols),
+            plan.narrowed(self.config, request.symbols),
             request.kinds,
             request.first,
             request.last,
@@ -188,28 +171,35 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
-        report.download = plan
+        report.download = found
         if dry_run:
             return
-        metrics = report.metrics
-        self._progress.begin("download", plan.bytes)
-        wanted = [(item, self.layout.raw_file(item.file)) for item in plan.fetch]
-        for outcome in take(plan, self.layout, source.fetch_all(wanted, self._progress.advance)):
-            if outcome.problem is not None:
-                metrics.errors += 1
-            else:
-                metrics.files_fetched += 1
-                metrics.bytes_fetched += outcome.item.size
-        plan.records = records_of(plan, known)
-        metrics.retries += source.retries
-        metrics.download_time = time.monotonic() - began
+        self.fetch(source, report, found, known)
 
-    def _narrowed(self, symbols: frozenset[str]) -> Config:
-        """The configuration, with only these symbols selected; none: as it is."""
-        if not symbols:
-            return self.config
-        source = self.config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
-        return self.config.model_copy(update={"source": source})
+    def fetch(
+        self,
+        source: Source,
+        report: RunReport,
+        found: DownloadPlan,
+        known: dict[RawFile, SourceFile],
+    ) -> None:
+        """Bring what is planned into the raw tier. Within `run`."""
+        metrics = report.metrics
+        self.progress.begin("download", found.bytes)
+        wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
+        metrics.files_here = len(found.have)
+        try:
+            fetched = source.fetch_all(wanted, self.progress.advance)
+            for each in take(found, self.layout, fetched):
+                if each.problem is not None:
+                    metrics.errors += 1
+                else:
+                    metrics.files_fetched += 1
+                    metrics.bytes_fetched += each.item.size
+        finally:
+            # However it ends, what has come is not fetched again.
+            found.records = records_of(found, known)
+            metrics.retries += source.retries
 
     @staticmethod
     def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
@@ -218,70 +208,111 @@ class Pipeline:
     def _ingest(
         self,
         report: RunReport,
+        request: Request,
         selected: frozenset[str],
         known: dict[RawFile, SourceFile],
         *,
         dry_run: bool,
     ) -> RunReport:
+        gate = self.gate(request)
         if dry_run:
+            self._estimate(report, selected)
             return report
-        began = time.monotonic()
+        report.metrics.begin("processing")
         if not report.planned:
             if report.download and report.download.records:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
-        self._progress.begin("ingest", sum(sizes))
-        for number, files in enumerate(self._batches(report.planned)):
-            kind = data_type(files[0].data_type)
-            folder = self.layout.staging / f"{report.metrics.run_id}-{number}"
-            folder.mkdir(parents=True)
-            stager = Stager(
-                self.layout,
-                self.config,
-                self.sql,
-                self.fingerprint(kind),
-                selected,
-                folder,
-                self._progress,
-            )
-            month = month_of(files[0].day)
-            with Catalog(self.layout) as catalog:
-                present = {
-                    partition.symbol: partition
-                    for partition in catalog.partitions(kind.name, None, month, month)
-                }
-            etags = {file: known[file].etag if file in known else None for file in files}
-            batch = stager.stage([(file, etags[file]) for file in files], present)
-            report.files += batch.files
-            self._publish_batch(report, batch, selected)
-            shutil.rmtree(folder)
-        report.metrics.processing_time = time.monotonic() - began
+        self.progress.begin("ingest", sum(sizes))
+        batches = list(plan.batches(self.layout, report.planned))
+        for number, files in enumerate(batches, 1):
+            is_last = number == len(batches)
+            self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
         return report
 
-    def _batches(self, files: Sequence[RawFile]) -> Iterable[list[RawFile]]:
-        for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
-            batch: list[RawFile] = []
-            size = 0
-            for file in group:
-                bytes_ = self.layout.raw_file(file).stat().st_size
-                if batch and size + bytes_ > _BATCH_BYTES:
-                    yield batch
-                    batch, size = [], 0
-                batch.append(file)
-                size += bytes_
-            yield batch
+    def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
+        fetch = report.download.fetch if report.download else []
+        coming = {item.file: item.size for item in fetch}
+        files = {
+            file: coming[file] if file in coming else self.layout.raw_file(file).stat().st_size
+            for file in report.planned
+        }
+        with Catalog(self.layout) as catalog:
+            report.estimate = estimate(catalog, files, sum(coming.values()), selected)
 
-    def fingerprint(self, kind: DataType) -> str:
-        """Of everything that decides what becomes of a row: SQL and settings."""
-        names = tuple(f"{step}/{kind.name}" for step in ("ingest", "clean", "sort", "dedupe"))
-        return self.sql.fingerprint(names, {"corrections": list(self.config.cleaning.corrections)})
+    def ingest_batch(
+        self,
+        report: RunReport,
+        files: Sequence[RawFile],
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        gate: Gate | None,
+        *,
+        changed_only: bool = False,
+        is_last: bool = False,
+    ) -> None:
+        """Stage and publish raw files of one data type and month. Within `run`.
+
+        Args:
+            selected: the only symbols that are made anew; empty: all.
+            known: what is known of the files.
+            gate: keeps the batch out if rules find an error in it; None: they are not asked.
+            changed_only: leave a partition alone that would become what it is.
+            is_last: the run is done with it.
+        """
+        kind, month = data_type(files[0].data_type), month_of(files[0].day)
+        folder = self.layout.staging / f"{report.metrics.run_id}-{report.read}"
+        self.layout.modes.make_folders(folder)
+        stager = Stager(
+            self.layout,
+            self.config,
+            self.sql,
+            self.recipe(kind).fingerprint,
+            selected,
+            folder,
+            self.progress,
+            gate.rules if gate else (),
+            changed_only=changed_only,
+        )
+        with Catalog(self.layout) as catalog:
+            present = {
+                partition.symbol: partition
+                for partition in catalog.partitions(kind.name, None, month, month)
+            }
+        etags = {file: known[file].etag if file in known else None for file in files}
+        batch = stager.stage([(file, etags[file]) for file in files], present)
+        found = gate.judge(batch, selected) if gate else []
+        report.findings += found
+        if gate is not None and any(one.is_error for one in found):
+            report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
+            change = self._record(report, report.state if is_last else "running", report.problem)
+            gate.note(change, batch, report.metrics.run_id, selected)
+            self.writer.publish(change)
+            return
+        report.files += batch.files
+        state = report.state if is_last else "running"
+        self._publish_batch(report, batch, selected, known, present, gate, state)
+        shutil.rmtree(folder)
+
+    def recipe(self, kind: DataType) -> Recipe:
+        """Everything that decides what becomes of a row: SQL and settings."""
+        return recipes.recipe(self.sql, self.config, kind)
 
     def _publish_batch(
-        self, report: RunReport, batch: StagedBatch, selected: frozenset[str]
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        present: Mapping[str, Partition],
+        gate: Gate | None,
+        state: str,
     ) -> None:
         metrics, layout = report.metrics, self.layout
-        whole = selected == self._configured()
+        whole = selected == self.configured
+        made_by = self.recipe(data_type(batch.data_type))
+        before = rows_by_file(present.values(), selected)
         change = CatalogChange(
             partitions=[partition for partition, _ in batch.partitions],
             removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
@@ -291,6 +322,7 @@ class Pipeline:
             (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
             for found, staged in batch.partitions
         ]
+        moves += recipes.stage(layout, made_by)
         removals = [
             layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
         ]
@@ -299,7 +331,7 @@ class Pipeline:
             if item.problem is not None:
                 metrics.files_set_aside += 1
                 metrics.errors += 1
-                self._progress.note(f"set aside: {item.file.key}: {item.problem}")
+                self.progress.note(f"set aside: {item.file.key}: {item.problem}")
                 if not vouches_for(item.etag, item.path):
                     # What is bad is our copy: the next update fetches the file again.
                     item.etag = None
@@ -315,47 +347,43 @@ class Pipeline:
                     moves.append((str(item.rejects), str(target)))
                 elif target.exists():
                     removals.append(target)
-            if whole or item.file.symbol is not None or item.problem is not None:
-                change.files.append(records.of_file(item, selected, metrics.run_id))
+            change.files.append(
+                records.of_file(
+                    item,
+                    selected,
+                    metrics.run_id,
+                    made_by.fingerprint,
+                    known.get(item.file),
+                    before[item.file.key],
+                )
+            )
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
-        # What was fetched and is still to be read; what was read has a record that says more.
-        read = {item.file.key for item in report.files}
-        change.files += [
-            record for record in self._fetched_records(report).values() if record.source not in read
-        ]
-        change.runs = [records.of_run(report.metrics, "done")]
-        self._publish(change, moves, removals)
+        change.files += self._unread_records(report)
+        change.runs = [records.of_run(metrics, state, report.problem)]
+        if gate is not None:
+            gate.note(change, batch, metrics.run_id, selected)
+        self.writer.publish(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
 
     def _publish_records(self, report: RunReport) -> None:
-        change = CatalogChange(
-            files=list(self._fetched_records(report).values()),
-            runs=[records.of_run(report.metrics, "done")],
-        )
-        self._publish(change, [], [])
+        self.writer.publish(self._record(report, "done"))
 
-    def _publish(
-        self, change: CatalogChange, moves: list[tuple[str, str]], removals: list[Path]
-    ) -> None:
-        layout = self.layout
-        here = f"{layout.data}/"
-        staged = layout.staging / "warehouse.duckdb"
-        staged.unlink(missing_ok=True)
-        catalogfile.build(staged, layout, self.sql, self.config_dir, change)
-        publish(
-            layout,
-            Change(
-                catalog=str(staged).removeprefix(here),
-                renames=[
-                    (start.removeprefix(here), end.removeprefix(here)) for start, end in moves
-                ],
-                removals=[str(path).removeprefix(here) for path in removals],
-            ),
-            self._complete,
+    def _record(self, report: RunReport, state: str, problem: str | None = None) -> CatalogChange:
+        """What the catalog is to say of a run beside what it has published."""
+        return CatalogChange(
+            files=self._unread_records(report),
+            runs=[records.of_run(report.metrics, state, problem)],
         )
+
+    def _unread_records(self, report: RunReport) -> list[SourceFile]:
+        """Of what was fetched and is still to be read: what was read has one that says more."""
+        read = {item.file.key for item in report.files}
+        return [
+            record for record in self._fetched_records(report).values() if record.source not in read
+        ]
 
     def _set_aside(self, item: StagedFile) -> None:
         """Move a file that failed out of the raw tier, with a record of why beside it."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from warehouse import catalogfile
-from warehouse.catalog import Catalog, SourceFile
+from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.errors import StorageError
 from warehouse.layout import Layout, RawFile
+from warehouse.logs import RunLog
+from warehouse.metrics import RunMetrics
 from warehouse.partfile import superseded
 from warehouse.publish import writer_lock
 from warehouse.sqlfiles import SqlFolder
@@ -34,7 +37,12 @@ class PruneReport:
 
 
 def prune(
-    layout: Layout, config: Config, *, dry_run: bool = False, now: datetime | None = None
+    layout: Layout,
+    config: Config,
+    *,
+    dry_run: bool = False,
+    wait: float = 0,
+    now: datetime | None = None,
 ) -> PruneReport:
     """Remove raw files that were published more than `storage.retention_days` days ago.
 
@@ -43,22 +51,23 @@ def prune(
 
     Args:
         dry_run: remove nothing. Takes no lock.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
         now: the present moment (UTC, naive), for tests.
 
     Raises:
         LockedError: another process is writing to the warehouse.
         StorageError: a file cannot be read or removed.
     """
-    sql = SqlFolder(config.sql_dir(layout.root))
-
-    def complete(staged: Path) -> None:
-        catalogfile.complete(staged, layout, sql, layout.root / "config")
-
+    committer = Committer(layout, SqlFolder(config.sql_dir(layout.root)))
     before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
         days=config.storage.retention_days
     )
     report = PruneReport()
-    with nullcontext() if dry_run else writer_lock(layout, complete):
+    log = RunLog(layout)
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(log.opened(RunMetrics("prune").run_id))
+            stack.enter_context(writer_lock(layout, committer.complete, wait))
         with Catalog(layout) as catalog:
             known = catalog.source_files()
         for file in layout.raw_files():
@@ -71,16 +80,31 @@ def prune(
                 if why is not None:
                     report.kept.append((file, why))
                     continue
-                size = path.stat().st_size
-                if not dry_run:
-                    path.unlink()
-                    superseded(path).unlink(missing_ok=True)
-                    _remove_empty(path.parent, layout.raw)
+                report.bytes += path.stat().st_size
             except OSError as error:
-                raise StorageError(path, f"cannot be pruned: {error.strerror or error}") from error
+                raise _refused(path, error) from error
             report.removed.append(file)
-            report.bytes += size
+        if report.removed and not dry_run:
+            # The catalog first: a file that is gone and was not pruned is one that is missing.
+            pruned = [replace(known[file], raw_modified_ns=None) for file in report.removed]
+            committer.commit(CatalogChange(files=pruned))
+            for file in report.removed:
+                _remove(layout.raw_file(file), layout.raw)
+                log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
     return report
+
+
+def _remove(path: Path, top: Path) -> None:
+    try:
+        path.unlink()
+        superseded(path).unlink(missing_ok=True)
+        _remove_empty(path.parent, top)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(path, f"cannot be pruned: {error.strerror or error}")
 
 
 def _reason_to_stay(path: Path, record: SourceFile) -> str | None:

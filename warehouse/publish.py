@@ -9,6 +9,7 @@ it out: each step may be done twice. Without a journal nothing of a killed run i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -27,6 +28,8 @@ Complete = Callable[[Path], None]
 
 _SYNC_SINGLY = 64
 
+logger = logging.getLogger("warehouse")
+
 
 @dataclass
 class Change:
@@ -44,29 +47,35 @@ class Change:
 
 
 @contextmanager
-def writer_lock(layout: Layout, complete: Complete) -> Iterator[None]:
+def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator[None]:
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
+
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
 
     Raises:
         LockedError: another process holds it.
         StorageError: the folder cannot be written to.
     """
     try:
-        layout.data.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(layout.lock, timeout=0)
+        layout.modes.make_folders(layout.data)
+        lock = FileLock(layout.lock, timeout=wait, mode=layout.modes.file)
         try:
             lock.acquire()
         except Timeout:
-            raise LockedError(layout.lock, _holder(layout)) from None
+            raise LockedError(layout.lock, _holder(layout), wait) from None
     except OSError as error:
         raise StorageError(
             layout.data, f"cannot be written to: {error.strerror or error}"
         ) from error
     try:
-        _note(layout).write_text(
-            f"process {os.getpid()} on {socket.gethostname()}"
-            f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        )
+        # Anew, for the last one may have been another's.
+        _note(layout).unlink(missing_ok=True)
+        with open(_note(layout), "w", encoding="utf-8", opener=layout.modes.opener) as file:
+            file.write(
+                f"process {os.getpid()} on {socket.gethostname()}"
+                f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            )
         recover(layout, complete)
         yield
     finally:
@@ -79,6 +88,7 @@ def _note(layout: Layout) -> Path:
 
 
 def _holder(layout: Layout) -> str:
+    """Who is writing, and since when."""
     try:
         return _note(layout).read_text() or "another process"
     except OSError:
@@ -93,12 +103,28 @@ def recover(layout: Layout, complete: Complete) -> bool:
     """
     found = layout.journal.exists()
     if found:
-        record = json.loads(layout.journal.read_text("utf-8"))
-        _carry_out(layout, Change(**record), complete)
+        try:
+            change = Change(**json.loads(layout.journal.read_text("utf-8")))
+        except (ValueError, TypeError):
+            # It was whole when it got its name: the disk has lost it. What it left half done shows.
+            _set_journal_aside(layout)
+        else:
+            _carry_out(layout, change, complete)
     if layout.staging.exists():
         shutil.rmtree(layout.staging)
-    layout.staging.mkdir(parents=True)
+    layout.modes.make_folders(layout.staging)
     return found
+
+
+def _set_journal_aside(layout: Layout) -> None:
+    layout.modes.make_folders(layout.set_aside)
+    aside = layout.set_aside / f"publish-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
+    os.replace(layout.journal, aside)
+    logger.warning(
+        "a publish was interrupted and its journal is damaged (kept as %s);"
+        " look what it left with: warehouse verify --repair",
+        aside,
+    )
 
 
 def publish(layout: Layout, change: Change, complete: Complete) -> None:
@@ -112,11 +138,13 @@ def publish(layout: Layout, change: Change, complete: Complete) -> None:
             next opener finishes.
     """
     try:
+        for staged in (*(staged for staged, _ in change.renames), change.catalog):
+            layout.modes.settle(f"{layout.data}/{staged}")
         _sync(layout, [staged for staged, _ in change.renames] + [change.catalog])
         for folder in {os.path.dirname(final) for _, final in change.renames}:
-            os.makedirs(layout.data / folder, exist_ok=True)
+            layout.modes.make_folders(layout.data / folder)
         draft = layout.staging / "publish.json"
-        with open(draft, "w", encoding="utf-8") as file:
+        with open(draft, "w", encoding="utf-8", opener=layout.modes.opener) as file:
             file.write(json.dumps(vars(change), ensure_ascii=False))
             file.flush()
             os.fsync(file.fileno())

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from warehouse.errors import RawFileError, StorageError
+from warehouse.integrity import MAX_RATIO, is_bomb
 
 MAX_LINE_BYTES = 1 << 20
 """No line of the vendor's is a thousandth of this; a longer one is never held whole."""
@@ -190,8 +191,12 @@ class Inflater:
         gzip = igzip.IGzipFile(fileobj=compressed, mode="rb")
         held = 0
         is_header = True
+        inflated = 0
         while count := self._inflate(gzip, view[held : held + size]):
             self.bytes_read = compressed.tell()
+            inflated += count
+            if is_bomb(inflated, self.bytes_read):
+                raise RawFileError(self.path, f"inflates to more than {MAX_RATIO} times its size")
             filled = held + count
             start = 0
             if is_header:

@@ -233,6 +233,8 @@ def check_footer(
     Raises:
         CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
     """
+    if path.is_symlink() or path.parent.is_symlink():
+        refuse(stored, path, "it is a link, which may lead out of the warehouse")
     if size != stored.bytes:
         refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
     metadata = file.metadata

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from importlib.metadata import version
 
 from warehouse.catalog import Run, SourceFile
-from warehouse.metrics import RunMetrics, peak_memory_bytes
+from warehouse.metrics import RunMetrics
 from warehouse.staging import StagedFile
 
 
-def of_file(item: StagedFile, selected: Iterable[str], run_id: str) -> SourceFile:
+def of_file(
+    item: StagedFile,
+    selected: AbstractSet[str],
+    run_id: str,
+    fingerprint: str,
+    before: SourceFile | None = None,
+    rows_before: int = 0,
+) -> SourceFile:
     """The record of a raw file that was read, whether it was ingested or set aside.
 
     Args:
         selected: the only symbols that were published; empty: all.
+        fingerprint: of the SQL and settings that made its rows.
+        before: the record it had. Where the same bytes were read before for other symbols too,
+            the new record counts those in.
+        rows_before: rows of the selected symbols that came from the file before.
     """
     file = item.file
     if item.problem is not None:
@@ -28,7 +40,7 @@ def of_file(item: StagedFile, selected: Iterable[str], run_id: str) -> SourceFil
             etag=item.etag,
             run_id=run_id,
         )
-    return SourceFile(
+    record = SourceFile(
         file.data_type,
         file.day,
         file.symbol,
@@ -44,27 +56,52 @@ def of_file(item: StagedFile, selected: Iterable[str], run_id: str) -> SourceFil
         rejects_by_reason=dict(item.reasons),
         symbols=tuple(sorted(selected)) or None,
         raw_modified_ns=item.path.stat().st_mtime_ns,
+        fingerprint=fingerprint,
         run_id=run_id,
+    )
+    if not selected or file.symbol is not None or before is None or before.state != "ingested":
+        return record
+    if before.sha256 != record.sha256 or before.rows_published is None:
+        return record
+    return _joined(before, record, item, rows_before)
+
+
+def _joined(
+    before: SourceFile, record: SourceFile, item: StagedFile, rows_before: int
+) -> SourceFile:
+    """One record of a file that was read for some symbols before, and for others now."""
+    assert before.rows_published is not None
+    assert record.rows_published is not None
+    assert record.lines is not None
+    symbols = None
+    if before.symbols is not None and record.symbols is not None:
+        symbols = tuple(sorted({*before.symbols, *record.symbols}))
+    published = before.rows_published - rows_before + record.rows_published
+    reasons = item.reasons + item.carried
+    return replace(
+        record,
+        rows_published=published,
+        rows_rejected=reasons.total(),
+        rows_unselected=record.lines - published - reasons.total(),
+        rejects_by_reason=dict(reasons),
+        symbols=symbols,
+        # Some of it was made by other SQL.
+        fingerprint=record.fingerprint if before.fingerprint == record.fingerprint else None,
     )
 
 
-def of_run(metrics: RunMetrics, state: str) -> Run:
-    """The record of a run as far as it has come."""
+def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
+    """The record of a run as far as it has come.
+
+    Args:
+        state: running, done, failed or interrupted.
+    """
     return Run(
         run_id=metrics.run_id,
         command=metrics.command,
         started_at=metrics.started_at,
-        seconds=metrics.seconds,
         state=state,
-        problem=None,
-        files=metrics.files,
-        files_set_aside=metrics.files_set_aside,
-        lines=metrics.lines,
-        rows_published=metrics.rows_published,
-        rows_rejected=metrics.rows_rejected,
-        partitions=metrics.partitions,
-        bytes_read=metrics.bytes_read,
-        bytes_written=metrics.bytes_written,
-        peak_memory_bytes=peak_memory_bytes(),
+        problem=problem,
         version=version("flatfile-warehouse"),
+        **metrics.figures(),  # type: ignore[arg-type]
     )

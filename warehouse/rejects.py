@@ -29,6 +29,7 @@ class RejectsWriter:
     def __init__(self, file: RawFile, kind: DataType, path: Path) -> None:
         self.path = path
         self.rows = 0
+        self.carried: Counter[str] = Counter()
         self.by_symbol: Counter[tuple[str, date]] = Counter()
         self._file, self._kind = file, kind
         self._schema = kind.rejects_columns
@@ -84,7 +85,9 @@ class RejectsWriter:
         replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
         # A row without a symbol is met again whichever symbols are selected.
         gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))
-        self._append(old.filter(pc.invert(gone)), count=False)
+        kept = old.filter(pc.invert(gone))
+        self.carried.update(kept["reason"].to_pylist())
+        self._append(kept, count=False)
 
     def _append(self, table: pa.Table, *, count: bool = True) -> None:
         if table.num_rows == 0:

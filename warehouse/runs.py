@@ -21,7 +21,7 @@ from warehouse.schema import DataType
 Key = tuple[int, int]
 """Where a row stands on the tape: timestamp (ns), sequence number (0 where there is none)."""
 
-_Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 _LOWEST = np.iinfo(np.int64).min
 
 
@@ -57,7 +57,7 @@ def cut(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_] | None, kind: DataTyp
         kept = kept[order] if kept is not None else None
         starts = _starts(batch)
     stops = np.append(starts[1:], batch.num_rows)
-    time, number = _keys(batch, kind)
+    time, number = keys_of(batch, kind)
     unusual = _unusual(starts, time, number, kept)
     symbols = batch.column("symbol").take(pa.array(starts)).to_pylist()
     sessions = batch.column("session").take(pa.array(starts)).to_pylist()
@@ -75,7 +75,7 @@ def cut(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_] | None, kind: DataTyp
 
 
 def _unusual(
-    starts: _Ints, time: _Ints, number: _Ints, kept: npt.NDArray[np.bool_] | None
+    starts: Ints, time: Ints, number: Ints, kept: npt.NDArray[np.bool_] | None
 ) -> set[int]:
     """Places of the runs that hold a row that is not wanted, or not after the one before it."""
     later = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (number[1:] > number[:-1]))
@@ -92,8 +92,8 @@ def _put_in_order(
     symbol: str,
     session: date,
     rows: pa.RecordBatch,
-    time: _Ints,
-    number: _Ints,
+    time: Ints,
+    number: Ints,
     wanted: npt.NDArray[np.bool_] | None,
 ) -> Run:
     if wanted is not None and not wanted.all():
@@ -130,7 +130,7 @@ def by_key(batch: pa.RecordBatch, kind: DataType) -> Iterator[tuple[EventKey, pa
         yield key, batch.slice(int(start), int(stop - start))
 
 
-def _starts(batch: pa.RecordBatch) -> _Ints:
+def _starts(batch: pa.RecordBatch) -> Ints:
     """Where a symbol (or, in files of a month, a session) differs from that of the row before."""
     symbol = batch.column("symbol")
     changed = pc.not_equal(symbol[1:], symbol[:-1]).fill_null(True)
@@ -140,10 +140,10 @@ def _starts(batch: pa.RecordBatch) -> _Ints:
     return np.concatenate([[0], np.flatnonzero(starts) + 1]).astype(np.int64)
 
 
-def _keys(batch: pa.RecordBatch, kind: DataType) -> tuple[_Ints, _Ints]:
+def keys_of(rows: pa.RecordBatch | pa.Table, kind: DataType) -> tuple[Ints, Ints]:
     """The columns that order the tape. An absent number is the lowest."""
     keys = [
-        batch.column(name).cast(pa.int64()).fill_null(_LOWEST).to_numpy(zero_copy_only=False)
+        rows.column(name).cast(pa.int64()).fill_null(_LOWEST).to_numpy(zero_copy_only=False)
         for name in kind.order
     ]
     return keys[0], keys[1] if len(keys) > 1 else np.zeros_like(keys[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from warehouse.errors import (
     RawFileError,
     TransferError,
 )
-from warehouse.integrity import EtagCheck, check
+from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import RawFile, source_folder
+from warehouse.modes import Modes
 from warehouse.partfile import CHUNK_BYTES, check_space
 from warehouse.retry import Retry, TransientError
 from warehouse.s3client import Listed, S3Server
@@ -45,6 +47,7 @@ class S3Source:
         environ: in place of os.environ, for the first two names alone.
         chunk_bytes: bytes one request asks for.
         first_pause: seconds before the first repetition; doubled before each further one.
+        modes: of the files and folders that are made.
 
     Raises:
         SourceError: the url or the endpoint is none.
@@ -60,6 +63,7 @@ class S3Source:
         environ: Mapping[str, str] | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         first_pause: float = _FIRST_PAUSE,
+        modes: Modes | None = None,
     ) -> None:
         self._settings = settings or DownloadConfig()
         self._server = S3Server(
@@ -72,6 +76,7 @@ class S3Source:
         self.url = self._server.url
         self.counts = Counts()
         self._chunk_bytes, self._first_pause = chunk_bytes, first_pause
+        self._modes = modes or Modes()
 
     @property
     def retries(self) -> int:
@@ -114,10 +119,8 @@ class S3Source:
         try:
             if path.stat().st_size != item.size:
                 return True
-            with open(path, "rb") as file:
-                verdict = check(
-                    lambda offset, size: file.read(size), EtagCheck(item.etag, item.size)
-                )
+            with io.FileIO(path) as file:
+                verdict = check(read_into(file), EtagCheck(item.etag, item.size))
         except OSError:
             return False
         return verdict.same is False
@@ -162,9 +165,11 @@ class S3Source:
             self._server,
             self._settings,
             self.counts,
+            total=sum(item.size for item, _ in wanted),
             chunk_bytes=self._chunk_bytes,
             first_pause=self._first_pause,
             tell=tell,
+            modes=self._modes,
         ) as fetcher:
             try:
                 futures = {
@@ -173,7 +178,7 @@ class S3Source:
                 for future in as_completed(futures):
                     item = futures.pop(future)
                     try:
-                        yield Fetched(future.result())
+                        yield future.result()
                     except _OF_ONE_FILE as problem:
                         yield Fetched(item, problem)
             finally:

@@ -89,7 +89,7 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
                 _add(path, root / "config" / path.name, root, added, differing)
         data = config.layout(root).data
         if not data.is_dir():
-            data.mkdir(parents=True)
+            config.modes.make_folders(data)
             added.append(f"{_below(data, root)}/")
         # Last, because it is what makes the folder a warehouse.
         text = _text(shipped("config") / CONFIG_FILE.name if is_new else config_file)

@@ -286,8 +286,8 @@ class Snapshots:
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
-        # Made by DuckDB when a query outgrows the memory limit, and not before.
-        self._spill = Path(tempfile.gettempdir(), f"warehouse-{os.getpid()}-{id(self):x}")
+        # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
+        self._spill = Path(tempfile.mkdtemp(prefix="warehouse-"))
 
     def close(self) -> None:
         with self._lock:
@@ -319,7 +319,7 @@ class Snapshots:
         Raises:
             Moved: they were not, or may not have been; whatever `read` returned or raised is void.
         """
-        self._settle()
+        self.settle()
         try:
             result = read()
         except Exception as error:
@@ -348,7 +348,7 @@ class Snapshots:
                 self._present = later
             return self._present
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for a publish that is under way, or finish it where its writer has died.
 
         Raises:

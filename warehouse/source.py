@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
 from warehouse.layout import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder
+from warehouse.modes import Modes
 from warehouse.partfile import part_of, put_in_place
 from warehouse.schema import DataType
 
@@ -45,10 +47,12 @@ class Fetched:
     Attributes:
         item: the version that came, which may be newer than the one that was asked for.
         problem: why it did not come; None: it did.
+        seconds: from its first byte on until it was here, verified; 0: it was here before.
     """
 
     item: SourceObject
     problem: SourceError | RawFileError | None = None
+    seconds: float = 0.0
 
 
 _FOLDER_MARK = "folder:"
@@ -104,9 +108,9 @@ class FolderSource:
     retries = 0
     """Requests that were made again: a folder asks once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modes: Modes | None = None) -> None:
         self.url = str(folder)
-        self._folder = folder
+        self._folder, self._modes = folder, modes or Modes()
         if not folder.is_dir():
             raise SourceError(self.url, "there is no such folder; set source.url to one")
 
@@ -141,16 +145,19 @@ class FolderSource:
             StorageError: a file cannot be written.
         """
         for item, target in wanted:
+            began = time.monotonic()
             try:
                 self.fetch(item, target)
             except SourceError as problem:
                 yield Fetched(item, problem)
             else:
                 tell(item.size)
-                yield Fetched(item)
+                yield Fetched(item, seconds=time.monotonic() - began)
 
     def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Put a file where the raw tier wants it: as a hard link, or else as a verified copy.
+
+        A link is the source's own file and keeps its mode.
 
         `target` never names a file that is not whole.
 
@@ -161,7 +168,7 @@ class FolderSource:
         path = self._folder / item.key
         part = part_of(target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folders(target.parent)
             part.unlink(missing_ok=True)
             try:
                 os.link(path, part)
@@ -197,6 +204,7 @@ class FolderSource:
         # With its modification time, which tells it from one that was changed later.
         shutil.copyfile(path, part)
         shutil.copystat(path, part)
+        self._modes.settle(part)
         with open(part, "rb") as copy:
             os.fsync(copy.fileno())
             if hashlib.file_digest(copy, "sha256").digest() != before:

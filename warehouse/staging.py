@@ -11,16 +11,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse import recipes
+from warehouse.audit import Auditor
 from warehouse.cleaning import CleanedPiece, Cleaner
 from warehouse.config import Config
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.gather import Gatherer
+from warehouse.judging import ValidationResult
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.merge import Merger, Origin
 from warehouse.metrics import Progress
 from warehouse.partitions import Partition
 from warehouse.rawfile import FileFacts, Inflater, read_ahead
 from warehouse.rejects import MALFORMED_LINE, RejectsWriter
+from warehouse.rules import Rule
 from warehouse.schema import DataType, data_type
 from warehouse.source import portable
 from warehouse.sqlfiles import SqlFolder
@@ -38,6 +42,7 @@ class StagedFile:
 
     Attributes:
         problem: why it was set aside; None: its rows are staged.
+        carried: reasons of the rejects of other symbols that were published before and stay.
         rejects: the staged rejects file, where there are any.
     """
 
@@ -50,6 +55,7 @@ class StagedFile:
     rows_rejected: int = 0
     rows_unselected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    carried: Counter[str] = field(default_factory=Counter)
     rejects: Path | None = None
 
 
@@ -60,6 +66,8 @@ class StagedBatch:
     Attributes:
         partitions: each with its staged file.
         removed: symbols whose partition of the month has no rows any more.
+        unchanged: partitions whose rows were read again and stay as they are.
+        findings: what the rules found in the rows that are new.
     """
 
     data_type: str
@@ -67,6 +75,8 @@ class StagedBatch:
     files: list[StagedFile]
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    unchanged: list[Partition] = field(default_factory=list)
+    findings: list[ValidationResult] = field(default_factory=list)
 
 
 class Stager:
@@ -77,6 +87,8 @@ class Stager:
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
         folder: an empty folder of the staging tier.
+        rules: those that the new rows are asked by.
+        changed_only: leave a partition alone that would become what it is.
     """
 
     def __init__(
@@ -88,7 +100,12 @@ class Stager:
         selected: frozenset[str],
         folder: Path,
         progress: Progress,
+        rules: Sequence[Rule] = (),
+        *,
+        changed_only: bool = False,
     ) -> None:
+        self._rules = rules
+        self._changed_only = changed_only
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
@@ -122,7 +139,7 @@ class Stager:
                 self._folder,
                 workers,
                 int(self._memory * _DUCKDB_SHARE),
-                {"corrections": list(self._config.cleaning.corrections)},
+                recipes.settings(self._config),
             ) as cleaner,
             Gatherer(
                 kind,
@@ -142,6 +159,8 @@ class Stager:
                 self._selected,
                 self._folder,
                 workers,
+                auditor := self._auditor(kind, month, cleaner),
+                changed_only=self._changed_only,
             ) as merger,
         ):
             for item in staged:
@@ -150,9 +169,21 @@ class Stager:
                     gatherer.settle(item.file)
                     self._close_rejects(item, gatherer)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
-            batch.partitions, batch.removed = merger.finish(list(self._origins.values()))
+            merged = merger.finish(list(self._origins.values()))
+            if auditor is not None:
+                batch.findings = auditor.finish()
+        batch.partitions, batch.removed = merged.written, merged.removed
+        batch.unchanged = merged.unchanged
         self._account(batch)
         return batch
+
+    def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
+        rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
+        if not rules:
+            return None
+        config_dir = self._layout.root / "config"
+        config = self._config.validation
+        return Auditor(kind, month, rules, config, self._sql, config_dir, cleaner)
 
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)
@@ -225,7 +256,7 @@ class Stager:
             writer.carry(self._layout.rejects_of(item.file), self._selected)
         if writer.close():
             item.rejects = writer.path
-        item.reasons = gathered.rejected
+        item.reasons, item.carried = gathered.rejected, writer.carried
         item.rows_rejected = writer.rows
         item.rows_unselected = gathered.unselected
 
@@ -235,7 +266,7 @@ class Stager:
         Published rows are counted in what was written, not in what was meant to be.
         """
         written: Counter[str] = Counter()
-        for partition, _ in batch.partitions:
+        for partition in [*(found for found, _ in batch.partitions), *batch.unchanged]:
             for session in partition.sessions:
                 written[session.source] += session.rows
         for item in batch.files:

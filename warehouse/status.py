@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
 from warehouse.download import files_to_ingest
 from warehouse.errors import NoDataError
+from warehouse.facts import Facts, gather
 from warehouse.layout import Layout, RawFile
 from warehouse.run import Request
 from warehouse.schema import DATA_TYPES
@@ -47,17 +48,32 @@ class Holdings:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One of the runs that changed something."""
+    """One of the runs that changed something, or failed; the columns of the table `runs`.
 
+    What an earlier version did not measure is None.
+    """
+
+    run_id: str
     command: str
     started_at: datetime
-    seconds: float
     state: str
+    problem: str | None
+    download_time: float | None
+    processing_time: float | None
+    records_processed: int | None
+    errors_count: int | None
+    cache_hit_rate: float | None
+    memory_usage: int | None
+    seconds: float
+    cpu_seconds: float | None
+    files_fetched: int | None
+    bytes_fetched: int | None
     files: int
     files_set_aside: int
     rows_published: int
     rows_rejected: int
     partitions: int
+    peak_memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -72,11 +88,13 @@ class Status:
         set_aside: files whose present version failed verification.
         not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
+        facts: what the report draws, over all that there is.
     """
 
     root: Path
     source: str
     generation: int
+    facts: Facts
     holdings: dict[str, Holdings] = field(default_factory=dict)
     waiting: list[RawFile] = field(default_factory=list)
     set_aside: list[SourceFile] = field(default_factory=list)
@@ -91,9 +109,10 @@ def status(layout: Layout, config: Config) -> Status:
         StorageError: the catalog cannot be opened.
     """
     with Catalog(layout) as catalog:
-        published = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
-        rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
-        runs = [RunRecord(**row) for row in catalog.rows(_LAST_RUNS, limit=_RUNS)]
+        holdings = published(catalog)
+        runs = [
+            RunRecord(**row) for row in catalog.rows(_LAST_RUNS, names=_RUN_COLUMNS, limit=_RUNS)
+        ]
         known = catalog.source_files()
         generation = catalog.generation()
     raw_files: Counter[str] = Counter()
@@ -101,19 +120,13 @@ def status(layout: Layout, config: Config) -> Status:
     for file in layout.raw_files():
         raw_files[file.data_type] += 1
         raw_bytes[file.data_type] += layout.raw_file(file).stat().st_size
-    holdings: dict[str, Holdings] = {}
-    for name in DATA_TYPES:
-        row: dict[str, Any] = published.get(name, {})
-        holdings[name] = Holdings(
-            **row,
-            rejects=rejects.get(name, 0),
-            raw_files=raw_files[name],
-            raw_bytes=raw_bytes[name],
-        )
+    for name, held in holdings.items():
+        holdings[name] = replace(held, raw_files=raw_files[name], raw_bytes=raw_bytes[name])
     return Status(
         root=layout.root,
         source=config.source.url,
         generation=generation,
+        facts=gather(layout, config),
         holdings=holdings,
         waiting=files_to_ingest(
             layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
@@ -122,6 +135,15 @@ def status(layout: Layout, config: Config) -> Status:
         not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,
     )
+
+
+def published(catalog: Catalog) -> dict[str, Holdings]:
+    """What is published of each data type; the raw tier is not looked at."""
+    rows: dict[str, Any] = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
+    rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
+    return {
+        name: Holdings(**rows.get(name, {}), rejects=rejects.get(name, 0)) for name in DATA_TYPES
+    }
 
 
 def _in_states(records: Iterable[SourceFile], *states: str) -> list[SourceFile]:
@@ -158,6 +180,7 @@ def check_symbols(layout: Layout, request: Request) -> None:
     )
 
 
+_RUN_COLUMNS = [item.name for item in fields(RunRecord)]
 _SYMBOLS = """
     select distinct symbol from partitions where list_contains($data_types, data_type)
 """
@@ -190,16 +213,7 @@ _REJECTS = """
     group by data_type
 """
 _LAST_RUNS = """
-    select
-        command,
-        started_at,
-        seconds,
-        state,
-        files,
-        files_set_aside,
-        rows_published,
-        rows_rejected,
-        partitions
+    select columns(lambda name: list_contains($names, name))
     from runs
     order by started_at desc, run_id desc
     limit $limit

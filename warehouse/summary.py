@@ -5,18 +5,21 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
 from warehouse.config import CONFIG_FILE
 from warehouse.console import count, duration, size
-from warehouse.download import DownloadPlan, did_not_come, shortfalls
+from warehouse.download import DownloadPlan, did_not_come
 from warehouse.errors import RawFileError
+from warehouse.estimate import Estimate
 from warehouse.layout import BUCKET_PREFIX, RawFile
-from warehouse.metrics import peak_memory_bytes
+from warehouse.memory import peak_memory_bytes
 from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
+from warehouse.shortfalls import shortfalls
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""
@@ -52,8 +55,8 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
 
 
 def exit_code(report: RunReport) -> int:
-    """0 where all is well, 1 where a file was not to be had, or failed verification."""
-    return 1 if report.set_aside or report.not_fetched else 0
+    """0 where all is well, 1 where a file was not to be had, or failed, or a batch was refused."""
+    return 1 if report.set_aside or report.not_fetched or report.refused else 0
 
 
 def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "errors": metrics.errors,
         "download": plan and _download_as_json(plan, report, request, dry_run=dry_run),
         "planned": [file.key for file in report.planned],
+        "estimate": None if report.estimate is None else asdict(report.estimate),
         "files": [
             {
                 "file": item.file.key,
@@ -95,6 +99,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "bytes_written": metrics.bytes_written,
         "ingest_seconds": round(metrics.processing_time, 3),
         "peak_memory_bytes": peak_memory_bytes(),
+        "metrics": metrics.figures(),
     }
 
 
@@ -256,6 +261,20 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"
         yield from (f"  {file.key}" for file in here)
+    if report.estimate is not None and report.planned:
+        yield _expected(report.estimate)
+
+
+def _expected(estimate: Estimate) -> str:
+    if estimate.rows is None:
+        return f"{size(estimate.bytes)}; how many rows and how long, no past run tells"
+    parts = [f"about {count(estimate.rows, 'row')}"]
+    if estimate.partitions is not None:
+        parts.append(count(estimate.partitions, "partition"))
+    if estimate.seconds is not None:
+        parts.append(duration(estimate.seconds))
+    told = "" if estimate.seconds is not None else "; how long, no past run tells"
+    return f"{size(estimate.bytes)}, {', '.join(parts)}{told}"
 
 
 def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:

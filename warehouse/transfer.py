@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import threading
 import time
@@ -21,16 +22,19 @@ from warehouse.errors import (
     StorageError,
     TransferError,
 )
-from warehouse.integrity import EtagCheck, Verdict, check, parts_of
+from warehouse.integrity import EtagCheck, Verdict, check, parts_of, read_into
+from warehouse.modes import Modes
 from warehouse.partfile import PartFile, lock_of, storage_error
 from warehouse.retry import Retry, StoppedError, TransientError
 from warehouse.s3client import Body, ReplacedError, S3Server
-from warehouse.source import SourceObject
+from warehouse.source import Fetched, SourceObject
 
 _READ = 1 << 18
 # An attempt that brings so much is none that failed: a link that breaks every minute is still one.
 _PROGRESS = 1 << 16
 _MAX_VERSIONS = 5
+# How often, at most, chunks are halved towards the end. More costs requests, and gains little.
+_HALVINGS = 3
 
 
 @dataclass
@@ -58,11 +62,41 @@ class Counts:
             self.refetched += again
 
 
+class _Meter:
+    """Tells a file's progress, no byte twice however often it is fetched, and how long it takes."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell, self._lock = tell, threading.Lock()
+        self._here = self._told = 0
+        self._began: float | None = None
+
+    def start(self) -> None:
+        """It is its turn: connections are busy with other files until then."""
+        with self._lock:
+            self._began = self._began or time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began if self._began is not None else 0.0
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._here += count
+            new = max(0, self._here - self._told)
+            self._told += new
+        if new:
+            self._tell(new)
+
+    def restart(self) -> None:
+        with self._lock:
+            self._here = 0
+
+
 class _Job:
     """One version of a file on its way."""
 
-    def __init__(self, item: SourceObject, part: PartFile, tell: Callable[[int], None]) -> None:
-        self.item, self.part, self.tell = item, part, tell
+    def __init__(self, item: SourceObject, part: PartFile, meter: _Meter) -> None:
+        self.item, self.part, self.meter = item, part, meter
         self.admitted = threading.Event()
         self.stop = threading.Event()
         self._lock = threading.Lock()
@@ -86,26 +120,6 @@ class _Job:
                 body.abort()
 
 
-class _Meter:
-    """Tells a file's progress, no byte twice however often it is fetched."""
-
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell, self._lock = tell, threading.Lock()
-        self._here = self._told = 0
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._here += count
-            new = max(0, self._here - self._told)
-            self._told += new
-        if new:
-            self._tell(new)
-
-    def restart(self) -> None:
-        with self._lock:
-            self._here = 0
-
-
 class Fetcher:
     """Fetches files over a bounded number of connections; use it with `with`.
 
@@ -113,7 +127,10 @@ class Fetcher:
     of the file that came first go first.
 
     Args:
+        total: bytes of all files that will be asked for; about.
+        chunk_bytes: the most that one request asks for, and that a kill may lose of a file.
         tell: is told of bytes as they come in, from any thread.
+        modes: of the files and folders that are made.
     """
 
     def __init__(
@@ -122,12 +139,16 @@ class Fetcher:
         settings: DownloadConfig,
         counts: Counts,
         *,
+        total: int,
         chunk_bytes: int,
         first_pause: float,
         tell: Callable[[int], None],
+        modes: Modes | None = None,
     ) -> None:
+        self._modes = modes or Modes()
         self._server, self._settings, self._counts = server, settings, counts
         self._chunk_bytes, self._first_pause, self._tell = chunk_bytes, first_pause, tell
+        self._uncut, self._cutting = total, threading.Lock()
         self._stop = threading.Event()
         self._retry = Retry(settings.retry_attempts, first_pause, lambda: counts.add(retries=1))
         self._pool = ThreadPoolExecutor(settings.concurrent_downloads, "fetch")
@@ -146,7 +167,7 @@ class Fetcher:
         for job in list(self._jobs):
             job.give_up()
 
-    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+    def fetch(self, item: SourceObject, target: Path) -> Fetched:
         """Bring a file to `target`, which never names one that is not whole and checked.
 
         Returns:
@@ -158,9 +179,9 @@ class Fetcher:
             StorageError: the disk refuses.
             StoppedError: `stop` was called.
         """
-        lock = FileLock(lock_of(target))
+        lock = FileLock(lock_of(target), mode=self._modes.file)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folders(target.parent)
             lock.acquire(cancel_check=self._stop.is_set)
         except Timeout:
             raise StoppedError from None
@@ -181,14 +202,14 @@ class Fetcher:
                 lock_of(target).unlink(missing_ok=True)
             lock.release()
 
-    def _fetch(self, item: SourceObject, target: Path) -> SourceObject:
-        meter = _Meter(self._tell)
+    def _fetch(self, item: SourceObject, target: Path) -> Fetched:
+        meter, cut = _Meter(self._tell), self._cut(item.size)
         if self._is_there(item, target):
             meter.add(item.size)
-            return item
+            return Fetched(item)
         damaged = False
         for _ in range(_MAX_VERSIONS):
-            part = PartFile(target, item.etag, item.size, self._chunk_bytes)
+            part = PartFile(target, item.etag, item.size, cut, self._chunk_bytes, self._modes)
             try:
                 verdict = self._filled(part, item, meter)
             except ReplacedError:
@@ -198,7 +219,7 @@ class Fetcher:
             else:
                 if verdict.good:
                     part.finish()
-                    return item
+                    return Fetched(item, seconds=meter.seconds)
                 part.forget()
                 problem = verdict.problem or "its bytes are not those that its ETag was made of"
                 if verdict.same:
@@ -212,10 +233,29 @@ class Fetcher:
             self._counts.add(again=1)
         raise TransferError(self._server.url, item.key, "it is replaced again and again")
 
+    def _cut(self, size: int) -> Callable[[int], int]:
+        """How large a file's chunks are to be.
+
+        The last ones of all get smaller and smaller, so that the connections are done at about
+        the same time: with one file in equal chunks half of them may be idle half of the time.
+        """
+        with self._cutting:
+            self._uncut -= size
+            others = max(0, self._uncut)
+        connections = self._settings.concurrent_downloads
+
+        def cut(rest: int) -> int:
+            chunk, halvings = self._chunk_bytes, _HALVINGS
+            while halvings and chunk * connections > rest + others:
+                chunk, halvings = -(-chunk // 2), halvings - 1
+            return chunk
+
+        return cut
+
     def _filled(self, part: PartFile, item: SourceObject, meter: _Meter) -> Verdict:
         meter.add(part.received)
         try:
-            return self._fill(_Job(item, part, meter.add))
+            return self._fill(_Job(item, part, meter))
         except ReplacedError:
             raise
         except Exception:
@@ -229,8 +269,8 @@ class Fetcher:
         try:
             if target.stat().st_size != item.size:
                 return False
-            with open(target, "rb") as file:
-                verdict = check(lambda offset, size: file.read(size), self._etag_check(item))
+            with io.FileIO(target) as file:
+                verdict = check(read_into(file), self._etag_check(item))
         except OSError:
             return False
         return verdict.same is True and verdict.problem is None
@@ -254,14 +294,14 @@ class Fetcher:
                 if self._stop.is_set():
                     raise StoppedError
                 chunks[index] = self._pool.submit(self._chunk, job, index)
+                chunks[index].add_done_callback(lambda _: part.wake())
 
-            def read(offset: int, size: int) -> bytes:
-                if offset >= part.size:
-                    return b""
-                index = part.chunk_at(offset)
-                if index in chunks:
-                    chunks[index].result()
-                return part.read(offset, min(size, part.end(index) - offset))
+            def read(buffer: memoryview, offset: int) -> int:
+                future = chunks.get(part.chunk_at(offset))
+                here = part.wait(offset, len(buffer), future.done if future else lambda: True)
+                if here == 0 and future is not None and offset < part.size:
+                    future.result()
+                return part.read_into(buffer[:here], offset) if here else 0
 
             return check(read, self._etag_check(job.item))
         except CancelledError:
@@ -274,6 +314,7 @@ class Fetcher:
             self._jobs.discard(job)
 
     def _chunk(self, job: _Job, index: int) -> None:
+        job.meter.start()
         while job.part.at(index) < job.part.end(index):
             self._retry(lambda: self._some(job, index), job.stop)
 
@@ -304,7 +345,7 @@ class Fetcher:
                 raise StoppedError
             job.part.write(index, data)
             self._counts.add(bytes_=len(data))
-            job.tell(len(data))
+            job.meter.add(len(data))
             count += len(data)
             elapsed = time.monotonic() - since
             if elapsed >= limit:

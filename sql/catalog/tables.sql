@@ -1,4 +1,7 @@
 -- catalog/tables: what the warehouse knows about itself.
+--
+-- A catalog of an earlier format is carried over column by column: one that was added since is
+-- NULL in its rows.
 create table warehouse (
     -- goes up by one with every publish
     generation bigint not null,
@@ -20,7 +23,7 @@ create table partitions (
     last_timestamp timestamp_ns not null,
     -- of the file
     sha256 varchar not null,
-    -- of the SQL and the settings that made it
+    -- of the SQL and the settings that made it, its latest session at least
     fingerprint varchar not null,
     sessions struct(
         session date,
@@ -28,7 +31,9 @@ create table partitions (
         rejects bigint,
         source varchar,
         etag varchar,
-        sha256 varchar
+        sha256 varchar,
+        -- null: that of the partition
+        fingerprint varchar
     )[] not null
 );
 create table source_files (
@@ -57,8 +62,10 @@ create table source_files (
     rejects_by_reason map(varchar, bigint),
     -- the only symbols that were published; null: all
     symbols varchar[],
-    -- modification time of the raw file, nanoseconds UTC, when it was read
+    -- modification time of the raw file, nanoseconds UTC, when it was read; null: it was pruned
     raw_modified_ns bigint,
+    -- of the SQL and the settings that made its rows and rejects
+    fingerprint varchar,
     run_id varchar,
     recorded_at timestamp not null
 );
@@ -66,18 +73,78 @@ create table runs (
     run_id varchar not null,
     command varchar not null,
     started_at timestamp not null,
-    seconds double not null,
-    -- done, or failed
+    -- done; failed (see problem); interrupted (by Ctrl-C, or killed); running
     state varchar not null,
     problem varchar,
+    version varchar not null,
+    -- seconds spent on bringing files, and on reading and publishing them
+    download_time double,
+    processing_time double,
+    -- lines that were read, headers left out
+    records_processed bigint,
+    -- files not fetched or set aside; and the run itself, if it failed
+    errors_count bigint,
+    -- share of the files asked for that needed no work, from 0 to 1
+    cache_hit_rate double,
+    -- bytes resident when the record was written
+    memory_usage bigint,
+    seconds double not null,
+    -- of all threads
+    cpu_seconds double,
+    -- asked for, and here already in the version that the source has
+    files_here bigint,
+    files_fetched bigint,
+    bytes_fetched bigint,
+    -- requests to the source that were made again
+    retries bigint,
+    -- raw files that were read
     files bigint not null,
     files_set_aside bigint not null,
     lines bigint not null,
     rows_published bigint not null,
     rows_rejected bigint not null,
+    rows_unselected bigint,
     partitions bigint not null,
     bytes_read bigint not null,
     bytes_written bigint not null,
-    peak_memory_bytes bigint not null,
-    version varchar not null
+    peak_memory_bytes bigint not null
+);
+create table restatements (
+    -- the file that the vendor replaced after it was published, under its key in the source
+    data_type varchar not null,
+    -- the session; of a file that holds a month its first day
+    day date not null,
+    -- null: all symbols
+    symbol varchar,
+    source varchar not null,
+    -- of the version that was published before
+    earlier_etag varchar,
+    earlier_sha256 varchar not null,
+    earlier_rows bigint not null,
+    -- of the version that took its place
+    etag varchar,
+    sha256 varchar not null,
+    rows_published bigint,
+    run_id varchar,
+    restated_at timestamp not null
+);
+create table findings (
+    -- the run that found it, and when (UTC); a run of `validate`, or the one that brought the rows
+    run_id varchar not null,
+    checked_at timestamp not null,
+    -- file of sql/validate, without .sql
+    rule varchar not null,
+    -- error or warning
+    severity varchar not null,
+    -- the one that the rule was asked about
+    data_type varchar not null,
+    -- null: of the session as a whole, or of all symbols beyond the fifty with most offending rows
+    symbol varchar,
+    session date,
+    -- offending rows that the rule found of this symbol and session
+    count bigint not null,
+    -- the first few of them, as the rule's columns: a JSON array of objects
+    examples varchar not null,
+    -- why it counts for nothing, where the allow-list or --allow says so
+    allowed varchar
 );

@@ -1,0 +1,216 @@
+"""A disk that fills up, at whatever moment: a clear error, and what was published is served."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from building import SESSION, Made, day_key, everything, instant, make, quote, random_trades
+
+from warehouse import (
+    Warehouse,
+    catalogfile,
+    gather,
+    merge,
+    openmetrics,
+    publish,
+    rejects,
+    source,
+)
+from warehouse.errors import StorageError
+
+MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
+SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    ) if shutil.which("mount") else None  # fmt: skip
+    if done is None or done.returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path, left: int) -> Path:
+    """Leave so many bytes free."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        free = os.statvfs(folder)
+        file.write(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+    return filler
+
+
+# Each stage, at its first step that writes. The kernel refuses, not a stand-in for it.
+STAGES: dict[str, tuple[Any, str]] = {
+    "download": (source.FolderSource, "_copy"),
+    "rows that exceed the memory": (gather.Gatherer, "spill"),
+    "partitions": (merge, "write_partition"),
+    "rejects": (rejects.RejectsWriter, "_flush"),
+    "catalog": (catalogfile, "build"),
+    "journal": (publish, "_sync"),
+    "catalog once the journal stands": (catalogfile, "complete"),
+    "figures": (openmetrics, "write"),
+}
+TRADES = "select count(*) as n, sum(sequence_number)::bigint as s, max(price) as m from trades"
+
+
+def published(made: Made) -> tuple[Any, ...]:
+    """All that a reader can see of trades, the second kind that a run publishes."""
+    digests, rejected, partitions, files, *_ = everything(made)
+    return (
+        {name: digest for name, digest in digests.items() if name.startswith("trades/")},
+        [row for row in rejected if row["data_type"] == "trades"],
+        [row for row in partitions if row[0] == "trades"],
+        [row for row in files if "trades" in row[0] and row[1] == "ingested"],
+        made.sql(TRADES),
+    )
+
+
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Made, Path]]:
+    """A warehouse on a disk of 24 MB with one session published, and the next one to come."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, 24):
+        made = make(
+            disk,
+            source__url=str(tmp_path / "source"),
+            processing__chunk_size=1000,
+        )
+        made.source = tmp_path / "source"
+        for day in (MONDAY, TUESDAY):
+            lines = [*random_trades(SYMBOLS, 3000, day), "too,few"]
+            made.put(day_key("trades", day), lines)
+        # Every piece is spilled, so that this stage is there.
+        monkeypatch.setattr(gather.Gatherer, "is_full", property(lambda self: self._held > 0))
+        # The first of its kind, so that a view of it is made when it is in place.
+        made.put(day_key("quotes", TUESDAY), [quote("AAPL", instant(TUESDAY)), "too,few"])
+        made.update("trades", start=MONDAY, end=MONDAY)
+        yield made, disk
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [*((stage, 0) for stage in STAGES), ("partitions", 12_000), ("journal", 12_000)],
+)
+def test_a_disk_that_fills_up_in_any_stage_is_an_error_and_old_data_is_served(
+    stage: str,
+    left: int,
+    full: tuple[Made, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    made, disk = full
+    old = published(made)
+    where, name = STAGES[stage]
+    real: Callable[..., Any] = getattr(where, name)
+    filled: list[Path] = []
+
+    def fill_first(*arguments: Any, **options: Any) -> Any:
+        if not filled:
+            filled.append(fill(disk, left))
+        return real(*arguments, **options)
+
+    problem = None
+    with Warehouse(made.root) as reader, Warehouse(made.root) as newcomer:
+        assert len(reader.query("select * from trades")) == old[-1][0][0]
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, fill_first)
+            try:
+                made.update("trades", "quotes", start=MONDAY, end=TUESDAY)
+            except StorageError as error:
+                problem = error
+        assert filled, "the stage was not come by"
+        if problem is None:
+            # There was room enough; or it was what the run says of itself that had none.
+            assert left or stage == "figures"
+        else:
+            assert "\n" not in str(problem)
+            assert re.search("full|No space left", str(problem)), problem
+        if not made.layout.journal.exists():
+            if problem is not None:
+                assert published(made) == old
+            # Asked anew while there is no room, by who was there before and by who comes now.
+            for asker in (reader, newcomer):
+                assert asker.query(TRADES, "arrow").to_pylist() == [
+                    dict(zip(("n", "s", "m"), made.sql(TRADES)[0], strict=True))
+                ]
+                assert len(asker.trades("AAPL", MONDAY, MONDAY)) > 0
+    assert capfd.readouterr() == ("", "")
+
+    filled[0].unlink()
+    made.update("trades", "quotes", start=MONDAY, end=TUESDAY)
+    made.check_catalog()
+    assert set(made.table("trades")["session"].to_pylist()) == {MONDAY, TUESDAY}
+    assert made.sql("select count(*) from trades") == [(made.table("trades").num_rows,)]
+    assert made.sql("select count(*) from quotes") == [(1,)]
+    assert list(made.layout.staging.iterdir()) == []
+    assert not list(made.layout.raw.rglob("*.part*"))
+    last = json.loads(made.layout.log.read_text().splitlines()[-1])
+    assert (last["event"], last["state"]) == ("run ended", "done")
+
+
+@pytest.mark.torture
+def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, 24):
+        made = make(disk)
+        made.put_raw("trades", MONDAY, [*random_trades(SYMBOLS, 3000, MONDAY), "too,few"])
+        made.ingest("trades")
+        made.put_raw("trades", TUESDAY, [*random_trades(SYMBOLS, 3000, TUESDAY), "too,few"])
+        shutil.copytree(made.root / "data", tmp_path / "before")
+        old = everything(made)
+
+        outcomes: dict[int, str] = {}
+        for kilobytes in (0, 4, 64, 200, 300, 12_000):
+            filler = fill(disk, kilobytes * 1024)
+            try:
+                made.ingest("trades")
+                outcomes[kilobytes] = "done"
+            except StorageError as error:
+                outcomes[kilobytes] = "refused" if "\n" not in str(error) else repr(error)
+            except Exception as error:
+                outcomes[kilobytes] = repr(error)
+            finally:
+                filler.unlink()
+            # With room again, the next one finds all of the old or all of the new.
+            made.ingest("quotes")
+            made.check_catalog()
+            if everything(made) != old:
+                assert set(made.table("trades")["session"].to_pylist()) == {MONDAY, TUESDAY}
+                shutil.rmtree(made.root / "data")
+                shutil.copytree(tmp_path / "before", made.root / "data")
+        assert set(outcomes.values()) == {"done", "refused"}, outcomes
+
+
+@pytest.mark.torture
+def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, 2):
+        made = make(disk)
+        made.configure(source__url=str(tmp_path / "source"))
+        path = tmp_path / "source" / day_key("trades", SESSION)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(os.urandom(3_000_000))
+
+        with pytest.raises(StorageError):
+            made.update("trades", start=SESSION, end=SESSION)
+
+        assert list((made.root / "data/raw").rglob("*.csv.gz*")) == []

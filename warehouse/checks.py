@@ -1,0 +1,174 @@
+"""One file against what is recorded of it: what is wrong with it, or None where all is right.
+
+A file's hash is looked at first. One whose bytes are not those that were written is not opened:
+nobody knows what a reader makes of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.catalog import SourceFile
+from warehouse.errors import one_line
+from warehouse.integrity import EtagCheck, check, read_into
+from warehouse.layout import month_of
+from warehouse.partitions import METADATA_KEY, Partition, provenance
+from warehouse.runs import Ints, keys_of
+from warehouse.schema import data_type
+
+_AT_ONCE = 8 << 20
+_EPOCH = date(1970, 1, 1)
+
+
+def partition(path: Path, expected: Partition) -> str | None:
+    """What is wrong with a partition: its bytes, its pages, its rows, their order, their labels."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected.bytes:
+                return f"{size:,} bytes, {expected.bytes:,} were written"
+            # A small file is read once; of a large one no more than a row group is in memory.
+            content = file.read() if size <= _AT_ONCE else None
+            if content is not None:
+                digest = hashlib.sha256(content).hexdigest()
+            else:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if digest != expected.sha256:
+        return "its bytes are not those that were written (SHA-256)"
+    source = path if content is None else pa.BufferReader(content)
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+            return _content(parquet, expected)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return f"cannot be read back: {one_line(error, 200)}"
+
+
+def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
+    kind = data_type(expected.data_type)
+    told = (file.metadata.metadata or {}).get(METADATA_KEY)
+    due = provenance(
+        kind.name, expected.symbol, expected.month, expected.sessions, expected.fingerprint
+    )
+    if told is None or json.loads(told) != json.loads(due):
+        return "it says of itself what the catalog does not"
+    if file.metadata.num_rows != expected.rows:
+        return f"{file.metadata.num_rows:,} rows, the catalog says {expected.rows:,}"
+    if any(month_of(session.session) != expected.month for session in expected.sessions):
+        return "a session of it is of another month"
+    sessions: Counter[int] = Counter()
+    last: tuple[int, int, int] | None = None
+    for group in range(file.metadata.num_row_groups):
+        rows = file.read_row_group(group, use_threads=False).cast(kind.columns)
+        if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
+            return "rows of another symbol stand in it"
+        days = rows["session"].cast(pa.int32()).to_numpy()
+        sessions.update(dict(zip(*_counted(days), strict=True)))
+        keys = (days, *keys_of(rows, kind))
+        if not _ascend(keys, last):
+            return "its rows are not in the order of the tape"
+        last = (int(keys[0][-1]), int(keys[1][-1]), int(keys[2][-1]))
+    days_due = {(s.session - _EPOCH).days: s.rows for s in expected.sessions}
+    if days_due != sessions:
+        return "rows of a session are not as many as it says"
+    return None
+
+
+def _counted(days: npt.NDArray[np.int32]) -> tuple[list[int], list[int]]:
+    values, counts = np.unique(days, return_counts=True)
+    return values.tolist(), counts.tolist()
+
+
+def _ascend(keys: tuple[npt.NDArray[Any], Ints, Ints], last: tuple[int, int, int] | None) -> bool:
+    """Whether no row stands before its predecessor; `last` is the one before the first."""
+    day, time, number = keys
+    later = day[1:] > day[:-1]
+    same = day[1:] == day[:-1]
+    later |= same & (time[1:] > time[:-1])
+    same &= time[1:] == time[:-1]
+    later |= same & (number[1:] >= number[:-1])
+    first = (int(day[0]), int(time[0]), int(number[0])) if len(day) else None
+    return bool(later.all()) and (last is None or first is None or first >= last)
+
+
+def raw(path: Path, record: SourceFile | None) -> str | None:
+    """What is wrong with a raw file.
+
+    One that was ingested must have the bytes that were. Of one that waits to be, the size, the
+    ETag and the gzip's CRC are what there is to go by; of one nobody has a record of, the CRC.
+    """
+    try:
+        size = path.stat().st_size
+        if record is not None and record.bytes is not None and size != record.bytes:
+            return f"{size:,} bytes, {record.bytes:,} came"
+        with io.FileIO(path) as file:
+            if record is not None and record.sha256 is not None:
+                if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+                    return "its bytes are not those that were ingested (SHA-256)"
+                return None
+            return _unread(file, size, record)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def _unread(file: io.FileIO, size: int, record: SourceFile | None) -> str | None:
+    etag = record.etag if record is not None else None
+    verdict = check(read_into(file), EtagCheck(etag or "", size))
+    if verdict.problem is not None:
+        return verdict.problem
+    return "its bytes are not those that the source has (ETag)" if verdict.same is False else None
+
+
+def rejects(path: Path, record: SourceFile) -> str | None:
+    """What is wrong with the rejects of a raw file.
+
+    Those of symbols that the record does not speak of may be of an earlier version of the file.
+    """
+    due = Counter(record.rejects_by_reason or {})
+    counted: Counter[str] = Counter()
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in _batches(file):
+                if set(batch.column("source").unique().to_pylist()) - {record.source}:
+                    return "rows of another file stand in it"
+                pairs = zip(
+                    batch.column("symbol").to_pylist(),
+                    batch.column("reason").to_pylist(),
+                    strict=True,
+                )
+                counted.update(reason for symbol, reason in pairs if _is_of(record, symbol))
+    except FileNotFoundError:
+        return "missing" if due else None
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        return f"cannot be read back: {one_line(error, 200)}"
+    if record.state == "ingested" and record.rejects_by_reason is not None and counted != due:
+        return f"{counted.total():,} rows, the catalog says {due.total():,}, or of other reasons"
+    return None
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[Any]:
+    yield from file.iter_batches(use_threads=False)
+
+
+def _is_of(record: SourceFile, symbol: str | None) -> bool:
+    if record.symbols is None or record.symbol is not None or symbol is None:
+        return True
+    return symbol in record.symbols

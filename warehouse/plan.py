@@ -1,0 +1,82 @@
+"""What a run is to read, and in which portions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from warehouse.catalog import SourceFile
+from warehouse.config import Config
+from warehouse.errors import NoDataError
+from warehouse.layout import Layout, RawFile, month_of
+from warehouse.run import Request
+
+# So much compressed input is staged before it is published: what a batch sets aside on disk in
+# between is a few times that.
+_BATCH_BYTES = 8 << 30
+
+
+def narrowed(config: Config, symbols: frozenset[str]) -> Config:
+    """The configuration, with only these symbols selected; none: as it is."""
+    if not symbols:
+        return config
+    source = config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
+    return config.model_copy(update={"source": source})
+
+
+def batches(layout: Layout, files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
+    """The files, in the order of work, by data type and month, each portion of bounded size."""
+    for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
+        batch: list[RawFile] = []
+        size = 0
+        for file in group:
+            bytes_ = layout.raw_file(file).stat().st_size
+            if batch and size + bytes_ > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(file)
+            size += bytes_
+        yield batch
+
+
+def of_symbols(files: Iterable[RawFile], symbols: frozenset[str]) -> list[RawFile]:
+    """Those of the files that may hold rows of the symbols; no symbols: all."""
+    return [file for file in files if not symbols or file.symbol is None or file.symbol in symbols]
+
+
+def by_selection(
+    files: Iterable[RawFile], known: Mapping[RawFile, SourceFile], configured: frozenset[str]
+) -> list[tuple[frozenset[str], list[RawFile]]]:
+    """Files that are read again, in the order of work, by the symbols that they were read for.
+
+    Args:
+        configured: the symbols of a file that has no record; empty: all.
+    """
+    found: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: file.sort_key):
+        record = known.get(file)
+        if record is None or record.state != "ingested":
+            found[configured].append(file)
+        else:
+            found[frozenset(record.symbols or ())].append(file)
+    return list(found.items())
+
+
+def check_raw(
+    layout: Layout,
+    request: Request,
+    known: Mapping[RawFile, SourceFile],
+    planned: Sequence[RawFile],
+) -> None:
+    """Raises NoDataError where raw files of published sessions are no longer there."""
+    there = set(planned)
+    gone = [file for file in request.published(known) if file not in there]
+    if gone:
+        days = sorted({file.day for file in gone})
+        raise NoDataError(
+            f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
+            f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {layout.raw}",
+            f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
+            [file.key for file in gone],
+        )

@@ -1,0 +1,108 @@
+"""Recipes: what a fingerprint stands for, and so what has changed since a partition was made.
+
+Each is kept under its fingerprint, statements and settings in full, and published with the first
+partitions that it made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warehouse.config import Config
+from warehouse.layout import Layout
+from warehouse.schema import DataType
+from warehouse.sqlfiles import SqlFolder
+
+_STEPS = ("ingest", "clean", "sort", "dedupe")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what becomes of a row of a data type.
+
+    Attributes:
+        fingerprint: of all of it. A comment or a line break changes nothing.
+        statements: fingerprint and text of each SQL file, by its name.
+        settings: values of the statements' parameters that come from the configuration.
+    """
+
+    fingerprint: str
+    statements: Mapping[str, tuple[str, str]]
+    settings: Mapping[str, Any]
+
+    def changes_to(self, later: Recipe) -> list[str]:
+        """What differs in `later`, in words."""
+        changes = [
+            f"sql/{name} changed"
+            for name, (statement, _) in later.statements.items()
+            if self.statements.get(name, ("", ""))[0] != statement
+        ]
+        for name in sorted({*self.settings, *later.settings}):
+            old, new = self.settings.get(name), later.settings.get(name)
+            if old != new:
+                changes.append(f"cleaning.{name} changed from {_said(old)} to {_said(new)}")
+        return changes
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else json.dumps(value)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Values of parameters that statements may ask for."""
+    return {"corrections": list(config.cleaning.corrections)}
+
+
+def recipe(sql: SqlFolder, config: Config, kind: DataType) -> Recipe:
+    """What rows of a data type would be made by now.
+
+    Raises:
+        SqlFileError: a statement is missing or breaks the conventions.
+    """
+    names = tuple(f"{step}/{kind.name}" for step in _STEPS)
+    asked = frozenset().union(*(sql[name].parameters for name in names))
+    used = {name: value for name, value in settings(config).items() if name in asked}
+    return Recipe(
+        sql.fingerprint(names, used),
+        {name: (sql.statement_fingerprint(name), sql[name].body) for name in names},
+        used,
+    )
+
+
+def path_of(layout: Layout, fingerprint: str) -> Path:
+    return layout.recipes / f"{fingerprint}.json"
+
+
+def stage(layout: Layout, made_by: Recipe) -> list[tuple[str, str]]:
+    """Write a recipe that is not kept yet; returns (staged, final), or nothing."""
+    final = path_of(layout, made_by.fingerprint)
+    if final.exists():
+        return []
+    staged = layout.staging / final.name
+    record = {
+        "fingerprint": made_by.fingerprint,
+        "statements": {
+            name: {"fingerprint": each, "text": text}
+            for name, (each, text) in made_by.statements.items()
+        },
+        "settings": made_by.settings,
+    }
+    staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return [(str(staged), str(final))]
+
+
+def load(layout: Layout, fingerprint: str) -> Recipe | None:
+    """The recipe of a fingerprint; None where it is not kept, or cannot be read."""
+    try:
+        record = json.loads(path_of(layout, fingerprint).read_text("utf-8"))
+        statements = {
+            name: (entry["fingerprint"], entry["text"])
+            for name, entry in record["statements"].items()
+        }
+        return Recipe(fingerprint, statements, record["settings"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

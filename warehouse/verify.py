@@ -1,0 +1,326 @@
+"""Verify: every file of the warehouse against what is recorded of it, and the records against each
+other.
+
+It takes no lock. What is published while it looks is looked at afterwards, and what seemed wrong
+meanwhile is looked at again, until all that was found holds of one generation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TypeAlias
+
+from warehouse import checks, ledger
+from warehouse.catalog import Catalog, SourceFile
+from warehouse.config import Config
+from warehouse.errors import CorruptPartitionError, DamagedCatalogError, StorageError
+from warehouse.layout import Layout, RawFile, month_of
+from warehouse.metrics import Progress
+from warehouse.partfile import superseded
+from warehouse.partitions import Partition
+from warehouse.run import Request
+from warehouse.schema import DataType
+from warehouse.snapshot import Snapshots, identity_of
+from warehouse.strays import strays
+
+_ROUNDS = 50
+_MEND = "warehouse verify --repair"
+
+PartitionKey: TypeAlias = "tuple[str, str, date]"
+"""Data type, symbol, first day of the month."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong.
+
+    Attributes:
+        path: the file.
+        kind: raw, partition, rejects, ledger or catalog: what the file is; rows: its rows do not
+            add up; unknown: nobody knows what it is.
+        problem: what was found.
+        remedy: what to do.
+        subject: the raw file, or the partition, that it is about.
+    """
+
+    path: Path
+    kind: str
+    problem: str
+    remedy: str = _MEND
+    subject: RawFile | PartitionKey | None = None
+
+
+@dataclass
+class VerifyReport:
+    """What was looked at, and what is wrong.
+
+    Attributes:
+        generation: of the catalog that all was compared with.
+        files, bytes: that were read to their end, by kind.
+        waiting: raw files that are not ingested yet.
+        pruned: ingested raw files that were pruned.
+        faults: by path.
+    """
+
+    generation: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0
+    pruned: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def verify(layout: Layout, config: Config, request: Request, progress: Progress) -> VerifyReport:
+    """Look at all that the request is about.
+
+    Files that nobody knows are looked for, and rows are added up, where no symbols are named.
+
+    Raises:
+        StorageError: the catalog cannot be read, or changes faster than the files can be.
+    """
+    began = time.monotonic()
+    report = VerifyReport()
+    snapshots = Snapshots(layout, config)
+    seen: _Seen | None = None
+    for _ in range(_ROUNDS):
+        snapshots.settle()
+        identity = identity_of(layout)
+        try:
+            with Catalog(layout) as catalog:
+                run = _Round(layout, config, request, catalog, report, seen, progress)
+                report.faults = sorted(run.faults(), key=lambda fault: (fault.path, fault.problem))
+                # The journal first: it goes only after the catalog was replaced.
+                if not layout.journal.exists() and identity_of(layout) == identity:
+                    report.generation = catalog.generation()
+                    report.seconds = time.monotonic() - began
+                    return report
+                seen = _Seen.by(catalog, report.faults)
+        except DamagedCatalogError as error:
+            report.faults = [Fault(layout.catalog, "catalog", error.problem)]
+            return report
+    raise StorageError(layout.catalog, "changes faster than the files can be read; try again later")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an earlier round found in order: the hashes of its catalog, but for what it faulted."""
+
+    hashes: frozenset[str]
+    faulted: frozenset[Path]
+
+    @classmethod
+    def by(cls, catalog: Catalog, faults: Iterable[Fault]) -> _Seen:
+        rows = catalog.rows(
+            "select sha256 from partitions union all select sha256 from source_files"
+        )
+        hashes = frozenset(row["sha256"] for row in rows if row["sha256"])
+        return cls(hashes, frozenset(fault.path for fault in faults))
+
+    def is_good(self, path: Path, sha256: str | None) -> bool:
+        return sha256 in self.hashes and path not in self.faulted
+
+
+class _Round:
+    """One look at everything, with the catalog of one generation."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        config: Config,
+        request: Request,
+        catalog: Catalog,
+        report: VerifyReport,
+        seen: _Seen | None,
+        progress: Progress,
+    ) -> None:
+        self._layout, self._request, self._catalog = layout, request, catalog
+        self._report, self._seen, self._progress = report, seen, progress
+        self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
+        self._is_whole = not (request.symbols or request.start or request.end)
+        report.waiting = report.pruned = 0
+
+    def faults(self) -> Iterator[Fault]:
+        if not self._layout.catalog.exists():
+            if any(self._layout.cache.glob("*/*/*.parquet")):
+                yield Fault(self._layout.catalog, "catalog", "missing, and there are partitions")
+            return
+        known = self._catalog.source_files()
+        raw = set(self._layout.raw_files())
+        by_month: defaultdict[tuple[str, date], dict[RawFile, SourceFile | None]]
+        by_month = defaultdict(dict)
+        for file in {*known, *raw}:
+            by_month[file.data_type, month_of(file.day)][file] = known.get(file)
+        for kind in self._request.kinds:
+            months = {month for name, month in by_month if name == kind.name}
+            months |= {row["month"] for row in self._catalog.rows(_MONTHS, data_type=kind.name)}
+            self._progress.begin("verify", self._bytes_of(kind))
+            for month in sorted(months):
+                files = by_month[kind.name, month]
+                yield from self._month(kind, month, files, raw)
+        if self._is_whole:
+            for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
+                yield Fault(path, "unknown", problem)
+
+    def _bytes_of(self, kind: DataType) -> int:
+        rows = self._catalog.rows(_BYTES, data_type=kind.name)
+        return int(rows[0]["bytes"] or 0)
+
+    def _month(
+        self,
+        kind: DataType,
+        month: date,
+        files: Mapping[RawFile, SourceFile | None],
+        raw: set[RawFile],
+    ) -> Iterator[Fault]:
+        partitions = self._catalog.partitions(kind.name, None, month, month)
+        wanted = {
+            file: record
+            for file, record in files.items()
+            if file.overlaps(self._request.first, self._request.last)
+            and (not self._request.symbols or file.symbol in {None, *self._request.symbols})
+        }
+        tasks: list[Callable[[], Fault | None]] = []
+        tasks += [self._partition_task(one) for one in partitions if self._is_wanted(one)]
+        for file, record in wanted.items():
+            tasks += self._raw_tasks(file, record, file in raw)
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="verify") as threads:
+            yield from (fault for fault in threads.map(lambda task: task(), tasks) if fault)
+        if not self._request.symbols:
+            yield from self._rows(partitions, wanted)
+            yield from self._page(kind, month)
+
+    def _is_wanted(self, partition: Partition) -> bool:
+        request = self._request
+        if request.symbols and partition.symbol not in request.symbols:
+            return False
+        return any(request.first <= s.session <= request.last for s in partition.sessions)
+
+    def _partition_task(self, partition: Partition) -> Callable[[], Fault | None]:
+        def task() -> Fault | None:
+            key = (partition.data_type, partition.symbol, partition.month)
+            path = self._layout.partition(*key)
+            if self._seen is not None and self._seen.is_good(path, partition.sha256):
+                return None
+            problem = checks.partition(path, partition)
+            self._count("partition", partition.bytes)
+            return None if problem is None else Fault(path, "partition", problem, subject=key)
+
+        return task
+
+    def _raw_tasks(
+        self, file: RawFile, record: SourceFile | None, is_there: bool
+    ) -> Iterator[Callable[[], Fault | None]]:
+        path = self._layout.raw_file(file)
+        ingested = record is not None and record.state == "ingested"
+        if not is_there and ingested and record is not None and record.raw_modified_ns is None:
+            self._report.pruned += 1
+        elif is_there or (record is not None and record.state in ("ingested", "downloaded")):
+            if is_there and (not ingested or superseded(path).exists()):
+                self._report.waiting += 1
+            yield lambda: self._raw(file, path, record)
+        if record is not None and (ingested or self._layout.rejects_of(file).exists()):
+            yield lambda: self._rejects(file, record)
+
+    def _raw(self, file: RawFile, path: Path, record: SourceFile | None) -> Fault | None:
+        sha256 = record.sha256 if record is not None else None
+        if self._seen is not None and self._seen.is_good(path, sha256):
+            return None
+        problem = raw_problem(path, record)
+        self._count("raw", path.stat().st_size if path.exists() else 0)
+        return None if problem is None else Fault(path, "raw", problem, subject=file)
+
+    def _rejects(self, file: RawFile, record: SourceFile) -> Fault | None:
+        path = self._layout.rejects_of(file)
+        problem = checks.rejects(path, record)
+        if path.exists():
+            self._count("rejects", 0)
+        return None if problem is None else Fault(path, "rejects", problem, subject=file)
+
+    def _count(self, kind: str, size: int) -> None:
+        self._report.files[kind] += 1
+        self._report.bytes[kind] += size
+        self._progress.advance(size)
+
+    def _rows(
+        self, partitions: Sequence[Partition], files: Mapping[RawFile, SourceFile | None]
+    ) -> Iterator[Fault]:
+        """Whether lines = rows published + rejected + left out, and those published are there."""
+        rows: Counter[tuple[str, str | None]] = Counter()
+        symbols: defaultdict[tuple[str, str | None], set[str]] = defaultdict(set)
+        for partition in partitions:
+            for session in partition.sessions:
+                rows[session.source, session.sha256] += session.rows
+                symbols[session.source, session.sha256].add(partition.symbol)
+        for file, record in files.items():
+            path = self._layout.raw_file(file)
+            versions = {sha256 for source, sha256 in rows if source == file.key}
+            if record is None:
+                if versions:
+                    told = "partitions have rows of it, and the catalog does not know it"
+                    yield Fault(path, "rows", told, subject=file)
+                continue
+            if record.state != "ingested" or record.rows_published is None:
+                continue
+            problem: str | None = _imbalance(record, rows[file.key, record.sha256])
+            for sha256 in versions - {record.sha256}:
+                others = symbols[file.key, sha256]
+                if record.symbols is None or others & set(record.symbols):
+                    problem = "partitions have rows of another version of it than the catalog says"
+            if problem is not None:
+                yield Fault(path, "rows", problem, subject=file)
+
+    def _page(self, kind: DataType, month: date) -> Iterator[Fault]:
+        path = self._layout.ledger_of(kind.name, month)
+        due = ledger.page_of(self._catalog, (kind.name, month))
+        if not due.num_rows and not path.exists():
+            return
+        try:
+            found = ledger.read(path)
+        except CorruptPartitionError as error:
+            yield Fault(path, "ledger", error.problem if path.exists() else "missing")
+            return
+        self._report.files["ledger"] += 1
+        if not found.equals(due):
+            yield Fault(path, "ledger", "it does not say what the catalog says")
+
+
+def raw_problem(path: Path, record: SourceFile | None) -> str | None:
+    """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
+    if record is None or record.state not in ("ingested", "downloaded"):
+        return checks.raw(path, None)
+    problem = checks.raw(path, record)
+    if problem is not None and superseded(path).exists():
+        # A later version has come, of which there is no record yet.
+        return checks.raw(path, None)
+    return problem
+
+
+def _imbalance(record: SourceFile, in_partitions: int) -> str | None:
+    if in_partitions != record.rows_published:
+        return (
+            f"{record.rows_published:,} rows of it were published, its partitions have"
+            f" {in_partitions:,}"
+        )
+    if record.lines is None:
+        return None
+    total = sum(n or 0 for n in (record.rows_published, record.rows_rejected))
+    total += record.rows_unselected or 0
+    if total != record.lines:
+        return f"{record.lines:,} lines, {total:,} published, rejected or left out"
+    return None
+
+
+_MONTHS = "select distinct month from partitions where data_type = $data_type"
+_BYTES = """
+    select
+        (select sum(bytes) from partitions where data_type = $data_type)
+        + (select coalesce(sum(bytes), 0) from source_files where data_type = $data_type) as bytes
+"""
