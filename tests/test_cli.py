@@ -355,8 +355,8 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
     found = json_of("-C", str(root), "update", "quotes")
     assert list(found) == [
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
-        "errors", "download", "planned", "estimate", "files", "set_aside", "lines", "rows_published",
-        "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
+        "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
+        "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
         "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
