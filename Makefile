@@ -8,15 +8,17 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint format bench lock clean
+.PHONY: help demo test torture check lint format bench bench-load lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
 	@echo "make test     run the tests                     (ARGS='-k publish' goes on to pytest)"
+	@echo "make torture  run the long forms of the tests that kill, break and fill (an hour or so)"
 	@echo "make check    run every static check, then the tests"
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
 	@echo "make format   format the Python and the SQL"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
+	@echo "make bench-load   time the loads beside ArcticDB"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
 	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
 	@echo
@@ -27,6 +29,9 @@ demo: $(VENV)/app
 
 test: $(VENV)/app $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/app $(VENV)/dev
+	WAREHOUSE_TEST_LONG=1 $(BIN)/python -m pytest -m torture $(ARGS)
 
 check: lint test
 
@@ -43,6 +48,17 @@ format: $(VENV)/dev
 
 bench: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/ingest.py $(ARGS)
+
+# ArcticDB wants an older pandas than we do, so it has an environment of its own.
+ARCTICDB := .venv-arcticdb
+
+bench-load: $(VENV)/app $(VENV)/dev $(ARCTICDB)/ready
+	$(BIN)/python benchmarks/load.py --arcticdb $(ARCTICDB)/bin/python $(ARGS)
+
+$(ARCTICDB)/ready:
+	@$(PYTHON) -m venv --clear $(ARCTICDB)
+	@$(ARCTICDB)/bin/python -m pip --quiet --disable-pip-version-check install 'arcticdb==6.28.2' pyarrow
+	@touch $@
 
 # The environment is what the lock files say: a change in them makes it anew. `base` is enough to
 # run the warehouse, `dev` adds the tools, `app` the project itself, as an editable install.
@@ -76,5 +92,5 @@ lock:
 	$(COMPILE) --group dev $(ARGS) --constraints requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf .venv .venv-lock demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-arcticdb demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -8,6 +8,7 @@ ratios to ours pair by pair.
 
     python benchmarks/ingest.py                     5 M trades, 8,000 symbols, 5 runs of each
     python benchmarks/ingest.py --memory            peak memory at 5 M and at 20 M trades
+    python benchmarks/ingest.py --only ours unvalidated     what validation adds to the ingest
 
 Peak memory is the largest resident set plus the growth of the system's shared memory, which is
 where our inflated pieces lie.
@@ -44,8 +45,11 @@ class Cost:
 
 def ours(source: Path, out: Path) -> None:
     """The command a user types, on a new warehouse."""
-    from warehouse.cli import main
+    _lay_out(source, out)
+    _update(out)
 
+
+def _lay_out(source: Path, out: Path) -> None:
     (out / "config").mkdir(parents=True)
     root = Path(__file__).resolve().parents[1]
     for name in ("trade_conditions.csv", "quote_conditions.csv", "exchanges.csv"):
@@ -54,8 +58,20 @@ def ours(source: Path, out: Path) -> None:
     (out / "config" / "data_config.yaml").write_text(
         f"source:\n  url: {source}\nprocessing:\n  parallel_workers: {WORKERS}\n"
     )
+
+
+def _update(out: Path) -> None:
+    from warehouse.cli import main
+
     sys.argv = ["warehouse", "-C", str(out), "update", "trades"]
     main()
+
+
+def unvalidated(source: Path, out: Path) -> None:
+    """The same on a warehouse without rules."""
+    _lay_out(source, out)
+    shutil.rmtree(out / "sql" / "validate")
+    _update(out)
 
 
 def polars(source: Path, out: Path) -> None:
@@ -102,7 +118,7 @@ def duckdb(source: Path, out: Path) -> None:
         )
 
 
-CONTENDERS = {"ours": ours, "polars": polars, "duckdb": duckdb}
+CONTENDERS = {"ours": ours, "polars": polars, "duckdb": duckdb, "unvalidated": unvalidated}
 
 
 def _only_file(source: Path) -> Path:
@@ -167,12 +183,12 @@ def compare(source: Path, folder: Path, runs: int, names: list[str]) -> None:
             # The first round warms the caches and is not counted, unless it is the only one.
             if number or runs == 0:
                 costs[name].append(cost)
-    print(f"{'':10}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall of ours / theirs")
+    print(f"{'':12}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall of ours / theirs")
     for name, found in costs.items():
         ratios = [a.wall / b.wall for a, b in zip(costs[names[0]], found, strict=True)]
         spread = f"{min(ratios):.2f} – {max(ratios):.2f}"
         print(
-            f"{name:10}"
+            f"{name:12}"
             f"{statistics.median(c.wall for c in found):9.2f}"
             f"{statistics.median(c.cpu for c in found):9.2f}"
             f"{statistics.median(c.memory for c in found) / 1e6:9.0f}"
@@ -198,7 +214,9 @@ def main() -> None:
     parser.add_argument("--trades", type=int, default=5_000_000)
     parser.add_argument("--symbols", type=int, default=8_000)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default 5)")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTENDERS, default=["ours", "polars", "duckdb"]
+    )
     parser.add_argument("--memory", action="store_true", help="compare our peaks instead")
     parser.add_argument("--contender", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -237,6 +237,19 @@ class Made:
         with duckdb.connect(str(self.root / "data/warehouse.duckdb"), read_only=True) as catalog:
             return [catalog.execute(query).fetchall() for query in queries]
 
+    def everything(self) -> tuple[Any, ...]:
+        """All that a reader can see."""
+        return (
+            self.digests(),
+            self.rejects(),
+            *self.answers(
+                "select data_type, symbol, month, sha256 from partitions order by all",
+                "select source, state, sha256 from source_files order by all",
+                "select count(*), sum(sequence_number), max(price) from trades",
+                "select source, line_number from rejects order by all",
+            ),
+        )
+
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Whatever is done within must leave all that is published as it is, to the byte."""

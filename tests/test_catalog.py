@@ -114,6 +114,7 @@ def test_the_views_and_tables_answer_from_another_folder(ask: Ask) -> None:
         union all select 'partitions', count(*) from partitions
         union all select 'published files', count(*) from source_files where state = 'ingested'
         union all select 'runs', count(*) from runs
+        union all select 'findings', count(*) from findings
         """
     )
     assert dict(answers) == {
@@ -125,6 +126,8 @@ def test_the_views_and_tables_answer_from_another_folder(ask: Ask) -> None:
         "partitions": str(len(ODD) + 3),
         "published files": "4",
         "runs": "1",
+        # Each of them traded once.
+        "findings": str(len(ODD) + 1),
     }
 
 

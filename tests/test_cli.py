@@ -168,7 +168,9 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
     listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
-    order = "init demo download ingest update rebuild prune verify status query shell"
+    order = (
+        "init demo download ingest update rebuild validate prune verify status report query shell"
+    )
     assert listed == order.split()
 
 
@@ -356,8 +358,9 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
     assert list(found) == [
         "command", "run_id", "dry_run", "started_at", "seconds", "nothing_new", "retries",
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
-        "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions", "bytes_read",
-        "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
+        "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
+        "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
+        "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -868,8 +871,8 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "data_types", "waiting", "set_aside", "not_here",
-        "runs",
+        "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
+        "findings", "data_types", "waiting", "set_aside", "not_here", "runs",
     ]  # fmt: skip
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]

@@ -166,6 +166,7 @@ class Shell:
 
 
 @pytest.mark.skipif(not (SCRIPTS / "duckdb").exists(), reason="no DuckDB shell is installed")
+@pytest.mark.torture
 def test_shells_left_open_block_no_publish_and_keep_their_answers(made: Made) -> None:
     """Each shell answers about its own generation for as long as it is open."""
     questions = (

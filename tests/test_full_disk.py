@@ -105,6 +105,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Made
         yield made, disk
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("stage", "left"),
     [*((stage, 0) for stage in STAGES), ("partitions", 12_000), ("journal", 12_000)],
@@ -166,6 +167,7 @@ def test_a_disk_that_fills_up_in_any_stage_is_an_error_and_old_data_is_served(
     assert (last["event"], last["state"]) == ("run ended", "done")
 
 
+@pytest.mark.torture
 def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, 24):
@@ -198,6 +200,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
         assert set(outcomes.values()) == {"done", "refused"}, outcomes
 
 
+@pytest.mark.torture
 def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, 2):

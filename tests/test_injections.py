@@ -184,6 +184,7 @@ def linked(made: Made) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("linked")
+@pytest.mark.torture
 @pytest.mark.parametrize("what", ATTEMPTS)
 def test_an_attempt_has_no_effect_through_python_and_through_the_command_line(
     what: str, made: Made, attacked: Callable[..., list[str]]

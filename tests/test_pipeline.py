@@ -27,7 +27,6 @@ from building import (
     check_accounts,
     csv_text,
     day_key,
-    everything,
     instant,
     make,
     quote,
@@ -443,12 +442,12 @@ def test_a_rebuild_without_the_raw_files_is_refused_and_changes_nothing(
     made = make_warehouse({day_key("trades", day): day_of_trades(day, 1) for day in DAYS})
     made.update()
     (made.root / f"data/raw/trades/2024/01/{TUESDAY}.csv.gz").unlink()
-    before = everything(made)
+    before = made.everything()
 
     with pytest.raises(NoDataError, match="warehouse download") as caught:
         made.rebuild("trades")
 
-    assert everything(made) == before
+    assert made.everything() == before
 
     assert caught.value.missing == (day_key("trades", TUESDAY),)
     assert "\n" not in str(caught.value)
@@ -916,10 +915,10 @@ def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
     made.put_raw("trades", TUESDAY, day_of_trades(TUESDAY, 2, ["A", "NEW"]))
     data, before = made.root / "data", tmp_path / "before"
     shutil.copytree(data, before)
-    old = everything(made)
+    old = made.everything()
     with killed_at(10**6) as calls:
         made.ingest("trades")
-    new = everything(made)
+    new = made.everything()
     assert old[0] != new[0]
     assert calls.count("replace") >= 6
 
@@ -931,7 +930,7 @@ def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
             made.ingest("trades")
         # The next one who writes, whatever it is, finishes it or clears it away.
         made.ingest("quotes")
-        found = everything(made)
+        found = made.everything()
         made.check_catalog()
         assert found in (old, new), f"killed before call {number}, {calls[number]}"
         seen.append(found == new)

@@ -17,7 +17,7 @@ from warehouse.publish import writer_lock
 
 EARLIER = SESSION - timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)
-LATER = NOW + timedelta(days=30, minutes=5)
+LATER = NOW + timedelta(days=31)
 
 
 @pytest.fixture

@@ -253,6 +253,7 @@ def test_rows_that_a_restatement_moved_away_are_not_cut_out_of_the_old_answer(
         assert len(wh.trades("AAPL", f"{day} 14:00", f"{day} 16:00")) == 1
 
 
+@pytest.mark.torture
 def test_eight_threads_beside_a_writer_get_no_wrong_frame(make_warehouse: MakeWarehouse) -> None:
     """They ask for days, hours and columns of a few symbols, and write to what they get."""
     day, count = DAYS[0], 600
@@ -471,7 +472,7 @@ def plain(got: Any) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-TestModel = Model.TestCase
+TestModel = pytest.mark.torture(Model.TestCase)
 TestModel.settings = settings(
     max_examples=100 if IS_LONG else 6,
     stateful_step_count=100 if IS_LONG else 25,

@@ -537,6 +537,7 @@ def peak_of_inflating(path: Path) -> tuple[int, str]:
     return int(peak), problem
 
 
+@pytest.mark.torture
 def test_a_line_of_a_gibibyte_is_refused_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "2024-01-31.csv.gz"
     packer = zlib.compressobj(1, wbits=31)
@@ -585,6 +586,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_gzip_bomb_is_stopped_long_before_its_end(name: str, tmp_path: Path) -> None:
     ratio, text, times = BOMBS[name]
@@ -693,6 +695,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.torture
 def test_bombs_are_set_aside_and_the_rest_goes_on_in_the_memory_of_a_plain_day(
     make_warehouse: Callable[..., Made],
 ) -> None:

@@ -651,6 +651,7 @@ def start_downloader(
     )
 
 
+@pytest.mark.torture
 def test_a_killed_download_goes_on_and_loses_at_most_one_chunk(
     server: S3TestServer, folder: str, tmp_path: Path
 ) -> None:

@@ -738,6 +738,7 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
     assert whole["peak"] < room
 
 
+@pytest.mark.torture
 @pytest.mark.skipif("WAREHOUSE_TEST_LONG" not in os.environ, reason="takes minutes")
 def test_500_symbols_of_a_year_stay_within_the_ceiling(make_warehouse: MakeWarehouse) -> None:
     made = make_warehouse(processing__memory_limit_gb=2, processing__parallel_workers=2)

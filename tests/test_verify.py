@@ -118,6 +118,7 @@ def test_a_sound_warehouse_is_found_sound_and_all_of_it_is_read(made: Made) -> N
     assert files_of(made, "raw", "cache", "rejects", "ledger") == before
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("seed", range(6 if LONG else 1))
 def test_every_flipped_bit_and_every_cut_is_found_and_mended_to_the_byte(
     make_warehouse: MakeWarehouse, seed: int

@@ -3,7 +3,7 @@
 It is derived and never changed in place: each publish builds a new file beside it and renames it
 over the old. Shells that have the old one open keep it; who opens it next sees the new. It holds
 nothing that cannot be read back from the partitions, the rejects and the raw files, but for the
-history of runs.
+history of runs and of what validation found.
 """
 
 from __future__ import annotations
@@ -86,6 +86,49 @@ class Run:
     peak_memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one symbol and session that offend against a rule; the columns of `findings`.
+
+    Attributes:
+        rule: a file of sql/validate.
+        severity: "error" or "warning".
+        data_type: what the rule was asked about.
+        symbol: None where it is of the session as a whole.
+        count: offending rows.
+        examples: the first few of them, a JSON array of objects.
+        allowed: why it counts for nothing; None: it counts.
+    """
+
+    run_id: str
+    checked_at: datetime
+    rule: str
+    severity: str
+    data_type: str
+    symbol: str | None
+    session: date | None
+    count: int
+    examples: str
+    allowed: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Which earlier findings no longer stand.
+
+    Attributes:
+        rule: of this rule; None: of any.
+        symbols: of these; None: of all, and of sessions as a whole.
+        first, last: sessions, both inclusive.
+    """
+
+    rule: str | None
+    data_type: str
+    symbols: tuple[str, ...] | None
+    first: date
+    last: date
+
+
 @dataclass
 class CatalogChange:
     """What a publish changes in the catalog."""
@@ -94,6 +137,8 @@ class CatalogChange:
     removed: list[tuple[str, str, date]] = field(default_factory=list)
     files: list[SourceFile] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    checked: list[Checked] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Catalog:
@@ -182,6 +227,17 @@ class Catalog:
         """The folder that the views' paths start with; None where there is no catalog yet."""
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
+
+    def features(self) -> dict[str, str]:
+        """The text of each feature's file, by name, as it was when the catalog was made.
+
+        None where the catalog, or the folder of SQL that made it, is of an earlier version.
+        """
+        try:
+            rows = self.rows("select name, sql from features")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["sql"] for row in rows}
 
     def partitions(
         self,

@@ -15,9 +15,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.catalog import CATALOG_FORMAT, CatalogChange, Run, SourceFile
+from warehouse import featuremacros
+from warehouse.catalog import (
+    CATALOG_FORMAT,
+    CatalogChange,
+    Checked,
+    Finding,
+    Run,
+    SourceFile,
+)
 from warehouse.errors import SqlFileError, StorageError, one_line
-from warehouse.layout import Layout, partition_name
+from warehouse.featurefiles import FeatureFolder
+from warehouse.layout import Layout, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
 from warehouse.sqlfiles import SqlFolder
@@ -97,6 +106,8 @@ def build(
             ),
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
+            "checked": _table(Checked, change.checked),
+            "new_findings": _table(Finding, change.findings),
         }
         for name, table in tables.items():
             connection.register(name, table)
@@ -128,9 +139,12 @@ def build(
                 datetime.now(UTC).replace(tzinfo=None),
             ],
         )
-        _run(connection, sql, "reference", layout, config_dir)
+        make_reference(connection, sql, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
+        if _has_features(sql):
+            _run(connection, sql, "features", layout, config_dir)
+            featuremacros.create(connection, FeatureFolder(sql.folder), layout.cache)
         # Views of what is not there yet are made after the renames, when it is too late to fail.
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
@@ -174,9 +188,35 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
         connection.close()
 
 
+def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
+    """Make the tables trade_conditions, quote_conditions and exchanges in any database.
+
+    Raises:
+        SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
+    """
+    _run(connection, sql, "reference", None, config_dir)
+
+
 def _refused(staged: Path, error: duckdb.Error) -> StorageError:
     """What DuckDB raises where a disk is full depends on what it was about to do."""
     return StorageError(staged, f"cannot write the catalog: {one_line(error)}")
+
+
+def features(sql: SqlFolder) -> dict[str, str]:
+    """The text of each feature's file, by name, as the catalog would have it now."""
+    return FeatureFolder(sql.folder).texts() if _has_features(sql) else {}
+
+
+def broken_features(sql: SqlFolder) -> list[SqlFileError]:
+    """What keeps a feature out of the catalog, for each that does not keep the conventions."""
+    if not _has_features(sql):
+        return []
+    return [found for found in FeatureFolder(sql.folder) if isinstance(found, SqlFileError)]
+
+
+def _has_features(sql: SqlFolder) -> bool:
+    """Whether it says how features come into the catalog, as one of an earlier version does not."""
+    return (sql.folder / "catalog/features.sql").exists()
 
 
 def _views(
@@ -253,7 +293,7 @@ def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: SqlFolder,
     name: str,
-    layout: Layout,
+    layout: Layout | None,
     config_dir: Path,
 ) -> None:
     """Run sql/catalog/<name>.sql, its paths made absolute.
@@ -262,29 +302,25 @@ def _run(
     the catalog they must not depend on the reader's working directory.
     """
     file = sql[f"catalog/{name}"]
-    text = (
-        file.body.replace("'data/cache/", f"'{_pattern(layout.cache)}/")
-        .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
-        .replace("'data/rejects/", f"'{_pattern(layout.rejects)}/")
-        .replace("'config/", f"'{_pattern(config_dir)}/")
-    )
+    text = file.body.replace("'config/", f"'{glob_literal(config_dir)}/")
+    if layout is not None:
+        text = (
+            text.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
+            .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
+            .replace("'data/rejects/", f"'{glob_literal(layout.rejects)}/")
+        )
     try:
         connection.execute(text)
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise StorageError(
-                layout.data, f"cannot hold the catalog: {one_line(error)}"
+                layout.data if layout else config_dir, f"cannot hold the catalog: {one_line(error)}"
             ) from error
         raise SqlFileError(file.path, one_line(error)) from error
 
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
-
-
-def _pattern(path: Path) -> str:
-    """A path inside a glob inside a string literal."""
-    return re.sub(r"([*?\[])", r"[\1]", _quoted(path))
 
 
 def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:

@@ -93,6 +93,7 @@ def rebuild_changed(
         pipeline.progress.begin(
             "ingest", sum(pipeline.layout.raw_file(file).stat().st_size for file in here)
         )
+        gate = pipeline.gate(request)
         for symbols, files in plan.by_selection(here, known, pipeline.configured):
             for batch in plan.batches(pipeline.layout, files):
                 pipeline.ingest_batch(
@@ -100,10 +101,11 @@ def rebuild_changed(
                     batch,
                     request.symbols or (pipeline.configured if waiting & set(batch) else symbols),
                     known,
+                    gate,
                     changed_only=True,
                 )
         if stale:
-            done = [records.of_run(run.metrics, "done")]
+            done = [records.of_run(run.metrics, run.state, run.problem)]
             pipeline.writer.publish(CatalogChange(runs=done))
         return report
 

@@ -73,6 +73,10 @@ class Cleaner:
     def close(self) -> None:
         self._connection.close()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A further connection to the same DuckDB, for another thread; close it."""
+        return self._connection.cursor()
+
     def clean(self, file: RawFile, kind: DataType, path: Path, piece: Piece) -> CleanedPiece:
         """All rows of `piece`, which came from `file` at `path`.
 

@@ -1,7 +1,8 @@
 """The command line: options in, one call of the library, its answer out.
 
 Exit status: 0 done; 1 a file could not be fetched, failed verification, or is not as it was
-written; 2 it could not run. What takes long to import is imported by the commands that need it.
+written, or a rule found errors; 2 it could not run. What takes long to import is imported by the
+commands that need it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 import click
 
-from warehouse import cli_ask, cli_data, cli_setup, cli_verify
+from warehouse import cli_ask, cli_data, cli_setup, cli_validate, cli_verify
 from warehouse.command import INTERRUPTED, Commands, Place, example
 
 
@@ -31,13 +32,14 @@ def cli(ctx: click.Context, folder: str | None) -> None:
     that anyone can open, and are asked from the DuckDB shell, from Python and from here.
 
     Exit status: 0 done, 1 a file could not be fetched, failed verification, or is not as it was
-    written, 2 it could not run.
+    written, or a rule found errors, 2 it could not run.
     """
     ctx.obj = Place(folder)
 
 
-for _command in (*cli_setup.COMMANDS, *cli_data.COMMANDS, *cli_verify.COMMANDS, *cli_ask.COMMANDS):
-    cli.add_command(_command)
+for _module in (cli_setup, cli_data, cli_validate, cli_verify, cli_ask):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
-"""The commands that look at what is there: status, query, shell."""
+"""The commands that look at what is there: status, report, query, shell."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
+from warehouse.cli_data import parse_symbols
 from warehouse.command import Failure, Place, example, say, storing
 from warehouse.errors import RequestError
 
@@ -42,6 +44,57 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
         say([json.dumps(overview.status_as_json(found), indent=2)])
         return
     say(overview.status_lines(found, place.command))
+
+
+@click.command(epilog=example("warehouse report --symbols AAPL,BRK.B --start 2024-01-02 --open"))
+@click.option("-o", "--output", "path", metavar="FILE", help="Default: report.html.")
+@click.option("--symbols", metavar="A,B", multiple=True, help="Draw these too; case-sensitive.")
+@click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
+@click.option("--end", metavar="SESSION", help="Last session, inclusive.")
+@click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print what it draws, as one JSON object.")
+@click.pass_obj
+def report(
+    place: Place,
+    path: str | None,
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    is_opened: bool,
+    as_json: bool,
+) -> None:
+    """Show at a glance whether it is all there, and whether it is right.
+
+    One HTML file that needs no network: coverage by session, rows and bytes, what validation found,
+    rejects, source files, runs; of each symbol candles, spread, depth and trades. With --json the
+    same facts are printed, and no file is written unless -o names one.
+    """
+    from warehouse.facts import gather
+    from warehouse.sessions import parse_session
+
+    wanted = parse_symbols(symbols)
+    first = None if start is None else parse_session("start", start)
+    last = None if end is None else parse_session("end", end)
+    layout, config = place.open()
+    facts = gather(layout, config, first, last)
+    if wanted:
+        from warehouse import symbolfacts
+        from warehouse.facade import Warehouse
+
+        with Warehouse(layout.root) as warehouse:
+            facts = symbolfacts.added(facts, warehouse, layout, config, wanted)
+    if as_json:
+        say([json.dumps(facts.as_json(), indent=2)])
+    if as_json and path is None and not is_opened:
+        return
+    from warehouse.console import printable, size
+    from warehouse.report import save
+
+    file = Path(path or "report.html")
+    written = save(facts, file, place.command)
+    click.echo(printable(f"{file}: {size(written)}"), err=as_json)
+    if is_opened and not webbrowser.open(file.absolute().as_uri()):
+        raise Failure(f"no browser could be started; open {file} yourself")
 
 
 def _parameters(pairs: Iterable[str]) -> dict[str, str]:
@@ -127,4 +180,4 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *found])
 
 
-COMMANDS = (status, query, shell)
+COMMANDS = (status, report, query, shell)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from warehouse.command import Place, example, say, wait_option, writer_options
+from warehouse.command import (
+    Place,
+    allow_option,
+    example,
+    say,
+    wait_option,
+    writer_options,
+)
 from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
@@ -17,8 +24,13 @@ if TYPE_CHECKING:
 
 
 def parse_request(
-    types: Sequence[str], start: str | None, end: str | None, symbols: Iterable[str] = ()
+    types: Sequence[str],
+    start: str | None,
+    end: str | None,
+    symbols: Iterable[str] = (),
+    allow: Sequence[str] = (),
 ) -> Request:
+    """What the options of a command ask for."""
     from warehouse.run import Request
     from warehouse.sessions import parse_session
 
@@ -27,10 +39,12 @@ def parse_request(
         None if start is None else parse_session("start", start),
         None if end is None else parse_session("end", end),
         symbols,
+        allow,
     )
 
 
 def parse_symbols(given: Sequence[str]) -> list[str]:
+    """The symbols of --symbols A,B."""
     wanted = [name for each in given for name in each.split(",")]
     if "" in wanted:
         raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
@@ -46,7 +60,7 @@ def _run(
     as_json: bool,
     wait: float,
 ) -> None:
-    from warehouse import summary
+    from warehouse import summary, verdicts
     from warehouse.console import progress
     from warehouse.download_table import download_table
     from warehouse.pipeline import Pipeline
@@ -54,13 +68,15 @@ def _run(
     with progress() as shown:
         report = work(Pipeline(*place.open(), shown, wait))
     if as_json:
-        say([json.dumps(summary.run_as_json(report, request, dry_run=dry_run), indent=2)])
+        told = summary.run_as_json(report, request, dry_run=dry_run)
+        say([json.dumps(told | verdicts.found_as_json(report), indent=2)])
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
         if report.download is not None:
             say(download_table(report.download))
         say(summary.run_lines(report, request, place.command))
+        say(verdicts.found_lines(report))
     raise click.exceptions.Exit(summary.exit_code(report))
 
 
@@ -89,16 +105,23 @@ def download(
 
 @click.command(epilog=example("warehouse ingest", "warehouse ingest quotes --dry-run"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
+@allow_option
 @writer_options
 def ingest(
-    place: Place, types: tuple[str, ...], start: str | None, end: str | None, **options: Any
+    place: Place,
+    types: tuple[str, ...],
+    allow: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    **options: Any,
 ) -> None:
     """Verify, clean and publish what the raw tier holds.
 
     Takes files that are not published yet. One that fails verification is set aside with the
-    reason, and the rest goes on.
+    reason, and the rest goes on. Where a rule of sql/validate finds an error nothing of that data
+    type and month is published.
     """
-    request = parse_request(types, start, end)
+    request = parse_request(types, start, end, allow=allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.ingest(request, dry_run=dry_run), **options)
 
@@ -106,11 +129,13 @@ def ingest(
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
 @click.option("--symbols", metavar="A,B", multiple=True, help="Publish only theirs for now.")
+@allow_option
 @writer_options
 def update(
     place: Place,
     types: tuple[str, ...],
     symbols: tuple[str, ...],
+    allow: tuple[str, ...],
     start: str | None,
     end: str | None,
     **options: Any,
@@ -120,9 +145,9 @@ def update(
     The command of every day: run it as often as you like, it does what is left to do: sessions
     that are new, were restated, or failed before. TYPE is trades, quotes, minute_aggs or day_aggs;
     none means all of them. Of a file that holds all symbols, those not named by --symbols follow
-    with the next update of all.
+    with the next update of all. Validation may keep a data type and month out, as at `ingest`.
     """
-    request = parse_request(types, start, end, parse_symbols(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols), allow)
     dry_run = options["dry_run"]
     _run(place, request, lambda each: each.update(request, dry_run=dry_run), **options)
 
@@ -137,11 +162,13 @@ def update(
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
 @click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
+@allow_option
 @writer_options
 def rebuild(
     place: Place,
     types: tuple[str, ...],
     symbols: tuple[str, ...],
+    allow: tuple[str, ...],
     start: str | None,
     end: str | None,
     *,
@@ -164,7 +191,7 @@ def rebuild(
         raise click.UsageError("say which: TYPE..., all, or --changed")
     if fetch and not changed:
         raise click.UsageError("--fetch goes with --changed; raw files come with: download")
-    request = parse_request(types, start, end, parse_symbols(symbols))
+    request = parse_request(types, start, end, parse_symbols(symbols), allow)
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     if changed:
@@ -181,7 +208,7 @@ def _rebuild_changed(
     as_json: bool,
     wait: float,
 ) -> NoReturn:
-    from warehouse import verdict
+    from warehouse import verdict, verdicts
     from warehouse.changed import rebuild_changed
     from warehouse.console import progress
     from warehouse.pipeline import Pipeline
@@ -191,10 +218,13 @@ def _rebuild_changed(
             Pipeline(*place.open(), shown, wait), request, fetch=fetch, dry_run=dry_run
         )
     if as_json:
-        say([json.dumps(verdict.changed_as_json(report, dry_run=dry_run), indent=2)])
+        told = verdict.changed_as_json(report, dry_run=dry_run)
+        say([json.dumps(told | verdicts.found_as_json(report.run), indent=2)])
     else:
         say(verdict.changed_lines(report, place.command, dry_run=dry_run))
-    raise click.exceptions.Exit(1 if report.absent or report.run.set_aside else 0)
+        say(verdicts.found_lines(report.run))
+    failed = report.absent or report.run.set_aside or report.run.refused
+    raise click.exceptions.Exit(1 if failed else 0)
 
 
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
-_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "prune", "verify", "status",
-          "query", "shell")  # fmt: skip
-_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "verify")
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
+          "verify", "status", "report", "query", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -122,6 +122,16 @@ def say(lines: Iterable[str]) -> None:
 
 def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def allow_option(command: _Command) -> _Command:
+    """The option of the commands whose rows go through validation."""
+    return click.option(
+        "--allow",
+        metavar="RULE=REASON",
+        multiple=True,
+        help="Publish although this rule finds errors; the reason is kept.",
+    )(command)
 
 
 wait_option = click.option(

@@ -122,6 +122,13 @@ class ValidationConfig(_Section):
     max_price_deviation_std: Annotated[float, Field(gt=0)] = 5
     max_time_gap_minutes: Annotated[float, Field(gt=0)] = 5
     min_daily_trades: Annotated[int, Field(ge=0)] = 100
+    max_spike_std: Annotated[float, Field(gt=0)] = 3
+    min_spike_share: Annotated[float, Field(ge=0, le=1)] = 0.005
+    max_zero_size_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_crossed_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_locked_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_one_sided_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_session_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class Config(_Section):

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from warehouse.catalognames import known
 from warehouse.schema import DATA_TYPES
 from warehouse.snapshot import Snapshot
-from warehouse.syntax import Known, known, names
+from warehouse.syntax import Known, names
 
 _OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
 """Tables that no two warehouses, and no two generations of one, have alike."""

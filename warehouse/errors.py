@@ -6,6 +6,7 @@ WarehouseError
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
 ├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
+│   └── LookAheadError     a row of a feature rests on what comes after it, or before its lookback
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
 │   ├── CredentialsError   it does not accept the access key or the secret, or there is none
@@ -86,6 +87,18 @@ class SqlFileError(WarehouseError):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class LookAheadError(SqlFileError):
+    """A feature's row is another where what comes after it, or before its lookback, is not there.
+
+    `difference` is a `warehouse.lookahead.Difference`: the row in both answers.
+    """
+
+    def __init__(self, path: Path, difference: Any) -> None:
+        self.difference = difference
+        what = "looks ahead" if difference.ahead else "needs more than its lookback"
+        super().__init__(path, f"{what}: {difference}")
 
 
 class QueryError(WarehouseError):

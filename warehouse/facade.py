@@ -8,23 +8,23 @@ with Warehouse("path/to/warehouse") as wh:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, gaps
+from warehouse import coverage, gaps, upkeep
 from warehouse import stream as streaming
 from warehouse.answers import Answers
-from warehouse.arguments import choice, kind_of, kinds_of, question, run_request, symbols_of
+from warehouse.arguments import choice, kind_of, kinds_of, question, symbols_of
 from warehouse.cache import FrameCache
+from warehouse.featureanswers import FeatureAnswers
+from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import check_form
 from warehouse.memory import resident_bytes
 from warehouse.metrics import PipelineMetrics
@@ -34,12 +34,9 @@ from warehouse.snapshot import Snapshot
 if TYPE_CHECKING:
     from pandas.api.typing import NaTType
 
-    from warehouse.pipeline import Pipeline
-    from warehouse.run import RunReport
-
 T = TypeVar("T")
 
-_TABLES = ("partitions", "source_files", "runs")
+_TABLES = ("partitions", "source_files", "runs", "findings", "features")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
@@ -64,6 +61,8 @@ class Warehouse:
         self._config = configuration.load(file)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
+        folder = FeatureFolder(self._config.sql_dir(root))
+        self._features = FeatureAnswers(self._answers, folder)
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
 
@@ -73,12 +72,7 @@ class Warehouse:
     def __enter__(self) -> Warehouse:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -284,6 +278,64 @@ class Warehouse:
         names = self.exchanges if asked.form == "rows" else {}
         return streaming.begin(self._answers.snapshots, asked, names)
 
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        to: str = "pandas",
+        tz: str = "UTC",
+        missing: str = "raise",
+        **parameters: Any,
+    ) -> Any:
+        """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
+
+            wh.features("volume_ma", "AAPL", "2024-01-02", "2024-01-31", periods=60)
+
+        Args:
+            name: the file's, without `.sql`.
+            symbols, start, end, to, tz, missing: as for `load`. A row does not depend on `start`:
+                what it rests on before that is read too, as far as the warehouse has it.
+            freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
+                that its file names.
+            parameters: values for the parameters that its file declares.
+
+        Returns:
+            The columns that the file says, symbol by symbol in the order asked, each in its order.
+            A row at a stamp rests on nothing after it; a bar's stamp is its first instant.
+
+        Raises:
+            RequestError: there is no such feature or parameter, or a value cannot be its.
+            SqlFileError: the file does not keep the conventions, or fails on these rows.
+            NoDataError, CorruptPartitionError: as for `load`, for each data type that it reads.
+        """
+        asked = self._features.question(name, symbols, start, end, freq, parameters)
+        return self._features.load(asked, to, tz, missing)
+
+    def check_feature(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment,
+        *,
+        freq: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Try on real rows whether a feature of one's own keeps its word.
+
+        The question is cut in two at a few instants of each symbol: no row may change where what
+        comes after it is taken away, nor where the question begins later.
+
+        Raises:
+            LookAheadError: a row changes; the error says which and how.
+            RequestError, SqlFileError, NoDataError, CorruptPartitionError: as for `features`.
+        """
+        self._features.check(self._features.question(name, symbols, start, end, freq, parameters))
+
     def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.
 
@@ -311,7 +363,7 @@ class Warehouse:
         return self._answers.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What the warehouse knows about itself: `partitions`, `source_files` or `runs`.
+        """What it knows about itself: partitions, source_files, runs, findings or features.
 
         Raises:
             RequestError: there is no such table.
@@ -331,49 +383,10 @@ class Warehouse:
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: coverage.sessions(snapshot, kind)))
 
-    async def download(
-        self,
-        data_types: str | Sequence[str],
-        start: str | date | None = None,
-        end: str | date | None = None,
-        symbols: str | Sequence[str] | None = None,
-    ) -> RunReport:
-        """Bring new and changed files into the raw tier, as `warehouse download` does.
-
-        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
-        what was begun goes on to its end.
-
-        Args:
-            data_types: one or several; none of them means all.
-            start, end: sessions, both inclusive; None is open.
-            symbols: only their files, where the source has one file a symbol.
-
-        Returns:
-            What came, and in `download` what did not come and why.
-
-        Raises:
-            RequestError: an argument is not one of the things it may be.
-            ConfigError, SourceError: there is no source, or it cannot be asked.
-            LockedError: another process is writing to the warehouse.
-            StorageError: the disk has no room for what would come, or refuses.
-        """
-        request = run_request(data_types, start, end, symbols)
-        return await asyncio.to_thread(self._pipeline().download, request)
-
-    def update(
-        self,
-        data_types: str | Sequence[str] = (),
-        start: str | date | None = None,
-        end: str | date | None = None,
-        symbols: str | Sequence[str] | None = None,
-    ) -> RunReport:
-        """Download, then ingest, what is new, as `warehouse update` does; see `download`.
-
-        Args:
-            symbols: publish only their rows. A file that holds all symbols is fetched whole; the
-                others' rows follow with the next update of all.
-        """
-        return self._pipeline().update(run_request(data_types, start, end, symbols))
+    # Those that write stand beside the pipeline.
+    download = upkeep.download
+    update = upkeep.update
+    validate = upkeep.validate
 
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""
@@ -381,11 +394,6 @@ class Warehouse:
         (name,) = symbols_of(symbol)
         last = self._read(lambda snapshot: coverage.last_ns(snapshot, kind, name))
         return pd.NaT if last is None else pd.Timestamp(last, tz="UTC")
-
-    def _pipeline(self) -> Pipeline:
-        from warehouse.pipeline import Pipeline  # a reader need not wait for it
-
-        return Pipeline(self._layout, self._config)
 
     def _read(self, answer: Callable[[Snapshot], T]) -> T:
         return self._answers.snapshots.read(answer)

@@ -1,7 +1,8 @@
 """What the files themselves say: from this a lost catalog is made anew.
 
 Every partition carries its provenance, every reject its source, and the ledger says what became of
-each of the vendor's files, so that nothing but the history of runs is lost with the catalog.
+each of the vendor's files, so that nothing is lost with the catalog but the history of runs and
+what validation found.
 """
 
 from __future__ import annotations

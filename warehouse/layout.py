@@ -138,6 +138,11 @@ def source_folder(kind: DataType, layout: str) -> str:
     return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
 
 
+def glob_literal(path: Path) -> str:
+    """A path as part of a glob, within the quotes of an SQL text."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path).replace("'", "''"))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one warehouse. All paths are absolute.
@@ -184,6 +189,11 @@ class Layout:
     def set_aside(self) -> Path:
         """Raw files that failed verification, each beside a .json that says why."""
         return self.data / "set_aside"
+
+    @property
+    def refused(self) -> Path:
+        """What the last run staged and validation refused."""
+        return self.data / "refused"
 
     @property
     def catalog(self) -> Path:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from warehouse.audit import Auditor
 from warehouse.gather import Gatherer, Slice
 from warehouse.layout import Layout, RawFile, encode_symbol, month_of
 from warehouse.partitions import Partition, SessionSource, read_sessions, write_partition
@@ -100,6 +101,7 @@ class Merger:
         selected: the only symbols that are made anew; empty: all.
         folder: an existing folder for the finished files.
         workers: threads.
+        auditor: is handed the rows that are new, as they are written; None: nobody.
         changed_only: leave a partition alone that would become what it is.
     """
 
@@ -114,9 +116,11 @@ class Merger:
         selected: frozenset[str],
         folder: Path,
         workers: int,
+        auditor: Auditor | None,
         *,
         changed_only: bool = False,
     ) -> None:
+        self._auditor = auditor
         self._changed_only = changed_only
         self._layout, self._kind, self._month = layout, kind, month
         self._fingerprint, self._gatherer = fingerprint, gatherer
@@ -310,12 +314,18 @@ class Merger:
             assert job.old is not None
             path = self._layout.partition(self._kind.name, job.symbol, self._month)
             old = read_sessions(path, job.old, kept)
+        taken = self._auditor.begin(job.symbol) if self._auditor else None
         for _, slices in job.parts:
             if slices is None:
                 _, batches = next(old)
                 yield from batches
-            else:
-                yield from self._gatherer.batches(slices)
+                continue
+            for batch in self._gatherer.batches(slices):
+                if taken is not None:
+                    taken.add(batch)
+                yield batch
+        if taken is not None:
+            taken.done()
 
 
 def _marked(kept: SessionSource, old: Partition, made_by: str) -> SessionSource:

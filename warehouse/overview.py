@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from warehouse.brief import brief_as_json, brief_lines
 from warehouse.catalog import SourceFile
 from warehouse.console import count, duration, size, table
 from warehouse.status import RunRecord, Status
@@ -27,6 +28,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "warehouse": str(status.root),
         "source": status.source,
         "generation": status.generation,
+        **brief_as_json(status.facts),
         "data_types": {
             name: {
                 key: value.isoformat() if isinstance(value, date) else value
@@ -59,6 +61,8 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
     Args:
         warehouse: how a command names it: `warehouse -C demo`.
     """
+    yield from brief_lines(status.facts)
+    yield ""
     held = status.holdings.values()
     rows = [
         ["first session", *(str(each.first or "–") for each in held)],
@@ -104,6 +108,8 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
             f"{run.rows_rejected:,} rejected",
             duration(run.seconds),
         ]
+        if run.command == "validate":
+            parts = [parts[0].rpartition("  ")[0], duration(run.seconds)]
         if run.files_set_aside:
             parts.insert(1, f"{run.files_set_aside:,} set aside")
         if run.errors_count:

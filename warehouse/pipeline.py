@@ -1,7 +1,8 @@
-"""The pipeline: plan → stage → publish, one writer at a time.
+"""The pipeline: plan → stage → validate → publish, one writer at a time.
 
 A run is cut into batches of one data type and month. Each batch is staged whole and published
-whole; a run that is killed keeps the batches it has published, and the next run does the rest.
+whole, unless validation finds an error in it; a run that is killed keeps the batches it has
+published, and the next run does the rest.
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ from warehouse.download import (
     take,
 )
 from warehouse.estimate import estimate
+from warehouse.gate import Gate
 from warehouse.layout import Layout, RawFile, month_of, partition_name
 from warehouse.logs import LoggedProgress, RunLog
 from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
 from warehouse.partitions import Partition, rows_by_file
 from warehouse.recipes import Recipe
+from warehouse.rules import chosen
 from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.staging import StagedBatch, StagedFile, Stager
+from warehouse.validation import ValidationReport, change_of, validate
 from warehouse.writing import Writer
 
 
@@ -71,7 +75,7 @@ class Pipeline:
             )
             published = set(request.published(known))
             report.metrics.files_here = len(published.difference(report.planned))
-            return self._ingest(report, self.configured, known, dry_run=dry_run)
+            return self._ingest(report, request, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Download, then ingest, what is new, restated, or failed before.
@@ -89,7 +93,8 @@ class Pipeline:
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
-            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -104,7 +109,32 @@ class Pipeline:
             )
             report.planned = plan.of_symbols(report.planned, request.symbols)
             plan.check_raw(self.layout, request, known, report.planned)
-            return self._ingest(report, request.symbols or self.configured, known, dry_run=dry_run)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
+
+    def validate(self, request: Request, names: Sequence[str] = ()) -> ValidationReport:
+        """Ask the rules about what is published; the catalog keeps what they find.
+
+        Args:
+            names: only these rules; none: all.
+
+        Raises:
+            RequestError: there is no such rule.
+            SqlFileError: a rule breaks the conventions, or fails.
+        """
+        gate = self.gate(request)
+        asked = chosen(gate.rules, names)
+        with self.run("validate", dry_run=False) as run:
+            layout, allowed = self.layout, gate.allowances
+            report = validate(layout, self.config, asked, request, allowed, self.progress)
+            report.metrics = run.metrics
+            if layout.catalog.exists():
+                self.writer.publish(change_of(report, asked))
+        return report
+
+    def gate(self, request: Request) -> Gate:
+        """The rules that incoming rows are asked by, and what the request allows."""
+        return Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
 
     @property
     def configured(self) -> frozenset[str]:
@@ -178,11 +208,13 @@ class Pipeline:
     def _ingest(
         self,
         report: RunReport,
+        request: Request,
         selected: frozenset[str],
         known: dict[RawFile, SourceFile],
         *,
         dry_run: bool,
     ) -> RunReport:
+        gate = self.gate(request)
         if dry_run:
             self._estimate(report, selected)
             return report
@@ -195,7 +227,8 @@ class Pipeline:
         self.progress.begin("ingest", sum(sizes))
         batches = list(plan.batches(self.layout, report.planned))
         for number, files in enumerate(batches, 1):
-            self.ingest_batch(report, files, selected, known, is_last=number == len(batches))
+            is_last = number == len(batches)
+            self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
         return report
 
     def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
@@ -214,6 +247,7 @@ class Pipeline:
         files: Sequence[RawFile],
         selected: frozenset[str],
         known: Mapping[RawFile, SourceFile],
+        gate: Gate | None,
         *,
         changed_only: bool = False,
         is_last: bool = False,
@@ -223,11 +257,12 @@ class Pipeline:
         Args:
             selected: the only symbols that are made anew; empty: all.
             known: what is known of the files.
+            gate: keeps the batch out if rules find an error in it; None: they are not asked.
             changed_only: leave a partition alone that would become what it is.
             is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
-        folder = self.layout.staging / f"{report.metrics.run_id}-{len(report.files)}"
+        folder = self.layout.staging / f"{report.metrics.run_id}-{report.read}"
         self.layout.modes.make_folders(folder)
         stager = Stager(
             self.layout,
@@ -237,6 +272,7 @@ class Pipeline:
             selected,
             folder,
             self.progress,
+            gate.rules if gate else (),
             changed_only=changed_only,
         )
         with Catalog(self.layout) as catalog:
@@ -246,9 +282,17 @@ class Pipeline:
             }
         etags = {file: known[file].etag if file in known else None for file in files}
         batch = stager.stage([(file, etags[file]) for file in files], present)
+        found = gate.judge(batch, selected) if gate else []
+        report.findings += found
+        if gate is not None and any(one.is_error for one in found):
+            report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
+            change = self._record(report, report.state if is_last else "running", report.problem)
+            gate.note(change, batch, report.metrics.run_id, selected)
+            self.writer.publish(change)
+            return
         report.files += batch.files
-        state = "done" if is_last else "running"
-        self._publish_batch(report, batch, selected, known, present, state)
+        state = report.state if is_last else "running"
+        self._publish_batch(report, batch, selected, known, present, gate, state)
         shutil.rmtree(folder)
 
     def recipe(self, kind: DataType) -> Recipe:
@@ -262,6 +306,7 @@ class Pipeline:
         selected: frozenset[str],
         known: Mapping[RawFile, SourceFile],
         present: Mapping[str, Partition],
+        gate: Gate | None,
         state: str,
     ) -> None:
         metrics, layout = report.metrics, self.layout
@@ -315,7 +360,9 @@ class Pipeline:
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         change.files += self._unread_records(report)
-        change.runs = [records.of_run(report.metrics, state)]
+        change.runs = [records.of_run(metrics, state, report.problem)]
+        if gate is not None:
+            gate.note(change, batch, metrics.run_id, selected)
         self.writer.publish(change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:

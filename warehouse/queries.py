@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.catalognames import known
 from warehouse.errors import QueryError
 from warehouse.frames import distinct
 from warehouse.layout import decode_symbol
 from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
-from warehouse.syntax import function_name, is_stable, known, nodes, parse
+from warehouse.syntax import function_name, is_stable, nodes, parse
 from warehouse.syntax import names as names_in
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})

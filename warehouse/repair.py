@@ -200,6 +200,8 @@ class _Repair:
                 sorted(files, key=lambda file: file.sort_key),
                 frozenset(one.symbol for one in partitions),
                 self._pipeline.known(),
+                # They were let in when they first came.
+                gate=None,
             )
 
     def _files(self, files: set[RawFile]) -> None:
@@ -210,7 +212,7 @@ class _Repair:
         ):
             for batch in plan.batches(self._layout, some):
                 try:
-                    self._pipeline.ingest_batch(self._report.run, batch, symbols, known)
+                    self._pipeline.ingest_batch(self._report.run, batch, symbols, known, None)
                 except CorruptPartitionError as error:
                     self._why |= dict.fromkeys(batch, f"it cannot be read again: {error}")
 

@@ -9,6 +9,8 @@ from datetime import date
 from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
 from warehouse.estimate import Estimate
+from warehouse.gate import Refused
+from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
@@ -26,6 +28,8 @@ class RunReport:
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
         estimate: what a dry run would come to.
+        findings: what validation found in the rows that came in.
+        refused: batches that it kept out.
     """
 
     metrics: RunMetrics
@@ -33,6 +37,28 @@ class RunReport:
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
     estimate: Estimate | None = None
+    findings: list[ValidationResult] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+    def refuse(self, refused: Refused) -> None:
+        self.refused.append(refused)
+        self.metrics.errors += 1
+        self.metrics.failed = True
+
+    @property
+    def read(self) -> int:
+        """A number that grows with every batch."""
+        return len(self.files) + len(self.refused)
+
+    @property
+    def state(self) -> str:
+        """How it ends where nothing else happens: done, or failed."""
+        return "failed" if self.refused else "done"
+
+    @property
+    def problem(self) -> str | None:
+        kept_out = ", ".join(f"{one.data_type} {one.month:%Y-%m}" for one in self.refused)
+        return f"validation refused {kept_out}" if kept_out else None
 
     @property
     def set_aside(self) -> list[StagedFile]:
@@ -46,7 +72,7 @@ class RunReport:
     @property
     def did_nothing(self) -> bool:
         fetched = self.download is not None and self.download.fetch
-        return not (self.files or fetched or self.not_fetched)
+        return not (self.files or fetched or self.not_fetched or self.refused)
 
 
 @dataclass(frozen=True)
@@ -57,12 +83,14 @@ class Request:
         kinds: data types.
         start, end: sessions, both inclusive; None is open.
         symbols: only these; empty: all that the configuration selects.
+        allow: findings that this once count for nothing, each as "RULE=REASON".
     """
 
     kinds: tuple[DataType, ...]
     start: date | None = None
     end: date | None = None
     symbols: frozenset[str] = frozenset()
+    allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_order(self.start, self.end)
@@ -94,6 +122,7 @@ class Request:
         start: date | None = None,
         end: date | None = None,
         symbols: Iterable[str] = (),
+        allow: Sequence[str] = (),
     ) -> Request:
         """A request; no data types mean all.
 
@@ -101,4 +130,4 @@ class Request:
             RequestError: a data type is unknown, or `end` lies before `start`.
         """
         kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
-        return cls(kinds, start, end, frozenset(symbols))
+        return cls(kinds, start, end, frozenset(symbols), tuple(allow))

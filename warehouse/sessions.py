@@ -93,6 +93,15 @@ def parse_span(start: Moment, end: Moment) -> Span:
     return Span(start_ns, end_ns, first, last)
 
 
+def span_between(start_ns: int, end_ns: int) -> Span:
+    """The span of the instants [start_ns, end_ns), nanoseconds UTC."""
+    return Span(start_ns, end_ns, _day_of(start_ns), _day_of(max(end_ns - 1, start_ns)))
+
+
+def _day_of(nanoseconds: int) -> date:
+    return datetime.fromtimestamp(nanoseconds // 1_000_000_000, NEW_YORK).date()
+
+
 def _is_session(value: Moment) -> bool:
     """Whether it names a day and no time: "2024" is then a wrong day, not a midnight."""
     if isinstance(value, str):
@@ -127,9 +136,29 @@ def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
     return nanoseconds, instant.date()
 
 
-@lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class SessionHours:
+    """A session of the exchange's calendar.
+
+    Attributes:
+        open_ns, close_ns: the regular hours, instants [open_ns, close_ns).
+        is_half_day: it closes early.
+    """
+
+    session: date
+    open_ns: int
+    close_ns: int
+    is_half_day: bool
+
+
 def trading_days(first: date, last: date) -> tuple[date, ...]:
     """Sessions of the New York Stock Exchange from first to last, both inclusive, ascending."""
+    return tuple(each.session for each in trading_hours(first, last))
+
+
+@lru_cache(maxsize=8)
+def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
+    """The same sessions with their regular hours."""
     import exchange_calendars
     import pandas as pd
 
@@ -139,8 +168,12 @@ def trading_days(first: date, last: date) -> tuple[date, ...]:
     calendar = exchange_calendars.get_calendar(
         "XNYS", start=first - timedelta(days=14), end=last + timedelta(days=14)
     )
-    sessions = calendar.sessions_in_range(pd.Timestamp(first), pd.Timestamp(last))
-    return tuple(stamp.date() for stamp in sessions)
+    schedule = calendar.schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
+    opens, closes = (pd.DatetimeIndex(schedule[name]).as_unit("ns") for name in ("open", "close"))
+    early = schedule.index.isin(calendar.early_closes)
+    days = (stamp.date() for stamp in schedule.index)
+    columns = (opens.asi8.tolist(), closes.asi8.tolist(), early.tolist())
+    return tuple(map(SessionHours, days, *columns))
 
 
 def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:

@@ -15,12 +15,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from warehouse.errors import SqlFileError, one_line
 
 _PACKAGE = Path(__file__).resolve().parent
-_HEADER_LINE = re.compile(r"--\s*(\w+):\s*(.*)")
+_HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 
@@ -50,9 +51,26 @@ class SqlFile:
     text: str
 
     @cached_property
+    def comment(self) -> list[str]:
+        """The header comment's lines, without their dashes."""
+        lines = (line.lstrip() for line in self.text.splitlines())
+        kept = takewhile(lambda line: line.startswith("--"), lines)
+        return [line.removeprefix("--").strip() for line in kept]
+
+    @cached_property
     def header(self) -> dict[str, str]:
-        lines = (_HEADER_LINE.match(line) for line in self.text.splitlines())
-        return {match[1]: match[2].strip() for match in lines if match and match[1] != "name"}
+        """A key's text goes on over the lines that follow, up to an empty one."""
+        found: dict[str, str] = {}
+        key = None
+        for line in self.comment:
+            if match := _HEADER_LINE.match(line):
+                key = match[1]
+                found[key] = match[2].strip()
+            elif not line:
+                key = None
+            elif key is not None:
+                found[key] = f"{found[key]} {line}".strip()
+        return found
 
     @cached_property
     def parameters(self) -> frozenset[str]:

@@ -12,16 +12,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from warehouse import recipes
+from warehouse.audit import Auditor
 from warehouse.cleaning import CleanedPiece, Cleaner
 from warehouse.config import Config
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.gather import Gatherer
+from warehouse.judging import ValidationResult
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.merge import Merger, Origin
 from warehouse.metrics import Progress
 from warehouse.partitions import Partition
 from warehouse.rawfile import FileFacts, Inflater, read_ahead
 from warehouse.rejects import MALFORMED_LINE, RejectsWriter
+from warehouse.rules import Rule
 from warehouse.schema import DataType, data_type
 from warehouse.source import portable
 from warehouse.sqlfiles import SqlFolder
@@ -64,6 +67,7 @@ class StagedBatch:
         partitions: each with its staged file.
         removed: symbols whose partition of the month has no rows any more.
         unchanged: partitions whose rows were read again and stay as they are.
+        findings: what the rules found in the rows that are new.
     """
 
     data_type: str
@@ -72,6 +76,7 @@ class StagedBatch:
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
+    findings: list[ValidationResult] = field(default_factory=list)
 
 
 class Stager:
@@ -82,6 +87,7 @@ class Stager:
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
         folder: an empty folder of the staging tier.
+        rules: those that the new rows are asked by.
         changed_only: leave a partition alone that would become what it is.
     """
 
@@ -94,9 +100,11 @@ class Stager:
         selected: frozenset[str],
         folder: Path,
         progress: Progress,
+        rules: Sequence[Rule] = (),
         *,
         changed_only: bool = False,
     ) -> None:
+        self._rules = rules
         self._changed_only = changed_only
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
@@ -151,6 +159,7 @@ class Stager:
                 self._selected,
                 self._folder,
                 workers,
+                auditor := self._auditor(kind, month, cleaner),
                 changed_only=self._changed_only,
             ) as merger,
         ):
@@ -161,10 +170,20 @@ class Stager:
                     self._close_rejects(item, gatherer)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
             merged = merger.finish(list(self._origins.values()))
+            if auditor is not None:
+                batch.findings = auditor.finish()
         batch.partitions, batch.removed = merged.written, merged.removed
         batch.unchanged = merged.unchanged
         self._account(batch)
         return batch
+
+    def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
+        rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
+        if not rules:
+            return None
+        config_dir = self._layout.root / "config"
+        config = self._config.validation
+        return Auditor(kind, month, rules, config, self._sql, config_dir, cleaner)
 
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)

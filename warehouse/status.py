@@ -13,6 +13,7 @@ from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
 from warehouse.download import files_to_ingest
 from warehouse.errors import NoDataError
+from warehouse.facts import Facts, gather
 from warehouse.layout import Layout, RawFile
 from warehouse.run import Request
 from warehouse.schema import DATA_TYPES
@@ -87,11 +88,13 @@ class Status:
         set_aside: files whose present version failed verification.
         not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
+        facts: what the report draws, over all that there is.
     """
 
     root: Path
     source: str
     generation: int
+    facts: Facts
     holdings: dict[str, Holdings] = field(default_factory=dict)
     waiting: list[RawFile] = field(default_factory=list)
     set_aside: list[SourceFile] = field(default_factory=list)
@@ -123,6 +126,7 @@ def status(layout: Layout, config: Config) -> Status:
         root=layout.root,
         source=config.source.url,
         generation=generation,
+        facts=gather(layout, config),
         holdings=holdings,
         waiting=files_to_ingest(
             layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known

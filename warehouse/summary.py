@@ -55,8 +55,8 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
 
 
 def exit_code(report: RunReport) -> int:
-    """0 where all is well, 1 where a file was not to be had, or failed verification."""
-    return 1 if report.set_aside or report.not_fetched else 0
+    """0 where all is well, 1 where a file was not to be had, or failed, or a batch was refused."""
+    return 1 if report.set_aside or report.not_fetched or report.refused else 0
 
 
 def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[str, Any]:

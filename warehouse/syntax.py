@@ -7,7 +7,7 @@ consistent, tables and views of the catalog, its macros. Whatever is not known c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 import duckdb
 
 from warehouse.errors import QueryError
-from warehouse.snapshot import ATTACHED_AS, Snapshot
 
 # Table functions whose answer depends on their arguments alone.
-_STABLE_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row"})
+STABLE_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row"})
 # Read like columns, are functions: DuckDB takes them for that where no column has the name.
 _VALUE_NAMES = frozenset(
     {
@@ -27,7 +26,7 @@ _VALUE_NAMES = frozenset(
         *("session_user", "user"),
     }
 )
-_SERIALIZED = "json_serialize_sql({}, skip_null := true, skip_empty := true)"
+SERIALIZED = "json_serialize_sql({}, skip_null := true, skip_empty := true)"
 
 
 def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
@@ -36,7 +35,7 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     Raises:
         QueryError: it is none, or is nested too deeply.
     """
-    row = connection.execute(f"select {_SERIALIZED.format('$sql')}", {"sql": sql}).fetchone()
+    row = connection.execute(f"select {SERIALIZED.format('$sql')}", {"sql": sql}).fetchone()
     assert row is not None
     try:
         tree = json.loads(row[0])
@@ -73,6 +72,7 @@ class Known:
         tables: tables of the catalog, and its stable views.
         table_macros: the catalog's.
         stable_macros: those of them that are stable in each of their forms.
+        folders: names of the catalog and its schema, that may stand before a table's.
         definitions: syntax trees of the catalog's views and macros, as JSON, by name.
     """
 
@@ -80,16 +80,12 @@ class Known:
     tables: frozenset[str] = frozenset()
     table_macros: frozenset[str] = frozenset()
     stable_macros: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
     definitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def known(snapshot: Snapshot) -> Known:
-    """What DuckDB and the snapshot's catalog know."""
-    return snapshot.once("known", lambda: _gather(snapshot))
-
-
 @lru_cache(maxsize=1)
-def _builtin() -> frozenset[str]:
+def builtin() -> frozenset[str]:
     """DuckDB's own stable functions and macros; they are the same for every warehouse."""
     with duckdb.connect() as connection:
         functions = connection.execute(
@@ -103,60 +99,12 @@ def _builtin() -> frozenset[str]:
         ).fetchall()
         macros = connection.execute(
             f"""
-            select lower(function_name), {_SERIALIZED.format("'select ' || macro_definition")}
+            select lower(function_name), {SERIALIZED.format("'select ' || macro_definition")}
             from duckdb_functions()
             where function_type = 'macro' and internal
             """
         ).fetchall()
-    return _with_macros(frozenset(name for (name,) in functions), macros)
-
-
-def _gather(snapshot: Snapshot) -> Known:
-    definition = "if(function_type = 'macro', 'select ', '') || macro_definition"
-    macros = snapshot.fetch(
-        f"""
-        select
-            lower(function_name),
-            function_type = 'table_macro',
-            {_SERIALIZED.format(definition)}
-        from duckdb_functions()
-        where database_name = $name and not internal
-        """,
-        name=ATTACHED_AS,
-    )
-    definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
-    views = snapshot.fetch(
-        f"""
-        select lower(view_name), {_SERIALIZED.format(definition)}
-        from duckdb_views()
-        where database_name = $name and not internal
-        """,
-        name=ATTACHED_AS,
-    )
-    tables = snapshot.fetch(
-        "select lower(table_name) from duckdb_tables() where database_name = $name",
-        name=ATTACHED_AS,
-    )
-    scalar = [(name, tree) for name, is_table, tree in macros if not is_table]
-    found = Known(_with_macros(_builtin(), scalar))
-    # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
-    reading = _STABLE_TABLE_FUNCTIONS | {"read_parquet"}
-    forms = [
-        (name, is_stable(json.loads(tree), found, reading))
-        for name, is_table, tree in macros
-        if is_table
-    ]
-    stable_views = {name for name, tree in views if is_stable(json.loads(tree), found, reading)}
-    definitions: dict[str, tuple[str, ...]] = {}
-    for name, *_, tree in sorted([*macros, *views]):
-        definitions[name] = (*definitions.get(name, ()), tree)
-    return Known(
-        found.functions,
-        frozenset(name for (name,) in tables) | stable_views,
-        frozenset(name for name, _ in forms),
-        _in_each_form(forms),
-        definitions,
-    )
+    return with_macros(frozenset(name for (name,) in functions), macros)
 
 
 def names(tree: Any) -> Iterator[str]:
@@ -168,63 +116,79 @@ def names(tree: Any) -> Iterator[str]:
             yield function_name(node)
 
 
-def _with_macros(stable: frozenset[str], macros: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """The stable functions, and those macros that rest on stable ones alone."""
+def with_macros(
+    stable: frozenset[str],
+    macros: Sequence[tuple[str, str]],
+    tables: frozenset[str] = frozenset(),
+) -> frozenset[str]:
+    """The stable functions, and those macros that rest on stable ones, and `tables`, alone."""
     trees = [(name, json.loads(tree)) for name, tree in macros]
     stable -= {name for name, _ in trees}
     while True:
-        now = Known(stable)
-        added = _in_each_form([(name, is_stable(tree, now)) for name, tree in trees])
+        now = Known(stable, tables)
+        added = in_each_form([(name, is_stable(tree, now)) for name, tree in trees])
         if added <= stable:
             return stable
         stable |= added
 
 
-def _in_each_form(forms: Sequence[tuple[str, bool]]) -> frozenset[str]:
+def in_each_form(forms: Sequence[tuple[str, bool]]) -> frozenset[str]:
     """Names of the macros all of whose forms are good: a macro may have several."""
     bad = {name for name, is_good in forms if not is_good}
     return frozenset(name for name, _ in forms if name not in bad)
 
 
 def is_stable(
-    tree: Any, known: Known, table_functions: frozenset[str] = _STABLE_TABLE_FUNCTIONS
+    tree: Any, known: Known, table_functions: frozenset[str] = STABLE_TABLE_FUNCTIONS
 ) -> bool:
     """Whether the same SELECT gives the same answer until something is published."""
-    if tree["error"]:
-        return False
+    return not tree["error"] and unstable(tree, known, table_functions) is None
+
+
+def unstable(
+    tree: Any, known: Known, table_functions: frozenset[str] = STABLE_TABLE_FUNCTIONS
+) -> str | None:
+    """What in a SELECT may make its answer change by itself; None where nothing does."""
     found = list(nodes(tree))
-    own = {
+    own = own_names(found)
+    in_from = {id(node["function"]) for node in found if node.get("type") == "TABLE_FUNCTION"}
+    for node in found:
+        kind = node.get("type")
+        if "sample" in node:
+            return "a sample"
+        if kind in ("SHOW_REF", "COLUMN_DATA"):
+            return "a list of what DuckDB holds"
+        if kind == "BASE_TABLE":
+            if not _is_known_table(node, own, known):
+                return f"the table {'.'.join(map(str, node['qualified_name']['path']))}"
+        elif kind == "TABLE_FUNCTION":
+            name = function_name(node["function"])
+            if name not in table_functions and name not in known.stable_macros:
+                return f"the function {name}()"
+        elif kind == "COLUMN_REF":
+            name = str(node["column_names"][-1]).lower()
+            if name in _VALUE_NAMES:
+                return f"the name {name}"
+        elif "function_name" in node and id(node) not in in_from:
+            name = function_name(node)
+            if name not in known.functions:
+                return f"the function {name}()"
+    return None
+
+
+def own_names(found: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Names that a SELECT gives to the parts of its WITH clauses, in lower case."""
+    return {
         str(entry["key"]).lower()
         for node in found
         for entry in node.get("cte_map", {}).get("map", [])
     }
-    in_from = {id(node["function"]) for node in found if node.get("type") == "TABLE_FUNCTION"}
-    for node in found:
-        kind = node.get("type")
-        if "sample" in node or kind in ("SHOW_REF", "COLUMN_DATA"):
-            return False
-        if kind == "BASE_TABLE":
-            if not _is_known_table(node, own, known.tables):
-                return False
-        elif kind == "TABLE_FUNCTION":
-            name = function_name(node["function"])
-            if name not in table_functions and name not in known.stable_macros:
-                return False
-        elif kind == "COLUMN_REF":
-            if str(node["column_names"][-1]).lower() in _VALUE_NAMES:
-                return False
-        elif "function_name" in node and id(node) not in in_from:  # noqa: SIM102
-            if function_name(node) not in known.functions:
-                return False
-    return True
 
 
-def _is_known_table(node: Mapping[str, Any], own: set[str], tables: frozenset[str]) -> bool:
+def _is_known_table(node: Mapping[str, Any], own: set[str], known: Known) -> bool:
     """Whether the name is one of the statement's own WITH, or the catalog's.
 
     A name that is neither may be that of a file: FROM 'data/x.csv'.
     """
     *folders, name = (str(part).lower() for part in node["qualified_name"]["path"])
-    return (name in own and not folders) or (
-        name in tables and set(folders) <= {ATTACHED_AS, "main"}
-    )
+    return (name in own and not folders) or (name in known.tables and known.folders >= {*folders})

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from warehouse import catalogfile
 from warehouse.catalog import Catalog, CatalogChange
 from warehouse.commit import Committer
 from warehouse.config import Config
@@ -41,6 +42,7 @@ class Writer:
         self.sql = SqlFolder(config.sql_dir(layout.root))
         self._committer = Committer(layout, self.sql)
         self._progress, self._log, self._wait = progress, log, wait
+        self._noted: set[str] = set()
 
     @contextmanager
     def run(self, report: RunReport, record: Record) -> Iterator[None]:
@@ -71,6 +73,10 @@ class Writer:
             moves: (staged, final).
             removals: files that are no more.
         """
+        for broken in catalogfile.broken_features(self.sql):
+            if str(broken) not in self._noted:
+                self._progress.note(f"a feature is left out: {broken}")
+                self._noted.add(str(broken))
         self._committer.commit(change, moves, removals)
 
     @contextmanager
@@ -107,21 +113,22 @@ class Writer:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
         try:
             with Catalog(self.layout) as catalog:
-                folder = catalog.folder()
+                folder, features = catalog.folder(), catalog.features()
         except OutdatedCatalogError as error:
             if error.may_be_carried_over:
                 self.publish(CatalogChange())
                 self._write_ledger()
                 return
             self.layout.catalog.unlink()
-            folder = None
+            folder, features = None, {}
         except DamagedCatalogError:
             self.set_catalog_aside()
-            folder = None
+            folder, features = None, {}
         if folder is None:
             self.recover_catalog()
-        elif folder != str(self.layout.data):
-            # The warehouse was moved: its views point to where it was.
+        elif folder != str(self.layout.data) or features != catalogfile.features(self.sql):
+            # The warehouse was moved, and its views point to where it was; or its features are
+            # other than their macros.
             self.publish(CatalogChange())
 
     def _write_ledger(self) -> None:

@@ -5,3 +5,5 @@ insert into source_files by name select * from changed_files
 ;
 insert into runs by name select * from changed_runs
 ;
+insert into findings by name select * from new_findings
+;

@@ -1,7 +1,9 @@
 -- catalog/carry_over: into a new catalog, what the previous one said and has not changed.
 --
--- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files
--- and changed_runs are the run's.
+-- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files,
+-- changed_runs and checked are the run's. Each row of `checked` names findings that no longer
+-- stand: of a rule (NULL: of any) and a data type, of some symbols (NULL: of all), from the session
+-- `first` to the session `last`, both inclusive.
 insert into partitions by name
 select *
 from previous.partitions
@@ -26,4 +28,70 @@ select
     )
 from previous.runs
 where run_id not in (select run_id from changed_runs)
+;
+insert into findings by name
+select *
+from previous.findings as found
+where
+    not exists (
+        select 1
+        from checked
+        where
+            coalesce(checked.rule = found.rule, true)
+            and checked.data_type = found.data_type
+            and coalesce(list_contains(checked.symbols, found.symbol), checked.symbols is null)
+            and coalesce(found.session between checked.first and checked.last, true)
+    )
+;
+insert into restatements by name
+select *
+from previous.restatements
+;
+-- What was published of a file stands in the partitions, whatever became of the file since.
+insert into restatements by name
+with
+    published as (
+        select data_type, unnest(sessions) as entry
+        from previous.partitions
+        where
+            (data_type, month) in (
+                select (data_type, date_trunc('month', day)::date)
+                from changed_files
+                where state = 'ingested'
+            )
+    ),
+
+    earlier as (
+        select
+            entry.source as source,
+            entry.sha256 as earlier_sha256,
+            any_value(entry.etag) as earlier_etag,
+            sum(entry.rows)::bigint as earlier_rows
+        from published
+        group by entry.source, entry.sha256
+    ),
+
+    final as (
+        select
+            changed_files.data_type,
+            changed_files.day,
+            changed_files.symbol,
+            changed_files.source,
+            earlier.earlier_etag,
+            earlier.earlier_sha256,
+            earlier.earlier_rows,
+            changed_files.etag,
+            changed_files.sha256,
+            changed_files.rows_published,
+            changed_files.run_id,
+            changed_files.recorded_at as restated_at
+        from changed_files
+        inner join earlier on changed_files.source = earlier.source
+        where
+            changed_files.state = 'ingested'
+            and changed_files.sha256 <> earlier.earlier_sha256
+    )
+
+select *
+from final
 ;

@@ -109,3 +109,42 @@ create table runs (
     bytes_written bigint not null,
     peak_memory_bytes bigint not null
 );
+create table restatements (
+    -- the file that the vendor replaced after it was published, under its key in the source
+    data_type varchar not null,
+    -- the session; of a file that holds a month its first day
+    day date not null,
+    -- null: all symbols
+    symbol varchar,
+    source varchar not null,
+    -- of the version that was published before
+    earlier_etag varchar,
+    earlier_sha256 varchar not null,
+    earlier_rows bigint not null,
+    -- of the version that took its place
+    etag varchar,
+    sha256 varchar not null,
+    rows_published bigint,
+    run_id varchar,
+    restated_at timestamp not null
+);
+create table findings (
+    -- the run that found it, and when (UTC); a run of `validate`, or the one that brought the rows
+    run_id varchar not null,
+    checked_at timestamp not null,
+    -- file of sql/validate, without .sql
+    rule varchar not null,
+    -- error or warning
+    severity varchar not null,
+    -- the one that the rule was asked about
+    data_type varchar not null,
+    -- null: of the session as a whole, or of all symbols beyond the fifty with most offending rows
+    symbol varchar,
+    session date,
+    -- offending rows that the rule found of this symbol and session
+    count bigint not null,
+    -- the first few of them, as the rule's columns: a JSON array of objects
+    examples varchar not null,
+    -- why it counts for nothing, where the allow-list or --allow says so
+    allowed varchar
+);

@@ -1,0 +1,13 @@
+-- report/runs: the last runs that changed something, latest first.
+-- grain: run_id
+-- params: $most
+with
+    final as (
+        select *, count(*) over () as of_runs
+        from runs
+        order by started_at desc, run_id desc
+        limit $most
+    )
+
+select *
+from final

@@ -1,0 +1,40 @@
+-- report/unfinished_files: the vendor's files that are not published as they should be, latest
+-- first.
+-- grain: source
+-- params: $start, $end, $most
+--
+-- $start and $end are sessions, both inclusive; NULL is open. At most $most files; `of_files` says
+-- how many there are. A set-aside file comes before one that waits, that before one that is absent.
+with
+    files as (
+        select
+            data_type,
+            day as session,
+            symbol,
+            source,
+            state,
+            problem,
+            recorded_at,
+            count(*) over () as of_files
+        from source_files
+        where
+            state <> 'ingested'
+            and day >= coalesce($start::date, day)
+            and day <= coalesce($end::date, day)
+    ),
+
+    final as (
+        select *
+        from files
+        order by
+            list_position(
+                ['set_aside', 'failed', 'downloaded', 'not_in_plan', 'missing', 'not_yet'], state
+            ),
+            session desc,
+            data_type,
+            source
+        limit $most
+    )
+
+select *
+from final

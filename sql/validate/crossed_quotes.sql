@@ -1,0 +1,32 @@
+-- validate/crossed_quotes: symbols whose bid stands above their ask more often than is usual.
+-- severity: warning
+-- data_types: quotes
+-- grain: one row per symbol and session
+-- params: $max_crossed_share
+-- on_ingest: no
+--
+-- Of the regular hours. Quotes of several exchanges cross for milliseconds all day; a symbol that
+-- is
+-- crossed for long has the quote of an exchange that no longer stands behind it.
+with
+    counted as (
+        select
+            quotes.symbol,
+            quotes.session,
+            min(quotes.timestamp) filter (
+                quotes.bid_price > quotes.ask_price and quotes.ask_price > 0
+            ) as timestamp,
+            count(*) filter (
+                quotes.bid_price > quotes.ask_price and quotes.ask_price > 0
+            ) as row_count,
+            count(*) as quotes
+        from quotes
+        inner join sessions on sessions.session = quotes.session
+        where epoch_ns(quotes.timestamp) between sessions.open_ns and sessions.close_ns - 1
+        group by quotes.symbol, quotes.session
+    )
+
+select symbol, session, timestamp, row_count, quotes, row_count / quotes as share
+from counted
+where row_count > 1 and row_count > $max_crossed_share * quotes
+order by symbol, session

@@ -1,0 +1,47 @@
+-- validate/duplicate_trades: symbols with the same trades in one session as in the one before.
+-- severity: error
+-- data_types: trades
+-- grain: one row per symbol and session
+-- params: $min_daily_trades
+-- on_ingest: no
+--
+-- Equal in price, size, exchange and time of day to the nanosecond: one of the two is a copy
+-- under a
+-- wrong date. A few trades may repeat themselves by chance, min_daily_trades of them do not.
+with
+    described as (
+        select
+            trades.symbol,
+            trades.session,
+            min(trades.timestamp) as timestamp,
+            count(*) as row_count,
+            bit_xor(
+                hash(
+                    epoch_ns(trades.timestamp) - sessions.open_ns,
+                    trades.price,
+                    trades.size,
+                    trades.exchange
+                )
+            ) as content
+        from trades
+        inner join sessions on sessions.session = trades.session
+        group by trades.symbol, trades.session
+    ),
+
+    compared as (
+        select
+            *,
+            lag(session) over sessions_of_symbol as same_as,
+            lag(row_count) over sessions_of_symbol as row_count_before,
+            lag(content) over sessions_of_symbol as content_before
+        from described
+        window
+            sessions_of_symbol as (
+                partition by symbol order by session rows between 1 preceding and current row
+            )
+    )
+
+select symbol, session, timestamp, same_as, row_count
+from compared
+where row_count = row_count_before and content = content_before and row_count >= $min_daily_trades
+order by symbol, session

@@ -1,0 +1,47 @@
+-- validate/price_deviations: trades further from the mean of their session than so many deviations.
+-- severity: warning
+-- data_types: trades
+-- grain: one row per trade
+-- params: $max_price_deviation_std
+-- on_ingest: yes
+--
+-- Standard deviations of all prices of the session. Where the price moves the whole trend is spread
+-- out, and a wrong price hides in it; where it rests, or falls at once, good prices stand out.
+-- price_spikes asks about the neighbours instead. Only trades that may set a high or a low are
+-- told: what has its price from elsewhere (an average, a prior reference) says so itself.
+with
+    unfit as (
+        select conditions
+        from (select distinct conditions from trades where conditions is not null)
+        inner join
+            trade_conditions
+            on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
+        group by conditions
+        having not bool_and(updates_high_low)
+    ),
+
+    spread as (
+        select symbol, session, avg(price) as mean_price, stddev_samp(price) as deviation
+        from trades
+        group by symbol, session
+        -- Most have none so far away, and need not be gone through again.
+        having
+            greatest(max(price) - avg(price), avg(price) - min(price))
+            > $max_price_deviation_std * stddev_samp(price)
+    )
+
+select
+    trades.symbol,
+    trades.session,
+    trades.timestamp,
+    trades.price,
+    trades.size,
+    trades.conditions,
+    spread.mean_price,
+    abs(trades.price - spread.mean_price) / spread.deviation as deviations
+from trades
+inner join spread on spread.symbol = trades.symbol and spread.session = trades.session
+where
+    abs(trades.price - spread.mean_price) > $max_price_deviation_std * spread.deviation
+    and coalesce(trades.conditions not in (select conditions from unfit), true)
+order by trades.symbol, trades.session, trades.timestamp, trades.price

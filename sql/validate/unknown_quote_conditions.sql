@@ -1,0 +1,30 @@
+-- validate/unknown_quote_conditions: codes that config/quote_conditions.csv does not name.
+-- severity: warning
+-- data_types: quotes
+-- grain: one row per symbol, session and code
+-- params:
+-- on_ingest: yes
+--
+-- What a condition that nobody knows says of its quote, nobody knows: it may not be one to trade
+-- against. Indicators have no table, and are not asked about.
+with
+    lists as (select distinct conditions from quotes where conditions is not null),
+
+    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+
+    unknown as (
+        select conditions, code
+        from codes
+        where code not in (select id::varchar from quote_conditions)
+    )
+
+select
+    quotes.symbol,
+    quotes.session,
+    min(quotes.timestamp) as timestamp,
+    unknown.code,
+    count(*) as row_count
+from quotes
+inner join unknown on unknown.conditions = quotes.conditions
+group by quotes.symbol, quotes.session, unknown.code
+order by quotes.symbol, quotes.session, unknown.code

@@ -1,0 +1,31 @@
+-- validate/unknown_trade_conditions: sale conditions that config/trade_conditions.csv does not
+-- name.
+-- severity: warning
+-- data_types: trades
+-- grain: one row per symbol, session and code
+-- params:
+-- on_ingest: yes
+--
+-- An unknown condition forbids nothing, so bars take their prices from such trades. Whether they
+-- should is to be looked up at the vendor and written into the table.
+with
+    lists as (select distinct conditions from trades where conditions is not null),
+
+    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+
+    unknown as (
+        select conditions, code
+        from codes
+        where code not in (select id::varchar from trade_conditions)
+    )
+
+select
+    trades.symbol,
+    trades.session,
+    min(trades.timestamp) as timestamp,
+    unknown.code,
+    count(*) as row_count
+from trades
+inner join unknown on unknown.conditions = trades.conditions
+group by trades.symbol, trades.session, unknown.code
+order by trades.symbol, trades.session, unknown.code

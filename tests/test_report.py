@@ -1,0 +1,897 @@
+"""The report: what it says is what there is, and a browser shows it to everyone, as text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from building import Made, bar, day_key, instant, make, quote, symbol_key, trade
+from click.testing import CliRunner, Result
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from warehouse import Warehouse, report, symbolfacts
+from warehouse.assessment import is_right
+from warehouse.brief import sparkline
+from warehouse.cli import cli
+from warehouse.facts import Facts, gather
+from warehouse.run import Request
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+FIRST, LAST = date(2024, 1, 19), date(2024, 1, 31)
+TRADING_DAYS = [FIRST + timedelta(days=n) for n in (0, 3, 4, 5, 6, 7, 10, 11, 12)]
+DAYS_SHOWN = 13
+HERE = TRADING_DAYS[1:4]
+STRANDED = (*TRADING_DAYS[4:7], LAST)
+SCRIPT = "<script>alert(1)</script>"
+FROM_RIGHT = "</script>&lt;b&gt;\"'א\u202eב"
+SYMBOLS = ("AAPL", SCRIPT, FROM_RIGHT)
+HOSTILE = "<img src=x onerror=alert(1)>"
+STATES = ("failed", "not_in_plan", "not_yet", "downloaded")
+
+
+def quoted(symbol: str) -> str:
+    return '"' + symbol.replace('"', '""') + '"'
+
+
+def tape_of(day: date) -> list[str]:
+    """Trades of each symbol, once a minute of the first hour, with every kind of condition."""
+    lines = []
+    for symbol in SYMBOLS:
+        for minute in range(60):
+            stamp = instant(day, f"{9 + (30 + minute) // 60:02}:{(30 + minute) % 60:02}")
+            conditions = ("", "37", "15", "2", "<b>9</b>&lt;")[minute % 5]
+            price = 10 + minute % 7 / 100
+            lines.append(
+                trade(quoted(symbol), stamp, minute + 1, price=price, conditions=conditions)
+            )
+        lines.append(trade(quoted(symbol), instant(day, "10:40"), 99, correction=8))
+    return lines
+
+
+def quotes_of(day: date) -> list[str]:
+    """A quote a minute, its spread 1, 2 or 3 cents; every tenth is one-sided."""
+    lines = []
+    for minute in range(390):
+        stamp = instant(day, "09:30") + minute * 60_000_000_000
+        ask = 0 if minute % 10 == 9 else f"{10 + (1 + minute % 3) / 100:.2f}"
+        lines.append(quote("AAPL", stamp, minute + 1, bid=10, ask=ask))
+    return lines
+
+
+def bars_of(day: date) -> list[str]:
+    """A bar a minute of regular hours, but for 12:00 to 12:20."""
+    minutes = [minute for minute in range(390) if not 150 <= minute < 170]
+    return [bar("AAPL", instant(day, "09:30") + minute * 60_000_000_000) for minute in minutes]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A warehouse in which everything that may happen to a session has happened to one."""
+    files: dict[str, Any] = {}
+    for day in HERE:
+        files[day_key("trades", day)] = tape_of(day)
+        files[day_key("quotes", day)] = quotes_of(day)
+        files[day_key("minute_aggs", day)] = bars_of(day)
+    files[day_key("trades", TRADING_DAYS[0])] = b"\x1f\x8b this is no gzip"
+    made = make(tmp_path_factory.mktemp("report"), files)
+    made.update("trades", "quotes", "minute_aggs", start=FIRST, end=LAST)
+    made.put(day_key("trades", HERE[0]), tape_of(HERE[0])[:-1])
+    made.update("trades", start=FIRST, end=LAST)
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        for day, state in zip(STRANDED, STATES, strict=True):
+            catalog.execute(
+                "update source_files set state = ?, problem = ? where data_type = 'trades'"
+                " and day = ?",
+                [state, HOSTILE, day],
+            )
+        catalog.execute(
+            "delete from source_files where data_type = 'trades' and day = ?", [TRADING_DAYS[7]]
+        )
+        catalog.execute(
+            "update source_files set rejects_by_reason = map {'cancelled': 15, ?: 4}"
+            " where data_type = 'trades' and day = ?",
+            [HOSTILE, HERE[1]],
+        )
+        catalog.execute("delete from findings")
+        rows = json.dumps([{"price": 1.5, "note": HOSTILE}, {"price": None, "note": SCRIPT}])
+        for rule, severity, symbol, count, allowed in (
+            ("crossed_quotes", "error", SCRIPT, 12, None),
+            ("crossed_quotes", "error", "AAPL", 3, None),
+            ("<b>my_rule</b>", "warning", FROM_RIGHT, 2, None),
+            ("stale_quotes", "warning", None, 7, f"known since {HOSTILE}"),
+        ):
+            catalog.execute(
+                "insert into findings"
+                " values ('r', now()::timestamp, ?, ?, 'quotes', ?, ?, ?, ?, ?)",
+                [rule, severity, symbol, HERE[0], count, rows, allowed],
+            )
+    return made
+
+
+@pytest.fixture(scope="module")
+def facts(made: Made) -> Facts:
+    found = gather(made.layout, made.config)
+    with Warehouse(made.root) as warehouse:
+        return symbolfacts.added(found, warehouse, made.layout, made.config, SYMBOLS)
+
+
+@pytest.fixture(scope="module")
+def page_file(facts: Facts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    report.save(facts, path, "warehouse -C w")
+    return path
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("empty"))
+
+
+def run(*arguments: str, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, arguments, prog_name="warehouse")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def row_of(facts: Facts, data_type: str, day: date) -> dict[str, Any]:
+    (row,) = (
+        row
+        for row in facts.coverage
+        if (row["data_type"], row["session"]) == (data_type, day.isoformat())
+    )
+    return row
+
+
+# The facts
+
+
+def test_each_session_is_in_the_state_that_its_file_is_in(facts: Facts) -> None:
+    states = [row_of(facts, "trades", day)["state"] for day in TRADING_DAYS]
+    assert states == [
+        "set_aside", "here", "here", "here", "failed", "not_in_plan", "not_yet", "never", "waiting",
+    ]  # fmt: skip
+    assert {row_of(facts, "quotes", day)["state"] for day in TRADING_DAYS[4:]} == {"missing"}
+
+
+def test_rows_and_symbols_of_a_session_are_those_of_its_partitions(
+    made: Made, facts: Facts
+) -> None:
+    for name in ("trades", "quotes", "minute_aggs"):
+        table = made.table(name)
+        for day in HERE:
+            rows = [
+                symbol
+                for symbol, session in zip(
+                    table["symbol"].to_pylist(), table["session"].to_pylist(), strict=True
+                )
+                if session == day
+            ]
+            row = row_of(facts, name, day)
+            assert (row["rows"], row["symbols"]) == (len(rows), len(set(rows)))
+
+
+def test_a_range_that_is_asked_for_is_expected_whole(made: Made) -> None:
+    early = gather(made.layout, made.config, date(2024, 1, 16), HERE[0])
+    states = {
+        row["session"]: row["state"] for row in early.coverage if row["data_type"] == "quotes"
+    }
+    assert states == {
+        "2024-01-16": "never", "2024-01-17": "never", "2024-01-18": "never",
+        "2024-01-19": "missing", "2024-01-22": "here",
+    }  # fmt: skip
+    assert early.complete.answer == "no"
+
+
+def test_sessions_before_and_after_what_there_is_of_a_data_type_are_no_gap(made: Made) -> None:
+    with duckdb.connect(str(made.layout.catalog), read_only=True) as catalog:
+        whole = (made.root / "sql/report/coverage.sql").read_text("utf-8")
+        rows = catalog.execute(
+            whole,
+            {
+                "start": date(2024, 1, 16),
+                "end": LAST,
+                "trading_days": [date(2024, 1, 16), *TRADING_DAYS],
+                "whole": False,
+            },
+        ).fetchall()
+    assert {row[2] for row in rows if row[1] == date(2024, 1, 16)} == {"outside"}
+
+
+def test_one_file_a_symbol_covers_its_sessions_too(tmp_path: Path) -> None:
+    first, second = HERE[:2]
+    files: dict[str, Any] = {
+        symbol_key("trades", first, "A"): [trade("A", instant(first))],
+        symbol_key("trades", first, "B"): [trade("B", instant(first))],
+        symbol_key("trades", second, "B"): [trade("B", instant(second))],
+        symbol_key("day_aggs", first, "A"): [
+            bar("A", instant(first, "00:00")),
+            bar("A", instant(second, "00:00")),
+        ],
+    }
+    made = make(tmp_path, files, source__layout="symbol")
+    made.update("trades", "day_aggs", start=first, end=second)
+    found = gather(made.layout, made.config)
+    assert (found.start, found.end) == (first.isoformat(), second.isoformat())
+    counts = [row_of(found, "trades", day)["symbols"] for day in (first, second)]
+    assert counts == [2, 1]
+    assert [row_of(found, "day_aggs", day)["rows"] for day in (first, second)] == [1, 1]
+    assert found.complete.answer == "yes"
+
+
+def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_path: Path) -> None:
+    day = HERE[0]
+    made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})
+    made.update()
+    made.put(day_key("trades", day), b"\x1f\x8b this is no gzip")
+    made.update()
+    found = gather(made.layout, made.config)
+    row = row_of(found, "trades", day)
+    assert (row["state"], row["rows"], row["unfinished"]) == ("here", 1, 1)
+    assert "a later version of its file is not published" in report.html(found, "warehouse")
+
+
+def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts) -> None:
+    assert facts.complete.answer == "no"
+    assert facts.complete.command == "update --start 2024-01-19 --end 2024-01-31"
+    assert "missing at the source" in facts.complete.text
+
+
+def test_errors_make_the_answer_no_warnings_mostly_and_what_is_allowed_yes(facts: Facts) -> None:
+    assert facts.right.answer == "no"
+    assert facts.right.command == "validate"
+    assert "2 errors by 1 rule and 1 warning by 1 rule" in facts.right.text
+    warnings = [rule for rule in facts.rules if rule["severity"] == "warning"]
+    assert is_right(1, facts.files, warnings, "all").answer == "mostly"
+    allowed = [rule for rule in facts.rules if rule["allowed"] is not None]
+    assert is_right(1, facts.files, allowed, "all").answer == "yes"
+    assert is_right(1, facts.files, [], "all").answer == "yes"
+    assert is_right(1, facts.files, [], "ingest").answer == "mostly"
+    assert is_right(1, facts.files, [], "never").answer == "unknown"
+
+
+def test_what_came_in_after_a_validation_was_asked_by_the_rules_of_ingest_alone(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, {day_key("trades", HERE[0]): [trade("A", instant(HERE[0]))]})
+    checked = []
+    for step in (made.update, lambda: made.pipeline.validate(Request.of()), made.update):
+        step()
+        checked.append(gather(made.layout, made.config).checked)
+        made.put(day_key("trades", HERE[1]), [trade("A", instant(HERE[1]))])
+    assert checked == ["ingest", "all", "ingest"]
+
+
+def test_a_file_whose_lines_do_not_add_up_makes_the_answer_no(facts: Facts) -> None:
+    off = [{**row, "off": row["off"] + 1} for row in facts.files]
+    assert sum(row["off"] for row in facts.files) == 0
+    assert is_right(1, off, [], "all").answer == "no"
+
+
+def test_a_file_that_the_vendor_replaced_is_remembered(tmp_path: Path) -> None:
+    first, second = HERE[:2]
+    lines = [trade("A", instant(first), 1), trade("A", instant(first), 2)]
+    made = make(tmp_path, {day_key("trades", first): lines})
+    made.update()
+    assert gather(made.layout, made.config).restatements == []
+    made.put(day_key("trades", first), lines[:1])
+    made.update()
+    made.put(day_key("trades", second), [trade("B", instant(second))])
+    made.update()
+    found = gather(made.layout, made.config)
+    (one,) = found.restatements
+    assert one["source"] == day_key("trades", first)
+    assert (one["earlier_rows"], one["rows_published"]) == (2, 1)
+    assert one["sha256"] != one["earlier_sha256"]
+    assert one["source"] in report.html(found, "warehouse")
+
+
+def test_an_empty_warehouse_has_facts_too(empty: Made) -> None:
+    found = gather(empty.layout, empty.config)
+    assert (found.complete.answer, found.right.answer) == ("unknown", "unknown")
+    assert (found.start, found.coverage, found.generation) == (None, [], 0)
+    assert all(held["rows"] == 0 for held in found.holdings.values())
+
+
+# What is drawn of a symbol
+
+
+def symbol_of(facts: Facts, name: str) -> dict[str, Any]:
+    (found,) = (row for row in facts.symbols if row["symbol"] == name)
+    return found
+
+
+def test_few_trades_are_drawn_all_and_each_as_its_conditions_allow(facts: Facts) -> None:
+    found = symbol_of(facts, "AAPL")["trades"]
+    assert found["of_trades"] == len(found["rows"]) == 60 * len(HERE)
+    kinds = {row["conditions"]: row["may_set"] for row in found["rows"]}
+    assert kinds[""] == "everything"
+    assert kinds["37"] == "volume only"
+    # A condition that the table does not know forbids nothing.
+    assert kinds["<b>9</b>&lt;"] == "everything"
+
+
+def test_of_many_trades_no_kinds_extreme_is_lost_and_the_choice_is_always_the_same(
+    tmp_path: Path,
+) -> None:
+    day = HERE[0]
+    lines = [
+        trade(
+            "A",
+            instant(day, "09:30", number * 7_000_000_000),
+            number,
+            price=f"{10 + (number * 7919 % 1009) / 100:.2f}",
+            conditions=("", "37")[number % 2],
+        )
+        for number in range(1, 3_001)
+    ]
+    made = make(tmp_path, {day_key("trades", day): lines})
+    made.update("trades", start=day, end=day)
+    found = gather(made.layout, made.config)
+    drawn = []
+    for _ in range(2):
+        with Warehouse(made.root) as warehouse:
+            whole = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
+        drawn.append(whole.symbols[0]["trades"])
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["of_trades"] == 3_000
+    assert len(drawn[0]["rows"]) < symbolfacts.MOST_TRADES
+    for kind, parity in (("everything", 0), ("volume only", 1)):
+        prices = [
+            10 + (number * 7919 % 1009) / 100 for number in range(1, 3_001) if number % 2 == parity
+        ]
+        shown = [row["price"] for row in drawn[0]["rows"] if row["may_set"] == kind]
+        assert min(shown) == pytest.approx(min(prices))
+        assert max(shown) == pytest.approx(max(prices))
+    page = report.html(whole, "warehouse")
+    assert f"{len(drawn[0]['rows']):,} of 3,000 trades" in page
+
+
+def test_the_quoted_spread_is_weighted_by_the_time_that_each_quote_stood(facts: Facts) -> None:
+    rows = symbol_of(facts, "AAPL")["quoted"]["rows"]
+    assert len(rows) == 78
+    for place, row in enumerate(rows):
+        # Second by second, as the quotes were made.
+        seconds: list[float] = []
+        out = 0
+        for second in range(place * 300, place * 300 + 300):
+            minute = second // 60
+            if minute % 10 == 9:
+                out += 1
+            else:
+                seconds.append(1 + minute % 3)
+        assert row["spread_cents"] == pytest.approx(statistics.fmean(seconds), abs=1e-3)
+        assert row["seconds_out"] == out * len(HERE)
+    assert (rows[0]["time"], rows[-1]["time"]) == ("09:30", "15:55")
+
+
+def test_minutes_are_drawn_together_until_they_fit_and_lose_no_volume(facts: Facts) -> None:
+    found = symbol_of(facts, "AAPL")["candles"]
+    assert found["width"] == "5 minutes"
+    assert found["of_bars"] == 370 * len(HERE) == sum(row["bars"] for row in found["rows"])
+    assert len(found["rows"]) <= symbolfacts.MOST_CANDLES
+    assert sum(row["volume"] for row in found["rows"]) == 100 * found["of_bars"]
+    assert found["rows"][0]["start"] == "2024-01-22T09:30:00-05:00"
+
+
+def test_a_stretch_without_bars_and_a_session_without_any_are_gaps(facts: Facts) -> None:
+    gaps = symbol_of(facts, "AAPL")["gaps"]["rows"]
+    within = [gap for gap in gaps if not gap["is_session"]]
+    assert [(gap["start"][11:16], gap["end"][11:16], gap["minutes"]) for gap in within] == [
+        ("12:00", "12:20", 20.0)
+    ] * len(HERE)
+    missing = [date.fromisoformat(gap["session"]) for gap in gaps if gap["is_session"]]
+    assert missing == [day for day in TRADING_DAYS if day not in HERE]
+
+
+# For programs
+
+
+def test_json_holds_what_the_charts_are_drawn_from(made: Made, page_file: Path) -> None:
+    printed = run("-C", str(made.root), "report", "--json", "--symbols", ",".join(SYMBOLS)).stdout
+    assert printed.isascii()
+    found = json.loads(printed)
+    drawn = embedded(page_file)
+    charts = drawn["charts"]
+    rows = {
+        (row["data_type"], row["session"]): row["rows"] for row in found["coverage"] if row["rows"]
+    }
+    shown = {
+        (trace["name"], session): value
+        for trace in charts["rows"]["data"]
+        for session, value in zip(trace["x"], trace["y"], strict=True)
+    }
+    assert shown == rows
+    assert charts["rejects"]["data"][0]["x"] == [row["rows"] for row in found["rejects"]]
+    symbol = found["symbols"][0]
+    assert charts["candles-1"]["data"][0]["high"] == [
+        row["high"] for row in symbol["candles"]["rows"]
+    ]
+    assert sum(len(trace["x"]) for trace in charts["trades-1"]["data"]) == len(
+        symbol["trades"]["rows"]
+    )
+    assert charts["depth-1"]["data"][1]["y"] == [
+        row["ask_size"] for row in symbol["quoted"]["rows"] if row["seconds"]
+    ]
+
+
+def embedded(page_file: Path) -> Any:
+    text = page_file.read_text("utf-8")
+    found = re.search(r'<script type="application/json" id="drawn">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_the_file_stands_where_it_was_asked_and_is_opened_where_that_was_asked(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    monkeypatch.chdir(tmp_path)
+    said = run("-C", str(made.root), "report").stdout
+    assert re.fullmatch(r"report\.html: \d\.\d MB\n", said)
+    run("-C", str(made.root), "report", "-o", "other.html", "--open")
+    assert opened == [(tmp_path / "other.html").as_uri()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.html", "report.html"]
+    json.loads(run("-C", str(made.root), "report", "--json").stdout)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.html", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--symbols", "aapl"), "there is AAPL"),
+        (("--symbols", "NOPE"), "no such symbol"),
+        (("--symbols", "A,"), "an empty name is no symbol"),
+        (("--start", "2024-01-31", "--end", "2024-01-02"), "lies before start"),
+        (("--start", "yesterday"), "YYYY-MM-DD"),
+        (("-o", "no/such/folder/x.html"), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    made: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    complaint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("-C", str(made.root), "report", *arguments, exit_code=2)
+    assert complaint in result.stderr
+    assert re.fullmatch(r"Error: .+\n", result.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_status_tells_it_in_short(made: Made) -> None:
+    said = run("-C", str(made.root), "status").stdout
+    assert re.search(r"^all there  no\. ", said, re.MULTILINE)
+    assert re.search(r"^right      no\. ", said, re.MULTILINE)
+    assert re.search(r"^trades +×███××××? ", said, re.MULTILINE)
+    assert re.search(r"^quotes .* 2 errors, 1 warning$", said, re.MULTILINE)
+    assert "\u202e" not in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_a_sparkline_shows_zero_the_highest_and_what_is_not_there() -> None:
+    assert sparkline([0, 1, 50, 100, None]) == "·▁▄█×"
+    assert sparkline([None, 0]) == "×·"
+    assert sparkline([]) == ""
+
+
+# The page
+
+
+class Elements(HTMLParser):
+    """Names of all elements with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_asks_for_nothing_from_anywhere(page_file: Path) -> None:
+    found = Elements(page_file.read_text("utf-8")).found
+    addresses = [
+        value
+        for _, attributes in found
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action")
+    ]
+    assert addresses
+    assert all(value and value.startswith(("#", "data:,")) for value in addresses)
+    assert len([tag for tag, _ in found if tag == "script"]) == 3
+
+
+def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
+    text = report.html(gather(empty.layout, empty.config), "warehouse -C w")
+    said = re.sub(r"<[^>]+>", " ", text.partition("<main")[2].partition("<script")[0])
+    said = " ".join(said.split())
+    for sentence in (
+        "Nothing has been ingested yet. warehouse -C w update",
+        "No session is known of yet. Get the vendor's files with: warehouse -C w update --start",
+        "There are no rows in this range. Get some with: warehouse -C w update",
+        "No validation has been run. Run every rule with: warehouse -C w validate",
+        "Nothing has been read yet. Start with: warehouse -C w update",
+        "No file is known of. Look at the source with: warehouse -C w update --dry-run",
+        "The catalog remembers no run. The first is: warehouse -C w update",
+        "No symbol was asked for.",
+    ):
+        assert sentence in said.replace("&#39;", "'"), sentence
+
+
+def test_a_symbol_without_quotes_says_so(facts: Facts) -> None:
+    found = report.html(facts, "warehouse")
+    assert found.count("There are no quotes of it in this range.") == len(SYMBOLS) - 1
+
+
+def test_a_report_of_a_long_time_draws_months_and_says_so(facts: Facts) -> None:
+    (row,) = facts.coverage[:1]
+    days = [date(2020, 1, 1) + timedelta(days=n) for n in range(900)]
+    long = replace(
+        facts,
+        start="2020-01-01",
+        end=days[-1].isoformat(),
+        coverage=[
+            {**row, "data_type": "trades", "state": "here", "rows": 5, "session": day.isoformat()}
+            for day in days
+        ],
+        symbols=[],
+    )
+    page = report.html(long, "warehouse")
+    assert "900 sessions are more than a screen shows apart" in page
+    assert page.count('<details class="year"') == 3 * 1
+    assert page.count('data-state="here"') == 900
+
+
+def test_the_catalog_of_5000_symbols_and_a_month_takes_less_than_10_seconds(
+    tmp_path: Path,
+) -> None:
+    day = HERE[0]
+    made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})
+    made.update("trades", start=day, end=day)
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        catalog.execute(
+            """
+            insert into partitions
+            select
+                data_type, 'S' || n, date '2024-01-01', 'nowhere', 21000, 100000,
+                timestamp '2024-01-02', timestamp '2024-01-31', 'x', 'y',
+                list_transform(range(21), lambda d: struct_pack(
+                    session := date '2024-01-02' + (d * 29 // 20)::integer, rows := 1000::bigint,
+                    rejects := 1::bigint, source := 's', etag := 'e', sha256 := 'h'))
+            from range(5000) t(n), (select unnest(['trades', 'quotes', 'minute_aggs']) as data_type)
+            """
+        )
+        catalog.execute(
+            """
+            insert into findings
+            select 'r', now()::timestamp, 'rule' || n % 30, 'warning', 'trades', 'S' || n % 5000,
+                date '2024-01-02' + (n % 20)::integer, n, '[{"price": 1}]', null
+            from range(100000) t(n)
+            """
+        )
+    began = time.process_time()
+    found = gather(made.layout, made.config)
+    report.save(found, tmp_path / "report.html", "warehouse")
+    assert time.process_time() - began < 10
+    assert found.holdings["quotes"]["rows"] == 5000 * 21 * 1000
+    made_up = [rule["findings"] for rule in found.rules if rule["rule"].startswith("rule")]
+    assert (len(made_up), sum(made_up)) == (30, 100_000)
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+OpenPage = Callable[..., Page]
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait until JavaScript is true; Playwright's own wait needs `eval`, which the page forbids."""
+    deadline = time.monotonic() + 10
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Browser, page_file: Path) -> Iterator[OpenPage]:
+    """Opens the report: `open_page(width=360, color_scheme="dark")`; nothing may go wrong in it."""
+    problems: list[str] = []
+
+    def opened(width: int = 1100, file: Path = page_file, **options: Any) -> Page:
+        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
+        page.on("console", lambda said: problems.append(f"console: {said.text}"))
+        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("file:", "data:"))
+                else problems.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(file.as_uri())
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        wait_until(page, "!document.querySelector('.plot:not(:has(.main-svg))')")
+        return page
+
+    yield opened
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def page(open_page: OpenPage) -> Page:
+    """The report on a desk, in the light. What a test opens in it stays open."""
+    return open_page()
+
+
+def test_every_chart_is_drawn_without_an_error_or_a_request(page: Page, page_file: Path) -> None:
+    charts = embedded(page_file)["charts"]
+    assert {"rows", "file-bytes", "rejects", "runs", "candles-1", "spread-1", "depth-1"} < {*charts}
+    assert page.locator(".plot .main-svg").count() >= len(charts)
+    bars = page.locator("#rows .bars .point").count()
+    assert bars == sum(len(trace["x"]) for trace in charts["rows"]["data"])
+
+
+def test_the_page_may_not_reach_the_network_even_if_it_tried(
+    browser: Browser, page_file: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    blocked = page.evaluate(
+        """() => new Promise((resolve) => {
+            addEventListener("securitypolicyviolation", (e) => resolve(e.violatedDirective));
+            fetch("https://example.invalid/").catch(() => {});
+        })"""
+    )
+    assert blocked == "connect-src"
+    injected = page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.injected = true";
+            document.body.append(script);
+            return window.injected === true;
+        }"""
+    )
+    assert injected is False
+    page.close()
+
+
+def test_the_calendars_have_a_cell_for_each_day_and_a_state_for_each_session(
+    page: Page, facts: Facts
+) -> None:
+    for name in ("trades", "quotes", "minute_aggs"):
+        calendar = page.locator(f'section[aria-labelledby="calendar-{name}"]')
+        assert calendar.locator("td.d").count() == DAYS_SHOWN
+        assert calendar.locator("td.closed").count() == DAYS_SHOWN - len(TRADING_DAYS)
+        states = calendar.locator("td[data-state]").evaluate_all(
+            "cells => cells.map(cell => cell.dataset.state)"
+        )
+        assert states == [row["state"] for row in facts.coverage if row["data_type"] == name]
+    none = page.locator('section[aria-labelledby="calendar-day_aggs"]')
+    assert "There are no day_aggs." in none.inner_text()
+
+
+def test_no_two_states_look_alike_without_their_colours(page: Page) -> None:
+    texts = page.locator(
+        'section[aria-labelledby="calendar-trades"] td[data-state]'
+    ).all_inner_texts()
+    assert texts == ["!", "22", "23", "24", "#", "–", "○", "?", "…"]
+
+
+def test_a_click_on_a_rule_shows_its_rows(page: Page) -> None:
+    rule = page.locator('details[data-rule="crossed_quotes"]')
+    rows = rule.locator("tbody tr")
+    assert not rows.first.is_visible()
+    rule.locator("summary").click()
+    assert rows.first.is_visible()
+    assert "ask" in rule.locator("> p").first.inner_text()
+    assert rows.count() == 4
+    assert rows.first.locator("td").all_inner_texts() == [
+        SCRIPT, HERE[0].isoformat(), "quotes", "12", "1.5", HOSTILE,
+    ]  # fmt: skip
+
+
+def test_the_keyboard_alone_reaches_everything(page: Page) -> None:
+    wanted = page.evaluate(
+        """() => {
+            const all = [...document.querySelectorAll("a[href], summary, input, [tabindex='0']")]
+                .filter((one) => one.checkVisibility());
+            all.forEach((one, n) => { one.dataset.stop = n; });
+            return all.length;
+        }"""
+    )
+    page.locator("a.skip").focus()
+    reached = [page.evaluate("document.activeElement.dataset.stop")]
+    for _ in range(wanted - 1):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.dataset.stop"))
+    assert reached == [str(n) for n in range(wanted)]
+    kinds = page.evaluate(
+        "[...new Set([...document.querySelectorAll('[data-stop]')].map((one) => one.localName))]"
+    )
+    assert {*kinds} == {"a", "div", "input", "summary", "td"}
+
+
+def test_the_keyboard_opens_a_rule_and_walks_through_a_calendar(page: Page) -> None:
+    rule = page.locator('details[data-rule="<b>my_rule</b>"]')
+    rule.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert rule.locator("tbody tr").first.is_visible()
+
+    calendar = page.locator('section[aria-labelledby="calendar-trades"]')
+    calendar.locator("td[tabindex='0']").focus()
+    readout = calendar.locator(".readout")
+    assert "19 Jan 2024" in readout.inner_text()
+    assert "failed verification" in readout.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "20 Jan 2024, trades: exchange closed" in readout.inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    assert "26 Jan 2024" in readout.inner_text()
+    page.keyboard.press("End")
+    assert "31 Jan 2024" in readout.inner_text()
+    assert "not ingested" in readout.inner_text()
+    assert calendar.locator("td[tabindex='0']").count() == 1
+
+
+def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    days = [date(2024, 1, 11), date(2024, 1, 12), date(2024, 1, 16), date(2024, 1, 17)]
+    files = {
+        day_key("minute_aggs", day): [
+            bar("A", instant(day, clock)) for clock in ("04:00", "09:30", "15:59", "19:59")
+        ]
+        for day in days
+    }
+    made = make(tmp_path, files)
+    made.update("minute_aggs", start=days[0], end=days[-1])
+    found = gather(made.layout, made.config)
+    with Warehouse(made.root) as warehouse:
+        found = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
+    report.save(found, tmp_path / "report.html", "warehouse")
+    page = open_page(file=tmp_path / "report.html")
+    places = page.evaluate(
+        """() => {
+            const plot = document.getElementById("candles-1");
+            return plot.data[0].x.map((x) => plot._fullLayout.xaxis.d2p(x));
+        }"""
+    )
+    hour = (places[3] - places[0]) / (15 + 59 / 60)
+    assert len(places) == 16
+    hours = [place / hour for place in places]
+    expected = [day * 16 + at for day in range(4) for at in (0, 5.5, 11 + 59 / 60, 15 + 59 / 60)]
+    assert [at - hours[0] for at in hours] == pytest.approx(expected, abs=0.05)
+
+
+def test_a_kind_of_trades_can_be_switched_off(page: Page) -> None:
+    points = page.locator("#trades-1 .point")
+    before = points.count()
+    page.get_by_label("volume only", exact=False).first.uncheck()
+    wait_until(page, f"document.querySelectorAll('#trades-1 .point').length < {before}")
+    assert 0 < points.count() < before
+
+
+def test_every_chart_and_every_calendar_is_also_a_table(page: Page, page_file: Path) -> None:
+    tables = embedded(page_file)["tables"]
+    assert {*embedded(page_file)["charts"], "coverage-table"} <= {*tables}
+    for name in ("coverage-table", "rows", "rejects", "candles-1", "gaps-1", "trades-1"):
+        details = page.locator(f'details[data-of="{name}"]')
+        details.locator("summary").click()
+        rows = details.locator("tbody tr")
+        rows.first.wait_for()
+        assert rows.count() == len(tables[name]["rows"])
+        assert details.locator("thead th").all_inner_texts() == tables[name]["columns"]
+        assert details.locator("caption").count() == 1
+
+
+def test_hostile_names_show_as_text_everywhere(page: Page) -> None:
+    headings = page.locator(".symbol > h3").all_inner_texts()
+    assert headings == list(SYMBOLS)
+    assert page.locator("main img, main script").count() == 0
+    assert page.locator("main b").count() == 0
+    # Those that plotly draws: a label of an axis, and what it says of a point.
+    labels = page.locator("#rejects .ytick text").all_text_contents()
+    assert f"trades: {HOSTILE}" in labels
+    for chart, point, expected in (
+        ("rejects", "data[0].y.findIndex((name) => name.includes('img'))", HOSTILE),
+        ("trades-1", "data[0].customdata.findIndex((one) => one[1] !== 'none')", "<b>9</b>&lt;"),
+    ):
+        page.evaluate(
+            f"""() => {{
+                const plot = document.getElementById("{chart}");
+                const {{ data }} = plot;
+                plot.scrollIntoView();
+                Plotly.Fx.hover(plot, [{{ curveNumber: 0, pointNumber: {point} }}]);
+            }}"""
+        )
+        hover = f'document.querySelector("#{chart} .hoverlayer").textContent'
+        wait_until(page, f"{hover}.includes({json.dumps(expected)})")
+
+
+def test_what_runs_from_right_to_left_keeps_to_itself(page: Page) -> None:
+    heading = page.locator(".symbol > h3", has_text="א").locator("bdi")
+    assert heading.evaluate("one => getComputedStyle(one).unicodeBidi") == "isolate"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 360)])
+def test_axe_finds_nothing_serious(open_page: OpenPage, scheme: str, width: int) -> None:
+    page = open_page(width, color_scheme=scheme)
+    # Long tables are alike and take axe long: one of each kind is open.
+    page.evaluate(
+        """document.querySelectorAll(
+            "details:not([data-of]), [data-of=rejects], [data-of=coverage-table]"
+        ).forEach((one) => { one.open = true; })"""
+    )
+    wait_until(page, "document.querySelector('[data-of=rejects] td') !== null")
+    violations = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in violations
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_the_charts_are_dark_in_the_dark_and_follow_a_change(open_page: OpenPage) -> None:
+    page = open_page(color_scheme="light")
+    colours = """[
+        getComputedStyle(document.querySelector("#rows .bars .point path")).fill,
+        getComputedStyle(document.querySelector("#rejects .xtick text")).fill,
+        getComputedStyle(document.body).backgroundColor,
+    ].join(" ")"""
+    assert page.evaluate(colours) == "rgb(31, 95, 168) rgb(89, 98, 107) rgb(246, 247, 248)"
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, f"{colours} == 'rgb(125, 180, 240) rgb(163, 173, 183) rgb(20, 23, 26)'")
+
+
+def test_on_a_phone_the_page_never_scrolls_sideways(open_page: OpenPage) -> None:
+    page = open_page(360, has_touch=True, is_mobile=True)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    for plot in page.locator(".plot").all():
+        box = plot.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+
+
+def test_an_empty_report_opens_too(open_page: OpenPage, empty: Made, tmp_path: Path) -> None:
+    report.save(gather(empty.layout, empty.config), tmp_path / "empty.html", "warehouse")
+    page = open_page(file=tmp_path / "empty.html")
+    assert page.locator(".answer .word").all_inner_texts() == ["?Not known", "?Not known"]

@@ -1,0 +1,72 @@
+"""What the catalog of a snapshot knows by name, and which of it may be trusted to be stable."""
+
+from __future__ import annotations
+
+import json
+
+from warehouse.snapshot import ATTACHED_AS, Snapshot
+from warehouse.syntax import (
+    SERIALIZED,
+    STABLE_TABLE_FUNCTIONS,
+    Known,
+    builtin,
+    in_each_form,
+    is_stable,
+    with_macros,
+)
+
+
+def known(snapshot: Snapshot) -> Known:
+    """What DuckDB and the snapshot's catalog know."""
+    return snapshot.once("known", lambda: _gather(snapshot))
+
+
+def _gather(snapshot: Snapshot) -> Known:
+    definition = "if(function_type = 'macro', 'select ', '') || macro_definition"
+    macros = snapshot.fetch(
+        f"""
+        select
+            lower(function_name),
+            function_type = 'table_macro',
+            {SERIALIZED.format(definition)}
+        from duckdb_functions()
+        where database_name = $name and not internal
+        """,
+        name=ATTACHED_AS,
+    )
+    definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
+    views = snapshot.fetch(
+        f"""
+        select lower(view_name), {SERIALIZED.format(definition)}
+        from duckdb_views()
+        where database_name = $name and not internal
+        """,
+        name=ATTACHED_AS,
+    )
+    tables = snapshot.fetch(
+        "select lower(table_name) from duckdb_tables() where database_name = $name",
+        name=ATTACHED_AS,
+    )
+    scalar = [(name, tree) for name, is_table, tree in macros if not is_table]
+    names = frozenset(name for (name,) in tables)
+    folders = frozenset({ATTACHED_AS, "main"})
+    found = Known(with_macros(builtin(), scalar, names), names, folders=folders)
+    # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
+    reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
+    forms = [
+        (name, is_stable(json.loads(tree), found, reading))
+        for name, is_table, tree in macros
+        if is_table
+    ]
+    stable_views = {name for name, tree in views if is_stable(json.loads(tree), found, reading)}
+    definitions: dict[str, tuple[str, ...]] = {}
+    for name, *_, tree in sorted([*macros, *views]):
+        definitions[name] = (*definitions.get(name, ()), tree)
+    return Known(
+        found.functions,
+        names | stable_views,
+        frozenset(name for name, _ in forms),
+        in_each_form(forms),
+        folders,
+        definitions,
+    )

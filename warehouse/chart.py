@@ -1,0 +1,85 @@
+"""What the report's charts share: their colours, their look, and what stands beside each.
+
+Colours are those of the light page; the page swaps them for their dark twins in `PALETTE`. They
+keep apart for colour-blind eyes (Okabe and Ito's), and none says anything alone.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+PALETTE = {
+    "#1c2126": "#e4e7ea",  # ink
+    "#59626b": "#a3adb7",  # muted ink
+    "#dfe3e7": "#31373e",  # grid
+    "#1f5fa8": "#7db4f0",  # accent
+    "#0072b2": "#56b4e9",  # up; blue
+    "#b34700": "#f0a05a",  # down; vermilion
+    "#9aa3ac": "#6d7680",  # volume; grey
+    "#00795c": "#35c79a",  # green
+    "#a34784": "#e29ac6",  # purple
+    "#f1e3c6": "#4a3f28",  # gaps
+    "#ffffff": "#1d2125",  # surface
+}
+INK, MUTED, GRID, ACCENT, UP, DOWN, GREY, GREEN, PURPLE, GAP, SURFACE = PALETTE
+
+CLEAR = "rgba(0,0,0,0)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that stands below a chart, shut at first."""
+
+    id: str
+    label: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, what it shows in words, and its data.
+
+    Attributes:
+        id: unique on the page.
+        alternative: what a reader hears who does not see it.
+        note: what it was drawn of, and how; under its title.
+        columns, rows: the data that it shows.
+        also: more of it, of other columns.
+    """
+
+    id: str
+    title: str
+    alternative: str
+    note: str
+    figure: go.Figure
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    also: Sequence[Table] = ()
+
+
+def plain(text: str) -> str:
+    """A text as plotly shows it: it takes some of HTML's tags in labels for its own."""
+    return html.escape(text, quote=False)
+
+
+def style(figure: go.Figure, height: int) -> None:
+    figure.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor=SURFACE,
+        plot_bgcolor=SURFACE,
+        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12,
+              "color": MUTED},
+        margin={"l": 64, "r": 16, "t": 22, "b": 46},
+        hoverlabel={"align": "left"},
+    )  # fmt: skip
+    figure.update_xaxes(gridcolor=GRID, linecolor=GRID, zeroline=False, ticks="outside",
+                        tickcolor=GRID, showgrid=False, automargin=True,
+                        spikecolor=MUTED, spikethickness=1, spikedash="dot")  # fmt: skip
+    figure.update_yaxes(gridcolor=GRID, linecolor=GRID, zeroline=False, automargin=True)

@@ -1,0 +1,57 @@
+"""The command that asks whether the data is right: validate."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from warehouse.cli_data import parse_request, parse_symbols
+from warehouse.command import Place, example, say, wait_option
+
+
+@click.command(
+    epilog=example(
+        "warehouse validate", "warehouse validate trades --symbols AAPL --rule time_gaps --json"
+    )
+)
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
+@click.option("--end", metavar="SESSION", help="Last session, inclusive.")
+@click.option("--rule", "names", metavar="RULE", multiple=True, help="Only this one; may repeat.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@click.pass_obj
+def validate(
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    names: tuple[str, ...],
+    as_json: bool,
+    wait: float,
+) -> None:
+    """Ask the rules of sql/validate about what is published.
+
+    TYPE is trades, quotes, minute_aggs or day_aggs; none means all of them. Each rule is a SELECT
+    that gives offending rows out; its file says why they offend. What is found is kept in the
+    catalog's table findings. Exit status 1 where there are errors that config/validation_allow.csv
+    does not allow.
+    """
+    from warehouse import verdicts
+    from warehouse.console import progress
+    from warehouse.pipeline import Pipeline
+
+    request = parse_request(types, start, end, parse_symbols(symbols))
+    with progress() as shown:
+        report = Pipeline(*place.open(), shown, wait).validate(request, names)
+    if as_json:
+        say([json.dumps(verdicts.validation_as_json(report), indent=2)])
+    else:
+        say(verdicts.validation_lines(report))
+    raise click.exceptions.Exit(1 if report.errors else 0)
+
+
+COMMANDS = (validate,)
