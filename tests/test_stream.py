@@ -23,7 +23,7 @@ from conftest import MakeWarehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse import Warehouse, heldfile, interleave, partitions
+from warehouse import Warehouse, heldfile, partitions
 from warehouse import stream as streaming
 from warehouse.errors import (
     CorruptPartitionError,
@@ -213,11 +213,12 @@ def test_any_stretch_is_that_of_the_whole_however_little_is_held(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAREHOUSE_PROCESSING__PARALLEL_WORKERS", str(workers))
-        patch.setattr(streaming, "_FEWEST_HELD", held)
+        patch.setattr(streaming, "_SLICE_ROWS", held)
+        patch.setattr(streaming, "_SLICE_ROWS_OF_TAPE", 1)
+        patch.setattr(streaming, "_FEWEST_AHEAD", at_once)
         patch.setattr(streaming, "_ROWS_AT_ONCE", at_once)
         patch.setattr(streaming, "_FEWEST_AT_ONCE", at_once)
         patch.setattr(streaming, "_BLOCK_ROWS", 7)
-        patch.setattr(interleave, "_FIRST_ROWS", held)
         patch.setattr(streaming, "_most_descriptors", lambda: descriptors)
         with Warehouse(small.root) as wh:
             for low, high in ((first, last), (first, middle), (middle, last)):
@@ -401,10 +402,11 @@ def own_threads() -> list[str]:
 @pytest.fixture
 def little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little is decoded at once that partitions stay open for a while."""
-    monkeypatch.setattr(streaming, "_FEWEST_HELD", 8)
+    monkeypatch.setattr(streaming, "_SLICE_ROWS", 8)
+    monkeypatch.setattr(streaming, "_SLICE_ROWS_OF_TAPE", 1)
+    monkeypatch.setattr(streaming, "_FEWEST_AHEAD", 8)
     monkeypatch.setattr(streaming, "_ROWS_AT_ONCE", 2)
     monkeypatch.setattr(streaming, "_FEWEST_AT_ONCE", 2)
-    monkeypatch.setattr(interleave, "_FIRST_ROWS", 8)
 
 
 def leave_by_close(wh: Warehouse) -> None:

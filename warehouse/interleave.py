@@ -1,9 +1,9 @@
 """Many tapes as one, in the order (timestamp, symbol, data type, sequence number).
 
 Each tape is in order already, so a stable sort by the stamp alone does it, if before it the tapes
-stand one after the other by symbol and data type. It is done slice by slice: rows are fetched from
-whichever tape is furthest behind until there are enough of them, and those before the stamp that
-every tape has reached can be sorted and given out.
+stand one after the other by symbol and data type. It is done slice by slice: some rows are fetched,
+always from the tape that is furthest behind, and then those before the stamp that every tape has
+reached can be sorted and given out.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from warehouse.tape import END_NS, Rows, Tape
 
 TYPE = "type"
 """The column that says which data type a row is of."""
-
-_FIRST_ROWS = 65_536
-"""Of the first slice; the next are larger, each twice the one before. So the first comes soon."""
 
 Part = tuple[int, int, Rows]
 """Some rows of a tape, with its symbol and its data type as places in a `Shape`."""
@@ -74,15 +71,14 @@ class Interleaved:
     Args:
         tapes: by symbol, then by data type.
         of: for each its symbol and its data type, as places in a `Shape`.
-        rows: so many fetched rows are held before a slice is made of them.
+        rows: so many are fetched for a slice; on average it has as many.
     """
 
     def __init__(self, tapes: Sequence[Tape], of: Sequence[tuple[int, int]], rows: int) -> None:
         self._tapes, self._of = list(tapes), list(of)
-        self._rows, self._enough = rows, min(rows, _FIRST_ROWS)
+        self._rows = rows
         self._behind = [(tape.fetched_ns, place) for place, tape in enumerate(tapes)]
         heapq.heapify(self._behind)
-        self._held = 0
         self._failure: Exception | None = None
 
     @property
@@ -101,7 +97,7 @@ class Interleaved:
         while True:
             if self._failure is None:
                 try:
-                    self._fetch()
+                    self._fetch(self._rows)
                 except (Replaced, WarehouseError) as failure:
                     self._failure = failure
             taken = [
@@ -111,21 +107,18 @@ class Interleaved:
                 for rows in tape.take(self.reached_ns)
             ]
             if taken:
-                self._held -= sum(len(stamps) for _, _, (_, stamps) in taken)
-                self._enough = min(2 * self._enough, self._rows)
                 return taken
             if self._failure is not None:
                 raise self._failure
             if not self._behind:
                 return []
-            # All that is held bears the stamp that the tape furthest behind has come to.
-            self._enough = max(self._enough, self._held + 1)
 
-    def _fetch(self) -> None:
-        while self._behind and self._held < self._enough:
+    def _fetch(self, count: int) -> None:
+        """Fetch so many rows, or all there are; always of the tape that is furthest behind."""
+        while self._behind and count > 0:
             place = self._behind[0][1]
             tape = self._tapes[place]
-            self._held += tape.fetch()
+            count -= tape.fetch()
             if tape.fetched_ns == END_NS:
                 heapq.heappop(self._behind)
             else:

@@ -48,9 +48,11 @@ _MISSING = ("raise", "ignore")
 # Rows of each tape that are decoded at once, on average, and their bounds for a single tape.
 _ROWS_AT_ONCE = 4_096
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 256, 65_536
-_FEWEST_HELD = 131_072
+_FEWEST_AHEAD = 131_072
+# Rows that are sorted together: few enough for the processor's caches, but of each tape enough that
+# it is worth going through all. Of the sorted ones so many are gathered together.
+_SLICE_ROWS, _SLICE_ROWS_OF_TAPE = 262_144, 1_024
 _BLOCK_ROWS = 65_536
-"""Rows are gathered from a slice in blocks of about so many: they fit a processor's cache."""
 
 # What a partition costs while it is open, as measured: its pages of a row group, decompressed and
 # with what decodes them, and the buffers. pyarrow ends a page after 20,000 rows.
@@ -59,8 +61,9 @@ _PAGE_EXPANSION = 1.7
 _OPEN_BYTES = 70_000
 # Of the memory limit: what open partitions and a batch may take, and what they and all rows may.
 _MOST_FOR_OPEN, _MOST_IN_ALL = 0.5, 0.7
-_COPIES = 3.5
-"""How many times the rows of a slice are in memory: fetched, joined, and the slice given out."""
+# How many times the rows of a slice are in memory (fetched, joined, and the slice given out), and
+# those that are decoded ahead of it (a batch stays whole until its last row is taken).
+_SLICE_COPIES, _AHEAD_COPIES = 3.5, 2
 _MOST_DESCRIPTORS = 1_024
 _TEXT_BYTES = 20
 _ORDER_BYTES = 24
@@ -255,7 +258,7 @@ def _hold(snapshot: Snapshot, asked: Question) -> Stream:
         for piece in reading.pieces_of(snapshot, stored, asked.span):
             pieces.setdefault((places[piece.stored.symbol], number), []).append(piece)
     keys = sorted(pieces)
-    held_rows, at_once = _plan([pieces[key] for key in keys], asked, snapshot.config)
+    slice_rows, at_once = _plan([pieces[key] for key in keys], asked, snapshot.config)
     files: dict[Stored, HeldFile] = {}
     descriptors = Descriptors(_most_descriptors())
     try:
@@ -282,14 +285,14 @@ def _hold(snapshot: Snapshot, asked: Question) -> Stream:
     shape = Shape(asked.kinds, asked.columns, asked.zone, symbols)
     # Row by row the interpreter is what there is too little of: a thread would only wait for it.
     ahead = asked.form == "arrow" and snapshot.config.processing.parallel_workers > 1
-    rows = Interleaved(tapes, keys, held_rows)
+    rows = Interleaved(tapes, keys, slice_rows)
     return Stream(rows, shape, asked.batch_rows, ahead)
 
 
 def _plan(
     pieces: Sequence[Sequence[Piece]], asked: Question, config: Config
 ) -> tuple[int, Callable[[Stored], int]]:
-    """How many rows are held before they are sorted, and how many of a partition decoded at once.
+    """How many rows make a slice, and how many of a partition are decoded at once.
 
     Raises:
         RequestError: the open partitions alone would fill the memory.
@@ -316,18 +319,20 @@ def _plan(
             f" = {config.processing.memory_limit_gb:g}; raise it, or name fewer symbols or"
             " columns, or a smaller batch_rows",
         )
-    affordable = (_MOST_IN_ALL * limit - open_bytes) / (_COPIES * (row_bytes + _ORDER_BYTES))
-    held = int(min(max(2 * _ROWS_AT_ONCE * len(pieces), _FEWEST_HELD), affordable))
+    half = (_MOST_IN_ALL * limit - open_bytes) / (2 * (row_bytes + _ORDER_BYTES))
+    slice_rows = max(_SLICE_ROWS, _SLICE_ROWS_OF_TAPE * len(pieces))
+    slice_rows = int(min(slice_rows, half / _SLICE_COPIES))
+    ahead = int(min(max(_ROWS_AT_ONCE * len(pieces), _FEWEST_AHEAD), half / _AHEAD_COPIES))
     in_month = Counter[date]()
     for piece in chain(*pieces):
         in_month[piece.stored.month] += piece.stored.rows
 
     def at_once(stored: Stored) -> int:
         # In the measure of their rows, so that all come about as far.
-        rows = held * stored.rows // (2 * in_month[stored.month])
+        rows = ahead * stored.rows // in_month[stored.month]
         return min(max(rows, _FEWEST_AT_ONCE), _MOST_AT_ONCE)
 
-    return held, at_once
+    return slice_rows, at_once
 
 
 def _bytes_of(field: pa.Field) -> int:

@@ -58,6 +58,7 @@ class Tape:
         self._waiting = deque(pieces)
         self._open: _Reader | None = None
         self._fetched: deque[Rows] = deque()
+        self._taken = 0
         self.rows = 0
         self.fetched_ns = max(from_ns, pieces[0][0].stored.first_ns) if pieces else END_NS
 
@@ -91,18 +92,17 @@ class Tape:
         taken: list[Rows] = []
         while self._fetched:
             batch, stamps = self._fetched[0]
-            count = len(stamps)
+            start, stop = self._taken, len(stamps)
             if before_ns < END_NS and stamps[-1] >= before_ns:
-                count = int(np.searchsorted(stamps, np.int64(before_ns), side="left"))
-            if count == 0:
+                stop = int(np.searchsorted(stamps, np.int64(before_ns), side="left"))
+            if stop > start:
+                taken.append((batch.slice(start, stop - start), stamps[start:stop]))
+                self.rows -= stop - start
+            if stop < len(stamps):
+                self._taken = max(start, stop)
                 break
-            self.rows -= count
-            if count == len(stamps):
-                taken.append(self._fetched.popleft())
-            else:
-                taken.append((batch.slice(0, count), stamps[:count]))
-                self._fetched[0] = (batch.slice(count), stamps[count:])
-                break
+            self._fetched.popleft()
+            self._taken = 0
         return taken
 
     def close(self) -> None:
