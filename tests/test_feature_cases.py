@@ -1,6 +1,6 @@
 """Golden cases of features: what a small tape comes to, worked out by hand.
 
-A case is a folder `cases/features/<feature>/<case>` with
+A case is a folder `features/<feature>/<case>` with
 
     <data type>.csv   the tape: rows of one or several data types; stamps are nanoseconds since
                       the epoch, an empty field or a column that is left out is NULL
@@ -21,7 +21,7 @@ from featuring import FEATURES, Bench, read_table
 
 from warehouse.schema import DATA_TYPES
 
-CASES = Path(__file__).parent / "cases/features"
+CASES = Path(__file__).parent / "features"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))
 
 
