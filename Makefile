@@ -18,7 +18,7 @@ help:
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
 	@echo "make format   format the Python and the SQL"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
-	@echo "make bench-load   time the loads beside ArcticDB"
+	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
 	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
 	@echo
@@ -54,6 +54,7 @@ ARCTICDB := .venv-arcticdb
 
 bench-load: $(VENV)/app $(VENV)/dev $(ARCTICDB)/ready
 	$(BIN)/python benchmarks/load.py --arcticdb $(ARCTICDB)/bin/python $(ARGS)
+	$(BIN)/python benchmarks/stream.py
 
 $(ARCTICDB)/ready:
 	@$(PYTHON) -m venv --clear $(ARCTICDB)

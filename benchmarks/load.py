@@ -200,7 +200,7 @@ def check(name: str, ours: dict[str, float], theirs: dict[str, float]) -> None:
 
 
 def alone(wh: Any, busiest: str, runs: int) -> None:
-    """Questions that are answered from memory, and the stream."""
+    """Questions that are answered from memory."""
     month = (busiest, SESSIONS[0], SESSIONS[-1])
     wh.trades(*month)
     times = [timed(lambda: wh.trades(*month))[0] for _ in range(runs * 20)]

@@ -247,32 +247,25 @@ class Warehouse:
         """Rows of many symbols and data types in the order of time, in memory that is bounded.
 
         The order is that of `warehouse.stream`: (timestamp, symbol, data type, sequence number).
-        A bar is stamped with its first instant and tells of what came after it: whoever must not
-        look ahead acts on it when it is over.
 
         Args:
             symbols, start, end, tz, missing: as for `load`.
             types: the data types, one or several.
-            columns: which, in this order; of several data types any that one of them has. None:
-                all.
+            columns: as for `load`; of several data types any that one of them has.
             batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
             to: "arrow" or "rows".
 
         Returns:
-            To "arrow" a `stream.Stream` of record batches; of no rows there is none. Of several
-            data types they begin with a column `type`, and what a data type does not have is null.
-            To "rows" an iterator of `Trade`, `Quote` and `Aggregate`, with the exchanges' names.
-            Either may be left at any time: `close()`. Memory stays within
-            `processing.memory_limit_gb`, however long the span is.
+            A `stream.Stream` of record batches, or an iterator of `Trade`, `Quote` and `Aggregate`
+            with the exchanges' names. Batches of several data types begin with a column `type`, and
+            have nulls for what a data type does not have.
 
         Raises:
-            RequestError: an argument is not one of the things it may be, or so many symbols do not
-                fit into the memory.
+            RequestError: as for `load`, or so many symbols do not fit into the memory.
             NoDataError: as for `load`.
-            CorruptPartitionError: in mid-stream, after all rows before it: a file's bytes are not
-                those that were written.
-            SupersededError: likewise: a publish replaced a partition before its turn came; its
-                `resume` is where to begin again. Partitions that are open do not notice.
+            CorruptPartitionError, SupersededError: in mid-stream, after all rows before it; a
+                publish replaced a partition before its turn came, and `resume` says where to begin
+                again.
         """
         asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
         names = self.exchanges if asked.form == "rows" else {}

@@ -4,6 +4,14 @@ The order is (timestamp, symbol, data type, sequence number), and within all the
 partition; it is total, and the same every time. Symbols are in byte order. Data types are in the
 order of `ORDER`: at the same nanosecond a quote comes before the trades, as an as-of join by
 `quote.timestamp <= trade.timestamp` has it, and a bar comes last.
+
+A bar is stamped with its first instant and tells of what came after it: whoever must not look
+ahead acts on it when it is over.
+
+What is open, decoded and sorted stays within `processing.memory_limit_gb` (beside what the process
+takes anyway), however long the span is. Partitions that are open, and those that a publish leaves
+alone, are read as they were when the stream was asked for; of any other the stream says that it was
+replaced.
 """
 
 from __future__ import annotations
