@@ -735,8 +735,9 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
 
     assert month["rows"] == 23 * 1_200 * 30
     assert whole["rows"] == len(sessions) * 1_200 * 30
-    # But for how the allocator happens to use its pages.
-    assert whole["peak"] < 1.25 * month["peak"]
+    # Were the further rows held, they would take some 100 bytes each. How the allocator happens to
+    # use its pages makes a difference of its own, up to a third of the month's peak.
+    assert whole["peak"] - month["peak"] < 25 * (whole["rows"] - month["rows"])
     assert whole["peak"] < room
 
 
