@@ -189,9 +189,10 @@ def _read(
             groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
                 return kind.columns.empty_table().select(list(columns)), False
-            table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             if names:
                 table = _read_groups(file, groups, names, seen, threads)
+            else:
+                table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
