@@ -730,14 +730,18 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
     synthetic.catalog(made, synthetic.fill(made, "trades", sessions, symbols))
     room = int(limit_gb * 1e9)
 
-    month = streamed(made, sessions[0], date(2024, 1, 31), room)
-    whole = streamed(made, sessions[0], sessions[-1], room)
+    def least(last: date) -> dict[str, int]:
+        # How the allocator happens to use its pages only ever adds to what is needed.
+        return min(
+            (streamed(made, sessions[0], last, room) for _ in range(3)),
+            key=lambda found: found["peak"],
+        )
+
+    month, whole = least(date(2024, 1, 31)), least(sessions[-1])
 
     assert month["rows"] == 23 * 1_200 * 30
     assert whole["rows"] == len(sessions) * 1_200 * 30
-    # Were the further rows held, they would take some 100 bytes each. How the allocator happens to
-    # use its pages makes a difference of its own, up to a third of the month's peak.
-    assert whole["peak"] - month["peak"] < 25 * (whole["rows"] - month["rows"])
+    assert whole["peak"] < 1.25 * month["peak"]
     assert whole["peak"] < room
 
 
