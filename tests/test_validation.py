@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from building import SESSION, Made, bar, day_key, instant, quote, random_trades, trade
 from click.testing import CliRunner
+from conftest import MakeWarehouse
 
 from warehouse import Warehouse, allowances, audit, demo, judging
 from warehouse.allowances import Allowance
@@ -440,3 +441,14 @@ def test_a_warehouse_without_rules_does_not_pass_for_validated(
     made.update("day_aggs")
     with pytest.raises(RequestError, match="sql/validate is empty"):
         made.pipeline.validate(Request.of())
+
+
+@pytest.mark.parametrize("command", ["validate", "verify"])
+def test_a_symbol_that_is_not_there_is_no_clean_answer(
+    command: str, make_warehouse: MakeWarehouse
+) -> None:
+    made = make_warehouse({day_key("day_aggs", SESSION): [bar("AAPL", instant(SESSION))]})
+    made.update("day_aggs")
+    result = CliRunner().invoke(cli, ["-C", str(made.root), command, "--symbols", "aapl"])
+    assert result.exit_code == 2
+    assert "there is AAPL (symbols are case-sensitive)" in result.output

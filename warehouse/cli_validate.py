@@ -43,8 +43,10 @@ def validate(
     from warehouse import verdicts
     from warehouse.console import progress
     from warehouse.pipeline import Pipeline
+    from warehouse.status import check_symbols
 
     request = parse_request(types, start, end, parse_symbols(symbols))
+    check_symbols(place.open()[0], request)
     with progress() as shown:
         report = Pipeline(*place.open(), shown, wait).validate(request, names)
     if as_json:

@@ -54,10 +54,14 @@ def verify(
         else:
             say(verdict.repair_lines(mended, layout))
         raise click.exceptions.Exit(1 if mended.left else 0)
+    from warehouse.status import check_symbols
     from warehouse.verify import verify as look
 
     with progress() as shown:
         report = look(layout, config, request, shown)
+    if not report.faults:
+        # All is well with a symbol that is not there: that would be no answer.
+        check_symbols(layout, request)
     if as_json:
         say([json.dumps(verdict.verify_as_json(report), indent=2)])
     else:

@@ -173,7 +173,7 @@ def check_symbols(layout: Layout, request: Request) -> None:
     hint = (
         f"there is {', '.join(similar)} (symbols are case-sensitive)"
         if similar
-        else ("to look for them in the raw files, rebuild without --symbols")
+        else "`warehouse status` says what there is; without --symbols all is taken"
     )
     raise NoDataError(
         ", ".join(missing), f"not among the symbols of {', '.join(names)}", hint, missing
