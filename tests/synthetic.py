@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,10 @@ def fill(
             path = made.layout.partition(data_type, symbol, month)
             path.parent.mkdir(parents=True, exist_ok=True)
             batch = rows_of(data_type, symbol, days, count, seed=number * 1_000 + month.toordinal())
+            rows = partial(iter, [batch])
             sources = tuple(SessionSource(day, count, 0, "made", None, "0" * 64) for day in days)
             kind = DATA_TYPES[data_type]
-            found.append(write_partition(str(path), kind, [batch], symbol, month, sources, "made"))
+            found.append(write_partition(str(path), kind, rows, symbol, month, sources, "made"))
     return found
 
 

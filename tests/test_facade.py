@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,12 +19,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import Made, bar, day_key, instant, quote, symbol_key, trade
 from conftest import MakeWarehouse
 
 import warehouse
-from warehouse import Warehouse, WarehouseError, partitions, rows
+from warehouse import Warehouse, WarehouseError, encoding, rows
 from warehouse import snapshot as snapshots
 from warehouse.errors import (
     ConfigError,
@@ -223,7 +225,7 @@ def test_a_span_over_months_reads_each_partition_once_in_order(wh: Warehouse) ->
 def test_row_groups_outside_the_span_are_not_read_and_nothing_is_lost(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch, rows_a_group: int
 ) -> None:
-    monkeypatch.setattr(partitions, "ROW_GROUP_ROWS", rows_a_group)
+    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", rows_a_group)
     day = SESSIONS[0]
     # Several trades share a stamp, also across the edges of row groups.
     offsets = [0, 1, 1, 1, 2, 5, 5, 5, 5, 5, 5, 5, 5, 8, 9, 9]
@@ -232,7 +234,7 @@ def test_row_groups_outside_the_span_are_not_read_and_nothing_is_lost(
     made = make_warehouse({day_key("trades", day): lines})
     made.update()
     (path,) = made.partitions().values()
-    assert partitions.pq.read_metadata(path).num_row_groups == -(-16 // rows_a_group)
+    assert pq.read_metadata(path).num_row_groups == -(-16 // rows_a_group)
     with open_(made) as wh:
         for low in range(-1, 11):
             for high in range(low, 11):
@@ -767,6 +769,37 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(fragile: Made) -> None:
             path.write_bytes(whole)
     assert refused["pages"] > 100
     assert refused["footer"] > 50
+
+
+def test_no_flipped_bit_makes_values_of_levels(fragile: Made) -> None:
+    """A column that is said to lack no value has no levels before its values, and others have."""
+    (path,) = fragile.partitions().values()
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    schema_end = whole.index(b"session", footer) + 16
+    misread = 0
+    with open_(fragile) as wh:
+        expected = wh.trades("AAPL", DAY, DAY)
+        assert 0 < expected.isna().all().sum() < len(expected.columns)
+        try:
+            for place in range(footer, schema_end):
+                for bit in range(3):
+                    flipped = bytearray(whole)
+                    flipped[place] ^= 1 << bit
+                    path.write_bytes(flipped)
+                    with suppress(OSError, pa.ArrowException, UnicodeDecodeError, OverflowError):
+                        told = pq.read_schema(path)
+                        misread += [field.nullable for field in told] != nullable(whole)
+                    wh.cache.clear()
+                    with suppress(CorruptPartitionError):
+                        pd.testing.assert_frame_equal(wh.trades("AAPL", DAY, DAY), expected)
+        finally:
+            path.write_bytes(whole)
+    assert misread >= len(expected.columns)
+
+
+def nullable(file: bytes) -> list[bool]:
+    return [field.nullable for field in pq.read_schema(pa.BufferReader(file))]
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,7 @@ class Auditor:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with an empty table of the data type, which no other connection sees."""
         connection = self._cleaner.cursor()
-        schema = pa.schema([self._kind.columns.field(name) for name in self.columns])
-        connection.register("incoming", schema.empty_table())
+        connection.register("incoming", self._kind.fields(self.columns).empty_table())
         connection.execute(f"create temp table {self._kind.name} as select * from incoming")
         connection.execute(f"create temp view {CHECKED} as select * from {self._kind.name}")
         connection.unregister("incoming")

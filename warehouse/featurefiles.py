@@ -75,10 +75,14 @@ class FeatureFolder:
             RequestError: there is none.
             SqlFileError: its file does not keep the conventions.
         """
-        paths = self._paths()
-        if name not in paths:
-            raise RequestError("feature", name, self._hint(name, paths))
-        found = self._read(paths[name])
+        path = self.folder / f"{name}.sql"
+        # To list the folder takes as long as all else that an answer from memory needs.
+        if not (isinstance(name, str) and _NAME.fullmatch(name) and path.is_file()):
+            paths = self._paths()
+            if name not in paths:
+                raise RequestError("feature", name, self._hint(name, paths))
+            path = paths[name]
+        found = self._read(path)
         if isinstance(found, SqlFileError):
             raise found
         return found

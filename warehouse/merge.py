@@ -295,7 +295,7 @@ class Merger:
         partition = write_partition(
             path,
             self._kind,
-            self._rows(job),
+            lambda: self._rows(job),
             job.symbol,
             self._month,
             job.sessions,

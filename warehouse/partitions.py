@@ -9,40 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.encoding import encode
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.schema import DataType, data_type
 
-ROW_GROUP_ROWS = 65_536
 METADATA_KEY = b"flatfile_warehouse"
 FORMAT_VERSION = 1
 
-# Stamps and sequence numbers grow by little: as differences they take a third less room than in a
-# dictionary. What repeats goes into a dictionary; an id never repeats.
-_DELTA = ("timestamp", "sequence_number", "participant_timestamp", "trf_timestamp")
-_PLAIN = ("id",)
-# What a reader prunes by. Minima and maxima of all columns would take a tenth of the time a small
-# partition takes, and a twentieth of its bytes.
-_STATISTICS = frozenset(
-    ("symbol", "timestamp", "session", "price", "bid_price", "ask_price", "high", "low")
-)
-# zstd would be an eighth smaller, and takes three times as long for the small partitions that
-# most symbols have; it also reads slower.
-_COMPRESSION = "snappy"
 _BUFFERED_ROWS = 1_000_000
-# A dictionary is two pages instead of one: below this that costs more than it saves.
-_SMALL_ROWS = 1_024
 
 
 @dataclass(frozen=True)
@@ -128,7 +115,7 @@ def _entry(session: SessionSource) -> dict[str, Any]:
 def write_partition(
     path: str,
     kind: DataType,
-    parts: Iterable[pa.RecordBatch],
+    rows: Callable[[], Iterable[pa.RecordBatch]],
     symbol: str,
     month: date,
     sessions: tuple[SessionSource, ...],
@@ -137,19 +124,19 @@ def write_partition(
     """Write a partition to `path`, which must not be inside the cache folder: it is not synced.
 
     Args:
-        parts: the data type's columns (others are left out), in the order of the tape.
-        sessions: in ascending order; their rows add up to those of `parts`.
+        rows: begins the data type's columns (others are left out) from the first row, in the order
+            of the tape; see `encoding.encode` for when it is called twice.
+        sessions: in ascending order; their rows add up to those of `rows`.
 
     Raises:
         StorageError: the disk refuses.
     """
     metadata = {METADATA_KEY: provenance(kind.name, symbol, month, sessions, fingerprint)}
-    expected = sum(session.rows for session in sessions)
-    edges = _Edges()
+    counts = [session.rows for session in sessions]
+    expected = sum(counts)
     try:
         if expected <= _BUFFERED_ROWS:
-            buffer = pa.BufferOutputStream()
-            _write(buffer, kind, parts, metadata, edges, expected)
+            buffer, edges = encode(pa.BufferOutputStream, kind, rows, metadata, counts)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
                 rest = memoryview(encoded)
@@ -159,8 +146,7 @@ def write_partition(
                 written = encoded.size
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
-            with pa.OSFile(path, "wb") as sink:
-                _write(sink, kind, parts, metadata, edges, expected)
+            _, edges = encode(lambda: pa.OSFile(path, "wb"), kind, rows, metadata, counts)
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             written = size = os.path.getsize(path)
@@ -179,77 +165,10 @@ def write_partition(
         fingerprint,
         edges.rows,
         size,
-        edges.first,
-        edges.last,
+        edges.first_ns,
+        edges.last_ns,
         digest,
     )
-
-
-@dataclass
-class _Edges:
-    rows: int = 0
-    first: int = 0
-    last: int = 0
-
-
-def _write(
-    sink: Any,
-    kind: DataType,
-    parts: Iterable[pa.RecordBatch],
-    metadata: dict[bytes, bytes],
-    edges: _Edges,
-    rows: int,
-) -> None:
-    with pq.ParquetWriter(sink, kind.columns, **_options(kind, rows < _SMALL_ROWS)) as writer:
-        writer.add_key_value_metadata(metadata)
-        for group in _row_groups(parts, kind.columns.names):
-            stamps = group.column("timestamp").chunk(0).to_numpy()
-            if edges.rows == 0:
-                edges.first = int(stamps[0])
-            edges.last = int(stamps[-1])
-            edges.rows += group.num_rows
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-
-
-@cache
-def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
-    names = kind.columns.names
-    dictionary = [n for n in names if n not in _DELTA and n not in _PLAIN]
-    return {
-        "compression": _COMPRESSION,
-        "use_dictionary": False if is_small else dictionary,
-        "column_encoding": {n: "DELTA_BINARY_PACKED" for n in names if n in _DELTA},
-        "write_statistics": [n for n in names if n in _STATISTICS],
-        "write_page_checksum": True,
-        # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
-        "store_schema": False,
-    }
-
-
-def _row_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterator[pa.Table]:
-    """The rows in tables of exactly one row group each, every column in one piece.
-
-    How an encoder cuts pages depends on the pieces it is given, and the bytes must not.
-    """
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for part in parts:
-        part = part.select(names)
-        while count + part.num_rows >= ROW_GROUP_ROWS:
-            head = part.slice(0, ROW_GROUP_ROWS - count)
-            part = part.slice(head.num_rows)
-            yield _one_piece([*held, head])
-            held, count = [], 0
-        if part.num_rows:
-            held.append(part)
-            count += part.num_rows
-    if held:
-        yield _one_piece(held)
-
-
-def _one_piece(batches: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(batches)
-    return table if len(batches) == 1 else table.combine_chunks()
 
 
 def read_sessions(
@@ -261,13 +180,13 @@ def read_sessions(
         CorruptPartitionError: the file is damaged, or not the one the catalog knows.
     """
     with open_partition(path, partition.data_type, partition.symbol) as file:
-        if file.metadata.num_rows != partition.rows:
+        groups = _RowGroups(file, path, partition)
+        if groups.count != partition.rows:
             raise CorruptPartitionError(
                 path,
-                f"{file.metadata.num_rows:,} rows, the catalog says {partition.rows:,}",
+                f"{groups.count:,} rows, the catalog says {partition.rows:,}",
                 f"warehouse rebuild {partition.data_type}",
             )
-        groups = _RowGroups(file, path, partition)
         start = 0
         for session in partition.sessions:
             stop = start + session.rows
@@ -279,27 +198,37 @@ def read_sessions(
 class _RowGroups:
     """Rows of an open partition by their place in it. Asked in ascending order, it reads each row
     group once: most partitions have a single one, and a month's sessions in it.
+
+    Attributes:
+        count: rows of all row groups.
     """
 
     def __init__(self, file: pq.ParquetFile, path: Path, partition: Partition) -> None:
         self._file, self._path, self._partition = file, path, partition
         self._columns = data_type(partition.data_type).columns
+        metadata = file.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._edges = [0, *accumulate(counts)]
+        self.count = self._edges[-1]
         self._present: tuple[int, pa.Table] | None = None
 
     def rows(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
-        for group in range(start // ROW_GROUP_ROWS, -(-stop // ROW_GROUP_ROWS)):
-            offset = group * ROW_GROUP_ROWS
-            table = self._group(group)
-            low, high = max(start - offset, 0), min(stop - offset, table.num_rows)
-            yield from table.slice(low, high - low).to_batches()
+        group = bisect_right(self._edges, start) - 1
+        while start < stop:
+            offset, end = self._edges[group], min(self._edges[group + 1], stop)
+            yield from self._group(group).slice(start - offset, end - start).to_batches()
+            start, group = end, group + 1
 
     def _group(self, index: int) -> pa.Table:
         if self._present is None or self._present[0] != index:
             self._present = None
+            partition = self._partition
+            due = self._edges[index + 1] - self._edges[index]
             try:
                 table = self._file.read_row_group(index, use_threads=False).cast(self._columns)
+                if table.num_rows != due:
+                    raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
             except (OSError, pa.ArrowException) as error:
-                partition = self._partition
                 raise damaged(self._path, partition.data_type, partition.symbol, error) from error
             self._present = index, table
         return self._present[1]

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import coverage
+from warehouse.encoding import declared_by
 from warehouse.errors import CorruptPartitionError, TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
 from warehouse.memory import available_bytes, frame_bytes
@@ -51,6 +52,10 @@ class Piece:
     high: int
     start_ns: int | None
     end_ns: int | None
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.start_ns is not None or self.end_ns is not None
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,11 @@ def read(
     found = list(parts)
     tables = [table for table, _ in found if table.num_rows]
     if tables:
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
         if any(is_cut for _, is_cut in found):
             table = compact(table)
     else:
-        table = kind.columns.empty_table().select(list(columns))
+        table = kind.fields(columns).empty_table()
     return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
 
 
@@ -185,45 +190,62 @@ def _read(
         with open_partition(path, stored.data_type, stored.symbol) as file:
             edges = check_footer(path, kind, stored, path.stat().st_size, file)
             seen: dict[int, pa.ChunkedArray] = {}
+            table = None
+            groups = holding(edges, piece.low, piece.high)
+            if len(groups) == 1 and piece.is_bounded and "timestamp" in names:
+                # Its stamps come with the rest, on as many threads.
+                table = _read_groups(file, edges, groups, names, seen, threads)
+                seen[groups.start] = table["timestamp"]
             low, high = narrowed(file, edges, piece, seen)
-            groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
             if low >= high:
-                return kind.columns.empty_table().select(list(columns)), False
-            if names:
-                table = _read_groups(file, groups, names, seen, threads)
-            else:
+                return kind.fields(columns).empty_table(), False
+            if not names:
                 table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
+            elif table is None:
+                groups = holding(edges, low, high)
+                table = _read_groups(file, edges, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
     if names:
-        due = edges[groups.stop] - edges[groups.start]
-        if table.num_rows != due:
-            refuse(stored, path, f"{table.num_rows:,} rows came where {due:,} were due")
-        if high - low < due:
+        more = table.num_rows - (high - low)
+        if more:
             table = table.slice(low - edges[groups.start], high - low)
             # What is left of a little more waits: piece by piece this takes as long as reading.
-            is_cut = due - (high - low) <= _LITTLE
+            is_cut = more <= _LITTLE
             table = table if is_cut else compact(table)
         if "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
-    return table.select(list(columns)), is_cut
+    chosen = table.select(list(columns))
+    # Partitions differ in which of their columns are declared to lack no value.
+    return pa.Table.from_arrays(chosen.columns, schema=kind.fields(columns)), is_cut
+
+
+def holding(edges: Sequence[int], low: int, high: int) -> range:
+    """The row groups that hold the rows [low, high)."""
+    return range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
 
 
 def _read_groups(
     file: pq.ParquetFile,
+    edges: Sequence[int],
     groups: range,
     names: Sequence[str],
     seen: Mapping[int, pa.ChunkedArray],
     threads: bool,
 ) -> pa.Table:
     """Columns of row groups; stamps of them that were seen are not read again."""
+    due = edges[groups.stop] - edges[groups.start]
     rest = [name for name in names if name != "timestamp"]
     if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
-        return file.read_row_groups(list(groups), columns=list(names), use_threads=threads)
+        rest = list(names)
     table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
-    chunks = [chunk for group in groups for chunk in seen[group].chunks]
-    return table.append_column("timestamp", pa.chunked_array(chunks))
+    if table.num_rows != due:
+        raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
+    if len(rest) < len(names):
+        chunks = [chunk for group in groups for chunk in seen[group].chunks]
+        table = table.append_column("timestamp", pa.chunked_array(chunks))
+    return table
 
 
 def check_footer(
@@ -242,7 +264,7 @@ def check_footer(
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
         refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
-    if not file.schema_arrow.remove_metadata().equals(kind.columns):
+    if not file.schema_arrow.remove_metadata().equals(declared_by(kind, metadata.metadata or {})):
         refuse(stored, path, f"its columns are not those of {kind.name}")
     return [0, *accumulate(counts)]
 
@@ -256,11 +278,13 @@ def narrowed(
     """Rows [low, high) of the piece that lie in its span, by binary search over the row groups.
 
     Args:
-        seen: is given the stamps of the row groups that were looked at.
+        seen: stamps by row group; it is given those of the row groups that were looked at.
     """
 
     @cache
     def stamps(group: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if seen is not None and group in seen:
+            return nanoseconds(seen[group])
         table = file.read_row_group(group, columns=["timestamp"], use_threads=False)
         if table.num_rows != edges[group + 1] - edges[group]:
             raise pa.ArrowInvalid(f"row group {group} has {table.num_rows:,} rows")

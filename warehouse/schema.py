@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -32,6 +33,10 @@ class DataType:
     header: tuple[str, ...]
     columns: pa.Schema
     order: tuple[str, ...]
+
+    def fields(self, names: Iterable[str]) -> pa.Schema:
+        """Some of the columns, in the order of the names."""
+        return pa.schema([self.columns.field(name) for name in names])
 
     @property
     def rejects_columns(self) -> pa.Schema:

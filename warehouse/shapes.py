@@ -92,7 +92,7 @@ def unshaped(frame: Any, kind: DataType, columns: Sequence[str]) -> pa.Table:
         table = pa.Table.from_pandas(named, preserve_index=False, nthreads=1)
     else:
         table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
-    schema = pa.schema([kind.columns.field(name) for name in columns])
+    schema = kind.fields(columns)
     return compact(
         pa.table([_cast(table[field.name], field.type) for field in schema], schema=schema)
     )

@@ -7,7 +7,6 @@ as in `reading`.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from warehouse.heldfile import HeldFile
 from warehouse.partitions import damaged
-from warehouse.reading import Piece, check_footer, narrowed, refuse
+from warehouse.reading import Piece, check_footer, holding, narrowed, refuse
 from warehouse.schema import DataType
 
 Stamps = np.ndarray[Any, np.dtype[np.int64]]
@@ -126,6 +125,7 @@ class _Reader:
         self, kind: DataType, names: list[str], piece: Piece, file: HeldFile, batch_rows: int
     ) -> None:
         self._piece, self._file = piece, file
+        self._fields = kind.fields(names)
         stored, path = piece.stored, piece.path
         try:
             file.hold()
@@ -141,7 +141,7 @@ class _Reader:
             self.due = max(high - low, 0)
             if not self.due:
                 return
-            groups = range(bisect_right(edges, low) - 1, bisect_right(edges, high - 1))
+            groups = holding(edges, low, high)
             self._skip = low - edges[groups.start]
             self._batches = parquet.iter_batches(
                 batch_rows, row_groups=list(groups), columns=names, use_threads=False
@@ -160,6 +160,8 @@ class _Reader:
             if batch is None:
                 refuse(stored, path, f"it ends {self.due:,} rows too early")
             batch = batch.slice(self._skip, min(self.due, batch.num_rows - self._skip))
+            # Partitions differ in which of their columns are declared to lack no value.
+            batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._fields)
             stamps = batch.column("timestamp").cast(pa.int64()).to_numpy()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(path, stored.data_type, stored.symbol, error) from error

@@ -1,0 +1,163 @@
+"""A partition's row groups, and which of its columns are declared to lack no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from itertools import accumulate
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import synthetic
+from conftest import MakeWarehouse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from warehouse import Warehouse, encoding
+from warehouse.encoding import ROW_GROUP_ROWS, encode, group_rows
+from warehouse.partitions import describe, write_partition
+from warehouse.schema import DATA_TYPES
+
+TRADES = DATA_TYPES["trades"]
+DAYS = synthetic.weekdays(date(2024, 1, 2), date(2024, 1, 31))
+COUNTS = st.lists(st.integers(0, 200_000) | st.integers(0, 9_000), max_size=23)
+
+
+@given(COUNTS)
+def test_row_groups_hold_all_rows_within_bounds_and_large_sessions_alone(counts: list[int]) -> None:
+    groups = group_rows(counts)
+    assert sum(groups) == sum(counts)
+    assert all(0 < rows <= ROW_GROUP_ROWS for rows in groups)
+    ends = {0, *accumulate(groups)}
+    for end, count in zip(accumulate(counts), counts, strict=True):
+        if count >= encoding._WHOLE_SESSIONS_ROWS:
+            assert end in ends
+    # Few rows are never spread over more groups than they need.
+    least = sum(counts) // ROW_GROUP_ROWS
+    assert len(groups) <= least + sum(counts) // encoding._WHOLE_SESSIONS_ROWS + 1
+
+
+@given(COUNTS, st.integers(1, 23))
+def test_row_groups_of_sessions_past_do_not_change_as_a_month_grows(
+    counts: list[int], known: int
+) -> None:
+    before, after = group_rows(counts[:known]), group_rows(counts)
+    # The last may take up what comes.
+    assert after[: max(len(before) - 1, 0)] == before[:-1]
+
+
+def encoded(batches: list[pa.RecordBatch]) -> tuple[bytes, int]:
+    """The file, and how often its rows were begun."""
+    begun = 0
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        nonlocal begun
+        begun += 1
+        yield from batches
+
+    sink, edges = encode(pa.BufferOutputStream, TRADES, rows, {}, [sum(map(len, batches))])
+    assert edges.rows == sum(map(len, batches))
+    return sink.getvalue().to_pybytes(), begun
+
+
+def with_gap(batch: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
+    place = batch.schema.get_field_index(name)
+    values = batch.column(place).to_pylist()
+    values[row] = None
+    return batch.set_column(place, batch.schema.field(place), pa.array(values, batch[name].type))
+
+
+@pytest.mark.parametrize("row", [0, 40, 99])
+def test_a_column_is_declared_to_lack_nothing_just_where_no_value_is_absent(
+    monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
+    whole = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
+    gap = with_gap(whole, "exchange", row)
+    always = {field.name for field in pq.read_schema(pa.BufferReader(encoded([whole])[0]))
+              if field.nullable}  # fmt: skip
+    assert "exchange" not in always
+    file, begun = encoded([gap])
+    schema = pq.read_schema(pa.BufferReader(file))
+    assert {field.name for field in schema if field.nullable} == always | {"exchange"}
+    # What turns out late is begun once more, and nothing else is.
+    assert begun == (1 if row < 30 else 2)
+    found = pq.read_table(pa.BufferReader(file)).cast(TRADES.columns)
+    assert found.equals(pa.Table.from_batches([gap]))
+
+
+def test_the_bytes_do_not_depend_on_when_a_gap_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
+    rows = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
+    for name in ("tape", "exchange", "price"):
+        rows = with_gap(rows, name, 95 if name == "tape" else 50)
+    whole, begun = encoded([rows])
+    assert begun == 3
+    pieces = [rows.slice(0, 7), rows.slice(7, 60), rows.slice(67, 33)]
+    assert encoded(pieces)[0] == whole
+
+
+def test_partitions_that_lack_values_and_others_are_read_together(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    """By us, and by those who open the files without us."""
+    made = make_warehouse()
+    partitions = synthetic.fill(made, "trades", DAYS[:2], {"WHOLE": 40, "GAPS": 40})
+    paths = [str(made.layout.partition("trades", one.symbol, one.month)) for one in partitions]
+    gaps = synthetic.rows_of("trades", "GAPS", DAYS[:2], 40, seed=9)
+    for row in (0, 79):
+        gaps = with_gap(gaps, "exchange", row)
+    old = partitions[1]
+    partitions[1] = write_partition(
+        paths[1], TRADES, lambda: [gaps], "GAPS", old.month, old.sessions, "made"
+    )
+    synthetic.catalog(made, partitions)
+
+    nullable = [pq.read_schema(path).field("exchange").nullable for path in paths]
+    assert nullable == [False, True]
+    with Warehouse(made.root) as wh:
+        for symbols in (["WHOLE", "GAPS"], ["GAPS", "WHOLE"]):
+            frame = wh.trades(symbols, DAYS[0], DAYS[1], columns=["symbol", "exchange"])
+            found = dict(frame.groupby("symbol")["exchange"].apply(lambda c: int(c.isna().sum())))
+            assert found == {"WHOLE": 0, "GAPS": 2}
+            streamed = pa.Table.from_batches(wh.stream(symbols, DAYS[0], DAYS[1], "trades"))
+            assert streamed["exchange"].null_count == 2
+        assert wh.query("select count(*) - count(exchange) as n from trades")["n"].item() == 2
+    for these in (paths, paths[::-1]):
+        assert ds.dataset(these).to_table(filter=ds.field("exchange").is_null()).num_rows == 2
+        assert pl.read_parquet(these)["exchange"].null_count() == 2
+        (missing,) = duckdb.sql(
+            f"select count(*) from read_parquet({these}) where exchange is null"
+        ).fetchall()
+        assert missing == (2,)
+
+
+def test_a_partition_of_an_earlier_version_is_still_read(
+    make_warehouse: MakeWarehouse, tmp_path: Path
+) -> None:
+    """It said of no column that it lacks nothing, and cut row groups without regard to sessions."""
+    made = make_warehouse()
+    (one,) = synthetic.fill(made, "trades", DAYS[:3], {"A": 100})
+    path = made.layout.partition("trades", "A", one.month)
+    with pq.ParquetFile(path) as file:
+        rows, told = file.read().cast(TRADES.columns), dict(file.metadata.metadata)
+    del told[encoding.ABSENT_KEY]
+    with pq.ParquetWriter(path, TRADES.columns, compression="snappy", store_schema=False,
+                          write_page_checksum=True) as writer:  # fmt: skip
+        writer.add_key_value_metadata(told)
+        writer.write_table(rows, row_group_size=70)
+    again = describe(path)
+    assert (again.sessions, again.rows) == (one.sessions, one.rows)
+    synthetic.catalog(made, [again])
+    with Warehouse(made.root) as wh:
+        for day in DAYS[:3]:
+            found = wh.trades("A", day, day, to="arrow", tz="UTC")
+            expected = rows.filter(pa.compute.equal(rows["session"], pa.scalar(day)))
+            assert np.array_equal(found["sequence_number"], expected["sequence_number"])
+            assert found["trf_id"].to_pylist() == expected["trf_id"].to_pylist()
