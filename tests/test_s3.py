@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -442,9 +443,18 @@ def test_a_hundred_downloads_over_a_bad_link_are_identical_and_no_byte_comes_twi
     bodies = [gz(chance.randrange(1_000, 6 * CHUNK), seed) for seed in range(100)]
     items = put_many(server, folder, bodies)
 
+    in_a_row: Counter[tuple[str, int]] = Counter()
+
     def bad_luck(request: Request) -> Fault | None:
-        if request.span is None or chance.random() > 0.3:
+        if request.span is None:
             return None
+        # Whoever fails nine times is given up, rightly; among so many requests one would now and
+        # then.
+        piece = (request.path, request.span[1])
+        if chance.random() > 0.3 or in_a_row[piece] == 6:
+            in_a_row[piece] = 0
+            return None
+        in_a_row[piece] += 1
         kind = chance.choices(["cut", "reset", "stall", "drip", "status"], [9, 9, 1, 1, 4])[0]
         size = request.span[1] - request.span[0]
         return Fault(kind, chance.randrange(size), chance.choice([500, 503, 429]))
