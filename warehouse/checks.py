@@ -54,7 +54,7 @@ def partition(path: Path, expected: Partition) -> str | None:
         return "its bytes are not those that were written (SHA-256)"
     source = path if content is None else pa.BufferReader(content)
     try:
-        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet:
             return _content(parquet, expected)
     except (OSError, ValueError, pa.ArrowException) as error:
         return f"cannot be read back: {one_line(error, 200)}"

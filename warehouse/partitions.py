@@ -241,7 +241,9 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
         CorruptPartitionError: it is no Parquet file.
     """
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        # Ahead of the decoder a thread would fetch each column of each row group by itself, and
+        # from the page cache that takes longer than to read it.
+        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, data_type_name, symbol, error) from error
 

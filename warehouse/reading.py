@@ -185,7 +185,7 @@ def _read(
     """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
     # A partition has one symbol: reading it back from the file would take longer than the prices.
-    names = [name for name in columns if name != "symbol"]
+    names = _longest_first(kind, [name for name in columns if name != "symbol"])
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
             edges = check_footer(path, kind, stored, path.stat().st_size, file)
@@ -219,6 +219,13 @@ def _read(
     chosen = table.select(list(columns))
     # Partitions differ in which of their columns are declared to lack no value.
     return pa.Table.from_arrays(chosen.columns, schema=kind.fields(columns)), is_cut
+
+
+def _longest_first(kind: DataType, names: Sequence[str]) -> list[str]:
+    """The columns as threads should take them up: what takes longest to decode must not be last."""
+    types = {name: kind.columns.field(name).type for name in names}
+    width = {name: 1_000 if of == pa.string() else of.bit_width for name, of in types.items()}
+    return sorted(names, key=width.__getitem__, reverse=True)
 
 
 def holding(edges: Sequence[int], low: int, high: int) -> range:
