@@ -22,6 +22,8 @@ _PINNED = 32
 
 FORMS = ("pandas", "polars", "arrow")
 
+_STAMP = pa.timestamp("ns")
+
 # The stubs do not know the way that pandas and Arrow have agreed on for their extension types.
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
 _NULLABLE: dict[pa.DataType, Any] = {
@@ -82,7 +84,7 @@ def in_zone(table: pa.Table, zone: str) -> pa.Table:
 
 def _aware(kind: pa.DataType, zone: str) -> pa.DataType:
     """The type with its stamps, also those within lists and structs, as instants in `zone`."""
-    if kind == pa.timestamp("ns"):
+    if kind == _STAMP:
         return pa.timestamp("ns", zone)
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(_aware(kind.value_type, zone)))
@@ -106,23 +108,32 @@ def distinct(names: Iterable[str]) -> list[str]:
     return list(taken)
 
 
-def as_form(table: pa.Table, form: str) -> Any:
+def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
     """The table as a pandas or polars DataFrame, or as it is; see the module's text for stamps.
 
     The table's memory becomes the frame's: it is not to be used further.
 
+    Args:
+        zone: stamps of nanoseconds are instants shown in it, as by `in_zone`; None: where they are
+            instants already.
+
     In pandas text is `str`, whole numbers stay what they are where none is absent, else they are
     pandas' nullable integers (no float ever holds one), and nested values are Python objects.
     """
-    if form == "arrow":
-        return table
-    if form == "polars":
+    if form != "pandas":
+        table = in_zone(table, zone) if zone is not None else table
+        if form == "arrow":
+            return table
         import polars as pl
 
         return pl.from_arrow(table)
     columns: dict[str, Any] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        columns[name] = _values(column)
+        if zone is not None and column.type == _STAMP:
+            # Through Arrow's own type this takes as long as the rest of the frame.
+            columns[name] = _instants(column, zone)
+        else:
+            columns[name] = _values(column)
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
 
 
@@ -138,10 +149,8 @@ def _values(column: pa.ChunkedArray) -> Any:
     if pa.types.is_decimal(kind) and (plain := _plain_numbers(column)) is not None:
         column, kind = plain, plain.type
     if pa.types.is_timestamp(kind):
-        stamps = _own(column.cast(pa.timestamp(kind.unit)))
-        if kind.tz is None:
-            return stamps
-        return pd.array(stamps.view(np.int64), pd.DatetimeTZDtype(kind.unit, kind.tz), copy=False)
+        stamps = column.cast(pa.timestamp(kind.unit))
+        return _own(stamps) if kind.tz is None else _instants(stamps, kind.tz)
     if column.null_count and kind in _NULLABLE:
         return _NULLABLE[kind].__from_arrow__(column)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
@@ -150,6 +159,12 @@ def _values(column: pa.ChunkedArray) -> Any:
         # Arrow's own way to pandas makes plain integers of those within a struct or a map.
         return pd.array(column.to_pylist(maps_as_pydicts="strict"), dtype=object)
     return column.to_pandas(maps_as_pydicts="strict").array
+
+
+def _instants(stamps: pa.ChunkedArray, zone: str) -> Any:
+    """Stamps without a zone as the instants, UTC, that they are, shown in a zone."""
+    shown = pd.DatetimeTZDtype(stamps.type.unit, zone)
+    return pd.array(_own(stamps).view(np.int64), shown, copy=False)
 
 
 def _categorical(column: pa.ChunkedArray) -> pd.Categorical:

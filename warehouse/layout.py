@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -156,7 +156,7 @@ class Layout:
     cache: Path
     modes: Modes = field(default_factory=Modes)
 
-    @property
+    @cached_property
     def data(self) -> Path:
         """What is derived: cache, rejects, staging and catalog stand in it."""
         return self.cache.parent
@@ -195,7 +195,7 @@ class Layout:
         """What the last run staged and validation refused."""
         return self.data / "refused"
 
-    @property
+    @cached_property
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
 
@@ -209,7 +209,7 @@ class Layout:
         """Figures of the last runs, for those who scrape."""
         return self.data / "metrics" / "warehouse.prom"
 
-    @property
+    @cached_property
     def journal(self) -> Path:
         """Present exactly while a publish is under way."""
         return self.data / "publish.json"

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.frames import as_form, compact, in_zone, size_of
+from warehouse.frames import as_form, compact, size_of
 from warehouse.schema import DataType
 
 INDEXES = ((), ("timestamp",), ("timestamp", "symbol"))
@@ -30,7 +30,7 @@ class Shape:
     """How an answer is handed out.
 
     Attributes:
-        form, zone: as `frames.as_form` and `frames.in_zone` take them.
+        form, zone: as `frames.as_form` takes them.
         index: columns of a pandas index, one of INDEXES; () numbers the rows from 0.
         categories: columns whose values become categories.
         downcast: numbers get the narrowest type that holds them exactly.
@@ -72,7 +72,7 @@ def shaped(table: pa.Table, shape: Shape) -> Any:
         table = categorised(table, names)
     if shape.downcast:
         table = narrowed(table)
-    frame = as_form(in_zone(table, shape.zone), shape.form)
+    frame = as_form(table, shape.form, shape.zone)
     if shape.by_time:
         frame = _by_time_and_symbol(frame)
     elif shape.index:
