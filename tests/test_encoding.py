@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import synthetic
+from building import day_key, instant, trade
 from conftest import MakeWarehouse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +163,45 @@ def test_a_partition_of_an_earlier_version_is_still_read(
             expected = rows.filter(pa.compute.equal(rows["session"], pa.scalar(day)))
             assert np.array_equal(found["sequence_number"], expected["sequence_number"])
             assert found["trf_id"].to_pylist() == expected["trf_id"].to_pylist()
+
+
+def test_what_is_encoded_twice_is_published_and_judged_once(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last session two sizes are zero, and the last exchange is absent."""
+    monkeypatch.setattr(encoding, "_WHOLE_SESSIONS_ROWS", 2)
+    begun: list[int] = []
+    rows_of_groups = encoding._row_groups
+
+    def counted(*arguments: Any) -> Iterator[pa.Table]:
+        begun.append(1)
+        return rows_of_groups(*arguments)
+
+    monkeypatch.setattr(encoding, "_row_groups", counted)
+    lines = {
+        day: [
+            trade(
+                "AAPL",
+                instant(day, "10:00", number),
+                number + 1,
+                size=0 if day == DAYS[2] and number < 2 else 100,
+                exchange="" if (day, number) == (DAYS[2], 9) else 4,
+                id=str(number),
+            )
+            for number in range(10)
+        ]
+        for day in DAYS[:3]
+    }
+    made = make_warehouse({day_key("trades", day): lines[day] for day in DAYS[:2]})
+    made.update("trades", start=DAYS[0], end=DAYS[1])
+    made.put(day_key("trades", DAYS[2]), lines[DAYS[2]])
+    begun.clear()
+    report = made.update("trades", start=DAYS[0], end=DAYS[2])
+    # The two sessions that were here lacked nothing.
+    assert len(begun) == 2
+    assert [file.rows_published for file in report.files] == [10]
+    counted = "select session, count(*), count(exchange) from trades group by all order by all"
+    assert made.sql(counted) == [(day, 10, 9 if day == DAYS[2] else 10) for day in DAYS[:3]]
+    found = "select session, count from findings where rule = 'zero_sizes'"
+    assert made.sql(found) == [(DAYS[2], 2)]
+    assert made.verify().faults == []
