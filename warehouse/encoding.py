@@ -1,8 +1,8 @@
 """Encoding: rows into the one Parquet file of a partition.
 
 A column in which no value is absent is declared so (`required`): it takes a fifth less time to
-decode. Which ones follows from the rows alone, as every byte does; a footer names the others a
-second time, for a flipped bit there would let a reader take levels for values.
+decode. Which ones follows from the rows alone; a footer names the others a second time, for a
+flipped bit there would let a reader take levels for values.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from warehouse.schema import DataType
 
-ROW_GROUP_ROWS = 65_536
-"""A row group has no more rows."""
+ROW_GROUP_ROWS = 32_768
+"""A row group has no more rows. A column of it is one page, which a stream has open decoded."""
 _WHOLE_SESSIONS_ROWS = 8_192
-"""A row group that has so many ends with a session. Of fewer each costs more than it saves."""
+"""So many rows are not joined with the next session's: a small group costs more than it saves."""
 ABSENT_KEY = b"flatfile_warehouse.absent"
 """Under this a footer names the columns in which a value is absent, with commas between them."""
 
@@ -41,6 +41,7 @@ _COMPRESSION = "lz4"
 _UNCOMPRESSED = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
 # A dictionary is two pages instead of one: below this that costs more than it saves.
 _SMALL_ROWS = 1_024
+_NO_LIMIT = 1 << 30
 
 
 @dataclass
@@ -63,9 +64,9 @@ def encode(
 
     Args:
         open_sink: opens an empty sink of pyarrow's; what was in an earlier one is void.
-        rows: begins the rows from the first, in the order of the tape. It is called again where a
-            column turns out late to have a value absent: those before were encoded as if it had
-            none.
+        rows: begins the rows from the first, in the order of the tape. It is called once more
+            where a column turns out late to lack a value: those before were encoded as if it
+            lacked none.
         sessions: how many rows of each session there will be.
     """
     absent: frozenset[str] = frozenset()
@@ -103,7 +104,8 @@ def _encode(
         writer.add_key_value_metadata({**metadata, ABSENT_KEY: told.encode()})
         while group is not None:
             if late := _absent(group) - absent:
-                return absent | late
+                # Of the rest no more than this is needed, so that the next time is the last.
+                return absent.union(late, *map(_absent, groups))
             stamps = group.column("timestamp").chunk(0).to_numpy()
             if edges.rows == 0:
                 edges.first_ns = int(stamps[0])
@@ -145,6 +147,11 @@ def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
         "column_encoding": {n: "DELTA_BINARY_PACKED" for n in names if n in _DELTA},
         "write_statistics": [n for n in names if n in _STATISTICS],
         "write_page_checksum": True,
+        # One page each: of the header, which has no checksum, a flipped bit could let the decoder
+        # take a value more or less of one page, and shift all those of the next.
+        "max_rows_per_page": ROW_GROUP_ROWS,
+        "data_page_size": _NO_LIMIT,
+        "dictionary_pagesize_limit": _NO_LIMIT,
         # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
         "store_schema": False,
     }
@@ -157,8 +164,8 @@ def _compression(name: str, is_small: bool) -> str:
 def group_rows(sessions: Iterable[int]) -> list[int]:
     """How many rows each row group has, of sessions with so many rows.
 
-    A group holds several small sessions whole, or a session, or an equal part of a large one: so
-    who asks for a session decodes few other rows.
+    A group holds several small sessions, or a session, or an equal part of a large one; a large
+    one is joined with the small ones before it. So who asks for a session decodes few other rows.
     """
     groups: list[int] = []
     held = 0

@@ -19,6 +19,7 @@ type of aggs that is read where the question names none. Each of `columns` is a 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -75,9 +76,10 @@ class FeatureFolder:
             RequestError: there is none.
             SqlFileError: its file does not keep the conventions.
         """
-        path = self.folder / f"{name}.sql"
+        is_name = isinstance(name, str) and _NAME.fullmatch(name)
+        path = self.folder / (f"{name}.sql" if is_name else "")
         # To list the folder takes as long as all else that an answer from memory needs.
-        if not (isinstance(name, str) and _NAME.fullmatch(name) and path.is_file()):
+        if not os.path.isfile(path):
             paths = self._paths()
             if name not in paths:
                 raise RequestError("feature", name, self._hint(name, paths))

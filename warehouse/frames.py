@@ -114,8 +114,8 @@ def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
     The table's memory becomes the frame's: it is not to be used further.
 
     Args:
-        zone: stamps of nanoseconds are instants shown in it, as by `in_zone`; None: where they are
-            instants already.
+        zone: columns of stamps of nanoseconds are instants shown in it; None: as `in_zone` has
+            made them, which also sees those within lists and structs.
 
     In pandas text is `str`, whole numbers stay what they are where none is absent, else they are
     pandas' nullable integers (no float ever holds one), and nested values are Python objects.

@@ -1,7 +1,8 @@
 """Partitions: one data type, one symbol, one month, one Parquet file, and where its rows came from.
 
-The bytes of a partition depend on its rows and their provenance alone: not on threads, pieces or
-what was ingested before what. Pages carry checksums, which pyarrow verifies on reading.
+The bytes that a version of this library gives a partition depend on its rows and their provenance
+alone: not on threads, pieces or what was ingested before what. Pages carry checksums, which pyarrow
+verifies on reading.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.encoding import encode
+from warehouse.encoding import declared_by, encode
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
-from warehouse.schema import DataType, data_type
+from warehouse.schema import DATA_TYPES, DataType, data_type
 
 METADATA_KEY = b"flatfile_warehouse"
 FORMAT_VERSION = 1
@@ -125,7 +126,7 @@ def write_partition(
 
     Args:
         rows: begins the data type's columns (others are left out) from the first row, in the order
-            of the tape; see `encoding.encode` for when it is called twice.
+            of the tape; `encoding.encode` says when it is called twice.
         sessions: in ascending order; their rows add up to those of `rows`.
 
     Raises:
@@ -181,12 +182,6 @@ def read_sessions(
     """
     with open_partition(path, partition.data_type, partition.symbol) as file:
         groups = _RowGroups(file, path, partition)
-        if groups.count != partition.rows:
-            raise CorruptPartitionError(
-                path,
-                f"{groups.count:,} rows, the catalog says {partition.rows:,}",
-                f"warehouse rebuild {partition.data_type}",
-            )
         start = 0
         for session in partition.sessions:
             stop = start + session.rows
@@ -198,18 +193,13 @@ def read_sessions(
 class _RowGroups:
     """Rows of an open partition by their place in it. Asked in ascending order, it reads each row
     group once: most partitions have a single one, and a month's sessions in it.
-
-    Attributes:
-        count: rows of all row groups.
     """
 
     def __init__(self, file: pq.ParquetFile, path: Path, partition: Partition) -> None:
         self._file, self._path, self._partition = file, path, partition
-        self._columns = data_type(partition.data_type).columns
-        metadata = file.metadata
-        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._edges = [0, *accumulate(counts)]
-        self.count = self._edges[-1]
+        kind = data_type(partition.data_type)
+        self._columns = kind.columns
+        self._edges = edges_of(file, path, kind, partition.symbol, partition.rows)
         self._present: tuple[int, pa.Table] | None = None
 
     def rows(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
@@ -234,6 +224,26 @@ class _RowGroups:
         return self._present[1]
 
 
+def edges_of(file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows: int) -> list[int]:
+    """The row at which each row group begins, and the end, as far as the footer can be believed.
+
+    Raises:
+        CorruptPartitionError: its rows are not so many, or its columns not the data type's.
+    """
+    try:
+        metadata = file.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        due = declared_by(kind, metadata.metadata or {})
+        is_right = file.schema_arrow.remove_metadata().equals(due)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise damaged(path, kind.name, symbol, error) from error
+    if {metadata.num_rows, sum(counts)} != {rows} or min(counts, default=0) < 1:
+        refuse(path, kind.name, symbol, f"{sum(counts):,} rows, the catalog says {rows:,}")
+    if not is_right:
+        refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
+    return [0, *accumulate(counts)]
+
+
 def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFile:
     """A partition opened for reading with its page checksums verified; close it.
 
@@ -244,7 +254,7 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
         # Ahead of the decoder a thread would fetch each column of each row group by itself, and
         # from the page cache that takes longer than to read it.
         return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, data_type_name, symbol, error) from error
 
 
@@ -258,10 +268,17 @@ def damaged(
     """
     if isinstance(error, MemoryError):
         raise error
+    return _corrupt(path, data_type_name, symbol, one_line(error, 200))
+
+
+def refuse(path: Path, data_type_name: str, symbol: str, problem: str) -> NoReturn:
+    """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
+    raise _corrupt(path, data_type_name, symbol, problem)
+
+
+def _corrupt(path: Path, data_type_name: str, symbol: str, problem: str) -> CorruptPartitionError:
     return CorruptPartitionError(
-        path,
-        one_line(error, 200),
-        f"warehouse rebuild {data_type_name} --symbols '{symbol}'",
+        path, problem, f"warehouse rebuild {data_type_name} --symbols '{symbol}'"
     )
 
 
@@ -280,6 +297,8 @@ def describe(path: Path) -> Partition:
                 for entry in record["sessions"]
             )
             month = date.fromisoformat(f"{record['month']}-01")
+            rows = sum(session.rows for session in sessions)
+            edges_of(file, path, DATA_TYPES[record["data_type"]], record["symbol"], rows)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             first = _stamp(file, 0, 0)
             last = _stamp(file, metadata.num_row_groups - 1, -1)

@@ -1,32 +1,33 @@
 """Partitions into Arrow: the columns asked, of the row groups that hold the span, verified.
 
-Every page's checksum is verified. The footer has none, so as little of it is believed as can be:
-its schema and counts only as far as the catalog says the same, and its statistics not at all (to
-look at those of a damaged footer can end the process). Where a span begins in a partition follows
-from the catalog's rows per session and, within a session, from the stamps themselves.
+Every page's checksum is verified. Footers and the headers of pages have none. A column of a row
+group is one page, whose header can hide nothing; and as little of the footer is believed as can be:
+its schema and counts only as far as it says them twice and the catalog says the same, and its
+statistics not at all (to look at those of a damaged footer can end the process). Where a span
+begins in a partition follows from the catalog's rows per session and, within a session, from the
+stamps themselves.
 """
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse import coverage
-from warehouse.encoding import declared_by
-from warehouse.errors import CorruptPartitionError, TooLargeError
+from warehouse import coverage, pageheaders
+from warehouse.errors import TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
 from warehouse.memory import available_bytes, frame_bytes
-from warehouse.partitions import damaged, open_partition
+from warehouse.partitions import damaged, edges_of, open_partition, refuse
 from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
 from warehouse.snapshot import Snapshot, Stored
@@ -194,7 +195,7 @@ def _read(
             groups = holding(edges, piece.low, piece.high)
             if len(groups) == 1 and piece.is_bounded and "timestamp" in names:
                 # Its stamps come with the rest, on as many threads.
-                table = _read_groups(file, edges, groups, names, seen, threads)
+                table = _read_groups(file, path, edges, groups, names, seen, threads)
                 seen[groups.start] = table["timestamp"]
             low, high = narrowed(file, edges, piece, seen)
             if low >= high:
@@ -203,7 +204,7 @@ def _read(
                 table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
             elif table is None:
                 groups = holding(edges, low, high)
-                table = _read_groups(file, edges, groups, names, seen, threads)
+                table = _read_groups(file, path, edges, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.symbol, error) from error
     is_cut = False
@@ -235,6 +236,7 @@ def holding(edges: Sequence[int], low: int, high: int) -> range:
 
 def _read_groups(
     file: pq.ParquetFile,
+    path: Path,
     edges: Sequence[int],
     groups: range,
     names: Sequence[str],
@@ -246,6 +248,10 @@ def _read_groups(
     rest = [name for name in names if name != "timestamp"]
     if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
         rest = list(names)
+    if len(groups) > 1:
+        with open(path, "rb", buffering=0) as raw:
+            read_at = partial(_read_at, raw.fileno())
+            pageheaders.check(file, groups, rest, read_at)
     table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
     if table.num_rows != due:
         raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
@@ -253,6 +259,10 @@ def _read_groups(
         chunks = [chunk for group in groups for chunk in seen[group].chunks]
         table = table.append_column("timestamp", pa.chunked_array(chunks))
     return table
+
+
+def _read_at(descriptor: int, offset: int, count: int) -> bytes:
+    return os.pread(descriptor, count, offset)
 
 
 def check_footer(
@@ -264,16 +274,10 @@ def check_footer(
         CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
     """
     if path.is_symlink() or path.parent.is_symlink():
-        refuse(stored, path, "it is a link, which may lead out of the warehouse")
+        refuse(path, kind.name, stored.symbol, "it is a link, which may lead out of the warehouse")
     if size != stored.bytes:
-        refuse(stored, path, f"{size:,} bytes, the catalog says {stored.bytes:,}")
-    metadata = file.metadata
-    counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    if {metadata.num_rows, sum(counts)} != {stored.rows} or min(counts, default=0) < 1:
-        refuse(stored, path, f"{sum(counts):,} rows, the catalog says {stored.rows:,}")
-    if not file.schema_arrow.remove_metadata().equals(declared_by(kind, metadata.metadata or {})):
-        refuse(stored, path, f"its columns are not those of {kind.name}")
-    return [0, *accumulate(counts)]
+        refuse(path, kind.name, stored.symbol, f"{size:,} bytes, the catalog says {stored.bytes:,}")
+    return edges_of(file, path, kind, stored.symbol, stored.rows)
 
 
 def narrowed(
@@ -327,10 +331,3 @@ def _first_at(
     # As an int64, or numpy would compare as floats.
     row = edges[first] + int(np.searchsorted(stamps(first), np.int64(bound_ns), side="left"))
     return min(max(row, low), high)
-
-
-def refuse(stored: Stored, path: Path, problem: str) -> NoReturn:
-    """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
-    raise CorruptPartitionError(
-        path, problem, f"warehouse rebuild {stored.data_type} --symbols '{stored.symbol}'"
-    )

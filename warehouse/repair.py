@@ -38,8 +38,8 @@ class RepairReport:
         mended: faults that are no more.
         left: faults that remain, each with the reason.
         restored: partitions that have the bytes again that they had.
-        remade: partitions made anew whose bytes are others, for the SQL, the settings or the
-            vendor's file have changed since.
+        remade: partitions made anew whose bytes are others, for the SQL, the settings, the
+            vendor's file or this library's version have changed since.
         moved: (path, where it is now) of what was set aside.
         run: what was fetched and read.
     """

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse import pageheaders
 from warehouse.heldfile import HeldFile
-from warehouse.partitions import damaged
-from warehouse.reading import Piece, check_footer, holding, narrowed, refuse
+from warehouse.partitions import damaged, refuse
+from warehouse.reading import Piece, check_footer, holding, narrowed
 from warehouse.schema import DataType
 
 Stamps = np.ndarray[Any, np.dtype[np.int64]]
@@ -142,6 +143,7 @@ class _Reader:
             if not self.due:
                 return
             groups = holding(edges, low, high)
+            pageheaders.check(parquet, groups, names, file.read_at)
             self._skip = low - edges[groups.start]
             self._batches = parquet.iter_batches(
                 batch_rows, row_groups=list(groups), columns=names, use_threads=False
@@ -158,7 +160,12 @@ class _Reader:
                 self._skip -= batch.num_rows
                 batch = next(self._batches, None)
             if batch is None:
-                refuse(stored, path, f"it ends {self.due:,} rows too early")
+                refuse(
+                    path,
+                    stored.data_type,
+                    stored.symbol,
+                    f"it ends {self.due:,} rows too early",
+                )
             batch = batch.slice(self._skip, min(self.due, batch.num_rows - self._skip))
             # Partitions differ in which of their columns are declared to lack no value.
             batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._fields)

@@ -103,7 +103,9 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
     if report.remade:
         named = ", ".join(f"{name} {symbol} {m:%Y-%m}" for name, symbol, m in report.remade[:NAMED])
         more = f" and {len(report.remade) - NAMED:,} more" if len(report.remade) > NAMED else ""
-        yield row("remade", f"{named}{more}: by the SQL, the settings or the files of now")
+        yield row(
+            "remade", f"{named}{more}: by the SQL, the settings, the files or the version of now"
+        )
     for old, new in report.moved:
         yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
     for fault, why in report.left:
