@@ -40,11 +40,11 @@ def test_row_groups_hold_all_rows_within_bounds_and_large_sessions_alone(counts:
     assert all(0 < rows <= ROW_GROUP_ROWS for rows in groups)
     ends = {0, *accumulate(groups)}
     for end, count in zip(accumulate(counts), counts, strict=True):
-        if count >= encoding._WHOLE_SESSIONS_ROWS:
+        if count >= encoding.WHOLE_SESSIONS_ROWS:
             assert end in ends
     # Few rows are never spread over more groups than they need.
     least = sum(counts) // ROW_GROUP_ROWS
-    assert len(groups) <= least + sum(counts) // encoding._WHOLE_SESSIONS_ROWS + 1
+    assert len(groups) <= least + sum(counts) // encoding.WHOLE_SESSIONS_ROWS + 1
 
 
 @given(COUNTS, st.integers(1, 23))
@@ -216,7 +216,7 @@ def test_what_is_encoded_twice_is_published_and_judged_once(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the last session two sizes are zero, and the last exchange is absent."""
-    monkeypatch.setattr(encoding, "_WHOLE_SESSIONS_ROWS", 2)
+    monkeypatch.setattr(encoding, "WHOLE_SESSIONS_ROWS", 2)
     begun: list[int] = []
     rows_of_groups = encoding._row_groups
 

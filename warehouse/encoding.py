@@ -19,7 +19,7 @@ from warehouse.schema import DataType
 
 ROW_GROUP_ROWS = 32_768
 """A row group has no more rows. A column of it is one page, which a stream has open decoded."""
-_WHOLE_SESSIONS_ROWS = 8_192
+WHOLE_SESSIONS_ROWS = 8_192
 """So many rows are not joined with the next session's: a small group costs more than it saves."""
 ABSENT_KEY = b"flatfile_warehouse.absent"
 """Under this a footer names the columns in which a value is absent, with commas between them."""
@@ -171,7 +171,7 @@ def group_rows(sessions: Iterable[int]) -> list[int]:
     held = 0
     for count in sessions:
         held += count
-        if held >= _WHOLE_SESSIONS_ROWS:
+        if held >= WHOLE_SESSIONS_ROWS:
             groups += _parts(held)
             held = 0
     return groups + _parts(held)

@@ -33,6 +33,7 @@ import pyarrow as pa
 from warehouse import coverage, models, reading
 from warehouse.arguments import choice, columns_of_all, kinds_of, symbols_of
 from warehouse.config import Config
+from warehouse.encoding import ROW_GROUP_ROWS, WHOLE_SESSIONS_ROWS
 from warehouse.errors import RequestError, SupersededError, WarehouseError
 from warehouse.frames import check_zone
 from warehouse.heldfile import Descriptors, HeldFile, Replaced
@@ -63,10 +64,11 @@ _SLICE_ROWS, _SLICE_ROWS_OF_TAPE = 262_144, 1_024
 _BLOCK_ROWS = 65_536
 
 # What a partition costs while it is open, as measured: its pages of a row group, decompressed and
-# with what decodes them, and the buffers. pyarrow ends a page after 20,000 rows.
-_PAGE_ROWS = 20_000
+# with what decodes them, and the buffers; and, whatever columns are asked, what its footer says of
+# each row group.
 _PAGE_EXPANSION = 1.7
 _OPEN_BYTES = 70_000
+_GROUP_BYTES = 12_000
 # Of the memory limit: what open partitions and a batch may take, and what they and all rows may.
 _MOST_FOR_OPEN, _MOST_IN_ALL = 0.5, 0.7
 # How many times the rows of a slice are in memory (fetched, joined, and the slice given out), and
@@ -312,8 +314,9 @@ def _plan(
 
     def pages(stored: Stored) -> float:
         share = min(1.0, row_bytes / width[stored.data_type])
-        encoded = stored.bytes * min(1.0, _PAGE_ROWS / stored.rows)
-        return share * (encoded * _PAGE_EXPANSION + _OPEN_BYTES)
+        encoded = stored.bytes * min(1.0, ROW_GROUP_ROWS / stored.rows)
+        groups = 1 + stored.rows // WHOLE_SESSIONS_ROWS
+        return share * (encoded * _PAGE_EXPANSION + _OPEN_BYTES) + groups * _GROUP_BYTES
 
     # A tape has one partition open at a time. A batch may be there in pieces, and then in one.
     open_bytes = sum(max(pages(piece.stored) for piece in some) for some in pieces)
