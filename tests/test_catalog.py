@@ -29,6 +29,7 @@ from building import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from warehouse import catalogfile
 from warehouse.errors import ConfigError, StorageError
 from warehouse.layout import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.schema import DATA_TYPES
@@ -296,6 +297,29 @@ def test_views_fill_and_empty_with_their_partitions(make_warehouse: Callable[...
     made.ingest()
     assert made.sql("select count(*) from day_aggs") == [(1,)]
     assert made.sql("select count(*) from rejects") == [(0,)]
+
+
+def test_a_catalog_does_not_rest_on_what_happens_while_it_is_closed(
+    make_warehouse: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB says nothing of a write that fails then: what it was about would be lost unseen."""
+    connect = catalogfile._connect
+
+    def closing_badly(path: Path) -> duckdb.DuckDBPyConnection:
+        connection = connect(path)
+        connection.execute("pragma disable_checkpoint_on_shutdown")
+        return connection
+
+    monkeypatch.setattr(catalogfile, "_connect", closing_badly)
+    made = make_warehouse({day_key("trades", SESSION): [trade("AAPL", instant(SESSION)), "a,b"]})
+    made.update()
+    assert made.sql("select count(*) from rejects") == [(1,)]
+    # The last reject goes, so the view must change when the files are in place already.
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), 2)])
+    made.update()
+    assert made.sql("select sequence_number from trades") == [(2,)]
+    assert made.sql("select count(*) from rejects") == [(0,)]
+    assert not list(made.layout.data.rglob("*.wal"))
 
 
 def test_a_question_about_an_unknown_symbol_says_that_it_has_no_files(made: Made) -> None:

@@ -149,6 +149,8 @@ def build(
         for name in (*DATA_TYPES, "rejects"):
             _parse(connection, sql, name)
         _views(connection, layout, sql, config_dir)
+        # What fails while a connection is closed is not told, and would stay in the log beside.
+        connection.execute("force checkpoint")
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
@@ -182,6 +184,8 @@ def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> 
     connection = _connect(staged)
     try:
         _views(connection, layout, sql, config_dir)
+        # What fails while a connection is closed is not told, and would stay in the log beside.
+        connection.execute("force checkpoint")
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
