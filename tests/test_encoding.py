@@ -34,7 +34,9 @@ COUNTS = st.lists(st.integers(0, 200_000) | st.integers(0, 9_000), max_size=23)
 
 
 @given(COUNTS)
-def test_row_groups_hold_all_rows_within_bounds_and_large_sessions_alone(counts: list[int]) -> None:
+def test_row_groups_hold_all_rows_within_bounds_and_end_with_every_large_session(
+    counts: list[int],
+) -> None:
     groups = group_rows(counts)
     assert sum(groups) == sum(counts)
     assert all(0 < rows <= ROW_GROUP_ROWS for rows in groups)
@@ -210,6 +212,13 @@ def test_a_partition_of_an_earlier_version_is_still_read(
             expected = rows.filter(pa.compute.equal(rows["session"], pa.scalar(day)))
             assert np.array_equal(found["sequence_number"], expected["sequence_number"])
             assert found["trf_id"].to_pylist() == expected["trf_id"].to_pylist()
+    made.put_raw("trades", DAYS[3], [trade("A", instant(DAYS[3]))])
+    made.ingest("trades")
+    counted = "select session, count(*), count(trf_id) from trades group by all order by all"
+    kept = rows.group_by("session").aggregate([("session", "count"), ("trf_id", "count")])
+    assert made.sql(counted)[:3] == sorted(zip(*kept.to_pydict().values(), strict=True))
+    assert made.sql(counted)[3:] == [(DAYS[3], 1, 1)]
+    assert encoding.ABSENT_KEY in pq.read_metadata(path).metadata
 
 
 def test_what_is_encoded_twice_is_published_and_judged_once(
