@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from warehouse.schema import DataType
 
 ROW_GROUP_ROWS = 32_768
-"""A row group has no more rows. A column of it is one page, which a stream has open decoded."""
+"""A row group has no more rows. A column of it is one page, which a stream holds decompressed."""
 WHOLE_SESSIONS_ROWS = 8_192
 """So many rows are not joined with the next session's: a small group costs more than it saves."""
 ABSENT_KEY = b"flatfile_warehouse.absent"
@@ -149,7 +149,7 @@ def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
         "write_page_checksum": True,
         # One page each: of the header, which has no checksum, a flipped bit could let the decoder
         # take a value more or less of one page, and shift all those of the next.
-        "max_rows_per_page": ROW_GROUP_ROWS,
+        "max_rows_per_page": _NO_LIMIT,
         "data_page_size": _NO_LIMIT,
         "dictionary_pagesize_limit": _NO_LIMIT,
         # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.

@@ -107,10 +107,6 @@ class HeldFile:
         self._place += len(found)
         return found
 
-    def read_at(self, offset: int, count: int) -> bytes:
-        self.seek(offset)
-        return self.read(count)
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
         self._place = start + offset

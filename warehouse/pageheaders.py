@@ -30,10 +30,12 @@ def check(
     columns: Iterable[str],
     read_at: Callable[[int, int], bytes],
 ) -> None:
-    """Look at the header of each column's page in row groups that are read in one go.
+    """Look at the header of each column's page in row groups that were decoded in one go.
 
     Args:
-        file: a partition; one of an earlier version, which has several pages, is not looked at.
+        file: a partition; one of an earlier version, which has several pages, is not looked at. The
+            same columns and row groups were decoded before: pyarrow ends the process over some
+            damaged footers if it is asked for a column's place first.
         read_at: so many bytes of it (the second) from an offset on (the first).
 
     Raises:

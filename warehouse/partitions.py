@@ -25,9 +25,12 @@ import pyarrow.parquet as pq
 
 from warehouse.encoding import declared_by, encode
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.layout import decode_symbol, partition_name
 from warehouse.schema import DATA_TYPES, DataType, data_type
 
 METADATA_KEY = b"flatfile_warehouse"
+DIGEST_KEY = b"flatfile_warehouse.sha256"
+"""Under this a footer has the SHA-256 of what it says of itself: it has no checksum of its own."""
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
@@ -106,6 +109,10 @@ def provenance(
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _digest(told: bytes) -> bytes:
+    return hashlib.sha256(told).hexdigest().encode()
+
+
 def _entry(session: SessionSource) -> dict[str, Any]:
     entry = {**vars(session), "session": session.session.isoformat()}
     if session.fingerprint is None:
@@ -132,7 +139,8 @@ def write_partition(
     Raises:
         StorageError: the disk refuses.
     """
-    metadata = {METADATA_KEY: provenance(kind.name, symbol, month, sessions, fingerprint)}
+    told = provenance(kind.name, symbol, month, sessions, fingerprint)
+    metadata = {METADATA_KEY: told, DIGEST_KEY: _digest(told)}
     counts = [session.rows for session in sessions]
     expected = sum(counts)
     try:
@@ -288,39 +296,51 @@ def describe(path: Path) -> Partition:
     Raises:
         CorruptPartitionError: it is damaged, or no partition of ours.
     """
-    with open_partition(path, path.parts[-3], path.parts[-2]) as file:
+    data_type_name, symbol = path.parts[-3], decode_symbol(path.parts[-2])
+    with open_partition(path, data_type_name, symbol) as file:
         metadata = file.metadata
         try:
-            record = json.loads(metadata.metadata[METADATA_KEY])
+            told = metadata.metadata[METADATA_KEY]
+            digest = metadata.metadata.get(DIGEST_KEY)
+            if digest is not None and digest != _digest(told):
+                raise ValueError("what it says of itself is damaged")
+            record = json.loads(told)
+            made_by = str(record["fingerprint"])
             sessions = tuple(
                 SessionSource(**{**entry, "session": date.fromisoformat(entry["session"])})
                 for entry in record["sessions"]
             )
             month = date.fromisoformat(f"{record['month']}-01")
+            if not path.as_posix().endswith(partition_name(data_type_name, symbol, month)):
+                raise ValueError(f"it says that it is of {month:%Y-%m}")
+            if (record["data_type"], record["symbol"]) != (data_type_name, symbol):
+                raise ValueError(f"it says that it is {record['data_type']} of {record['symbol']}")
             rows = sum(session.rows for session in sessions)
-            edges_of(file, path, DATA_TYPES[record["data_type"]], record["symbol"], rows)
+            edges_of(file, path, DATA_TYPES[data_type_name], symbol, rows)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             first = _stamp(file, 0, 0)
             last = _stamp(file, metadata.num_row_groups - 1, -1)
         except (KeyError, ValueError, TypeError, OSError, IndexError, pa.ArrowException) as error:
-            raise damaged(path, path.parts[-3], path.parts[-2], error) from error
+            raise damaged(path, data_type_name, symbol, error) from error
     with open(path, "rb") as raw:
-        digest = hashlib.file_digest(raw, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
     return Partition(
-        record["data_type"],
-        record["symbol"],
+        data_type_name,
+        symbol,
         month,
         sessions,
-        record["fingerprint"],
+        made_by,
         metadata.num_rows,
         os.path.getsize(path),
         first,
         last,
-        digest,
+        sha256,
     )
 
 
 def _stamp(file: pq.ParquetFile, group: int, row: int) -> int:
     column = file.read_row_group(group, columns=["timestamp"])["timestamp"].cast(pa.int64())
+    if len(column) != file.metadata.row_group(group).num_rows:
+        raise pa.ArrowInvalid(f"row group {group} has {len(column):,} rows")
     stamp: int = column[row].as_py()
     return stamp

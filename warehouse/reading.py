@@ -1,11 +1,11 @@
 """Partitions into Arrow: the columns asked, of the row groups that hold the span, verified.
 
 Every page's checksum is verified. Footers and the headers of pages have none. A column of a row
-group is one page, whose header can hide nothing; and as little of the footer is believed as can be:
-its schema and counts only as far as it says them twice and the catalog says the same, and its
-statistics not at all (to look at those of a damaged footer can end the process). Where a span
-begins in a partition follows from the catalog's rows per session and, within a session, from the
-stamps themselves.
+group is one page, whose header is looked at where several groups are decoded in one go; and as
+little of the footer is believed as can be: its schema and counts only as far as it says them twice
+and the catalog says the same, and its statistics not at all (to look at those of a damaged footer
+can end the process). Where a span begins in a partition follows from the catalog's rows per session
+and, within a session, from the stamps themselves.
 """
 
 from __future__ import annotations
@@ -248,11 +248,11 @@ def _read_groups(
     rest = [name for name in names if name != "timestamp"]
     if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
         rest = list(names)
-    if len(groups) > 1:
-        with open(path, "rb", buffering=0) as raw:
-            read_at = partial(_read_at, raw.fileno())
-            pageheaders.check(file, groups, rest, read_at)
     table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
+    if len(groups) > 1:
+        # Afterwards: to look at a damaged footer's columns before a decoder did ends the process.
+        with open(path, "rb", buffering=0) as raw:
+            pageheaders.check(file, groups, rest, partial(_read_at, raw.fileno()))
     if table.num_rows != due:
         raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
     if len(rest) < len(names):

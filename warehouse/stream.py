@@ -69,6 +69,7 @@ _BLOCK_ROWS = 65_536
 _PAGE_EXPANSION = 1.7
 _OPEN_BYTES = 70_000
 _GROUP_BYTES = 12_000
+_MOST_SESSIONS = 23
 # Of the memory limit: what open partitions and a batch may take, and what they and all rows may.
 _MOST_FOR_OPEN, _MOST_IN_ALL = 0.5, 0.7
 # How many times the rows of a slice are in memory (fetched, joined, and the slice given out), and
@@ -315,7 +316,8 @@ def _plan(
     def pages(stored: Stored) -> float:
         share = min(1.0, row_bytes / width[stored.data_type])
         encoded = stored.bytes * min(1.0, ROW_GROUP_ROWS / stored.rows)
-        groups = 1 + stored.rows // WHOLE_SESSIONS_ROWS
+        groups = 1 + min(_MOST_SESSIONS, stored.rows // WHOLE_SESSIONS_ROWS)
+        groups += stored.rows // ROW_GROUP_ROWS
         return share * (encoded * _PAGE_EXPANSION + _OPEN_BYTES) + groups * _GROUP_BYTES
 
     # A tape has one partition open at a time. A batch may be there in pieces, and then in one.
@@ -325,8 +327,8 @@ def _plan(
         raise RequestError(
             "symbols",
             f"{len(asked.symbols):,} of them",
-            f"a stream of so many would take {open_bytes / 1e9:.2f} GB for the pages it has open"
-            " and a batch, more than half of processing.memory_limit_gb"
+            f"a stream of so many would take {open_bytes / 1e9:.2f} GB for the pages and"
+            " footers it has open and a batch, more than half of processing.memory_limit_gb"
             f" = {config.processing.memory_limit_gb:g}; raise it, or name fewer symbols or"
             " columns, or a smaller batch_rows",
         )

@@ -1,6 +1,6 @@
 """The tape of one symbol and data type, decoded a little at a time.
 
-Of a partition that is being read only a page of each column is in memory, still encoded, and the
+Of a partition that is being read only a page of each column is in memory, not yet decoded, and the
 rows of one batch, decoded. Every page's checksum is verified, and the footer believed as little,
 as in `reading`.
 """
@@ -8,14 +8,13 @@ as in `reading`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse import pageheaders
 from warehouse.heldfile import HeldFile
 from warehouse.partitions import damaged, refuse
 from warehouse.reading import Piece, check_footer, holding, narrowed
@@ -143,11 +142,9 @@ class _Reader:
             if not self.due:
                 return
             groups = holding(edges, low, high)
-            pageheaders.check(parquet, groups, names, file.read_at)
             self._skip = low - edges[groups.start]
-            self._batches = parquet.iter_batches(
-                batch_rows, row_groups=list(groups), columns=names, use_threads=False
-            )
+            counts = [edges[group + 1] - edges[group] for group in groups]
+            self._batches = _decoded(parquet, groups, counts, names, batch_rows)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(path, stored.data_type, stored.symbol, error) from error
 
@@ -178,3 +175,24 @@ class _Reader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _decoded(
+    file: pq.ParquetFile,
+    groups: Iterable[int],
+    counts: Iterable[int],
+    names: list[str],
+    batch_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of row groups, one group after the other.
+
+    Of several at once a page that claims a row too many would shift those of the next group.
+    """
+    for group, due in zip(groups, counts, strict=True):
+        for batch in file.iter_batches(
+            batch_rows, row_groups=[group], columns=names, use_threads=False
+        ):
+            due -= batch.num_rows
+            yield batch
+        if due:
+            raise pa.ArrowInvalid(f"row group {group} ends {due:,} rows too early")
