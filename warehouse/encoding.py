@@ -103,9 +103,6 @@ def _encode(
         told = ",".join(name for name in kind.columns.names if name in absent)
         writer.add_key_value_metadata({**metadata, ABSENT_KEY: told.encode()})
         while group is not None:
-            if late := _absent(group) - absent:
-                # Of the rest no more than this is needed, so that the next time is the last.
-                return absent.union(late, *map(_absent, groups))
             stamps = group.column("timestamp").chunk(0).to_numpy()
             if edges.rows == 0:
                 edges.first_ns = int(stamps[0])
@@ -114,6 +111,9 @@ def _encode(
             table = pa.Table.from_arrays(group.columns, schema=schema)
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             group = next(groups, None)
+            if group is not None and (late := _absent(group) - absent):
+                # Of the rest no more than this is needed, so that the next time is the last.
+                return absent.union(late, *map(_absent, groups))
     return frozenset()
 
 
