@@ -28,7 +28,7 @@ demo: $(VENV)/app
 	$(BIN)/warehouse demo demo-warehouse
 
 test: $(VENV)/app $(VENV)/dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 torture: $(VENV)/app $(VENV)/dev
 	WAREHOUSE_TEST_LONG=1 $(BIN)/python -m pytest -m torture $(ARGS)
