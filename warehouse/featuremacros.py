@@ -99,7 +99,9 @@ def _table(feature: Feature, table: str, cache: Path) -> str:
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
     return f"""{table} as (
 select *
-from read_parquet({folder} || path_name({_SYMBOL}) || '/*.parquet')
+from read_parquet(
+    {folder} || path_name({_SYMBOL}) || '/*.parquet', hive_partitioning = false
+)
 where session between {first} and {_LAST}::date
 )"""
 

@@ -81,7 +81,8 @@ class RejectsWriter:
         """Keep what `published` says of symbols that are not being made anew."""
         if not published.exists():
             return
-        old = pq.read_table(published, schema=self._schema)
+        # A folder above may be called `symbol=…`, which is no column.
+        old = pq.read_table(published, schema=self._schema, partitioning=None)
         replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
         # A row without a symbol is met again whichever symbols are selected.
         gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))

@@ -309,7 +309,8 @@ class _Questions:
         self._run(
             f"create or replace temp view rejects as select {columns} from ("
             " select * from read_parquet("
-            f" [{', '.join(self._rejects_files(data_type, first, last))}], union_by_name = true))"
+            f" [{', '.join(self._rejects_files(data_type, first, last))}], union_by_name = true,"
+            " hive_partitioning = false))"
             f" where session between date '{first}' and date '{last}'{of_symbols}"
         )
 

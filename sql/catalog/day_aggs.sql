@@ -8,13 +8,22 @@ create or replace view day_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from
     read_parquet(
-        ['data/schema/day_aggs.parquet', 'data/cache/day_aggs/*/*.parquet'], filename = true
+        ['data/schema/day_aggs.parquet', 'data/cache/day_aggs/*/*.parquet'],
+        filename = true,
+        hive_partitioning = false
     );
 create or replace macro day_aggs_of(symbol) as table (
-    select * from read_parquet('data/cache/day_aggs/' || path_name(symbol) || '/*.parquet')
+    select *
+    from
+        read_parquet(
+            'data/cache/day_aggs/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
 ),
 (symbol, first, last) as table (
     select *
-    from read_parquet('data/cache/day_aggs/' || path_name(symbol) || '/*.parquet')
+    from
+        read_parquet(
+            'data/cache/day_aggs/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
     where session between first::date and last::date
 );

@@ -8,13 +8,22 @@ create or replace view minute_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from
     read_parquet(
-        ['data/schema/minute_aggs.parquet', 'data/cache/minute_aggs/*/*.parquet'], filename = true
+        ['data/schema/minute_aggs.parquet', 'data/cache/minute_aggs/*/*.parquet'],
+        filename = true,
+        hive_partitioning = false
     );
 create or replace macro minute_aggs_of(symbol) as table (
-    select * from read_parquet('data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet')
+    select *
+    from
+        read_parquet(
+            'data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
 ),
 (symbol, first, last) as table (
     select *
-    from read_parquet('data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet')
+    from
+        read_parquet(
+            'data/cache/minute_aggs/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
     where session between first::date and last::date
 );

@@ -6,6 +6,7 @@ from
         'config/trade_conditions.csv',
         header = true,
         auto_detect = false,
+        hive_partitioning = false,
         columns = {
             'id': 'SMALLINT',
             'name': 'VARCHAR',
@@ -21,6 +22,7 @@ from
         'config/quote_conditions.csv',
         header = true,
         auto_detect = false,
+        hive_partitioning = false,
         columns = {'id': 'SMALLINT', 'type': 'VARCHAR', 'name': 'VARCHAR'}
     );
 create or replace table exchanges as
@@ -30,6 +32,7 @@ from
         'config/exchanges.csv',
         header = true,
         auto_detect = false,
+        hive_partitioning = false,
         columns = {
             'id': 'SMALLINT',
             'mic': 'VARCHAR',

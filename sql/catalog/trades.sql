@@ -8,13 +8,22 @@ create or replace view trades as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from
     read_parquet(
-        ['data/schema/trades.parquet', 'data/cache/trades/*/*.parquet'], filename = true
+        ['data/schema/trades.parquet', 'data/cache/trades/*/*.parquet'],
+        filename = true,
+        hive_partitioning = false
     );
 create or replace macro trades_of(symbol) as table (
-    select * from read_parquet('data/cache/trades/' || path_name(symbol) || '/*.parquet')
+    select *
+    from
+        read_parquet(
+            'data/cache/trades/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
 ),
 (symbol, first, last) as table (
     select *
-    from read_parquet('data/cache/trades/' || path_name(symbol) || '/*.parquet')
+    from
+        read_parquet(
+            'data/cache/trades/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
+        )
     where session between first::date and last::date
 );

@@ -50,6 +50,7 @@ with
                 columns = $columns,
                 header = true,
                 auto_detect = false,
+                hive_partitioning = false,
                 delim = ',',
                 quote = '"',
                 escape = '"',

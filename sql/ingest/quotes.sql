@@ -69,6 +69,7 @@ with
                 columns = $columns,
                 header = true,
                 auto_detect = false,
+                hive_partitioning = false,
                 delim = ',',
                 quote = '"',
                 escape = '"',

@@ -62,6 +62,7 @@ with
                 columns = $columns,
                 header = true,
                 auto_detect = false,
+                hive_partitioning = false,
                 delim = ',',
                 quote = '"',
                 escape = '"',
