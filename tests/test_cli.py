@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import errno
 import gzip
 import io
 import json
@@ -24,6 +25,8 @@ from typing import Any
 
 import click
 import duckdb
+import pandas as pd
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -1040,6 +1043,185 @@ def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> N
     assert fails(*command, "select 1", "-o", gone).startswith(f"{gone}: cannot be written")
     for arguments in (["--format", "parquet"], ["--limit", "3", "--format", "csv"]):
         assert "Usage" in run(*command, "select 1", *arguments, exit_code=2).stderr
+
+
+WAYS = ("csv", "csv.gz", "tsv", "tsv.gz", "json", "json.gz", "jsonl", "ndjson", "ndjson.gz",
+        "parquet", "pq", "arrow", "feather", "txt", "txt.gz")  # fmt: skip
+
+
+def read_back(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that `query -o` wrote, whatever it ends in."""
+    *_, ending = path.name.removesuffix(".gz").split(".")
+    if ending in ("parquet", "pq"):
+        return pq.read_table(path).to_pylist()
+    if ending in ("arrow", "feather"):
+        return feather.read_table(path).to_pylist()
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    if ending == "json":
+        return list(json.loads(text))
+    if ending in ("jsonl", "ndjson"):
+        return [json.loads(line) for line in text.splitlines()]
+    if ending == "txt":
+        header, _, *lines, _ = text.splitlines()
+        return [dict(zip(header.split(), re.split(r" {2,}", line), strict=True)) for line in lines]
+    return list(csv.DictReader(io.StringIO(text), delimiter="\t" if ending == "tsv" else ","))
+
+
+@pytest.mark.parametrize("ending", WAYS)
+def test_a_file_has_all_rows_and_the_count_told_is_the_count_written(
+    filled: Path, tmp_path: Path, ending: str
+) -> None:
+    sql = "select symbol, timestamp, bid_price from quotes order by all"
+    rows = json.loads(query(filled, sql, "--format", "json"))
+    file = tmp_path / f"all.{ending}"
+    told = run("-C", str(filled), "query", sql, "-o", str(file)).stderr
+    assert told == f"{len(rows):,} rows in {file}\n"
+    found = read_back(file)
+    assert [row["symbol"] for row in found] == [row["symbol"] for row in rows]
+    if ending in ("parquet", "pq", "arrow", "feather"):
+        assert [pd.Timestamp(row["timestamp"]) for row in found] == [
+            pd.Timestamp(row["timestamp"]) for row in rows
+        ]
+    else:
+        assert [row["timestamp"] for row in found] == [row["timestamp"] for row in rows]
+    assert [float(row["bid_price"]) for row in found] == [row["bid_price"] for row in rows]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "tsv", "jsonl", "pq", "arrow"])
+def test_a_file_has_all_nanoseconds_whatever_it_ends_in(
+    filled: Path, tmp_path: Path, ending: str
+) -> None:
+    file = tmp_path / f"x.{ending}"
+    query(filled, STAMPED, "-o", str(file))
+    (row,) = read_back(file)
+    assert pd.Timestamp(row["timestamp"]).value == 1764167400123456789
+    assert int(row["id"]) == 9007199254740993
+
+
+def test_the_same_answer_gives_the_same_bytes(filled: Path, tmp_path: Path) -> None:
+    for name in ("a.csv.gz", "b.csv.gz"):
+        query(filled, STAMPED, "-o", str(tmp_path / name))
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("x.xlsx", [], "ends in .xlsx"),
+        ("x.csv.zst", [], "ends in .zst"),
+        ("x.csv.zst", ["--format", "csv"], "ends in .zst"),
+        ("x.parquet.gz", [], "parquet is compressed within"),
+        ("x", [], "no ending"),
+        ("x.pq", ["--format", "csv"], "it ends as parquet does, and --format is csv"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_by_name_before_the_query_runs(
+    filled: Path, tmp_path: Path, name: str, arguments: list[str], said: str
+) -> None:
+    file = tmp_path / name
+    error = fails("-C", str(filled), "query", "no sql at all", "-o", str(file), *arguments)
+    assert said in error
+    assert repr(str(file)) in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
+    filled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    for name, said in (("folder.csv", "is a folder"), ("gone/x.csv", "no folder"),
+                       ("file/x.csv", "no folder"), ("n\0l.csv", "null")):  # fmt: skip
+        for command in (["query", "no sql at all"], ["report"]):
+            error = fails("-C", str(filled), *command, "-o", f"{tmp_path}/{name}")
+            assert said in error
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.jsonl.gz", "x.arrow", "x.txt"])
+def test_a_file_that_fails_half_way_leaves_what_was_there(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_text("before")
+
+    def full(target: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr("warehouse.outfile.os.replace", full)
+    error = fails("-C", str(filled), "query", "select 1 as x", "-o", str(file))
+    assert error == f"{file}: cannot be written: No space left on device"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "before")]
+
+
+def test_a_link_named_with_o_stays_a_link(filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "x.csv").symlink_to("there/y.csv")
+    query(filled, "select 1 as x", "-o", str(tmp_path / "x.csv"))
+    assert (tmp_path / "x.csv").is_symlink()
+    assert (tmp_path / "there/y.csv").read_text() == "x\n1\n"
+
+
+def test_a_limit_of_a_table_in_a_file_is_told(filled: Path, tmp_path: Path) -> None:
+    file = str(tmp_path / "x.txt")
+    sql = "select unnest(range(100)) as n"
+    told = run("-C", str(filled), "query", sql, "-o", file, "--limit", "7").stderr
+    assert told == f"7 rows of 100 in {file}\n"
+
+
+def test_safe_csv_disarms_what_a_spreadsheet_would_run(filled: Path) -> None:
+    sql = (
+        "select '=1+1' as a, '+1' as b, '-1' as c, '@x' as d, chr(9) || 'y' as e,"
+        " chr(13) || 'z' as f, 'a=b' as g, -1 as h, null::varchar as i, ['=1'] as \"=j\""
+    )
+    plain = next(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv"))))
+    assert list(plain.values())[:3] == ["=1+1", "+1", "-1"]
+    safe = next(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv", "--safe-csv"))))
+    assert safe == {
+        "a": "'=1+1", "b": "'+1", "c": "'-1", "d": "'@x", "e": "'\ty", "f": "'\rz", "g": "a=b",
+        "h": "-1", "i": "", "'=j": '["=1"]',
+    }  # fmt: skip
+    refused = run("-C", str(filled), "query", sql, "--safe-csv", exit_code=2).stderr
+    assert "--safe-csv is for csv and tsv" in refused
+
+
+def test_sql_may_begin_with_a_comment(filled: Path) -> None:
+    for sql in ("-- why\nselect 1 as x", "--why\nselect 1 as x", "/* why */ select 1 as x"):
+        assert query(filled, sql, "--format", "csv") == "x\n1\n"
+    for nothing in ("", "  ", ";", "-- nothing but a comment", "/* nothing */"):
+        assert "exactly one SELECT" in fails("-C", str(filled), "query", nothing)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        (["query", "select 1"], ">&-"),
+        (["query", "select 1", "--format", "csv"], ">&-"),
+        (["status"], ">&-"),
+        (["status", "--json"], ">/dev/full"),
+        (["--help"], ">&-"),
+        (["query", "--help"], ">/dev/full"),
+        (["query", "-"], "<&-"),
+    ],
+)
+def test_a_closed_or_full_stream_is_told_in_one_line(
+    filled: Path, arguments: list[str], closed: str
+) -> None:
+    command = shlex.join([WAREHOUSE, "-C", str(filled), *arguments])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"Error: .+\n", done.stderr)
+
+
+def test_a_command_works_although_nobody_can_hear_it(filled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    command = shlex.join([WAREHOUSE, "-C", str(filled), "query", "select 1 as x", "-o", str(file)])
+    done = subprocess.run(["bash", "-c", f"{command} >&- 2>&- <&-"], check=False)
+    assert done.returncode == 0
+    assert file.read_text() == "x\n1\n"
 
 
 # shell

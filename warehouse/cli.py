@@ -7,9 +7,12 @@ commands that need it.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import signal
 import sys
+from typing import Any
 
 import click
 
@@ -42,8 +45,36 @@ for _module in (cli_setup, cli_data, cli_validate, cli_verify, cli_ask):
         cli.add_command(_command)
 
 
+def _open_what_is_closed() -> None:
+    """Make good what the caller has closed (`>&-`): else the next file to be opened becomes it.
+
+    Standard input is empty then, standard error leads nowhere, and standard output refuses each
+    word, so that no command claims to have told what nobody could read.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY), number)
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stdout = sys.stdout or _Closed()
+    sys.stderr = sys.stderr or io.StringIO()
+
+
+class _Closed(io.StringIO):
+    """A standard output that was closed before the command began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+    @property
+    def buffer(self) -> Any:
+        return self.write("")
+
+
 def main() -> None:
     """What the `warehouse` command runs."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A symbol may hold what the terminal's encoding does not.
@@ -53,3 +84,9 @@ def main() -> None:
         cli.main(prog_name="warehouse")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Click's own words, such as those of --help, did not get out.
+        click.echo(f"Error: standard output: cannot be written: {error.strerror}", err=True)
+        sys.exit(2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import sys
 import webbrowser
 from collections.abc import Iterable
@@ -12,10 +12,12 @@ from pathlib import Path
 import click
 
 from warehouse.cli_data import parse_symbols
-from warehouse.command import Failure, Place, example, say, storing
+from warehouse.command import Failure, Place, example, say, say_json, storing
 from warehouse.errors import RequestError
+from warehouse.text import printable
 
-_FORMATS = ("table", "csv", "json", "parquet")
+_FORMATS = ("table", "csv", "tsv", "json", "ndjson", "parquet", "arrow")
+_COMMENT = re.compile(r"--[^=\s]*\s")
 
 
 @click.command(epilog=example("warehouse status", "warehouse status --openmetrics"))
@@ -41,7 +43,7 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
 
     found = status_of(*place.open())
     if as_json:
-        say([json.dumps(overview.status_as_json(found), indent=2)])
+        say_json(overview.status_as_json(found))
         return
     say(overview.status_lines(found, place.command))
 
@@ -69,12 +71,16 @@ def report(
     rejects, source files, runs; of each symbol candles, spread, depth and trades. With --json the
     same facts are printed, and no file is written unless -o names one.
     """
+    from warehouse import outfile
     from warehouse.facts import gather
     from warehouse.sessions import parse_session
 
     wanted = parse_symbols(symbols)
     first = None if start is None else parse_session("start", start)
     last = None if end is None else parse_session("end", end)
+    file = Path("report.html" if path is None else path)
+    if path is not None or is_opened or not as_json:
+        outfile.check(file)
     layout, config = place.open()
     facts = gather(layout, config, first, last)
     if wanted:
@@ -84,13 +90,12 @@ def report(
         with Warehouse(layout.root) as warehouse:
             facts = symbolfacts.added(facts, warehouse, layout, config, wanted)
     if as_json:
-        say([json.dumps(facts.as_json(), indent=2)])
+        say_json(facts.as_json())
     if as_json and path is None and not is_opened:
         return
-    from warehouse.console import printable, size
+    from warehouse.console import size
     from warehouse.report import save
 
-    file = Path(path or "report.html")
     written = save(facts, file, place.command)
     click.echo(printable(f"{file}: {size(written)}"), err=as_json)
     if is_opened and not webbrowser.open(file.absolute().as_uri()):
@@ -107,19 +112,33 @@ def _parameters(pairs: Iterable[str]) -> dict[str, str]:
     return parameters
 
 
+class _TakesSql(click.Command):
+    """A command whose argument is SQL, which may begin with a comment: `-- …` is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(
+            ctx, [f" {each}" if _COMMENT.match(each) else each for each in args]
+        )
+
+
 @click.command(
+    cls=_TakesSql,
     epilog=example(
         'warehouse query "select symbol, count(*) from trades group by symbol"',
         "warehouse query 'from trades where symbol = $symbol' -p symbol=BRK.B -o brk.parquet",
-    )
+    ),
 )
 @click.argument("sql")
 @click.option(
-    "--format", "form", type=click.Choice(_FORMATS), help="Default: table, or as FILE ends."
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="Default: as FILE ends; on the screen a table.",
 )
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE.")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write all rows to FILE.")
 @click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Fills in $NAME.")
 @click.option("--limit", type=click.IntRange(min=0), help="Rows of a table that are shown; 0: all.")
+@click.option("--safe-csv", is_flag=True, help="Disarm texts that a spreadsheet would run.")
 @click.pass_obj
 def query(
     place: Place,
@@ -128,33 +147,48 @@ def query(
     path: str | None,
     pairs: tuple[str, ...],
     limit: int | None,
+    *,
+    safe_csv: bool,
 ) -> None:
     """Answer a SELECT; `-` reads it from standard input.
 
-    A table shows the first rows and says how many there are; csv, json (an array of objects) and
-    parquet are complete. Timestamps are UTC, with all nanoseconds. Values of -p are taken as text,
-    which DuckDB compares with numbers and dates as it does a literal.
+    On the screen a table shows the first rows and says how many there are; all else is complete.
+    FILE ends in .csv, .tsv, .json (an array of objects), .jsonl or .ndjson (an object a line), .txt
+    (the table), each with .gz too, or in .parquet, .pq, .arrow or .feather; it is written whole or
+    not at all. Timestamps are UTC, with all nanoseconds. What is no finite number is null in JSON.
+    Values of -p are taken as text, which DuckDB compares with numbers and dates as it does a
+    literal. EXPLAIN before the SELECT shows how DuckDB would go about it.
+
+    A cell that begins with = + - @ may be run by a spreadsheet that opens the CSV, and names in
+    files are a stranger's; --safe-csv puts an apostrophe before such texts.
     """
-    suffix = Path(path).suffix.removeprefix(".").lower() if path else ""
-    form = form or (suffix if suffix in _FORMATS else "table")
-    if form == "parquet" and path is None:
-        raise click.UsageError("parquet is not for the screen: name a file with -o FILE")
-    if limit is not None and form != "table":
-        raise click.UsageError(f"--limit is for tables; {form} is complete (write it into the SQL)")
+    from warehouse import outfile, output
+    from warehouse.console import count
+
+    file = None if path in (None, "-") else Path(path or "")
+    meant = output.chosen(form, file, safe=safe_csv)
+    if file is None and meant.name in ("parquet", "arrow"):
+        raise click.UsageError(f"{meant.name} is not for the screen: name a file with -o FILE")
+    if limit is not None and meant.name != "table":
+        raise click.UsageError(
+            f"--limit is for tables; {meant.name} is complete (write it into the SQL)"
+        )
+    if safe_csv and meant.name not in ("csv", "tsv"):
+        raise click.UsageError(f"--safe-csv is for csv and tsv, not for {meant.name}")
+    if file is not None:
+        outfile.check(file)
     parameters = _parameters(pairs)
     if sql == "-":
         sql = sys.stdin.read()
-    from warehouse import output
-    from warehouse.console import count
-
     layout, _ = place.open()
     answer = output.ask(layout.root, sql, parameters)
-    if path is None:
+    if file is None:
         with storing("standard output"):
-            output.write(answer, form, sys.stdout, limit)
+            output.write(answer, meant, sys.stdout, limit)
         return
-    output.save(answer, form, Path(path), limit)
-    click.echo(f"{count(answer.num_rows, 'row')} in {path}", err=True)
+    rows = output.save(answer, meant, file, limit)
+    of_all = "" if rows == answer.num_rows else f" of {answer.num_rows:,}"
+    click.echo(printable(f"{count(rows, 'row')}{of_all} in {file}"), err=True)
 
 
 @click.command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +12,7 @@ from warehouse.command import (
     allow_option,
     example,
     say,
+    say_json,
     wait_option,
     writer_options,
 )
@@ -69,7 +69,7 @@ def _run(
         report = work(Pipeline(*place.open(), shown, wait))
     if as_json:
         told = summary.run_as_json(report, request, dry_run=dry_run)
-        say([json.dumps(told | verdicts.found_as_json(report), indent=2)])
+        say_json(told | verdicts.found_as_json(report))
     elif dry_run:
         say(summary.dry_run_lines(report))
     else:
@@ -219,7 +219,7 @@ def _rebuild_changed(
         )
     if as_json:
         told = verdict.changed_as_json(report, dry_run=dry_run)
-        say([json.dumps(told | verdicts.found_as_json(report.run), indent=2)])
+        say_json(told | verdicts.found_as_json(report.run))
     else:
         say(verdict.changed_lines(report, place.command, dry_run=dry_run))
         say(verdicts.found_lines(report.run))
@@ -244,7 +244,7 @@ def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     layout, config = place.open()
     report = remove(layout, config, dry_run=dry_run, wait=wait)
     if as_json:
-        say([json.dumps(summary.pruned_as_json(report, dry_run=dry_run), indent=2)])
+        say_json(summary.pruned_as_json(report, dry_run=dry_run))
         return
     say(summary.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
 

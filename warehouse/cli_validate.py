@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from warehouse.cli_data import parse_request, parse_symbols
-from warehouse.command import Place, example, say, wait_option
+from warehouse.command import Place, example, say, say_json, wait_option
 
 
 @click.command(
@@ -50,7 +48,7 @@ def validate(
     with progress() as shown:
         report = Pipeline(*place.open(), shown, wait).validate(request, names)
     if as_json:
-        say([json.dumps(verdicts.validation_as_json(report), indent=2)])
+        say_json(verdicts.validation_as_json(report))
     else:
         say(verdicts.validation_lines(report))
     raise click.exceptions.Exit(1 if report.errors else 0)

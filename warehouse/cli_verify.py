@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from warehouse.cli_data import parse_request, parse_symbols
-from warehouse.command import Place, example, say, wait_option
+from warehouse.command import Place, example, say, say_json, wait_option
 
 
 @click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))
@@ -50,7 +48,7 @@ def verify(
         with progress() as shown:
             mended = repair(Pipeline(layout, config, shown, wait), request)
         if as_json:
-            say([json.dumps(verdict.repair_as_json(mended), indent=2)])
+            say_json(verdict.repair_as_json(mended))
         else:
             say(verdict.repair_lines(mended, layout))
         raise click.exceptions.Exit(1 if mended.left else 0)
@@ -63,7 +61,7 @@ def verify(
         # All is well with a symbol that is not there: that would be no answer.
         check_symbols(layout, request)
     if as_json:
-        say([json.dumps(verdict.verify_as_json(report), indent=2)])
+        say_json(verdict.verify_as_json(report))
     else:
         say(verdict.verify_lines(report, layout, place.command))
     raise click.exceptions.Exit(1 if report.faults else 0)

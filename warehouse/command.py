@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from warehouse import text
 from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(text.printable(" ".join(message.split())))
 
 
 class Commands(click.Group):
@@ -118,6 +119,11 @@ def say(lines: Iterable[str]) -> None:
     with storing("standard output"):
         for line in lines:
             click.echo(line)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value, as --json promises it: no NaN, nothing that a terminal would obey."""
+    say([text.as_json(value, 2)])
 
 
 def example(*lines: str) -> str:

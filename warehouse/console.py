@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from warehouse.layout import BUCKET_PREFIX
+from warehouse.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -53,13 +54,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def printable(text: str) -> str:
-    """The text without anything a terminal would obey or break the line at."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def table(

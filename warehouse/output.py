@@ -1,4 +1,8 @@
-"""An answer as CSV, as JSON or as cells of a table: complete and exact, nanoseconds and all."""
+"""An answer as a file or on the screen: complete and exact, nanoseconds and all.
+
+Forms: a table for people, CSV and TSV, JSON (one array) and NDJSON (an object a line), Parquet and
+Arrow. All but the last two may be compressed by gzip.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,44 @@ import csv
 import io
 import json
 import math
-import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count as count_from
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from isal import igzip
 
 from warehouse.console import count, table
-from warehouse.errors import QueryError, StorageError
+from warehouse.errors import QueryError, RequestError
 from warehouse.facade import Warehouse
+from warehouse.outfile import replacing
+from warehouse.text import escaped_json, printable
 
+ENDINGS = {
+    **{"csv": "csv", "tsv": "tsv", "tab": "tsv", "txt": "table", "json": "json"},
+    **{"ndjson": "ndjson", "jsonl": "ndjson", "parquet": "parquet", "pq": "parquet"},
+    **{"arrow": "arrow", "feather": "arrow"},
+}
+"""Endings of files, and the form that each stands for."""
+
+FORMS = tuple(dict.fromkeys(("table", *ENDINGS.values())))
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_BINARY = frozenset({"parquet", "arrow"})
+_GZIP = frozenset({".gz", ".gzip"})
+_OTHER_COMPRESSION = frozenset({".zst", ".zstd", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".z"})
+_ALL_ENDINGS = (
+    ".csv, .tsv, .json, .jsonl, .ndjson or .txt, each with .gz too, .parquet, .pq, .arrow, .feather"
+)
+_ARMED = r"^[=+\-@\t\r\n]"
+"""What a spreadsheet takes for the beginning of a formula."""
 _ROWS = 50_000
 _SHOWN = 40
 _AROUND = 6
@@ -51,13 +77,58 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return list(taken)
 
 
-def write(answer: pa.Table, form: str, file: TextIO, limit: int | None = None) -> None:
-    """The answer in one of the forms table, csv, json and parquet.
+@dataclass(frozen=True)
+class Form:
+    """How an answer is written.
+
+    Attributes:
+        name: table, csv, tsv, json, ndjson, parquet or arrow.
+        gzipped: compressed as a whole; never parquet or arrow, which do that themselves.
+        safe: texts that a spreadsheet would take for a formula are disarmed; csv and tsv alone.
+    """
+
+    name: str
+    gzipped: bool = False
+    safe: bool = False
+
+
+def chosen(named: str | None, path: Path | None, *, safe: bool = False) -> Form:
+    """The form that is meant by --format and by the ending of the file's name.
+
+    Raises:
+        RequestError: the ending is of no form, or of another one than is named.
+    """
+    if path is None:
+        return Form(named or "table", safe=safe)
+    last = path.suffix.lower()
+    gzipped = last in _GZIP
+    ending = Path(path.stem).suffix.lower() if gzipped else last
+    found = ENDINGS.get(ending.removeprefix("."))
+    name = named or found
+    problem = ""
+    if name is None or last in _OTHER_COMPRESSION:
+        refused = (
+            f"a file that ends in {path.suffix} cannot be written"
+            if last
+            else "its name has no ending"
+        )
+        problem = f"{refused}; it may end in {_ALL_ENDINGS}, or name a --format"
+    elif found is not None and found != name:
+        problem = f"it ends as {found} does, and --format is {named}"
+    elif gzipped and name in _BINARY:
+        problem = f"{name} is compressed within; leave {path.suffix} out"
+    if problem or name is None:
+        raise RequestError("-o", str(path), problem)
+    return Form(name, gzipped, safe)
+
+
+def write(answer: pa.Table, form: Form, file: TextIO, limit: int | None = None) -> None:
+    """The answer on the screen, or wherever standard output goes.
 
     Args:
         limit: rows of a table that are shown; 0: all; None: as many as the terminal has lines.
     """
-    if form == "table":
+    if form.name == "table":
         is_terminal = file.isatty()
         screen = shutil.get_terminal_size((80, _SHOWN + _AROUND))
         if limit is None:
@@ -67,33 +138,48 @@ def write(answer: pa.Table, form: str, file: TextIO, limit: int | None = None) -
         file.flush()
         return
     file.flush()
-    {"csv": write_csv, "json": write_json, "parquet": write_parquet}[form](answer, file.buffer)
+    if file.isatty() and form.name in _SEPARATORS:
+        # What is read on a terminal is looked at, not parsed.
+        drawn = io.BytesIO()
+        _write(answer, form, drawn)
+        for line in re.split(r"([\n\t])", drawn.getvalue().decode()):
+            file.write(line if line in "\n\t" else printable(line))
+        file.flush()
+        return
+    _write(answer, form, file.buffer)
     file.buffer.flush()
 
 
-def save(answer: pa.Table, form: str, path: Path, limit: int | None = None) -> None:
-    """Write the answer to a file, whole or not at all.
+def save(answer: pa.Table, form: Form, path: Path, limit: int | None = None) -> int:
+    """Write the answer to a file, whole or not at all; returns how many rows are in it.
+
+    Args:
+        limit: rows of a table; 0 or None: all.
 
     Raises:
         StorageError: the disk refuses.
+        QueryError: the answer has a type that the form does not know.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        if path.exists() and not path.is_file():
-            # A pipe or a device cannot be replaced.
-            with open(path, "w", encoding="utf-8") as file:
-                write(answer, form, file, limit)
-            return
-        try:
-            with open(part, "w", encoding="utf-8") as file:
-                write(answer, form, file, limit)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
+    with replacing(path) as file:
+        if form.gzipped:
+            # Neither a name nor a time in its head: the same answer gives the same bytes.
+            with igzip.IGzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                _write(answer, form, cast(IO[bytes], packed), limit)
+        else:
+            _write(answer, form, file, limit)
+    is_cut = form.name == "table" and limit
+    return min(answer.num_rows, limit or 0) if is_cut else int(answer.num_rows)
+
+
+def _write(answer: pa.Table, form: Form, file: IO[bytes], limit: int | None = None) -> None:
+    if form.name == "table":
+        for line in table_lines(answer, limit or 0):
+            file.write(f"{line}\n".encode())
+    elif form.name in _SEPARATORS:
+        write_csv(answer, file, _SEPARATORS[form.name], safe=form.safe)
+    else:
+        writers = {"json": write_json, "ndjson": write_ndjson, "parquet": write_parquet}
+        writers.get(form.name, write_arrow)(answer, file)
 
 
 def table_lines(answer: pa.Table, limit: int, width: int | None = None) -> list[str]:
@@ -113,34 +199,71 @@ def table_lines(answer: pa.Table, limit: int, width: int | None = None) -> list[
     return [*lines, rows]
 
 
-def write_csv(answer: pa.Table, file: IO[bytes]) -> None:
-    """The answer as CSV with a header; NULL is empty, an empty text `""`."""
+def write_csv(
+    answer: pa.Table, file: IO[bytes], separator: str = ",", *, safe: bool = False
+) -> None:
+    """The answer as CSV with a header; NULL is empty, an empty text `""`.
+
+    Args:
+        safe: put an apostrophe before texts that begin with `=`, `+`, `-`, `@`, a tab or a line
+            end, which a spreadsheet would take for formulas. Numbers stay as they are.
+    """
     header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(answer.column_names)
+    names = [_disarmed(name) if safe else name for name in answer.column_names]
+    csv.writer(header, delimiter=separator, lineterminator="\n").writerow(names)
     file.write(header.getvalue().encode())
-    columns = [
-        _texts(column) if pa.types.is_nested(column.type) or _is_odd(column.type) else column
-        for column in answer.columns
-    ]
+    columns = [_csv_column(column, safe=safe) for column in answer.columns]
     table = pa.table(columns, [str(number) for number in range(len(columns))])
     if table.num_rows:
-        options = pyarrow.csv.WriteOptions(include_header=False)
+        options = pyarrow.csv.WriteOptions(include_header=False, delimiter=separator)
         pyarrow.csv.write_csv(table, file, options)
+
+
+def _csv_column(column: pa.ChunkedArray, *, safe: bool) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_nested(kind) or _is_odd(kind):
+        column = _texts(column)
+    if not safe:
+        return column
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    armed = pc.match_substring_regex(column, _ARMED)
+    marked = pc.binary_join_element_wise(pa.scalar("'", column.type), column, "")
+    return pc.if_else(armed, marked, column)
+
+
+def _disarmed(name: str) -> str:
+    return f"'{name}" if re.match(_ARMED, name) else name
 
 
 def write_json(answer: pa.Table, file: IO[bytes]) -> None:
     """The answer as one array with an object a row, each on a line of its own."""
-    names = answer.column_names
     between = "[\n"
-    for rows in _batches(answer):
-        columns = [_values(column) for column in rows.columns]
-        lines = [
-            json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
-            for row in zip(*columns, strict=True)
-        ]
+    for lines in _objects(answer):
         file.write((between + ",\n".join(lines)).encode())
         between = ",\n"
     file.write(b"[]\n" if between == "[\n" else b"\n]\n")
+
+
+def write_ndjson(answer: pa.Table, file: IO[bytes]) -> None:
+    """The answer as an object a line, without an array around them (NDJSON, JSON lines)."""
+    for lines in _objects(answer):
+        file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def _objects(answer: pa.Table) -> Iterator[list[str]]:
+    """Each row as the text of a JSON object, in batches."""
+    names = answer.column_names
+    for rows in _batches(answer):
+        columns = [_values(column) for column in rows.columns]
+        yield [
+            escaped_json(
+                json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
+            )
+            for row in zip(*columns, strict=True)
+        ]
 
 
 def write_parquet(answer: pa.Table, file: IO[bytes]) -> None:
@@ -153,6 +276,12 @@ def write_parquet(answer: pa.Table, file: IO[bytes]) -> None:
         pq.write_table(answer, file, compression="zstd")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise QueryError("", f"the answer cannot be written as Parquet: {error}") from error
+
+
+def write_arrow(answer: pa.Table, file: IO[bytes]) -> None:
+    """The answer as a file of Arrow's own format, which Feather is too; it can be mapped."""
+    with pa.ipc.new_file(file, answer.schema) as writer:
+        writer.write_table(answer)
 
 
 def cells(answer: pa.Table) -> list[list[str | None]]:

@@ -7,13 +7,9 @@ the policy in its head lets no script run but the two whose hashes it names.
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,9 +23,10 @@ from warehouse.assessment import STATES, Row
 from warehouse.calendars import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.chart import PALETTE, Chart
 from warehouse.console import count, size
-from warehouse.errors import StorageError
 from warehouse.facts import Facts
+from warehouse.outfile import replacing
 from warehouse.schema import DATA_TYPES
+from warehouse.text import as_json
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
@@ -74,22 +71,9 @@ def save(facts: Facts, path: Path, program: str) -> int:
     Raises:
         StorageError: it cannot be written.
     """
-    page = html(facts, program).encode()
-    try:
-        descriptor, draft = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(page)
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(draft, 0o666 & ~mask)
-            os.replace(draft, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(draft)
-            raise
-    except OSError as error:
-        raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
+    page = html(facts, program).encode(errors="backslashreplace")
+    with replacing(path) as file:
+        file.write(page)
     return len(page)
 
 
@@ -188,7 +172,7 @@ def _drawn(facts: Facts, charts: Sequence[Chart]) -> Row:
 
 def _inlined(value: Any) -> str:
     """JSON that can stand in a script element: nothing in it ends one, or begins a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = as_json(value, compact=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -263,7 +247,7 @@ def _shown(rule: Row) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict | list) else value
+    return as_json(value) if isinstance(value, dict | list) else value
 
 
 def _runs(runs: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:

@@ -1,0 +1,88 @@
+"""A file that a person names with -o: looked at before the work, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from warehouse.errors import StorageError
+
+
+def check(path: Path) -> None:
+    """Refuse early what cannot become the file; the work for it may take long.
+
+    Raises:
+        StorageError: it is a folder, or there is no folder to put it in, or that may not be
+            written to.
+    """
+    with _told(path):
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise StorageError(path, "is a folder; name a file in it")
+        if not target.parent.is_dir():
+            raise StorageError(path, f"cannot be written: there is no folder {target.parent}")
+        place = target.parent if _is_replaced(target) else target
+        if not os.access(place, os.W_OK):
+            raise StorageError(path, f"cannot be written: {place} may not be written to")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """The file to write to; under `path` a reader sees what was there before, or all of it.
+
+    A link stays one, and what it points to is replaced. Into a pipe or a device it is written as
+    it comes.
+
+    Raises:
+        StorageError: the disk refuses.
+        BrokenPipeError: whoever read the pipe has gone.
+    """
+    with _told(path):
+        target = Path(os.path.realpath(path))
+        if not _is_replaced(target):
+            with open(target, "wb") as file:
+                yield file
+            return
+        descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), _mode(target))
+                # A disk may tell only now that it is full.
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)
+            raise
+
+
+def _is_replaced(target: Path) -> bool:
+    """Whether a new file takes its place; pipes and devices stay what they are."""
+    return target.is_file() or not target.exists()
+
+
+def _mode(target: Path) -> int:
+    """As the file was before, or as the user's other new files are."""
+    with suppress(FileNotFoundError):
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise StorageError(path, f"cannot be written: {error}") from error

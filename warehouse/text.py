@@ -1,0 +1,52 @@
+"""Text as others may safely take it: a terminal, a log, a program that reads JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def printable(text: str) -> str:
+    r"""The text without anything a terminal would obey, reorder or break the line at.
+
+    Such letters are spelt out as Python does: ESC is `\x1b`, a right-to-left override `\u202e`, a
+    byte of a file's name that is no UTF-8 `\udcff`. Names of files, symbols and columns, and what a
+    server answers, are a stranger's: whatever is shown to a person goes through here.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def as_json(value: Any, indent: int | None = None, *, compact: bool = False) -> str:
+    """The value as JSON that every reader takes: what is no finite number is null.
+
+    JSON has no NaN and no infinity. Letters outside ASCII are escaped, and with them all that a
+    terminal would obey.
+    """
+    separators = (",", ":") if compact else None
+    try:
+        return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, separators=separators, allow_nan=False)
+
+
+def escaped_json(line: str) -> str:
+    r"""JSON of one line, its letters outside ASCII as they are, but for those of `printable`.
+
+    They stand as JSON escapes: the value is the same, and no terminal obeys it.
+    """
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
