@@ -29,7 +29,6 @@ from building import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from warehouse import catalogfile
 from warehouse.errors import ConfigError, StorageError
 from warehouse.layout import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.schema import DATA_TYPES
@@ -303,14 +302,14 @@ def test_a_catalog_does_not_rest_on_what_happens_while_it_is_closed(
     make_warehouse: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DuckDB says nothing of a write that fails then: what it was about would be lost unseen."""
-    connect = catalogfile._connect
+    connect = duckdb.connect
 
-    def closing_badly(path: Path) -> duckdb.DuckDBPyConnection:
-        connection = connect(path)
+    def closing_badly(*which: Any, **settings: Any) -> duckdb.DuckDBPyConnection:
+        connection = connect(*which, **settings)
         connection.execute("pragma disable_checkpoint_on_shutdown")
         return connection
 
-    monkeypatch.setattr(catalogfile, "_connect", closing_badly)
+    monkeypatch.setattr(duckdb, "connect", closing_badly)
     made = make_warehouse({day_key("trades", SESSION): [trade("AAPL", instant(SESSION)), "a,b"]})
     made.update()
     assert made.sql("select count(*) from rejects") == [(1,)]

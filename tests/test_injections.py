@@ -76,6 +76,12 @@ ATTEMPTS = {
     "a link to a folder": "select content from read_text('{data}/folder/secret.txt')",
     "a glob over links": "select content from read_text('{data}/*.txt')",
     "a glob through links": "select content from read_text('{data}/**/secret.txt')",
+    "a link in the cache": "select content from read_text('{data}/cache/link.txt')",
+    "a linked folder in the cache": "from read_text('{data}/cache/folder/secret.txt')",
+    "a glob over the cache": "select content from read_text('{data}/cache/*.txt')",
+    "a glob through the cache": "select content from read_text('{data}/cache/**/secret.txt')",
+    "what the last runs said": "select content from read_text('{data}/logs/warehouse.jsonl')",
+    "the source's own files": "select content from read_text('{data}/raw/**')",
     "a link as a partition": "from read_parquet('{data}/cache/trades/LINK/*.parquet')",
     "a symbol that is a link": "from trades_of('LINK')",
     "a glob of everything": "from glob('/*')",
@@ -103,7 +109,7 @@ ATTEMPTS = {
 }
 """What → SQL. Where the words {outside} and {data} stand, stands the folder."""
 
-HARMLESS = {"a symbol with a glob", "a glob through links"}
+HARMLESS = {"a symbol with a glob", "a glob through the cache"}
 """Of these the answer is an answer: the rows of the symbol `*`, and no file."""
 
 
@@ -129,8 +135,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     table = pq.read_table(data / "cache/trades/A/2024_01.parquet", partitioning=None)
     rows = [{**row, "conditions": CANARY, "symbol": "LINK"} for row in table.to_pylist()]
     pq.write_table(table.from_pylist(rows, table.schema), outside / "secret.parquet")
-    (data / "link.txt").symlink_to(outside / "secret.txt")
-    (data / "folder").symlink_to(outside)
+    for tier in (data, data / "cache"):
+        (tier / "link.txt").symlink_to(outside / "secret.txt")
+        (tier / "folder").symlink_to(outside)
     return made
 
 

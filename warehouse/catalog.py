@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from warehouse.duckdb_connection import connect
 from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, one_line
 from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
@@ -157,9 +158,9 @@ class Catalog:
             try:
                 # Attached rather than opened: to a file that this process has open already DuckDB
                 # would connect again, though another has taken its place.
-                self._connection = duckdb.connect(config={"python_enable_replacements": False})
-                path = str(layout.catalog).replace("'", "''")
-                self._connection.execute(f"attach '{path}' as published (read_only)")
+                self._connection = connect(
+                    folders=layout.served, attached={"published": layout.catalog}
+                )
                 self._connection.execute("use published")
             except duckdb.Error as error:
                 self.close()

@@ -24,6 +24,7 @@ from warehouse.catalog import (
     Run,
     SourceFile,
 )
+from warehouse.duckdb_connection import connect
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.featurefiles import FeatureFolder
 from warehouse.layout import Layout, glob_literal, partition_name
@@ -95,7 +96,8 @@ def build(
         SqlFileError: a file of sql/catalog or config/ fails.
         StorageError: the disk refuses.
     """
-    connection = _connect(staged)
+    previous = layout.catalog if layout.catalog.exists() else None
+    connection = _connect(staged, layout, config_dir, previous)
     try:
         _run(connection, sql, "tables", layout, config_dir)
         tables = {
@@ -113,8 +115,8 @@ def build(
             connection.register(name, table)
         _write_schemas(layout)
         generation = 0
-        if layout.catalog.exists():
-            _attach_previous(connection, layout.catalog)
+        if previous is not None:
+            _show_previous(connection)
             row = connection.execute(
                 "select generation, data_folder from previous.warehouse"
             ).fetchone()
@@ -157,12 +159,11 @@ def build(
         connection.close()
 
 
-def _attach_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
-    """Attach the present catalog as `previous`; of an earlier format, with each table there is now.
+def _show_previous(connection: duckdb.DuckDBPyConnection) -> None:
+    """Show the catalog attached as `replaced` as `previous`, with each table that there is now.
 
-    One that it has not is empty in `previous`.
+    One that it has not, being of an earlier format, is empty in `previous`.
     """
-    connection.execute(f"attach '{_quoted(catalog)}' as replaced (read_only)")
     connection.execute("attach ':memory:' as previous")
     tables = connection.execute(
         """
@@ -181,7 +182,7 @@ def _attach_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> No
 
 def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
     """Add the views that `build` could not make; the partitions are in place now."""
-    connection = _connect(staged)
+    connection = _connect(staged, layout, config_dir)
     try:
         _views(connection, layout, sql, config_dir)
         # What fails while a connection is closed is not told, and would stay in the log beside.
@@ -272,14 +273,16 @@ def _empty_view(connection: duckdb.DuckDBPyConnection, name: str, columns: pa.Sc
     connection.execute(f"create or replace view {name} as select {listed} where false")
 
 
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+def _connect(
+    path: Path, layout: Layout, config_dir: Path, previous: Path | None = None
+) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(
-            str(path),
-            config={
-                "storage_compatibility_version": _COMPATIBLE_WITH,
-                "python_enable_replacements": False,
-            },
+        return connect(
+            path,
+            compatible_with=_COMPATIBLE_WITH,
+            folders=[*layout.served, config_dir],
+            attached={} if previous is None else {"replaced": previous},
+            spill=layout.staging / "catalog",
         )
     except duckdb.Error as error:
         raise StorageError(path, f"cannot write the catalog: {one_line(error)}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.duckdb_connection import connect
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.layout import RawFile
-from warehouse.rawfile import Piece, isolate_malformed
+from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece, isolate_malformed
 from warehouse.schema import DataType
 from warehouse.sessions import day_bounds_ns, last_day_of_month
 from warehouse.sqlfiles import SqlFile, SqlFolder
@@ -44,6 +45,7 @@ class Cleaner:
         threads: how many it may use.
         memory_bytes: its memory limit.
         settings: values of the statements' parameters that come from the configuration.
+        folders: what it may read beside the pieces and `scratch`.
     """
 
     def __init__(
@@ -53,15 +55,15 @@ class Cleaner:
         threads: int,
         memory_bytes: int,
         settings: dict[str, Any],
+        folders: Sequence[Path] = (),
     ) -> None:
         self._sql, self._scratch, self._settings = sql, scratch, settings
-        self._connection = duckdb.connect(
-            config={
-                "threads": threads,
-                "memory_limit": f"{memory_bytes // 1_000_000}MB",
-                "temp_directory": str(scratch / "duckdb"),
-                "python_enable_replacements": False,
-            }
+        self._connection = connect(
+            folders=[*folders, scratch, *MEMORY_FOLDERS],
+            paths=MEMORY_FILES,
+            spill=scratch / "duckdb",
+            threads=threads,
+            memory_bytes=memory_bytes,
         )
 
     def __enter__(self) -> Cleaner:

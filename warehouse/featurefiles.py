@@ -30,6 +30,7 @@ from typing import Any
 
 import duckdb
 
+from warehouse.duckdb_connection import connect
 from warehouse.errors import RequestError, SqlFileError, one_line
 from warehouse.feature import FREQUENCIES, KINDS, Feature, Lookback, Parameter
 from warehouse.featuresql import (
@@ -149,9 +150,7 @@ _one_at_a_time = Lock()
 @lru_cache(maxsize=1)
 def _checker() -> duckdb.DuckDBPyConnection:
     """A DuckDB that can do nothing but compute, with the tables that features read, empty."""
-    connection = duckdb.connect(
-        config={"python_enable_replacements": False, "enable_external_access": False, "threads": 1}
-    )
+    connection = connect(threads=1)
     for table in (*DATA_TYPES, AGGS):
         kind = DATA_TYPES["day_aggs" if table == AGGS else table]
         connection.register(table, kind.columns.empty_table())
@@ -159,7 +158,6 @@ def _checker() -> duckdb.DuckDBPyConnection:
         f"create table {CONDITIONS} (id smallint, name varchar, updates_high_low boolean,"
         " updates_open_close boolean, updates_volume boolean)"
     )
-    connection.execute("set lock_configuration = true")
     return connection
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from warehouse import reading
 from warehouse.config import Config
+from warehouse.duckdb_connection import connect
 from warehouse.errors import SqlFileError
 from warehouse.feature import Feature
 from warehouse.featuresql import CONDITIONS, complaint
@@ -150,17 +152,12 @@ def engine(
     """A DuckDB that computes and can reach nothing but what is handed to it."""
     with (
         tempfile.TemporaryDirectory(prefix="warehouse-") as spill,
-        duckdb.connect(
-            config={
-                "python_enable_replacements": False,
-                "threads": config.processing.parallel_workers,
-                "memory_limit": f"{config.processing.memory_limit_gb}GB",
-                "temp_directory": spill,
-                "enable_external_access": False,
-            }
+        connect(
+            spill=Path(spill),
+            threads=config.processing.parallel_workers,
+            memory_bytes=int(config.processing.memory_limit_gb * 1e9),
         ) as connection,
     ):
-        connection.execute("set lock_configuration = true")
         columns = list(zip(*conditions, strict=True)) or [()] * len(_CONDITIONS)
         arrays = [
             pa.array(column, field.type) for column, field in zip(columns, _CONDITIONS, strict=True)

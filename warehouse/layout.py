@@ -218,6 +218,16 @@ class Layout:
     def lock(self) -> Path:
         return self.data / "writer.lock"
 
+    @property
+    def served(self) -> tuple[Path, ...]:
+        """What SQL may read when it answers: the tiers that the catalog speaks of, no other folder.
+
+        A tier, or what it holds of a data type, may be a link to another disk.
+        """
+        tiers = (self.cache, self.rejects, self.schema, self.ledger)
+        by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
+        return (*tiers, *by_type)
+
     def raw_file(self, file: RawFile) -> Path:
         return self.raw / file.raw_path
 

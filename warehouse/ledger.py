@@ -12,12 +12,12 @@ from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.catalog import Catalog, SourceFile
 from warehouse.catalogfile import schema_of
+from warehouse.duckdb_connection import connect
 from warehouse.errors import CorruptPartitionError, one_line
 from warehouse.layout import Layout, month_of
 from warehouse.schema import DATA_TYPES
@@ -45,7 +45,7 @@ def stage(
     moves = []
     if not keys:
         return []
-    with duckdb.connect(str(staged_catalog), read_only=True) as connection:
+    with connect(staged_catalog, read_only=True) as connection:
         for number, key in enumerate(keys):
             values = dict(zip(("data_type", "month"), key, strict=True))
             page = connection.sql(_RECORDS, params=values).to_arrow_table()

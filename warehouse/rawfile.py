@@ -47,6 +47,13 @@ _WINDOW = MAX_LINE_BYTES // 2
 _LF, _CR, _LAST_ASCII = 10, 13, 127
 
 
+_MEMORY_NAME = "piece"
+# What a DuckDB that reads pieces must be allowed: the one has it that 2.0.0 takes a file in memory
+# for where it is opened, 2.0.1 where the system says that it is.
+MEMORY_FOLDERS = (Path("/proc/self/fd"),)
+MEMORY_FILES = (f"/memfd:{_MEMORY_NAME} (deleted)",)
+
+
 class Piece:
     """Some consecutive lines of a raw file as a plain CSV file of its own, header included.
 
@@ -64,7 +71,7 @@ class Piece:
         if hasattr(os, "memfd_create"):
             # A piece lives for a second: on a disk's page cache the same bytes cost up to four
             # times the CPU, unevenly. It is bounded by the memory limit.
-            self._file = io.FileIO(os.memfd_create("piece"), "w+b")
+            self._file = io.FileIO(os.memfd_create(_MEMORY_NAME), "w+b")
             self.path = f"/proc/self/fd/{self._file.fileno()}"
         else:
             name = scratch / f"piece-{os.getpid()}-{first_line}.csv"

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 from warehouse.config import ValidationConfig
+from warehouse.duckdb_connection import connect
 from warehouse.errors import QueryError, RequestError, SqlFileError, one_line
 from warehouse.schema import DATA_TYPES
 from warehouse.sqlfiles import SqlFile, SqlFolder
@@ -89,7 +90,7 @@ def rules(sql: SqlFolder) -> list[Rule]:
     Raises:
         SqlFileError: a file breaks the conventions.
     """
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with connect(threads=1) as connection:
         return [
             _rule(sql[f"validate/{path.stem}"], connection)
             for path in sorted((sql.folder / "validate").glob("*.sql"))

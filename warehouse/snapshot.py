@@ -27,6 +27,7 @@ import duckdb
 from warehouse import catalogfile
 from warehouse.catalog import CATALOG_FORMAT
 from warehouse.config import Config
+from warehouse.duckdb_connection import connect
 from warehouse.errors import LockedError, NoDataError, RequestError, StorageError
 from warehouse.layout import Layout
 from warehouse.publish import writer_lock
@@ -69,8 +70,8 @@ class Stored:
 class Snapshot:
     """The catalog of one generation, open for reading from many threads.
 
-    The connections are locked down: they read files below the warehouse's data folder and no
-    others, see no variable of the caller, and their settings cannot be changed.
+    The connections are locked down: they read what is published and no other file,
+    see no variable of the caller, and their settings cannot be changed.
     """
 
     def __init__(
@@ -233,38 +234,22 @@ class Snapshot:
 
 
 def _locked_down(layout: Layout, config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
-    """A DuckDB with the catalog attached that can read below the data folder and do little else.
-
-    The order matters: once external access is off, nothing more can be attached or allowed, and
-    once the configuration is locked, nothing be set.
-    """
-    connection = duckdb.connect(
-        config={
-            "python_enable_replacements": False,
-            "threads": config.processing.parallel_workers,
-            "memory_limit": f"{config.processing.memory_limit_gb}GB",
-            "temp_directory": str(spill),
-        }
-    )
+    """A DuckDB with the catalog attached that can read what is published and do little else."""
     try:
-        connection.execute("set global TimeZone = 'UTC'")
-        connection.execute(f"attach {_quoted(layout.catalog)} as {ATTACHED_AS} (read_only)")
-        connection.execute(f"set allowed_directories = [{_quoted(layout.data)}]")
-        connection.execute("set enable_external_access = false")
-        connection.execute("set lock_configuration = true")
+        return connect(
+            folders=layout.served,
+            attached={ATTACHED_AS: layout.catalog},
+            spill=spill,
+            threads=config.processing.parallel_workers,
+            memory_bytes=int(config.processing.memory_limit_gb * 1e9),
+        )
     except duckdb.Error as error:
-        connection.close()
         raise _unusable(layout, error) from error
-    return connection
 
 
 def _unusable(layout: Layout, error: Exception) -> StorageError:
     problem = " ".join(str(error).split())[:300]
     return StorageError(layout.catalog, f"cannot be read: {problem}")
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def identity_of(layout: Layout) -> Identity | None:

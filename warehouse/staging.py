@@ -140,6 +140,7 @@ class Stager:
                 workers,
                 int(self._memory * _DUCKDB_SHARE),
                 recipes.settings(self._config),
+                [self._layout.root / "config"],
             ) as cleaner,
             Gatherer(
                 kind,

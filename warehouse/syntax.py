@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from warehouse.duckdb_connection import connect
 from warehouse.errors import QueryError
 
 # Table functions whose answer depends on their arguments alone.
@@ -87,7 +88,7 @@ class Known:
 @lru_cache(maxsize=1)
 def builtin() -> frozenset[str]:
     """DuckDB's own stable functions and macros; they are the same for every warehouse."""
-    with duckdb.connect() as connection:
+    with connect(threads=1) as connection:
         functions = connection.execute(
             """
             select lower(function_name)

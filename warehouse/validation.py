@@ -19,6 +19,7 @@ from warehouse import records
 from warehouse.allowances import Allowance
 from warehouse.catalog import CatalogChange, Checked
 from warehouse.config import Config
+from warehouse.duckdb_connection import connect, quoted
 from warehouse.errors import StorageError, one_line
 from warehouse.judging import (
     NAMED_SYMBOLS,
@@ -153,20 +154,25 @@ class _Questions:
 
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
-        self._connection = duckdb.connect(
-            config={
-                "threads": config.processing.parallel_workers,
-                "memory_limit": f"{int(config.processing.memory_limit_gb * 1000)}MB",
-                "temp_directory": str(layout.staging / "validate"),
-                "python_enable_replacements": False,
-            }
-        )
-        self._run(f"attach {_quoted(layout.catalog)} as published (read_only)")
+        self._connection = self._opened()
         self._run("use published")
         self._stored = self._partitions()
 
     def close(self) -> None:
         self._connection.close()
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        layout, processing = self._layout, self._config.processing
+        try:
+            return connect(
+                folders=[*layout.served, layout.staging],
+                attached={"published": layout.catalog},
+                spill=layout.staging / "validate",
+                threads=processing.parallel_workers,
+                memory_bytes=int(processing.memory_limit_gb * 1e9),
+            )
+        except duckdb.Error as error:
+            raise StorageError(layout.catalog, f"cannot be read: {one_line(error)}") from error
 
     def _run(self, sql: str) -> None:
         try:
@@ -289,9 +295,9 @@ class _Questions:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
         for name in read:
             paths = [one.path for one in unit.partitions if one.data_type == name]
-            listed = ", ".join(_quoted(path) for path in paths)
+            listed = ", ".join(quoted(path) for path in paths)
             if not paths:
-                listed = _quoted(self._layout.schema / f"{name}.parquet")
+                listed = quoted(self._layout.schema / f"{name}.parquet")
             self._run(
                 f"create or replace temp view {name} as select * from"
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
@@ -304,7 +310,7 @@ class _Questions:
         """The rejects of a data type and of some symbols; None: of all."""
         of_symbols = ""
         if symbols is not None:
-            of_symbols = f" and symbol in ({', '.join(_quoted(symbol) for symbol in symbols)})"
+            of_symbols = f" and symbol in ({', '.join(quoted(symbol) for symbol in symbols)})"
         columns = ", ".join(f'"{n}"' for n in DATA_TYPES[data_type].rejects_columns.names)
         self._run(
             f"create or replace temp view rejects as select {columns} from ("
@@ -318,11 +324,11 @@ class _Questions:
         months = {f"{first:%Y_%m}", f"{last:%Y_%m}"}
         folder = self._layout.rejects / data_type
         found = [
-            _quoted(path)
+            quoted(path)
             for path in sorted(folder.glob("*/*.parquet"))
             if min(months) <= path.parent.name <= max(months)
         ]
-        return found or [_quoted(self._empty_rejects(data_type))]
+        return found or [quoted(self._empty_rejects(data_type))]
 
     def _empty_rejects(self, data_type: str) -> Path:
         import pyarrow.parquet as pq
@@ -332,7 +338,3 @@ class _Questions:
             empty = DATA_TYPES[data_type].rejects_columns.empty_table()
             pq.write_table(empty, path, store_schema=False)
         return path
-
-
-def _quoted(path: Path | str) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

@@ -1,0 +1,200 @@
+"""One opener for every DuckDB, and what a connection of it reaches: its folders and no more."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from glob import escape
+from pathlib import Path
+
+import duckdb
+import pytest
+from building import REPOSITORY
+
+from warehouse.duckdb_connection import connect, quoted
+from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece
+
+PACKAGE = REPOSITORY / "warehouse"
+
+
+def opens_duckdb(path: Path) -> bool:
+    """Whether a module opens DuckDB, or asks the one that DuckDB opens by itself."""
+    openers = ("connect", "sql", "execute", "query", "default_connection", "cursor", "from_query")
+    tree = ast.parse(path.read_text("utf-8"))
+    return any(
+        (isinstance(node, ast.ImportFrom) and node.module == "duckdb")
+        or (
+            isinstance(node, ast.Attribute)
+            and node.attr in openers
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "duckdb"
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_duckdb_is_opened_in_one_module_alone() -> None:
+    assert [path.stem for path in PACKAGE.glob("*.py") if opens_duckdb(path)] == [
+        "duckdb_connection"
+    ]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """`inside` may be reached; it holds links that lead out."""
+    for folder in ("inside", "outside"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.csv").write_text(f"a\n{folder}\n", "utf-8")
+    (tmp_path / "inside/file.csv").symlink_to(tmp_path / "outside/rows.csv")
+    (tmp_path / "inside/folder").symlink_to(tmp_path / "outside")
+    return tmp_path
+
+
+@pytest.fixture
+def connection(disk: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(folders=[disk / "inside"], spill=disk / "spill") as connection:
+        yield connection
+
+
+def test_a_connection_reads_its_folders(connection: duckdb.DuckDBPyConnection, disk: Path) -> None:
+    assert connection.execute(f"from '{disk}/inside/rows.csv'").fetchall() == [("inside",)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from read_csv('{disk}/outside/rows.csv')",
+        "from '{disk}/outside/rows.csv'",
+        "from read_text('{disk}/inside/../outside/rows.csv')",
+        "from read_csv('{disk}/inside/file.csv')",
+        "from read_csv('{disk}/inside/folder/rows.csv')",
+        "from read_csv('{disk}/inside/*/*.csv')",
+        "from read_blob('/proc/self/environ')",
+        "from sniff_csv('{disk}/outside/rows.csv')",
+        "copy (select 1) to '{disk}/outside/new.csv'",
+        "copy (select 1) to '{disk}/inside/file.csv'",
+        "export database '{disk}/outside/all'",
+        "attach '{disk}/outside/new.duckdb' as new",
+        "install httpfs",
+        "load '{disk}/inside/rows.csv'",
+        "create persistent secret stolen (type s3)",
+        "from read_csv('https://localhost:1/rows.csv')",
+    ],
+)
+def test_nothing_else_is_reached(
+    connection: duckdb.DuckDBPyConnection, disk: Path, statement: str
+) -> None:
+    before = sorted(disk.rglob("*"))
+    with pytest.raises(duckdb.Error):
+        connection.execute(statement.format(disk=disk)).fetchall()
+    assert sorted(disk.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set enable_external_access = true",
+        "set allowed_directories = ['/']",
+        "set allowed_paths = ['/etc/passwd']",
+        "set lock_configuration = false",
+        "reset allowed_directories",
+        "set temp_directory = '{disk}/outside'",
+        "set memory_limit = '1TB'",
+        "set python_enable_replacements = true",
+        "set extension_directory = '{disk}/inside'",
+        "pragma profiling_output = '{disk}/outside/profile'",
+        "call enable_logging(storage = 'file', storage_config = {{'path': '{disk}/outside'}})",
+    ],
+)
+def test_no_setting_can_be_changed(
+    connection: duckdb.DuckDBPyConnection, disk: Path, statement: str
+) -> None:
+    with pytest.raises(duckdb.Error, match="locked"):
+        connection.execute(statement.format(disk=disk))
+    with connection.cursor() as another, pytest.raises(duckdb.Error, match="locked"):
+        another.execute(statement.format(disk=disk))
+
+
+def test_no_variable_of_the_callers_is_seen(connection: duckdb.DuckDBPyConnection) -> None:
+    secret = duckdb.sql("select 1 as a").to_arrow_table()
+    with pytest.raises(duckdb.CatalogException):
+        connection.execute("from secret")
+    assert secret.num_rows == 1
+
+
+def test_a_folder_that_is_a_link_is_reached_by_both_names(disk: Path) -> None:
+    (disk / "linked").symlink_to(disk / "outside")
+    with connect(folders=[disk / "linked"]) as connection:
+        for name in ("linked", "outside"):
+            assert connection.execute(f"from '{disk}/{name}/rows.csv'").fetchall() == [("outside",)]
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_reached_by_one(disk: Path) -> None:
+    folder = disk / "it's [1] * and ?"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("a\n1\n", "utf-8")
+    (folder / "out.csv").symlink_to(disk / "outside/rows.csv")
+    (disk / "linked [2]").symlink_to(folder)
+    for named in (folder, disk / "linked [2]"):
+        with connect(folders=[named]) as connection:
+            for pattern in ("rows.csv", "r*.csv"):
+                glob = quoted(f"{escape(str(named))}/{pattern}")
+                assert connection.execute(f"from read_csv({glob})").fetchall() == [(1,)]
+            glob = quoted(f"{escape(str(named))}/*.csv")
+            with pytest.raises(duckdb.PermissionException):
+                connection.execute(f"from read_csv({glob})").fetchall()
+
+
+def test_a_folder_that_is_made_later_below_a_link_is_reached(disk: Path) -> None:
+    (disk / "linked").symlink_to(disk / "outside")
+    with connect(folders=[disk / "linked/later"]) as connection:
+        (disk / "linked/later").mkdir()
+        (disk / "linked/later/rows.csv").write_text("a\n1\n", "utf-8")
+        assert connection.execute(f"from '{disk}/linked/later/rows.csv'").fetchall() == [(1,)]
+
+
+def test_a_folder_that_becomes_a_link_later_leads_nowhere(disk: Path) -> None:
+    with connect(folders=[disk / "later"]) as connection:
+        (disk / "later").symlink_to(disk / "outside")
+        with pytest.raises(duckdb.PermissionException):
+            connection.execute(f"from '{disk}/later/rows.csv'").fetchall()
+
+
+def test_what_is_attached_need_not_lie_in_a_folder(disk: Path) -> None:
+    with connect(disk / "outside/it's.duckdb") as made:
+        made.execute("create table found as select 7 as a")
+    with connect(attached={"published": disk / "outside/it's.duckdb"}) as connection:
+        assert connection.execute("from published.found").fetchall() == [(7,)]
+        with pytest.raises(duckdb.Error, match="read-only"):
+            connection.execute("insert into published.found values (8)")
+
+
+def test_a_database_is_written_and_spills_though_it_is_confined(tmp_path: Path) -> None:
+    spill = tmp_path / "spill"
+    with connect(
+        tmp_path / "new.duckdb", spill=spill, threads=1, memory_bytes=60_000_000
+    ) as connection:
+        connection.execute(
+            "create table t as select range as i, hash(range)::varchar as s from range(1_000_000)"
+        )
+        connection.execute("force checkpoint")
+        asked = "select count(*) from (select s from t order by s, i offset 1)"
+        assert connection.execute(asked).fetchall() == [(999_999,)]
+
+
+def test_pieces_in_memory_are_read_and_no_other_open_file(disk: Path) -> None:
+    piece = Piece(("a",), 2, disk)
+    descriptor = os.open(disk / "outside/rows.csv", os.O_RDONLY)
+    try:
+        piece.append(b"7\n", 1)
+        with connect(folders=[*MEMORY_FOLDERS, disk], paths=MEMORY_FILES) as connection:
+            assert connection.execute(f"from read_csv('{piece.path}')").fetchall() == [(7,)]
+        with (
+            connect(folders=MEMORY_FOLDERS, paths=MEMORY_FILES) as connection,
+            pytest.raises(duckdb.PermissionException),
+        ):
+            connection.execute(f"from read_csv('/proc/self/fd/{descriptor}')").fetchall()
+    finally:
+        os.close(descriptor)
+        piece.close()
