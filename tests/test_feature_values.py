@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from building import REPOSITORY, Made, make
-from featuring import FEATURES, Bench, Tables, tapes
+from building import REPOSITORY, Made, instant, make
+from featuring import FEATURES, Bench, Tables, table, tapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warehouse import Warehouse
+from warehouse.errors import SqlFileError
 
 Row = dict[str, Any]
 Oracle = Callable[..., list[Row]]
@@ -354,3 +355,55 @@ def test_on_real_data_too(name: str, real: Made) -> None:
         expected = ORACLES[name](tables)
         assert len(expected) > 200
         check(found.slice(0, len(expected)) if name == "vwap" else found, expected)
+
+
+STAMP = instant(date(2024, 1, 30), "09:30")
+FAR = {
+    "vwap": ("trades", [{"price": 10.0, "size": 100.0}, {"price": 1e15, "size": 1e15}]),
+    "volume_ma": ("minute_aggs", [{"volume": 100.0}, {"volume": 1e33}]),
+    "order_flow_imbalance": (
+        "quotes",
+        [
+            {"bid_price": 10.0, "bid_size": size, "ask_price": 11.0, "ask_size": 1.0}
+            for size in (1.0, 1e33)
+        ],
+    ),
+    "realized_variance": ("minute_aggs", [{"open": 1e-300, "close": 1e300}]),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_a_row_that_does_not_fit_a_features_sums_is_named_and_never_left_out(
+    name: str, bench: Bench
+) -> None:
+    kind, rows = FAR[name]
+    made = [
+        {
+            "symbol": "AAPL",
+            "session": date(2024, 1, 30),
+            "timestamp": STAMP + place * 60_000_000_000,
+            **row,
+        }
+        for place, row in enumerate(rows)
+    ]
+    with pytest.raises(
+        SqlFileError, match=rf"of AAPL at 2024-01-30 14:3{len(rows) - 1}:00"
+    ) as told:
+        bench.rows(FEATURES[name], {kind: table(kind, made)})
+    assert "\n" not in str(told.value)
+
+
+def test_dollars_beyond_a_double_are_not_infinitely_many(bench: Bench) -> None:
+    """Infinite dollars would make a day's illiquidity nothing."""
+    rows = [
+        {
+            "symbol": "AAPL",
+            "session": day,
+            "timestamp": instant(day, "00:00"),
+            "close": close,
+            "volume": 1e300,
+        }
+        for day, close in ((date(2024, 1, 30), 1e10), (date(2024, 1, 31), 2e10))
+    ]
+    found = bench.rows(FEATURES["amihud"], {"day_aggs": table("day_aggs", rows)}, {"days": 1})
+    assert found["illiquidity"].to_pylist() == [None, pytest.approx(5e-305)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import statistics
@@ -27,6 +28,7 @@ from warehouse.brief import sparkline
 from warehouse.cli import cli
 from warehouse.facts import Facts, gather
 from warehouse.run import Request
+from warehouse.text import as_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = (
@@ -895,3 +897,33 @@ def test_an_empty_report_opens_too(open_page: OpenPage, empty: Made, tmp_path: P
     report.save(gather(empty.layout, empty.config), tmp_path / "empty.html", "warehouse")
     page = open_page(file=tmp_path / "empty.html")
     assert page.locator(".answer .word").all_inner_texts() == ["?Not known", "?Not known"]
+
+
+def test_sums_beyond_a_double_are_null_in_json_and_no_traceback(tmp_path: Path) -> None:
+    day = HERE[0]
+    huge = "1" + "0" * 308
+    stamps = [instant(day, clock) for clock in ("09:30", "09:31")]
+    made = make(
+        tmp_path,
+        {
+            day_key("minute_aggs", day): [bar("A", stamp, volume=huge) for stamp in stamps],
+            day_key("quotes", day): [quote("A", stamp, bid=huge, ask=huge) for stamp in stamps],
+            day_key("trades", day): [trade("A", stamp, size=huge) for stamp in stamps],
+        },
+    )
+    made.update("minute_aggs", "quotes", "trades", start=day, end=day)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    printed = run("-C", str(made.root), "report", "--json", "--symbols", "A").stdout
+    (symbol,) = json.loads(printed, parse_constant=refuse)["symbols"]
+    assert [kind["shares"] for kind in symbol["trades"]["kinds"]] == [None]
+    run("-C", str(made.root), "report", "--symbols", "A", "-o", str(tmp_path / "x.html"))
+    rows = run("-C", str(made.root), "query", "select 'nan'::double as n", "--format", "json")
+    assert json.loads(rows.stdout, parse_constant=refuse) == [{"n": None}]
+
+
+def test_json_for_programs_has_no_nan_wherever_it_is() -> None:
+    value = {"a": [math.nan, 1.5, (math.inf, -math.inf)], "b": {"c": math.nan}}
+    assert json.loads(as_json(value)) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}

@@ -18,10 +18,22 @@ with
             abs(
                 close / lag(close) over (partition by symbol order by timestamp) - 1
             ) as absolute_return,
+            volume,
+            close,
             close * nullif(volume, 0) as dollars
         from day_aggs
     ),
-    measured as (select *, absolute_return / dollars * 1e6 as moved from returned),
+    measured as (
+        select
+            *,
+            -- Dollars beyond a double are not infinitely many.
+            case
+                when isinf(dollars)
+                then absolute_return / close / volume * 1e6
+                else absolute_return / dollars * 1e6
+            end as moved
+        from returned
+    ),
     collected as (
         select
             *, count(absolute_return) over recent as returns_known, list(moved) over recent as moves

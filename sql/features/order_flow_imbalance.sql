@@ -12,7 +12,8 @@
 -- did not fall. order_flow_imbalance is its sum over the quotes of the session in the last
 -- $window_seconds, the present stamp and the one $window_seconds ago included; quotes of one
 -- nanosecond have one sum. order_flow is NULL at the first quote of a session. A side that is
--- not quoted stands at price 0 (bid) or infinity (ask).
+-- not quoted stands at price 0 (bid) or infinity (ask). Flows are summed as decimals; one of 10^32
+-- or more does not fit them, and is an error that names it.
 with
     sides as (
         select
@@ -52,9 +53,30 @@ with
             end as order_flow
         from paired
     ),
-    by_stamp as (
-        select symbol, session, quote_ns, sum(try_cast(order_flow as decimal(38, 6))) as flow
+    exact as (
+        select
+            symbol,
+            session,
+            quote_ns,
+            coalesce(
+                try_cast(order_flow as decimal(38, 6)),
+                -- Not to be cast: DuckDB's error quotes the text.
+                case
+                    when order_flow is not null
+                    then
+                        format(
+                            'the quote of {} at {}: a flow of {} is too much for order_flow_imbalance',
+                            symbol,
+                            timestamp,
+                            order_flow
+                        )::decimal(38, 6)
+                end
+            ) as flow
         from events
+    ),
+    by_stamp as (
+        select symbol, session, quote_ns, sum(flow) as flow
+        from exact
         group by symbol, session, quote_ns
     ),
     running as (

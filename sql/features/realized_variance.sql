@@ -11,7 +11,8 @@
 -- bipower_variation pi/2 times the sum of |r||r before|, jump_variation what the first is over
 -- the second, 0 where it is not. r is the log return from close to close, of the first bar from
 -- its open. A minute without a bar is passed over. A bar's stamp is the minute's start: the row
--- is known at its end. Sums are of decimals to 24 places.
+-- is known at its end. Sums are of decimals to 24 places; prices whose ratio is no number do not
+-- fit them, and are an error that names the bar.
 with
     returned as (
         select
@@ -28,7 +29,20 @@ with
     paired as (
         select
             *,
-            try_cast(log_return * log_return as decimal(38, 24)) as squared,
+            coalesce(
+                try_cast(log_return * log_return as decimal(38, 24)),
+                -- Not to be cast: DuckDB's error quotes the text.
+                case
+                    when log_return is not null
+                    then
+                        format(
+                            'the bar of {} at {}: the return to {} is no number',
+                            symbol,
+                            timestamp,
+                            close
+                        )::decimal(38, 24)
+                end
+            ) as squared,
             try_cast(
                 abs(log_return) * abs(
                     lag(log_return) over (partition by symbol, session order by timestamp)

@@ -8,10 +8,29 @@
 --
 -- The window goes on from one session into the next. NULL until there are $periods bars;
 -- volume_ratio also where none of them had a trade. Volumes are summed as decimals, so that the
--- same bars give the same bits wherever the answer begins.
+-- same bars give the same bits wherever the answer begins; a bar of 10^32 shares does not fit them,
+-- and is an error that names it.
 with
     bars as (
-        select symbol, timestamp, volume, session, try_cast(volume as decimal(38, 6)) as shares
+        select
+            symbol,
+            timestamp,
+            volume,
+            session,
+            coalesce(
+                try_cast(volume as decimal(38, 6)),
+                -- Not to be cast: DuckDB's error quotes the text.
+                case
+                    when volume is not null
+                    then
+                        format(
+                            'the bar of {} at {}: {} shares are too many for volume_ma',
+                            symbol,
+                            timestamp,
+                            volume
+                        )::decimal(38, 6)
+                end
+            ) as shares
         from aggs
     ),
     summed as (

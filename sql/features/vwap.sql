@@ -8,7 +8,8 @@
 --
 -- A trade counts unless one of its conditions may not update the volume (trade_conditions); an
 -- unknown condition forbids nothing. Cancelled and corrected trades are gone since cleaning.
--- Dollars and shares are summed as decimals, so that the sums do not depend on the threads. NULL
+-- Dollars and shares are summed as decimals, so that the sums do not depend on the threads; a
+-- trade of 10^29 dollars or 10^32 shares does not fit them, and is an error that names it. NULL
 -- while no share was traded.
 with
     barred as (
@@ -19,8 +20,34 @@ with
     counted as (
         select
             trades.*,
-            try_cast(trades.price * trades.size as decimal(38, 9)) as dollars,
-            try_cast(trades.size as decimal(38, 6)) as shares
+            coalesce(
+                try_cast(trades.price * trades.size as decimal(38, 9)),
+                -- Not to be cast: DuckDB's error quotes the text.
+                case
+                    when trades.price * trades.size is not null
+                    then
+                        format(
+                            'the trade of {} at {}: {} x {} dollars are too many for vwap',
+                            trades.symbol,
+                            trades.timestamp,
+                            trades.price,
+                            trades.size
+                        )::decimal(38, 9)
+                end
+            ) as dollars,
+            coalesce(
+                try_cast(trades.size as decimal(38, 6)),
+                case
+                    when trades.size is not null
+                    then
+                        format(
+                            'the trade of {} at {}: {} shares are too many for vwap',
+                            trades.symbol,
+                            trades.timestamp,
+                            trades.size
+                        )::decimal(38, 6)
+                end
+            ) as shares
         from trades
         cross join barred
         where
