@@ -234,6 +234,8 @@ def test_values_of_every_usual_type(wh: Warehouse) -> None:
     for many in ([1, 2], (1, 2), {1, 2}, np.array([1, 2]), pd.Series([1, 2]), pd.Index([1, 2])):
         assert one(wh.query("select list_sum($v)", v=many)) == 3
     assert one(wh.query("select count(*) from trades where session = $d", d=DAY)) == 11
+    day = np.datetime64(DAY)
+    assert one(wh.query("select count(*) from trades where session = $d", d=day)) == 11
     assert one(wh.query("select count(*) from trades where session = $d", d="2024-01-31")) == 11
 
 
@@ -241,7 +243,11 @@ def test_values_of_every_usual_type(wh: Warehouse) -> None:
     "value",
     [
         object(),
-        np.datetime64("2024-01-31"),
+        np.datetime64("2024-01-31T10:00"),
+        # A session or an instant? SQL would take it for midnight UTC.
+        pd.Timestamp("2024-01-31"),
+        datetime(2024, 1, 31),
+        [datetime(2024, 1, 31), datetime(2024, 1, 31, 10)],
         datetime(2024, 3, 10, 2, 30),
         datetime(9999, 12, 31),
         10**60,
@@ -499,7 +505,7 @@ def test_values_that_look_alike_are_not_taken_for_each_other(wh: Warehouse) -> N
         ([0.0], [-0.0]),
         (Decimal("1.0"), Decimal("1.00")),
         (np.float32(0.1), np.float64(0.1)),
-        (date(2024, 1, 31), datetime(2024, 1, 31)),
+        (date(2024, 1, 31), datetime(2024, 1, 31, tzinfo=UTC)),
         ({"a": 1}, {"a": True}),
         (b"a", "a"),
         (list(range(5000)), [*range(2500), 0, *range(2501, 5000)]),

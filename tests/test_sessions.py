@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
+import exchange_calendars
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from building import NEW_YORK
 from hypothesis import given
@@ -19,6 +23,7 @@ from warehouse.sessions import (
     midnight_ns,
     parse_session,
     parse_span,
+    session_at,
     trading_days,
 )
 
@@ -169,9 +174,80 @@ def test_an_aware_time_is_what_it_says() -> None:
         assert parse_span(written, "2024-01-02").start_ns == int(moment.timestamp()) * 10**9
 
 
-def test_midnight_as_the_end_belongs_to_the_session_before_it() -> None:
-    span = parse_span("2024-01-02 09:30", "2024-01-03 00:00")
-    assert span.last == date(2024, 1, 2)
+def test_an_aware_midnight_as_the_end_belongs_to_the_session_before_it() -> None:
+    for midnight in ("2024-01-03 00:00-05:00", pd.Timestamp("2024-01-03", tz="America/New_York")):
+        span = parse_span("2024-01-02 09:30", midnight)
+        assert span.last == date(2024, 1, 2)
+        assert new_york(span.end_ns) == "2024-01-03 00:00:00"
+
+
+DAY = date(2025, 11, 28)
+AS_A_DAY = {
+    "text": "2025-11-28",
+    "stamp": pd.Timestamp("2025-11-28"),
+    "stamp in seconds": pd.Timestamp("2025-11-28").as_unit("s"),
+    "stamp as text": str(pd.Timestamp("2025-11-28")),
+    "iso text": "2025-11-28T00:00:00",
+    "datetime": datetime(2025, 11, 28),
+    "numpy day": np.datetime64("2025-11-28"),
+    "numpy ns": np.datetime64("2025-11-28", "ns"),
+    "numpy s": np.datetime64("2025-11-28", "s"),
+    "numpy minute": np.datetime64("2025-11-28T00:00"),
+    "period": pd.Period("2025-11-28", "D"),
+    "our session": pd.Series([DAY]).astype("datetime64[s]").iloc[0],
+    "arrow": pa.scalar(DAY),
+    "arrow s": pa.scalar(datetime(2025, 11, 28), pa.timestamp("s")),
+    "range": pd.date_range("2025-11-28", periods=1)[0],
+}
+
+
+@pytest.mark.parametrize("written", AS_A_DAY.values(), ids=AS_A_DAY.keys())
+def test_a_day_is_a_session_however_it_is_held(written: Any) -> None:
+    assert parse_span(written, written) == parse_span(DAY, DAY)
+    assert parse_span(written) == parse_span(DAY, DAY)
+    assert parse_span("2025-11-26", written) == parse_span(date(2025, 11, 26), DAY)
+    assert parse_span("2025-11-28 09:30", written).last == DAY
+    assert session_at("end", written, is_end=True) == DAY
+
+
+def test_a_label_of_an_exchanges_calendar_is_a_session() -> None:
+    calendar = exchange_calendars.get_calendar("XNYS", start="2025-11-01", end="2025-12-31")
+    labels = calendar.sessions_in_range("2025-11-26", "2025-11-28")
+    assert len(labels) == 2
+    assert parse_span(labels[0], labels[-1]) == parse_span("2025-11-26", "2025-11-28")
+
+
+def test_numpy_instants_are_new_yorks() -> None:
+    written = np.datetime64("2025-11-28T09:30:00.000000001")
+    assert parse_span(written) == parse_span("2025-11-28 09:30:00.000000001")
+
+
+def test_without_an_end_it_goes_to_the_end_of_the_session_of_its_start() -> None:
+    assert parse_span("2024-01-02") == parse_span("2024-01-02", "2024-01-02")
+    assert parse_span("2024-01-02 09:30") == parse_span("2024-01-02 09:30", "2024-01-02")
+    assert parse_span("2024-01-03 00:30Z") == parse_span("2024-01-03 00:30Z", "2024-01-02")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [20251128, 1_764_288_000 * 10**9, 1.5, True, np.int64(20251128), np.float64(1), pa.scalar(5)],
+    ids=repr,
+)
+def test_a_number_is_no_time(number: Any) -> None:
+    for ask in (lambda: parse_span(number, DAY), lambda: parse_span(DAY, number)):
+        with pytest.raises(RequestError, match="is neither"):
+            ask()
+    with pytest.raises(RequestError, match="is neither"):
+        session_at("start", number)
+
+
+def test_the_session_of_an_instant_is_new_yorks() -> None:
+    """Half an hour after midnight UTC is an evening in New York."""
+    late = datetime(2024, 1, 3, 0, 30, tzinfo=UTC)
+    assert session_at("start", late) == date(2024, 1, 2)
+    assert session_at("end", pd.Timestamp("2024-01-03", tz="America/New_York"), is_end=True) == (
+        date(2024, 1, 2)
+    )
 
 
 def test_the_last_hour_of_a_winter_session_is_of_that_session() -> None:
@@ -209,11 +285,24 @@ def test_sessions_of_a_span_cover_its_instants(one: date, other: date) -> None:
         "2024-11-03 01:30",  # the clock showed it twice
         None,
         "1500-01-01 00:00",
+        "1500-01-01",
+        "09:30",  # of which day?
+        "01/02/2024 09:30",
+        "2024-1-2 09:30",
+        pd.NaT,
+        np.datetime64("NaT"),
+        np.datetime64("2024-01"),
+        pd.Period("2024-01", "M"),
+        pd.Timestamp.min,
+        datetime.min,
+        object(),
+        ["2024-01-02"],
     ],
+    ids=lambda wrong: "object" if type(wrong) is object else str(wrong),
 )
-def test_what_is_no_time_is_an_error_that_names_it(wrong: str | None) -> None:
+def test_what_is_no_time_is_an_error_that_names_it(wrong: Any) -> None:
     with pytest.raises(RequestError) as caught:
-        parse_span(wrong, "2024-12-31")  # type: ignore[arg-type]
+        parse_span(wrong, "2024-12-31")
     assert caught.value.parameter == "start"
     assert "\n" not in str(caught.value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow as pa
 from warehouse.errors import RequestError
 from warehouse.frames import check_form, check_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import Moment, Span, parse_session, parse_span
+from warehouse.sessions import Moment, Span, parse_span, session_at
 from warehouse.shapes import INDEXES, REPEATING, Shape
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def question(
     data_type: str,
     symbols: str | Sequence[str],
     start: Moment,
-    end: Moment,
+    end: Moment | None = None,
     columns: Sequence[str] | None = None,
     to: str = "pandas",
     tz: str = "UTC",
@@ -177,11 +176,11 @@ def categories_of(kind: DataType, categories: bool | Sequence[str]) -> tuple[str
 
 def run_request(
     data_types: str | Sequence[str],
-    start: str | date | None,
-    end: str | date | None,
+    start: Moment | None,
+    end: Moment | None,
     symbols: str | Sequence[str] | None = None,
 ) -> Request:
-    """What is asked of a run that writes; no data type means all.
+    """What is asked of a run that writes; no data type means all, and of instants their sessions.
 
     Raises:
         RequestError: an argument is not one of the things it may be.
@@ -190,8 +189,8 @@ def run_request(
 
     return Request.of(
         [kind_of(name).name for name in dict.fromkeys(_named(data_types))],
-        None if start is None else parse_session("start", start),
-        None if end is None else parse_session("end", end),
+        None if start is None else session_at("start", start),
+        None if end is None else session_at("end", end, is_end=True),
         () if symbols is None else symbols_of(symbols),
     )
 

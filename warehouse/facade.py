@@ -102,13 +102,13 @@ class Warehouse:
         )
 
     def trades(
-        self, symbols: str | Sequence[str], start: Moment, end: Moment, **options: Any
+        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
     ) -> Any:
         """Trades; see `load` for the arguments and the answer."""
         return self.load("trades", symbols, start, end, **options)
 
     def quotes(
-        self, symbols: str | Sequence[str], start: Moment, end: Moment, **options: Any
+        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
     ) -> Any:
         """Changes of the national best bid and offer; see `load`."""
         return self.load("quotes", symbols, start, end, **options)
@@ -117,7 +117,7 @@ class Warehouse:
         self,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         freq: str = "minute",
         **options: Any,
     ) -> Any:
@@ -134,7 +134,7 @@ class Warehouse:
         data_type: str,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         columns: Sequence[str] | None = None,
         to: str = "pandas",
         tz: str = "UTC",
@@ -148,9 +148,12 @@ class Warehouse:
         Args:
             data_type: trades, quotes, minute_aggs or day_aggs.
             symbols: one or several, case-sensitive; one named twice counts once.
-            start: a session (a date or "YYYY-MM-DD") or an instant (a datetime, or "YYYY-MM-DD
-                HH:MM[:SS]": naive it is New York time, aware what it says); inclusive.
-            end: likewise; a session is included whole, an instant is not.
+            start: a session or an instant, inclusive. A day is a session: a date, "YYYY-MM-DD", and
+                any midnight without a zone (a Timestamp, a datetime64, a label of an exchange's
+                calendar or of our column `session`). Any other time (a datetime, or "YYYY-MM-DD
+                HH:MM[:SS]") is an instant: naive it is New York time, aware what it says.
+            end: likewise; a session is included whole, an instant is not. So `end` = the day after
+                takes two sessions. None: the end of the session of `start`.
             columns: which of the data type's, in this order; None: all in theirs.
             to: "pandas" (DataFrame), "polars" (DataFrame) or "arrow" (Table).
             tz: the time zone that stamps are shown in.
@@ -190,7 +193,7 @@ class Warehouse:
         data_type: str,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         **options: Any,
     ) -> str:
         """One short id of everything that stands behind what `load` would answer.
@@ -208,7 +211,7 @@ class Warehouse:
         data_types: str | Sequence[str],
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
     ) -> pd.DataFrame:
         """What of a question is there, and why the rest is not; `gaps.report` puts it into words.
 
@@ -235,7 +238,7 @@ class Warehouse:
         self,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         types: str | Sequence[str] = ("trades", "quotes"),
         *,
         columns: Sequence[str] | None = None,
@@ -276,7 +279,7 @@ class Warehouse:
         name: str,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         *,
         freq: str | None = None,
         to: str = "pandas",
@@ -313,7 +316,7 @@ class Warehouse:
         name: str,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None = None,
         *,
         freq: str | None = None,
         **parameters: Any,
@@ -339,7 +342,9 @@ class Warehouse:
             to: as for `load`. It goes by its place, so that a parameter may have any name.
             parameters: the values, each used as a value and never as SQL. A datetime becomes
                 TIMESTAMP_NS in UTC, as the columns are: naive it is New York time, aware it is
-                what it says. A text is a text: `timestamp > $t` takes it as UTC.
+                what it says. A midnight without a zone is refused, since SQL compares a session
+                and an instant otherwise: give a date, or a zone. A text is a text:
+                `timestamp > $t` takes it as UTC.
 
         Returns:
             A new frame. TIMESTAMP_NS are the warehouse's stamps and come out as `datetime64[ns,

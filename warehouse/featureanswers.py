@@ -57,7 +57,7 @@ class FeatureAnswers:
         name: str,
         symbols: str | Sequence[str],
         start: Moment,
-        end: Moment,
+        end: Moment | None,
         freq: str | None,
         parameters: Mapping[str, Any],
     ) -> FeatureQuestion:

@@ -112,7 +112,8 @@ def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a query's parameters, as DuckDB takes them.
 
     A datetime becomes a TIMESTAMP_NS in UTC, as the columns are, without losing nanoseconds: naive
-    it is New York time, aware it is what it says. A date stays a date, a text a text.
+    it is New York time, aware it is what it says. A date stays a date, and so does a numpy day; a
+    text stays a text.
 
     Raises:
         QueryError: a value is missing, or there is one too many, or of a type SQL has not.
@@ -140,6 +141,8 @@ def _dollars(names: list[str]) -> str:
 
 def _value(query: Query, name: str, value: Any) -> Any:
     if isinstance(value, np.datetime64):
+        if np.datetime_data(value.dtype)[0] == "D" and not np.isnat(value):
+            return value.item()
         raise QueryError(
             query.sql, f"${name}: a numpy.datetime64 has no time zone; give a pandas.Timestamp"
         )
@@ -164,6 +167,12 @@ def _stamp(query: Query, name: str, value: datetime) -> str:
     try:
         stamp = pd.Timestamp(value)
         if stamp.tzinfo is None:
+            if stamp == stamp.normalize():
+                # SQL takes a session for midnight UTC: either reading is wrong beside some column.
+                raise ValueError(
+                    "a midnight without a zone may be a session or an instant; give its .date(),"
+                    " or the zone"
+                )
             stamp = stamp.tz_localize(NEW_YORK)
         return str(stamp.tz_convert("UTC").tz_localize(None).as_unit("ns"))
     except (ValueError, OverflowError) as error:

@@ -11,20 +11,28 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 from warehouse.errors import RequestError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
 NEW_YORK = ZoneInfo("America/New_York")
 _SATURDAY = 5
-# 64-bit nanoseconds end in the spring of 2262.
-_LAST_DAY = date(2262, 1, 1)
+# 64-bit nanoseconds begin in the autumn of 1677 and end in the spring of 2262.
+_FIRST_DAY, _LAST_DAY = date(1678, 1, 1), date(2262, 1, 1)
 _END_OF_TIME_NS = 2**63 - 1
 FIRST_SESSION = date(2003, 9, 10)
 """The vendor's history starts here."""
 
-Moment = str | date | datetime
-"""A session or an instant; a pandas Timestamp is a datetime."""
+Moment: TypeAlias = "str | date | datetime | np.datetime64 | pd.Period"
+"""A session or an instant, as `parse_span` reads them; a pandas Timestamp is a datetime."""
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}.*", re.DOTALL)
 
 
 def midnight_ns(day: date) -> int:
@@ -47,16 +55,18 @@ def parse_session(parameter: str, value: str | date) -> date:
     Raises:
         RequestError: it is none.
     """
-    if isinstance(value, datetime):
-        value = value.date()
-    if isinstance(value, date):
-        return value
-    try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
-            raise ValueError
-        return date.fromisoformat(value.strip())
-    except (ValueError, TypeError):
-        raise RequestError(parameter, value, "it must be a session, YYYY-MM-DD") from None
+    if isinstance(value, str) and not _DATE.fullmatch(value.strip()):
+        raise RequestError(parameter, value, "it must be a session, YYYY-MM-DD")
+    return session_at(parameter, value)
+
+
+def session_at(parameter: str, value: Moment, *, is_end: bool = False) -> date:
+    """The session that is named, or that an instant lies in; as the end, the one before it.
+
+    Raises:
+        RequestError: it is neither, as `parse_span` has it.
+    """
+    return _moment(parameter, _read(parameter, value), is_end=is_end)[1]
 
 
 def check_order(start: date | None, end: date | None) -> None:
@@ -75,20 +85,24 @@ class Span:
     last: date
 
 
-def parse_span(start: Moment, end: Moment) -> Span:
-    """The span from `start` to `end`.
+def parse_span(start: Moment, end: Moment | None = None) -> Span:
+    """The span from `start` to `end`; without an end, to the end of the session of `start`.
 
-    A date (or "YYYY-MM-DD") is a session: as `end` it is included whole. A datetime (or a string
-    with a time) is an instant, excluded as `end`: naive it is New York time, aware it is what
-    it says.
+    A day is a session, as `end` included whole: a date, "YYYY-MM-DD", a midnight without a zone
+    (a label of an exchange's calendar, a pandas or numpy day), a pandas Period of a day. Any other
+    time is an instant, excluded as `end`: naive it is New York time, aware it is what it says.
+    A number is neither: nobody can tell what it counts.
 
     Raises:
         RequestError: a value is neither, does not exist on the clock (or exists twice), or `end`
             lies before `start`.
     """
-    start_ns, first = _moment("start", start, is_end=False)
-    end_ns, last = _moment("end", end, is_end=True)
-    if end_ns < start_ns or (_is_session(start) and _is_session(end) and last < first):
+    first_at = _read("start", start)
+    start_ns, first = _moment("start", first_at, is_end=False)
+    last_at = first if end is None else _read("end", end)
+    end_ns, last = _moment("end", last_at, is_end=True)
+    are_sessions = not isinstance(first_at, datetime) and not isinstance(last_at, datetime)
+    if end_ns < start_ns or (are_sessions and last < first):
         raise RequestError("end", str(end), f"it lies before start = {start}")
     return Span(start_ns, end_ns, first, last)
 
@@ -102,38 +116,68 @@ def _day_of(nanoseconds: int) -> date:
     return datetime.fromtimestamp(nanoseconds // 1_000_000_000, NEW_YORK).date()
 
 
-def _is_session(value: Moment) -> bool:
-    """Whether it names a day and no time: "2024" is then a wrong day, not a midnight."""
-    if isinstance(value, str):
-        return ":" not in value
-    return isinstance(value, date) and not isinstance(value, datetime)
+def _read(parameter: str, value: Moment) -> date | pd.Timestamp:
+    """The session, or else the instant in its time zone, that a value of any kind says.
 
-
-def _moment(parameter: str, value: Moment, *, is_end: bool) -> tuple[int, date]:
-    # Imported here, and below: it takes a third of a second that most commands need not wait for.
-    import pandas as pd
-
-    if _is_session(value):
-        session = parse_session(parameter, value)
-        if session >= _LAST_DAY:
-            return _END_OF_TIME_NS, session
-        return midnight_ns(session + timedelta(days=1) if is_end else session), session
+    Raises:
+        RequestError: it says neither.
+    """
+    said: object = value
+    if hasattr(said, "as_py"):
+        said = said.as_py()
     try:
-        stamp = pd.Timestamp(value)
+        if isinstance(said, str):
+            said = said.strip()
+            if _DATE.fullmatch(said):
+                said = date.fromisoformat(said)
+            elif not _TIME.fullmatch(said):
+                # "2024" is a wrong day, and no midnight; "09:30" is not that of today.
+                raise ValueError("it is neither")
+        if isinstance(said, date) and not isinstance(said, datetime):
+            return _within_bounds(said)
+        # Imported here: it takes a third of a second that most commands need not wait for.
+        import numpy as np
+        import pandas as pd
+
+        if isinstance(said, pd.Period):
+            if said.freqstr != "D":
+                raise ValueError("a Period must be of one day")
+            said = said.start_time
+        elif isinstance(said, np.datetime64) and np.datetime_data(said.dtype)[0] in "YMW":
+            raise ValueError("it is more than a day")
+        elif not isinstance(said, str | datetime | np.datetime64):
+            raise ValueError(f"a {type(said).__name__} is neither")
+        stamp = pd.Timestamp(said)
         if pd.isna(stamp):
             raise ValueError("it is no time")
         if stamp.tzinfo is None:
+            if stamp == stamp.normalize():
+                return _within_bounds(stamp.date())
             stamp = stamp.tz_localize(NEW_YORK)
-        nanoseconds = int(stamp.as_unit("ns").value)
-    except (ValueError, TypeError) as error:
+        return stamp.as_unit("ns")
+    except (ValueError, TypeError, OverflowError) as error:
         raise RequestError(
             parameter,
-            str(value),
+            value if isinstance(value, str | int | float | None) else str(value),
             "it must be a session (YYYY-MM-DD) or a time (YYYY-MM-DD HH:MM[:SS], New York):"
             f" {error}",
         ) from None
-    instant = pd.Timestamp(nanoseconds - is_end, tz="UTC").tz_convert(NEW_YORK)
-    return nanoseconds, instant.date()
+
+
+def _within_bounds(session: date) -> date:
+    if session < _FIRST_DAY:
+        raise ValueError(f"stamps of nanoseconds begin in {_FIRST_DAY.year}")
+    return session
+
+
+def _moment(parameter: str, said: date | pd.Timestamp, *, is_end: bool) -> tuple[int, date]:
+    """Where it begins, or as the end where it ends, and the session that it is in."""
+    if not isinstance(said, datetime):
+        if said >= _LAST_DAY:
+            return _END_OF_TIME_NS, said
+        return midnight_ns(said + timedelta(days=1) if is_end else said), said
+    nanoseconds = int(cast("pd.Timestamp", said).value)
+    return nanoseconds, _day_of(nanoseconds - is_end)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Question:
 def question(
     symbols: str | Sequence[str],
     start: Moment,
-    end: Moment,
+    end: Moment | None,
     types: str | Sequence[str],
     columns: Sequence[str] | None,
     batch_rows: int,

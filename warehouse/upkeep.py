@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
 from warehouse.arguments import run_request
 from warehouse.config import Config
 from warehouse.layout import Layout
+from warehouse.sessions import Moment
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
@@ -27,8 +27,8 @@ class Written(Protocol):
 async def download(
     self: Written,
     data_types: str | Sequence[str],
-    start: str | date | None = None,
-    end: str | date | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     symbols: str | Sequence[str] | None = None,
 ) -> RunReport:
     """Bring new and changed files into the raw tier, as `warehouse download` does.
@@ -38,7 +38,7 @@ async def download(
 
     Args:
         data_types: one or several; none of them means all.
-        start, end: sessions, both inclusive; None is open.
+        start, end: sessions, both inclusive, or as `load` has them; None is open.
         symbols: only their files, where the source has one file a symbol.
 
     Returns:
@@ -57,8 +57,8 @@ async def download(
 def update(
     self: Written,
     data_types: str | Sequence[str] = (),
-    start: str | date | None = None,
-    end: str | date | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     symbols: str | Sequence[str] | None = None,
 ) -> RunReport:
     """Download, then ingest, what is new, as `warehouse update` does; see `download`.
@@ -73,8 +73,8 @@ def update(
 def validate(
     self: Written,
     data_types: str | Sequence[str] = (),
-    start: str | date | None = None,
-    end: str | date | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     symbols: str | Sequence[str] | None = None,
     rules: str | Sequence[str] = (),
 ) -> ValidationReport:
@@ -82,7 +82,7 @@ def validate(
 
     Args:
         data_types: one or several; none of them means all.
-        start, end: sessions, both inclusive; None is open.
+        start, end: sessions, both inclusive, or as `load` has them; None is open.
         symbols: only these; None: all.
         rules: only these; none of them means all.
 
