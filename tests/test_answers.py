@@ -192,7 +192,7 @@ def test_an_answer_bears_the_id_of_what_was_asked(wh: Warehouse) -> None:
     assert len({*found, *others}) == len(found) + len(others)
     # Whole sessions and their instants are the same question.
     assert wh.fingerprint("trades", "AAPL", "2024-01-30", "2024-01-31") == wh.fingerprint(
-        "trades", "AAPL", "2024-01-30 00:00", "2024-02-01 00:00"
+        "trades", "AAPL", "2024-01-30 00:00", "2024-02-01 00:00-05:00"
     )
     # From memory, cut out of what is there, or read: it is the same.
     inside = wh.load("trades", "AAPL", DAYS[0], DAYS[0])

@@ -239,7 +239,7 @@ def _column(held: pd.DataFrame) -> None:
 
 
 def _text(held: pd.DataFrame) -> None:
-    held["text"].array[0] = "changed"
+    held.iloc[0, held.columns.get_loc("text")] = "changed"
 
 
 CHANGES = [_loc, _in_place, _labels, _column, _text]

@@ -63,10 +63,8 @@ class Held:
 class FrameCache:
     """Frames by key, within a number of bytes; safe to use from many threads.
 
-    A frame is handed out as a shallow copy: it costs microseconds, and since pandas copies on
-    write, what a caller does to its frame never shows in the next answer. (Who writes through
-    `Series.array`, beneath pandas' own guard, is on their own: were the memory read-only, pandas
-    could not write to it either once the frame is the caller's alone.)
+    A frame is handed out as a shallow copy: it costs microseconds, and since its memory cannot be
+    written to (see `frames`), what a caller does to its frame never shows in the next answer.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -2,11 +2,16 @@
 
 Stamps of nanoseconds are instants, UTC: they come out in a time zone. Sessions, and any other DATE,
 become midnights without a zone (`datetime64[s]` in pandas): a session is a label, no instant.
+
+A frame's memory is handed out to many, and cannot be written to. pandas copies what it is about to
+change, polars and Arrow always do, and who writes beneath them gets an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +28,7 @@ _PINNED = 32
 FORMS = ("pandas", "polars", "arrow")
 
 _STAMP = pa.timestamp("ns")
+_OBJECTS = np.dtype(object)
 
 # The stubs do not know the way that pandas and Arrow have agreed on for their extension types.
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
@@ -123,7 +129,7 @@ def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
     if form != "pandas":
         table = in_zone(table, zone) if zone is not None else table
         if form == "arrow":
-            return table
+            return sealed(table)
         import polars as pl
 
         return pl.from_arrow(table)
@@ -134,7 +140,7 @@ def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
             columns[name] = _instants(column, zone)
         else:
             columns[name] = _values(column)
-    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+    return guarded(pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False))
 
 
 def _values(column: pa.ChunkedArray) -> Any:
@@ -188,19 +194,85 @@ def _plain_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _own(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Values in memory that pandas may write to.
-
-    Where that is Arrow's, written by nobody else, it goes over as it is: to copy a column takes a
-    tenth of the time of reading it. What Arrow hands to numpy itself is read-only.
-    """
+    """The values, in Arrow's memory where that is in one piece: a copy takes a tenth of reading."""
     values: np.ndarray[Any, Any] = column.to_numpy()
-    if values.flags.writeable:
-        return values
-    if column.num_chunks == 1 and column.chunk(0).offset == 0:
-        buffer = column.chunk(0).buffers()[1]
-        if buffer.is_mutable and values.ctypes.data == buffer.address:
-            return np.frombuffer(buffer, values.dtype, len(values))
-    return values.copy()
+    return values
+
+
+def sealed(table: pa.Table) -> pa.Table:
+    """The same table; nobody can write to its memory, which Arrow allows in what it read itself."""
+    # On its way through Arrow's C interface a buffer loses its leave to be written to.
+    columns = [pa.chunked_array(column) for column in table.columns]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+class _Everybody:
+    """Somebody else who holds all of our frames' memory, for ever."""
+
+
+_EVERYBODY = _Everybody()
+_HELD: Any = weakref.ref(_EVERYBODY)
+
+
+class _Here:
+    """True, but false in a pickle: what is unpickled is its holder's alone."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __reduce__(self) -> tuple[type[bool], tuple[()]]:
+        return bool, ()
+
+
+def guarded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame; its memory is read-only, and pandas knows that it must copy what it changes.
+
+    pandas writes in place to what nobody else holds any more, and could not: so it is told that
+    there is always one more who does.
+    """
+    for block in frame._mgr.blocks:
+        _make_read_only(block.values)
+        _hold(block.refs)
+    if not isinstance(frame.index, pd.RangeIndex):
+        for index in _parts(frame.index):
+            _make_read_only(index._data)
+            if index._references is not None:
+                _hold(index._references)
+    return frame
+
+
+def _parts(index: Any) -> Iterator[Any]:
+    """An index, or those that it is made of."""
+    if not isinstance(index, pd.MultiIndex):
+        yield index
+        return
+    for codes in index.codes:
+        # The list hands out views.
+        _make_read_only(codes)
+    yield from index.levels
+
+
+def _hold(references: Any) -> None:
+    if not any(one is _HELD for one in references.referenced_blocks):
+        references.referenced_blocks.append(_HELD)
+
+
+def _make_read_only(values: Any) -> None:
+    part: Any = values
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    if isinstance(values, np.ndarray):
+        return
+    values._readonly = _Here()
+    if isinstance(text := getattr(values, "_pa_array", None), pa.ChunkedArray):
+        values._pa_array = pa.chunked_array(text)
+    for name in ("_ndarray", "_data", "_mask"):
+        if isinstance(held := getattr(values, name, None), np.ndarray):
+            _make_read_only(held)
+    if isinstance(values, pd.Categorical):
+        categories: Any = values.categories
+        _make_read_only(categories._data)
 
 
 def compact(table: pa.Table) -> pa.Table:
@@ -214,7 +286,16 @@ def compact(table: pa.Table) -> pa.Table:
 def shared(frame: Any) -> Any:
     """Another frame of the same data, for somebody else; changes of either stay its own."""
     if isinstance(frame, pd.DataFrame):
-        return frame.copy(deep=False)
+        other = frame.copy(deep=False)
+        if any(block.dtype == _OBJECTS for block in frame._mgr.blocks):
+            # Lists and the like within are Python's, which cannot be made read-only.
+            for place, kind in enumerate(frame.dtypes):
+                if kind == _OBJECTS:
+                    values = np.empty(len(frame), object)
+                    for row, value in enumerate(frame.iloc[:, place].array):
+                        values[row] = deepcopy(value)
+                    other.isetitem(place, values)
+        return other
     return frame if isinstance(frame, pa.Table) else frame.clone()
 
 

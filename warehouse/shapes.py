@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.frames import as_form, compact, size_of
+from warehouse.frames import as_form, compact, guarded, size_of
 from warehouse.schema import DataType
 
 INDEXES = ((), ("timestamp",), ("timestamp", "symbol"))
@@ -76,7 +76,7 @@ def shaped(table: pa.Table, shape: Shape) -> Any:
     if shape.by_time:
         frame = _by_time_and_symbol(frame)
     elif shape.index:
-        frame = frame.set_index(list(shape.index))
+        frame = guarded(frame.set_index(list(shape.index)))
     if is_smaller:
         frame.attrs["memory"] = {"plain": plain, "now": size_of(frame)}
     return frame
@@ -167,7 +167,7 @@ def _by_time_and_symbol(frame: pd.DataFrame) -> pd.DataFrame:
         frame, stamps, names = frame.take(order), stamps[order], names[order]
     rest = frame.drop(columns=["timestamp", "symbol"])
     rest.index = _index(frame["timestamp"].array, stamps, names)
-    return rest
+    return guarded(rest)
 
 
 def _index(times: Any, stamps: np.ndarray[Any, Any], names: pd.Categorical) -> pd.MultiIndex:

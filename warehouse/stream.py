@@ -207,7 +207,7 @@ def _batches(
                 start = stop
                 if count < batch_rows:
                     continue
-                block = held.pop() if len(held) == 1 else pa.concat_batches(held)
+                block = _sealed(held)
                 held.clear()
                 left = count % batch_rows
                 for at in range(0, count - left, batch_rows):
@@ -223,9 +223,16 @@ def _batches(
     finally:
         _let_go(thread, rows)
     if count:
-        yield pa.concat_batches(held)
+        yield _sealed(held)
     if failure is not None:
         raise failure
+
+
+def _sealed(held: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """All in one batch, whose memory nobody can write to: more than one is made of it."""
+    whole = held[0] if len(held) == 1 else pa.concat_batches(held)
+    # By the C interface, as `frames.sealed` does it.
+    return pa.record_batch(whole)
 
 
 def _fetched(rows: Interleaved, thread: ThreadPoolExecutor | None) -> Iterator[list[Part]]:
