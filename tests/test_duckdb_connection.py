@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
@@ -32,6 +34,19 @@ def opens_duckdb(path: Path) -> bool:
         )
         for node in ast.walk(tree)
     )
+
+
+def test_an_interactive_python_sees_no_progress_bar_of_duckdbs() -> None:
+    program = """
+from warehouse.duckdb_connection import connect
+with connect() as base:
+    for connection in (base, base.cursor()):
+        print(*connection.sql("select current_setting('enable_progress_bar')").fetchone())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "False"]
 
 
 def test_duckdb_is_opened_in_one_module_alone() -> None:

@@ -65,6 +65,8 @@ def connect(
     )
     try:
         connection.execute("set global TimeZone = 'UTC'")
+        # In an interactive Python, and with `python -c`, DuckDB would print one to standard output.
+        connection.execute("set enable_progress_bar = false")
         for name, path in (attached or {}).items():
             connection.execute(f"attach {quoted(path)} as {name} (read_only)")
         # The order matters: once external access is off nothing more can be allowed, and once the
