@@ -41,7 +41,7 @@ def test_an_interactive_python_sees_no_progress_bar_of_duckdbs() -> None:
 from warehouse.duckdb_connection import connect
 with connect() as base:
     for connection in (base, base.cursor()):
-        print(*connection.sql("select current_setting('enable_progress_bar')").fetchone())
+        print(*connection.execute("select current_setting('enable_progress_bar')").fetchone())
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
