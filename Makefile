@@ -3,16 +3,20 @@ PYTHON ?= python3
 ARGS   ?=
 
 VENV := .venv
+UV   := .venv-lock/bin/uv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test torture check lint format bench bench-load lock clean
+.PHONY: help demo test test-newest test-oldest torture check lint format bench bench-load lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
 	@echo "make test     run the tests                     (ARGS='-k publish' goes on to pytest)"
+	@echo "make test-newest, make test-oldest"
+	@echo "              run those of them that lean on other packages, with the newest (the oldest)"
+	@echo "              versions that pyproject.toml allows, whatever the lock says"
 	@echo "make torture  run the long forms of the tests that kill, break and fill (an hour or so)"
 	@echo "make check    run every static check, then the tests"
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
@@ -29,6 +33,25 @@ demo: $(VENV)/app
 
 test: $(VENV)/app $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+
+# What leans on the ways of other packages: the three doors, the features, the catalog, the SQL.
+RANGE_TESTS := $(addprefix tests/test_,$(addsuffix .py,syntax sqlfiles feature_files feature_values \
+               features queries facade catalog rules cli demo))
+
+test-newest: RESOLUTION := highest
+test-oldest: RESOLUTION := lowest-direct
+test-newest test-oldest: test-%: .venv-%/base $(UV)
+	@$(UV) pip compile pyproject.toml --group test --quiet --upgrade --python .venv-$*/bin/python \
+	  --resolution $(RESOLUTION) --no-annotate --no-emit-index-url --output-file .venv-$*/versions.txt
+	@.venv-$*/bin/python -m pip --quiet --disable-pip-version-check install -r .venv-$*/versions.txt
+	@.venv-$*/bin/python -m pip --quiet --disable-pip-version-check install \
+	  --no-deps --no-build-isolation --editable .
+	@grep -E '^(duckdb|pandas|pyarrow|sqlglot)=' .venv-$*/versions.txt
+	.venv-$*/bin/python -m pytest --numprocesses=auto --dist=worksteal -p no:cacheprovider $(RANGE_TESTS) $(ARGS)
+
+.venv-%/base:
+	@$(PYTHON) -m venv --clear .venv-$*
+	@touch $@
 
 torture: $(VENV)/app $(VENV)/dev
 	WAREHOUSE_TEST_LONG=1 $(BIN)/python -m pytest -m torture $(ARGS)
@@ -81,17 +104,18 @@ $(VENV)/dev: $(VENV)/base
 	@touch $@
 
 # The same versions in both files, for every Python from 3.11 on, on Linux and macOS.
-UV      := .venv-lock/bin/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
            --fork-strategy fewest --generate-hashes --no-annotate --no-emit-index-url \
            --custom-compile-command 'make lock'
 
-lock:
-	@$(PYTHON) -m venv --clear .venv-lock
-	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
+lock: $(UV)
 	$(COMPILE) --group build $(ARGS) --output-file requirements.lock
 	$(COMPILE) --group dev $(ARGS) --constraints requirements.lock --output-file requirements-dev.lock
 
+$(UV):
+	@$(PYTHON) -m venv --clear .venv-lock
+	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
+
 clean:
-	rm -rf .venv .venv-lock .venv-arcticdb demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

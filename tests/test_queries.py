@@ -400,6 +400,10 @@ def test_a_query_may_need_more_memory_than_it_may_have(make_warehouse: MakeWareh
         "select * from trade_conditions union all by name select * from exchanges",
         "from range(3)",
         "with recursive t(n) as (select 1 union all select n + 1 from t where n < 3) from t",
+        "select session + 1 - session, age(timestamp, timestamp), hour(timestamp) from trades",
+        "select year(session), strftime(timestamp, '%H'), time_bucket(interval 1 hour, timestamp),"
+        " date_diff('day', session, session) from trades",
+        "select if(size > 0, 'some', error('none')) from trades",
     ],
 )
 def test_an_answer_that_cannot_change_is_kept(wh: Warehouse, sql: str) -> None:
@@ -441,6 +445,8 @@ def test_an_answer_that_cannot_change_is_kept(wh: Warehouse, sql: str) -> None:
         "select * exclude (id) replace (random() as price) from trades",
         "select current_setting('threads')",
         "select getvariable('x')",
+        "select age(timestamp) from trades",
+        "select reservoir_quantile(price, 0.5) from trades",
     ],
 )
 def test_an_answer_that_may_change_by_itself_is_not_kept(

@@ -43,7 +43,7 @@ _UNFRAMED = frozenset({"WINDOW_ROW_NUMBER", "WINDOW_RANK", "WINDOW_RANK_DENSE", 
 _ORDERED = frozenset(
     {
         *("first", "last", "any_value", "arbitrary", "list", "array_agg", "string_agg"),
-        *("group_concat", "listagg", "mode"),
+        *("group_concat", "listagg", "mode", "approx_quantile", "approx_top_k"),
     }
 )
 

@@ -1,7 +1,9 @@
 """What a SELECT is made of, as DuckDB's own parser has it, and whether its answer can change.
 
-An answer is stable where everything it rests on is known to be: functions that DuckDB calls
-consistent, tables and views of the catalog, its macros. Whatever is not known counts as unstable.
+An answer is stable where everything it rests on is known to be: DuckDB's functions but for those of
+a list of our own, tables and views of the catalog, its macros. Whatever is not known counts as
+unstable. What DuckDB itself says of its functions' stability is no help: it is another from version
+to version, down to that of `+`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,27 @@ import duckdb
 from warehouse.duckdb_connection import connect
 from warehouse.errors import QueryError
 
+# Functions and macros of DuckDB's own whose answer can be another although their arguments are the
+# same. A test holds the list against what the installed DuckDB has.
+CHANGING = frozenset(
+    {
+        # The clock.
+        *("ago", "current_date", "current_localtime", "current_localtimestamp", "get_current_time"),
+        *("get_current_timestamp", "now", "pg_conf_load_time", "pg_postmaster_start_time"),
+        *("today", "transaction_timestamp"),
+        # Dice.
+        *("gen_random_uuid", "random", "reservoir_quantile", "setseed", "uuid", "uuidv4", "uuidv7"),
+        # Who asks, over what, and by which settings.
+        *("current_catalog", "current_connection_id", "current_database", "current_query"),
+        *("current_query_id", "current_role", "current_schema", "current_schemas"),
+        *("current_setting", "current_transaction_id", "current_user", "get_block_size"),
+        *("getvariable", "in_search_path", "session_user", "txid_current", "user", "version"),
+        # What has an effect, or counts calls.
+        *("currval", "nextval", "pg_sleep", "setval", "sleep_ms", "write_log"),
+        # How rows lie in memory, and what DuckDB holds.
+        *("format_type", "pg_get_constraintdef", "pg_get_viewdef", "stats", "vector_type"),
+    }
+)
 # Table functions whose answer depends on their arguments alone.
 STABLE_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row"})
 # Read like columns, are functions: DuckDB takes them for that where no column has the name.
@@ -89,23 +112,14 @@ class Known:
 def builtin() -> frozenset[str]:
     """DuckDB's own stable functions and macros; they are the same for every warehouse."""
     with connect(threads=1) as connection:
-        functions = connection.execute(
+        found = connection.execute(
             """
-            select lower(function_name)
+            select distinct lower(function_name)
             from duckdb_functions()
-            where function_type in ('scalar', 'aggregate', 'window')
-            group by all
-            having bool_and(coalesce(stability, '') = 'CONSISTENT')
+            where function_type in ('scalar', 'aggregate', 'window', 'macro') and internal
             """
         ).fetchall()
-        macros = connection.execute(
-            f"""
-            select lower(function_name), {SERIALIZED.format("'select ' || macro_definition")}
-            from duckdb_functions()
-            where function_type = 'macro' and internal
-            """
-        ).fetchall()
-    return with_macros(frozenset(name for (name,) in functions), macros)
+    return frozenset(name for (name,) in found) - CHANGING
 
 
 def names(tree: Any) -> Iterator[str]:
@@ -172,7 +186,9 @@ def unstable(
                 return f"the name {name}"
         elif "function_name" in node and id(node) not in in_from:
             name = function_name(node)
-            if name not in known.functions:
+            # Of one argument it is the age today.
+            is_age_today = name == "age" and len(node.get("arguments", ())) == 1
+            if name not in known.functions or is_age_today:
                 return f"the function {name}()"
     return None
 
