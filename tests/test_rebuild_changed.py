@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
 from building import Made, day_key, instant, keep, put_back, quote, random_trades, trade
 from conftest import MakeWarehouse
@@ -290,6 +291,29 @@ def test_the_recipe_of_every_partition_is_kept_in_full(made: Made) -> None:
         for name, entry in recipe["statements"].items():
             text = Path(made.root / "sql" / f"{name}.sql").read_text("utf-8")
             assert entry["text"] in text
+
+
+def test_what_has_another_fingerprint_by_the_same_sql_is_not_stale(made: Made) -> None:
+    """As that of an earlier version is, which wrote the syntax tree down another way."""
+    for path in made.layout.recipes.iterdir():
+        recipe = json.loads(path.read_text("utf-8"))
+        if "clean/trades" in recipe["statements"]:
+            break
+    earlier = "0123456789abcdef"
+    for entry in recipe["statements"].values():
+        entry["fingerprint"] = "of an earlier form"
+        entry["text"] = f"-- as it was\n{entry['text']}".replace("<>", "!=").replace("when", "WHEN")
+    (made.layout.recipes / f"{earlier}.json").write_text(json.dumps(recipe), "utf-8")
+    with duckdb.connect(str(made.layout.catalog)) as connection:
+        connection.execute(
+            f"update partitions set fingerprint = '{earlier}' where data_type = 'trades';"
+            f"update source_files set fingerprint = '{earlier}' where data_type = 'trades'"
+        )
+
+    assert changed(made).reasons == {}
+    edit(made, "clean/trades", "price <= 0", "price <= 0.01")
+    assert {*changed(made).reasons} == {"sql/clean/trades changed"}
+    assert changed(made).reasons == {}
 
 
 def test_without_its_recipe_a_partition_is_stale_all_the_same(made: Made) -> None:

@@ -198,6 +198,8 @@ SAME = {
     "more spaces": STATEMENT.replace("a, b", "a  ,   b"),
     "capitals in keywords": STATEMENT.replace("select", "SELECT").replace("where", "Where"),
     "a semicolon": STATEMENT.rstrip() + ";\n",
+    "a semicolon and a comment": STATEMENT.rstrip() + "; -- all\n/* of /* it */ */\n",
+    "a comment between signs": STATEMENT.replace(">= $start", ">=/**/$start--\n"),
     "windows line ends": STATEMENT.replace("\n", "\r\n"),
 }
 OTHER = {
@@ -209,6 +211,13 @@ OTHER = {
     "a column": STATEMENT.replace("a, b", "a, c"),
     "the columns' order": STATEMENT.replace("a, b", "b, a"),
     "a parameter": STATEMENT.replace("$start", "$end"),
+    "a literal that ends in a quote": STATEMENT.replace("'x y'", "'x y''z'"),
+    "a literal of another kind": STATEMENT.replace("'x y'", "E'x y'"),
+    "a literal in dollars": STATEMENT.replace("'x y'", "$$x y$$"),
+    "quotes": STATEMENT.replace("from t", 'from "T"'),
+    "a sign": STATEMENT.replace("$start", "-$start"),
+    "a number": STATEMENT.replace("$start", "1.5e3"),
+    "a number and a name": STATEMENT.replace("$start", "1.5 e3"),
     "a condition less": STATEMENT.replace(" and b <> 'x y'", ""),
 }
 
@@ -282,9 +291,10 @@ def test_a_missing_file_is_an_error_that_says_where_the_shipped_ones_are(tmp_pat
 
 
 def test_a_statement_that_cannot_be_parsed_is_one_line_of_complaint() -> None:
-    with pytest.raises(SqlFileError, match="cannot be parsed") as caught:
-        sql_file("select (((").fingerprint()
-    assert "\n" not in str(caught.value)
+    for text in ("select 'a", 'select "a', "select 1 /* a /* b */"):
+        with pytest.raises(SqlFileError, match=r"cannot be parsed: .* has no end") as caught:
+            sql_file(text).fingerprint()
+        assert "\n" not in str(caught.value)
 
 
 def spoil(made: Made, name: str, old: str, new: str) -> None:

@@ -192,10 +192,9 @@ class _Search:
             return []
         if made_by not in self._changes:
             before = recipes.load(self._pipeline.layout, made_by)
-            changes = before.changes_to(now) if before is not None else []
             kind = next(iter(now.statements)).partition("/")[2]
             unknown = f"{kind} were made by other SQL or settings, which are not kept ({made_by})"
-            self._changes[made_by] = changes or [unknown]
+            self._changes[made_by] = before.changes_to(now) if before is not None else [unknown]
         return self._changes[made_by]
 
     def _why_waiting(self, file: RawFile, record: SourceFile | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from warehouse.config import Config
 from warehouse.layout import Layout
 from warehouse.schema import DataType
-from warehouse.sqlfiles import SqlFolder
+from warehouse.sqlfiles import SqlFolder, words
 
 _STEPS = ("ingest", "clean", "sort", "dedupe")
 
@@ -38,14 +38,34 @@ class Recipe:
         """What differs in `later`, in words."""
         changes = [
             f"sql/{name} changed"
-            for name, (statement, _) in later.statements.items()
-            if self.statements.get(name, ("", ""))[0] != statement
+            for name, (_, text) in later.statements.items()
+            if not _says_the_same(self.statements.get(name, ("", ""))[1], text)
         ]
         for name in sorted({*self.settings, *later.settings}):
             old, new = self.settings.get(name), later.settings.get(name)
             if old != new:
                 changes.append(f"cleaning.{name} changed from {_said(old)} to {_said(new)}")
         return changes
+
+
+def _says_the_same(one: str, other: str) -> bool:
+    """Whether two statements are the same, or have the same syntax tree.
+
+    Fingerprints do not tell: an earlier version made them of the tree as its parser wrote it down.
+    """
+    try:
+        if [*words(one)] == [*words(other)]:
+            return True
+    except ValueError:
+        return False
+    # Imported here: reading its dialects takes longer than most commands.
+    import sqlglot
+
+    try:
+        trees = [sqlglot.parse(text, dialect="duckdb") for text in (one, other)]
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return False
+    return trees[0] == trees[1]
 
 
 def _said(value: Any) -> str:
