@@ -25,7 +25,7 @@ def run(folder: Path, *arguments: str) -> str:
         check=False,
         cwd=folder,
         env=environment,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

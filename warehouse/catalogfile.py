@@ -251,11 +251,18 @@ def _write_schemas(layout: Layout) -> None:
     layout.modes.make_folder(layout.schema)
     for kind in DATA_TYPES.values():
         path = layout.schema / f"{kind.name}.parquet"
-        if not path.exists():
+        if not _has_columns(path, kind.columns):
             draft = layout.staging / f"schema-{kind.name}.parquet"
             pq.write_table(kind.columns.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)
+
+
+def _has_columns(path: Path, columns: pa.Schema) -> bool:
+    try:
+        return bool(pq.read_schema(path).remove_metadata().equals(columns))
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _empty_view(connection: duckdb.DuckDBPyConnection, name: str, columns: pa.Schema) -> None:

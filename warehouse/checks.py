@@ -27,7 +27,7 @@ from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import month_of
 from warehouse.partitions import METADATA_KEY, Partition, provenance
 from warehouse.runs import Ints, keys_of
-from warehouse.schema import data_type
+from warehouse.schema import completed, data_type
 
 _AT_ONCE = 8 << 20
 _EPOCH = date(1970, 1, 1)
@@ -75,7 +75,7 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     sessions: Counter[int] = Counter()
     last: tuple[int, int, int] | None = None
     for group in range(file.metadata.num_row_groups):
-        rows = file.read_row_group(group, use_threads=False).cast(kind.columns)
+        rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
         if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
             return "rows of another symbol stand in it"
         days = rows["session"].cast(pa.int32()).to_numpy()

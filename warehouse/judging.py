@@ -17,6 +17,7 @@ from warehouse.catalog import Finding
 from warehouse.config import ValidationConfig
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.rules import ERROR, Rule
+from warehouse.schema import earlier_form
 from warehouse.sessions import SessionHours
 
 EXAMPLES = 3
@@ -100,6 +101,8 @@ def ask(
             params=values,
         ).fetchall()
     except duckdb.Error as error:
+        if (told := earlier_form(error)) is not None:
+            raise StorageError(rule.name, told) from error
         if ".parquet" in str(error):
             raise StorageError(
                 rule.name, f"a partition cannot be read: {one_line(error)}; see warehouse rebuild"

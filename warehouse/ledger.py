@@ -20,7 +20,7 @@ from warehouse.catalogfile import schema_of
 from warehouse.duckdb_connection import connect
 from warehouse.errors import CorruptPartitionError, one_line
 from warehouse.layout import Layout, month_of
-from warehouse.schema import DATA_TYPES
+from warehouse.schema import DATA_TYPES, completed
 
 _RECORDS = f"""
     select {", ".join(item.name for item in fields(SourceFile))}
@@ -51,7 +51,7 @@ def stage(
             page = connection.sql(_RECORDS, params=values).to_arrow_table()
             path = layout.staging / f"ledger-{number}.parquet"
             pq.write_table(
-                page.cast(schema_of(SourceFile)),
+                completed(page, schema_of(SourceFile)),
                 path,
                 compression="zstd",
                 write_page_checksum=True,
@@ -65,7 +65,7 @@ def page_of(catalog: Catalog, key: Key) -> pa.Table:
     data_type, month = key
     page = catalog.table(_RECORDS, data_type=data_type, month=month)
     empty = schema_of(SourceFile).empty_table()
-    return empty if page is None else page.cast(empty.schema)
+    return empty if page is None else completed(page, empty.schema)
 
 
 def paths(layout: Layout) -> Iterator[Path]:
@@ -82,7 +82,7 @@ def read(path: Path) -> pa.Table:
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(use_threads=False).cast(schema_of(SourceFile))
+            return completed(file.read(use_threads=False), schema_of(SourceFile))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptPartitionError(
             path, one_line(error, 200), "warehouse verify --repair"

@@ -12,7 +12,7 @@ import json
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from warehouse.encoding import declared_by, encode
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.layout import decode_symbol, partition_name
-from warehouse.schema import DATA_TYPES, DataType, data_type
+from warehouse.schema import DATA_TYPES, DataType, completed, data_type
 
 METADATA_KEY = b"flatfile_warehouse"
 DIGEST_KEY = b"flatfile_warehouse.sha256"
@@ -223,7 +223,8 @@ class _RowGroups:
             partition = self._partition
             due = self._edges[index + 1] - self._edges[index]
             try:
-                table = self._file.read_row_group(index, use_threads=False).cast(self._columns)
+                rows = self._file.read_row_group(index, use_threads=False)
+                table = completed(rows, self._columns)
                 if table.num_rows != due:
                     raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
             except (OSError, pa.ArrowException) as error:
@@ -242,7 +243,8 @@ def edges_of(file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows
         metadata = file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         due = declared_by(kind, metadata.metadata or {})
-        is_right = file.schema_arrow.remove_metadata().equals(due)
+        found = file.schema_arrow.remove_metadata()
+        is_right = found.equals(due) or _is_of_earlier_form(found, due, kind)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, kind.name, symbol, error) from error
     if {metadata.num_rows, sum(counts)} != {rows} or min(counts, default=0) < 1:
@@ -250,6 +252,22 @@ def edges_of(file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows
     if not is_right:
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
     return [0, *accumulate(counts)]
+
+
+def _is_of_earlier_form(found: pa.Schema, due: pa.Schema, kind: DataType) -> bool:
+    """Whether a partition has the columns of a version before some of them were added."""
+    names = set(found.names)
+    if not {"symbol", "session", *kind.order} <= names <= set(due.names):
+        return False
+    return bool(found.equals(pa.schema([field for field in due if field.name in names])))
+
+
+def columns_of(file: pq.ParquetFile, kind: DataType, names: Sequence[str]) -> list[str]:
+    """Those of the data type's columns that an open partition has: of an earlier form, not all."""
+    if file.metadata.num_columns == len(kind.columns):
+        return list(names)
+    there = set(file.schema_arrow.names)
+    return [name for name in names if name in there]
 
 
 def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFile:

@@ -24,6 +24,7 @@ from warehouse.catalognames import known
 from warehouse.errors import QueryError
 from warehouse.frames import distinct
 from warehouse.layout import decode_symbol
+from warehouse.schema import earlier_form
 from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
 from warehouse.syntax import function_name, is_stable, nodes, parse
@@ -221,7 +222,8 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
         try:
             table = connection.sql(query.sql, params=bound).to_arrow_table()
         except duckdb.Error as error:
-            raise QueryError(query.sql, _no_rows(error) or one_line(error)) from error
+            told = _no_rows(error) or earlier_form(error) or one_line(error)
+            raise QueryError(query.sql, told) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {one_line(error)}") from error
     return table.rename_columns(distinct(table.column_names))

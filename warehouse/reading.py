@@ -27,7 +27,7 @@ from warehouse import coverage, pageheaders
 from warehouse.errors import TooLargeError
 from warehouse.frames import compact, nanoseconds, symbol_column
 from warehouse.memory import available_bytes, frame_bytes
-from warehouse.partitions import damaged, edges_of, open_partition, refuse
+from warehouse.partitions import columns_of, damaged, edges_of, open_partition, refuse
 from warehouse.schema import DataType
 from warehouse.sessions import Span, day_bounds_ns
 from warehouse.snapshot import Snapshot, Stored
@@ -190,6 +190,7 @@ def _read(
     try:
         with open_partition(path, stored.data_type, stored.symbol) as file:
             edges = check_footer(path, kind, stored, path.stat().st_size, file)
+            names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
             table = None
             groups = holding(edges, piece.low, piece.high)
@@ -217,6 +218,9 @@ def _read(
             table = table if is_cut else compact(table)
         if "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
+    for name in set(columns) - set(table.column_names):
+        absent = pa.nulls(table.num_rows, kind.columns.field(name).type)
+        table = table.append_column(name, absent)
     chosen = table.select(list(columns))
     # Partitions differ in which of their columns are declared to lack no value.
     return pa.Table.from_arrays(chosen.columns, schema=kind.fields(columns)), is_cut

@@ -17,6 +17,17 @@ from warehouse.layout import Layout
 from warehouse.schema import DataType
 from warehouse.sqlfiles import SqlFolder, words
 
+_AGGS = "symbol timestamp open high low close volume vwap trades session"
+_FIRST_COLUMNS = {
+    "trades": "symbol timestamp price size exchange conditions correction id sequence_number"
+    " participant_timestamp tape trf_id trf_timestamp session",
+    "quotes": "symbol timestamp bid_price bid_size ask_price ask_size bid_exchange ask_exchange"
+    " conditions indicators sequence_number participant_timestamp tape trf_timestamp session",
+    "minute_aggs": _AGGS,
+    "day_aggs": _AGGS,
+}
+"""Columns of the partitions of version 0.1.0, whose recipes do not name them."""
+
 _STEPS = ("ingest", "clean", "sort", "dedupe")
 
 
@@ -28,11 +39,13 @@ class Recipe:
         fingerprint: of all of it. A comment or a line break changes nothing.
         statements: fingerprint and text of each SQL file, by its name.
         settings: values of the statements' parameters that come from the configuration.
+        columns: of the partitions that it makes.
     """
 
     fingerprint: str
     statements: Mapping[str, tuple[str, str]]
     settings: Mapping[str, Any]
+    columns: tuple[str, ...]
 
     def changes_to(self, later: Recipe) -> list[str]:
         """What differs in `later`, in words."""
@@ -45,6 +58,9 @@ class Recipe:
             old, new = self.settings.get(name), later.settings.get(name)
             if old != new:
                 changes.append(f"cleaning.{name} changed from {_said(old)} to {_said(new)}")
+        kind = next(iter(later.statements)).partition("/")[2]
+        changes += [f"{kind} have a new column {n}" for n in later.columns if n not in self.columns]
+        changes += [f"{kind} lost column {n}" for n in self.columns if n not in later.columns]
         return changes
 
 
@@ -86,10 +102,12 @@ def recipe(sql: SqlFolder, config: Config, kind: DataType) -> Recipe:
     names = tuple(f"{step}/{kind.name}" for step in _STEPS)
     asked = frozenset().union(*(sql[name].parameters for name in names))
     used = {name: value for name, value in settings(config).items() if name in asked}
+    columns = tuple(kind.columns.names)
     return Recipe(
-        sql.fingerprint(names, used),
+        sql.fingerprint(names, {**used, "columns": columns}),
         {name: (sql.statement_fingerprint(name), sql[name].body) for name in names},
         used,
+        columns,
     )
 
 
@@ -110,6 +128,7 @@ def stage(layout: Layout, made_by: Recipe) -> list[tuple[str, str]]:
             for name, (each, text) in made_by.statements.items()
         },
         "settings": made_by.settings,
+        "columns": made_by.columns,
     }
     staged.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return [(str(staged), str(final))]
@@ -123,6 +142,9 @@ def load(layout: Layout, fingerprint: str) -> Recipe | None:
             name: (entry["fingerprint"], entry["text"])
             for name, entry in record["statements"].items()
         }
-        return Recipe(fingerprint, statements, record["settings"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # What version 0.1.0 kept does not say.
+        first = _FIRST_COLUMNS[next(iter(statements)).partition("/")[2]].split()
+        columns = tuple(map(str, record.get("columns", first)))
+        return Recipe(fingerprint, statements, record["settings"], columns)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,6 +52,40 @@ class DataType:
                 *self.columns,
             ]
         )
+
+
+def completed(table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """The table in these columns and types. What an earlier version wrote lacks those that came
+    since: they are NULL in each of its rows.
+
+    Raises:
+        pa.ArrowException: it has others, or they are of another kind.
+    """
+    if table.column_names != columns.names:
+        if surplus := [name for name in table.column_names if name not in columns.names]:
+            raise pa.ArrowInvalid(f"there is no column {surplus[0]}")
+        arrays = [
+            table.column(field.name)
+            if field.name in table.column_names
+            else pa.nulls(table.num_rows, field.type)
+            for field in columns
+        ]
+        table = pa.Table.from_arrays(arrays, names=columns.names)
+    return table.cast(columns)
+
+
+def earlier_form(error: Exception) -> str | None:
+    """What it means that DuckDB misses a column in some of many files; None: it is no such error.
+
+    Python's answers have NULL there. A view would have to open every file to know.
+    """
+    found = re.search(r'column "([^"]+)" was read from .* could not be found in file', str(error))
+    if found is None:
+        return None
+    return (
+        f"partitions of an earlier version have no column {found[1]};"
+        " make them anew with: warehouse rebuild --changed"
+    )
 
 
 _TRADES = pa.schema(

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.heldfile import HeldFile
-from warehouse.partitions import damaged, refuse
+from warehouse.partitions import columns_of, damaged, refuse
 from warehouse.reading import Piece, check_footer, holding, narrowed
 from warehouse.schema import DataType
 
@@ -144,7 +144,8 @@ class _Reader:
             groups = holding(edges, low, high)
             self._skip = low - edges[groups.start]
             counts = [edges[group + 1] - edges[group] for group in groups]
-            self._batches = _decoded(parquet, groups, counts, names, batch_rows)
+            there = columns_of(parquet, kind, names)
+            self._batches = _decoded(parquet, groups, counts, there, batch_rows)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(path, stored.data_type, stored.symbol, error) from error
 
@@ -165,13 +166,24 @@ class _Reader:
                 )
             batch = batch.slice(self._skip, min(self.due, batch.num_rows - self._skip))
             # Partitions differ in which of their columns are declared to lack no value.
-            batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._fields)
+            batch = pa.RecordBatch.from_arrays(self._columns(batch), schema=self._fields)
             stamps = batch.column("timestamp").cast(pa.int64()).to_numpy()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(path, stored.data_type, stored.symbol, error) from error
         self._skip = 0
         self.due -= batch.num_rows
         return batch, stamps
+
+    def _columns(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        if batch.num_columns == len(self._fields):
+            return list(batch.columns)
+        there = set(batch.schema.names)
+        return [
+            batch.column(field.name)
+            if field.name in there
+            else pa.nulls(batch.num_rows, field.type)
+            for field in self._fields
+        ]
 
     def close(self) -> None:
         self._file.close()
