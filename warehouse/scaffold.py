@@ -11,6 +11,7 @@ from pathlib import Path
 from warehouse.config import CONFIG_FILE, Config, load
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.layout import BUCKET_PREFIX
+from warehouse.shippedfiles import refresh, write
 from warehouse.sqlfiles import shipped
 
 _LAYOUTS = ("day", "symbol")
@@ -27,6 +28,8 @@ class Laid:
         root: its folder.
         is_new: there was no configuration file before.
         added: what was put there; paths below `root`.
+        replaced: are as the project ships them now; nobody had changed them.
+        removed: the project ships them no more, and nobody had changed them.
         differing: files of the user's that are not as the project ships them; they were kept.
         config: the settings as data_config.yaml has them now.
     """
@@ -34,6 +37,8 @@ class Laid:
     root: Path
     is_new: bool
     added: tuple[str, ...]
+    replaced: tuple[str, ...]
+    removed: tuple[str, ...]
     differing: tuple[str, ...]
     config: Config
 
@@ -60,7 +65,8 @@ def source_url(text: str) -> str:
 def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
     """Make `root` a warehouse; of one that is there already, add what is missing.
 
-    No file of the user's is changed, except that an empty `source.url` is filled in.
+    No file of the user's is changed, except that an empty `source.url` is filled in. A shipped file
+    that nobody has changed gives way to the present version.
 
     Args:
         source: becomes `source.url`, as `source_url` gives it; empty: none yet.
@@ -77,16 +83,9 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})
     added: list[str] = []
-    differing: list[str] = []
     try:
-        for path in _files(shipped("sql")):
-            target = config.sql_dir(root) / path.relative_to(shipped("sql"))
-            # A folder elsewhere is the user's own; it may be shared, and is not added to.
-            if target.exists() or config.sql_dir(root).is_relative_to(root.absolute()):
-                _add(path, target, root, added, differing)
-        for path in _files(shipped("config")):
-            if path.name != CONFIG_FILE.name:
-                _add(path, root / "config" / path.name, root, added, differing)
+        files = refresh(root, config, restore=True)
+        added += files.added
         data = config.layout(root).data
         if not data.is_dir():
             config.modes.make_folders(data)
@@ -99,38 +98,25 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
         if layout and is_new:
             settled = _LAYOUT.sub(rf"\g<1>{layout}", settled, count=1)
         if is_new or settled != text:
-            _write(config_file, settled.encode())
+            write(config_file, settled.encode())
             added.insert(0, CONFIG_FILE.as_posix() + ("" if is_new else " (source.url)"))
     except OSError as error:
         raise StorageError(
             error.filename or root, f"cannot be written: {error.strerror or error}"
         ) from error
-    return Laid(root, is_new, tuple(added), tuple(differing), load(config_file, {}))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _add(path: Path, target: Path, root: Path, added: list[str], differing: list[str]) -> None:
-    content = path.read_bytes()
-    if not target.exists():
-        _write(target, content)
-        added.append(_below(target, root))
-    elif target.read_bytes() != content:
-        differing.append(_below(target, root))
+    return Laid(
+        root,
+        is_new,
+        tuple(added),
+        tuple(files.replaced),
+        tuple(files.removed),
+        tuple(files.differing),
+        load(config_file, {}),
+    )
 
 
 def _below(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root.absolute())).as_posix()
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Whole or not at all: half a file would later pass for the user's."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    part.write_bytes(content)
-    os.replace(part, target)
 
 
 def _text(path: Path) -> str:

@@ -185,6 +185,11 @@ class SqlFolder:
                 ) from error
         return self._files[name]
 
+    def forget(self) -> None:
+        """Read each file again, when it is asked for: they have changed."""
+        self._files.clear()
+        self._fingerprints.clear()
+
     def fingerprint(self, names: tuple[str, ...], settings: Mapping[str, object]) -> str:
         """One id of several statements together with the settings they are given."""
         digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())

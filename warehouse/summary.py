@@ -321,8 +321,13 @@ def laid_lines(laid: Laid, folder: str, source: str, layout: str) -> Iterator[st
         tops = Counter(name.split("/")[0] for name in laid.added)
         yield row("added", ", ".join(_folder(top, n, laid.added) for top, n in tops.items()))
     else:
-        yield f"{named} is a warehouse already; {'added' if laid.added else 'nothing is missing'}"
+        state = "added" if laid.added else "nothing is missing"
+        yield f"{named} is a warehouse already; {state}"
         yield from (row("", name) for name in laid.added)
+    if laid.replaced:
+        yield row("replaced", f"{some(laid.replaced, 50)}: as shipped now, and not changed by you")
+    if laid.removed:
+        yield row("removed", f"{some(laid.removed, 50)}: shipped no more, and not changed by you")
     if laid.differing:
         yield row("kept", f"{some(laid.differing, 50)}: not as shipped, and yours to change")
     settings = laid.config.source

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse import catalogfile
+from warehouse import catalogfile, shippedfiles
 from warehouse.catalog import Catalog, CatalogChange
 from warehouse.commit import Committer
 from warehouse.config import Config
@@ -57,9 +57,18 @@ class Writer:
             self._disk_errors(),
             writer_lock(self.layout, self._committer.complete, self._wait),
         ):
+            self._refresh_sql()
             self._mend_catalog()
             with self._recorded(report, record), self._disk_errors():
                 yield
+
+    def _refresh_sql(self) -> None:
+        """Bring the shipped SQL up to date before any of it is used, and say what was done."""
+        files = shippedfiles.refresh_once(self.layout.root, self.config)
+        if files.added or files.replaced or files.removed:
+            self.sql.forget()
+        for line in files.lines():
+            self._progress.note(line)
 
     def publish(
         self,
