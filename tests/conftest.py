@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import building
+import hypothesis
 import pytest
 from building import REPOSITORY, Made
 
@@ -16,6 +17,12 @@ from warehouse.sqlfiles import SqlFile
 REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
 
 MakeWarehouse = Callable[..., Made]
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,19 @@
 """The demo takes a small market all the way, and shows it through all three doors."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from building import REPOSITORY
 from click.testing import CliRunner
 
-from warehouse import demo
+from warehouse import demo, sqlfiles
 from warehouse.cli import cli
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -82,3 +86,68 @@ def test_the_demo_touches_no_folder_of_the_users(tmp_path: Path) -> None:
     assert "a warehouse of its own" in refuse(tmp_path / "w")
     assert sorted(path.name for path in (tmp_path / "notes").iterdir()) == ["mine.txt"]
     assert not (tmp_path / "w/flatfiles").exists()
+
+
+def test_a_feature_that_is_left_out_is_said_loudly_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "find_shell", lambda: None)
+    root = tmp_path / "d"
+    CliRunner().invoke(cli, ["init", str(root), "--source", "s3://nowhere"])
+    config = root / "config/data_config.yaml"
+    config.write_text(config.read_text().replace("s3://nowhere", "./flatfiles"))
+    feature = root / "sql/features/vwap.sql"
+    feature.write_text(feature.read_text().replace("-- source:", "-- sauce:"))
+    result = CliRunner().invoke(cli, ["demo", str(root)])
+    assert result.exit_code == 2
+    assert "the demo is not whole: of its features vwap are left out" in result.stderr
+    status = CliRunner().invoke(cli, ["-C", str(root), "status"])
+    assert re.match(r"LEFT OUT +the feature vwap: .*no `source:`", status.stdout)
+    told = json.loads(CliRunner().invoke(cli, ["-C", str(root), "status", "--json"]).stdout)
+    assert list(told["left_out"]) == ["vwap"]
+
+
+def test_the_last_lines_can_be_pasted(tmp_path: Path) -> None:
+    """As after `make demo`, where the environment is not active."""
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["PATH"] = "/usr/bin:/bin"
+
+    def shell(command: str) -> str:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = shell(".venv/bin/warehouse demo").splitlines()
+    [asked] = [line.removeprefix("Try it: ") for line in said if line.startswith("Try it: ")]
+    assert asked.startswith(".venv/bin/warehouse -C demo-warehouse query")
+    assert "5 rows" in shell(asked)
+    activate = said[-1].partition("`: ")[2]
+    assert "5 rows" in shell(f"{activate} && {asked.replace('.venv/bin/', '')}")
+
+
+def test_in_the_projects_clone_a_newcomer_is_told_where_he_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sql", "config"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    monkeypatch.setattr(sqlfiles, "_PACKAGE", tmp_path / "warehouse")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["status"])
+    assert result.exit_code == 0
+    told = "this is the project's clone, a warehouse that holds nothing yet; "
+    assert result.stderr == f"{told}make the demo's with: warehouse demo\n"
+    shutil.copytree(tmp_path / "config", tmp_path / "demo-warehouse/config")
+    result = CliRunner().invoke(cli, ["query", "select 1 from trades"])
+    assert f"{told}the demo's is beside: warehouse -C demo-warehouse status\n" in result.stderr
+    assert (
+        "this is the project"
+        not in CliRunner().invoke(cli, ["-C", "demo-warehouse", "status"]).stderr
+    )

@@ -240,6 +240,14 @@ class Catalog:
             return {}
         return {row["name"]: row["sql"] for row in rows}
 
+    def left_out(self) -> dict[str, str]:
+        """Why each feature that could not be taken in is not there, by its name."""
+        try:
+            rows = self.rows("select name, problem from features where problem is not null")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["problem"] for row in rows}
+
     def partitions(
         self,
         data_type: str,

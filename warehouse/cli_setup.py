@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from warehouse.command import Place, example, say
+from warehouse.command import Failure, Place, example, say
 
 
 @click.command(epilog=example("warehouse init my-warehouse --source ~/flatfiles"))
@@ -44,12 +44,15 @@ def demo(place: Place, folder: str | None) -> None:
     command line about it. Takes some seconds; needs no account and no network.
     """
     from warehouse.console import progress
-    from warehouse.demo import make, show
+    from warehouse.demo import FOLDER, make, missing, show
 
-    folder = folder or place.folder or "demo-warehouse"
+    folder = folder or place.folder or FOLDER
     with progress() as shown:
         report = make(Path(folder), shown)
     say(show(report, folder))
+    if left_out := missing(Path(folder)):
+        names = ", ".join(left_out)
+        raise Failure(f"the demo is not whole: of its features {names} are left out, see above")
 
 
 COMMANDS = (init, demo)

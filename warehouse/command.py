@@ -56,7 +56,26 @@ class Place:
         if not (root / CONFIG_FILE).is_file():
             raise NotAWarehouseError(root)
         config = load(root / CONFIG_FILE)
-        return config.layout(root), config
+        layout = config.layout(root)
+        if self.folder is None and not config.source.url and not layout.catalog.exists():
+            self._say_where_we_are(root)
+        return layout, config
+
+    def _say_where_we_are(self, root: Path) -> None:
+        """A newcomer in the project's clone stands in a warehouse without knowing it."""
+        from warehouse.config import CONFIG_FILE
+        from warehouse.demo import FOLDER, program
+        from warehouse.sqlfiles import shipped
+
+        if root.resolve() != shipped("config").parent.resolve():
+            return
+        told = f"make the demo's with: {program()} demo"
+        if (root / FOLDER / CONFIG_FILE).is_file():
+            folder = os.path.relpath(root / FOLDER)
+            told = f"the demo's is beside: {program()} -C {shlex.quote(folder)} status"
+        click.echo(
+            f"this is the project's clone, a warehouse that holds nothing yet; {told}", err=True
+        )
 
 
 class Failure(click.ClickException):

@@ -9,10 +9,12 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from warehouse import output, overview, summary
+from warehouse.catalog import Catalog
 from warehouse.config import CONFIG_FILE, load
 from warehouse.errors import ConfigError, RequestError, StorageError
 from warehouse.market import DEMO
@@ -24,6 +26,7 @@ from warehouse.scaffold import lay_out
 from warehouse.shell import HOW_TO_GET, find_shell, shell_arguments
 from warehouse.status import status
 
+FOLDER = "demo-warehouse"
 _FILES = "flatfiles"
 _SOURCE = f"./{_FILES}"
 
@@ -43,6 +46,16 @@ select data_type, reason, count(*) as rows
 from rejects
 group by data_type, reason
 order by data_type, rows desc, reason"""
+
+
+def program() -> str:
+    """How a person can call this program: `warehouse` where that is found, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("warehouse")
+    if called.name != "warehouse" or (found and Path(found).samefile(called)):
+        return "warehouse"
+    path = os.path.relpath(called)
+    return shlex.quote(str(called) if path.startswith(os.pardir) else path)
 
 
 def make(folder: Path, progress: Progress) -> RunReport:
@@ -122,7 +135,21 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
     yield from output.table_lines(output.ask(root, QUERY, {}), 0)
     yield from ("", f"$ {command} status")
     yield from overview.status_lines(status(layout, config), command)
-    yield from ("", "With files of your own: warehouse init my-warehouse --source FOLDER")
+    called = program()
+    yield from (
+        "",
+        f"Try it: {called} -C {shlex.quote(folder)} query \"from trades_of('F') limit 5\"",
+    )
+    yield f"With files of your own: {called} init my-warehouse --source FOLDER"
+    if called != "warehouse":
+        activate = shlex.quote(str(Path(called).with_name("activate")))
+        yield f"To call it plainly `warehouse`: . {activate}"
+
+
+def missing(folder: Path) -> dict[str, str]:
+    """Shipped features that could not be taken in, and why: none, unless something is wrong."""
+    with Catalog(load(folder / CONFIG_FILE, {}).layout(folder)) as catalog:
+        return catalog.left_out()
 
 
 def _shell(root: Path, arguments: list[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -36,6 +36,8 @@ def status_as_json(status: Status) -> dict[str, Any]:
             }
             for name, holdings in status.holdings.items()
         },
+        "left_out": status.left_out,
+        "outdated": status.outdated,
         "waiting": [file.key for file in status.waiting],
         "set_aside": [
             {"file": record.source, "problem": record.problem} for record in status.set_aside
@@ -61,6 +63,7 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
     Args:
         warehouse: how a command names it: `warehouse -C demo`.
     """
+    yield from left_out_lines(status.left_out)
     yield from brief_lines(status.facts)
     yield ""
     held = status.holdings.values()
@@ -83,6 +86,9 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
         yield row("source", _below(status.source, status.root))
     else:
         yield row("source", "none yet; set source.url in config/data_config.yaml")
+    if status.outdated:
+        told = "changed by you, and the project's have changed since"
+        yield row("outdated", f"{some(status.outdated)}: {told}")
     failed = [record for record in status.not_here if record.state == "failed"]
     yield from _named("set aside", status.set_aside)
     yield from _named("failed", failed)
@@ -121,6 +127,15 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
             yield row("", f"  {_costs(run)}")
     if status.waiting or not status.generation:
         yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+
+
+def left_out_lines(left_out: Mapping[str, str]) -> Iterator[str]:
+    """What keeps features from being asked for; nothing where all are there."""
+    for place, (name, problem) in enumerate(left_out.items()):
+        if place == NAMED:
+            yield row("", f"and {len(left_out) - NAMED:,} more (the table `features` names all)")
+            break
+        yield row("" if place else "LEFT OUT", f"the feature {name}: {problem}")
 
 
 def _costs(run: RunRecord) -> str:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from warehouse import shippedfiles
 from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
 from warehouse.download import files_to_ingest
@@ -89,6 +90,8 @@ class Status:
         not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
         facts: what the report draws, over all that there is.
+        left_out: features that the catalog could not take in, and why.
+        outdated: shipped files that the user changed, and the project has changed since.
     """
 
     root: Path
@@ -100,6 +103,8 @@ class Status:
     set_aside: list[SourceFile] = field(default_factory=list)
     not_here: list[SourceFile] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    outdated: list[str] = field(default_factory=list)
 
 
 def status(layout: Layout, config: Config) -> Status:
@@ -115,6 +120,7 @@ def status(layout: Layout, config: Config) -> Status:
         ]
         known = catalog.source_files()
         generation = catalog.generation()
+        left_out = catalog.left_out()
     raw_files: Counter[str] = Counter()
     raw_bytes: Counter[str] = Counter()
     for file in layout.raw_files():
@@ -134,6 +140,8 @@ def status(layout: Layout, config: Config) -> Status:
         set_aside=_in_states(known.values(), "set_aside"),
         not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,
+        left_out=left_out,
+        outdated=shippedfiles.outdated(layout.root),
     )
 
 
