@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as older_families
 
 from warehouse import catalogfile, logs, openmetrics, publish, staging
-from warehouse.catalog import CATALOG_FORMAT
+from warehouse.catalogtables import CATALOG_FORMAT
 from warehouse.cli import cli
 from warehouse.errors import OutdatedCatalogError, SourceError, StorageError
 from warehouse.run import Request

@@ -21,6 +21,7 @@ from warehouse.fingerprints import fingerprint
 from warehouse.frames import as_form, in_zone
 from warehouse.layout import Layout
 from warehouse.ranges import Range
+from warehouse.selects import explained
 from warehouse.shapes import shaped
 from warehouse.snapshot import Snapshot, Snapshots, Stored
 
@@ -110,7 +111,7 @@ class Answers:
                 except Exception as error:  # each package has its own
                     raise QueryError(
                         sql,
-                        f"the answer cannot be had as {form} ({queries.one_line(error)});"
+                        f"the answer cannot be had as {form} ({explained(error)});"
                         " cast the column, or ask for 'arrow'",
                     ) from error
                 if key is not None and isinstance(frame, pd.DataFrame):

@@ -16,13 +16,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.duckdb_connection import connect
-from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, one_line
+from warehouse.errors import (
+    DamagedCatalogError,
+    OutdatedCatalogError,
+    SqlFileError,
+    StorageError,
+    one_line,
+)
 from warehouse.layout import Layout, RawFile
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
-
-CATALOG_FORMAT = 3
+from warehouse.selects import check_file
+from warehouse.sqlfiles import SqlFile
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,11 @@ class Catalog:
                 self._connection = connect(
                     folders=layout.served, attached={"published": layout.catalog}
                 )
+                check_tables(self._connection, "published", layout.catalog)
                 self._connection.execute("use published")
+            except DamagedCatalogError:
+                self.close()
+                raise
             except duckdb.Error as error:
                 self.close()
                 raise self._unreadable(error) from error
@@ -218,6 +229,20 @@ class Catalog:
         """The same as dictionaries; none where there is no catalog yet."""
         table = self.table(sql, **parameters)
         return [] if table is None else table.to_pylist()
+
+    def rows_of(self, file: SqlFile, **parameters: Any) -> list[dict[str, Any]]:
+        """What a file of sql/, which may be a stranger's, makes of the catalog's tables.
+
+        Raises:
+            SqlFileError: it is more than one SELECT, or DuckDB refuses it.
+        """
+        if self._connection is None:
+            return []
+        check_file(self._connection, file)
+        try:
+            return self.rows(file.body, **parameters)
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            raise SqlFileError(file.path, one_line(error)) from error
 
     def generation(self) -> int:
         """How many times something was published; 0 where nothing was."""

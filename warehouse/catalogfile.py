@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,24 +18,26 @@ import pyarrow.parquet as pq
 
 from warehouse import featuremacros
 from warehouse.catalog import (
-    CATALOG_FORMAT,
     CatalogChange,
     Checked,
     Finding,
     Run,
     SourceFile,
 )
+from warehouse.catalogsql import PROBE, check_macros, check_statements, macros_of
+from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.duckdb_connection import connect
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.featurefiles import FeatureFolder
 from warehouse.layout import Layout, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
-from warehouse.sqlfiles import SqlFolder
+from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
 
 # The shell on the package index is still 1.5: it must be able to open the file.
 _COMPATIBLE_WITH = "v1.5.0"
 
+_PROBE_SESSION = date(2000, 1, 3)
 _SESSION = pa.struct(
     [
         ("session", pa.date32()),
@@ -96,6 +99,7 @@ def build(
         SqlFileError: a file of sql/catalog or config/ fails.
         StorageError: the disk refuses.
     """
+    _bind(layout, sql, config_dir)
     previous = layout.catalog if layout.catalog.exists() else None
     connection = _connect(staged, layout, config_dir, previous)
     try:
@@ -116,7 +120,7 @@ def build(
         _write_schemas(layout)
         generation = 0
         if previous is not None:
-            _show_previous(connection)
+            _show_previous(connection, previous)
             row = connection.execute(
                 "select generation, data_folder from previous.warehouse"
             ).fetchone()
@@ -147,9 +151,6 @@ def build(
         if _has_features(sql):
             _run(connection, sql, "features", layout, config_dir)
             featuremacros.create(connection, FeatureFolder(sql.folder), layout.cache)
-        # Views of what is not there yet are made after the renames, when it is too late to fail.
-        for name in (*DATA_TYPES, "rejects"):
-            _parse(connection, sql, name)
         _views(connection, layout, sql, config_dir)
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
@@ -159,11 +160,73 @@ def build(
         connection.close()
 
 
-def _show_previous(connection: duckdb.DuckDBPyConnection) -> None:
+def makers(sql: SqlFolder) -> list[SqlFile]:
+    """The files of sql/catalog that make tables, views and macros, in the order of making."""
+    names = ["tables", "reference", "path_name", "outliers"]
+    if _has_features(sql):
+        names.append("features")
+    return [sql[f"catalog/{name}"] for name in (*names, *DATA_TYPES, "rejects")]
+
+
+_bound: set[tuple[str, ...]] = set()
+
+
+def _bind(layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
+    """Look whether all that the files of sql/catalog make can be asked.
+
+    What is there yet does not tell: a view of what is not is made after the renames, when it is
+    too late to fail, and a macro is looked into when it is asked. The same texts are bound once,
+    and those that come with the project by its tests.
+
+    Raises:
+        SqlFileError: names the file.
+    """
+    files = makers(sql)
+    texts = tuple(file.body for file in files)
+    come_with_us = SqlFolder(shipped("sql"))
+    if texts in _bound or all(file.body == come_with_us[file.name].body for file in files):
+        return
+    bind(layout, sql, config_dir, files)
+    _bound.add(texts)
+
+
+def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFile]) -> None:
+    """Make what the files make, in their order, over partitions without rows, and bind it.
+
+    Raises:
+        SqlFileError: names the file.
+    """
+    folder = layout.staging / "bind"
+    probe = replace(layout, cache=folder / "cache")
+    layout.modes.make_folders(probe.schema)
+    for kind in DATA_TYPES.values():
+        month = f"{_PROBE_SESSION:%Y_%m}"
+        for path, columns in (
+            (probe.schema / f"{kind.name}.parquet", kind.columns),
+            (probe.cache / f"{kind.name}/{PROBE}/{month}.parquet", kind.columns),
+            (probe.rejects / f"{kind.name}/{month}/{PROBE}.parquet", kind.rejects_columns),
+        ):
+            layout.modes.make_folders(path.parent)
+            pq.write_table(columns.empty_table(), path, store_schema=False)
+    with connect(folders=[*probe.served, config_dir], threads=1) as connection:
+        for file in files:
+            _run(connection, sql, file.name.removeprefix("catalog/"), probe, config_dir)
+        check_macros(connection, files, _macros(sql))
+    shutil.rmtree(folder)
+
+
+def _macros(sql: SqlFolder) -> frozenset[str]:
+    """Names of the macros that the files of sql/catalog make."""
+    paths = sorted((sql.folder / "catalog").glob("*.sql"))
+    return macros_of(sql[f"catalog/{path.stem}"] for path in paths)
+
+
+def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
     """Show the catalog attached as `replaced` as `previous`, with each table that there is now.
 
     One that it has not, being of an earlier format, is empty in `previous`.
     """
+    check_tables(connection, "replaced", catalog)
     connection.execute("attach ':memory:' as previous")
     tables = connection.execute(
         """
@@ -295,14 +358,6 @@ def _connect(
         raise StorageError(path, f"cannot write the catalog: {one_line(error)}") from error
 
 
-def _parse(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, name: str) -> None:
-    file = sql[f"catalog/{name}"]
-    try:
-        connection.extract_statements(file.body)
-    except duckdb.Error as error:
-        raise SqlFileError(file.path, one_line(error)) from error
-
-
 def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: SqlFolder,
@@ -316,6 +371,7 @@ def _run(
     the catalog they must not depend on the reader's working directory.
     """
     file = sql[f"catalog/{name}"]
+    check_statements(connection, file, _macros(sql))
     text = file.body.replace("'config/", f"'{glob_literal(config_dir)}/")
     if layout is not None:
         text = (

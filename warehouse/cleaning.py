@@ -17,6 +17,7 @@ from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.layout import RawFile
 from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece, isolate_malformed
 from warehouse.schema import DataType
+from warehouse.selects import INGESTING, check_file
 from warehouse.sessions import day_bounds_ns, last_day_of_month
 from warehouse.sqlfiles import SqlFile, SqlFolder
 
@@ -114,6 +115,8 @@ class Cleaner:
 
     def _read(self, file: RawFile, kind: DataType, piece: Piece) -> pa.Table:
         ingest, clean = self._sql[f"ingest/{kind.name}"], self._sql[f"clean/{kind.name}"]
+        check_file(self._connection, ingest, INGESTING)
+        check_file(self._connection, clean)
         last = last_day_of_month(file.day) if file.monthly else file.day
         start, end = day_bounds_ns(file.day, last)
         values = {
@@ -162,6 +165,7 @@ class Cleaner:
     def _stream(self, file: SqlFile, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         # A connection of its own: `clean` may be at work on another thread.
         with self._connection.cursor() as connection:
+            check_file(connection, file)
             connection.register("kept", kept)
             try:
                 yield from connection.sql(file.body).to_arrow_reader(65_536)

@@ -163,7 +163,7 @@ class _Gathering:
         values = {"whole": self._whole, **given}
         if {"start", "end"} & file.parameters:
             values |= {"start": self._start, "end": self._end}
-        rows = self._catalog.rows(file.body, **{name: values[name] for name in file.parameters})
+        rows = self._catalog.rows_of(file, **{name: values[name] for name in file.parameters})
         return rows if name == "span" else [_plain(row) for row in rows]
 
     def _first(self, name: str, most: int) -> tuple[list[Row], int]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from warehouse.frames import as_form
 from warehouse.schema import DataType
+from warehouse.selects import check_file
 from warehouse.sessions import FIRST_SESSION, NEW_YORK, trading_days
 from warehouse.snapshot import Snapshot
 from warehouse.sqlfiles import SqlFolder
@@ -54,6 +55,7 @@ def coverage(
     tables = []
     for kind in kinds:
         with snapshot.connection() as connection:
+            check_file(connection, statement)
             table = connection.sql(
                 statement.body,
                 params={

@@ -1,8 +1,4 @@
-"""Free-form SELECTs: what may run, with which values, and whether its answer may be kept.
-
-DuckDB's own parser says what a statement is made of. Its statement type alone does not: since 2.0 a
-SELECT may carry a COPY TO, an INSERT or a DELETE in a WITH clause.
-"""
+"""Free-form SELECTs: what may run, with which values, and whether its answer may be kept."""
 
 from __future__ import annotations
 
@@ -25,20 +21,26 @@ from warehouse.errors import QueryError
 from warehouse.frames import distinct
 from warehouse.layout import decode_symbol
 from warehouse.schema import earlier_form
+from warehouse.selects import check_select, explained
 from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
-from warehouse.syntax import function_name, is_stable, nodes, parse
+from warehouse.syntax import is_stable
 from warehouse.syntax import names as names_in
 
-_READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-# What else may stand in FROM with parentheses. Not here: those that run SQL given as text (which
-# nobody has checked), that take addresses in memory, or that change how DuckDB runs.
-_TABLE_FUNCTIONS = re.compile(
-    r"range|generate_series|unnest|repeat|repeat_row|summary|glob|query_table|json_each|json_tree"
-    r"|read_(parquet|text|blob|csv|csv_auto|json|json_auto|json_objects|ndjson|ndjson_objects)"
-    r"|parquet_(scan|metadata|file_metadata|full_metadata|kv_metadata|schema|bloom_probe)|sniff_csv"
-    r"|duckdb_(columns|constraints|databases|functions|keywords|memory|schemas|settings|tables"
-    r"|types|views)|pragma_(table_info|version)|icu_calendar_names|pg_timezone_names"
+# What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
+# has checked), that take addresses in memory, or that change how DuckDB runs.
+_TABLE_FUNCTIONS = frozenset(
+    {
+        *("range", "generate_series", "unnest", "repeat", "repeat_row", "summary", "glob"),
+        *("query_table", "json_each", "json_tree", "read_parquet", "read_text", "read_blob"),
+        *("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects"),
+        *("read_ndjson", "read_ndjson_objects", "parquet_scan", "parquet_metadata", "sniff_csv"),
+        *("parquet_file_metadata", "parquet_full_metadata", "parquet_kv_metadata"),
+        *("parquet_schema", "parquet_bloom_probe", "duckdb_columns", "duckdb_constraints"),
+        *("duckdb_databases", "duckdb_functions", "duckdb_keywords", "duckdb_memory"),
+        *("duckdb_schemas", "duckdb_settings", "duckdb_tables", "duckdb_types", "duckdb_views"),
+        *("pragma_table_info", "pragma_version", "icu_calendar_names", "pg_timezone_names"),
+    }
 )
 # Types whose `repr` says all of a value.
 _EXACT = frozenset(
@@ -78,35 +80,15 @@ def check(snapshot: Snapshot, sql: str) -> Query:
 
 
 def _check(snapshot: Snapshot, sql: str) -> Query:
+    names_known = known(snapshot)
     with snapshot.connection() as connection:
-        try:
-            statements = connection.extract_statements(sql)
-        except duckdb.Error as error:
-            raise QueryError(sql, one_line(error)) from error
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            kinds = ", ".join(_kind(statement) for statement in statements) or "nothing"
-            hint = " (write out PIVOT's values: on x in ('a', 'b'))" if "MULTI" in kinds else ""
-            raise QueryError(sql, f"a query is exactly one SELECT; this is {kinds}{hint}")
-        names = frozenset(statements[0].named_parameters)
-        tree = parse(connection, sql)
+        select = check_select(connection, sql, _TABLE_FUNCTIONS | names_known.table_macros)
+    names = select.parameters
     positional = sorted(name for name in names if name.isdigit())
     if positional:
         raise QueryError(sql, "values go in by name: write $name where ? or $1 stands")
-    names_known = known(snapshot)
-    for node in nodes(tree):
-        kind = node.get("type")
-        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READING_NODES:
-            verb = kind.removesuffix("_NODE").removesuffix("_QUERY")
-            raise QueryError(sql, f"a query is exactly one SELECT; this one holds a {verb}")
-        if kind == "TABLE_FUNCTION":
-            name = function_name(node["function"])
-            if not _TABLE_FUNCTIONS.fullmatch(name) and name not in names_known.table_macros:
-                raise QueryError(sql, f"a query may not select from {name}()")
-    return Query(sql, names, is_stable(tree, names_known), frozenset(names_in(tree)))
-
-
-def _kind(statement: duckdb.Statement) -> str:
-    return str(statement.type).removeprefix("StatementType.")
+    stable = is_stable(select.tree, names_known)
+    return Query(sql, names, stable, frozenset(names_in(select.tree)))
 
 
 def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,10 +204,10 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
         try:
             table = connection.sql(query.sql, params=bound).to_arrow_table()
         except duckdb.Error as error:
-            told = _no_rows(error) or earlier_form(error) or one_line(error)
+            told = _no_rows(error) or earlier_form(error) or explained(error)
             raise QueryError(query.sql, told) from error
         except (TypeError, ValueError, OverflowError) as error:
-            raise QueryError(query.sql, f"a value cannot be used: {one_line(error)}") from error
+            raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
     return table.rename_columns(distinct(table.column_names))
 
 
@@ -235,9 +217,3 @@ def _no_rows(error: Exception) -> str | None:
     if found is None:
         return None
     return f"there are no {found[1]} of {decode_symbol(found[2])!r} (case counts)"
-
-
-def one_line(error: Exception) -> str:
-    """DuckDB's message with its hint, without the picture of the statement."""
-    text = re.sub(r"\n+LINE \d+:.*", "", str(error), flags=re.DOTALL)
-    return " ".join(text.split())[:1000]

@@ -29,8 +29,9 @@ from warehouse.config import ValidationConfig
 from warehouse.duckdb_connection import connect
 from warehouse.errors import QueryError, RequestError, SqlFileError, one_line
 from warehouse.schema import DATA_TYPES
+from warehouse.selects import check_select
 from warehouse.sqlfiles import SqlFile, SqlFolder
-from warehouse.syntax import nodes, parse
+from warehouse.syntax import STABLE_TABLE_FUNCTIONS, nodes
 
 ERROR, WARNING = "error", "warning"
 
@@ -155,12 +156,12 @@ def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozense
 def _tables(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """Names of the tables that a SELECT reads, but for those of its own WITH."""
     try:
-        tree = parse(connection, file.body)
+        tree = check_select(
+            connection, file.body, STABLE_TABLE_FUNCTIONS, "a rule of validation"
+        ).tree
     except (QueryError, duckdb.Error) as error:
         raise SqlFileError(file.path, f"is no single SELECT: {one_line(error)}") from error
     found = list(nodes(tree))
-    if len(tree["statements"]) != 1:
-        raise SqlFileError(file.path, f"holds {len(tree['statements'])} statements, not one")
     own = {str(e["key"]) for node in found for e in node.get("cte_map", {}).get("map", [])}
     named = {
         ".".join(node["qualified_name"]["path"])

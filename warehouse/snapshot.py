@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from warehouse import catalogfile
-from warehouse.catalog import CATALOG_FORMAT
+from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
 from warehouse.errors import LockedError, NoDataError, RequestError, StorageError
@@ -92,6 +92,7 @@ class Snapshot:
         try:
             if identity_of(layout) != identity:
                 raise Moved
+            check_tables(self._base, ATTACHED_AS, layout.catalog)
             facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
             self.generation, form, writer = self.fetch(facts)[0]
             if form > CATALOG_FORMAT:
@@ -100,6 +101,9 @@ class Snapshot:
                     f"was written by a later version ({writer}); upgrade with:"
                     " pip install --upgrade flatfile-warehouse",
                 )
+        except duckdb.Error as error:
+            self._base.close()
+            raise _unusable(layout, error) from error
         except BaseException:
             self._base.close()
             raise

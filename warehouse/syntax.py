@@ -59,10 +59,10 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     Raises:
         QueryError: it is none, or is nested too deeply.
     """
-    row = connection.execute(f"select {SERIALIZED.format('$sql')}", {"sql": sql}).fetchone()
-    assert row is not None
+    asked = f"select {SERIALIZED.format('$sql')}"
+    ((text,),) = connection.execute(asked, {"sql": sql}).fetchall()
     try:
-        tree = json.loads(row[0])
+        tree = json.loads(text)
     except RecursionError:
         raise QueryError(sql, "the query is nested too deeply") from None
     if tree["error"]:

@@ -18,9 +18,10 @@ import duckdb
 from warehouse import records
 from warehouse.allowances import Allowance
 from warehouse.catalog import CatalogChange, Checked
+from warehouse.catalogtables import check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect, quoted
-from warehouse.errors import StorageError, one_line
+from warehouse.errors import DamagedCatalogError, StorageError, one_line
 from warehouse.judging import (
     NAMED_SYMBOLS,
     ValidationResult,
@@ -155,6 +156,11 @@ class _Questions:
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
         self._connection = self._opened()
+        try:
+            check_tables(self._connection, "published", layout.catalog)
+        except DamagedCatalogError:
+            self.close()
+            raise
         self._run("use published")
         self._stored = self._partitions()
 

@@ -1,0 +1,232 @@
+"""Somebody else's warehouse: what it brings along is data, and opening it does no harm."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, trade
+from click.testing import CliRunner
+
+from warehouse import Warehouse
+from warehouse.catalogtables import REQUIRED
+from warehouse.cli import cli
+from warehouse.duckdb_connection import connect
+from warehouse.errors import DamagedCatalogError, SqlFileError, WarehouseError
+from warehouse.facts import gather
+from warehouse.selects import INGESTING, check_file
+from warehouse.sqlfiles import SqlFolder
+from warehouse.status import status
+from warehouse.syntax import STABLE_TABLE_FUNCTIONS
+
+CANARY = "canary in a coal mine"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A warehouse with SQL of its own, and a secret beside it."""
+    folder = tmp_path_factory.mktemp("strangers")
+    files = {
+        day_key("trades", SESSION): [trade("AAPL", instant(SESSION))],
+        day_key("day_aggs", SESSION): [bar("AAPL", instant(SESSION, "00:00"))],
+    }
+    made = make(folder, files)
+    made.update()
+    shutil.rmtree(made.root / "sql", ignore_errors=True)
+    shutil.copytree(REPOSITORY / "sql", made.root / "sql")
+    made.configure(storage__sql_dir="./sql")
+    (folder / "secret.txt").write_text(CANARY, "utf-8")
+    return made
+
+
+@pytest.fixture
+def made(shared: Made) -> Iterator[Made]:
+    """The same, put back as it was when the test is done."""
+    kept = everything(shared)
+    yield shared
+    for path in everything(shared).keys() - kept.keys():
+        Path(path).unlink()
+    for path, content in kept.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(content)
+
+
+def everything(made: Made) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in made.root.parent.rglob("*") if path.is_file()}
+
+
+READERS: dict[str, Callable[[Made], object]] = {
+    "status": lambda made: status(made.layout, made.config),
+    "the report": lambda made: gather(made.layout, made.config),
+    "the facade": lambda made: Warehouse(made.root).trades("AAPL", SESSION),
+    "a query": lambda made: Warehouse(made.root).query("from runs"),
+    "coverage": lambda made: Warehouse(made.root).coverage("trades", "AAPL", SESSION, SESSION),
+    "verify": lambda made: CliRunner().invoke(
+        cli, ["-C", str(made.root), "verify"], catch_exceptions=False
+    ).output,
+}  # fmt: skip
+
+
+ADDED = [
+    "with stolen as (copy (select 1 as a) to '{out}') ",
+    "with stolen as (insert into runs (run_id) values ('x')) ",
+    "with stolen as (from read_text('{secret}')) ",
+    "with stolen as (from read_blob('/etc/passwd')) ",
+    "with stolen as (from query('select 1')) ",
+    "copy (select 1) to '{out}'; ",
+    "attach '{out}' as out; ",
+    "install httpfs; ",
+    "set threads = 1; ",
+]
+
+
+def edited(path: Path, added: str) -> str:
+    """The file's text with something put before its SELECT."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    at = next(n for n, line in enumerate(lines) if not line.startswith("--"))
+    # A SELECT that begins with WITH of its own goes on as one that is read from.
+    select = "".join(lines[at:]).strip().removesuffix(";")
+    return "".join(lines[:at]) + f"{added} from (\n{select}\n)\n"
+
+
+SELECTS = sorted(
+    path.relative_to(REPOSITORY / "sql").with_suffix("").as_posix()
+    for folder in ("report", "coverage", "ingest", "clean", "sort", "dedupe")
+    for path in (REPOSITORY / "sql" / folder).glob("*.sql")
+    if path.stem not in ("day_aggs", "minute_aggs")
+)
+
+
+@pytest.mark.parametrize("name", SELECTS)
+def test_a_file_of_sql_is_one_select_that_only_reads(name: str, tmp_path: Path) -> None:
+    may_call = INGESTING if name.startswith("ingest/") else STABLE_TABLE_FUNCTIONS | MACROS
+    with connect(threads=1) as connection:
+        check_file(connection, SqlFolder(REPOSITORY / "sql")[name], may_call)
+        for added in ADDED:
+            path = tmp_path / f"{name}.sql"
+            path.parent.mkdir(exist_ok=True)
+            text = edited(REPOSITORY / f"sql/{name}.sql", added.format(out="x", secret="y"))
+            path.write_text(text, "utf-8")
+            with pytest.raises(SqlFileError, match=r"exactly one SELECT|may not select from"):
+                check_file(connection, SqlFolder(tmp_path)[name], may_call)
+
+
+MACROS = frozenset({"day_aggs_of", "minute_aggs_of", "trades_of", "quotes_of"})
+
+
+def update(made: Made) -> None:
+    # Out of order, and twice: it is sorted, and repeats are looked for.
+    made.put(
+        day_key("trades", SESSION),
+        [trade("AAPL", instant(SESSION) + n, 9 - n) for n in (5, 5, 1, 1)],
+    )
+    made.update()
+
+
+def covered(made: Made) -> None:
+    with Warehouse(made.root) as warehouse:
+        warehouse.coverage("trades", "AAPL", SESSION, SESSION)
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("report/span", lambda made: gather(made.layout, made.config)),
+        ("report/files", lambda made: status(made.layout, made.config)),
+        ("coverage/sessions", covered),
+        ("ingest/trades", update),
+        ("clean/trades", update),
+        ("dedupe/trades", update),
+    ],
+)
+def test_whoever_runs_a_file_of_sql_checks_it(
+    made: Made, name: str, run: Callable[[Made], object]
+) -> None:
+    path = made.root / f"sql/{name}.sql"
+    secret = made.root.parent / "secret.txt"
+    path.write_text(edited(path, f"with stolen as (select * from read_text('{secret}')) "), "utf-8")
+    with pytest.raises(SqlFileError, match=r"may not select from read_text\(\)") as caught:
+        run(made)
+    assert caught.value.path == path
+    assert CANARY not in str(caught.value)
+
+
+def changed(made: Made, *statements: str) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        for statement in statements:
+            catalog.execute(statement)
+
+
+ASKED = [*((table, "status") for table in REQUIRED), *(("runs", reader) for reader in READERS)]
+
+
+@pytest.mark.parametrize(("table", "reader"), ASKED)
+def test_a_view_in_the_place_of_a_table_is_refused_in_one_line(
+    made: Made, table: str, reader: str
+) -> None:
+    secret = made.root.parent / "secret.txt"
+    first = REQUIRED[table]["VARCHAR"].split()[0]
+    stolen = f"(select content from read_text('{secret}')) as {first}"
+    changed(
+        made,
+        f"create table was as from {table}",
+        f"drop table {table}",
+        f"create view {table} as select was.* replace ({stolen}) from was",
+    )
+    before = everything(made)
+    try:
+        said = str(READERS[reader](made))
+    except WarehouseError as error:
+        said = str(error)
+    assert f"its {table} is a view and no table" in said
+    assert "warehouse verify --repair" in said
+    assert CANARY not in said
+    assert {path: text for path, text in everything(made).items() if "/logs/" not in path} == {
+        path: text for path, text in before.items() if "/logs/" not in path
+    }
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("alter table runs rename to ran", "it has no table runs"),
+        ("alter table runs drop column state", "state of its table runs is missing"),
+        ("alter table partitions alter month type varchar", "month of its table partitions is VAR"),
+        ("alter table partitions alter sessions type varchar", "sessions of its table partitions"),
+        ("alter table warehouse alter generation type varchar", "generation of its table ware"),
+        ("alter table warehouse drop column catalog_format", "catalog_format of its table ware"),
+    ],
+)
+def test_a_table_that_is_another_is_refused_in_one_line(
+    made: Made, statement: str, problem: str
+) -> None:
+    changed(made, statement)
+    for reader in ("status", "the facade", "a query"):
+        with pytest.raises(DamagedCatalogError, match=problem) as caught:
+            READERS[reader](made)
+        assert "\n" not in str(caught.value)
+    made.repair()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    READERS["status"](made)
+
+
+def test_a_column_that_a_later_version_adds_is_no_damage(made: Made) -> None:
+    changed(made, "alter table partitions add column later varchar")
+    with Warehouse(made.root) as warehouse:
+        assert len(warehouse.trades("AAPL", SESSION, SESSION)) == 1
+
+
+def test_what_is_required_is_what_the_shipped_files_make() -> None:
+    with duckdb.connect() as connection:
+        for name in ("tables", "features"):
+            connection.execute((REPOSITORY / f"sql/catalog/{name}.sql").read_text("utf-8"))
+        made = {
+            name: dict(zip(found.columns, map(str, found.types), strict=True))
+            for name, found in ((name, connection.table(name)) for name in REQUIRED)
+        }
+    for name, types in REQUIRED.items():
+        listed = {column: kind for kind, names in types.items() for column in names.split()}
+        assert listed.items() <= made[name].items()
