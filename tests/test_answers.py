@@ -1,5 +1,6 @@
 """What a loaded answer may look like, what stands behind it, and what is refused before reading."""
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import Made, day_key, instant, quote, trade
+from building import REPOSITORY, Made, day_key, instant, quote, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse, memory, reading
@@ -282,16 +283,49 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(
     with pytest.raises(TooLargeError) as caught:
         everything(wh)
     assert str(caught.value) == (
-        "trades of 'MSFT', 'AAPL', 2024-01-30 to 2024-02-01: 1,200 rows would take about 0.0 GB,"
-        " and 0.0 GB of memory are free; name fewer columns=, ask for less at a time, make room"
-        " with cache.clear(), or take it in batches with stream()"
+        "trades of 'MSFT', 'AAPL', 2024-01-30 to 2024-02-01: 1,200 rows would take about 0.0 GiB"
+        " (0.0 while it is put together), and 0.0 GiB of memory are free; name fewer columns=, ask"
+        " for less at a time, let go of frames, or take it in batches with stream()"
     )
     assert (caught.value.rows, caught.value.available) == (1200, 50_000)
     actual = size_of(Warehouse(wh._layout.root).query("from trades"))
     assert caught.value.bytes == pytest.approx(actual, rel=0.15)
+    assert caught.value.needed == 2 * caught.value.bytes
     # Fewer columns, and fewer sessions, fit.
     assert len(everything(wh, columns=["price"])) == 1200
     assert len(wh.trades("AAPL", DAYS[0], DAYS[0])) == 200
+
+
+def test_the_cache_makes_room_before_an_answer_is_too_large(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is memory too, and nobody waits for it."""
+    first = wh.trades("AAPL", DAYS[0], DAYS[0])
+    wh.trades("AAPL", DAYS[1], DAYS[1])
+    wh.trades("MSFT", DAYS[0], DAYS[0])
+    free = 8_000 + wh.cache.stats.bytes
+
+    monkeypatch.setattr(reading, "available_bytes", lambda: free - wh.cache.stats.bytes)
+    monkeypatch.setattr(reading, "_MUCH", 1_000)
+    assert len(wh.trades("MSFT", DAYS[1], DAYS[1])) == 200
+    # No more went than had to.
+    assert 0 < wh.cache.stats.evictions < 3
+    assert len(first) == 200
+    with pytest.raises(TooLargeError):
+        everything(wh)
+    assert len(wh.cache) == 0
+
+
+def test_memory_is_counted_in_gib_wherever_it_is_named_gb(made: Made) -> None:
+    config = made.config
+    assert config.storage.max_cache_bytes == config.storage.max_cache_memory_gb * 1024**3
+    assert config.processing.memory_limit_bytes == config.processing.memory_limit_gb * 1024**3
+    with Warehouse(made.root) as wh:
+        assert wh.cache.stats.max_bytes == config.storage.max_cache_bytes
+        limit = wh.query("select value from duckdb_settings() where name = 'memory_limit'")
+        assert limit["value"].iloc[0] == f"{config.processing.memory_limit_gb:.1f} GiB"
+    for module in sorted((REPOSITORY / "warehouse").glob("*.py")):
+        assert not re.search(r"_gb\b[^\n]*1e9", module.read_text("utf-8")), module.name
 
 
 def test_the_limit_of_the_process_counts() -> None:

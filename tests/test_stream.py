@@ -728,7 +728,7 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
     sessions = synthetic.weekdays(date(2024, 1, 1), date(2024, 10, 31))
     symbols = {f"S{number:03}": 1_200 for number in range(30)}
     synthetic.catalog(made, synthetic.fill(made, "trades", sessions, symbols))
-    room = int(limit_gb * 1e9)
+    room = int(limit_gb * 1024**3)
 
     def least(last: date) -> dict[str, int]:
         # How the allocator happens to use its pages only ever adds to what is needed.

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
-from warehouse import coverage, queries, reading
+from warehouse import coverage, forks, queries, reading
 from warehouse.arguments import Question
 from warehouse.cache import FrameCache, Held
 from warehouse.config import Config
 from warehouse.contents import behind
-from warehouse.errors import QueryError
+from warehouse.errors import QueryError, TooLargeError
 from warehouse.fingerprints import fingerprint
 from warehouse.frames import as_form, in_zone
 from warehouse.layout import Layout
@@ -24,6 +25,8 @@ from warehouse.ranges import Range
 from warehouse.selects import explained
 from warehouse.shapes import shaped
 from warehouse.snapshot import Snapshot, Snapshots, Stored
+
+T = TypeVar("T")
 
 
 class Answers:
@@ -35,11 +38,18 @@ class Answers:
     """
 
     def __init__(self, layout: Layout, config: Config) -> None:
-        self.cache = FrameCache(int(config.storage.max_cache_memory_gb * 1024**3))
+        self.cache = FrameCache(config.storage.max_cache_bytes)
         self.snapshots = Snapshots(layout, config)
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
+        forks.prepare(self)
+
+    def in_child(self) -> None:
+        """The parent's threads are not there."""
+        self._lock = Lock()
+        forks.abandon(self._pool)
+        self._pool = None
 
     def close(self) -> None:
         """Close the catalog and let go of the cache."""
@@ -59,13 +69,15 @@ class Answers:
             wanted = self._range(snapshot, asked)
 
             def read() -> Held:
-                rows = reading.read(
-                    snapshot,
-                    asked.kind,
-                    wanted.stored,
-                    wanted.everything,
-                    asked.span,
-                    self.workers(),
+                rows = self.with_room(
+                    lambda: reading.read(
+                        snapshot,
+                        asked.kind,
+                        wanted.stored,
+                        wanted.everything,
+                        asked.span,
+                        self.workers(),
+                    )
                 )
                 frame = shaped(rows.table, asked.shape)
                 if isinstance(frame, pd.DataFrame):
@@ -125,6 +137,20 @@ class Answers:
             return self.cache.get_or_make(of, lambda: self.snapshots.whole(snapshot, run))
 
         return self.snapshots.read(answer)
+
+    def with_room(self, read: Callable[[], T]) -> T:
+        """What `read` reads; while there is no room for it, the cache makes some.
+
+        Raises:
+            TooLargeError: there is none when the cache is empty.
+        """
+        while True:
+            try:
+                return read()
+            except TooLargeError as error:
+                if not self.cache.make_room(error.needed - error.available):
+                    raise
+                pa.default_memory_pool().release_unused()
 
     def workers(self) -> ThreadPoolExecutor | None:
         """Threads that read partitions side by side; None where one is allowed."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from warehouse import forks
 from warehouse.frames import shared, size_of
 from warehouse.ranges import Edges, Range
 
@@ -77,6 +78,16 @@ class FrameCache:
         self._covering: dict[tuple[Hashable, str], dict[Hashable, Held]] = {}
         self._making: dict[Hashable, Future[Any]] = {}
         self._bytes = self._hits = self._misses = self._evictions = 0
+        forks.prepare(self)
+
+    def in_child(self) -> None:
+        """What is held is the child's too, but not what the parent's threads were about."""
+        was_changing = self._lock.locked()
+        self._lock = Lock()
+        self._making = {}
+        if was_changing:
+            self._held, self._covering = OrderedDict(), {}
+            self._bytes = 0
 
     @property
     def stats(self) -> CacheStats:
@@ -170,6 +181,16 @@ class FrameCache:
             # Others may be waiting, so the one returned is a copy like theirs.
             making.set_result(held.frame)
             return shared(held.frame)
+
+    def make_room(self, size: int) -> bool:
+        """Let go of at least so many bytes, if there are; whether anything went."""
+        with self._lock:
+            due = self._bytes - size
+            before = len(self._held)
+            while self._held and self._bytes > due:
+                self._drop(next(iter(self._held)))
+                self._evictions += 1
+            return len(self._held) < before
 
     def clear(self) -> None:
         """Let go of every frame; the counts of hits and misses go on."""

@@ -19,6 +19,7 @@ from warehouse.errors import ConfigError, NotAWarehouseError, one_line
 from warehouse.layout import Layout
 from warehouse.modes import Modes
 
+_GIB = 1024**3
 CONFIG_FILE = Path("config", "data_config.yaml")
 CONFIG_VERSION = 1
 ENV_PREFIX = "WAREHOUSE_"
@@ -87,6 +88,10 @@ class StorageConfig(_Section):
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
     file_mode: Annotated[str, AfterValidator(_mode)] = "600"
 
+    @property
+    def max_cache_bytes(self) -> int:
+        return int(self.max_cache_memory_gb * _GIB)
+
 
 class ProcessingConfig(_Section):
     """How raw files become partitions."""
@@ -94,6 +99,10 @@ class ProcessingConfig(_Section):
     chunk_size: Annotated[int, Field(ge=1_000, le=100_000_000)] = 1_000_000
     parallel_workers: Annotated[int, Field(ge=1, le=256)] = 4
     memory_limit_gb: Annotated[float, Field(ge=0.5, le=4096)] = 2.0
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        return int(self.memory_limit_gb * _GIB)
 
 
 class DownloadConfig(_Section):

@@ -34,9 +34,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_GIB = 1024**3
+
 
 class WarehouseError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library; what is pickled comes back with all it says."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args), vars(self)
+
+
+def _again(kind: type[WarehouseError], arguments: tuple[Any, ...]) -> WarehouseError:
+    """An error with its message, as `__init__` does not take it."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    return error
 
 
 class ConfigError(WarehouseError):
@@ -69,15 +81,18 @@ class RequestError(WarehouseError):
 class TooLargeError(WarehouseError):
     """An answer would not fit into memory; nothing of it was read.
 
-    `bytes` is what it would take, `available` what there is.
+    `bytes` is what it would take, `needed` the most that would be there while it is put together,
+    `available` what there is.
     """
 
-    def __init__(self, asked: str, rows: int, size: int, available: int) -> None:
-        self.asked, self.rows, self.bytes, self.available = asked, rows, size, available
+    def __init__(self, asked: str, rows: int, size: int, needed: int, available: int) -> None:
+        self.asked, self.rows, self.bytes = asked, rows, size
+        self.needed, self.available = needed, available
+        more = f" ({needed / _GIB:,.1f} while it is put together)" if needed > size else ""
         super().__init__(
-            f"{asked}: {rows:,} rows would take about {size / 1e9:,.1f} GB, and"
-            f" {available / 1e9:,.1f} GB of memory are free; name fewer columns=, ask for less at"
-            " a time, make room with cache.clear(), or take it in batches with stream()"
+            f"{asked}: {rows:,} rows would take about {size / _GIB:,.1f} GiB{more}, and"
+            f" {available / _GIB:,.1f} GiB of memory are free; name fewer columns=, ask for less at"
+            " a time, let go of frames, or take it in batches with stream()"
         )
 
 

@@ -41,7 +41,10 @@ _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
 class Warehouse:
-    """One warehouse. Close it, or use `with`; safe to use from many threads.
+    """One warehouse. Close it, or use `with`; safe to use from many threads, and in processes.
+
+    A child of a fork opens its own files and keeps what the cache holds; a pickle opens the
+    warehouse again.
 
     Every answer is of one generation: a publish that goes on at the same time is in it whole or
     not at all, and the next question sees it. Answers are kept in memory (`cache`) within
@@ -57,8 +60,8 @@ class Warehouse:
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
-        root, file = configuration.locate(Path(path).expanduser().absolute())
-        self._config = configuration.load(file)
+        root, self._file = configuration.locate(Path(path).expanduser().absolute())
+        self._config = configuration.load(self._file)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
         folder = FeatureFolder(self._config.sql_dir(root))
@@ -68,6 +71,10 @@ class Warehouse:
 
     def __repr__(self) -> str:
         return f"Warehouse({str(self._layout.root)!r})"
+
+    def __reduce__(self) -> tuple[type[Warehouse], tuple[str]]:
+        """A pickle opens the same warehouse again, wherever it is taken out."""
+        return type(self), (str(self._file),)
 
     def __enter__(self) -> Warehouse:
         return self

@@ -89,7 +89,9 @@ class FeatureAnswers:
             key = (plan.key, asked.symbols, form, zone)
 
             def read() -> Held:
-                table = features.answer(snapshot, plan, self._answers.workers())
+                table = self._answers.with_room(
+                    lambda: features.answer(snapshot, plan, self._answers.workers())
+                )
                 frame = as_form(in_zone(table, zone), form)
                 if isinstance(frame, pd.DataFrame):
                     facts = (repr(plan.facts), asked.symbols, zone, duckdb.__version__)
@@ -115,6 +117,8 @@ class FeatureAnswers:
 
     def _rows(self, snapshot: Snapshot, asked: FeatureQuestion) -> pa.Table:
         plan = asked.plan(snapshot)
-        return self._answers.snapshots.whole(
-            snapshot, lambda: features.answer(snapshot, plan, self._answers.workers())
+        return self._answers.with_room(
+            lambda: self._answers.snapshots.whole(
+                snapshot, lambda: features.answer(snapshot, plan, self._answers.workers())
+            )
         )

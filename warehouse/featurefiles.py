@@ -30,6 +30,7 @@ from typing import Any
 
 import duckdb
 
+from warehouse import forks
 from warehouse.duckdb_connection import connect
 from warehouse.errors import RequestError, SqlFileError, one_line
 from warehouse.feature import FREQUENCIES, KINDS, Feature, Lookback, Parameter
@@ -159,6 +160,18 @@ def _checker() -> duckdb.DuckDBPyConnection:
         " updates_open_close boolean, updates_volume boolean)"
     )
     return connection
+
+
+def _in_child() -> None:
+    """After a fork: the parent's DuckDB is none of the child's."""
+    global _one_at_a_time
+    _one_at_a_time = Lock()
+    if _checker.cache_info().currsize:
+        forks.abandon(_checker())
+        _checker.cache_clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def _feature(connection: duckdb.DuckDBPyConnection, file: SqlFile) -> Feature:

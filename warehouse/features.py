@@ -6,20 +6,18 @@ is the same whatever the start of the question, and those before the start are c
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import reading
+from warehouse import reading, spill
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
 from warehouse.errors import SqlFileError
@@ -151,11 +149,11 @@ def engine(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that computes and can reach nothing but what is handed to it."""
     with (
-        tempfile.TemporaryDirectory(prefix="warehouse-") as spill,
+        spill.folder() as folder,
         connect(
-            spill=Path(spill),
+            spill=folder,
             threads=config.processing.parallel_workers,
-            memory_bytes=int(config.processing.memory_limit_gb * 1e9),
+            memory_bytes=config.processing.memory_limit_bytes,
         ) as connection,
     ):
         columns = list(zip(*conditions, strict=True)) or [()] * len(_CONDITIONS)

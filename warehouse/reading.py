@@ -139,7 +139,7 @@ def _check_room(
     # While several are put together, they are there twice.
     needed = 2 * size if len(pieces) > 1 else size
     if needed > _MUCH and needed > (available := available_bytes()):
-        raise TooLargeError(coverage.asked(kind, symbols, span), rows, size, available)
+        raise TooLargeError(coverage.asked(kind, symbols, span), rows, size, needed, available)
 
 
 def _edges(

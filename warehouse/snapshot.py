@@ -11,8 +11,6 @@ one connection to that path is open, the next in the process gets the same, repl
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from warehouse import catalogfile
+from warehouse import catalogfile, forks, spill
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
@@ -43,6 +41,7 @@ WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
 _ATTEMPTS = 50
 _REMEMBERED = 4096
+_NOT_YET: Any = object()
 
 
 class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
@@ -75,11 +74,12 @@ class Snapshot:
     """
 
     def __init__(
-        self, layout: Layout, config: Config, identity: Identity | None, spill: Path
+        self, layout: Layout, config: Config, identity: Identity | None, spill: Path | None
     ) -> None:
         self.layout, self.config, self.identity = layout, config, identity
         self._lock = Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._users = 0
         self._retired = False
         self._partitions: dict[tuple[str, str], tuple[Stored, ...]] = {}
         self._sessions: dict[Stored, tuple[list[date], list[int]]] = {}
@@ -125,23 +125,38 @@ class Snapshot:
             if self._retired:
                 raise Moved
             connection = self._idle.pop() if self._idle else self._base.cursor()
+            self._users += 1
+        is_clean = False
         try:
             connection.execute(f"use {ATTACHED_AS}")
             yield connection
-        except BaseException:
+            is_clean = True
+        finally:
             # A result that was not read to its end would block the next one.
-            connection.close()
-            raise
+            self._give_back(connection if is_clean else None)
+            if not is_clean:
+                connection.close()
+            self._close_if_unused()
+
+    def _give_back(self, connection: duckdb.DuckDBPyConnection | None) -> None:
         with self._lock:
-            if not self._retired:
+            if connection is not None:
                 self._idle.append(connection)
-                return
-        connection.close()
+            self._users -= 1
 
     def retire(self) -> None:
-        """Close what is idle now, and what is in use as soon as it no longer is."""
+        """Close it now, or else when the last connection that is in use no longer is.
+
+        While one is in use DuckDB closes neither that nor what it was made from.
+        """
         with self._lock:
             self._retired = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        with self._lock:
+            if not self._retired or self._users:
+                return
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -171,9 +186,8 @@ class Snapshot:
 
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""
-        found: T
-        if key in self._memo:
-            found = self._memo[key]
+        found: T = self._memo.get(key, _NOT_YET)
+        if found is not _NOT_YET:
             return found
         found = find()
         if len(self._memo) >= _REMEMBERED:
@@ -237,7 +251,7 @@ class Snapshot:
         return {one: self._sessions[one] for one in partitions}
 
 
-def _locked_down(layout: Layout, config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
+def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.DuckDBPyConnection:
     """A DuckDB with the catalog attached that can read what is published and do little else."""
     try:
         return connect(
@@ -245,7 +259,7 @@ def _locked_down(layout: Layout, config: Config, spill: Path) -> duckdb.DuckDBPy
             attached={ATTACHED_AS: layout.catalog},
             spill=spill,
             threads=config.processing.parallel_workers,
-            memory_bytes=int(config.processing.memory_limit_gb * 1e9),
+            memory_bytes=config.processing.memory_limit_bytes,
         )
     except duckdb.Error as error:
         raise _unusable(layout, error) from error
@@ -276,7 +290,14 @@ class Snapshots:
         self._present: Snapshot | None = None
         self._closed = False
         # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
-        self._spill = Path(tempfile.mkdtemp(prefix="warehouse-"))
+        self._spill: Path | None = None
+        forks.prepare(self)
+
+    def in_child(self) -> None:
+        """Leave the parent's snapshot and folder alone; the child's own come with its questions."""
+        self._lock = Lock()
+        forks.abandon(self._present)
+        self._present = self._spill = None
 
     def close(self) -> None:
         with self._lock:
@@ -284,7 +305,8 @@ class Snapshots:
             if self._present is not None:
                 self._present.retire()
                 self._present = None
-        shutil.rmtree(self._spill, ignore_errors=True)
+            folder, self._spill = self._spill, None
+        spill.remove(folder)
 
     def read(self, answer: Callable[[Snapshot], T]) -> T:
         """What `answer` makes of the present snapshot; it is asked again while it raises `Moved`.
@@ -331,6 +353,8 @@ class Snapshots:
                     "warehouse", str(self._layout.root), "it is closed; open it anew"
                 )
             if self._present is None or self._present.identity != identity:
+                if self._spill is None and identity is not None:
+                    self._spill = spill.make_folder()
                 later = Snapshot(self._layout, self._config, identity, self._spill)
                 if self._present is not None:
                     self._present.retire()

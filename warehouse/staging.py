@@ -109,7 +109,7 @@ class Stager:
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
-        self._memory = int(config.processing.memory_limit_gb * 1e9)
+        self._memory = config.processing.memory_limit_bytes
         self._writers: dict[RawFile, RejectsWriter] = {}
         self._origins: dict[RawFile, Origin] = {}
         self._texts: dict[int, str] = {}

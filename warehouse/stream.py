@@ -16,6 +16,7 @@ replaced.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections import Counter
@@ -148,6 +149,7 @@ class Stream:
 
     def __init__(self, rows: Interleaved, shape: Shape, batch_rows: int, ahead: bool) -> None:
         self.schema = shape.schema
+        self._process = os.getpid()
         thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-stream") if ahead else None
         # Neither of these knows this object: it goes when its last holder lets it go.
         self._finalizer = finalize(self, _let_go, thread, rows)
@@ -157,6 +159,10 @@ class Stream:
         return self
 
     def __next__(self) -> pa.RecordBatch:
+        if os.getpid() != self._process:
+            raise RequestError(
+                "stream", f"of process {self._process}", "a child of a fork asks for its own"
+            )
         return next(self._batches)
 
     def __enter__(self) -> Stream:
@@ -315,7 +321,7 @@ def _plan(
     Raises:
         RequestError: the open partitions alone would fill the memory.
     """
-    limit = config.processing.memory_limit_gb * 1e9
+    limit = config.processing.memory_limit_bytes
     width = {kind.name: sum(map(_bytes_of, kind.columns)) for kind in asked.kinds}
     fields = {field.name: field for kind in asked.kinds for field in kind.columns}
     row_bytes = sum(_bytes_of(fields[name]) for name in asked.columns if name in fields)
@@ -334,7 +340,7 @@ def _plan(
         raise RequestError(
             "symbols",
             f"{len(asked.symbols):,} of them",
-            f"a stream of so many would take {open_bytes / 1e9:.2f} GB for the pages and"
+            f"a stream of so many would take {open_bytes / 1024**3:.2f} GiB for the pages and"
             " footers it has open and a batch, more than half of processing.memory_limit_gb"
             f" = {config.processing.memory_limit_gb:g}; raise it, or name fewer symbols or"
             " columns, or a smaller batch_rows",

@@ -175,7 +175,7 @@ class _Questions:
                 attached={"published": layout.catalog},
                 spill=layout.staging / "validate",
                 threads=processing.parallel_workers,
-                memory_bytes=int(processing.memory_limit_gb * 1e9),
+                memory_bytes=processing.memory_limit_bytes,
             )
         except duckdb.Error as error:
             raise StorageError(layout.catalog, f"cannot be read: {one_line(error)}") from error
