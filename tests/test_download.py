@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 import pytest
 import s3server
 from building import SESSION, Made, csv_text, day_key, instant, make, symbol_key, trade
 from faultproxy import Fault, FaultProxy, Request
 
+from warehouse import Warehouse
 from warehouse.catalog import Catalog
-from warehouse.download import DownloadPlan, open_source, plan_download
+from warehouse.download import DownloadPlan, open_source, plan_download, take
 from warehouse.download_table import download_table
 from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
+from warehouse.facts import gather
 from warehouse.layout import RawFile
 from warehouse.partfile import superseded
 from warehouse.pipeline import Pipeline
 from warehouse.run import Request as Asked
+from warehouse.run import RunReport
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import NEW_YORK
 from warehouse.shortfalls import shortfalls
 from warehouse.source import Fetched, FolderSource, SourceObject
+from warehouse.summary import exit_code
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 TRADES = DATA_TYPES["trades"]
@@ -256,6 +263,99 @@ def test_nobody_waits_for_what_would_follow_an_archive(tmp_path: Path) -> None:
     assert plan(made, last=long_after, open_end=True).absent == []
     assert plan(made, last=date(2024, 2, 2), open_end=True).absent != []
     assert plan(made, last=long_after).absent != []
+
+
+def test_a_session_asked_for_by_date_that_the_source_lacks_makes_the_exit_status_1(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, {day_key("trades", day): gz("AAPL", day) for day in (MONDAY, SESSION)})
+
+    def status(start: date | None, end: date | None, *types: str) -> int:
+        request = Asked.of(types, start, end)
+        return exit_code(made.pipeline.update(request), request)
+
+    assert status(TUESDAY, TUESDAY, "trades") == 1
+    assert status(MONDAY, SESSION, "trades") == 1
+    assert status(MONDAY, MONDAY, "trades") == 0
+    assert status(None, None, "trades") == 0
+    # The source has trades alone, and nobody asked for anything else by name.
+    assert status(MONDAY, MONDAY) == 0
+    assert status(MONDAY, MONDAY, "quotes") == 1
+
+
+def test_a_session_that_is_here_is_not_missing_once_the_source_lets_go_of_it(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, {day_key("trades", day): gz("AAPL", day) for day in (MONDAY, TUESDAY)})
+    made.update("trades")
+    (made.source / day_key("trades", MONDAY)).unlink()
+    assert plan(made, last=TUESDAY).absent == []
+
+
+def test_dates_that_the_source_has_not_leave_no_gap_of_years_behind(tmp_path: Path) -> None:
+    made = make(tmp_path, {day_key("trades", SESSION): gz("AAPL", SESSION)})
+    made.update("trades")
+    before = gather(made.layout, made.config).complete
+    assert (before.answer, before.command) == ("yes", "")
+    made.update("trades", start=date(2016, 6, 1), end=date(2016, 6, 3))
+    now = gather(made.layout, made.config)
+    assert {row["state"] for row in now.coverage} == {"here", "missing", "outside"}
+    assert sum(row["state"] == "missing" for row in now.coverage) == 3
+
+
+def test_entering_what_came_costs_the_same_for_each_of_many_changed_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = make(tmp_path).layout
+    items = []
+    for number in range(500):
+        file = RawFile("trades", SESSION, f"S{number}")
+        items.append(SourceObject(file, file.key, 1, "e"))
+    compared = 0
+    equal = SourceObject.__eq__
+
+    def counted(self: SourceObject, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(self, other)
+
+    monkeypatch.setattr(SourceObject, "__eq__", counted)
+    plan = DownloadPlan(fetch=list(items), changed=list(items))
+    newer = [replace(item, etag="f") for item in items]
+    outcomes = [Fetched(item) for item in newer[:-1]]
+    outcomes.append(Fetched(newer[-1], SourceError("s", "is away")))
+    assert len(list(take(plan, layout, reversed(outcomes)))) == len(items)
+    assert compared <= len(items)
+    monkeypatch.undo()
+    assert sorted(plan.changed, key=lambda item: item.key) == sorted(
+        newer[:-1], key=lambda item: item.key
+    )
+    assert plan.fetch == sorted(newer[:-1], key=lambda item: item.file.sort_key)
+
+
+def test_two_downloads_in_one_loop_wait_for_each_other(tmp_path: Path) -> None:
+    days = (MONDAY, TUESDAY, SESSION)
+    made = make(tmp_path, {day_key("trades", day): gz("AAPL", day) for day in days})
+    at_work, most, fetch = 0, 0, FolderSource.fetch_all
+
+    def slowly(*arguments: object, **named: object) -> Iterator[Fetched]:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        yield from fetch(*arguments, **named)  # type: ignore[arg-type]
+        sleep(0.05)
+        at_work -= 1
+
+    async def all_days() -> list[RunReport]:
+        wh = Warehouse(made.root)
+        return await asyncio.gather(*(wh.download("trades", day, day) for day in days))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderSource, "fetch_all", slowly)
+        reports = asyncio.run(all_days())
+    assert [report.metrics.files_fetched for report in reports] == [1, 1, 1]
+    assert most == 1
+    assert set(states(made).values()) == {"downloaded"}
 
 
 def test_a_session_recorded_as_missing_is_published_once_it_is_there(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families as older_fam
 from warehouse import catalogfile, logs, openmetrics, publish, staging
 from warehouse.catalogtables import CATALOG_FORMAT
 from warehouse.cli import cli
-from warehouse.errors import OutdatedCatalogError, SourceError, StorageError
+from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
+from warehouse.monitoring import outcome
 from warehouse.run import Request
 
 TRADES, BARS = day_key("trades", SESSION), day_key("day_aggs", SESSION)
@@ -178,23 +180,38 @@ def test_a_source_that_is_not_there_is_a_failed_run(made: Made) -> None:
     assert re.search(r"^runs .*update    failed after .*: source /does/not/exist", status, re.M)
 
 
-def test_ctrl_c_is_a_word_of_its_own(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "consequence",
+    [
+        duckdb.InterruptException("INTERRUPT Error: Interrupted!"),
+        RuntimeError("Query interrupted"),
+        SqlFileError(Path("clean/trades.sql"), "INTERRUPT Error: Interrupted!"),
+    ],
+)
+def test_ctrl_c_is_a_word_of_its_own(
+    made: Made, monkeypatch: pytest.MonkeyPatch, consequence: Exception
+) -> None:
     def interrupt(*arguments: Any) -> None:
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
-            # What DuckDB makes of it.
-            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!") from None
+            # What DuckDB makes of it, or we of that.
+            raise consequence from None
 
     made.update("day_aggs")
     with monkeypatch.context() as patch:
         patch.setattr(staging.Stager, "stage", interrupt)
-        with pytest.raises(duckdb.InterruptException):
+        with pytest.raises(type(consequence)):
             made.update("trades")
 
     run = runs(made)[-1]
     assert (run["state"], run["problem"], run["errors_count"]) == ("interrupted", "by Ctrl-C", 0)
     assert logged(made)[-1]["state"] == "interrupted"
+
+
+def test_the_error_that_duckdb_makes_of_ctrl_c_without_a_cause_is_known(made: Made) -> None:
+    assert outcome(RuntimeError("Query interrupted")) == ("interrupted", "by Ctrl-C")
+    assert outcome(RuntimeError("a bug"))[0] == "failed"
 
 
 def test_a_publish_that_was_broken_off_is_done_once_the_next_one_finishes_it(

@@ -77,7 +77,7 @@ def _run(
             say(download_table(report.download))
         say(summary.run_lines(report, request, place.command))
         say(verdicts.found_lines(report))
-    raise click.exceptions.Exit(summary.exit_code(report))
+    raise click.exceptions.Exit(summary.exit_code(report, request))
 
 
 @click.command(epilog=example("warehouse download trades --start 2024-01-02 --end 2024-01-31"))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -51,7 +52,8 @@ class DownloadPlan:
         changed: those of `fetch` of which an earlier version is here.
         changed_before: files that have changed, too long ago to be looked at; not fetched.
         not_in_plan: files that the vendor refused before; not asked for again.
-        absent: (data type, session) the exchange's calendar has and the source has not.
+        absent: (data type, session) the exchange's calendar has, and neither the source nor the
+            warehouse.
         not_yet: the same, of sessions whose file is not due yet.
         problems: files that were to be fetched and did not come.
         seconds: what the files that came took.
@@ -130,6 +132,11 @@ def plan_download(
     plan = DownloadPlan()
     now = now or datetime.now(NEW_YORK)
     symbols = frozenset(config.source.symbols)
+    kept = {
+        (file.data_type, file.day)
+        for file, record in known.items()
+        if record.state in ("ingested", "downloaded")
+    }
     for kind in kinds:
         days: set[date] = set()
         published: list[SourceObject] = []
@@ -167,7 +174,7 @@ def plan_download(
             else:
                 plan.changed_before.append(item)
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
-            _find_absent(plan, kind, days, (first, last), open_end, now)
+            _find_absent(plan, kind, days, kept, (first, last), open_end, now)
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
 
@@ -176,6 +183,7 @@ def _find_absent(
     plan: DownloadPlan,
     kind: DataType,
     days: set[date],
+    kept: AbstractSet[tuple[str, date]],
     span: tuple[date, date],
     open_end: bool,
     now: datetime,
@@ -187,7 +195,9 @@ def _find_absent(
         last = max(days)
     for day in absent_sessions(start, last, days):
         due = datetime.combine(day + timedelta(days=1), PUBLISHED_AT, NEW_YORK)
-        (plan.not_yet if now < due else plan.absent).append((kind.name, day))
+        # What came before the source let go of it is not missing here.
+        if (kind.name, day) not in kept:
+            (plan.not_yet if now < due else plan.absent).append((kind.name, day))
 
 
 def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Iterator[Fetched]:
@@ -195,29 +205,35 @@ def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Ite
 
     However it ends, `plan.fetch` holds what has come by then.
     """
-    wanted, plan.fetch = {item.file: item for item in plan.fetch}, []
+    plan.fetch = []
+    changed = {item.file: item for item in plan.changed}
+    try:
+        yield from _taken(plan, layout, outcomes, changed)
+    finally:
+        plan.changed = list(changed.values())
+        plan.fetch.sort(key=lambda item: item.file.sort_key)
+
+
+def _taken(
+    plan: DownloadPlan,
+    layout: Layout,
+    outcomes: Iterable[Fetched],
+    changed: dict[RawFile, SourceObject],
+) -> Iterator[Fetched]:
     for outcome in outcomes:
-        asked = wanted[outcome.item.file]
+        file = outcome.item.file
         if outcome.problem is None:
             plan.fetch.append(outcome.item)
-            plan.seconds[outcome.item.file] = outcome.seconds
-            if asked in plan.changed:
-                plan.changed[plan.changed.index(asked)] = outcome.item
+            plan.seconds[file] = outcome.seconds
+            if file in changed:
+                changed[file] = outcome.item
         else:
             plan.problems.append(outcome)
-            if asked in plan.changed:
-                plan.changed.remove(asked)
+            changed.pop(file, None)
             if isinstance(outcome.problem, RawFileError):
-                target = layout.raw_file(outcome.item.file)
-                put_aside(
-                    layout,
-                    outcome.item.file,
-                    part_of(target),
-                    str(outcome.problem),
-                    outcome.item.etag,
-                )
+                part = part_of(layout.raw_file(file))
+                put_aside(layout, file, part, str(outcome.problem), outcome.item.etag)
         yield outcome
-    plan.fetch.sort(key=lambda item: item.file.sort_key)
 
 
 def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.errors import LockedError, WarehouseError, one_line
 from warehouse.layout import Layout
@@ -20,13 +21,19 @@ def outcome(error: BaseException) -> tuple[str, str]:
     """What an error makes of a run: its state, failed or interrupted, and the problem in a line."""
     cause: BaseException | None = error
     while cause is not None:
-        # DuckDB makes an error of its own of Ctrl-C.
-        if isinstance(cause, KeyboardInterrupt | duckdb.InterruptException):
+        if _is_interrupt(cause):
             return "interrupted", "by Ctrl-C"
         cause = cause.__cause__ or cause.__context__
     problem = one_line(error)
     is_ours = isinstance(error, WarehouseError)
     return "failed", problem if is_ours else f"{type(error).__name__}: {problem}"
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or what a library makes of it: DuckDB has two errors of its own."""
+    return isinstance(error, (KeyboardInterrupt, duckdb.InterruptException, pa.ArrowCancelled)) or (
+        isinstance(error, RuntimeError) and "Query interrupted" in str(error)
+    )
 
 
 @contextmanager

@@ -13,6 +13,8 @@ import logging
 import os
 import shutil
 import socket
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,9 +48,24 @@ class Change:
     removals: list[str] = field(default_factory=list)
 
 
+_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+"""By the lock's file: whose turn it is among this process's writers, who wait for each other."""
+
+# Who held one in a parent is not in the child.
+os.register_at_fork(after_in_child=_turns.clear)
+
+
+@contextmanager
+def _turn(layout: Layout) -> Iterator[None]:
+    with _turns[os.path.realpath(layout.lock)]:
+        yield
+
+
 @contextmanager
 def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator[None]:
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
+
+    A writer of this very process, on another thread, is waited for as long as it takes.
 
     Args:
         wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
@@ -57,6 +74,12 @@ def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator
         LockedError: another process holds it.
         StorageError: the folder cannot be written to.
     """
+    with _turn(layout), _locked(layout, complete, wait):
+        yield
+
+
+@contextmanager
+def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
     try:
         layout.modes.make_folders(layout.data)
         lock = FileLock(layout.lock, timeout=wait, mode=layout.modes.file)

@@ -19,6 +19,7 @@ from warehouse.memory import peak_memory_bytes
 from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
+from warehouse.schema import DATA_TYPES
 from warehouse.shortfalls import shortfalls
 
 NAMED = 8
@@ -54,9 +55,22 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
     return absent
 
 
-def exit_code(report: RunReport) -> int:
-    """0 where all is well, 1 where a file was not to be had, or failed, or a batch was refused."""
-    return 1 if report.set_aside or report.not_fetched or report.refused else 0
+def exit_code(report: RunReport, request: Request) -> int:
+    """0 where all is well, 1 where a file was not to be had, or failed, or a batch was refused.
+
+    A session that the source has not counts where it was asked for, so where a start or an end was
+    given: who gives neither asks for what there is. Who names no data type does not ask for one
+    that the source has nothing of, where it has others.
+    """
+    if report.set_aside or report.not_fetched or report.refused:
+        return 1
+    if report.download is None or not (request.start or request.end):
+        return 0
+    plan = report.download
+    there = {item.file.data_type for item in (*plan.fetch, *plan.have, *plan.set_aside)}
+    is_named = len(request.kinds) < len(DATA_TYPES)
+    absent = absent_sessions(report, request)
+    return 1 if any(is_named or not there or name in there for name in absent) else 0
 
 
 def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 -- params: $start, $end, $trading_days, $whole
 --
 -- $start and $end are sessions, both inclusive; $trading_days are the exchange's in between. Where
--- $whole is false, a trading day before a data type's first or after its last session is `outside`
--- rather than `never` asked for. A day whose rows stand is `here`, whatever became of a later
+-- $whole is false, a trading day before a data type's first or after its last session that the
+-- source had is `outside` rather than `never` asked for. A day whose rows stand is `here`, whatever became of a later
 -- version of its file: `unfinished` counts those of its files that are in another state.
 with
     trading_days as (select unnest($trading_days::date[]) as session),
@@ -84,8 +84,9 @@ with
     bounds as (
         select
             data_type,
-            min(session) filter (state <> 'not_yet') as first_session,
-            max(session) filter (state <> 'not_yet') as last_session
+            -- what the source was asked for in vain says nothing of the sessions in between
+            min(session) filter (state not in ('missing', 'not_yet')) as first_session,
+            max(session) filter (state not in ('missing', 'not_yet')) as last_session
         from known
         group by data_type
     ),
