@@ -27,6 +27,7 @@ from urllib.parse import quote
 import pytest
 import s3server
 from faultproxy import Fault, FaultProxy, Request
+from oddserver import OddServer
 from s3server import S3TestServer
 
 from warehouse.config import DownloadConfig
@@ -324,6 +325,61 @@ def test_an_etag_that_cannot_be_computed_leaves_it_to_the_gzip() -> None:
     assert verdict(body, odd_parts) == (None, True)
     assert verdict(bytes(flipped), odd_parts) == (None, False)
     assert verdict(body, "no-md5-at-all") == (None, True)
+
+
+@pytest.mark.parametrize("etag", ["0123456789abcdef" * 2, "0123456789abcdef" * 2 + "-1", "1-2-3"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "x-amz-server-side-encryption: aws:kms",
+        "x-amz-server-side-encryption-customer-algorithm: AES256",
+    ],
+)
+def test_where_an_etag_is_no_md5_the_gzip_vouches_and_the_file_is_fetched_no_more(
+    tmp_path: Path, etag: str, header: str | None
+) -> None:
+    body = gz(200_000, 11)
+    with OddServer(body, etag=etag, headers=[header] if header else []) as odd:
+        s3 = source(odd.endpoint, "x")
+        item = odd.item()
+        (done,) = s3.fetch_all([(item, tmp_path / "file.csv.gz")])
+    assert done.problem is None
+    assert (tmp_path / "file.csv.gz").read_bytes() == body
+    assert left_over(tmp_path) == []
+    # Nothing says that it is none: the same bytes must come twice.
+    is_told = header is not None or etag == "1-2-3"
+    assert done.vouched_by == ("gzip" if is_told else "repeat")
+    assert s3.counts.refetched == (0 if is_told else 1)
+
+
+@pytest.mark.parametrize("header", [None, "x-amz-server-side-encryption: aws:kms"])
+def test_damaged_bytes_are_let_through_by_no_etag(tmp_path: Path, header: str | None) -> None:
+    body = bytearray(gz(200_000, 11))
+    body[70_000] ^= 1
+    with OddServer(bytes(body), etag="0" * 32, headers=[header] if header else []) as odd:
+        s3 = source(odd.endpoint, "x")
+        (done,) = s3.fetch_all([(odd.item(), tmp_path / "file.csv.gz")])
+    assert isinstance(done.problem, RawFileError)
+    assert not (tmp_path / "file.csv.gz").exists()
+    # Said to be no MD5, and the same twice: so it is at the vendor, and asked for no more.
+    assert isinstance(done.problem, DamagedInTransitError) == (header is None)
+    assert done.vouched_by == (None if header is None else "repeat")
+
+
+def test_two_answers_with_other_bytes_vouch_for_none_of_them(tmp_path: Path) -> None:
+    bodies = [gz(200_000, 11), gz(200_000, 12)]
+    assert len(bodies[0]) == len(bodies[1])
+    with OddServer(bodies[0], etag="0" * 32) as odd:
+        s3 = source(odd.endpoint, "x")
+
+        def in_turn(line: str) -> None:
+            odd.body = bodies[s3.counts.refetched % 2]
+
+        odd.answers = in_turn
+        with pytest.raises(DamagedInTransitError):
+            s3.fetch(odd.item(), tmp_path / "file.csv.gz")
+    assert not (tmp_path / "file.csv.gz").exists()
 
 
 def test_every_single_flipped_bit_is_found_and_the_file_fetched_again(

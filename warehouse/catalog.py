@@ -52,6 +52,8 @@ class SourceFile:
     rejects_by_reason: dict[str, int] | None = None
     symbols: tuple[str, ...] | None = None
     raw_modified_ns: int | None = None
+    raw_inode: int | None = None
+    vouched_by: str | None = None
     fingerprint: str | None = None
     run_id: str | None = None
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))

@@ -117,6 +117,12 @@ def build(
         }
         for name, table in tables.items():
             connection.register(name, table)
+        for name, added in (
+            ("source_files", "changed_files"),
+            ("runs", "changed_runs"),
+            ("findings", "new_findings"),
+        ):
+            _add_columns(connection, name, added)
         _write_schemas(layout)
         generation = 0
         if previous is not None:
@@ -158,6 +164,13 @@ def build(
         raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
+    """Give a table the columns of another that it lacks: its SQL may be of an earlier version."""
+    columns = connection.execute(f"select column_name, column_type from (describe {like})")
+    for name, kind in columns.fetchall():
+        connection.execute(f'alter table {table} add column if not exists "{name}" {kind}')
 
 
 def makers(sql: SqlFolder) -> list[SqlFile]:

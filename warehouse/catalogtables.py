@@ -12,7 +12,7 @@ import duckdb
 
 from warehouse.errors import DamagedCatalogError
 
-CATALOG_FORMAT = 3
+CATALOG_FORMAT = 4
 
 _SESSIONS = (
     'STRUCT("session" DATE, "rows" BIGINT, rejects BIGINT, "source" VARCHAR, etag VARCHAR,'

@@ -6,11 +6,12 @@ comment or a line break in the SQL is no change.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from warehouse import plan, recipes, records
+from warehouse import checks, plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.download import files_to_ingest
 from warehouse.inventory import parse_key
@@ -73,17 +74,22 @@ def rebuild_changed(
                 request.first,
                 request.last,
                 known,
+                run.copied,
             )
         )
         found = _Search(pipeline, request, known, waiting).stale()
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}
-        here = {file for file in stale if pipeline.layout.raw_file(file).exists()}
+        here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
+        pipeline.look_at_raw(run, request)
+        unread = plan.unread_of(pipeline.layout, stale - here, run.raw_unread)
+        report.why_absent = {file: str(problem) for file, problem in unread.items()}
         absent = stale - here
         if fetch and not dry_run:
-            came = refetch(pipeline, report.run, absent, lambda path: None)
-            absent = set(came.why)
-            here, report.why_absent = stale - absent, came.why
+            came = refetch(pipeline, report.run, absent - set(unread), lambda path: None)
+            report.why_absent |= came.why
+            absent = set(report.why_absent)
+            here = stale - absent
             known = pipeline.known()
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
@@ -104,9 +110,11 @@ def rebuild_changed(
                     gate,
                     changed_only=True,
                 )
-        if stale:
+        if stale or run.copied:
             done = [records.of_run(run.metrics, run.state, run.problem)]
-            pipeline.writer.publish(CatalogChange(runs=done))
+            read = {item.file for item in run.files}
+            copied = [record for file, record in run.copied.items() if file not in read]
+            pipeline.writer.publish(CatalogChange(files=copied, runs=done))
         return report
 
 
@@ -200,10 +208,9 @@ class _Search:
     def _why_waiting(self, file: RawFile, record: SourceFile | None) -> str:
         what = f"{file.data_type} {file.day}{f' {file.symbol}' if file.symbol else ''}"
         path = self._pipeline.layout.raw_file(file)
-        if record is not None and record.state == "ingested" and file in self._waiting:
-            stat = path.stat()
-            if (stat.st_mtime_ns, stat.st_size) == (record.raw_modified_ns, record.bytes):
-                return "source.symbols selects more than was published"
+        is_ingested = record is not None and record.state == "ingested"
+        if record is not None and is_ingested and checks.is_recorded(path, record):
+            return "source.symbols selects more than was published"
         return f"{what} has a new version"
 
 

@@ -26,11 +26,13 @@ def init(place: Place, folder: str | None, source: str, layout: str) -> None:
     missing, changes no file, and names the SQL files that are not as they are shipped.
     """
     from warehouse import scaffold, summary
+    from warehouse.download import glance
 
     folder = folder or place.folder or "."
     url = scaffold.source_url(source) if source else ""
     laid = scaffold.lay_out(Path(folder), url, layout)
-    say(summary.laid_lines(laid, folder, url, layout))
+    seen = glance(laid.config, laid.root) if laid.config.source.url else []
+    say(summary.laid_lines(laid, folder, url, layout, seen))
 
 
 @click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))

@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from warehouse.catalog import SourceFile
+from warehouse.checks import is_recorded, no_md5, restamped
 from warehouse.config import Config
 from warehouse.errors import (
     ConfigError,
@@ -21,12 +22,14 @@ from warehouse.errors import (
     NotInPlanError,
     RawFileError,
     SourceError,
+    StorageError,
 )
-from warehouse.layout import Layout, RawFile
+from warehouse.layout import Layout, RawFile, parse_raw_path
+from warehouse.misplaced import instead
 from warehouse.partfile import part_of
-from warehouse.schema import DataType
+from warehouse.schema import DATA_TYPES, DataType
 from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions
-from warehouse.source import Fetched, FolderSource, SourceObject
+from warehouse.source import Fetched, FolderSource, SourceObject, Unlisted
 
 if TYPE_CHECKING:
     from warehouse.s3 import S3Source
@@ -35,6 +38,8 @@ Source: TypeAlias = "FolderSource | S3Source"
 
 PUBLISHED_AT = time(11)
 """When, New York time, the vendor's file of a session appears on the next day; about."""
+
+_NAMED = 5
 
 # A source whose last file is older is an archive: nobody waits for what would follow.
 _LIVING = timedelta(days=10)
@@ -57,6 +62,11 @@ class DownloadPlan:
         not_yet: the same, of sessions whose file is not due yet.
         problems: files that were to be fetched and did not come.
         seconds: what the files that came took.
+        vouched_by: what says that their bytes are the source's; see `source.Fetched`.
+        unread: places of the source that cannot be looked at, or held files and hold none now.
+        left_out: what was left out, and why, without being an error.
+        hint: what was looked for and what there is instead, where the source has nothing at all.
+        restamped: records of files that only look new: copied since, their bytes are the same.
         records: what the catalog is to say of all these.
     """
 
@@ -70,6 +80,11 @@ class DownloadPlan:
     not_yet: list[tuple[str, date]] = field(default_factory=list)
     problems: list[Fetched] = field(default_factory=list)
     seconds: dict[RawFile, float] = field(default_factory=dict)
+    vouched_by: dict[RawFile, str | None] = field(default_factory=dict)
+    unread: list[SourceError] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    hint: str | None = None
+    restamped: list[tuple[RawFile, SourceFile]] = field(default_factory=list)
     records: dict[RawFile, SourceFile] = field(default_factory=dict)
 
     @property
@@ -103,11 +118,36 @@ def open_source(config: Config, root: Path) -> Source:
     return FolderSource(folder, config.modes)
 
 
+def glance(config: Config, root: Path) -> list[str]:
+    """What a source holds, in lines for a person: how many files, or what is there instead of any.
+
+    A folder alone is looked at; a server is not spoken to, and gives no line.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    source = open_source(config, root)
+    if not isinstance(source, FolderSource):
+        return []
+    layout, said = config.source.layout, []
+    odd: list[Unlisted] = []
+    for kind in DATA_TYPES.values():
+        days = [item.file.day for item in source.list(kind, layout, date.min, date.max, odd.append)]
+        if days:
+            files = f"{len(days):,} file{'' if len(days) == 1 else 's'}"
+            said.append(f"{files} of {kind.name}, {min(days)} to {max(days)}")
+    said = said or [instead(source.names(), source.url, DATA_TYPES["trades"], layout)]
+    said += [f"{each.key} {each.problem}" for each in odd[:_NAMED]]
+    if len(odd) > _NAMED:
+        said.append(f"and {len(odd) - _NAMED:,} more that cannot be taken")
+    return said
+
+
 def plan_download(
     source: Source,
     layout: Layout,
     config: Config,
-    kinds: Iterable[DataType],
+    kinds: Sequence[DataType],
     first: date,
     last: date,
     known: dict[RawFile, SourceFile],
@@ -137,21 +177,31 @@ def plan_download(
         for file, record in known.items()
         if record.state in ("ingested", "downloaded")
     }
+    bare: list[DataType] = []
     for kind in kinds:
         days: set[date] = set()
         published: list[SourceObject] = []
-        for item in source.list(kind, config.source.layout, first, last):
+        unlisted: list[Unlisted] = []
+        for item in source.list(kind, config.source.layout, first, last, unlisted.append):
             days.add(item.file.day)
             if symbols and item.file.symbol is not None and item.file.symbol not in symbols:
                 continue
             record = known.get(item.file)
             same = record is not None and record.etag == item.etag
+            if (
+                record is not None
+                and not same
+                and record.state in ("ingested", "downloaded")
+                and source.is_copy(item, record.etag, record.sha256, layout.raw_file(item.file))
+            ):
+                record, same = replace(record, etag=item.etag), True
+                plan.restamped.append((item.file, record))
             if record is None:
                 plan.fetch.append(item)
             elif same and record.state == "set_aside":
                 aside = layout.set_aside / item.file.raw_path
                 # What rotted here after it had come is whole there.
-                rotted = source.differs(item, aside)
+                rotted = not no_md5(record) and source.differs(item, aside)
                 (plan.fetch if rotted else plan.set_aside).append(item)
             elif same and record.state == "not_in_plan" and open_start:
                 plan.not_in_plan.append(item)
@@ -173,10 +223,69 @@ def plan_download(
                 plan.changed.append(item)
             else:
                 plan.changed_before.append(item)
+        _note_unlisted(plan, source, config, unlisted)
+        if not days and not unlisted:
+            bare.append(kind)
+        days |= {each.file.day for each in unlisted if each.file is not None}
+        unseen = [(each.first, each.last) for each in unlisted if each.file is None]
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
-            _find_absent(plan, kind, days, kept, (first, last), open_end, now)
+            _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
+    for kind in bare:
+        _note_bare(plan, source, config, kind, known, (first, last))
+    if len(bare) == len(kinds) and plan.hint is None:
+        plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
+
+
+def _note_unlisted(
+    plan: DownloadPlan, source: Source, config: Config, unlisted: Iterable[Unlisted]
+) -> None:
+    """Files that cannot be taken are as good as files that did not come."""
+    symbols = frozenset(config.source.symbols)
+    for each in unlisted:
+        file = each.file
+        if file is not None and file.symbol is not None and symbols and file.symbol not in symbols:
+            continue
+        if each.is_double:
+            plan.left_out.append(f"{each.key} {each.problem}")
+            continue
+        problem = SourceError(source.url, f"{each.key} {each.problem}")
+        if file is None:
+            plan.unread.append(problem)
+        else:
+            plan.problems.append(Fetched(SourceObject(file, each.key, 0, ""), problem))
+
+
+def _note_bare(
+    plan: DownloadPlan,
+    source: Source,
+    config: Config,
+    kind: DataType,
+    known: dict[RawFile, SourceFile],
+    span: tuple[date, date],
+) -> None:
+    """Say so where the source has nothing of a data type, and had something before."""
+    before = sorted(
+        file.day
+        for file, record in known.items()
+        if file.data_type == kind.name
+        and record.etag is not None
+        and record.state in ("downloaded", "ingested", "set_aside")
+        and (file.symbol is None) == (config.source.layout == "day")
+    )
+    if not any(span[0] <= day <= span[1] for day in before):
+        return
+    everything = source.list(kind, config.source.layout, before[0], date.today())
+    if any(True for _ in everything):
+        return
+    plan.hint = instead(source.names(), source.url, kind, config.source.layout)
+    held = f"{len(before):,} file{'' if len(before) == 1 else 's'} of {kind.name} came from here"
+    plan.unread.append(
+        SourceError(
+            source.url, f"{held} ({before[0]} to {before[-1]}), and now it has none; {plan.hint}"
+        )
+    )
 
 
 def _find_absent(
@@ -185,6 +294,7 @@ def _find_absent(
     days: set[date],
     kept: AbstractSet[tuple[str, date]],
     span: tuple[date, date],
+    unseen: Sequence[tuple[date, date]],
     open_end: bool,
     now: datetime,
 ) -> None:
@@ -195,8 +305,10 @@ def _find_absent(
         last = max(days)
     for day in absent_sessions(start, last, days):
         due = datetime.combine(day + timedelta(days=1), PUBLISHED_AT, NEW_YORK)
-        # What came before the source let go of it is not missing here.
-        if (kind.name, day) not in kept:
+        # What came before the source let go of it is not missing here, and what cannot be looked
+        # at may be there.
+        is_unseen = any(begin <= day <= end for begin, end in unseen)
+        if (kind.name, day) not in kept and not is_unseen:
             (plan.not_yet if now < due else plan.absent).append((kind.name, day))
 
 
@@ -225,6 +337,7 @@ def _taken(
         if outcome.problem is None:
             plan.fetch.append(outcome.item)
             plan.seconds[file] = outcome.seconds
+            plan.vouched_by[file] = outcome.vouched_by
             if file in changed:
                 changed[file] = outcome.item
         else:
@@ -244,7 +357,7 @@ def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str
     beside = target.with_name(f"{target.name}.json")
     with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:
         written.write(json.dumps(record, indent=2) + "\n")
-    if path.exists():
+    if os.path.lexists(path):
         try:
             os.replace(path, target)
         except OSError:
@@ -257,7 +370,8 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
     A file that did not come, but of which an earlier version is published, keeps the record of
     that: its rows still stand.
     """
-    found = {item.file: fetched(item) for item in plan.fetch}
+    found = dict(plan.restamped)
+    found |= {item.file: fetched(item, plan.vouched_by.get(item.file)) for item in plan.fetch}
     news = [did_not_come(outcome) for outcome in plan.problems]
     for state, sessions in (("missing", plan.absent), ("not_yet", plan.not_yet)):
         news += [
@@ -289,18 +403,31 @@ def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
         # What was damaged on the way may come whole the next time: it is to be asked for again.
         etag = None if isinstance(problem, DamagedInTransitError) else item.etag
     file = item.file
-    record = SourceFile(file.data_type, file.day, file.symbol, file.key, state, str(problem), etag)
+    record = SourceFile(
+        file.data_type,
+        file.day,
+        file.symbol,
+        file.key,
+        state,
+        str(problem),
+        etag,
+        vouched_by=outcome.vouched_by,
+    )
     return file, record
 
 
 def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:
     if record.state == "ingested" and _covers(config, file, record):
         return True
-    return record.state in ("downloaded", "ingested") and layout.raw_file(file).exists()
+    return record.state in ("downloaded", "ingested") and os.path.exists(layout.raw_file(file))
 
 
-def fetched(item: SourceObject) -> SourceFile:
-    """The record of a file that has just come into the raw tier."""
+def fetched(item: SourceObject, vouched_by: str | None) -> SourceFile:
+    """The record of a file that has just come into the raw tier.
+
+    Args:
+        vouched_by: what says that its bytes are the source's.
+    """
     file = item.file
     return SourceFile(
         file.data_type,
@@ -310,6 +437,7 @@ def fetched(item: SourceObject) -> SourceFile:
         state="downloaded",
         etag=item.etag,
         bytes=item.size,
+        vouched_by=vouched_by,
     )
 
 
@@ -320,13 +448,42 @@ def files_to_ingest(
     first: date,
     last: date,
     known: dict[RawFile, SourceFile],
+    copied: dict[RawFile, SourceFile] | None = None,
 ) -> list[RawFile]:
-    """Files of the raw tier whose present version is not published, in the order of work."""
-    return [
-        file
-        for file in raw_files(layout, config, kinds, first, last)
-        if not _is_published(layout, config, file, known.get(file))
-    ]
+    """Files of the raw tier whose present version is not published, in the order of work.
+
+    Args:
+        copied: takes the new records of files that hold what was published and were copied since,
+            which a hash tells; None: such files count as not published.
+    """
+    found = []
+    for file in raw_files(layout, config, kinds, first, last):
+        record = known.get(file)
+        if record is not None and record.state == "ingested" and _covers(config, file, record):
+            path = layout.raw_file(file)
+            if is_recorded(path, record):
+                continue
+            if copied is not None and (renewed := restamped(path, record)) is not None:
+                copied[file] = renewed
+                continue
+        found.append(file)
+    return found
+
+
+def unread_raw(
+    layout: Layout, kinds: Iterable[DataType], first: date, last: date
+) -> list[StorageError]:
+    """What of the raw tier cannot be looked at, where it may hold sessions of first to last."""
+    names = {kind.name for kind in kinds}
+    found = []
+    for name, entry in layout.raw_tier()[1]:
+        begin, end = entry.span if entry.is_folder else (date.min, date.max)
+        file = None if entry.is_folder else parse_raw_path(name, entry.below)
+        is_asked = begin <= last and first <= end and (file is None or file.overlaps(first, last))
+        if name in names and is_asked:
+            path = layout.raw / name / entry.below if entry.below else layout.raw / name
+            found.append(StorageError(path, entry.problem or ""))
+    return found
 
 
 def raw_files(
@@ -347,15 +504,6 @@ def raw_files(
         and (not symbols or file.symbol is None or file.symbol in symbols)
         and file.overlaps(first, last)
     ]
-
-
-def _is_published(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
-    if record is None or record.state != "ingested":
-        return False
-    if not _covers(config, file, record):
-        return False
-    stat = layout.raw_file(file).stat()
-    return (stat.st_mtime_ns, stat.st_size) == (record.raw_modified_ns, record.bytes)
 
 
 def _covers(config: Config, file: RawFile, record: SourceFile) -> bool:

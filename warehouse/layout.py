@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from warehouse.modes import Modes
 from warehouse.schema import DATA_TYPES, DataType, data_type
+from warehouse.tree import Entry, walk
 
 BUCKET_PREFIX = "us_stocks_sip"
 MAX_SYMBOL_BYTES = 64
@@ -246,11 +247,20 @@ class Layout:
 
     def raw_files(self) -> list[RawFile]:
         """Every file of the raw tier, in the order of work, but for partial downloads."""
-        found = []
+        return self.raw_tier()[0]
+
+    def raw_tier(self) -> tuple[list[RawFile], list[tuple[str, Entry]]]:
+        """Its files in the order of work, and what cannot be looked at, by data type."""
+        found, unread = [], []
         for name in DATA_TYPES:
-            folder = self.raw / name
-            for path in folder.rglob("*.csv.gz"):
-                file = parse_raw_path(name, path.relative_to(folder).as_posix())
-                if file is not None:
+            for entry in walk(self.raw / name):
+                if entry.stat is None:
+                    unread.append((name, entry))
+                elif (file := parse_raw_path(name, entry.below)) is None:
+                    continue
+                elif str(file.raw_path) == f"{name}/{entry.below}":
                     found.append(file)
-        return sorted(found, key=lambda file: file.sort_key)
+                else:
+                    problem = f"is not read; the raw tier calls it {file.raw_path.name}"
+                    unread.append((name, replace(entry, problem=problem)))
+        return sorted(found, key=lambda file: file.sort_key), unread

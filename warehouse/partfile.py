@@ -8,6 +8,7 @@ state that speaks of it, so the state never promises what a power cut took.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from warehouse.modes import Modes
 CHUNK_BYTES = 8 << 20
 """How much one request asks for, and the most that is fetched again after a kill."""
 
+_BLOCK = 1 << 20
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
@@ -249,6 +251,15 @@ class PartFile:
             return os.preadv(self._file, [buffer], offset)
         except OSError as error:
             raise StorageError(self.target, f"cannot be read back: {error.strerror}") from error
+
+    def sha256(self) -> str:
+        """Of the whole file."""
+        digest = hashlib.sha256()
+        buffer, offset = memoryview(bytearray(_BLOCK)), 0
+        while count := self.read_into(buffer, offset):
+            digest.update(buffer[:count])
+            offset += count
+        return digest.hexdigest()
 
     def save(self) -> None:
         """Make safe what is here, so that the next one goes on from it."""

@@ -24,6 +24,7 @@ from warehouse.download import (
     raw_files,
     records_of,
     take,
+    unread_raw,
 )
 from warehouse.estimate import estimate
 from warehouse.gate import Gate
@@ -38,6 +39,7 @@ from warehouse.run import Request, RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.staging import StagedBatch, StagedFile, Stager
+from warehouse.stamps import is_at
 from warehouse.validation import ValidationReport, change_of, validate
 from warehouse.writing import Writer
 
@@ -71,8 +73,15 @@ class Pipeline:
         with self.run("ingest", dry_run) as report:
             known = self.known()
             report.planned = files_to_ingest(
-                self.layout, self.config, request.kinds, request.first, request.last, known
+                self.layout,
+                self.config,
+                request.kinds,
+                request.first,
+                request.last,
+                known,
+                report.copied,
             )
+            self.look_at_raw(report, request)
             published = set(request.published(known))
             report.metrics.files_here = len(published.difference(report.planned))
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
@@ -88,8 +97,15 @@ class Pipeline:
             self._download(request, report, dry_run=dry_run)
             known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
-                self.layout, config, request.kinds, request.first, request.last, known
+                self.layout,
+                config,
+                request.kinds,
+                request.first,
+                request.last,
+                known,
+                report.copied,
             )
+            self.look_at_raw(report, request)
             if dry_run and report.download:
                 new = {item.file for item in report.download.fetch}
                 report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
@@ -108,7 +124,8 @@ class Pipeline:
                 self.layout, self.config, request.kinds, request.first, request.last
             )
             report.planned = plan.of_symbols(report.planned, request.symbols)
-            plan.check_raw(self.layout, request, known, report.planned)
+            self.look_at_raw(report, request)
+            plan.check_raw(self.layout, request, known, report.planned, report.raw_unread)
             selected = request.symbols or self.configured
             return self._ingest(report, request, selected, known, dry_run=dry_run)
 
@@ -188,6 +205,7 @@ class Pipeline:
         self.progress.begin("download", found.bytes)
         wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
         metrics.files_here = len(found.have)
+        metrics.errors += len(found.problems) + len(found.unread)
         try:
             fetched = source.fetch_all(wanted, self.progress.advance)
             for each in take(found, self.layout, fetched):
@@ -220,7 +238,7 @@ class Pipeline:
             return report
         report.metrics.begin("processing")
         if not report.planned:
-            if report.download and report.download.records:
+            if self._unread_records(report):
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
@@ -294,6 +312,11 @@ class Pipeline:
         state = report.state if is_last else "running"
         self._publish_batch(report, batch, selected, known, present, gate, state)
         shutil.rmtree(folder)
+
+    def look_at_raw(self, report: RunReport, request: Request) -> None:
+        """Note what of the raw tier cannot be looked at; the rest goes on."""
+        report.raw_unread = unread_raw(self.layout, request.kinds, request.first, request.last)
+        report.metrics.errors += len(report.raw_unread)
 
     def recipe(self, kind: DataType) -> Recipe:
         """Everything that decides what becomes of a row: SQL and settings."""
@@ -381,10 +404,13 @@ class Pipeline:
     def _unread_records(self, report: RunReport) -> list[SourceFile]:
         """Of what was fetched and is still to be read: what was read has one that says more."""
         read = {item.file.key for item in report.files}
-        return [
-            record for record in self._fetched_records(report).values() if record.source not in read
-        ]
+        records = (self._fetched_records(report) | report.copied).values()
+        return [record for record in records if record.source not in read]
 
     def _set_aside(self, item: StagedFile) -> None:
-        """Move a file that failed out of the raw tier, with a record of why beside it."""
-        put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
+        """Move a file that failed out of the raw tier, with a record of why beside it.
+
+        Another that has taken its name since it was read stays: the next run reads it.
+        """
+        if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
+            put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from warehouse.catalog import SourceFile
 from warehouse.config import Config
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, StorageError
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.run import Request
 
@@ -63,15 +64,36 @@ def by_selection(
     return list(found.items())
 
 
+def unread_of(
+    layout: Layout, files: Iterable[RawFile], unread: Sequence[StorageError]
+) -> dict[RawFile, StorageError]:
+    """Those of the raw files that may be there and cannot be looked at, and why."""
+    found = {}
+    for file in files if unread else ():
+        path = layout.raw_file(file)
+        for problem in unread:
+            if Path(problem.path) in (path, *path.parents):
+                found[file] = problem
+    return found
+
+
 def check_raw(
     layout: Layout,
     request: Request,
     known: Mapping[RawFile, SourceFile],
     planned: Sequence[RawFile],
+    unread: Sequence[StorageError],
 ) -> None:
-    """Raises NoDataError where raw files of published sessions are no longer there."""
+    """Whether the raw files of published sessions are there.
+
+    Raises:
+        NoDataError: they no longer are.
+        StorageError: the place where they would be cannot be read.
+    """
     there = set(planned)
     gone = [file for file in request.published(known) if file not in there]
+    for problem in unread_of(layout, gone, unread).values():
+        raise problem
     if gone:
         days = sorted({file.day for file in gone})
         raise NoDataError(

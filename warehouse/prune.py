@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from warehouse.metrics import RunMetrics
 from warehouse.partfile import superseded
 from warehouse.publish import writer_lock
 from warehouse.sqlfiles import SqlFolder
+from warehouse.stamps import Stamp, is_at
 
 
 @dataclass
@@ -70,26 +72,32 @@ def prune(
             stack.enter_context(writer_lock(layout, committer.complete, wait))
         with Catalog(layout) as catalog:
             known = catalog.source_files()
+        hashed: dict[RawFile, Stamp] = {}
         for file in layout.raw_files():
             record = known.get(file)
             if record is None or record.state != "ingested" or record.recorded_at > before:
                 continue
             path = layout.raw_file(file)
             try:
-                why = _reason_to_stay(path, record)
+                hashed[file], why = _look_at(path, record)
                 if why is not None:
                     report.kept.append((file, why))
                     continue
-                report.bytes += path.stat().st_size
+                report.bytes += hashed[file].bytes
             except OSError as error:
                 raise _refused(path, error) from error
             report.removed.append(file)
         if report.removed and not dry_run:
             # The catalog first: a file that is gone and was not pruned is one that is missing.
-            pruned = [replace(known[file], raw_modified_ns=None) for file in report.removed]
+            pruned = [
+                replace(known[file], raw_modified_ns=None, raw_inode=None)
+                for file in report.removed
+            ]
             committer.commit(CatalogChange(files=pruned))
             for file in report.removed:
-                _remove(layout.raw_file(file), layout.raw)
+                # What has taken its name since it was hashed is another file.
+                if is_at(layout.raw_file(file), hashed[file]):
+                    _remove(layout.raw_file(file), layout.raw)
                 log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
     return report
 
@@ -107,13 +115,15 @@ def _refused(path: Path, error: OSError) -> StorageError:
     return StorageError(path, f"cannot be pruned: {error.strerror or error}")
 
 
-def _reason_to_stay(path: Path, record: SourceFile) -> str | None:
-    if record.bytes != path.stat().st_size:
-        return "it is not the version that was published; run: warehouse ingest"
+def _look_at(path: Path, record: SourceFile) -> tuple[Stamp, str | None]:
+    """Which file it is, and why it is to stay."""
     with open(path, "rb") as file:
+        stamp = Stamp.of(os.fstat(file.fileno()))
+        if record.bytes != stamp.bytes:
+            return stamp, "it is not the version that was published; run: warehouse ingest"
         if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
-            return "its bytes are not those that were published; run: warehouse ingest"
-    return None
+            return stamp, "its bytes are not those that were published; run: warehouse ingest"
+    return stamp, None
 
 
 def _remove_empty(folder: Path, top: Path) -> None:

@@ -28,6 +28,7 @@ from isal import igzip, isal_zlib
 
 from warehouse.errors import RawFileError, StorageError
 from warehouse.integrity import MAX_RATIO, is_bomb
+from warehouse.stamps import Stamp
 
 MAX_LINE_BYTES = 1 << 20
 """No line of the vendor's is a thousandth of this; a longer one is never held whole."""
@@ -110,13 +111,15 @@ class Piece:
 
 @dataclass
 class FileFacts:
-    """What is known of a raw file: `bytes` and `sha256` before its first piece, `lines` (after the
-    header) once it has been read to its end.
+    """What is known of a raw file: `bytes`, `sha256` and `stamp` (of what is read, whatever takes
+    its name meanwhile) before its first piece, `lines` (after the header) once it has been read to
+    its end.
     """
 
     bytes: int = 0
     sha256: str = ""
     lines: int = 0
+    stamp: Stamp | None = None
 
 
 class Inflater:
@@ -158,7 +161,7 @@ class Inflater:
 
     def _pieces(self, compressed: io.FileIO) -> Iterator[Piece]:
         before = os.fstat(compressed.fileno())
-        self.facts.bytes = before.st_size
+        self.facts.bytes, self.facts.stamp = before.st_size, Stamp.of(before)
         self.facts.sha256 = hashlib.file_digest(compressed, "sha256").hexdigest()
         compressed.seek(0)
         blocks = self._blocks(compressed)

@@ -29,6 +29,8 @@ def of_file(
         rows_before: rows of the selected symbols that came from the file before.
     """
     file = item.file
+    # Of these very bytes, as they came.
+    vouched_by = before.vouched_by if before is not None and before.etag == item.etag else None
     if item.problem is not None:
         return SourceFile(
             file.data_type,
@@ -38,8 +40,10 @@ def of_file(
             state="set_aside",
             problem=item.problem,
             etag=item.etag,
+            vouched_by=vouched_by,
             run_id=run_id,
         )
+    stamp = item.facts.stamp
     record = SourceFile(
         file.data_type,
         file.day,
@@ -55,7 +59,9 @@ def of_file(
         rows_unselected=item.rows_unselected,
         rejects_by_reason=dict(item.reasons),
         symbols=tuple(sorted(selected)) or None,
-        raw_modified_ns=item.path.stat().st_mtime_ns,
+        raw_modified_ns=stamp.modified_ns if stamp else None,
+        raw_inode=stamp.inode if stamp else None,
+        vouched_by=vouched_by,
         fingerprint=fingerprint,
         run_id=run_id,
     )

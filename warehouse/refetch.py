@@ -70,7 +70,13 @@ def refetch(
     records = []
     for item in found.fetch:
         before = known.get(item.file)
-        record = _received(item, pipeline.layout.raw_file(item.file), before, set_aside)
+        record = _received(
+            item,
+            pipeline.layout.raw_file(item.file),
+            before,
+            set_aside,
+            found.vouched_by.get(item.file),
+        )
         if record is None:
             result.why[item.file] = "the source's copy of it is damaged as well"
             continue
@@ -98,16 +104,18 @@ def _received(
     path: Path,
     before: SourceFile | None,
     set_aside: Callable[[Path], None],
+    vouched_by: str | None,
 ) -> SourceFile | None:
     """The record of a raw file that has come; None where it is no good."""
     old = superseded(path)
-    is_same = before is not None and checks.raw(path, before) is None
+    same = None if before is None else checks.restamped(path, before)
+    is_same = same is not None or (before is not None and checks.raw(path, before) is None)
     if not is_same and checks.raw(path, None) is not None:
         if old.exists():
             os.replace(old, path)
         return None
     if old.exists():
         set_aside(old)
-    if before is not None and is_same and before.state == "ingested":
-        return replace(before, raw_modified_ns=path.stat().st_mtime_ns, etag=item.etag)
-    return fetched(item)
+    if same is not None and same.state == "ingested":
+        return replace(same, etag=item.etag, vouched_by=vouched_by)
+    return fetched(item, vouched_by)

@@ -8,6 +8,7 @@ from datetime import date
 
 from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
+from warehouse.errors import StorageError, WarehouseError
 from warehouse.estimate import Estimate
 from warehouse.gate import Refused
 from warehouse.judging import ValidationResult
@@ -27,6 +28,8 @@ class RunReport:
         files: what came of each raw file that was read.
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
+        copied: new records of raw files that were copied since they were published.
+        raw_unread: places of the raw tier that cannot be looked at.
         estimate: what a dry run would come to.
         findings: what validation found in the rows that came in.
         refused: batches that it kept out.
@@ -36,6 +39,8 @@ class RunReport:
     files: list[StagedFile] = field(default_factory=list)
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
+    copied: dict[RawFile, SourceFile] = field(default_factory=dict)
+    raw_unread: list[StorageError] = field(default_factory=list)
     estimate: Estimate | None = None
     findings: list[ValidationResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -70,9 +75,14 @@ class RunReport:
         return self.download.problems if self.download else []
 
     @property
+    def unread(self) -> list[WarehouseError]:
+        """Places of the source, and of the raw tier, that cannot be looked at."""
+        return [*(self.download.unread if self.download else ()), *self.raw_unread]
+
+    @property
     def did_nothing(self) -> bool:
         fetched = self.download is not None and self.download.fetch
-        return not (self.files or fetched or self.not_fetched or self.refused)
+        return not (self.files or fetched or self.not_fetched or self.refused or self.unread)
 
 
 @dataclass(frozen=True)

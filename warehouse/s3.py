@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,21 +17,34 @@ from warehouse.errors import (
     MissingFileError,
     NotInPlanError,
     RawFileError,
+    SourceError,
     TransferError,
 )
 from warehouse.integrity import EtagCheck, check, read_into
-from warehouse.layout import RawFile, source_folder
+from warehouse.layout import source_folder
 from warehouse.modes import Modes
 from warehouse.partfile import CHUNK_BYTES, check_space
 from warehouse.retry import Retry, TransientError
 from warehouse.s3client import Listed, S3Server
 from warehouse.schema import DataType
-from warehouse.source import Fetched, SourceObject, file_of
+from warehouse.source import (
+    Complain,
+    Fetched,
+    SourceObject,
+    Unlisted,
+    file_of,
+    warn,
+    without_doubles,
+)
 from warehouse.transfer import Counts, Fetcher
 
 logger = logging.getLogger("warehouse")
 
 _FIRST_PAUSE = 1.0
+# The largest object that S3 has is of 50 TB.
+_MAX_BYTES, _MAX_ETAG = 50 * 10**12, 256
+# What begins alike: months or years. More keys than that are not the vendor's.
+_MAX_KEYS, _MAX_EMPTY = 400_000, 20
 _OF_ONE_FILE = (MissingFileError, NotInPlanError, TransferError, RawFileError)
 
 
@@ -83,8 +97,13 @@ class S3Source:
         """Requests that were made again, and files fetched again, so far."""
         return self.counts.retries + self.counts.refetched
 
-    def list(self, kind: DataType, layout: str, first: date, last: date) -> Iterator[SourceObject]:
+    def list(
+        self, kind: DataType, layout: str, first: date, last: date, complain: Complain = warn
+    ) -> Iterator[SourceObject]:
         """Files of a data type that may hold sessions from first to last, both inclusive.
+
+        Args:
+            complain: is told of what cannot be taken; the rest goes on.
 
         Raises:
             CredentialsError: the server does not accept them.
@@ -93,7 +112,6 @@ class S3Source:
         """
         folder = source_folder(kind, layout)
         prefixes = [f"{folder}/{below}" for below in _prefixes(layout, first, last)]
-        seen: set[RawFile] = set()
         # The first alone: where nothing is to be had, one request says so.
         at_once = self._settings.concurrent_downloads
         groups = [prefixes[:1]]
@@ -101,15 +119,26 @@ class S3Source:
         with ThreadPoolExecutor(at_once, "list") as pool:
             for group in groups:
                 for found in pool.map(self._all, group):
+                    these = []
                     for item in found:
                         file = file_of(kind, layout, item.key.removeprefix(f"{folder}/"))
                         if file is None or not file.overlaps(first, last):
                             continue
-                        if file in seen:
-                            logger.warning("%s: another key says the same; left out", item.key)
+                        if (problem := _oddity(item)) is not None:
+                            complain(Unlisted(item.key, problem, file, file.day, file.day))
                             continue
-                        seen.add(file)
-                        yield SourceObject(file, item.key, item.size, item.etag)
+                        these.append(SourceObject(file, item.key, item.size, item.etag))
+                    # Keys that mean the same file begin alike.
+                    yield from without_doubles(these, complain)
+
+    def names(self) -> Sequence[str]:
+        """Keys of what is there; the first of them."""
+        retry = Retry(self._settings.retry_attempts, self._first_pause, lambda: None)
+        try:
+            found, _ = retry(partial(self._server.page, "", None), threading.Event())
+        except (SourceError, TransientError):
+            return []
+        return [item.key for item in found]
 
     def differs(self, item: SourceObject, path: Path) -> bool:
         """Whether the file at `path` holds other bytes than the source's; False: it is not there.
@@ -117,13 +146,17 @@ class S3Source:
         Its ETag tells, so nothing is fetched; where that cannot tell, they are taken for the same.
         """
         try:
-            if path.stat().st_size != item.size:
-                return True
             with io.FileIO(path) as file:
+                if os.fstat(file.fileno()).st_size != item.size:
+                    return True
                 verdict = check(read_into(file), EtagCheck(item.etag, item.size))
         except OSError:
             return False
         return verdict.same is False
+
+    def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
+        """Whether the file only looks new; an ETag is another where the bytes are."""
+        return False
 
     def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Bring one file to `target`, which never names one that is not whole and checked.
@@ -193,17 +226,36 @@ class S3Source:
         )
         found: list[Listed] = []
         token: str | None = None
+        tokens: set[str] = set()
+        empty = 0
         try:
             while True:
                 more, token = retry(partial(self._server.page, prefix, token), threading.Event())
                 found += more
                 if token is None:
                     return found
+                empty = 0 if more else empty + 1
+                if token in tokens or empty > _MAX_EMPTY or len(found) > _MAX_KEYS:
+                    raise SourceError(
+                        self.url,
+                        f"the list of {prefix} does not end ({len(found):,} keys so far);"
+                        " check source.endpoint",
+                    )
+                tokens.add(token)
         except TransientError as error:
             times = self._settings.retry_attempts + 1
             raise TransferError(
                 self.url, f"the list of {prefix}", f"{error.problem} ({times} times)"
             ) from None
+
+
+def _oddity(item: Listed) -> str | None:
+    """Why an object cannot be what the server says of it; None: it can."""
+    if not 0 <= item.size <= _MAX_BYTES:
+        return f"is listed with {item.size:,} bytes, which no object has"
+    if not item.etag.isascii() or not item.etag.isprintable() or len(item.etag) > _MAX_ETAG:
+        return "is listed with an ETag that is none"
+    return None
 
 
 def _prefixes(layout: str, first: date, last: date) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,6 +70,20 @@ _BROKEN = (
     urllib3.exceptions.HTTPError,
     OSError,
 )
+# What boto3 raises where an answer is well-formed and says what no server of S3's would.
+_NONSENSE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+_REDIRECTS = 300
+# A page of a list holds 1,000 keys of at most 1,024 bytes.
+_LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
+# Seconds that an answer that is read whole may take, however it drips, or the time-out if longer.
+_PATIENCE = 10.0
 _FAILURES = (
     boto.BotoCoreError,
     boto.ClientError,
@@ -91,10 +106,15 @@ class Listed:
 
 
 class Body:
-    """What the server sends of an object."""
+    """What the server sends of an object.
 
-    def __init__(self, stream: Any, size: int) -> None:
+    Attributes:
+        is_encrypted: with a key of the owner's or the customer's: its ETag is no MD5.
+    """
+
+    def __init__(self, stream: Any, size: int, *, is_encrypted: bool = False) -> None:
         self._stream, self._left = stream, size
+        self.is_encrypted = is_encrypted
 
     def read(self, size: int) -> bytes:
         """What has come in, at most `size` bytes; none at the end.
@@ -173,11 +193,21 @@ class S3Server:
             read_timeout=timeout,
             tcp_keepalive=True,
         )
-        with self._translated(None):
-            # A session of its own: the module's shared one is not for several threads.
-            self._client: S3Client = boto3.session.Session(
-                aws_access_key_id=access, aws_secret_access_key=secret, region_name=_REGION
-            ).client("s3", endpoint_url=endpoint, config=config)
+        try:
+            with self._translated(None):
+                # A session of its own: the module's shared one is not for several threads.
+                session = boto3.session.Session(
+                    aws_access_key_id=access, aws_secret_access_key=secret, region_name=_REGION
+                )
+                self._client: S3Client = session.client("s3", endpoint_url=endpoint, config=config)
+        except SourceError as error:
+            if isinstance(error, CredentialsError):
+                raise
+            raise SourceError(self.url, f"{self.endpoint} is no server's URL") from error
+        self._longest = max(_PATIENCE, timeout)
+        events = self._client.meta.events
+        events.register_first("before-send.s3", self._send)
+        events.register("before-call.s3", _stay)
 
     def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
         """Up to 1,000 objects whose key begins with `prefix`, and what to ask for the next with.
@@ -192,12 +222,15 @@ class S3Server:
                 Prefix=self._folder + prefix,
                 **following,  # type: ignore[arg-type]
             )
+            found = [
+                Listed(item["Key"][len(self._folder) :], item["Size"], item["ETag"].strip('"'))
+                for item in answer.get("Contents", [])
+                # What was not asked for is not taken.
+                if item["Key"].startswith(self._folder + prefix)
+            ]
+            following_token = answer["NextContinuationToken"] if answer["IsTruncated"] else None
         self._reached = True
-        found = [
-            Listed(item["Key"][len(self._folder) :], item["Size"], item["ETag"].strip('"'))
-            for item in answer.get("Contents", [])
-        ]
-        return found, answer.get("NextContinuationToken") if answer["IsTruncated"] else None
+        return found, following_token
 
     def head(self, key: str) -> Listed:
         """The object as it is now.
@@ -207,7 +240,7 @@ class S3Server:
         """
         with self._translated(key):
             answer = self._client.head_object(Bucket=self.bucket, Key=self._folder + key)
-        return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
+            return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
 
     def part_size(self, key: str, etag: str) -> int | None:
         """The size of the parts an object was uploaded in; None where the server does not say."""
@@ -220,7 +253,7 @@ class S3Server:
             return None
         if answer.get("PartsCount") != int(etag.rpartition("-")[2]):
             return None
-        return answer["ContentLength"] or None
+        return answer.get("ContentLength") or None
 
     @contextmanager
     def get(self, key: str, etag: str, size: int, start: int, end: int) -> Iterator[Body]:
@@ -239,12 +272,41 @@ class S3Server:
             )
         self._reached = True
         with answer["Body"] as stream:
-            sent = answer.get("ContentRange") or f"bytes 0-{answer['ContentLength'] - 1}/{size}"
-            if answer["ETag"].strip('"') != etag or sent.rpartition("/")[2] != str(size):
+            sent_etag, length = answer.get("ETag"), answer.get("ContentLength")
+            if sent_etag is None or length is None:
+                raise TransientError("the server sent a file without its ETag or its length")
+            sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
+            if sent_etag.strip('"') != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
                 raise TransientError(f"the server sent {sent} when asked for {start}-{end - 1}")
-            yield Body(stream, end - start)
+            yield Body(stream, end - start, is_encrypted=_is_encrypted(answer))
+
+    def _send(self, request: Any, **_: object) -> Any:
+        """Do what boto3 would, but read of an answer that it would hold whole no more than is fit.
+
+        The bytes of a file are read by `Body`, as they come.
+        """
+        is_file, request.stream_output = request.stream_output, True
+        answer = self._client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
+        if is_file and answer.status_code < _REDIRECTS:
+            return answer
+        content, until = bytearray(), time.monotonic() + self._longest
+        for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
+            content += data
+            if len(content) > _LONGEST_ANSWER:
+                answer.raw.close()
+                raise SourceError(
+                    self.url,
+                    f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,} bytes where"
+                    " S3 has a short one; check source.endpoint",
+                )
+            if time.monotonic() > until:
+                answer.raw.close()
+                raise boto.ReadTimeoutError(endpoint_url=self.endpoint)
+        answer._content = bytes(content)
+        answer.raw.release_conn()
+        return answer
 
     @contextmanager
     def _translated(self, key: str | None) -> Iterator[None]:
@@ -256,10 +318,12 @@ class S3Server:
             yield
         except _FAILURES as error:
             raise self._meaning(error, key) from None
-        except ValueError as error:
-            if self._reached:
-                raise
-            raise SourceError(self.url, f"{self.endpoint} is no server's URL") from error
+        except _NONSENSE as error:
+            raise SourceError(
+                self.url,
+                f"{self.endpoint} gives an answer that is none of S3's ({type(error).__name__});"
+                " check source.endpoint",
+            ) from None
 
     def _meaning(self, error: Exception, key: str | None) -> Exception:
         if isinstance(error, boto.ClientError):
@@ -320,6 +384,23 @@ class S3Server:
                 self.url, f"the bucket is not at {self.endpoint} ({answer}); check source.endpoint"
             )
         return SourceError(self.url, f"{self.endpoint} answers {answer}; check source.endpoint")
+
+
+def _stay(params: dict[str, Any], **_: object) -> None:
+    """Let boto3 follow no answer to another region: source.endpoint is where the bucket is.
+
+    Where that answers the question for the region alike, it would ask without end.
+    """
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Whether the answer says that it is encrypted so that its ETag is no MD5 of it.
+
+    With keys of the server's own (AES256) it is one.
+    """
+    how = answer.get("ServerSideEncryption")
+    return bool(answer.get("SSECustomerAlgorithm")) or (how is not None and how != "AES256")
 
 
 def _is_gibberish(error: boto.ClientError) -> bool:

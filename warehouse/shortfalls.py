@@ -28,6 +28,7 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
         else:
             what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
             yield f"{what}: {_some([outcome.item.file for outcome in group])}"
+    yield from (f"warning: {problem}" for problem in plan.left_out)
     refused = [item.file for item in plan.not_in_plan]
     if refused:
         yield f"not in your plan: {_some(refused)}; give --start to ask for them again"

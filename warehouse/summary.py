@@ -62,7 +62,7 @@ def exit_code(report: RunReport, request: Request) -> int:
     given: who gives neither asks for what there is. Who names no data type does not ask for one
     that the source has nothing of, where it has others.
     """
-    if report.set_aside or report.not_fetched or report.refused:
+    if report.set_aside or report.not_fetched or report.refused or report.unread:
         return 1
     if report.download is None or not (request.start or request.end):
         return 0
@@ -114,6 +114,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "ingest_seconds": round(metrics.processing_time, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
+        "unread": [str(problem) for problem in report.unread],
     }
 
 
@@ -135,6 +136,7 @@ def _download_as_json(
             {"file": record.source, "state": record.state, "problem": record.problem}
             for record in records
         ],
+        "left_out": plan.left_out,
         "set_aside_before": [item.key for item in plan.set_aside],
         "not_in_plan_before": [item.key for item in plan.not_in_plan],
         "not_yet": not_yet,
@@ -162,6 +164,10 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("took", _costs(report))
     if plan is not None:
         yield from _shortfalls(plan)
+    for problem in report.unread[:NAMED]:
+        yield row("unread", str(problem))
+    if len(report.unread) > NAMED:
+        yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
     for name, sessions in absent_sessions(report, request).items():
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
     if plan is not None and plan.set_aside:
@@ -245,7 +251,8 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
         return f"{files} {'is' if len(plan.have) == 1 else 'are'} {state}"
     if others:
         return f"{count(others, 'file')}{span} at the source, none of them to be fetched"
-    return f"the source has no file of {names}{span} below {BUCKET_PREFIX}/"
+    hint = f"; {plan.hint}" if plan.hint else ""
+    return f"the source has no file of {names}{span}{hint or f' below {BUCKET_PREFIX}/'}"
 
 
 def why(problem: str | None, name: str) -> str:
@@ -321,12 +328,15 @@ def pruned_lines(report: PruneReport, days: int, *, dry_run: bool) -> Iterator[s
         yield row("", f"and {len(report.kept) - NAMED:,} more (--json names all)")
 
 
-def laid_lines(laid: Laid, folder: str, source: str, layout: str) -> Iterator[str]:
+def laid_lines(
+    laid: Laid, folder: str, source: str, layout: str, seen: Sequence[str] = ()
+) -> Iterator[str]:
     """What `init` did, line by line.
 
     Args:
         folder: as the user named it.
         source, layout: what the user asked for; empty: nothing.
+        seen: what the source holds.
     """
     command = "warehouse" if folder == "." else f"warehouse -C {shlex.quote(folder)}"
     named = "this folder" if folder == "." else folder
@@ -347,6 +357,7 @@ def laid_lines(laid: Laid, folder: str, source: str, layout: str) -> Iterator[st
     settings = laid.config.source
     if settings.url:
         yield row("source", f"{settings.url} (one file a {settings.layout})")
+        yield from (row("", line) for line in seen)
     if source and settings.url != source:
         yield row("", f"kept, not {source}; to change it edit {CONFIG_FILE.as_posix()}")
     if layout and settings.layout != layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import threading
 import time
@@ -99,6 +100,7 @@ class _Job:
         self.item, self.part, self.meter = item, part, meter
         self.admitted = threading.Event()
         self.stop = threading.Event()
+        self.is_encrypted = False
         self._lock = threading.Lock()
         self._bodies: set[Body] = set()
 
@@ -171,11 +173,12 @@ class Fetcher:
         """Bring a file to `target`, which never names one that is not whole and checked.
 
         Returns:
-            What came: a newer version than `item`, where that was replaced meanwhile.
+            What came: a newer version than `item`, where that was replaced meanwhile; or that it
+            is damaged at the vendor: then what came lies at `part_of(target)`.
 
         Raises:
             SourceError: it is not to be had, or the server not to be spoken to.
-            RawFileError: it came, but is damaged. What came lies at `part_of(target)`.
+            DamagedInTransitError: it came, but never as it is there; see `part_of(target)`.
             StorageError: the disk refuses.
             StoppedError: `stop` was called.
         """
@@ -206,27 +209,41 @@ class Fetcher:
         meter, cut = _Meter(self._tell), self._cut(item.size)
         if self._is_there(item, target):
             meter.add(item.size)
-            return Fetched(item)
-        damaged = False
+            return Fetched(item, vouched_by="etag")
+        # The SHA-256 of what came before, and was not what its ETag says.
+        doubtful: str | None = None
         for _ in range(_MAX_VERSIONS):
             part = PartFile(target, item.etag, item.size, cut, self._chunk_bytes, self._modes)
             try:
                 verdict = self._filled(part, item, meter)
             except ReplacedError:
                 part.discard()
+                doubtful = None
                 newest = self._retry(partial(self._server.head, item.key), self._stop)
                 item = replace(item, size=newest.size, etag=newest.etag)
             else:
                 if verdict.good:
                     part.finish()
-                    return Fetched(item, seconds=meter.seconds)
+                    vouched_by = "etag" if verdict.same else "gzip"
+                    return Fetched(item, seconds=meter.seconds, vouched_by=vouched_by)
+                came = None if verdict.same else part.sha256()
+                # The same bytes twice, each time from the first on: that is what the server has,
+                # and its ETag is no MD5 of them.
+                is_repeated = came is not None and came == doubtful
+                if is_repeated and verdict.problem is None:
+                    part.finish()
+                    return Fetched(item, seconds=meter.seconds, vouched_by="repeat")
                 part.forget()
                 problem = verdict.problem or "its bytes are not those that its ETag was made of"
-                if verdict.same:
-                    raise RawFileError(target, f"{problem}, and so it is at the vendor")
-                if damaged:
+                # A bad link may do the same harm twice: an ETag that may be an MD5 outweighs a gzip
+                # that is no whole one.
+                if verdict.same or (is_repeated and verdict.same is None):
+                    vouched_by = "etag" if verdict.same else "repeat"
+                    at_vendor = RawFileError(target, f"{problem}, and so it is at the vendor")
+                    return Fetched(item, at_vendor, vouched_by=vouched_by)
+                if doubtful is not None:
                     raise DamagedInTransitError(target, f"{problem}, fetched twice")
-                damaged = True
+                doubtful = came
             finally:
                 part.close()
             meter.restart()
@@ -267,9 +284,9 @@ class Fetcher:
     def _is_there(self, item: SourceObject, target: Path) -> bool:
         """Whether somebody (or we, before a kill) has brought this very version already."""
         try:
-            if target.stat().st_size != item.size:
-                return False
             with io.FileIO(target) as file:
+                if os.fstat(file.fileno()).st_size != item.size:
+                    return False
                 verdict = check(read_into(file), self._etag_check(item))
         except OSError:
             return False
@@ -303,7 +320,11 @@ class Fetcher:
                     future.result()
                 return part.read_into(buffer[:here], offset) if here else 0
 
-            return check(read, self._etag_check(job.item))
+            verdict = check(read, self._etag_check(job.item))
+            if verdict.same is False and job.is_encrypted:
+                # Such an ETag is no MD5.
+                return replace(verdict, same=None)
+            return verdict
         except CancelledError:
             raise StoppedError from None
         finally:
@@ -328,6 +349,7 @@ class Fetcher:
                 self._server.get(item.key, item.etag, item.size, start, part.end(index)) as body,
                 job.reading(body),
             ):
+                job.is_encrypted = job.is_encrypted or body.is_encrypted
                 self._read(job, index, body)
         except TransientError as error:
             if job.stop.is_set():

@@ -153,7 +153,16 @@ class _Round:
                 yield Fault(self._layout.catalog, "catalog", "missing, and there are partitions")
             return
         known = self._catalog.source_files()
-        raw = set(self._layout.raw_files())
+        found, unread = self._layout.raw_tier()
+        raw = set(found)
+        for name, entry in unread:
+            begin, end = entry.span if entry.is_folder else (date.min, date.max)
+            asked = begin <= self._request.last and self._request.first <= end
+            if asked and any(name == kind.name for kind in self._request.kinds):
+                place = self._layout.raw / name / entry.below
+                yield Fault(
+                    place, "unknown", entry.problem or "", "let it be read, then verify again"
+                )
         by_month: defaultdict[tuple[str, date], dict[RawFile, SourceFile | None]]
         by_month = defaultdict(dict)
         for file in {*known, *raw}:
@@ -223,7 +232,7 @@ class _Round:
         if not is_there and ingested and record is not None and record.raw_modified_ns is None:
             self._report.pruned += 1
         elif is_there or (record is not None and record.state in ("ingested", "downloaded")):
-            if is_there and (not ingested or superseded(path).exists()):
+            if is_there and (not ingested or os.path.exists(superseded(path))):
                 self._report.waiting += 1
             yield lambda: self._raw(file, path, record)
         if record is not None and (ingested or self._layout.rejects_of(file).exists()):
@@ -234,13 +243,13 @@ class _Round:
         if self._seen is not None and self._seen.is_good(path, sha256):
             return None
         problem = raw_problem(path, record)
-        self._count("raw", path.stat().st_size if path.exists() else 0)
+        self._count("raw", _size(path))
         return None if problem is None else Fault(path, "raw", problem, subject=file)
 
     def _rejects(self, file: RawFile, record: SourceFile) -> Fault | None:
         path = self._layout.rejects_of(file)
         problem = checks.rejects(path, record)
-        if path.exists():
+        if os.path.exists(path):
             self._count("rejects", 0)
         return None if problem is None else Fault(path, "rejects", problem, subject=file)
 
@@ -292,12 +301,20 @@ class _Round:
             yield Fault(path, "ledger", "it does not say what the catalog says")
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def raw_problem(path: Path, record: SourceFile | None) -> str | None:
     """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
     if record is None or record.state not in ("ingested", "downloaded"):
         return checks.raw(path, None)
     problem = checks.raw(path, record)
-    if problem is not None and superseded(path).exists():
+    if problem is not None and os.path.exists(superseded(path)):
         # A later version has come, of which there is no record yet.
         return checks.raw(path, None)
     return problem

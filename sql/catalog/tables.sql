@@ -64,6 +64,11 @@ create table source_files (
     symbols varchar[],
     -- modification time of the raw file, nanoseconds UTC, when it was read; null: it was pruned
     raw_modified_ns bigint,
+    -- the other half of its identity; null: of an earlier version, or never read
+    raw_inode bigint,
+    -- what says that the bytes are the source's: etag; or gzip, its CRC and length alone, where the
+    -- ETag is no MD5 of them; null: of a folder, or of an earlier version
+    vouched_by varchar,
     -- of the SQL and the settings that made its rows and rejects
     fingerprint varchar,
     run_id varchar,

@@ -1,0 +1,462 @@
+"""A folder of files as people have it: odd names, links, what cannot be read, other layouts."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from building import SESSION, Made, day_key, instant, make, symbol_key, trade
+from click.testing import CliRunner
+
+from warehouse.catalog import Catalog, SourceFile
+from warehouse.changed import rebuild_changed
+from warehouse.cli import cli
+from warehouse.commit import Committer
+from warehouse.errors import SourceError, StorageError
+from warehouse.layout import RawFile
+from warehouse.prune import prune
+from warehouse.run import Request, RunReport
+from warehouse.schema import DATA_TYPES
+from warehouse.source import FolderSource
+from warehouse.staging import Stager
+from warehouse.summary import exit_code, run_lines
+
+MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
+DAYS = (MONDAY, TUESDAY, SESSION)
+
+
+def lines(day: date, symbol: str = "A", count: int = 2) -> list[str]:
+    return [trade(symbol, instant(day, "10:00", n), n) for n in range(1, count + 1)]
+
+
+def files(*days: date) -> dict[str, list[str]]:
+    return {day_key("trades", day): lines(day) for day in days}
+
+
+def update(made: Made) -> tuple[RunReport, int, str]:
+    """An update of all trades: its report, exit status and what a person is told."""
+    request = Request.of(["trades"], date(2024, 1, 22))
+    open_ended = Request.of(["trades"])
+    report = made.pipeline.update(open_ended)
+    told = "\n".join(run_lines(report, request, "warehouse"))
+    return report, exit_code(report, open_ended), told
+
+
+def records(made: Made) -> dict[date, SourceFile]:
+    with Catalog(made.layout) as catalog:
+        return {file.day: record for file, record in catalog.source_files().items()}
+
+
+def sessions(made: Made) -> list[date]:
+    return [row[0] for row in made.sql("select distinct session from trades order by 1")]
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Root may read everything: be somebody else for a while, who owns the folder."""
+    # What is imported late may lie where nobody but root may look.
+    codecs.lookup("utf-8-sig")
+    make(folder / "warm", files(SESSION)).update("trades")
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose parents anybody may enter, which those of tmp_path are not."""
+    folder = Path(tempfile.mkdtemp(prefix="warehouse-"))
+    folder.chmod(0o755)
+    yield folder
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            if not os.path.islink(os.path.join(place, name)):
+                os.chmod(os.path.join(place, name), 0o755)
+    shutil.rmtree(folder)
+
+
+# --- what cannot be taken stops nothing
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to("nowhere.csv.gz")
+
+
+def _to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+ODD = {
+    "is a link to nowhere.csv.gz, which is not there": _dangling,
+    "is a link that leads back to itself": _to_itself,
+    "is a folder, not a file": Path.mkdir,
+    "is a pipe, not a file": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("problem", ODD)
+def test_one_odd_entry_is_named_and_the_files_beside_it_come(tmp_path: Path, problem: str) -> None:
+    made = make(tmp_path, files(MONDAY, SESSION))
+    ODD[problem](made.source / day_key("trades", TUESDAY))
+    report, status, told = update(made)
+    assert sessions(made) == [MONDAY, SESSION]
+    assert status == 1
+    assert f"{day_key('trades', TUESDAY)} {problem}" in told
+    assert report.download is not None
+    assert report.download.absent == []
+    assert records(made)[TUESDAY].state == "failed"
+    # Once it is mended it comes.
+    path = made.source / day_key("trades", TUESDAY)
+    path.rmdir() if path.is_dir() else path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY))
+    assert update(made)[1] == 0
+    assert sessions(made) == list(DAYS)
+
+
+def test_a_month_that_cannot_be_read_is_named_and_the_others_come(open_folder: Path) -> None:
+    december = date(2023, 12, 29)
+    made = make(open_folder, files(december, MONDAY))
+    month = made.source / "us_stocks_sip/trades_v1/2024/01"
+    with as_nobody(open_folder):
+        month.chmod(0)
+        report, status, told = update(made)
+        assert sessions(made) == [december]
+        assert status == 1
+        assert "us_stocks_sip/trades_v1/2024/01 cannot be read: no permission" in told
+        assert report.download is not None
+        assert not [day for _, day in report.download.absent if day.month == 1]
+        month.chmod(0o755)
+        assert update(made)[1] == 0
+        assert sessions(made) == [december, MONDAY]
+
+
+def test_linked_files_and_folders_are_followed_and_raw_holds_the_files_themselves(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(*DAYS))
+    month = made.source / "us_stocks_sip/trades_v1/2024/01"
+    elsewhere = made.source / "elsewhere"
+    month.rename(elsewhere)
+    month.symlink_to("../../../elsewhere")
+    (elsewhere / "real.csv.gz.here").write_bytes((elsewhere / f"{SESSION}.csv.gz").read_bytes())
+    (elsewhere / f"{SESSION}.csv.gz").unlink()
+    (elsewhere / f"{SESSION}.csv.gz").symlink_to("real.csv.gz.here")
+    # Loops, of folders that could be asked for.
+    (made.source / "us_stocks_sip/trades_v1/2023").symlink_to(".")
+    (made.source / "us_stocks_sip/trades_v1/2022").symlink_to("2022")
+    _, _, told = update(made)
+    assert sessions(made) == list(DAYS)
+    assert "us_stocks_sip/trades_v1/2022 is a link that leads back to itself" in told
+    raw = made.root / "data/raw/trades/2024/01"
+    for path in raw.iterdir():
+        assert path.is_file()
+        assert not path.is_symlink()
+    assert made.verify("trades").faults == []
+
+
+def test_of_two_spellings_of_a_symbol_the_vendors_counts_and_the_other_is_told_of(
+    tmp_path: Path,
+) -> None:
+    plain, encoded = (symbol_key("trades", SESSION, name) for name in ("BCpC", "BC%70C"))
+    made = make(
+        tmp_path,
+        {plain: lines(SESSION, "BCpC", 3), encoded: lines(SESSION, "BCpC", 5)},
+        source__layout="symbol",
+    )
+    _, status, told = update(made)
+    assert status == 0
+    assert f"{encoded} is left out: it means the same file as {plain!r}, which counts" in told
+    assert made.sql("select count(*) from trades") == [(3,)]
+    for _ in range(2):
+        report, status, _ = update(made)
+        assert report.did_nothing
+    (made.source / plain).unlink()
+    update(made)
+    assert made.sql("select count(*) from trades") == [(5,)]
+
+
+# --- a source that is not where or what it should be
+
+
+def _empty(source: Path) -> None:
+    shutil.rmtree(source)
+    source.mkdir()
+
+
+def _one_too_deep(source: Path) -> None:
+    (source / "us_stocks_sip").rename(source.parent / "moved")
+    source.rmdir()
+    (source.parent / "moved" / "trades_v1").rename(source.parent / "kept")
+    source.mkdir()
+    (source.parent / "kept").rename(source / "trades_v1")
+
+
+def _one_too_high(source: Path) -> None:
+    (source / "us_stocks_sip").rename(source.parent / "moved")
+    (source / "disk").mkdir()
+    (source.parent / "moved").rename(source / "disk/us_stocks_sip")
+
+
+def _without_months(source: Path) -> None:
+    for path in list(source.rglob("*.csv.gz")):
+        path.rename(source / "us_stocks_sip/trades_v1" / path.name)
+
+
+def _gunzipped(source: Path) -> None:
+    for path in list(source.rglob("*.csv.gz")):
+        path.rename(path.with_suffix(""))
+
+
+def _upper_case(source: Path) -> None:
+    for path in list(source.rglob("*.csv.gz")):
+        path.rename(path.with_name(path.name.upper()))
+
+
+def _by_symbol(source: Path) -> None:
+    shutil.rmtree(source)
+    path = source / symbol_key("trades", SESSION, "A")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+
+
+MISSHAPEN = {
+    "found nothing at all": _empty,
+    "there is 'trades_v1/2024/01/": _one_too_deep,
+    "source/disk": _one_too_high,
+    "there is 'us_stocks_sip/trades_v1/2024-01-": _without_months,
+    f"there is 'us_stocks_sip/trades_v1/2024/01/{MONDAY}.csv'": _gunzipped,
+    ".CSV.GZ'": _upper_case,
+    "set source.layout to symbol": _by_symbol,
+}
+
+
+@pytest.mark.parametrize("said", MISSHAPEN)
+def test_a_misshapen_source_is_told_of_and_counts_where_it_held_files_before(
+    tmp_path: Path, said: str
+) -> None:
+    looked = "looked for us_stocks_sip/trades_v1/YYYY/MM/YYYY-MM-DD.csv.gz"
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    MISSHAPEN[said](made.source)
+    _, status, told = update(made)
+    assert status == 1
+    assert looked in told
+    assert said in told
+    assert "3 files of trades came from here" in told
+    assert sessions(made) == list(DAYS)
+    new = make(tmp_path / "other")
+    new.configure(source__url=str(made.source))
+    _, status, told = update(new)
+    assert status == 0
+    assert looked in told
+    assert said in told
+
+
+def test_init_looks_at_the_source_and_says_what_is_there(tmp_path: Path) -> None:
+    made = make(tmp_path, files(*DAYS))
+
+    def init(name: str) -> str:
+        result = CliRunner().invoke(
+            cli, ["init", str(tmp_path / name), "--source", str(made.source)]
+        )
+        assert result.exit_code == 0
+        return result.stdout
+
+    assert f"3 files of trades, {MONDAY} to {SESSION}" in init("one")
+    _gunzipped(made.source)
+    assert "looked for us_stocks_sip/trades_v1/YYYY/MM/YYYY-MM-DD.csv.gz" in init("two")
+
+
+# --- the raw tier
+
+
+def test_a_raw_folder_that_cannot_be_read_is_neither_gone_nor_a_traceback(
+    open_folder: Path,
+) -> None:
+    made = make(open_folder, files(*DAYS))
+    update(made)
+    month = made.root / "data/raw/trades/2024/01"
+    with as_nobody(open_folder):
+        month.chmod(0)
+        with pytest.raises(StorageError, match="cannot be read: no permission"):
+            made.rebuild("trades")
+        faults = made.verify("trades").faults
+        assert faults
+        assert all(
+            "cannot be read" in fault.problem or "missing" in fault.problem for fault in faults
+        )
+        assert any(fault.path == month for fault in faults)
+        report = made.ingest("trades")
+        assert [problem.path for problem in report.unread] == [month]
+        assert exit_code(report, Request.of(["trades"])) == 1
+        month.chmod(0o755)
+
+
+def test_a_raw_file_that_is_replaced_before_its_publish_is_ingested_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path)
+    path = made.put_raw("trades", SESSION, lines(SESSION, "A"))
+    other = made.put_raw("trades", TUESDAY, lines(SESSION, "B"))
+    content = other.read_bytes()
+    other.unlink()
+    assert len(content) == path.stat().st_size
+    stage = Stager.stage
+
+    def replaced(self: Stager, *arguments: object) -> object:
+        batch = stage(self, *arguments)  # type: ignore[arg-type]
+        before = path.stat()
+        new = path.with_suffix(".new")
+        new.write_bytes(content)
+        os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        new.replace(path)
+        return batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stager, "stage", replaced)
+        made.ingest("trades")
+    assert made.sql("select distinct symbol from trades") == [("A",)]
+    assert len(made.ingest("trades").files) == 1
+    assert made.sql("select distinct symbol from trades") == [("B",)]
+
+
+def test_a_good_file_that_takes_a_bad_ones_name_is_not_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path)
+    path = made.put_raw("trades", SESSION, b"no gzip")
+    stage = Stager.stage
+
+    def replaced(self: Stager, *arguments: object) -> object:
+        batch = stage(self, *arguments)  # type: ignore[arg-type]
+        made.put_raw("trades", SESSION, lines(SESSION))
+        return batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stager, "stage", replaced)
+        assert len(made.ingest("trades").set_aside) == 1
+    assert path.exists()
+    assert made.ingest("trades").set_aside == []
+    assert sessions(made) == [SESSION]
+
+
+def test_a_raw_file_that_takes_the_name_of_one_to_be_pruned_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path, files(SESSION), storage__retention_days=1)
+    update(made)
+    path = made.layout.raw_file(RawFile("trades", SESSION))
+    new = path.with_suffix(".new")
+    new.write_bytes(path.read_bytes())
+    committed = Committer.commit
+
+    def replaced(self: Committer, *arguments: object) -> None:
+        committed(self, *arguments)  # type: ignore[arg-type]
+        new.replace(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "commit", replaced)
+        prune(
+            made.layout,
+            made.config,
+            now=datetime.now(UTC).replace(tzinfo=None) + timedelta(days=5),
+        )
+    assert path.exists()
+
+
+# --- copies
+
+
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every hash that is made of a raw file or one of the source, from now on."""
+    found: list[object] = []
+    digest = hashlib.file_digest
+
+    def counted(file: object, name: str) -> object:
+        found.append(file)
+        return digest(file, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return found
+
+
+def test_a_warehouse_and_its_source_that_were_copied_ingest_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path / "a", files(*DAYS))
+    update(made)
+    before = made.digests()
+    copy = Made(tmp_path / "b/warehouse", tmp_path / "b/source")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
+    copy.configure(source__url=str(copy.source))
+    report, status, _ = update(copy)
+    assert (report.files, status) == ([], 0)
+    assert report.download is not None
+    assert report.download.fetch == report.download.changed == []
+    assert len(report.download.have) == 3
+    assert copy.digests() == before
+    assert copy.verify("trades").faults == []
+    # It cost a hash of each, once.
+    counted = hashed(monkeypatch)
+    report, _, _ = update(copy)
+    assert report.did_nothing
+    assert counted == []
+    assert made.sql("select count(*) from restatements") == [(0,)]
+
+
+def test_a_copy_with_other_bytes_of_the_same_size_is_ingested(tmp_path: Path) -> None:
+    made = make(tmp_path, files(SESSION))
+    update(made)
+    path = made.put_raw("trades", SESSION, lines(SESSION, "B"))
+    assert path.stat().st_size == records(made)[SESSION].bytes
+    assert len(made.ingest("trades").files) == 1
+
+
+def test_changed_does_not_make_anew_what_was_only_copied(tmp_path: Path) -> None:
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    for path in (made.root / "data/raw").rglob("*.csv.gz"):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    report = rebuild_changed(made.pipeline, Request.of(["trades"]))
+    assert report.reasons == {}
+    assert made.ingest("trades").did_nothing
+    for day, record in records(made).items():
+        stat = made.layout.raw_file(RawFile("trades", day)).stat()
+        assert (record.raw_modified_ns, record.raw_inode) == (stat.st_mtime_ns, stat.st_ino)
+
+
+def test_a_file_replaced_between_the_list_and_its_turn_is_recorded_as_what_came(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(SESSION))
+    source = FolderSource(made.source)
+    (item,) = source.list(DATA_TYPES["trades"], "day", SESSION, SESSION)
+    made.put(item.key, lines(SESSION, "LONGER", 50))
+    (done,) = source.fetch_all([(item, tmp_path / "raw.csv.gz")])
+    (now,) = source.list(DATA_TYPES["trades"], "day", SESSION, SESSION)
+    assert done.item == now != item
+
+
+def test_a_source_that_may_not_be_entered_says_so(open_folder: Path) -> None:
+    made = make(open_folder, files(SESSION))
+    (made.source / "inner").mkdir()
+    with as_nobody(open_folder):
+        made.source.chmod(0)
+        with pytest.raises(SourceError, match="no permission"):
+            FolderSource(made.source / "inner")
+        made.source.chmod(0o755)

@@ -1,0 +1,218 @@
+"""Answers that are not S3's end in one line, soon, and in little memory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from building import make
+from click.testing import CliRunner
+from oddserver import OddServer, http, listing, xml
+
+from warehouse.cli import cli
+from warehouse.config import DownloadConfig
+from warehouse.errors import SourceError, WarehouseError
+from warehouse.s3 import S3Source
+from warehouse.schema import DATA_TYPES
+from warehouse.source import SourceObject, Unlisted
+
+DAY = date(2024, 1, 2)
+KEY = "us_stocks_sip/trades_v1/2024/01/2024-01-02.csv.gz"
+ENVIRON = {"POLYGON_S3_ACCESS_KEY": "AKIA", "POLYGON_S3_SECRET": "secret"}
+SETTINGS = DownloadConfig(
+    retry_attempts=1, timeout_seconds=1, min_bytes_per_second=1, concurrent_downloads=2
+)
+ONE = (KEY, 10, "e")
+
+
+def source(endpoint: str) -> S3Source:
+    return S3Source("s3://flatfiles", endpoint, SETTINGS, environ=ENVIRON, first_pause=0.01)
+
+
+def listed(s3: S3Source, complain: Callable[[Unlisted], None] = print) -> list[SourceObject]:
+    return list(s3.list(DATA_TYPES["trades"], "day", DAY, DAY, complain))
+
+
+def endless(start: bytes, piece: bytes) -> Iterator[bytes]:
+    return itertools.chain([start], itertools.repeat(piece))
+
+
+def pages(token: Callable[[int], str], items: bool = True) -> Callable[[str], bytes]:
+    """A list that always says that there is more."""
+    numbers = itertools.count()
+
+    def page(line: str) -> bytes:
+        number = next(numbers)
+        head = "<IsTruncated>true</IsTruncated>"
+        head += f"<NextContinuationToken>{token(number)}</NextContinuationToken>"
+        return xml(listing([(f"{KEY}{number}", 1, "e")] if items else [], head))
+
+    return page
+
+
+TRUE = "<IsTruncated>true</IsTruncated>"
+FALSE = "<IsTruncated>false</IsTruncated>"
+FEW_HEADERS = b"HTTP/1.1 200 OK\r\n\r\n"
+ANSWERS: dict[str, Callable[[str], object]] = {
+    "no size": lambda line: xml(
+        f"<ListBucketResult>{FALSE}<Contents><Key>{KEY}</Key><ETag>e</ETag></Contents>"
+        "</ListBucketResult>"
+    ),
+    "no ETag": lambda line: xml(
+        f"<ListBucketResult>{FALSE}<Contents><Key>{KEY}</Key><Size>1</Size></Contents>"
+        "</ListBucketResult>"
+    ),
+    "no key": lambda line: xml(
+        f"<ListBucketResult>{FALSE}<Contents><Size>1</Size><ETag>e</ETag></Contents>"
+        "</ListBucketResult>"
+    ),
+    "no word of an end": lambda line: xml(listing([ONE], "")),
+    "more without a token": lambda line: xml(listing([ONE], TRUE)),
+    "a size that is text": lambda line: xml(listing([(KEY, "many", "e")])),
+    "a size that is a fraction": lambda line: xml(listing([(KEY, "1.5", "e")])),
+    "a size of ten thousand digits": lambda line: xml(listing([(KEY, "9" * 10_000, "e")])),
+    "another document": lambda line: xml("<html><body>Welcome</body></html>"),
+    "no document": lambda line: http(
+        "200 OK", b"<html><body>Welcome<br>", "Content-Type: text/html"
+    ),
+    "nothing": lambda line: http("200 OK", b""),
+    "nested without end": lambda line: xml("<a>" * 200_000),
+    "moved": lambda line: http("301 Moved Permanently", b""),
+    "moved to itself": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
+    "moved for good": lambda line: http("308 Permanent Redirect", b"", "Location: http://[::1]:1/"),
+    "moved without saying where": lambda line: http("307 Temporary Redirect", b""),
+    "moved to no place": lambda line: http("301 Moved", b"", "Location: nowhere at all"),
+    "a gzip": lambda line: http("200 OK", b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"),
+    "no answer of HTTP": lambda line: b"SSH-2.0-OpenSSH\r\n\r\n",
+    "an endless page": lambda line: endless(
+        FEW_HEADERS + b"<ListBucketResult>", b"<!-- -->" * 8_000
+    ),
+    "an endless refusal": lambda line: endless(b"HTTP/1.1 403 No\r\n\r\n", b"x" * 64_000),
+    "endless headers": lambda line: endless(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n" * 1_000),
+    "a token that repeats": pages(lambda number: "again"),
+    "two tokens in turn": pages(lambda number: str(number % 2)),
+    "empty pages without end": pages(str, items=False),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_list_that_is_none_of_s3s_is_one_line(name: str, tmp_path: Path) -> None:
+    with OddServer(answers=ANSWERS[name]) as odd:
+        tracemalloc.start()
+        try:
+            with pytest.raises(SourceError) as caught:
+                listed(source(odd.endpoint))
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert "\n" not in str(caught.value)
+        assert most < 100 << 20
+        assert len(odd.lines) <= 100
+        assert odd.sent < 100 << 20
+
+
+@pytest.mark.parametrize("name", ["no size", "another document", "a token that repeats", "moved"])
+def test_a_command_ends_with_status_2_and_no_traceback(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    with OddServer(answers=ANSWERS[name]) as odd:
+        made = make(
+            tmp_path,
+            source__url="s3://flatfiles",
+            source__endpoint=odd.endpoint,
+            download__retry_attempts=0,
+        )
+        arguments = ["-C", str(made.root), "update", "trades", "--start", str(DAY)]
+        result = CliRunner().invoke(cli, [*arguments, "--end", str(DAY)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: source s3://flatfiles: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warehouse.s3._MAX_KEYS", 50)
+    with (
+        OddServer(answers=pages(str)) as odd,
+        pytest.raises(SourceError, match="does not end"),
+    ):
+        listed(source(odd.endpoint))
+    assert len(odd.lines) <= 60
+
+
+def test_odd_entries_of_a_list_are_told_of_and_the_others_are_taken() -> None:
+    other = KEY.replace("-02.", "-03.")
+    items = [
+        (KEY, -5, "e"),
+        (KEY, 10**30, "e"),
+        (KEY, 1, "e&#233;"),
+        (KEY, 1, "x" * 1_000),
+        (KEY.upper(), 1, "e"),
+        (f"../{KEY}", 1, "e"),
+        ("etc/passwd", 1, "e"),
+        (KEY.replace("2024-01-02", "2024-13-45"), 1, "e"),
+        (other, 7, "good"),
+        (other, 7, "good"),
+    ]
+    found: list[Unlisted] = []
+    with OddServer(answers=lambda line: xml(listing(items))) as odd:
+        s3 = source(odd.endpoint)
+        taken = list(s3.list(DATA_TYPES["trades"], "day", DAY, date(2024, 1, 3), found.append))
+    assert [(item.key, item.size, item.etag) for item in taken] == [(other, 7, "good")]
+    assert {each.key for each in found} == {KEY}
+    assert len(found) == 4
+
+
+BODY = b"x" * 1_000
+LYING: dict[str, Callable[[str], object]] = {
+    "no ETag": lambda line: http("206 Partial", BODY, "Content-Range: bytes 0-999/1000"),
+    "another range": lambda line: http(
+        "206 Partial", BODY, 'ETag: "e"', "Content-Range: bytes 1-1000/1000"
+    ),
+    "a range that is none": lambda line: http(
+        "206 Partial", BODY, 'ETag: "e"', "Content-Range: pages 1-2"
+    ),
+    "too few bytes": lambda line: [
+        b'HTTP/1.1 206 Partial\r\nContent-Length: 1000\r\nETag: "e"\r\n'
+        b"Content-Range: bytes 0-999/1000\r\nConnection: close\r\n\r\nxx"
+    ],
+    "a length that is none": lambda line: (
+        b'HTTP/1.1 206 Partial\r\nContent-Length: some\r\nETag: "e"\r\n\r\n'
+    ),
+    "a length below nothing": lambda line: (
+        b'HTTP/1.1 206 Partial\r\nContent-Length: -7\r\nETag: "e"\r\n\r\n'
+    ),
+    "moved": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
+    "an endless refusal": lambda line: endless(b"HTTP/1.1 404 No\r\n\r\n", b"x" * 64_000),
+    "other bytes": lambda line: http(
+        "206 Partial",
+        BODY,
+        'ETag: "e"',
+        "Content-Range: bytes 0-999/1000",
+        "Content-Encoding: gzip",
+    ),
+    "all of it twice": lambda line: http("200 OK", BODY * 2, 'ETag: "e"'),
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_a_file_that_a_server_lies_about_is_never_kept(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "file.csv.gz"
+    with OddServer(BODY, "e", answers=LYING[name]) as odd:
+        s3 = source(odd.endpoint)
+        try:
+            (done,) = s3.fetch_all([(odd.item(), target)])
+            problem: BaseException | None = done.problem
+        except WarehouseError as error:
+            problem = error
+        assert odd.sent < 200 << 20
+    assert problem is not None
+    assert "\n" not in str(problem)
+    assert not target.exists()
+    assert json.dumps(str(problem))
