@@ -363,12 +363,12 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "findings", "refused",
+        "unread", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
         "fetched", "bytes", "seconds", "already_here", "changed", "changed_before", "problems",
-        "set_aside_before", "not_in_plan_before", "not_yet", "absent",
+        "left_out", "set_aside_before", "not_in_plan_before", "not_yet", "absent",
     ]  # fmt: skip
     assert found["started_at"].endswith("Z")
     assert found["lines"] == sum(each["lines"] for each in found["files"])
@@ -447,7 +447,9 @@ def test_a_session_the_source_lacks_is_named(root: Path, own_source: Path) -> No
     assert re.findall(r"^absent.*$", said, re.MULTILINE) == [
         "absent     quotes 2025-11-26: the source has no file"
     ]
-    found = json_of("-C", str(root), "update", "trades", "quotes", "--start", "2025-11-24")
+    # Asked for by date they count.
+    asked = ("update", "trades", "quotes", "--start", "2025-11-24")
+    found = json_of("-C", str(root), *asked, exit_code=1)
     assert found["download"]["absent"]["quotes"] == ["2025-11-24", "2025-11-26"]
     assert found["download"]["absent"]["trades"] == ["2025-11-24"]
 
@@ -534,7 +536,7 @@ def test_what_changed_at_the_source_is_told(root: Path, own_source: Path) -> Non
 def test_a_session_the_source_lacks_is_in_the_status(root: Path, own_source: Path) -> None:
     for session in SESSIONS[:2]:
         source_file(own_source, "quotes", session).unlink()
-    run("-C", str(root), "update", "quotes", "--start", "2025-11-25")
+    run("-C", str(root), "update", "quotes", "--start", "2025-11-25", exit_code=1)
     said = run("-C", str(root), "status").stdout
     assert "missing    quotes 2025-11-25, 2025-11-26: the source has no file" in said.splitlines()
 

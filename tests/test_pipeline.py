@@ -231,14 +231,15 @@ def test_a_dry_run_does_nothing_and_says_what_it_would_do(make_warehouse: MakeWa
     assert not (made.root / "data").exists()
 
 
-def test_a_file_ingested_twice_changes_no_byte(busy: Made) -> None:
+def test_a_file_ingested_twice_changes_no_byte(busy: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     digests, rejects = busy.digests(), busy.rejects()
     for path in (busy.root / "data/raw").rglob("*.csv.gz"):
-        # It is read again because it looks new, as after a restore from a backup.
+        # It looks new, as after a restore from a backup, and nobody compares its bytes.
         copy = path.with_name("copy")
         shutil.copyfile(path, copy)
         copy.replace(path)
 
+    monkeypatch.setattr("warehouse.download.restamped", lambda path, record: None)
     report = busy.ingest()
 
     assert len(report.files) == 4
