@@ -86,7 +86,7 @@ ANSWERS: dict[str, Callable[[str], object]] = {
     "moved to itself": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
     "moved for good": lambda line: http("308 Permanent Redirect", b"", "Location: http://[::1]:1/"),
     "moved without saying where": lambda line: http("307 Temporary Redirect", b""),
-    "moved to no place": lambda line: http("301 Moved", b"", "Location: nowhere at all"),
+    "moved to no place": lambda line: http("301 Moved", b"", "Location: /nowhere/at/all"),
     "a gzip": lambda line: http("200 OK", b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"),
     "no answer of HTTP": lambda line: b"SSH-2.0-OpenSSH\r\n\r\n",
     "an endless page": lambda line: endless(
