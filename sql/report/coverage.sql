@@ -4,8 +4,9 @@
 --
 -- $start and $end are sessions, both inclusive; $trading_days are the exchange's in between. Where
 -- $whole is false, a trading day before a data type's first or after its last session that the
--- source had is `outside` rather than `never` asked for. A day whose rows stand is `here`, whatever became of a later
--- version of its file: `unfinished` counts those of its files that are in another state.
+-- source had is `outside` rather than `never` asked for. A day whose rows stand is `here`,
+-- whatever became of a later version of its file: `unfinished` counts those of its files that are
+-- in another state.
 with
     trading_days as (select unnest($trading_days::date[]) as session),
 
