@@ -877,8 +877,10 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
         "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
-        "findings", "data_types", "waiting", "set_aside", "not_here", "runs",
+        "findings", "data_types", "left_out", "outdated", "waiting", "set_aside", "not_here",
+        "runs",
     ]  # fmt: skip
+    assert (found["left_out"], found["outdated"]) == ({}, [])
     assert found["source"] == str(source)
     trades = found["data_types"]["trades"]
     raw = [raw_of(filled, "trades", session).stat().st_size for session in SESSIONS]
