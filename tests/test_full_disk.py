@@ -6,15 +6,23 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from building import SESSION, Made, day_key, everything, instant, make, quote, random_trades
+from building import (
+    SESSION,
+    Made,
+    day_key,
+    everything,
+    instant,
+    make,
+    quote,
+    random_trades,
+    small_disk,
+)
 
 from warehouse import (
     Warehouse,
@@ -30,22 +38,6 @@ from warehouse.errors import StorageError
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    ) if shutil.which("mount") else None  # fmt: skip
-    if done is None or done.returncode:
-        pytest.skip("mounting a small disk is not permitted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(folder: Path, left: int) -> Path:

@@ -526,8 +526,10 @@ def test_a_publish_whose_journal_is_lost_stops_nobody_and_is_mended(
     path = made.layout.partition("trades", "AAPL", date(2024, 1, 1))
     shutil.copy(made.layout.partition("trades", "CON", date(2024, 1, 1)), path)
     made.layout.journal.write_bytes(journal)
-    assert faults(made) == [("partition", "2024_01.parquet")]
+    assert faults(made) == [("journal", "publish.json")]
+    report = made.repair()
+    assert [fault.path for fault in report.mended] == [path]
     assert not made.layout.journal.exists()
     assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [journal]
-    assert made.repair().left == []
+    assert report.left == []
     assert made.digests() == before

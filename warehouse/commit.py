@@ -8,8 +8,9 @@ from pathlib import Path
 
 from warehouse import catalogfile, ledger
 from warehouse.catalog import CatalogChange
-from warehouse.layout import Layout
-from warehouse.publish import Change, publish
+from warehouse.journal import Change
+from warehouse.layout import STAGED_CATALOG, Layout
+from warehouse.publish import publish
 from warehouse.sqlfiles import SqlFolder
 
 
@@ -50,7 +51,7 @@ class Committer:
         """
         layout = self.layout
         here = f"{layout.data}/"
-        staged = layout.staging / "warehouse.duckdb"
+        staged = layout.data / STAGED_CATALOG
         staged.unlink(missing_ok=True)
         catalogfile.build(staged, layout, self.sql, self._config_dir, change)
         pages = [
@@ -59,7 +60,7 @@ class Committer:
         publish(
             layout,
             Change(
-                catalog=str(staged).removeprefix(here),
+                catalog=STAGED_CATALOG,
                 renames=[
                     (start.removeprefix(here), end.removeprefix(here))
                     for start, end in [*moves, *pages]

@@ -18,7 +18,9 @@ WarehouseError
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
 ├── StorageError           the disk refuses: full, read-only, no permission
 │   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
-│   └── DamagedCatalogError   the catalog is no longer what was written
+│   ├── DamagedCatalogError   the catalog is no longer what was written
+│   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
+│   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 ├── SupersededError        a publish replaced what a stream was still to read; begin it again
@@ -219,6 +221,27 @@ class DamagedCatalogError(StorageError):
             f"is damaged ({problem}); make it anew from the files with: warehouse verify --repair",
         )
         self.problem = f"damaged: {problem}"
+
+
+class DamagedJournalError(StorageError):
+    """The journal of a publish says what no publish of this warehouse would; nothing was done."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(path, f"is no journal of a publish that was begun here: {problem}")
+        self.reason = problem
+        self.problem = f"its journal cannot be believed ({problem})"
+
+
+class InterruptedPublishError(StorageError):
+    """A publish was broken off, and the files are not those of one generation."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            path,
+            f"a publish was broken off: {problem}; end it with: warehouse verify --repair,"
+            " as who may write there",
+        )
+        self.problem = f"a publish was broken off: {problem}"
 
 
 class LockedError(WarehouseError):

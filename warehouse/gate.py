@@ -19,10 +19,13 @@ from warehouse import allowances
 from warehouse.catalog import CatalogChange, Checked
 from warehouse.judging import NAMED_SYMBOLS, ValidationResult, settle
 from warehouse.layout import Layout
+from warehouse.publish import rename
 from warehouse.rules import rules
 from warehouse.sessions import last_day_of_month
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch
+
+RECORD = "refused.json"
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,11 @@ class Gate:
         Args:
             folder: the batch's staging folder.
         """
-        refused = self._layout.refused
-        refused.mkdir(parents=True, exist_ok=True)
+        refused, modes = self._layout.refused, self._layout.modes
+        modes.make_folders(refused)
         for old in refused.iterdir():
-            if not old.name.startswith(f"{run_id}-"):
+            # What is no batch of ours somebody else has put here.
+            if not old.name.startswith(f"{run_id}-") and (old / RECORD).is_file():
                 shutil.rmtree(old)
         paths = {one.symbol: os.path.relpath(path, folder) for one, path in batch.partitions}
         record = {
@@ -95,9 +99,13 @@ class Gate:
             "findings": [asdict(found) for found in batch.findings],
         }
         text = json.dumps(record, ensure_ascii=False, indent=1, default=str)
-        (folder / "refused.json").write_text(text, "utf-8")
+        with open(folder / RECORD, "w", encoding="utf-8", opener=modes.opener) as file:
+            file.write(text)
+        for place, _, names in os.walk(folder):
+            for name in names:
+                modes.settle(f"{place}/{name}")
         target = refused / folder.name
-        os.replace(folder, target)
+        rename(folder, target)
         errors = tuple(found for found in batch.findings if found.is_error)
         return Refused(batch.data_type, batch.month, target, errors)
 

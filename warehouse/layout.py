@@ -17,6 +17,12 @@ BUCKET_PREFIX = "us_stocks_sip"
 MAX_SYMBOL_BYTES = 64
 """A longer symbol is rejected by sql/clean: percent-encoded it would not fit a file name (255)."""
 
+STAGED_CATALOG = "staging/warehouse.duckdb"
+"""Where a publish makes the next catalog, below the data folder."""
+SHELF_STAGING = ".staging"
+"""A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
+
+_STAGED = re.compile(r"staging/(?:[\w.%-]+/)*[\w.%-]+", re.ASCII)
 _PLAIN = re.compile(r"[A-Z]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z]{3,}")
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 # Windows opens these as devices whatever their extension, and strips a final dot.
@@ -44,6 +50,14 @@ def encode_symbol(symbol: str) -> str:
 def decode_symbol(name: str) -> str:
     """The symbol whose `encode_symbol` is `name`."""
     return unquote(name, encoding="utf-8", errors="strict")
+
+
+def _is_symbol(name: str) -> bool:
+    """Whether a path component is what `encode_symbol` makes of a symbol."""
+    try:
+        return bool(name) and encode_symbol(decode_symbol(name)) == name
+    except UnicodeError:
+        return False
 
 
 def partition_name(data_type_name: str, symbol: str, month: date) -> str:
@@ -104,6 +118,9 @@ class RawFile:
         return start <= self.day <= end
 
 
+_MONTH_NAME = re.compile(r"(\d{4})_(0[1-9]|1[0-2])", re.ASCII)
+_RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
+_REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
 _DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
 _SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([^/]+)\.csv\.gz")
 _MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/([^/]+)\.csv\.gz")
@@ -191,6 +208,16 @@ class Layout:
         """Raw files that failed verification, each beside a .json that says why."""
         return self.data / "set_aside"
 
+    @cached_property
+    def tiers(self) -> frozenset[str]:
+        """The folders that a publish renames files into, by their names in the data folder."""
+        return frozenset((self.cache.name, "rejects", "ledger", "recipes"))
+
+    @cached_property
+    def shelves(self) -> frozenset[str]:
+        """Tiers, and what they hold of a data type: each may be a link, or a disk of its own."""
+        return self.tiers | {f"{tier}/{name}" for tier in self.tiers for name in DATA_TYPES}
+
     @property
     def refused(self) -> Path:
         """What the last run staged and validation refused."""
@@ -228,6 +255,42 @@ class Layout:
         tiers = (self.cache, self.rejects, self.schema, self.ledger)
         by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
         return (*tiers, *by_type)
+
+    @property
+    def lock_note(self) -> Path:
+        """Says who holds the lock, and since when."""
+        return self.data / "writer.txt"
+
+    def is_staged(self, name: str) -> bool:
+        """Whether `name`, below the data folder, is one of a file that waits to be published."""
+        shelf, _, rest = name.partition(f"/{SHELF_STAGING}/")
+        if shelf in self.shelves and rest:
+            return rest.isascii() and rest.isdecimal()
+        return bool(_STAGED.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
+
+    def is_published(self, name: str) -> bool:
+        """Whether `name`, below the data folder, is one of a file that a publish puts there."""
+        tier, *below = name.split("/")
+        if tier not in self.tiers or not below:
+            return False
+        if tier == "recipes":
+            return len(below) == 1 and bool(_RECIPE_NAME.fullmatch(below[0]))
+        stem, dot, ending = below[-1].rpartition(".")
+        if below[0] not in DATA_TYPES or dot + ending != ".parquet":
+            return False
+        if tier == "ledger":
+            return len(below) == 2 and bool(_MONTH_NAME.fullmatch(stem))
+        if len(below) != 3:
+            return False
+        if tier == "rejects":
+            match = _REJECTS_NAME.fullmatch(stem)
+            return (
+                match is not None
+                and below[1] == f"{match[1]}_{match[2]}"
+                and bool(_MONTH_NAME.fullmatch(below[1]))
+                and (match[4] is None or _is_symbol(match[4]))
+            )
+        return _is_symbol(below[1]) and bool(_MONTH_NAME.fullmatch(stem))
 
     def raw_file(self, file: RawFile) -> Path:
         return self.raw / file.raw_path

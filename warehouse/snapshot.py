@@ -1,8 +1,9 @@
 """The catalog as a reader sees it: one generation, held open, and how to notice a later one.
 
-Readers take no lock. A publish writes a journal, renames partitions, replaces the catalog and drops
-the journal, in this order; so what was read is whole if afterwards there is no journal *and then*
-the catalog is still the file it was. Else it is read again.
+Readers take no lock, and finish nothing. A publish writes a journal, renames partitions, replaces
+the catalog and drops the journal, in this order; so what was read is whole if afterwards there is
+no journal *and then* the catalog is still the file it was. Else it is read again. Beside the
+journal of a writer who died it is whole if nothing of the publish was done, or all of it.
 
 A snapshot attaches the catalog to a DuckDB of its own. `duckdb.connect(path)` would not do: while
 one connection to that path is open, the next in the process gets the same, replaced file.
@@ -22,22 +23,17 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from warehouse import catalogfile, forks, spill
+from warehouse import forks, journal, spill
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
-from warehouse.errors import LockedError, NoDataError, RequestError, StorageError
+from warehouse.errors import NoDataError, RequestError, StorageError
 from warehouse.layout import Layout
-from warehouse.publish import writer_lock
-from warehouse.sqlfiles import SqlFolder
 
 T = TypeVar("T")
 Identity = tuple[int, int, int]
 
 ATTACHED_AS = "warehouse"
-WAIT_SECONDS = 60.0
-"""So long a reader waits for a publish that is under way; it takes seconds at most."""
-
 _PAUSE_SECONDS = 0.02
 _ATTEMPTS = 50
 _REMEMBERED = 4096
@@ -330,20 +326,21 @@ class Snapshots:
         Raises:
             Moved: they were not, or may not have been; whatever `read` returned or raised is void.
         """
-        self.settle()
+        standing = self.settle()
         try:
             result = read()
         except Exception as error:
-            if self._has_moved(snapshot):
+            if self._has_moved(snapshot, standing):
                 raise Moved from error
             raise
-        if self._has_moved(snapshot):
+        if self._has_moved(snapshot, standing):
             raise Moved
         return result
 
-    def _has_moved(self, snapshot: Snapshot) -> bool:
+    def _has_moved(self, snapshot: Snapshot, standing: journal.Standing | None) -> bool:
         # The journal first: it goes only after the catalog was replaced.
-        return self._layout.journal.exists() or identity_of(self._layout) != snapshot.identity
+        still = journal.is_as_it_was(self._layout, standing)
+        return not still or identity_of(self._layout) != snapshot.identity
 
     def _current(self) -> Snapshot:
         identity = identity_of(self._layout)
@@ -361,34 +358,6 @@ class Snapshots:
                 self._present = later
             return self._present
 
-    def settle(self) -> None:
-        """Wait for a publish that is under way, or finish it where its writer has died.
-
-        Raises:
-            StorageError: it is not done in time, or this process may not finish it.
-        """
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self._layout.journal.exists():
-            try:
-                with writer_lock(self._layout, self._complete):
-                    return
-            except LockedError as error:
-                if time.monotonic() > deadline:
-                    raise StorageError(
-                        self._layout.journal,
-                        f"a publish by {error.holder} is not done after {WAIT_SECONDS:.0f} s;"
-                        " try again when it is",
-                    ) from error
-                time.sleep(_PAUSE_SECONDS)
-            except StorageError as error:
-                if self._layout.journal.exists():
-                    raise StorageError(
-                        self._layout.journal,
-                        "a publish was interrupted and cannot be finished from here"
-                        f" ({error}); finish it with: warehouse update, as who may write there",
-                    ) from error
-
-    def _complete(self, staged: Path) -> None:
-        root = self._layout.root
-        sql = SqlFolder(self._config.sql_dir(root))
-        catalogfile.complete(staged, self._layout, sql, root / "config")
+    def settle(self) -> journal.Standing | None:
+        """Wait for a publish that is under way; see `journal.settle`."""
+        return journal.settle(self._layout)

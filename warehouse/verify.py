@@ -17,17 +17,22 @@ from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
-from warehouse import checks, ledger
+from warehouse import checks, journal, ledger
 from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
-from warehouse.errors import CorruptPartitionError, DamagedCatalogError, StorageError
+from warehouse.errors import (
+    CorruptPartitionError,
+    DamagedCatalogError,
+    InterruptedPublishError,
+    StorageError,
+)
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.metrics import Progress
 from warehouse.partfile import superseded
 from warehouse.partitions import Partition
 from warehouse.run import Request
 from warehouse.schema import DataType
-from warehouse.snapshot import Snapshots, identity_of
+from warehouse.snapshot import identity_of
 from warehouse.strays import strays
 
 _ROUNDS = 50
@@ -43,8 +48,8 @@ class Fault:
 
     Attributes:
         path: the file.
-        kind: raw, partition, rejects, ledger or catalog: what the file is; rows: its rows do not
-            add up; unknown: nobody knows what it is.
+        kind: raw, partition, rejects, ledger, catalog or journal: what the file is; rows: its rows
+            do not add up; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -88,17 +93,26 @@ def verify(layout: Layout, config: Config, request: Request, progress: Progress)
     """
     began = time.monotonic()
     report = VerifyReport()
-    snapshots = Snapshots(layout, config)
     seen: _Seen | None = None
     for _ in range(_ROUNDS):
-        snapshots.settle()
+        try:
+            standing = journal.settle(layout)
+        except InterruptedPublishError as error:
+            report.faults = [Fault(layout.journal, "journal", error.problem)]
+            return report
         identity = identity_of(layout)
         try:
             with Catalog(layout) as catalog:
                 run = _Round(layout, config, request, catalog, report, seen, progress)
                 report.faults = sorted(run.faults(), key=lambda fault: (fault.path, fault.problem))
                 # The journal first: it goes only after the catalog was replaced.
-                if not layout.journal.exists() and identity_of(layout) == identity:
+                still = journal.is_as_it_was(layout, standing)
+                if still and identity_of(layout) == identity:
+                    if standing is not None:
+                        told = "a publish was broken off; the files are as they were"
+                        if standing.progress == "done":
+                            told = "a publish was broken off once all of it was done"
+                        report.faults.append(Fault(layout.journal, "journal", told))
                     report.generation = catalog.generation()
                     report.seconds = time.monotonic() - began
                     return report

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse import catalogfile, shippedfiles
+from warehouse import catalogfile, journal, shippedfiles
 from warehouse.catalog import Catalog, CatalogChange
 from warehouse.commit import Committer
 from warehouse.config import Config
@@ -20,7 +19,7 @@ from warehouse.layout import Layout
 from warehouse.logs import RunLog
 from warehouse.metrics import Progress
 from warehouse.monitoring import outcome, watched
-from warehouse.publish import writer_lock
+from warehouse.publish import rename, writer_lock
 from warehouse.run import RunReport
 from warehouse.sqlfiles import SqlFolder
 
@@ -103,7 +102,7 @@ class Writer:
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
-            if self.layout.journal.exists():
+            if journal.stands(self.layout):
                 # It was published, and stands in the catalog that the next one puts in place.
                 raise
             state, problem = outcome(error)
@@ -150,7 +149,7 @@ class Writer:
         """Take a damaged catalog out of the way; make another with `recover_catalog`."""
         target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
         self.layout.modes.make_folders(target.parent)
-        os.replace(self.layout.catalog, target)
+        rename(self.layout.catalog, target)
         self._progress.note(f"the catalog is damaged; it is kept as {target}")
 
     def recover_catalog(self) -> None:

@@ -1,0 +1,488 @@
+"""A publish that was broken off: who may end it, whose word its journal is, what readers see."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from building import Made, day_key, instant, make, small_disk, trade
+
+from warehouse import Warehouse, journal, publish
+from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
+from warehouse.journal import Change
+from warehouse.layout import STAGED_CATALOG, Layout
+
+DAY = date(2024, 1, 2)
+SYMBOLS = ("AAPL", "BCpC", "MSFT")
+GOOD: dict[str, Any] = {"catalog": STAGED_CATALOG, "renames": [], "removals": []}
+
+
+def put(made: Made, price: float, symbols: tuple[str, ...] = SYMBOLS) -> None:
+    lines = [trade(symbol, instant(DAY), price=price) for symbol in symbols]
+    made.put(day_key("trades", DAY), [*lines, "too,few"])
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """A warehouse in which all prices are 1, and a later version of the file to come."""
+    made = make(tmp_path / "w")
+    put(made, 1)
+    made.update("trades")
+    put(made, 2, SYMBOLS[1:])
+    return made
+
+
+def break_off(made: Made, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Let the next publish die: before it renames, after one file, or once all is done."""
+    real, calls = publish._put, []
+
+    def put(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) > {"begun": 0, "torn": 1}.get(step, 99):
+            raise OSError(5, "Input/output error")
+        real(*arguments)
+
+    def sync(layout: Layout, paths: Any) -> None:
+        if not made.layout.staging.joinpath("warehouse.duckdb").exists():
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "_put", put)
+        patch.setattr(publish, "_sync", sync)
+        with pytest.raises(StorageError):
+            made.update("trades")
+    assert made.layout.journal.exists()
+
+
+def answers(wh: Warehouse) -> list[Any]:
+    wh.cache.clear()
+    rows = wh.trades(SYMBOLS, DAY, DAY, missing="ignore")
+    asked = wh.query("select symbol, price from trades order by all")
+    return [
+        sorted(zip(rows["symbol"], rows["price"], strict=True)),
+        list(zip(asked["symbol"], asked["price"], strict=True)),
+    ]
+
+
+OLD = [[(symbol, 1.0) for symbol in SYMBOLS]] * 2
+NEW = [[(symbol, 2.0) for symbol in SYMBOLS[1:]]] * 2
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Every file below a folder, its bytes and its time, but for the catalog's lock files."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# What readers see
+
+
+@pytest.mark.parametrize(("step", "seen"), [("begun", OLD), ("done", NEW)])
+def test_readers_answer_from_one_generation_beside_a_journal_and_touch_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch, step: str, seen: Any
+) -> None:
+    with Warehouse(made.root) as before:
+        before.symbols()
+        break_off(made, monkeypatch, step)
+        there = tree(made.layout.data)
+        with Warehouse(made.root) as newcomer:
+            assert answers(before) == answers(newcomer) == seen
+        (fault,) = made.verify().faults
+    assert (fault.kind, fault.remedy) == ("journal", "warehouse verify --repair")
+    assert tree(made.layout.data) == there
+    made.ingest("trades")
+    assert not journal.stands(made.layout)
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == NEW
+    assert made.verify().faults == []
+
+
+def test_a_reader_of_a_half_done_publish_says_what_to_run_and_that_ends_it(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(made, monkeypatch, "torn")
+    there = tree(made.layout.data)
+    with Warehouse(made.root) as wh:
+        for ask in (lambda: wh.query("select * from trades"), lambda: wh.trades("MSFT", DAY, DAY)):
+            with pytest.raises(InterruptedPublishError, match="warehouse verify --repair") as told:
+                ask()
+            assert "\n" not in str(told.value)
+        assert [fault.kind for fault in made.verify().faults] == ["journal"]
+        assert tree(made.layout.data) == there
+        assert made.repair().left == []
+        assert answers(wh) == NEW
+    assert made.verify().faults == []
+
+
+def test_a_reader_on_a_disk_that_it_may_not_write_to_answers_beside_a_journal(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(made, monkeypatch, "begun")
+    done = subprocess.run(
+        ["mount", "--bind", "-o", "ro", str(made.root), str(made.root)], capture_output=True
+    ) if shutil.which("mount") else None  # fmt: skip
+    if done is None or done.returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        with Warehouse(made.root) as wh:
+            rows = wh.trades(SYMBOLS, DAY, DAY)
+            assert sorted(rows["price"]) == [1.0] * 3
+    finally:
+        subprocess.run(["umount", "--lazy", str(made.root)], check=True)
+
+
+def test_a_writer_is_not_refused_because_a_reader_looked_who_holds_the_lock(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(made, monkeypatch, "begun")
+    peek = """
+import sys
+from pathlib import Path
+from warehouse import config, journal
+root = Path(sys.argv[1])
+layout = config.load(root / "config/data_config.yaml", {}).layout(root)
+print("ready", flush=True)
+while journal.settle(layout) is not None:
+    pass
+"""
+    readers = [
+        subprocess.Popen([sys.executable, "-c", peek, made.root], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"ready\n"
+        made.ingest("trades")
+        # They see it through to its end, and nothing of it is an error to them.
+        assert [reader.wait(60) for reader in readers] == [0, 0]
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.communicate()
+
+
+# Whose word it is
+
+
+def change_of(**values: Any) -> bytes:
+    return json.dumps(GOOD | values).encode()
+
+
+def renames(*pairs: tuple[str, str]) -> bytes:
+    return change_of(renames=pairs)
+
+
+PART = "cache/trades/AAPL/2024_01.parquet"
+STRANGE = {
+    "no JSON": b"{",
+    "nothing": b"",
+    "no text": b"\xff\xfe",
+    "a list": b"[1]",
+    "deep": b"[" * 100_000,
+    "a key less": b'{"catalog": "staging/warehouse.duckdb", "renames": []}',
+    "a key more": change_of(after="rm"),
+    "a key twice": b'{"catalog":"x",' + change_of()[1:],
+    "a number": change_of(removals=[1]),
+    "a text for a list": change_of(removals="cache"),
+    "a triple": change_of(renames=[["staging/1", PART, PART]]),
+    "another catalog": change_of(catalog="nothing"),
+    "a catalog elsewhere": change_of(catalog="../victim"),
+    "staged above": renames(("staging/../../victim", PART)),
+    "staged elsewhere": renames(("evil", PART)),
+    "staged absolute": renames(("/etc/passwd", PART)),
+    "staging itself": renames(("staging/", PART)),
+    "final above": renames(("staging/evil", "../../victim")),
+    "final absolute": renames(("staging/evil", "/tmp/victim")),
+    "final through a tier": renames(("staging/evil", "cache/../../victim")),
+    "final a folder of a tier": renames(("staging/evil", "cache/trades")),
+    "final no symbol": renames(("staging/evil", "cache/trades/../2024_01.parquet")),
+    "final in lower case": renames(("staging/evil", "cache/trades/aapl/2024_01.parquet")),
+    "final no month": renames(("staging/evil", "cache/trades/AAPL/2024_13.parquet")),
+    "final no data type": renames(("staging/evil", "cache/tapes/AAPL/2024_01.parquet")),
+    "final the log": renames(("staging/evil", "logs/warehouse.jsonl")),
+    "final the raw tier": renames(("staging/evil", "raw/trades/2024/01/2024-01-02.csv.gz")),
+    "final NUL": renames(("staging/evil", "cache/trades/A\0/2024_01.parquet")),
+    "final a surrogate": renames(("staging/evil", "cache/trades/\ud800/2024_01.parquet")),
+    "final twice": renames(("staging/1", PART), ("staging/2", PART)),
+    "staged twice": renames(("staging/1", PART), ("staging/1", PART.replace("AAPL", "B"))),
+    "made and removed": change_of(renames=[["staging/1", PART]], removals=[PART]),
+    "removed absolute": change_of(removals=["/tmp/victim"]),
+    "removed above": change_of(removals=["../../victim"]),
+    "removed the catalog": change_of(removals=["warehouse.duckdb"]),
+    "removed raw": change_of(removals=["raw/trades/2024/01/2024-01-02.csv.gz"]),
+    "removed the configuration": change_of(removals=["../config/data_config.yaml"]),
+    "rejects of another month": change_of(removals=["rejects/trades/2024_02/2024-01-02.parquet"]),
+    "a recipe above": change_of(removals=["recipes/../../x.json"]),
+}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The folders of a warehouse in which nothing was published."""
+    layout = Layout(root := tmp_path_factory.mktemp("bare"), root / "data/raw", root / "data/cache")
+    layout.staging.mkdir(parents=True)
+    return layout
+
+
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+def test_what_no_publish_of_ours_would_write_is_believed_by_nobody(
+    bare: Layout, text: bytes
+) -> None:
+    bare.journal.write_bytes(text)
+    with pytest.raises(DamagedJournalError, match="no journal of a publish") as told:
+        journal.read(bare)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("removals", [[], ["../../victim"], [PART, PART]])
+def test_a_strangers_journal_is_set_aside_by_who_writes_and_harms_nothing(
+    made: Made, removals: list[str]
+) -> None:
+    victim = made.root.parent / "victim"
+    victim.write_text("precious")
+    (made.layout.staging / "evil").write_text("evil")
+    text = change_of(renames=[("staging/evil", "../../victim")], removals=removals)
+    made.layout.journal.write_bytes(text)
+    there = tree(made.root.parent)
+    with Warehouse(made.root) as wh, pytest.raises(InterruptedPublishError, match="--repair"):
+        wh.query("select * from trades")
+    assert [fault.kind for fault in made.verify().faults] == ["journal"]
+    assert tree(made.root.parent) == there
+
+    made.update("trades")
+
+    assert not made.layout.journal.exists()
+    assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [text]
+    assert victim.read_text() == "precious"
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == NEW
+    assert made.verify().faults == []
+
+
+def link_of_the_journal(layout: Layout, outside: Path) -> None:
+    outside.joinpath("journal").write_bytes(change_of())
+    layout.journal.symlink_to(outside / "journal")
+
+
+def a_folder(layout: Layout, outside: Path) -> None:
+    layout.journal.mkdir()
+
+
+def a_pipe(layout: Layout, outside: Path) -> None:
+    os.mkfifo(layout.journal)
+
+
+def a_link_to_nothing(layout: Layout, outside: Path) -> None:
+    layout.journal.symlink_to(outside / "nothing")
+
+
+def a_staged_link(layout: Layout, outside: Path) -> None:
+    (layout.staging / "1").symlink_to(outside / "secret")
+    layout.journal.write_bytes(renames(("staging/1", PART)))
+
+
+def a_staged_folder(layout: Layout, outside: Path) -> None:
+    (layout.staging / "1").mkdir()
+    layout.journal.write_bytes(renames(("staging/1", PART)))
+
+
+def a_link_below_a_tier(layout: Layout, outside: Path) -> None:
+    (layout.staging / "1").write_text("evil")
+    (layout.cache / "trades/B").symlink_to(outside)
+    (outside / "2024_01.parquet").write_text("precious")
+    layout.journal.write_bytes(change_of(removals=["cache/trades/B/2024_01.parquet"]))
+
+
+def another_users(layout: Layout, outside: Path) -> None:
+    layout.journal.write_bytes(change_of())
+    try:
+        os.chown(layout.journal, 12_345, -1)
+    except PermissionError:
+        pytest.skip("giving files away is not permitted here")
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        link_of_the_journal,
+        a_folder,
+        a_pipe,
+        a_link_to_nothing,
+        a_staged_link,
+        a_staged_folder,
+        a_link_below_a_tier,
+        another_users,
+    ],
+)
+def test_no_link_no_odd_file_and_no_other_users_word_is_followed(
+    made: Made, tmp_path: Path, plant: Callable[[Layout, Path], None]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    plant(made.layout, outside)
+    there = tree(outside)
+    with Warehouse(made.root) as wh, pytest.raises(InterruptedPublishError):
+        wh.query("select * from trades")
+    made.update("trades")
+    assert not journal.stands(made.layout)
+    assert tree(outside) == there
+
+
+def test_a_journal_of_the_group_counts_where_the_warehouse_is_shared_with_it(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path / "w", storage__file_mode="660")
+    put(made, 1)
+    made.update("trades")
+    made.layout.journal.write_bytes(change_of())
+    group = made.layout.data.stat().st_gid
+    try:
+        os.chown(made.layout.journal, 12_345, group)
+    except PermissionError:
+        pytest.skip("giving files away is not permitted here")
+    assert journal.read(made.layout) == Change(STAGED_CATALOG)
+    os.chown(made.layout.journal, 12_345, group + 1)
+    with pytest.raises(DamagedJournalError, match="12345"):
+        journal.read(made.layout)
+
+
+def test_all_that_a_publish_names_is_what_a_journal_may_name(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(made, monkeypatch, "begun")
+    change = journal.read(made.layout)
+    assert change is not None
+    assert change.removals == [PART]
+    tiers = {final.partition("/")[0] for _, final in change.renames}
+    assert tiers == {"cache", "rejects", "ledger"}
+    assert "cache/trades/BC%70C/2024_01.parquet" in {final for _, final in change.renames}
+
+
+# Other disks
+
+
+@pytest.mark.parametrize(
+    ("tier", "by"),
+    [
+        ("cache", "link"),
+        ("cache", "mount"),
+        ("cache/trades", "link"),
+        ("rejects", "link"),
+        ("ledger", "mount"),
+        ("recipes", "link"),
+    ],
+)
+def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: str) -> None:
+    disk, made = tmp_path / "disk", make(tmp_path / "w")
+    place = made.layout.data / tier
+    place.parent.mkdir(exist_ok=True, parents=True)
+    with small_disk(disk if by == "link" else place, 16):
+        if by == "link":
+            place.symlink_to(disk)
+        for price in (1, 2):
+            put(made, price)
+            made.update("trades")
+            with Warehouse(made.root) as wh:
+                assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {price}
+                assert wh.query("select count(*) as n from rejects")["n"].tolist() == [1]
+        assert made.verify().faults == []
+        assert not (place / ".staging").exists()
+        assert list(made.layout.staging.iterdir()) == []
+
+
+def test_what_an_earlier_version_left_between_two_disks_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, made = tmp_path / "disk", make(tmp_path / "w")
+    with small_disk(disk, 16):
+        made.layout.data.mkdir(exist_ok=True)
+        made.layout.cache.symlink_to(disk)
+        put(made, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(publish, "_beside_their_places", lambda layout, change: change)
+            break_off(made, patch, "begun")
+        made.ingest("trades")
+        with Warehouse(made.root) as wh:
+            assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {1.0}
+        assert made.verify().faults == []
+
+
+def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(tmp_path: Path) -> None:
+    disk, made = tmp_path / "disk", make(tmp_path / "w")
+    with small_disk(disk, 1):
+        made.layout.data.mkdir(exist_ok=True)
+        made.layout.cache.symlink_to(disk)
+        put(made, 1)
+        made.update("trades")
+        put(made, 2)
+        filler = disk / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            free = os.statvfs(disk)
+            file.write(bytes(free.f_bavail * free.f_frsize))
+        with pytest.raises(StorageError, match="No space left"):
+            made.update("trades")
+        assert not journal.stands(made.layout)
+        with Warehouse(made.root) as wh:
+            assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {1.0}
+            filler.unlink()
+            made.update("trades")
+            assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {2.0}
+
+
+def test_a_link_below_a_tier_is_refused_before_the_journal_is_written(
+    made: Made, tmp_path: Path
+) -> None:
+    shutil.move(made.layout.cache / "trades/MSFT", tmp_path / "elsewhere")
+    (made.layout.cache / "trades/MSFT").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=r"'cache/trades/MSFT' is a link; .* may be a link"):
+        made.update("trades")
+    assert not journal.stands(made.layout)
+
+
+def test_a_staging_folder_that_is_a_link_is_refused_and_not_emptied(
+    made: Made, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    shutil.rmtree(made.layout.staging)
+    made.layout.staging.symlink_to(outside)
+    with pytest.raises(StorageError, match="is a link"):
+        made.update("trades")
+    assert (outside / "precious").read_text() == "precious"
+
+
+# What is kept of a refused batch
+
+
+def test_what_validation_refused_bears_the_files_mode(tmp_path: Path) -> None:
+    made = make(tmp_path / "w", storage__file_mode="640")
+    stranger = made.layout.refused / "mine"
+    stranger.mkdir(parents=True)
+    made.put(day_key("day_aggs", DAY), [f"BAD,100,10.1,10.2,9.0,10.0,{instant(DAY, '00:00')},3"])
+    old = os.umask(0)
+    try:
+        (refused,) = made.update("day_aggs").refused
+    finally:
+        os.umask(old)
+    modes = {
+        f"{path.stat().st_mode & 0o777:o}" for path in refused.folder.rglob("*") if path.is_file()
+    }
+    folders = {path for path in refused.folder.rglob("*") if path.is_dir()}
+    assert modes == {"640"}
+    assert {f"{path.stat().st_mode & 0o777:o}" for path in folders} == {"750"}
+    # What no run has put there stays.
+    assert stranger.exists()
