@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 from building import Made, day_key, instant, make, small_disk, trade
 
-from warehouse import Warehouse, journal, publish
-from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
+from warehouse import Warehouse, journal, marker, publish
+from warehouse.errors import ConfigError, DamagedJournalError, InterruptedPublishError, StorageError
 from warehouse.journal import Change
 from warehouse.layout import STAGED_CATALOG, Layout
 
@@ -486,3 +487,117 @@ def test_what_validation_refused_bears_the_files_mode(tmp_path: Path) -> None:
     assert {f"{path.stat().st_mode & 0o777:o}" for path in folders} == {"750"}
     # What no run has put there stays.
     assert stranger.exists()
+
+
+# Whose folder it is
+
+
+def two(tmp_path: Path) -> tuple[Made, Made]:
+    """Two warehouses whose cache folders are neighbours."""
+    first = make(tmp_path / "a", storage__cache_dir=str(tmp_path / "shared/one"))
+    second = make(tmp_path / "b", storage__cache_dir=str(tmp_path / "shared/two"))
+    put(first, 1)
+    put(second, 2)
+    return first, second
+
+
+def test_two_warehouses_with_neighbouring_caches_do_not_mix(tmp_path: Path) -> None:
+    first, second = two(tmp_path)
+    first.update("trades")
+    there = tree(first.layout.data)
+    with Warehouse(second.root) as wh:
+        for ask in (second.update, second.verify, lambda: wh.query("select * from trades")):
+            with pytest.raises(
+                StorageError, match=r"shared/one; .*cache_dir: .*/two/cache"
+            ) as told:
+                ask()
+            assert "\n" not in str(told.value)
+    assert tree(first.layout.data) == there
+    second.configure(storage__cache_dir=str(tmp_path / "shared/two/cache"))
+    for made, price in ((first, 1), (second, 2)):
+        made.update("trades")
+        with Warehouse(made.root) as wh:
+            assert set(wh.query("select price from trades")["price"]) == {price}
+
+
+def test_a_warehouse_of_the_version_before_gets_its_marker_and_keeps_out_its_neighbour(
+    tmp_path: Path,
+) -> None:
+    first, second = two(tmp_path)
+    first.update("trades")
+    first.layout.marker.unlink()
+    with pytest.raises(StorageError, match="shared/one"):
+        second.update("trades")
+    assert not first.layout.marker.exists()
+    first.update("trades")
+    found = marker.read(first.layout)
+    assert found is not None
+    assert found.cache == "one"
+    first.update("trades")
+    assert marker.read(first.layout) == found
+
+
+@pytest.mark.parametrize("name", ["staging", "refused"])
+def test_what_a_stranger_keeps_beside_the_cache_folder_is_not_removed(
+    tmp_path: Path, name: str
+) -> None:
+    shared = tmp_path / "shared"
+    precious = shared / name / "theirs/precious"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    made = make(tmp_path / "w", storage__cache_dir=str(shared / "cache"))
+    put(made, 1)
+    if name == "staging":
+        with pytest.raises(StorageError, match=r"storage\.cache_dir: .*/shared/.+/cache"):
+            made.update("trades")
+        assert sorted(path.name for path in shared.iterdir()) == [name]
+    else:
+        made.update("trades")
+    assert precious.read_text() == "precious"
+
+
+def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.root, tmp_path / "copy")
+    shutil.move(made.root, tmp_path / "moved")
+    for place in ("copy", "moved"):
+        other = replace(made, root=tmp_path / place)
+        other.ingest("trades")
+        assert set(other.sql("select price from trades")) == {(1.0,)}
+    other.layout.cache.rename(other.layout.data / "renamed")
+    other.configure(storage__cache_dir="data/renamed")
+    other.ingest("trades")
+    found = marker.read(other.layout)
+    assert found is not None
+    assert found.cache == "renamed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{}", b"[]", b'{"id": 1, "cache": "x"}', b'{"id": "", "cache": "../.."}', b"\xff"],
+)
+def test_a_marker_that_is_none_is_made_anew(made: Made, text: bytes) -> None:
+    made.layout.marker.write_bytes(text)
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == OLD
+    made.ingest("trades")
+    assert marker.read(made.layout) is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cache_dir", "."),
+        ("cache_dir", ".."),
+        ("cache_dir", "data/staging"),
+        ("cache_dir", "data/x/../refused"),
+        ("raw_data_dir", "data/staging/raw"),
+        ("raw_data_dir", "data/cache"),
+        ("raw_data_dir", "data/rejects"),
+    ],
+)
+def test_a_folder_that_a_writer_would_clear_or_mix_up_is_refused(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    made = make(tmp_path / "w", **{f"storage__{key}": value})
+    with pytest.raises(ConfigError, match=f"storage.{key}"):
+        made.layout  # noqa: B018

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from warehouse import marker
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.duckdb_connection import connect
 from warehouse.errors import (
@@ -163,6 +164,7 @@ class Catalog:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._connection: duckdb.DuckDBPyConnection | None = None
+        marker.check(layout)
         if layout.catalog.exists():
             try:
                 # Attached rather than opened: to a file that this process has open already DuckDB

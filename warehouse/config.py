@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from warehouse.errors import ConfigError, NotAWarehouseError, one_line
-from warehouse.layout import Layout
+from warehouse.layout import OWN_FOLDERS, Layout
 from warehouse.modes import Modes
 
 _GIB = 1024**3
@@ -140,6 +140,18 @@ class ValidationConfig(_Section):
     min_session_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
+def _in_the_way(root: Path, raw: Path, cache: Path) -> Iterator[tuple[str, Path, str]]:
+    """Folders that would lie where the warehouse keeps, and clears, something else."""
+    cache, raw = (Path(os.path.normpath(folder)) for folder in (cache, raw))
+    if root.is_relative_to(cache):
+        yield "cache_dir", cache, "it holds the warehouse; name a folder below one of its own"
+    if cache.name in OWN_FOLDERS:
+        yield "cache_dir", cache, f"a folder {cache.name} is kept beside it; name it otherwise"
+    own = {cache.parent / name for name in OWN_FOLDERS}
+    if {raw, *raw.parents} & {cache, *own}:
+        yield "raw_data_dir", raw, "it must not lie within what is derived from it"
+
+
 class Config(_Section):
     """Everything of data_config.yaml, checked."""
 
@@ -165,6 +177,8 @@ class Config(_Section):
                 root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
             )
         raw = root / self.storage.raw_data_dir.expanduser()
+        for key, value, problem in _in_the_way(root, raw, cache):
+            raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(value), problem)
         return Layout(root=root, raw=raw, cache=cache, modes=self.modes)
 
     @property

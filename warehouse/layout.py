@@ -19,6 +19,13 @@ MAX_SYMBOL_BYTES = 64
 
 STAGED_CATALOG = "staging/warehouse.duckdb"
 """Where a publish makes the next catalog, below the data folder."""
+OWN_FOLDERS = frozenset(
+    (
+        *("rejects", "schema", "ledger", "recipes", "staging", "set_aside", "refused"),
+        *("logs", "metrics"),
+    )
+)
+"""What a warehouse makes beside its cache folder, by name."""
 SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
 
@@ -241,6 +248,11 @@ class Layout:
     def journal(self) -> Path:
         """Present exactly while a publish is under way."""
         return self.data / "publish.json"
+
+    @property
+    def marker(self) -> Path:
+        """Says whose data folder it is."""
+        return self.data / "warehouse.id"
 
     @property
     def lock(self) -> Path:

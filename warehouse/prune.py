@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from warehouse import marker
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.commit import Committer
 from warehouse.config import Config
@@ -68,6 +69,7 @@ def prune(
     log = RunLog(layout)
     with ExitStack() as stack:
         if not dry_run:
+            marker.look(layout)
             stack.enter_context(log.opened(RunMetrics("prune").run_id))
             stack.enter_context(writer_lock(layout, committer.complete, wait))
         with Catalog(layout) as catalog:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from warehouse import journal
+from warehouse import journal, marker
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.journal import Change
 from warehouse.layout import SHELF_STAGING, Layout
@@ -62,7 +62,7 @@ def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator
 
     Raises:
         LockedError: another process holds it.
-        StorageError: the folder cannot be written to.
+        StorageError: the folder cannot be written to, or is another's.
     """
     with _turn(layout), _locked(layout, complete, wait):
         yield
@@ -70,6 +70,7 @@ def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator
 
 @contextmanager
 def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
+    marker.look(layout)
     try:
         layout.modes.make_folders(layout.data)
         lock = FileLock(
@@ -95,6 +96,7 @@ def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
         try:
+            marker.claim(layout)
             recover(layout, complete)
         except OSError as error:
             raise StorageError(

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from warehouse import forks, journal, spill
+from warehouse import forks, journal, marker, spill
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
@@ -82,6 +82,7 @@ class Snapshot:
         self._memo: dict[Any, Any] = {}
         self._base: duckdb.DuckDBPyConnection | None = None
         self.generation = 0
+        marker.check(layout)
         if identity is None:
             return
         self._base = _locked_down(layout, config, spill)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse import catalogfile, journal, shippedfiles
+from warehouse import catalogfile, journal, marker, shippedfiles
 from warehouse.catalog import Catalog, CatalogChange
 from warehouse.commit import Committer
 from warehouse.config import Config
@@ -49,8 +49,10 @@ class Writer:
 
         Raises:
             LockedError: another process is writing.
-            StorageError: the disk refuses.
+            StorageError: the disk refuses, or the data folder is another's.
         """
+        # Before a word of the run is written anywhere.
+        marker.look(self.layout)
         with (
             watched(self.layout, self._log, report),
             self._disk_errors(),
