@@ -153,3 +153,13 @@ def test_the_command_and_the_import_are_named_as_promised() -> None:
     assert project["scripts"]["warehouse"].startswith("warehouse.cli:")
     assert project["requires-python"] == ">=3.11"
     assert project["license"] == "Apache-2.0"
+
+
+def test_no_module_asks_the_machine_which_day_it_is() -> None:
+    """Sessions are held in New York: `sessions.today`, or an instant with its zone."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                call = ast.unparse(node)
+                assert node.func.attr not in ("today", "utcnow"), f"{name}: {call}"
+                assert node.func.attr != "now" or node.args or node.keywords, f"{name}: {call}"

@@ -11,7 +11,7 @@ import pytest
 from building import Made, bar, day_key, instant, symbol_key, trade
 from conftest import MakeWarehouse
 
-from warehouse import Warehouse
+from warehouse import Warehouse, sessions
 from warehouse.errors import NoDataError, RequestError
 from warehouse.gaps import STATES, report
 from warehouse.sessions import trading_days
@@ -106,7 +106,7 @@ def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
 
 
 def test_a_session_of_today_is_not_yet_and_one_to_come_has_no_row(wh: Warehouse) -> None:
-    today = date.today()
+    today = sessions.today()
     frame = wh.coverage("trades", "AAPL", today - timedelta(days=10), today + timedelta(days=400))
     assert len(frame) >= 5
     found = states(frame)

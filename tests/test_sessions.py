@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from building import NEW_YORK
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warehouse import sessions
 from warehouse.errors import RequestError
 from warehouse.sessions import (
     check_order,
@@ -89,6 +90,26 @@ def test_sessions_ascend_and_both_ends_are_among_them() -> None:
     assert days[-1] == date(2024, 1, 12)
     assert list(days) == sorted(set(days))
     assert {type(day) for day in days} == {date}
+
+
+@pytest.mark.parametrize(
+    ("instant", "day"),
+    [
+        (datetime(2024, 3, 1, 4, 59, tzinfo=UTC), date(2024, 2, 29)),
+        (datetime(2024, 3, 1, 5, 0, tzinfo=UTC), date(2024, 3, 1)),
+        (datetime(2024, 7, 1, 3, 59, tzinfo=UTC), date(2024, 6, 30)),
+    ],
+)
+def test_today_is_the_day_in_new_york(
+    monkeypatch: pytest.MonkeyPatch, instant: datetime, day: date
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return instant.astimezone(tz)
+
+    monkeypatch.setattr(sessions, "datetime", Clock)
+    assert sessions.today() == day
 
 
 def test_there_are_no_sessions_from_a_day_to_one_before_it() -> None:

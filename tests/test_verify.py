@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -31,6 +33,7 @@ from conftest import MakeWarehouse
 from warehouse import checks
 from warehouse.catalog import Catalog
 from warehouse.commit import Committer
+from warehouse.layout import RawFile
 from warehouse.partitions import write_partition
 from warehouse.publish import writer_lock
 from warehouse.schema import DATA_TYPES
@@ -533,3 +536,36 @@ def test_a_publish_whose_journal_is_lost_stops_nobody_and_is_mended(
     assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [journal]
     assert report.left == []
     assert made.digests() == before
+
+
+def test_a_verify_looks_at_each_file_as_often_however_many_there_are(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counter[str]()
+    key = RawFile.key.fget  # type: ignore[attr-defined]
+
+    def counted(file: RawFile) -> str:
+        asked[found := key(file)] += 1
+        return found
+
+    most = []
+    for number in (5, 40):
+        symbols = [f"S{index}" for index in range(number)]
+        files = {symbol_key("trades", MONDAY, s): [trade(s, instant(MONDAY))] for s in symbols}
+        made = make_warehouse(files, source__layout="symbol", source__symbols=symbols)
+        made.update("trades")
+        asked.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(RawFile, "key", property(counted))
+            assert made.verify().faults == []
+        assert len(asked) == number
+        most.append(max(asked.values()))
+    assert most[0] == most[1]
+
+
+def test_a_verify_leaves_nothing_in_the_temp_folder(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made.verify()
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from warehouse.errors import NoDataError
 from warehouse.schema import DataType
-from warehouse.sessions import FIRST_SESSION, Span, absent_sessions, last_day_of_month
+from warehouse.sessions import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
 from warehouse.snapshot import Snapshot
 
 _NAMED = 4
@@ -51,7 +51,7 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
             _get(span.first, span.last),
         )
     _check_symbols(snapshot, kind, symbols, span)
-    first, last = max(span.first, FIRST_SESSION), min(span.last, date.today())
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
     ingested = _of_all_symbols(snapshot, kind)
     absent = _absent_days(first, last, ingested)
     if not absent and any(first <= day <= last for day in ingested):

@@ -7,7 +7,7 @@ print(report(frame))
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow as pa
 from warehouse.frames import as_form
 from warehouse.schema import DataType
 from warehouse.selects import check_file
-from warehouse.sessions import FIRST_SESSION, NEW_YORK, trading_days
+from warehouse.sessions import FIRST_SESSION, today, trading_days
 from warehouse.snapshot import Snapshot
 from warehouse.sqlfiles import SqlFolder
 
@@ -49,8 +49,8 @@ def coverage(
         NoDataError: nothing was ever ingested.
         SqlFileError: sql/coverage/sessions.sql is missing.
     """
-    today = datetime.now(NEW_YORK).date()
-    days = trading_days(max(first, FIRST_SESSION), min(last, today))
+    now = today()
+    days = trading_days(max(first, FIRST_SESSION), min(last, now))
     statement = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))["coverage/sessions"]
     tables = []
     for kind in kinds:
@@ -64,7 +64,7 @@ def coverage(
                     "symbols": list(symbols),
                     "is_monthly": kind.monthly_by_symbol,
                     # A day's file comes in the course of the next.
-                    "due": today - timedelta(days=1),
+                    "due": now - timedelta(days=1),
                 },
             ).to_arrow_table()
         names = pa.repeat(pa.scalar(kind.name), table.num_rows)

@@ -15,7 +15,7 @@ from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import FIRST_SESSION, check_order
+from warehouse.sessions import FIRST_SESSION, check_order, today
 from warehouse.source import Fetched
 from warehouse.staging import StagedFile
 
@@ -111,7 +111,7 @@ class Request:
 
     @property
     def last(self) -> date:
-        return self.end or date.today()
+        return self.end or today()
 
     def published(self, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
         """The files that it asks for of which some version is published."""

@@ -45,6 +45,11 @@ def day_bounds_ns(first: date, last: date) -> tuple[int, int]:
     return midnight_ns(first), midnight_ns(last + timedelta(days=1))
 
 
+def today() -> date:
+    """The day that it is in New York, where sessions are held, wherever this runs."""
+    return datetime.now(NEW_YORK).date()
+
+
 def last_day_of_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
 

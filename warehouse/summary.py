@@ -20,6 +20,7 @@ from warehouse.prune import PruneReport
 from warehouse.run import Request, RunReport
 from warehouse.scaffold import Laid
 from warehouse.schema import DATA_TYPES
+from warehouse.sessions import today
 from warehouse.shortfalls import shortfalls
 
 NAMED = 8
@@ -45,12 +46,12 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
     for item in (*plan.fetch, *plan.have, *plan.set_aside):
         there.setdefault(item.file.data_type, []).append(item.file.day)
     absent: dict[str, list[date]] = {}
-    today = date.today()
+    present = today()
     for name, session in plan.absent:
         days = there.get(name)
         first = request.start or (min(days) if days else date.max)
         last = request.end or (max(days) if days else date.min)
-        if first <= session <= last and session < today:
+        if first <= session <= last and session < present:
             absent.setdefault(name, []).append(session)
     return absent
 

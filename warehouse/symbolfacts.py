@@ -17,7 +17,7 @@ from warehouse.errors import NoDataError
 from warehouse.facade import Warehouse
 from warehouse.facts import Facts
 from warehouse.layout import Layout
-from warehouse.sessions import NEW_YORK, midnight_ns, trading_hours
+from warehouse.sessions import NEW_YORK, midnight_ns, today, trading_hours
 from warehouse.sqlfiles import SqlFolder
 
 MOST_CANDLES = 480
@@ -42,7 +42,7 @@ def added(
         CorruptPartitionError, StorageError: its files cannot be read.
     """
     # Where nothing is known of any session, the question itself says that nothing is there.
-    start = date.fromisoformat(facts.start) if facts.start else date.today()
+    start = date.fromisoformat(facts.start) if facts.start else today()
     end = date.fromisoformat(facts.end) if facts.end else start
     held = _held(warehouse, symbols, start, end)
     sql = SqlFolder(config.sql_dir(layout.root))

@@ -34,7 +34,7 @@ from warehouse.metrics import Progress, RunMetrics
 from warehouse.rules import CHECKED, Rule
 from warehouse.run import Request
 from warehouse.schema import DATA_TYPES
-from warehouse.sessions import last_day_of_month, trading_hours
+from warehouse.sessions import last_day_of_month, today, trading_hours
 
 _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
@@ -257,7 +257,7 @@ class _Questions:
             {"data_type": data_type},
         ).fetchall()
         request = self._request
-        return request.start or first, min(request.end, date.today()) if request.end else last
+        return request.start or first, min(request.end, today()) if request.end else last
 
     def _units(
         self, data_type: str, read: frozenset[str], first: date, last: date

@@ -276,15 +276,16 @@ class _Round:
         self, partitions: Sequence[Partition], files: Mapping[RawFile, SourceFile | None]
     ) -> Iterator[Fault]:
         """Whether lines = rows published + rejected + left out, and those published are there."""
-        rows: Counter[tuple[str, str | None]] = Counter()
+        # By source, then by version: for each file only its own versions are looked at.
+        rows: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
         symbols: defaultdict[tuple[str, str | None], set[str]] = defaultdict(set)
         for partition in partitions:
             for session in partition.sessions:
-                rows[session.source, session.sha256] += session.rows
+                rows[session.source][session.sha256] += session.rows
                 symbols[session.source, session.sha256].add(partition.symbol)
         for file, record in files.items():
-            path = self._layout.raw_file(file)
-            versions = {sha256 for source, sha256 in rows if source == file.key}
+            path, key = self._layout.raw_file(file), file.key
+            versions = rows.get(key, Counter())
             if record is None:
                 if versions:
                     told = "partitions have rows of it, and the catalog does not know it"
@@ -292,9 +293,9 @@ class _Round:
                 continue
             if record.state != "ingested" or record.rows_published is None:
                 continue
-            problem: str | None = _imbalance(record, rows[file.key, record.sha256])
-            for sha256 in versions - {record.sha256}:
-                others = symbols[file.key, sha256]
+            problem: str | None = _imbalance(record, versions[record.sha256])
+            for sha256 in versions.keys() - {record.sha256}:
+                others = symbols[key, sha256]
                 if record.symbols is None or others & set(record.symbols):
                     problem = "partitions have rows of another version of it than the catalog says"
             if problem is not None:
