@@ -328,6 +328,9 @@ class Catalog:
         found = {}
         for row in self.rows("select * from source_files"):
             record = file_record(row)
+            if record.data_type not in DATA_TYPES:
+                problem = f"it speaks of files of {record.data_type!r}, which is no data type"
+                raise DamagedCatalogError(self._layout.catalog, problem)
             found[raw_file_of(record)] = record
         return found
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import ledger
@@ -63,12 +64,26 @@ def _told(layout: Layout) -> tuple[dict[str, SourceFile], list[Path]]:
     damaged = []
     for path in ledger.paths(layout):
         try:
-            page = ledger.read(path)
-        except CorruptPartitionError:
+            told = [file_record(row) for row in ledger.read(path).to_pylist()]
+        except (CorruptPartitionError, ValueError, TypeError):
             damaged.append(path)
             continue
-        found |= {row["source"]: file_record(row) for row in page.to_pylist()}
+        if not all(_is_its_own(record, path) for record in told):
+            damaged.append(path)
+            continue
+        found |= {record.source: record for record in told}
     return found, damaged
+
+
+def _is_its_own(record: SourceFile, path: Path) -> bool:
+    """Whether a record is of the file that its key names, and stands on the ledger's right page."""
+    file = parse_key(record.source) if record.source else None
+    return (
+        file is not None
+        and (file.data_type, file.day) == (record.data_type, record.day)
+        and (file.symbol is None) == (record.symbol is None)
+        and (path.parent.name, path.stem) == (file.data_type, f"{file.day:%Y_%m}")
+    )
 
 
 def parse_key(key: str) -> RawFile | None:
@@ -91,7 +106,7 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
     for path in layout.rejects.glob("*/*/*.parquet"):
         try:
             pairs = _rejects(path)
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             damaged.append(path)
             continue
         for source, reason in pairs:
@@ -104,7 +119,9 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
 
 
 def _rejects(path: Path) -> list[tuple[str, str]]:
-    table = pq.read_table(path, columns=["source", "reason"], partitioning=None)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        told = file.read(columns=["source", "reason"], use_threads=False)
+    table = told.cast(pa.schema([("source", pa.string()), ("reason", pa.string())]))
     return list(zip(table["source"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 

@@ -16,8 +16,9 @@ import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
+from warehouse import sidecar
 from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
 from warehouse.layout import STAGED_CATALOG, Layout
 
@@ -66,28 +67,17 @@ def read(layout: Layout) -> Change | None:
     Raises:
         DamagedJournalError: no publish of this warehouse would have written it.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(layout.journal, flags)
+        text, facts = sidecar.read(layout.journal, _MOST_BYTES)
+        _check_owner(layout, facts)
     except FileNotFoundError:
         return None
     except OSError as error:
         if os.path.islink(layout.journal):
             _refuse(layout, "it is a link")
         _refuse(layout, f"it cannot be read: {error.strerror or error}")
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            _refuse(layout, "it is no file")
-        if facts.st_size > _MOST_BYTES:
-            _refuse(layout, f"it has {facts.st_size:,} bytes")
-        _check_owner(layout, facts)
-        with open(descriptor, "rb", closefd=False) as file:
-            text = file.read(_MOST_BYTES)
-    except OSError as error:
-        _refuse(layout, f"it cannot be read: {error.strerror or error}")
-    finally:
-        os.close(descriptor)
+    except ValueError as error:
+        _refuse(layout, str(error))
     change = _parsed(layout, text)
     check(layout, change)
     return change
@@ -150,8 +140,8 @@ def _check_owner(layout: Layout, facts: os.stat_result) -> None:
 
 def _parsed(layout: Layout, text: bytes) -> Change:
     try:
-        found = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        found = sidecar.parsed(text)
+    except ValueError:
         _refuse(layout, "it is not what was written")
     if not isinstance(found, dict) or found.keys() != _KEYS:
         _refuse(layout, "it has other keys than a journal")
@@ -165,13 +155,6 @@ def _parsed(layout: Layout, text: bytes) -> Change:
     ):
         _refuse(layout, "its values are of other types than a journal's")
     return Change(catalog, [(staged, final) for staged, final in renames], removals)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice")
-    return found
 
 
 def _check_links(layout: Layout, names: Iterable[str]) -> None:

@@ -10,11 +10,11 @@ import json
 import os
 import re
 import secrets
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse import sidecar
 from warehouse.errors import StorageError
 from warehouse.layout import OWN_FOLDERS, Layout
 from warehouse.schema import DATA_TYPES
@@ -39,20 +39,11 @@ class Marker:
 
 def read(layout: Layout) -> Marker | None:
     """The data folder's marker; None where there is none, or what is there is none."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(layout.marker, flags)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        record = json.loads(os.read(descriptor, _MOST_BYTES))
+        record = sidecar.load(layout.marker, _MOST_BYTES)
         found = Marker(record["id"], record["cache"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    finally:
-        os.close(descriptor)
     names = isinstance(found.id, str) and isinstance(found.cache, str)
     if not names or not _ID.fullmatch(found.id) or not _is_name(found.cache):
         return None

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock
 
+from warehouse import sidecar
 from warehouse.errors import StorageError
 from warehouse.modes import Modes
 
@@ -321,10 +322,10 @@ class PartFile:
     def _held_ranges(self) -> list[tuple[int, int]]:
         """The [start, end) that an earlier process made safe, in order."""
         try:
-            state = json.loads(state_of(self.target).read_text("utf-8"))
+            state = sidecar.load(state_of(self.target))
             version = (state["etag"], state["size"])
             held = [(int(start), int(end)) for start, end in state["received"]]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return []
         there = os.fstat(self._file).st_size
         if version != (self.etag, self.size) or there > self.size:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse import sidecar
 from warehouse.encoding import declared_by, encode
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.layout import decode_symbol, partition_name
@@ -118,6 +119,23 @@ def _entry(session: SessionSource) -> dict[str, Any]:
     if session.fingerprint is None:
         del entry["fingerprint"]
     return entry
+
+
+def _session(entry: dict[str, Any]) -> SessionSource:
+    """What `_entry` told.
+
+    Raises:
+        ValueError, TypeError: nothing of ours told it.
+    """
+    found = SessionSource(**{**entry, "session": date.fromisoformat(entry["session"])})
+    told: tuple[Any, ...] = (found.source, found.sha256, found.etag, found.fingerprint)
+    if not all(
+        isinstance(text, str) for text in (*told[:2], *(t for t in told[2:] if t is not None))
+    ):
+        raise TypeError("what it says of a session is no text")
+    if type(found.rows) is not int or type(found.rejects) is not int or found.rows < 0:
+        raise TypeError("what it says of a session is no number of rows")
+    return found
 
 
 def write_partition(
@@ -322,12 +340,9 @@ def describe(path: Path) -> Partition:
             digest = metadata.metadata.get(DIGEST_KEY)
             if digest is not None and digest != _digest(told):
                 raise ValueError("what it says of itself is damaged")
-            record = json.loads(told)
+            record = sidecar.parsed(told)
             made_by = str(record["fingerprint"])
-            sessions = tuple(
-                SessionSource(**{**entry, "session": date.fromisoformat(entry["session"])})
-                for entry in record["sessions"]
-            )
+            sessions = tuple(_session(entry) for entry in record["sessions"])
             month = date.fromisoformat(f"{record['month']}-01")
             if not path.as_posix().endswith(partition_name(data_type_name, symbol, month)):
                 raise ValueError(f"it says that it is of {month:%Y-%m}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warehouse import sidecar
 from warehouse.config import Config
 from warehouse.layout import Layout
 from warehouse.schema import DataType
@@ -137,14 +138,17 @@ def stage(layout: Layout, made_by: Recipe) -> list[tuple[str, str]]:
 def load(layout: Layout, fingerprint: str) -> Recipe | None:
     """The recipe of a fingerprint; None where it is not kept, or cannot be read."""
     try:
-        record = json.loads(path_of(layout, fingerprint).read_text("utf-8"))
+        record = sidecar.load(path_of(layout, fingerprint))
         statements = {
             name: (entry["fingerprint"], entry["text"])
             for name, entry in record["statements"].items()
         }
+        texts = {text for name, pair in statements.items() for text in (name, *pair)}
+        if not all(isinstance(text, str) for text in texts):
+            return None
         # What version 0.1.0 kept does not say.
         first = _FIRST_COLUMNS[next(iter(statements)).partition("/")[2]].split()
         columns = tuple(map(str, record.get("columns", first)))
-        return Recipe(fingerprint, statements, record["settings"], columns)
+        return Recipe(fingerprint, statements, dict(record["settings"].items()), columns)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None

@@ -1,0 +1,144 @@
+"""What a warehouse says of itself beside its rows is a stranger's word until it is checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from building import Made, day_key, instant, trade
+from conftest import MakeWarehouse
+
+from warehouse import ledger, recipes, sidecar
+from warehouse.catalog import Catalog
+from warehouse.errors import CorruptPartitionError, DamagedCatalogError
+from warehouse.inventory import take_inventory
+from warehouse.layout import Layout
+from warehouse.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
+
+DAY = date(2024, 1, 2)
+DEEP = b'{"a":' * 100_000
+
+
+@pytest.fixture(scope="module")
+def published(make_warehouse: MakeWarehouse) -> Made:
+    made = make_warehouse({day_key("trades", DAY): [trade("AAPL", instant(DAY)), "too,few"]})
+    made.update("trades")
+    return made
+
+
+@pytest.mark.parametrize(
+    "text", [DEEP, b"[" * 100_000, b'{"a": 1, "a": 2}', b"\xff", b"", b"1" * 9_999]
+)
+def test_what_is_no_json_of_ours_is_a_value_error(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        sidecar.parsed(text)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_large_file(path: Path) -> None:
+    path.touch()
+    os.truncate(path, sidecar.MOST_BYTES + 1)
+
+
+def other(record: Any) -> Callable[[Path], None]:
+    return lambda path: path.write_text(json.dumps(record))
+
+
+ENTRY = {"fingerprint": "x", "text": "y"}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        a_pipe,
+        a_link,
+        a_large_file,
+        Path.mkdir,
+        lambda path: path.write_bytes(DEEP),
+        other([]),
+        other({"statements": {"a": ENTRY}, "settings": ["a"]}),
+        other({"statements": {"a": {**ENTRY, "text": 1}}, "settings": {}}),
+        other({"statements": [], "settings": {}}),
+    ],
+)
+def test_a_recipe_that_is_none_is_not_kept(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    layout = Layout(tmp_path, tmp_path / "raw", tmp_path / "data/cache")
+    layout.recipes.mkdir(parents=True)
+    plant(recipes.path_of(layout, "ab"))
+    assert recipes.load(layout, "ab") is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("data_type", "../../.."),
+        ("data_type", "quotes"),
+        ("source", "x"),
+        ("day", date(2024, 2, 1)),
+    ],
+)
+def test_a_ledger_that_speaks_of_other_files_enters_no_catalog(
+    published: Made, column: str, value: Any
+) -> None:
+    path = published.layout.ledger_of("trades", DAY)
+    whole = path.read_bytes()
+    page = ledger.read(path)
+    place = page.schema.get_field_index(column)
+    forged = pa.array([value] * page.num_rows, page.schema.field(column).type)
+    pq.write_table(page.set_column(place, page.schema.field(column), forged), path)
+    try:
+        found, damaged = take_inventory(published.layout, 1)
+        assert damaged == [path]
+        # What partitions and rejects say stands.
+        assert [record.source for record in found.files] == [day_key("trades", DAY)]
+    finally:
+        path.write_bytes(whole)
+
+
+def test_a_catalog_that_speaks_of_no_data_type_is_damaged(published: Made) -> None:
+    whole = published.layout.catalog.read_bytes()
+    with duckdb.connect(str(published.layout.catalog)) as catalog:
+        catalog.execute("update source_files set data_type = '../../..'")
+    try:
+        with Catalog(published.layout) as read, pytest.raises(DamagedCatalogError):
+            read.source_files()
+    finally:
+        published.layout.catalog.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("rows", "1"), ("rows", 1.0), ("rows", True), ("rejects", None), ("etag", 5), ("source", None),
+     ("session", 20240102), ("fingerprint", {}), ("more", 1)],
+)  # fmt: skip
+def test_a_partition_that_says_of_itself_what_none_would_is_damaged(
+    published: Made, tmp_path: Path, key: str, value: Any
+) -> None:
+    path = published.layout.partition("trades", "AAPL", DAY.replace(day=1))
+    copy = tmp_path / "trades/AAPL/2024_01.parquet"
+    copy.parent.mkdir(parents=True)
+    with pq.ParquetFile(path) as file:
+        rows, told = file.read(), dict(file.metadata.metadata)
+    record = json.loads(told[METADATA_KEY])
+    record["sessions"][0][key] = value
+    text = json.dumps(record).encode()
+    with pq.ParquetWriter(copy, rows.schema, store_schema=False) as writer:
+        writer.add_key_value_metadata({**told, METADATA_KEY: text, DIGEST_KEY: _digest(text)})
+        writer.write_table(rows)
+    with pytest.raises(CorruptPartitionError):
+        describe(copy)

@@ -1,0 +1,60 @@
+"""Small files that a warehouse brings along beside its data: a stranger's word until it is checked.
+
+What is here only sees to it that reading one cannot harm: no link or pipe is opened, no more is
+read than such a file has, and text that is none of ours is a `ValueError` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 16 << 20
+
+
+def read(path: Path, most: int = MOST_BYTES) -> tuple[bytes, os.stat_result]:
+    """The content of a file, and what the system says of it.
+
+    Raises:
+        OSError: it cannot be read, or is a link.
+        ValueError: it is no file, or larger than `most` bytes.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("it is no file")
+        if facts.st_size > most:
+            raise ValueError(f"it has {facts.st_size:,} bytes")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most), facts
+    finally:
+        os.close(descriptor)
+
+
+def parsed(text: bytes | str) -> Any:
+    """The value of a JSON text in which no key comes twice.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def load(path: Path, most: int = MOST_BYTES) -> Any:
+    """The value of a JSON file; see `read` and `parsed`."""
+    return parsed(read(path, most)[0])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
