@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def rows_of(
             "trf_id": pa.array(dice.integers(201, 204, count), mask=~off_exchange),
             "trf_timestamp": pa.array(stamps - 1_000, mask=~off_exchange),
         }
-    else:
+    elif data_type == "quotes":
         values |= {
             "bid_price": price - 0.01,
             "ask_price": price + 0.01,
@@ -71,6 +70,9 @@ def rows_of(
             "bid_exchange": dice.integers(1, 20, count),
             "ask_exchange": dice.integers(1, 20, count),
         }
+    else:
+        values |= dict.fromkeys(("open", "high", "low", "close"), price)
+        values |= {"volume": dice.integers(1, 500, count), "vwap": price, "trades": np.ones(count)}
     schema = DATA_TYPES[data_type].columns
     columns = []
     for field in schema:
@@ -96,10 +98,9 @@ def fill(
             path = made.layout.partition(data_type, symbol, month)
             path.parent.mkdir(parents=True, exist_ok=True)
             batch = rows_of(data_type, symbol, days, count, seed=number * 1_000 + month.toordinal())
-            rows = partial(iter, [batch])
             sources = tuple(SessionSource(day, count, 0, "made", None, "0" * 64) for day in days)
             kind = DATA_TYPES[data_type]
-            found.append(write_partition(str(path), kind, rows, symbol, month, sources, "made"))
+            found.append(write_partition(str(path), kind, [batch], symbol, month, sources, "made"))
     return found
 
 

@@ -1,15 +1,13 @@
-"""A partition's row groups, and which of its columns are declared to lack no value."""
+"""A partition's row groups, and the one schema that all partitions of a data type declare."""
 
 from __future__ import annotations
 
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,11 +23,11 @@ from conftest import MakeWarehouse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warehouse import Warehouse, encoding
+from warehouse import Warehouse, checks, encoding
 from warehouse.encoding import ROW_GROUP_ROWS, encode, group_rows
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, SqlFileError
 from warehouse.partitions import describe, read_sessions, write_partition
-from warehouse.schema import DATA_TYPES
+from warehouse.schema import DATA_TYPES, DataType
 
 TRADES = DATA_TYPES["trades"]
 DAYS = synthetic.weekdays(date(2024, 1, 2), date(2024, 1, 31))
@@ -61,18 +59,12 @@ def test_row_groups_of_sessions_past_do_not_change_as_a_month_grows(
     assert after[: max(len(before) - 1, 0)] == before[:-1]
 
 
-def encoded(batches: list[pa.RecordBatch]) -> tuple[bytes, int]:
-    """The file, and how often its rows were begun."""
-    begun = 0
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        nonlocal begun
-        begun += 1
-        yield from batches
-
-    sink, edges = encode(pa.BufferOutputStream, TRADES, rows, {}, [sum(map(len, batches))])
+def encoded(batches: list[pa.RecordBatch], kind: DataType = TRADES) -> bytes:
+    sink = pa.BufferOutputStream()
+    edges = encode(sink, kind, batches, {}, [sum(map(len, batches))])
     assert edges.rows == sum(map(len, batches))
-    return sink.getvalue().to_pybytes(), begun
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def with_gap(batch: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
@@ -82,34 +74,51 @@ def with_gap(batch: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
     return batch.set_column(place, batch.schema.field(place), pa.array(values, batch[name].type))
 
 
-@pytest.mark.parametrize("row", [0, 40, 99])
-def test_a_column_is_declared_to_lack_nothing_just_where_no_value_is_absent(
-    monkeypatch: pytest.MonkeyPatch, row: int
+@pytest.mark.parametrize("kind", DATA_TYPES.values(), ids=DATA_TYPES)
+def test_all_partitions_of_a_data_type_declare_one_schema_whatever_they_lack(
+    kind: DataType,
 ) -> None:
-    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
-    whole = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
-    gap = with_gap(whole, "exchange", row)
-    always = {field.name for field in pq.read_schema(pa.BufferReader(encoded([whole])[0]))
-              if field.nullable}  # fmt: skip
-    assert "exchange" not in always
-    file, begun = encoded([gap])
-    schema = pq.read_schema(pa.BufferReader(file))
-    assert {field.name for field in schema if field.nullable} == always | {"exchange"}
-    # What turns out late is begun once more, and nothing else is.
-    assert begun == (1 if row < 30 else 2)
-    found = pq.read_table(pa.BufferReader(file)).cast(TRADES.columns)
-    assert found.equals(pa.Table.from_batches([gap]))
+    whole = synthetic.rows_of(kind.name, "A", DAYS[:1], 50, seed=1)
+    gaps = whole
+    for name in set(kind.columns.names) - kind.required:
+        gaps = with_gap(gaps, name, 49)
+    tables = [pq.read_table(pa.BufferReader(encoded([rows], kind))) for rows in (whole, gaps)]
+    both = pa.concat_tables(tables)
+    assert {field.name for field in both.schema if not field.nullable} == kind.required
+    assert both.cast(kind.columns).equals(pa.Table.from_batches([whole, gaps]))
 
 
-def test_the_bytes_do_not_depend_on_when_a_gap_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(TRADES.required))
+def test_a_row_without_a_value_that_all_rows_have_is_never_written(name: str) -> None:
+    rows = with_gap(synthetic.rows_of("trades", "A", DAYS[:1], 50, seed=1), name, 40)
+    with pytest.raises(SqlFileError, match=f"sql/clean/trades.sql: .*without {name}"):
+        encoded([rows])
+
+
+def test_a_clean_statement_that_keeps_a_row_without_a_price_publishes_nothing(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    lines = [trade("A", instant(DAYS[0]), price=""), trade("B", instant(DAYS[0]))]
+    made = make_warehouse({day_key("trades", DAYS[0]): lines})
+    clean = made.root / "sql/clean/trades.sql"
+    text = clean.read_text("utf-8")
+    assert "when price is null\n        then 'no_price'" in text
+    clean.write_text(text.replace("when price is null\n", "when false\n"), "utf-8")
+    with pytest.raises(SqlFileError, match="a row without price"):
+        made.update("trades")
+    assert made.partitions() == {}
+    clean.write_text(text, "utf-8")
+    made.update("trades")
+    assert made.sql("select symbol from trades") == [("B",)]
+
+
+def test_the_bytes_do_not_depend_on_how_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
     rows = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
-    for name in ("tape", "exchange", "price"):
+    for name in ("tape", "exchange", "id"):
         rows = with_gap(rows, name, 95 if name == "tape" else 50)
-    whole, begun = encoded([rows])
-    assert begun == 2
     pieces = [rows.slice(0, 7), rows.slice(7, 60), rows.slice(67, 33)]
-    assert encoded(pieces)[0] == whole
+    assert encoded(pieces) == encoded([rows])
 
 
 def test_partitions_that_lack_values_and_others_are_read_together(
@@ -124,12 +133,11 @@ def test_partitions_that_lack_values_and_others_are_read_together(
         gaps = with_gap(gaps, "exchange", row)
     old = partitions[1]
     partitions[1] = write_partition(
-        paths[1], TRADES, lambda: [gaps], "GAPS", old.month, old.sessions, "made"
+        paths[1], TRADES, [gaps], "GAPS", old.month, old.sessions, "made"
     )
     synthetic.catalog(made, partitions)
 
-    nullable = [pq.read_schema(path).field("exchange").nullable for path in paths]
-    assert nullable == [False, True]
+    assert len({pq.read_schema(path).remove_metadata() for path in paths}) == 1
     with Warehouse(made.root) as wh:
         for symbols in (["WHOLE", "GAPS"], ["GAPS", "WHOLE"]):
             frame = wh.trades(symbols, DAYS[0], DAYS[1], columns=["symbol", "exchange"])
@@ -139,6 +147,9 @@ def test_partitions_that_lack_values_and_others_are_read_together(
             assert streamed["exchange"].null_count == 2
         assert wh.query("select count(*) - count(exchange) as n from trades")["n"].item() == 2
     for these in (paths, paths[::-1]):
+        together = pa.concat_tables([pq.read_table(path, partitioning=None) for path in these])
+        assert together["exchange"].null_count == 2
+        assert ds.dataset(these).schema.field("exchange").nullable
         assert ds.dataset(these).to_table(filter=ds.field("exchange").is_null()).num_rows == 2
         assert pl.read_parquet(these)["exchange"].null_count() == 2
         (missing,) = duckdb.sql(
@@ -204,78 +215,52 @@ def test_no_flipped_bit_of_a_pages_header_shifts_values(make_warehouse: MakeWare
     assert refused > 500
 
 
-def test_a_partition_of_an_earlier_version_is_still_read(
-    make_warehouse: MakeWarehouse, tmp_path: Path
+@pytest.mark.parametrize("version", ["that declared nothing", "that declared each file's own"])
+def test_a_partition_of_an_earlier_version_is_read_verified_and_merged(
+    make_warehouse: MakeWarehouse, version: str
 ) -> None:
-    """It said of no column that it lacks nothing, and cut row groups without regard to sessions."""
+    """The first cut row groups without regard to sessions, too."""
     made = make_warehouse()
     (one,) = synthetic.fill(made, "trades", DAYS[:3], {"A": 100})
     path = made.layout.partition("trades", "A", one.month)
     with pq.ParquetFile(path) as file:
         rows, told = file.read().cast(TRADES.columns), dict(file.metadata.metadata)
+    schema = TRADES.columns
     del told[encoding.ABSENT_KEY]
-    with pq.ParquetWriter(path, TRADES.columns, compression="snappy", store_schema=False,
+    if version != "that declared nothing":
+        absent = [name for name in schema.names if rows[name].null_count]
+        schema = pa.schema([field.with_nullable(field.name in absent) for field in schema])
+        assert not schema.equals(TRADES.stored)
+        told[encoding.ABSENT_KEY] = ",".join(absent).encode()
+    with pq.ParquetWriter(path, schema, compression="snappy", store_schema=False,
                           write_page_checksum=True) as writer:  # fmt: skip
         writer.add_key_value_metadata(told)
-        writer.write_table(rows, row_group_size=70)
+        writer.write_table(rows.cast(schema), row_group_size=70)
     again = describe(path)
     assert (again.sessions, again.rows) == (one.sessions, one.rows)
-    synthetic.catalog(made, [again])
+    assert checks.partition(path, again) is None
+    # Another symbol's is of this version: both are read in one go.
+    (new,) = synthetic.fill(made, "trades", DAYS[:3], {"B": 10})
+    synthetic.catalog(made, [again, new])
     with Warehouse(made.root) as wh:
         for day in DAYS[:3]:
             found = wh.trades("A", day, day, to="arrow", tz="UTC")
             expected = rows.filter(pa.compute.equal(rows["session"], pa.scalar(day)))
             assert np.array_equal(found["sequence_number"], expected["sequence_number"])
             assert found["trf_id"].to_pylist() == expected["trf_id"].to_pylist()
+            assert len(wh.trades(["A", "B"], day, day)) == 110
+            streamed = wh.stream(["A", "B"], day, day, "trades")
+            assert sum(batch.num_rows for batch in streamed) == 110
     made.put_raw("trades", DAYS[3], [trade("A", instant(DAYS[3]))])
     made.ingest("trades")
-    counted = "select session, count(*), count(trf_id) from trades group by all order by all"
+    counted = """
+        select session, count(*), count(trf_id) from trades where symbol = 'A'
+        group by all order by all
+    """
     kept = rows.group_by("session").aggregate([("session", "count"), ("trf_id", "count")])
     assert made.sql(counted)[:3] == sorted(zip(*kept.to_pydict().values(), strict=True))
     assert made.sql(counted)[3:] == [(DAYS[3], 1, 1)]
-    assert encoding.ABSENT_KEY in pq.read_metadata(path).metadata
-
-
-def test_what_is_encoded_twice_is_published_and_judged_once(
-    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the last session two sizes are zero, and the last exchange is absent."""
-    monkeypatch.setattr(encoding, "WHOLE_SESSIONS_ROWS", 2)
-    begun: list[int] = []
-    rows_of_groups = encoding._row_groups
-
-    def counted(*arguments: Any) -> Iterator[pa.Table]:
-        begun.append(1)
-        return rows_of_groups(*arguments)
-
-    monkeypatch.setattr(encoding, "_row_groups", counted)
-    lines = {
-        day: [
-            trade(
-                "AAPL",
-                instant(day, "10:00", number),
-                number + 1,
-                size=0 if day == DAYS[2] and number < 2 else 100,
-                exchange="" if (day, number) == (DAYS[2], 9) else 4,
-                id=str(number),
-            )
-            for number in range(10)
-        ]
-        for day in DAYS[:3]
-    }
-    made = make_warehouse({day_key("trades", day): lines[day] for day in DAYS[:2]})
-    made.update("trades", start=DAYS[0], end=DAYS[1])
-    made.put(day_key("trades", DAYS[2]), lines[DAYS[2]])
-    begun.clear()
-    report = made.update("trades", start=DAYS[0], end=DAYS[2])
-    # The two sessions that were here lacked nothing.
-    assert len(begun) == 2
-    assert [file.rows_published for file in report.files] == [10]
-    counted = "select session, count(*), count(exchange) from trades group by all order by all"
-    assert made.sql(counted) == [(day, 10, 9 if day == DAYS[2] else 10) for day in DAYS[:3]]
-    found = "select session, count from findings where rule = 'zero_sizes'"
-    assert made.sql(found) == [(DAYS[2], 2)]
-    assert made.verify().faults == []
+    assert pq.read_schema(path).remove_metadata().equals(TRADES.stored)
 
 
 def test_a_damaged_footer_gives_no_other_rows_to_a_merge_or_to_a_new_catalog(
@@ -314,7 +299,7 @@ FLIPS = """
 import sys
 from pathlib import Path
 from warehouse import Warehouse
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, SqlFileError
 root, path = map(Path, sys.argv[1:3])
 whole = path.read_bytes()
 footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")

@@ -195,7 +195,7 @@ def test_rows_that_do_not_belong_are_found_though_every_hash_is_right(
     new = write_partition(
         str(tmp_path / "wrong.parquet"),
         DATA_TYPES["trades"],
-        rows.to_batches,
+        rows.to_batches(),
         old.symbol,
         old.month,
         old.sessions,

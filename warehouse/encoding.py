@@ -1,20 +1,23 @@
 """Encoding: rows into the one Parquet file of a partition.
 
-A column in which no value is absent is declared so (`required`): it takes a fifth less time to
-decode. Which ones follows from the rows alone; a footer names the others a second time, for a
-flipped bit there would let a reader take levels for values.
+All partitions of a data type declare the same schema, so that whoever opens several of them without
+us can put them together: a column is `required` where the data type promises a value, and takes a
+fifth less time to decode. A footer names the other columns a second time, for a flipped bit there
+would let a reader take levels for values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.errors import SqlFileError
 from warehouse.schema import DataType
 
 ROW_GROUP_ROWS = 32_768
@@ -22,7 +25,8 @@ ROW_GROUP_ROWS = 32_768
 WHOLE_SESSIONS_ROWS = 8_192
 """So many rows are not joined with the next session's: a small group costs more than it saves."""
 ABSENT_KEY = b"flatfile_warehouse.absent"
-"""Under this a footer names the columns in which a value is absent, with commas between them."""
+"""Under this a footer names the columns in which a value may be absent, with commas between them.
+In a file of an earlier version these are fewer, or more: those in which one is."""
 
 # Stamps and sequence numbers grow by little: as differences they take a third less room than in a
 # dictionary. What repeats goes into a dictionary; an id never repeats.
@@ -54,77 +58,50 @@ class Edges:
 
 
 def encode(
-    open_sink: Callable[[], Any],
-    kind: DataType,
-    rows: Callable[[], Iterable[pa.RecordBatch]],
-    metadata: Mapping[bytes, bytes],
-    sessions: Sequence[int],
-) -> tuple[Any, Edges]:
-    """Encode rows; the sink they are in, which is closed, and their edges.
-
-    Args:
-        open_sink: opens an empty sink of pyarrow's; what was in an earlier one is void.
-        rows: begins the rows from the first, in the order of the tape. It is called once more
-            where a column turns out late to lack a value: those before were encoded as if it
-            lacked none.
-        sessions: how many rows of each session there will be.
-    """
-    absent: frozenset[str] = frozenset()
-    while True:
-        edges = Edges()
-        with open_sink() as sink:
-            found = _encode(sink, kind, rows(), metadata, sessions, absent, edges)
-        if not found:
-            return sink, edges
-        absent |= found
-
-
-def _encode(
     sink: Any,
     kind: DataType,
     rows: Iterable[pa.RecordBatch],
     metadata: Mapping[bytes, bytes],
     sessions: Sequence[int],
-    absent: frozenset[str],
-    edges: Edges,
-) -> frozenset[str]:
-    """Encode rows, if a value is absent in no other columns than these and those of the first rows.
+) -> Edges:
+    """Encode rows into a sink of pyarrow's, which stays open; returns their edges.
 
-    Returns:
-        Nothing where that holds; else columns in which a value is absent, and what is encoded is
-        void.
+    Args:
+        rows: in the order of the tape.
+        sessions: how many rows of each session there will be.
+
+    Raises:
+        SqlFileError: a row lacks a value that every row of the data type has.
     """
-    groups = _row_groups(rows, kind.columns.names, group_rows(sessions))
-    group = next(groups, None)
-    if group is not None:
-        absent |= _absent(group)
-    schema = declared(kind, absent)
-    with pq.ParquetWriter(sink, schema, **_options(kind, sum(sessions) < _SMALL_ROWS)) as writer:
-        told = ",".join(name for name in kind.columns.names if name in absent)
-        writer.add_key_value_metadata({**metadata, ABSENT_KEY: told.encode()})
-        while group is not None:
+    edges = Edges()
+    options = _options(kind, sum(sessions) < _SMALL_ROWS)
+    with pq.ParquetWriter(sink, kind.stored, **options) as writer:
+        writer.add_key_value_metadata({**metadata, ABSENT_KEY: _optional(kind)})
+        for group in _row_groups(rows, kind.columns.names, group_rows(sessions)):
+            for name in kind.required:
+                if group.column(name).null_count:
+                    raise SqlFileError(
+                        Path("sql", "clean", f"{kind.name}.sql"),
+                        f"keeps a row without {name}, which every row of {kind.name} has;"
+                        " give such rows a reason",
+                    )
             stamps = group.column("timestamp").chunk(0).to_numpy()
             if edges.rows == 0:
                 edges.first_ns = int(stamps[0])
             edges.last_ns = int(stamps[-1])
             edges.rows += group.num_rows
-            table = pa.Table.from_arrays(group.columns, schema=schema)
+            table = pa.Table.from_arrays(group.columns, schema=kind.stored)
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            group = next(groups, None)
-            if group is not None and (late := _absent(group) - absent):
-                # Of the rest no more than this is needed, so that the next time is the last.
-                return absent.union(late, *map(_absent, groups))
-    return frozenset()
+    return edges
 
 
-def _absent(table: pa.Table) -> frozenset[str]:
-    """The columns in which a value is absent."""
-    names = zip(table.column_names, table.columns, strict=True)
-    return frozenset(name for name, column in names if column.null_count)
+@cache
+def _optional(kind: DataType) -> bytes:
+    return ",".join(name for name in kind.columns.names if name not in kind.required).encode()
 
 
 @lru_cache(maxsize=256)
-def declared(kind: DataType, absent: frozenset[str]) -> pa.Schema:
+def _declared(kind: DataType, absent: frozenset[str]) -> pa.Schema:
     """The data type's columns, of which only these may lack a value."""
     return pa.schema([field.with_nullable(field.name in absent) for field in kind.columns])
 
@@ -132,9 +109,9 @@ def declared(kind: DataType, absent: frozenset[str]) -> pa.Schema:
 def declared_by(kind: DataType, metadata: Mapping[bytes, bytes]) -> pa.Schema:
     """The columns that a partition has which says this in its footer."""
     told = metadata.get(ABSENT_KEY)
-    if told is None:  # by an earlier version, for which every column may lack values
+    if told is None:  # by a version for which every column may lack values
         return kind.columns
-    return declared(kind, frozenset(told.decode(errors="replace").split(",")))
+    return _declared(kind, frozenset(told.decode(errors="replace").split(",")))
 
 
 @cache

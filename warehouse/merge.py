@@ -295,7 +295,7 @@ class Merger:
         partition = write_partition(
             path,
             self._kind,
-            lambda: self._rows(job),
+            self._rows(job),
             job.symbol,
             self._month,
             job.sessions,

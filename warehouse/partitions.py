@@ -12,7 +12,7 @@ import json
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -141,7 +141,7 @@ def _session(entry: dict[str, Any]) -> SessionSource:
 def write_partition(
     path: str,
     kind: DataType,
-    rows: Callable[[], Iterable[pa.RecordBatch]],
+    rows: Iterable[pa.RecordBatch],
     symbol: str,
     month: date,
     sessions: tuple[SessionSource, ...],
@@ -150,12 +150,12 @@ def write_partition(
     """Write a partition to `path`, which must not be inside the cache folder: it is not synced.
 
     Args:
-        rows: begins the data type's columns (others are left out) from the first row, in the order
-            of the tape; `encoding.encode` says when it is called twice.
+        rows: the data type's columns (others are left out) in the order of the tape.
         sessions: in ascending order; their rows add up to those of `rows`.
 
     Raises:
         StorageError: the disk refuses.
+        SqlFileError: a row lacks a value that every row of the data type has.
     """
     told = provenance(kind.name, symbol, month, sessions, fingerprint)
     metadata = {METADATA_KEY: told, DIGEST_KEY: _digest(told)}
@@ -163,7 +163,8 @@ def write_partition(
     expected = sum(counts)
     try:
         if expected <= _BUFFERED_ROWS:
-            buffer, edges = encode(pa.BufferOutputStream, kind, rows, metadata, counts)
+            buffer = pa.BufferOutputStream()
+            edges = encode(buffer, kind, rows, metadata, counts)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
                 rest = memoryview(encoded)
@@ -173,7 +174,8 @@ def write_partition(
                 written = encoded.size
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
-            _, edges = encode(lambda: pa.OSFile(path, "wb"), kind, rows, metadata, counts)
+            with pa.OSFile(path, "wb") as sink:
+                edges = encode(sink, kind, rows, metadata, counts)
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             written = size = os.path.getsize(path)

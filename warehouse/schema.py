@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ class DataType:
         monthly_by_symbol: in that layout one file holds a month, not a session.
         header: the columns a raw file must name, in any order, among others.
         columns: what a partition holds, in this order.
+        required: columns in which no row lacks a value: sql/clean gives a row without one a reason.
         order: the columns that put the rows of one symbol in the order of the tape.
     """
 
@@ -33,7 +35,15 @@ class DataType:
     monthly_by_symbol: bool
     header: tuple[str, ...]
     columns: pa.Schema
+    required: frozenset[str]
     order: tuple[str, ...]
+
+    @cached_property
+    def stored(self) -> pa.Schema:
+        """The columns as every partition declares them, whatever its rows hold."""
+        return pa.schema(
+            [field.with_nullable(field.name not in self.required) for field in self.columns]
+        )
 
     def fields(self, names: Iterable[str]) -> pa.Schema:
         """Some of the columns, in the order of the names."""
@@ -87,6 +97,7 @@ def earlier_form(error: Exception) -> str | None:
         " make them anew with: warehouse rebuild --changed"
     )
 
+_ALWAYS = ("symbol", "timestamp", "session")
 
 _TRADES = pa.schema(
     [
@@ -139,6 +150,7 @@ _AGGS = pa.schema(
         ("session", pa.date32()),
     ]
 )
+_AGGS_REQUIRED = frozenset((*_ALWAYS, "open", "high", "low", "close", "volume"))
 _AGGS_HEADER = (
     "ticker",
     "volume",
@@ -174,6 +186,7 @@ DATA_TYPES: dict[str, DataType] = {
                 "trf_timestamp",
             ),
             columns=_TRADES,
+            required=frozenset((*_ALWAYS, "price", "size")),
             order=("timestamp", "sequence_number"),
         ),
         DataType(
@@ -198,6 +211,7 @@ DATA_TYPES: dict[str, DataType] = {
                 "trf_timestamp",
             ),
             columns=_QUOTES,
+            required=frozenset((*_ALWAYS, "bid_price", "bid_size", "ask_price", "ask_size")),
             order=("timestamp", "sequence_number"),
         ),
         DataType(
@@ -207,6 +221,7 @@ DATA_TYPES: dict[str, DataType] = {
             monthly_by_symbol=False,
             header=_AGGS_HEADER,
             columns=_AGGS,
+            required=_AGGS_REQUIRED,
             order=("timestamp",),
         ),
         DataType(
@@ -216,6 +231,7 @@ DATA_TYPES: dict[str, DataType] = {
             monthly_by_symbol=True,
             header=_AGGS_HEADER,
             columns=_AGGS,
+            required=_AGGS_REQUIRED,
             order=("timestamp",),
         ),
     )
