@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,13 @@ import pytest
 from building import Made, day_key, instant, make, small_disk, trade
 
 from warehouse import Warehouse, journal, marker, publish
-from warehouse.errors import ConfigError, DamagedJournalError, InterruptedPublishError, StorageError
+from warehouse.errors import (
+    ConfigError,
+    DamagedJournalError,
+    InterruptedPublishError,
+    StorageError,
+    WarehouseError,
+)
 from warehouse.journal import Change
 from warehouse.layout import STAGED_CATALOG, Layout
 
@@ -464,6 +471,30 @@ def test_a_staging_folder_that_is_a_link_is_refused_and_not_emptied(
     with pytest.raises(StorageError, match="is a link"):
         made.update("trades")
     assert (outside / "precious").read_text() == "precious"
+
+
+def test_no_link_in_place_of_a_file_that_a_writer_writes_is_written_through(
+    made: Made, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    raw = "raw/trades/2024/01/2024-01-02.csv.gz"
+    names = (
+        *("logs/warehouse.jsonl", "metrics/warehouse.prom", "writer.txt", "publish.json"),
+        *("warehouse.id", "warehouse.id.new", "cache/trades/MSFT/2024_01.parquet"),
+        *(f"{raw}.part", f"{raw}.part.json.new"),
+    )
+    for name in names:
+        victim = outside / name.replace("/", "-")
+        victim.write_text("precious")
+        path = made.layout.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim)
+    there = tree(outside)
+    with suppress(WarehouseError):
+        made.update("trades")
+    assert tree(outside) == there
 
 
 # What is kept of a refused batch
