@@ -97,6 +97,7 @@ def earlier_form(error: Exception) -> str | None:
         " make them anew with: warehouse rebuild --changed"
     )
 
+
 _ALWAYS = ("symbol", "timestamp", "session")
 
 _TRADES = pa.schema(
