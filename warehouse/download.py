@@ -28,7 +28,7 @@ from warehouse.layout import Layout, RawFile, parse_raw_path
 from warehouse.misplaced import instead
 from warehouse.partfile import part_of
 from warehouse.schema import DATA_TYPES, DataType
-from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions
+from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions, today
 from warehouse.source import Fetched, FolderSource, SourceObject, Unlisted
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def _note_bare(
     )
     if not any(span[0] <= day <= span[1] for day in before):
         return
-    everything = source.list(kind, config.source.layout, before[0], date.today())
+    everything = source.list(kind, config.source.layout, before[0], today())
     if any(True for _ in everything):
         return
     plan.hint = instead(source.names(), source.url, kind, config.source.layout)
