@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -34,14 +35,28 @@ from building import csv_text, instant, symbol_key, trade
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from warehouse import Warehouse, console, pipeline, scaffold, shell
+from warehouse import Warehouse, console, overview, pipeline, scaffold, shell
 from warehouse.cli import cli
-from warehouse.errors import NotInPlanError, RequestError, SourceError, TransferError
+from warehouse.command import Failure, Place, say
+from warehouse.errors import (
+    NoDataError,
+    NotAWarehouseError,
+    NotInPlanError,
+    QueryError,
+    RawFileError,
+    RequestError,
+    SourceError,
+    StorageError,
+    TransferError,
+)
+from warehouse.logs import RunLog
 from warehouse.market import Market
 from warehouse.marketfiles import write
 from warehouse.run import RunReport
 from warehouse.source import Fetched, FolderSource, SourceObject
 from warehouse.sqlfiles import shipped
+from warehouse.status import status as status_of
+from warehouse.text import as_json, escaped_json, printable
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 WAREHOUSE = str(SCRIPTS / "warehouse")
@@ -1226,6 +1241,122 @@ def test_a_command_works_although_nobody_can_hear_it(filled: Path, tmp_path: Pat
     done = subprocess.run(["bash", "-c", f"{command} >&- 2>&- <&-"], check=False)
     assert done.returncode == 0
     assert file.read_text() == "x\n1\n"
+
+
+# What strangers name
+
+STRANGE = "a\x1b[31m\u202eb\x9bc\nd\u2066"
+SPELT = r"a\x1b[31m\u202eb\x9bc\nd\u2066"
+
+
+def test_names_that_a_terminal_would_obey_are_spelt_out_everywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert printable(STRANGE) == SPELT
+    assert printable("é λ 日本 BRK.B") == "é λ 日本 BRK.B"
+    errors = [
+        SourceError("s3://x", STRANGE),
+        StorageError(Path(f"/{STRANGE}"), "is odd"),
+        RawFileError(Path(f"/x/{STRANGE}.csv.gz"), "is odd"),
+        NoDataError(STRANGE, "is not here", "look", [STRANGE]),
+        RequestError("symbols", STRANGE, "no"),
+        QueryError("select", f"no column {STRANGE}"),
+        NotAWarehouseError(Path(STRANGE)),
+    ]
+    for error in errors:
+        assert str(error).isprintable()
+        assert SPELT in str(error)
+    assert errors[3].missing == (STRANGE,)  # type: ignore[attr-defined]
+    say([f"name {STRANGE}"])
+    assert capsys.readouterr().out == f"name {SPELT}\n"
+    with pytest.raises(click.ClickException) as told:
+        raise Failure(STRANGE)
+    assert told.value.format_message() == SPELT
+    log = io.StringIO()
+    console.LogProgress(log).begin(STRANGE, 0)
+    assert log.getvalue() == f"{SPELT}\n"
+    for line in (as_json({STRANGE: [STRANGE, Path("x")]}), escaped_json(json.dumps(STRANGE))):
+        assert line.isprintable()
+    assert json.loads(escaped_json(json.dumps([STRANGE, "é"], ensure_ascii=False))) == [
+        STRANGE,
+        "é",
+    ]
+    assert "é" in escaped_json(json.dumps("é", ensure_ascii=False))
+
+
+def test_json_of_a_query_holds_no_letter_that_a_terminal_would_obey(filled: Path) -> None:
+    sql = r"select 'x' || chr(27) || chr(155) || chr(8238) || chr(10) || 'é' as a"
+    for form in ("json", "ndjson"):
+        said = query(filled, sql, "--format", form)
+        assert all(line.isprintable() for line in said.splitlines())
+        found = json.loads(said)
+        assert (found[0] if form == "json" else found) == {"a": "x\x1b\x9b\u202e\né"}
+
+
+def test_the_log_and_the_metrics_have_names_spelt_out(filled: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(filled, root)
+    with duckdb.connect(str(root / "data/warehouse.duckdb")) as catalog:
+        catalog.execute("update source_files set state = ? where data_type = 'quotes'", [STRANGE])
+    said = run("-C", str(root), "status", "--openmetrics").stdout
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert r"a\\x1b[31m" in said
+    log = RunLog(Warehouse(root)._layout)
+    with log.opened("r"):
+        log.say(logging.WARNING, STRANGE, file=STRANGE)
+    line = (root / "data/logs/warehouse.jsonl").read_text().splitlines()[-1]
+    assert line.isprintable()
+    assert (json.loads(line)["event"], json.loads(line)["file"]) == (STRANGE, STRANGE)
+
+
+def test_a_folder_that_is_no_utf_8_is_one_line(filled: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff")
+    said = fails("init", odd)
+    assert "no UTF-8" in said
+    assert not Path(odd).exists()
+    shutil.copytree(filled, odd)
+    for command in (["status"], ["query", "select 1"], ["report"], ["update"], ["verify"]):
+        assert "no UTF-8" in fails("-C", odd, *command)
+    with pytest.raises(StorageError, match="no UTF-8"):
+        Warehouse(odd)
+    made = os.fsdecode(os.fsencode(tmp_path) + b"/out\xff.csv")
+    assert r"out\udcff.csv" in run("-C", str(filled), "query", "select 1", "-o", made).stderr
+
+
+def test_a_folder_named_like_a_users_home_is_that_folder(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("init", "./~nobody-of-that-name", "--source", str(tmp_path))
+    for name in ("~nobody-of-that-name", "./~nobody-of-that-name"):
+        with Warehouse(name) as warehouse:
+            assert repr(str(tmp_path / "~nobody-of-that-name")) in repr(warehouse)
+        assert "rows" in run("-C", name, "status").stdout
+    assert "'~gone'" in fails("-C", "./~gone", "status")
+
+
+def test_the_status_folds_between_words_and_says_what_settles_it(filled: Path) -> None:
+    layout, config = Place(str(filled)).open()
+    found = status_of(layout, config)
+    wide = list(overview.status_lines(found, "warehouse"))
+    for width in (40, 60, 80, 200):
+        lines = list(overview.status_lines(found, "warehouse", width))
+        assert max(map(len, lines)) <= max(width, 65)
+        assert " ".join(" ".join(lines).split()).startswith("all there yes.")
+        words = {word for line in wide for word in line.split() if word.isalpha()}
+        assert {word for word in words if word in "\n".join(lines)} >= words - {"rejects"}
+    assert found.facts.right.answer == "mostly"
+    assert any(line.strip() == "warehouse validate" for line in wide)
+    assert not any("here before" in line for line in wide)
+
+
+def test_the_status_is_coloured_on_a_terminal_alone(filled: Path) -> None:
+    assert "\x1b" not in run("-C", str(filled), "status").stdout
+    command = ["-C", str(filled), "status"]
+    coloured = CliRunner().invoke(cli, command, color=True).stdout
+    assert "\x1b[32m\x1b[1myes\x1b[0m" in coloured
+    plain = CliRunner(env={"NO_COLOR": "1"}).invoke(cli, command, color=True).stdout
+    assert "\x1b" not in plain
 
 
 # shell

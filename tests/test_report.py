@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 import re
@@ -927,3 +929,56 @@ def test_sums_beyond_a_double_are_null_in_json_and_no_traceback(tmp_path: Path) 
 def test_json_for_programs_has_no_nan_wherever_it_is() -> None:
     value = {"a": [math.nan, 1.5, (math.inf, -math.inf)], "b": {"c": math.nan}}
     assert json.loads(as_json(value)) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}
+
+
+# On paper and on a phone
+
+
+def test_on_paper_calendars_keep_their_colours_and_nothing_is_cut(open_page: OpenPage) -> None:
+    page = open_page(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    style = "getComputedStyle(document.querySelector('td.l5'))"
+    assert page.evaluate(f"{style}.printColorAdjust") == "exact"
+    # Paper is white: the colours are those of the light page.
+    assert page.evaluate(f"{style}.backgroundColor") == "rgb(23, 79, 143)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    cut = """[...document.querySelectorAll('.scroll, .chart, .calendar, .main-svg')]
+        .filter((each) => each.offsetParent !== null || each.tagName === 'svg')
+        .map((each) => each.getBoundingClientRect())
+        .filter((box) => box.right > 701 || box.left < -1).length"""
+    assert page.evaluate(cut) == 0
+    assert page.evaluate("[...document.querySelectorAll('details.year')].every((it) => it.open)")
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.querySelectorAll('.main-svg[viewBox]').length") == 0
+
+
+def test_a_table_that_goes_on_shows_that_it_scrolls(open_page: OpenPage) -> None:
+    page = open_page(width=360)
+    shade = "getComputedStyle(document.querySelector('.scroll')).backgroundImage"
+    assert page.evaluate(shade).count("linear-gradient") == 4
+    # What lies above the shadow would hide it.
+    ground = "getComputedStyle(document.querySelector('.scroll > table')).backgroundColor"
+    assert page.evaluate(ground) == "rgba(0, 0, 0, 0)"
+
+
+def test_labels_of_run_times_stand_apart_on_a_phone(facts: Facts, open_page: OpenPage,
+                                                    tmp_path: Path) -> None:  # fmt: skip
+    run_of = {**facts.runs[0], "state": "done"}
+    for number in (2, 5, 12, 30):
+        runs = [{**run_of, "started_at": f"2026-03-{30 - n:02}T10:00:00Z"} for n in range(number)]
+        file = tmp_path / f"{number}.html"
+        report.save(dataclasses.replace(facts, runs=runs), file, "warehouse")
+        page = open_page(width=360, file=file)
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('#runs .xtick text')]"
+            ".map((each) => each.getBoundingClientRect()).map((box) => [box.left, box.right])"
+        )
+        assert boxes
+        assert all(left[1] < right[0] for left, right in itertools.pairwise(sorted(boxes)))
+
+
+def test_no_calendar_says_that_no_day_is_chosen(page_file: Path) -> None:
+    assert "No day is chosen" not in page_file.read_text("utf-8")

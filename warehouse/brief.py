@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from warehouse.assessment import ABSENT, Row
-from warehouse.console import count, table
+from warehouse.console import count, labelled, table
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
 
 _SESSIONS = 30
 _WIDTH = 108
+_BESIDE = 36
+"""Columns that stand beside the two of rows and rejects by session."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NOT_HERE, _NOTHING = "×", "·"
 
@@ -39,21 +40,30 @@ def brief_as_json(facts: Facts) -> Row:
             name: [
                 {key: row[key] for key in ("session", "state", "rows", "rejects")} for row in rows
             ]
-            for name, rows in _last(facts).items()
+            for name, rows in _last(facts, _SESSIONS).items()
         },
         "checked": facts.checked,
         "findings": {name: _findings(facts, name) for name in DATA_TYPES},
     }
 
 
-def brief_lines(facts: Facts) -> Iterator[str]:
-    """The same, line by line."""
+def brief_lines(facts: Facts, warehouse: str, width: int | None = None) -> Iterator[str]:
+    """The same, line by line, and the command that settles what is not settled.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+        width: columns of the terminal; None: as many as reads well.
+    """
     for name, verdict in (("all there", facts.complete), ("right", facts.right)):
         answer = "not known" if verdict.answer == "unknown" else verdict.answer
-        lines = textwrap.wrap(f"{answer}. {verdict.text}", _WIDTH)
-        for place, line in enumerate(lines):
-            yield f"{'' if place else name:<10} {line}"
-    last = _last(facts)
+        yield from labelled(name, f"{answer}. {verdict.text}", min(width or _WIDTH, _WIDTH))
+        # What was found by all rules is shown by asking them again.
+        command = verdict.command or ("validate" if verdict.answer in ("mostly", "no") else "")
+        if command:
+            yield f"{'':<10} {warehouse} {command}"
+    last = _last(
+        facts, _SESSIONS if width is None else max(min(_SESSIONS, (width - _BESIDE) // 2), 5)
+    )
     if not any(last.values()):
         return
     yield ""
@@ -76,9 +86,9 @@ def brief_lines(facts: Facts) -> Iterator[str]:
     yield f"{count(len(days), 'session')}, {days[0]} to {days[-1]}; {_NOT_HERE} is not here"
 
 
-def _last(facts: Facts) -> dict[str, list[Row]]:
+def _last(facts: Facts, most: int) -> dict[str, list[Row]]:
     """The last sessions of each data type, those that should be here."""
-    days = sorted({row["session"] for row in facts.coverage if row["is_trading_day"]})[-_SESSIONS:]
+    days = sorted({row["session"] for row in facts.coverage if row["is_trading_day"]})[-most:]
     found: dict[str, list[Row]] = {name: [] for name in DATA_TYPES}
     for row in facts.coverage:
         if row["session"] in days and row["state"] in ("here", *ABSENT):

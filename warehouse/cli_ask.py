@@ -39,13 +39,32 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
         click.echo(figures.text(place.open()[0]), nl=False)
         return
     from warehouse import overview
+    from warehouse.console import columns_of
     from warehouse.status import status as status_of
 
     found = status_of(*place.open())
     if as_json:
         say_json(overview.status_as_json(found))
         return
-    say(overview.status_lines(found, place.command))
+    say(overview.status_lines(found, place.command, columns_of(sys.stdout)), _coloured)
+
+
+_COLOURS = {
+    **{"yes": "green", "mostly": "yellow", "no": "red", "not known": "yellow"},
+    **{"set aside": "red", "failed": "red", "refused": "red", "missing": "yellow"},
+    **dict.fromkeys(("all there", "right", "source", "not yet", "waiting", "runs", "next")),
+}
+_ANSWER = re.compile("(yes|mostly|no|not known)\\b")
+
+
+def _coloured(line: str) -> str:
+    """A line of the status for a terminal: labels in bold, answers in green, yellow or red."""
+    label, text = line[:11], line[11:]
+    if label.strip() not in _COLOURS:
+        return line
+    if label.startswith(("all there", "right")):
+        text = _ANSWER.sub(lambda each: click.style(each[0], _COLOURS[each[0]], bold=True), text, 1)
+    return click.style(label, fg=_COLOURS[label.strip()], bold=True) + text
 
 
 @click.command(epilog=example("warehouse report --symbols AAPL,BRK.B --start 2024-01-02 --open"))

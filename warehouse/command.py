@@ -84,7 +84,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(text.printable(" ".join(message.split())))
+        super().__init__(text.printable(message))
 
 
 class Commands(click.Group):
@@ -134,15 +134,23 @@ def storing(name: str) -> Iterator[None]:
         raise StorageError(name, f"cannot be written: {error.strerror or error}") from error
 
 
-def say(lines: Iterable[str]) -> None:
+def say(lines: Iterable[str], style: Callable[[str], str] | None = None) -> None:
+    """Print lines, without anything in them that a terminal would obey.
+
+    Args:
+        style: gives a line its colours; they are for a terminal alone, and not where the
+            environment has NO_COLOR.
+    """
+    is_coloured = style is not None and not os.environ.get("NO_COLOR")
     with storing("standard output"):
         for line in lines:
-            click.echo(line)
+            shown = text.printable(line)
+            click.echo(style(shown) if style is not None and is_coloured else shown)
 
 
 def say_json(value: Any) -> None:
     """Print one JSON value, as --json promises it: no NaN, nothing that a terminal would obey."""
-    say([text.as_json(value, 2)])
+    say(text.as_json(value, 2).split("\n"))
 
 
 def example(*lines: str) -> str:

@@ -15,9 +15,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from warehouse.errors import ConfigError, NotAWarehouseError, one_line
+from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.layout import OWN_FOLDERS, Layout
 from warehouse.modes import Modes
+from warehouse.text import expanded
 
 _GIB = 1024**3
 CONFIG_FILE = Path("config", "data_config.yaml")
@@ -170,13 +171,20 @@ class Config(_Section):
             ConfigError: DuckDB could not work there.
         """
         root = root.absolute()
-        cache = root / self.storage.cache_dir.expanduser()
+        cache = root / expanded(self.storage.cache_dir)
         if "?" in str(cache):
             # DuckDB takes what follows for the query of a URL, and writes its log elsewhere.
             raise ConfigError(
                 root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
             )
-        raw = root / self.storage.raw_data_dir.expanduser()
+        raw = root / expanded(self.storage.raw_data_dir)
+        for path in (root, cache, raw):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                raise StorageError(
+                    path, "its name is no UTF-8, which DuckDB cannot open; give it another"
+                ) from None
         for key, value, problem in _in_the_way(root, raw, cache):
             raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(value), problem)
         return Layout(root=root, raw=raw, cache=cache, modes=self.modes)
@@ -187,7 +195,7 @@ class Config(_Section):
         return Modes(int(self.storage.file_mode, 8))
 
     def sql_dir(self, root: Path) -> Path:
-        return root.absolute() / self.storage.sql_dir.expanduser()
+        return root.absolute() / expanded(self.storage.sql_dir)
 
 
 class _TextLoader(yaml.BaseLoader):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ STAGES = ("download", "ingest", "verify")
 
 _UNLIMITED = 100_000
 _WIDEST_CELL = 60
+_LABEL = 10
+"""Columns that the labels of lines take up."""
 _BAR_WIDTH = 62
 """Columns that a bar and its numbers take up; what is being done stands behind them."""
 _LOG_SECONDS = 5.0
@@ -54,6 +58,24 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def labelled(name: str, text: str, width: int | None = None) -> list[str]:
+    """A label and a text, folded between words; what goes on stands below the text.
+
+    Args:
+        width: columns of the terminal; None: nothing is folded.
+    """
+    if width is None:
+        return [f"{name:<{_LABEL}} {text}"]
+    room = max(width - _LABEL - 1, _LABEL)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return [f"{'' if place else name:<{_LABEL}} {line}" for place, line in enumerate(lines or [""])]
+
+
+def columns_of(file: IO[str]) -> int | None:
+    """The columns of the terminal that the file is; None where it is none."""
+    return shutil.get_terminal_size().columns if file.isatty() else None
 
 
 def table(
@@ -183,7 +205,7 @@ class TerminalProgress:
         else:
             part = task.removeprefix(f"{BUCKET_PREFIX}/")
             room = max(self._display.console.width - _BAR_WIDTH, 0)
-            self._display.update(self._stage, part=part[:room])
+            self._display.update(self._stage, part=printable(part)[:room])
 
     def advance(self, done_bytes: int) -> None:
         if self._stage is not None:

@@ -30,6 +30,7 @@ from warehouse.partfile import part_of
 from warehouse.schema import DATA_TYPES, DataType
 from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions, today
 from warehouse.source import Fetched, FolderSource, SourceObject, Unlisted
+from warehouse.text import expanded
 
 if TYPE_CHECKING:
     from warehouse.s3 import S3Source
@@ -114,7 +115,7 @@ def open_source(config: Config, root: Path) -> Source:
         return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
     if "://" in url and not url.startswith("file://"):
         raise SourceError(url, "must be a folder, or s3://BUCKET")
-    folder = (root / Path(url.removeprefix("file://")).expanduser()).resolve()
+    folder = (root / expanded(url.removeprefix("file://"))).resolve()
     return FolderSource(folder, config.modes)
 
 

@@ -32,15 +32,25 @@ attributes, so that a program need not parse the message.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from warehouse.text import printable
 
 _GIB = 1024**3
 
 
 class WarehouseError(Exception):
-    """Base of all errors of this library; what is pickled comes back with all it says."""
+    """Base of all errors of this library; what is pickled comes back with all it says.
+
+    Its message is one line that no terminal obeys: names of files, and what servers answer, are
+    spelt out where they hold anything else (`printable`). The attributes have them as they are.
+    """
+
+    def __init__(self, *said: Any) -> None:
+        super().__init__(*(printable(each) if isinstance(each, str) else each for each in said))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.args), vars(self)
@@ -68,7 +78,7 @@ class NotAWarehouseError(WarehouseError):
         self.path = path
         super().__init__(
             f"{path} is not a warehouse (no config/data_config.yaml there or above); "
-            f"make one with: warehouse init {path} --source FOLDER_OR_S3_URL"
+            f"make one with: warehouse init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
         )
 
 

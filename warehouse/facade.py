@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
@@ -30,6 +29,7 @@ from warehouse.memory import resident_bytes
 from warehouse.metrics import PipelineMetrics
 from warehouse.sessions import Moment, parse_span
 from warehouse.snapshot import Snapshot
+from warehouse.text import expanded
 
 if TYPE_CHECKING:
     from pandas.api.typing import NaTType
@@ -60,7 +60,7 @@ class Warehouse:
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
-        root, self._file = configuration.locate(Path(path).expanduser().absolute())
+        root, self._file = configuration.locate(expanded(path).absolute())
         self._config = configuration.load(self._file)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)

@@ -176,12 +176,12 @@ def run_times(facts: Facts) -> Chart | None:
         "<extra></extra>",
     )
     style(figure, 240)
-    step = max(1, len(runs) // 4)
+    # Dates stand a third of the chart apart, as a phone needs it, the last below the last run.
+    step = -(-max(len(runs), _RUNS_SHOWN) // 3)
+    labelled = range((len(runs) - 1) % step, len(runs), step)
     figure.update_xaxes(
-        tickvals=list(range(0, len(runs), step)),
-        ticktext=[
-            _minute(runs[n]["started_at"]).replace(" ", "<br>") for n in range(0, len(runs), step)
-        ],
+        tickvals=list(labelled),
+        ticktext=[_minute(runs[n]["started_at"]).replace(" ", "<br>") for n in labelled],
         # A few runs are not to look like walls.
         range=[min(0, len(runs) - _RUNS_SHOWN) - 0.5, len(runs) - 0.5],
         title="started (UTC), the latest to the right",

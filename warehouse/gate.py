@@ -7,7 +7,6 @@ would have been, and `refused.json`, which says what each file is and what was f
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from warehouse.rules import rules
 from warehouse.sessions import last_day_of_month
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch
+from warehouse.text import as_json
 
 RECORD = "refused.json"
 
@@ -98,9 +98,8 @@ class Gate:
             "partitions": paths,
             "findings": [asdict(found) for found in batch.findings],
         }
-        text = json.dumps(record, ensure_ascii=False, indent=1, default=str)
         with open(folder / RECORD, "w", encoding="utf-8", opener=modes.opener) as file:
-            file.write(text)
+            file.write(as_json(record, 1))
         for place, _, names in os.walk(folder):
             for name in names:
                 modes.settle(f"{place}/{name}")

@@ -6,7 +6,6 @@ not. The file has it in any case: levels and handlers of that program are left a
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from warehouse.layout import Layout
 from warehouse.metrics import Progress
+from warehouse.text import as_json
 
 LOGGER = logging.getLogger("warehouse")
 LOGGER.addHandler(logging.NullHandler())
@@ -40,7 +40,7 @@ class _Lines(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return as_json(entry)
 
 
 class _File(RotatingFileHandler):

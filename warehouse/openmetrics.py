@@ -22,6 +22,7 @@ from warehouse.errors import StorageError
 from warehouse.layout import Layout
 from warehouse.metrics import RunMetrics
 from warehouse.status import published
+from warehouse.text import printable
 
 _RUN = {
     "end_timestamp_seconds": "When the last run ended.",
@@ -138,7 +139,7 @@ def _text(layout: Layout, runs: Mapping[str, Figures]) -> bytes:
         gauge = Gauge(f"warehouse_run_{name}", meaning, ["command"], registry=registry)
         for command, figures in sorted(runs.items()):
             if name in figures:
-                gauge.labels(command).set(figures[name])
+                gauge.labels(printable(command)).set(figures[name])
     # A catalog that cannot be opened is what the run's own figures are there to tell.
     with suppress(StorageError), Catalog(layout) as catalog:
         _held(registry, catalog)
@@ -170,4 +171,4 @@ def _held(registry: CollectorRegistry, catalog: Catalog) -> None:
         registry=registry,
     )
     for row in catalog.rows(_STATES):
-        files.labels(row["data_type"], row["state"]).set(row["files"])
+        files.labels(printable(row["data_type"]), printable(row["state"])).set(row["files"])

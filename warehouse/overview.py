@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 
 from warehouse.brief import brief_as_json, brief_lines
 from warehouse.catalog import SourceFile
-from warehouse.console import count, duration, size, table
+from warehouse.console import count, duration, labelled, size, table
 from warehouse.status import RunRecord, Status
-from warehouse.summary import NAMED, instant, label, row, some, spans, why
+from warehouse.summary import NAMED, instant, label, some, spans, why
 
 _NOT_HERE = {
     "missing": ("missing", "the source has no file"),
@@ -57,14 +57,19 @@ def status_as_json(status: Status) -> dict[str, Any]:
     }
 
 
-def status_lines(status: Status, warehouse: str) -> Iterator[str]:
+def status_lines(status: Status, warehouse: str, width: int | None = None) -> Iterator[str]:
     """A warehouse's state, line by line.
 
     Args:
         warehouse: how a command names it: `warehouse -C demo`.
+        width: columns of the terminal, at which lines are folded; None: they are not.
     """
-    yield from left_out_lines(status.left_out)
-    yield from brief_lines(status.facts)
+
+    def row(name: str, text: str) -> list[str]:
+        return labelled(name, text, width)
+
+    yield from left_out_lines(status.left_out, width)
+    yield from brief_lines(status.facts, warehouse, width)
     yield ""
     held = status.holdings.values()
     rows = [
@@ -83,30 +88,30 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
     yield from lines
     yield ""
     if status.source:
-        yield row("source", _below(status.source, status.root))
+        yield from row("source", _below(status.source, status.root))
     else:
-        yield row("source", "none yet; set source.url in config/data_config.yaml")
+        yield from row("source", "none yet; set source.url in config/data_config.yaml")
     if status.outdated:
         told = "changed by you, and the project's have changed since"
-        yield row("outdated", f"{some(status.outdated)}: {told}")
+        yield from row("outdated", f"{some(status.outdated)}: {told}")
     failed = [record for record in status.not_here if record.state == "failed"]
-    yield from _named("set aside", status.set_aside)
-    yield from _named("failed", failed)
+    yield from _named("set aside", status.set_aside, row)
+    yield from _named("failed", failed, row)
     for state, (name, why_not) in _NOT_HERE.items():
         days: dict[str, list[date]] = {}
         for record in status.not_here:
             if record.state == state:
                 days.setdefault(record.data_type, []).append(record.day)
         for data_type, those in days.items():
-            yield row(name, f"{data_type} {spans(sorted(set(those)))}: {why_not}")
+            yield from row(name, f"{data_type} {spans(sorted(set(those)))}: {why_not}")
     if status.waiting:
         named = some(label(file) for file in status.waiting)
-        yield row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
+        yield from row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
     for place, run in enumerate(status.runs):
         begun = f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}"
         if run.state in ("failed", "interrupted"):
             why_not = f"{run.state} after {duration(run.seconds)}: {run.problem}"
-            yield row("" if place else "runs", f"{begun}  {why_not}")
+            yield from row("" if place else "runs", f"{begun}  {why_not}")
             continue
         parts = [
             f"{begun}  {count(run.files, 'file')}",
@@ -122,20 +127,22 @@ def status_lines(status: Status, warehouse: str) -> Iterator[str]:
             parts.append(count(run.errors_count, "error"))
         if run.state == "running":
             parts.append("goes on")
-        yield row("" if place else "runs", ", ".join(parts))
+        yield from row("" if place else "runs", ", ".join(parts))
         if place == 0:
-            yield row("", f"  {_costs(run)}")
+            yield from row("", _costs(run))
     if status.waiting or not status.generation:
-        yield row("next", f"{warehouse} {'ingest' if status.waiting else 'update'}")
+        yield f"{'next':<10} {warehouse} {'ingest' if status.waiting else 'update'}"
 
 
-def left_out_lines(left_out: Mapping[str, str]) -> Iterator[str]:
+def left_out_lines(left_out: Mapping[str, str], width: int | None = None) -> Iterator[str]:
     """What keeps features from being asked for; nothing where all are there."""
     for place, (name, problem) in enumerate(left_out.items()):
         if place == NAMED:
-            yield row("", f"and {len(left_out) - NAMED:,} more (the table `features` names all)")
+            more = f"and {len(left_out) - NAMED:,} more (the table `features` names all)"
+            yield from labelled("", more, width)
             break
-        yield row("" if place else "LEFT OUT", f"the feature {name}: {problem}")
+        label = "" if place else "LEFT OUT"
+        yield from labelled(label, f"the feature {name}: {problem}", width)
 
 
 def _costs(run: RunRecord) -> str:
@@ -146,18 +153,20 @@ def _costs(run: RunRecord) -> str:
     if run.files_fetched and run.download_time is not None:
         fetched = f"{count(run.files_fetched, 'file')}, {size(run.bytes_fetched or 0)}"
         parts.insert(0, f"download {duration(run.download_time)} ({fetched})")
-    if run.cache_hit_rate is not None:
-        parts.append(f"{run.cache_hit_rate:.0%} here before")
+    if run.cache_hit_rate:
+        parts.append(f"{run.cache_hit_rate:.0%} of the files were here already")
     return ", ".join(parts)
 
 
-def _named(name: str, records: Sequence[SourceFile]) -> Iterator[str]:
+def _named(
+    name: str, records: Sequence[SourceFile], row: Callable[[str, str], list[str]]
+) -> Iterator[str]:
     """A line for each of the first few, with its reason."""
     for record in records[:NAMED]:
         file = " ".join(filter(None, (record.data_type, str(record.day), record.symbol)))
-        yield row(name, f"{file}: {why(record.problem, record.source.rpartition('/')[2])}")
+        yield from row(name, f"{file}: {why(record.problem, record.source.rpartition('/')[2])}")
     if len(records) > NAMED:
-        yield row("", f"and {len(records) - NAMED:,} more (--json names all)")
+        yield from row("", f"and {len(records) - NAMED:,} more (--json names all)")
 
 
 def _below(source: str, root: Path) -> str:

@@ -32,7 +32,7 @@ _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
 _MARKS = {"yes": "✓", "mostly": "!", "no": "×", "unknown": "?"}
 _FEW_MONTHS = 4
-_WITH_UNITS = ("size", "peak memory", "here before")
+_WITH_UNITS = ("size", "peak memory", "here already")
 _RUN_COLUMNS = {
     "started_at": "started (UTC)",
     "command": "command",
@@ -42,7 +42,7 @@ _RUN_COLUMNS = {
     "download_time": "of it download",
     "processing_time": "of it processing",
     "files": "files",
-    "cache_hit_rate": "here before",
+    "cache_hit_rate": "here already",
     "rows_published": "rows published",
     "rows_rejected": "rejected",
     "partitions": "partitions",

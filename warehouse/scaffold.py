@@ -13,6 +13,7 @@ from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.layout import BUCKET_PREFIX
 from warehouse.shippedfiles import refresh, write
 from warehouse.sqlfiles import shipped
+from warehouse.text import expanded
 
 _LAYOUTS = ("day", "symbol")
 _EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
@@ -54,7 +55,7 @@ def source_url(text: str) -> str:
         return text
     if "://" in text and not text.startswith("file://"):
         raise RequestError("source", text, "it may be a folder or s3://BUCKET")
-    folder = Path(os.path.abspath(Path(text.removeprefix("file://")).expanduser()))
+    folder = Path(os.path.abspath(expanded(text.removeprefix("file://"))))
     if not text or not folder.is_dir():
         raise SourceError(text, "there is no such folder")
     if folder.name == BUCKET_PREFIX and not (folder / BUCKET_PREFIX).exists():
@@ -82,11 +83,11 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})
+    data = config.layout(root).data
     added: list[str] = []
     try:
         files = refresh(root, config, restore=True)
         added += files.added
-        data = config.layout(root).data
         if not data.is_dir():
             config.modes.make_folders(data)
             added.append(f"{_below(data, root)}/")

@@ -1,9 +1,11 @@
-"""Text as others may safely take it: a terminal, a log, a program that reads JSON."""
+"""Text as others may safely take it (a terminal, a log, a program), and paths as meant."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 
@@ -19,17 +21,29 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` at its beginning as a home folder.
+
+    A user who does not exist has none: `~x` is then a folder here of that name, as in a shell.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def as_json(value: Any, indent: int | None = None, *, compact: bool = False) -> str:
     """The value as JSON that every reader takes: what is no finite number is null.
 
     JSON has no NaN and no infinity. Letters outside ASCII are escaped, and with them all that a
-    terminal would obey.
+    terminal would obey. What JSON has no word for, such as a date or a path, is its text.
     """
-    separators = (",", ":") if compact else None
+
+    def dump(it: Any) -> str:
+        separators = (",", ":") if compact else None
+        return json.dumps(it, indent=indent, separators=separators, allow_nan=False, default=str)
+
     try:
-        return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+        return dump(value)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, separators=separators, allow_nan=False)
+        return dump(_finite(value))
 
 
 def escaped_json(line: str) -> str:

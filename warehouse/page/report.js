@@ -1,7 +1,9 @@
 "use strict";
 (() => {
   const drawn = JSON.parse(document.getElementById("drawn").textContent);
-  const isDark = matchMedia("(prefers-color-scheme: dark)");
+  // Paper is white, whatever the screen is.
+  const isDark = matchMedia("screen and (prefers-color-scheme: dark)");
+  const PAPER = 700; // the width of a chart on paper, which shrinks or stretches it to its own
   const isNarrow = matchMedia("(max-width: 640px)");
   const isTouch = matchMedia("(pointer: coarse)");
   const hidden = new Map(); // chart -> numbers of the traces that are switched off
@@ -14,7 +16,7 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item)]));
   };
 
-  const draw = (id) => {
+  const draw = (id, width) => {
     seen.add(id);
     const figure = drawn.charts[id];
     const off = hidden.get(id) || new Set();
@@ -27,22 +29,29 @@
       bordercolor: style.getPropertyValue("--line").trim(),
       font: { color: style.getPropertyValue("--ink").trim() },
     };
-    if (isNarrow.matches) layout.margin = { ...layout.margin, l: 46 };
+    const isTight = isNarrow.matches && !width;
+    if (isTight) layout.margin = { ...layout.margin, l: 46 };
     for (const name of Object.keys(layout)) {
       if (!/^[xy]axis/.test(name)) continue;
       // A finger that moves over a chart scrolls the page.
       if (isTouch.matches) layout[name].fixedrange = true;
-      if (!isNarrow.matches || !name.startsWith("x")) continue;
+      if (!isTight || !name.startsWith("x")) continue;
       const { nticks, tickvals, ticktext, dtick } = layout[name];
       if (nticks) layout[name].nticks = 4;
       if (dtick) delete layout[name].dtick;
       if (tickvals) {
-        const kept = (_, n) => n % Math.ceil(tickvals.length / 4) === 0;
+        // The last is kept, and as many before it as stand apart: a date takes a fifth of a phone.
+        const last = tickvals.length - 1;
+        const kept = (_, n) => (last - n) % Math.ceil(tickvals.length / 3) === 0;
         layout[name].tickvals = tickvals.filter(kept);
         if (ticktext) layout[name].ticktext = ticktext.filter(kept);
       }
     }
     if (isTouch.matches) layout.dragmode = false;
+    if (width) {
+      layout.width = width;
+      layout.autosize = false;
+    }
     Plotly.react(id, data, layout, { displayModeBar: false, responsive: true, showTips: false });
   };
 
@@ -60,10 +69,30 @@
     { rootMargin: "600px" }
   );
   plots.forEach((plot) => watcher.observe(plot));
-  const again = () => seen.forEach(draw);
+  const again = () => seen.forEach((id) => draw(id));
   isDark.addEventListener("change", again);
   isNarrow.addEventListener("change", again);
-  addEventListener("beforeprint", () => plots.forEach((plot) => draw(plot.id)));
+  // On paper all is drawn, at a width of its own, as pictures that the style fits to the paper; and
+  // all years of the calendars are open.
+  const shut = [];
+  addEventListener("beforeprint", () => {
+    shut.splice(0, shut.length, ...document.querySelectorAll("details.year:not([open])"));
+    for (const year of shut) year.open = true;
+    for (const plot of plots) {
+      draw(plot.id, PAPER);
+      for (const picture of plot.querySelectorAll(".main-svg")) {
+        const size = `${picture.getAttribute("width")} ${picture.getAttribute("height")}`;
+        picture.setAttribute("viewBox", `0 0 ${size}`);
+      }
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const year of shut) year.open = false;
+    for (const plot of plots) {
+      for (const picture of plot.querySelectorAll(".main-svg")) picture.removeAttribute("viewBox");
+      draw(plot.id);
+    }
+  });
 
   // Legends: a checkbox for each trace, so that the keyboard can switch it too.
   const swatch = (trace) => {
@@ -152,7 +181,7 @@
   for (const calendar of document.querySelectorAll(".calendar")) {
     const readout = calendar.querySelector(".readout");
     const tables = [...calendar.querySelectorAll("table.month")];
-    const say = (text) => { readout.textContent = text || readout.dataset.default; };
+    const say = (text) => { readout.textContent = text; };
     let stop = null;
     const choose = (day, move) => {
       if (stop) stop.tabIndex = -1;
