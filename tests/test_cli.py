@@ -35,7 +35,7 @@ from building import csv_text, instant, symbol_key, trade
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from warehouse import Warehouse, console, overview, pipeline, scaffold, shell
+from warehouse import Warehouse, console, overview, pace, pipeline, scaffold, shell
 from warehouse.cli import cli
 from warehouse.command import Failure, Place, say
 from warehouse.errors import (
@@ -1441,6 +1441,7 @@ class Clock:
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(pace, "time", clock)
     log = io.StringIO()
     progress = console.LogProgress(log)
     progress.begin("download", 0)
@@ -1455,3 +1456,60 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
         "ingest: 20.0 MB of 30.0 MB, 2.5 MB/s, 4.0 s left; file 2",
         r"set aside: x\n",
     ]
+
+
+def test_a_log_is_told_of_a_long_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(pace, "time", clock)
+    log = io.StringIO()
+    progress = console.LogProgress(log)
+    progress.begin("download", 100_000_000)
+    for _ in range(7):
+        clock.now += 10
+        progress.advance(10_000_000)
+    assert log.getvalue().splitlines() == [
+        "download: 100.0 MB",
+        "download: 30.0 MB of 100.0 MB, 1.0 MB/s, 70 s left",
+        "download: 60.0 MB of 100.0 MB, 1.0 MB/s, 40 s left",
+    ]
+
+
+def test_the_time_left_is_measured_on_files_like_those_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three large files, then a year of small ones, each of which takes a second."""
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    large, small = [6_000_000] * 3, [400] * 250
+    stage = pace.Pace(sum(large) + sum(small), len(large) + len(small))
+    assert stage.left() is None
+    said: list[tuple[float, float | None]] = []
+    end = 3 * 10.0 + 250 * 1.0
+    for size in (*large, *small):
+        stage.begin(size)
+        stage.advance(size // 2)
+        clock.now += 10.0 if size > 1000 else 1.0
+        stage.advance(size - size // 2)
+        said.append((clock.now, stage.left()))
+    # Nothing is said of the small ones while only large ones were seen.
+    assert [left for _, left in said[2:6]] == [None] * 4
+    assert stage.files_done == 252
+    for now, left in said[12:-1]:
+        assert left is not None
+        assert left == pytest.approx(end - now, rel=0.2)
+    assert said[-1] == (end, None)
+
+
+def test_nothing_is_said_of_the_time_left_before_enough_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    stage = pace.Pace(1_000_000_000, 1)
+    stage.begin(1_000_000_000)
+    stage.advance(10_000_000)
+    clock.now = 60.0
+    assert stage.left() is None
+    stage.advance(90_000_000)
+    assert stage.left() == pytest.approx(540.0)

@@ -52,7 +52,7 @@ class Notes:
         self.texts: list[str] = []
         self._task = ""
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         self._task = task
         if task == "download":
             self.total = total_bytes

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from warehouse.layout import BUCKET_PREFIX
+from warehouse.pace import Pace
 from warehouse.text import printable
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ _UNLIMITED = 100_000
 _WIDEST_CELL = 60
 _LABEL = 10
 """Columns that the labels of lines take up."""
-_BAR_WIDTH = 62
+_BAR_WIDTH = 96
 """Columns that a bar and its numbers take up; what is being done stands behind them."""
-_LOG_SECONDS = 5.0
+_LOG_SECONDS, _QUIET_SECONDS = 5.0, 30.0
+"""A log is told of the next file after so long, and of the same one."""
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -153,35 +155,52 @@ def _fitting(widths: Sequence[int], width: int) -> list[int | None]:
             right += 1
 
 
+def told(pace: Pace) -> str:
+    """How far a stage is: `20.0 MB of 30.0 MB, 2 of 3 files, 2.5 MB/s, 4.0 s left`.
+
+    What is not known is left out.
+    """
+    parts = [f"{size(pace.done)} of {size(pace.bytes)}" if pace.bytes else size(pace.done)]
+    if pace.files:
+        parts.append(f"{pace.files_done:,} of {count(pace.files, 'file')}")
+    if pace.rate:
+        parts.append(f"{size(int(pace.rate))}/s")
+    left = pace.left()
+    if left is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
 class LogProgress:
     """Tells a run's progress in plain lines, one every few seconds."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        self._stage, self._total, self._done, self._began = "", 0, 0, 0.0
+        self._stage, self._part, self._pace = "", "", Pace(0)
         self._told = 0.0
 
-    def begin(self, task: str, total_bytes: int) -> None:
-        now = time.monotonic()
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         if task in STAGES:
-            self._stage, self._total, self._done, self._began = task, total_bytes, 0, now
+            self._stage, self._part, self._pace = task, "", Pace(total_bytes, files)
             if total_bytes:
                 self._say(f"{task}: {size(total_bytes)}")
         elif not self._stage:
             self._say(task)
-        elif now - self._told >= _LOG_SECONDS:
-            rate = self._done / (now - self._began)
-            left = f", {duration((self._total - self._done) / rate)} left" if rate else ""
-            self._say(
-                f"{self._stage}: {size(self._done)} of {size(self._total)}, {size(int(rate))}/s"
-                f"{left}; {task}"
-            )
+        else:
+            self._part = f"; {task}"
+            self._pace.begin(total_bytes)
+            self._say_after(_LOG_SECONDS)
 
     def advance(self, done_bytes: int) -> None:
-        self._done += done_bytes
+        self._pace.advance(done_bytes)
+        self._say_after(_QUIET_SECONDS)
 
     def note(self, text: str) -> None:
         self._say(text)
+
+    def _say_after(self, seconds: float) -> None:
+        if time.monotonic() - self._told >= seconds:
+            self._say(f"{self._stage}: {told(self._pace)}{self._part}")
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()
@@ -195,19 +214,23 @@ class TerminalProgress:
     def __init__(self, display: Display) -> None:
         self._display = display
         self._stage: TaskID | None = None
+        self._pace = Pace(0)
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         if task in STAGES:
             self._end_part()
-            self._stage = self._display.add_task(task, total=total_bytes, part="")
+            self._pace = Pace(total_bytes, files)
+            self._stage = self._display.add_task(task, total=total_bytes, part="", pace=self._pace)
         elif self._stage is None:
-            self._stage = self._display.add_task("", total=None, part=task)
+            self._stage = self._display.add_task("", total=None, part=task, pace=None)
         else:
-            part = task.removeprefix(f"{BUCKET_PREFIX}/")
+            self._pace.begin(total_bytes)
+            part = printable(task.removeprefix(f"{BUCKET_PREFIX}/"))
             room = max(self._display.console.width - _BAR_WIDTH, 0)
-            self._display.update(self._stage, part=printable(part)[:room])
+            self._display.update(self._stage, part=part[:room])
 
     def advance(self, done_bytes: int) -> None:
+        self._pace.advance(done_bytes)
         if self._stage is not None:
             self._display.advance(self._stage, done_bytes)
 
@@ -249,21 +272,20 @@ def _display() -> Iterator[Progress]:
         yield LogProgress(sys.stderr)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Told(ProgressColumn):
+        """How far the stage is, asked when it is drawn."""
+
+        def render(self, task: Task) -> Text:
+            pace = task.fields["pace"]
+            return Text("" if pace is None else told(pace))
 
     with Progress(
         TextColumn("{task.description:<8}", markup=False),
         BarColumn(16),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        Told(),
         TextColumn("{task.fields[part]}", markup=False),
         console=Console(stderr=True, highlight=False),
         transient=True,

@@ -11,6 +11,8 @@ from warehouse.catalog import Catalog
 from warehouse.layout import RawFile, month_of
 
 _PAST_RUNS = 10
+_ALIKE = 8.0
+"""Files are of about one size whose means differ by no more than this factor."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ def estimate(
     """What is to be expected of a run.
 
     Rows go by the lines a byte of each data type's files has had, partitions by the symbols of its
-    last session, seconds by the bytes a second of the last ten runs that fetched, or read.
+    last session, seconds by the bytes a second of the last ten runs that fetched, or read, files
+    of about that size: a file costs time of its own, so that a run of small ones says nothing of
+    large ones.
 
     Args:
         files: that are to be read, each with its bytes.
@@ -60,7 +64,8 @@ def estimate(
                 len(symbols) or (len(own) or widths[name])
                 for (name, _), own in _months(files).items()
             )
-    return Estimate(size, rows, partitions, _seconds(catalog, size, fetch_bytes))
+    mean = (size or fetch_bytes) / max(len(files), 1)
+    return Estimate(size, rows, partitions, _seconds(catalog, size, fetch_bytes, mean))
 
 
 def _months(files: Mapping[RawFile, int]) -> dict[tuple[str, date], set[str]]:
@@ -73,8 +78,9 @@ def _months(files: Mapping[RawFile, int]) -> dict[tuple[str, date], set[str]]:
     return found
 
 
-def _seconds(catalog: Catalog, size: int, fetch_bytes: int) -> float | None:
-    (rates,) = catalog.rows(_RATES, runs=_PAST_RUNS) or [{"fetch": None, "read": None}]
+def _seconds(catalog: Catalog, size: int, fetch_bytes: int, mean: float) -> float | None:
+    like = {"least": mean / _ALIKE, "most": mean * _ALIKE}
+    (rates,) = catalog.rows(_RATES, runs=_PAST_RUNS, **like) or [{"fetch": None, "read": None}]
     seconds = 0.0
     for wanted, rate in ((fetch_bytes, rates["fetch"]), (size, rates["read"])):
         if wanted and rate is None:
@@ -106,14 +112,20 @@ _RATES = """
         fetching as (
             select bytes_fetched, download_time
             from runs
-            where bytes_fetched > 0 and download_time > 0
+            where
+                download_time > 0
+                and bytes_fetched between $least * files_fetched and $most * files_fetched
+                and bytes_fetched > 0
             order by started_at desc
             limit $runs
         ),
         reading as (
             select bytes_read, processing_time
             from runs
-            where bytes_read > 0 and processing_time > 0
+            where
+                processing_time > 0
+                and bytes_read between $least * files and $most * files
+                and bytes_read > 0
             order by started_at desc
             limit $runs
         )

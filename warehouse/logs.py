@@ -113,9 +113,9 @@ class LoggedProgress:
         self._progress, self._log = progress, log
         self.advance = progress.advance
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         self._log.say(logging.INFO, task, bytes=total_bytes)
-        self._progress.begin(task, total_bytes)
+        self._progress.begin(task, total_bytes, files)
 
     def note(self, text: str) -> None:
         self._log.say(logging.WARNING, text)

@@ -19,11 +19,12 @@ logger = logging.getLogger("warehouse")
 class Progress(Protocol):
     """Is told of a run's progress. Calls may come from any thread."""
 
-    def begin(self, task: str, total_bytes: int) -> None:
-        """A stage begins; `total_bytes` is 0 where it is not known.
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
+        """A stage begins; `total_bytes` is 0 where it is not known, `files` too.
 
         `download` and `ingest` are the stages of a run: whatever else begins after them is a part
-        of them, whose bytes are among theirs.
+        of them, whose bytes are among theirs: a file, or, where it has none, further work on those
+        before it.
         """
 
     def advance(self, done_bytes: int) -> None:
@@ -36,7 +37,7 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def begin(self, task: str, total_bytes: int) -> None:
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         return
 
     def advance(self, done_bytes: int) -> None:

@@ -242,7 +242,7 @@ class Pipeline:
                 self._publish_records(report)
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
-        self.progress.begin("ingest", sum(sizes))
+        self.progress.begin("ingest", sum(sizes), len(report.planned))
         batches = list(plan.batches(self.layout, report.planned))
         for number, files in enumerate(batches, 1):
             is_last = number == len(batches)
