@@ -1359,6 +1359,82 @@ def test_the_status_is_coloured_on_a_terminal_alone(filled: Path) -> None:
     assert "\x1b" not in plain
 
 
+def test_explain_shows_the_plan_of_what_may_run_and_of_nothing_else(filled: Path) -> None:
+    asked = "select count(*) from trades where symbol = $symbol"
+    for how in ("explain", "EXPLAIN ANALYZE", "-- why\nexplain /* so */", "explain(analyze)"):
+        drawn = query(filled, f"{how} {asked}", "-p", "symbol=AAPL")
+        assert "Parquet" in drawn
+        assert len(drawn.splitlines()) > 3
+    found = json.loads(query(filled, "explain (format json) select 1", "--format", "json"))
+    assert json.loads(found[0]["explain_value"])[0]["name"]
+    command = ("-C", str(filled), "query")
+    for refused in ("drop view trades", "copy (select 1) to 'x.csv'", "explain select 1",
+                    "with t as (insert into runs values (1)) select 1"):  # fmt: skip
+        fails(*command, f"explain {refused}")
+        fails(*command, f"explain analyze {refused}")
+    assert not Path("x.csv").exists()
+
+
+def completed(words: str, **environ: str) -> list[str]:
+    """What bash is offered for the last of the words."""
+    given = words.split(" ")
+    told = {
+        "_WAREHOUSE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(given) - 1),
+    }
+    done = subprocess.run(
+        [WAREHOUSE],
+        env={**os.environ, **told, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+
+
+def test_the_shell_completes_data_types_and_rules(filled: Path) -> None:
+    assert completed("warehouse update t") == ["trades"]
+    assert completed("warehouse rebuild ") == ["trades", "quotes", "minute_aggs", "day_aggs", "all"]
+    assert completed(f"warehouse -C {filled} validate --rule crossed") == ["crossed_quotes"]
+    assert completed(f"warehouse -C {filled} ingest --allow crossed") == ["crossed_quotes="]
+    assert completed("warehouse -C /nowhere validate --rule crossed") == []
+
+
+def test_a_misspelt_name_is_told_the_name_that_was_meant(filled: Path) -> None:
+    at = ("-C", str(filled))
+    for arguments, meant in (
+        (("update", "trade"), "trades"),
+        (("download", "QUOTES"), "quotes"),
+        (("validate", "--rule", "crossed_quote"), "crossed_quotes"),
+        (("ingest", "--allow", "crossed_quote=so"), "crossed_quotes"),
+        (("validate", "--symbols", "AAPLE"), "AAPL"),
+        (("init", "x", "--layout", "days"), "day"),
+    ):
+        assert f"did you mean {meant}?" in fails(*at, *arguments)
+    for words in (["updat"], ["status", "--jsn"], ["query", "select 1", "--format", "parket"]):
+        assert "Usage" in run(*at, *words, exit_code=2).stderr
+
+
+def test_init_takes_the_endpoint_and_the_symbols(tmp_path: Path) -> None:
+    root = tmp_path / "w"
+    address = "http://127.0.0.1:9000"
+    given = ("--source", "s3://bucket", "--endpoint", address, "--symbols", "BRK.B,NO,ÄÖ")
+    said = run("init", str(root), *given).stdout
+    assert f"endpoint   {address}\n" in said
+    _, config = Place(str(root)).open()
+    assert config.source.url == "s3://bucket"
+    assert config.source.endpoint == address
+    assert config.source.symbols == ("BRK.B", "NO", "ÄÖ")
+    before = (root / "config/data_config.yaml").read_bytes()
+    said = run("init", str(root), "--endpoint", "https://other.example", "--symbols", "A").stdout
+    assert f"endpoint   kept {address}; to change it edit config/data_config.yaml" in said
+    assert "symbols    kept BRK.B, NO, ÄÖ; to change it edit" in said
+    assert (root / "config/data_config.yaml").read_bytes() == before
+    assert "endpoint = 'ftp://x'" in fails("init", str(tmp_path / "v"), "--endpoint", "ftp://x")
+    assert not (tmp_path / "v").exists()
+
+
 # shell
 
 

@@ -491,7 +491,9 @@ def test_status_tells_it_in_short(made: Made) -> None:
     assert re.search(r"^trades +×███××××? ", said, re.MULTILINE)
     assert re.search(r"^quotes .* 2 errors, 1 warning$", said, re.MULTILINE)
     assert "\u202e" not in said
-    assert max(map(len, said.splitlines())) <= 120
+    # A command is one line, whatever the folder's name: it is there to be pasted.
+    lines = [line for line in said.splitlines() if f"warehouse -C {made.root}" not in line]
+    assert max(map(len, lines)) <= 120
 
 
 def test_a_sparkline_shows_zero_the_highest_and_what_is_not_there() -> None:

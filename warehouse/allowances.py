@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from warehouse.errors import ConfigError, RequestError, one_line
+from warehouse.text import one_of
 
 FILE = "validation_allow.csv"
 _COLUMNS = ["rule", "symbol", "first", "last", "reason"]
@@ -104,7 +105,8 @@ def of_option(text: str, rules: Collection[str]) -> Allowance:
     """
     rule, _, reason = (part.strip() for part in text.partition("="))
     if rule not in rules or not reason:
-        raise RequestError(
-            "allow", text, f"it must be RULE=REASON; rules are {', '.join(sorted(rules))}"
-        )
+        expected = "it must be RULE=REASON, such as zero_sizes='known at the vendor'"
+        if rule and rule not in rules:
+            expected = f"there is no rule {rule}: {one_of(rule, sorted(rules))}"
+        raise RequestError("allow", text, expected)
     return Allowance(rule, reason)

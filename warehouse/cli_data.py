@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from warehouse.command import (
+    DataTypes,
     Place,
     allow_option,
     example,
@@ -81,7 +82,7 @@ def _run(
 
 
 @click.command(epilog=example("warehouse download trades --start 2024-01-02 --end 2024-01-31"))
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs, of one file a symbol.")
 @writer_options
 def download(
@@ -104,7 +105,7 @@ def download(
 
 
 @click.command(epilog=example("warehouse ingest", "warehouse ingest quotes --dry-run"))
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @allow_option
 @writer_options
 def ingest(
@@ -127,7 +128,7 @@ def ingest(
 
 
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B", multiple=True, help="Publish only theirs for now.")
 @allow_option
 @writer_options
@@ -158,7 +159,7 @@ def update(
         "warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02",
     )
 )
-@click.argument("types", metavar="TYPE...", nargs=-1)
+@click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
 @click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")

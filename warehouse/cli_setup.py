@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from warehouse.cli_data import parse_symbols
 from warehouse.command import Failure, Place, example, say
 
 
@@ -18,8 +19,17 @@ from warehouse.command import Failure, Place, example, say
     help="The folder that holds us_stocks_sip/, or s3://BUCKET.",
 )
 @click.option("--layout", default="", metavar="day|symbol", help="One file a day, or a symbol.")
+@click.option("--endpoint", metavar="URL", default="", help="The S3 server; default: the vendor's.")
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.pass_obj
-def init(place: Place, folder: str | None, source: str, layout: str) -> None:
+def init(
+    place: Place,
+    folder: str | None,
+    source: str,
+    layout: str,
+    endpoint: str,
+    symbols: tuple[str, ...],
+) -> None:
     """Lay out a warehouse in DIR (default: here).
 
     Puts config/, sql/ and data/ there. Of a warehouse that is there already it adds what is
@@ -30,9 +40,10 @@ def init(place: Place, folder: str | None, source: str, layout: str) -> None:
 
     folder = folder or place.folder or "."
     url = scaffold.source_url(source) if source else ""
-    laid = scaffold.lay_out(Path(folder), url, layout)
+    wanted = parse_symbols(symbols)
+    laid = scaffold.lay_out(Path(folder), url, layout, endpoint, wanted)
     seen = glance(laid.config, laid.root) if laid.config.source.url else []
-    say(summary.laid_lines(laid, folder, url, layout, seen))
+    say(summary.laid_lines(laid, folder, url, layout, seen, endpoint, wanted))
 
 
 @click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from warehouse.cli_data import parse_request, parse_symbols
-from warehouse.command import Place, example, say, say_json, wait_option
+from warehouse.command import DataTypes, Place, RuleNames, example, say, say_json, wait_option
 
 
 @click.command(
@@ -13,11 +13,18 @@ from warehouse.command import Place, example, say, say_json, wait_option
         "warehouse validate", "warehouse validate trades --symbols AAPL --rule time_gaps --json"
     )
 )
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
-@click.option("--rule", "names", metavar="RULE", multiple=True, help="Only this one; may repeat.")
+@click.option(
+    "--rule",
+    "names",
+    metavar="RULE",
+    type=RuleNames(),
+    multiple=True,
+    help="Only this one; may repeat.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @wait_option
 @click.pass_obj

@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from warehouse import text
 from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
@@ -153,6 +154,46 @@ def say_json(value: Any) -> None:
     say(text.as_json(value, 2).split("\n"))
 
 
+class DataTypes(click.types.StringParamType):
+    """Names of data types, which the shell completes; the library judges them."""
+
+    name = "type"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from warehouse.schema import DATA_TYPES
+
+        return _items((*DATA_TYPES, "all"), incomplete)
+
+
+class RuleNames(click.types.StringParamType):
+    """Names of the warehouse's rules, which the shell completes.
+
+    Args:
+        ending: what is put behind each.
+    """
+
+    name = "rule"
+
+    def __init__(self, ending: str = "") -> None:
+        self._ending = ending
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        folder = ctx.find_root().params.get("folder")
+        with suppress(WarehouseError, OSError):
+            layout, config = Place(folder).open()
+            files = (config.sql_dir(layout.root) / "validate").glob("*.sql")
+            return _items((f"{file.stem}{self._ending}" for file in sorted(files)), incomplete)
+        return []
+
+
+def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
@@ -162,6 +203,7 @@ def allow_option(command: _Command) -> _Command:
     return click.option(
         "--allow",
         metavar="RULE=REASON",
+        type=RuleNames("="),
         multiple=True,
         help="Publish although this rule finds errors; the reason is kept.",
     )(command)

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.layout import OWN_FOLDERS, Layout
 from warehouse.modes import Modes
-from warehouse.text import expanded
+from warehouse.text import expanded, one_of
 
 _GIB = 1024**3
 CONFIG_FILE = Path("config", "data_config.yaml")
@@ -304,6 +304,6 @@ def _expectation(error: Any, place: list[str]) -> str:
             annotation = section.model_fields[part].annotation
             if isinstance(annotation, type) and issubclass(annotation, BaseModel):
                 section = annotation
-        return f"unknown key; it may be one of {', '.join(section.model_fields)}"
+        return f"unknown key; {one_of(place[-1], section.model_fields)}"
     message: str = error["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]

@@ -41,6 +41,7 @@ ENDINGS = {
 FORMS = tuple(dict.fromkeys(("table", *ENDINGS.values())))
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _BINARY = frozenset({"parquet", "arrow"})
+_PLAN = ["explain_key", "explain_value"]
 _GZIP = frozenset({".gz", ".gzip"})
 _OTHER_COMPRESSION = frozenset({".zst", ".zstd", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".z"})
 _ALL_ENDINGS = (
@@ -189,6 +190,9 @@ def table_lines(answer: pa.Table, limit: int, width: int | None = None) -> list[
         limit: rows that are shown; 0: all.
         width: of the terminal; None: nothing is cut.
     """
+    if answer.column_names == _PLAN:
+        # A drawing of DuckDB's, which a table would take apart.
+        return [printable(line) for text in answer[1].to_pylist() for line in text.splitlines()]
     shown = answer.slice(0, limit) if limit else answer
     lines, left_out = table(answer.column_names, cells(shown), numeric(answer), width)
     rows = count(answer.num_rows, "row")

@@ -32,6 +32,7 @@ from warehouse.schema import DATA_TYPES
 from warehouse.selects import check_select
 from warehouse.sqlfiles import SqlFile, SqlFolder
 from warehouse.syntax import STABLE_TABLE_FUNCTIONS, nodes
+from warehouse.text import one_of
 
 ERROR, WARNING = "error", "warning"
 
@@ -109,7 +110,7 @@ def chosen(every: Sequence[Rule], names: Sequence[str]) -> list[Rule]:
     known = {rule.name: rule for rule in every}
     for name in names:
         if name not in known:
-            raise RequestError("rule", name, f"it may be {', '.join(known)}")
+            raise RequestError("rule", name, one_of(name, known))
     return [known[name] for name in dict.fromkeys(names)] if names else list(every)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.layout import BUCKET_PREFIX
 from warehouse.shippedfiles import refresh, write
 from warehouse.sqlfiles import shipped
-from warehouse.text import expanded
+from warehouse.text import expanded, one_of
 
 _LAYOUTS = ("day", "symbol")
 _EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
 _LAYOUT = re.compile(r"^(  layout: *)day\b", re.MULTILINE)
+_ENDPOINT = re.compile(r"^(  endpoint: *)\S+", re.MULTILINE)
+_SYMBOLS = re.compile(r"^(  symbols: *)\[\]", re.MULTILINE)
+_ADDRESS = re.compile(r"https?://[\w.:@\[\]/~%-]+")
 _PLAIN = re.compile(r"[A-Za-z/.][\w/.+~@:-]*[\w/]")
 
 
@@ -63,7 +67,13 @@ def source_url(text: str) -> str:
     return str(folder)
 
 
-def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
+def lay_out(
+    root: Path,
+    source: str = "",
+    layout: str = "",
+    endpoint: str = "",
+    symbols: Sequence[str] = (),
+) -> Laid:
     """Make `root` a warehouse; of one that is there already, add what is missing.
 
     No file of the user's is changed, except that an empty `source.url` is filled in. A shipped file
@@ -72,14 +82,18 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
     Args:
         source: becomes `source.url`, as `source_url` gives it; empty: none yet.
         layout: becomes `source.layout` of a new warehouse; empty: `day`.
+        endpoint: becomes `source.endpoint` of a new warehouse; empty: the vendor's.
+        symbols: become `source.symbols` of a new warehouse; none: all.
 
     Raises:
-        RequestError: there is no such layout.
+        RequestError: there is no such layout, or the endpoint is no address.
         ConfigError: the configuration that is there cannot be used.
         StorageError: the disk refuses.
     """
     if layout and layout not in _LAYOUTS:
-        raise RequestError("layout", layout, f"it may be {', '.join(_LAYOUTS)}")
+        raise RequestError("layout", layout, one_of(layout, _LAYOUTS))
+    if endpoint and not _ADDRESS.fullmatch(endpoint):
+        raise RequestError("endpoint", endpoint, "it must be https://HOST or http://HOST:PORT")
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})
@@ -98,6 +112,11 @@ def lay_out(root: Path, source: str = "", layout: str = "") -> Laid:
             settled = _EMPTY_URL.sub(lambda match: _url_line(match, source), text, count=1)
         if layout and is_new:
             settled = _LAYOUT.sub(rf"\g<1>{layout}", settled, count=1)
+        if endpoint and is_new:
+            settled = _ENDPOINT.sub(rf"\g<1>{endpoint}", settled, count=1)
+        if symbols and is_new:
+            listed = json.dumps(list(symbols), ensure_ascii=False)
+            settled = _SYMBOLS.sub(lambda match: f"{match[1]}{listed}", settled, count=1)
         if is_new or settled != text:
             write(config_file, settled.encode())
             added.insert(0, CONFIG_FILE.as_posix() + ("" if is_new else " (source.url)"))

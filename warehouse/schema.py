@@ -10,6 +10,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from warehouse.errors import RequestError
+from warehouse.text import one_of
 
 _STAMP = pa.timestamp("ns")
 
@@ -248,4 +249,4 @@ def data_type(name: str) -> DataType:
     try:
         return DATA_TYPES[name]
     except KeyError:
-        raise RequestError("data type", name, f"it may be {', '.join(DATA_TYPES)}") from None
+        raise RequestError("data type", name, one_of(name, DATA_TYPES)) from None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +179,12 @@ def check_symbols(layout: Layout, request: Request) -> None:
         return
     folded = {symbol.casefold() for symbol in missing}
     similar = sorted(symbol for symbol in known if symbol.casefold() in folded)
-    hint = (
-        f"there is {', '.join(similar)} (symbols are case-sensitive)"
-        if similar
-        else "`warehouse status` says what there is; without --symbols all is taken"
-    )
+    close = [near for name in missing for near in get_close_matches(name.upper(), known, 3)]
+    hint = "`warehouse status` says what there is; without --symbols all is taken"
+    if similar:
+        hint = f"there is {', '.join(similar)} (symbols are case-sensitive)"
+    elif close:
+        hint = f"did you mean {', '.join(dict.fromkeys(close))}? {hint}"
     raise NoDataError(
         ", ".join(missing), f"not among the symbols of {', '.join(names)}", hint, missing
     )

@@ -330,13 +330,19 @@ def pruned_lines(report: PruneReport, days: int, *, dry_run: bool) -> Iterator[s
 
 
 def laid_lines(
-    laid: Laid, folder: str, source: str, layout: str, seen: Sequence[str] = ()
+    laid: Laid,
+    folder: str,
+    source: str,
+    layout: str,
+    seen: Sequence[str] = (),
+    endpoint: str = "",
+    symbols: Sequence[str] = (),
 ) -> Iterator[str]:
     """What `init` did, line by line.
 
     Args:
         folder: as the user named it.
-        source, layout: what the user asked for; empty: nothing.
+        source, layout, endpoint, symbols: what the user asked for; empty: nothing.
         seen: what the source holds.
     """
     command = "warehouse" if folder == "." else f"warehouse -C {shlex.quote(folder)}"
@@ -363,6 +369,14 @@ def laid_lines(
         yield row("", f"kept, not {source}; to change it edit {CONFIG_FILE.as_posix()}")
     if layout and settings.layout != layout:
         yield row("layout", f"kept {settings.layout}; to change it edit {CONFIG_FILE.as_posix()}")
+    if endpoint:
+        kept = "" if settings.endpoint == endpoint else "kept "
+        changed = f"; to change it edit {CONFIG_FILE.as_posix()}" if kept else ""
+        yield row("endpoint", f"{kept}{settings.endpoint}{changed}")
+    if symbols:
+        kept = "" if settings.symbols == tuple(symbols) else "kept "
+        changed = f"; to change it edit {CONFIG_FILE.as_posix()}" if kept else ""
+        yield row("symbols", f"{kept}{some(settings.symbols) or 'all'}{changed}")
     if settings.url:
         yield row("next", f"{command} update")
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def one_of(name: Any, valid: Iterable[str]) -> str:
+    """What may stand where `name` does, the likeliest first: `did you mean trades? it may be …`."""
+    names = list(valid)
+    folded = {each.casefold(): each for each in names}
+    near = get_close_matches(str(name).casefold(), folded, 1)
+    hint = f"did you mean {folded[near[0]]}? " if near else ""
+    return f"{hint}it may be {', '.join(names)}"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
