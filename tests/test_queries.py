@@ -106,7 +106,7 @@ def one(frame: pd.DataFrame) -> Any:
         "checkpoint",
         "vacuum",
         "prepare stolen as select 1",
-        "explain select 1",
+        "explain drop table runs",
         "import database '{data}'",
         "from read_text('/etc/passwd')",
         "from read_blob('/etc/passwd')",

@@ -24,12 +24,12 @@ def printable(text: str) -> str:
 
 
 def one_of(name: Any, valid: Iterable[str]) -> str:
-    """What may stand where `name` does, the likeliest first: `did you mean trades? it may be …`."""
+    """What may stand where `name` does: `it may be trades, quotes; did you mean trades?`."""
     names = list(valid)
     folded = {each.casefold(): each for each in names}
     near = get_close_matches(str(name).casefold(), folded, 1)
-    hint = f"did you mean {folded[near[0]]}? " if near else ""
-    return f"{hint}it may be {', '.join(names)}"
+    hint = f"; did you mean {folded[near[0]]}?" if near else ""
+    return f"it may be {', '.join(names)}{hint}"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
