@@ -105,8 +105,6 @@ def of_option(text: str, rules: Collection[str]) -> Allowance:
     """
     rule, _, reason = (part.strip() for part in text.partition("="))
     if rule not in rules or not reason:
-        expected = "it must be RULE=REASON, such as zero_sizes='known at the vendor'"
-        if rule and rule not in rules:
-            expected = f"there is no rule {rule}: {one_of(rule, sorted(rules))}"
-        raise RequestError("allow", text, expected)
+        known = one_of(rule, sorted(rules), "rules are")
+        raise RequestError("allow", text, f"it must be RULE=REASON; {known}")
     return Allowance(rule, reason)

@@ -23,13 +23,13 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def one_of(name: Any, valid: Iterable[str]) -> str:
+def one_of(name: Any, valid: Iterable[str], lead: str = "it may be") -> str:
     """What may stand where `name` does: `it may be trades, quotes; did you mean trades?`."""
     names = list(valid)
     folded = {each.casefold(): each for each in names}
     near = get_close_matches(str(name).casefold(), folded, 1)
     hint = f"; did you mean {folded[near[0]]}?" if near else ""
-    return f"it may be {', '.join(names)}{hint}"
+    return f"{lead} {', '.join(names)}{hint}"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
