@@ -14,6 +14,8 @@ from warehouse.console import count, duration, labelled, size, table
 from warehouse.status import RunRecord, Status
 from warehouse.summary import NAMED, instant, label, some, spans, why
 
+_WIDTH = 108
+"""Columns that a line of many figures takes at most, where no terminal says less."""
 _NOT_HERE = {
     "missing": ("missing", "the source has no file"),
     "not_yet": ("not yet", "not published when last looked for"),
@@ -129,7 +131,7 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
             parts.append("goes on")
         yield from row("" if place else "runs", ", ".join(parts))
         if place == 0:
-            yield from row("", _costs(run))
+            yield from labelled("", _costs(run), width or _WIDTH)
     if status.waiting or not status.generation:
         yield f"{'next':<10} {warehouse} {'ingest' if status.waiting else 'update'}"
 
@@ -154,7 +156,7 @@ def _costs(run: RunRecord) -> str:
         fetched = f"{count(run.files_fetched, 'file')}, {size(run.bytes_fetched or 0)}"
         parts.insert(0, f"download {duration(run.download_time)} ({fetched})")
     if run.cache_hit_rate:
-        parts.append(f"{run.cache_hit_rate:.0%} of the files were here already")
+        parts.append(f"{run.cache_hit_rate:.0%} of files already here")
     return ", ".join(parts)
 
 
