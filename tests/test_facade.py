@@ -195,7 +195,20 @@ def test_an_empty_answer_has_the_types_of_a_full_one(
 
 def test_a_symbol_without_trades_in_an_ingested_session_is_no_error(wh: Warehouse) -> None:
     assert len(wh.trades("MSFT", SESSIONS[1], SESSIONS[1])) == 0
-    assert len(wh.quotes("MSFT", SESSIONS[0], SESSIONS[0])) == 0
+    assert len(wh.trades(["AAPL", "MSFT"], SESSIONS[1])) == 10
+
+
+def test_a_symbol_of_another_data_type_is_an_error_that_names_what_there_is(wh: Warehouse) -> None:
+    for ask in (
+        lambda **options: wh.quotes("MSFT", SESSIONS[0], **options),
+        lambda **options: wh.quotes(["AAPL", "MSFT"], SESSIONS[0], **options),
+        lambda **options: wh.stream("MSFT", SESSIONS[0], types=("trades", "quotes"), **options),
+    ):
+        with pytest.raises(NoDataError, match=r"no quotes of 'MSFT' .* there are trades of") as no:
+            ask()
+        assert no.value.missing == ("MSFT",)
+        ask(missing="ignore")
+    assert len(wh.quotes("MSFT", SESSIONS[0], missing="ignore")) == 0
 
 
 def test_instants_are_half_open_and_sessions_inclusive(wh: Warehouse) -> None:
@@ -361,7 +374,7 @@ def test_a_session_whose_file_came_down_anew_still_counts_as_ingested(
     with open_(made) as wh:
         assert {"ingested", "set_aside"} <= set(wh.catalog("source_files")["state"])
         assert len(wh.trades("AAPL", day, day)) == 1
-        assert len(wh.trades("MSFT", day, day)) == 0
+        assert len(wh.trades("MSFT", day, day, missing="ignore")) == 0
 
 
 def test_files_of_one_symbol_each_count_for_their_symbol(make_warehouse: MakeWarehouse) -> None:

@@ -48,6 +48,49 @@ def states(frame: pd.DataFrame) -> dict[tuple[str, date], str]:
     return dict(zip(zip(frame["symbol"], days, strict=True), frame["state"], strict=True))
 
 
+def test_rows_that_were_all_rejected_are_no_day_without_trades(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    first, late = DAYS[0], DAYS[1]
+    made = make_warehouse(
+        {
+            # Day bars that are stamped a day late, and a symbol that has no others.
+            day_key("day_aggs", first): [
+                bar("AAPL", instant(first, "00:00")), bar("MSFT", instant(late, "00:00")),
+                bar("ZZ", instant(late, "00:00")),
+            ],
+            day_key("day_aggs", late): [
+                bar("AAPL", instant(late, "00:00")), bar("MSFT", instant(late, "00:00")),
+            ],
+            day_key("trades", first): [trade("AAPL", instant(first)), trade("NA", instant(first))],
+        }
+    )  # fmt: skip
+    made.update("day_aggs", "trades", start=first, end=late)
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("day_aggs", ["AAPL", "MSFT", "ZZ", "NA"], first, late)
+        assert states(frame) == {
+            ("AAPL", first): "present",
+            ("MSFT", first): "rejected",
+            ("ZZ", first): "rejected",
+            ("NA", first): "no_rows",
+            ("AAPL", late): "present",
+            ("MSFT", late): "present",
+            ("ZZ", late): "unknown",
+            ("NA", late): "no_rows",
+        }
+        (problem,) = frame.loc[frame["state"] == "rejected", "problem"].unique()
+        assert problem == "1 row rejected: outside_session 1"
+        assert "all its rows were rejected: 2" in report(frame)
+        for span in ((first,), (f"{first} 00:00", f"{first} 16:00")):
+            with pytest.raises(NoDataError, match=r"rejected: 1 of 'MSFT' on 2024-01-12 \(outside"):
+                wh.aggs(["AAPL", "MSFT"], *span, freq="day")
+        assert len(wh.aggs("MSFT", first, freq="day", missing="ignore")) == 0
+        # A range has its other rows.
+        assert len(wh.aggs("MSFT", first, late, freq="day")) == 1
+        with pytest.raises(NoDataError, match="no symbol 'ZZ'"):
+            wh.aggs("ZZ", first, freq="day")
+
+
 def test_every_session_and_symbol_has_its_state_and_holidays_have_no_row(wh: Warehouse) -> None:
     frame = wh.coverage("trades", ["MSFT", "AAPL"], "2024-01-12", "2024-01-19")
     assert len(DAYS) == 5

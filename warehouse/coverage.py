@@ -1,20 +1,23 @@
 """What of a question the warehouse has no answer to: symbols it never saw, sessions never ingested.
 
 A symbol that did not trade in an ingested session is no gap; a session of which no file was ever
-ingested is.
+ingested is, and so is a symbol whose rows were all refused, or that has none of a data type.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from difflib import get_close_matches
 
 from warehouse.errors import NoDataError
-from warehouse.schema import DataType
+from warehouse.layout import RawFile
+from warehouse.schema import DATA_TYPES, DataType
 from warehouse.sessions import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
 from warehouse.snapshot import Snapshot
+from warehouse.sqlfiles import SqlFolder
 
 _NAMED = 4
 _SATURDAY = 5
@@ -51,10 +54,12 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
             _get(span.first, span.last),
         )
     _check_symbols(snapshot, kind, symbols, span)
+    empty = _without_rows(snapshot, kind, symbols, span)
     first, last = max(span.first, FIRST_SESSION), min(span.last, today())
     ingested = _of_all_symbols(snapshot, kind)
     absent = _absent_days(first, last, ingested)
     if not absent and any(first <= day <= last for day in ingested):
+        _check_rows(snapshot, kind, symbols, span, empty)
         return True
     # What follows looks at every partition, to say just what is missing and what there is.
     there = sessions(snapshot, kind)
@@ -70,7 +75,119 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
     outside = not there or span.last < there[0] or span.first > there[-1]
     if absent or outside:
         raise _gap(kind, symbols, span, absent, there, _states(snapshot, kind, absent))
+    _check_rows(snapshot, kind, symbols, span, empty)
     return True
+
+
+def _without_rows(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
+) -> list[str]:
+    """Symbols that have no row in the sessions of the span."""
+    found = snapshot.partitions(kind.name, symbols)
+    touched = {
+        symbol: [one for one in found[symbol] if one.overlaps(span.start_ns, span.end_ns)]
+        for symbol in symbols
+    }
+    # What reaches out of the span on both sides may have nothing within.
+    around = [
+        one
+        for each in touched.values()
+        if len(each) == 1
+        for one in each
+        if one.first_ns < span.start_ns and one.last_ns >= span.end_ns
+    ]
+    counts = snapshot.rows_by_session(around)
+    nothing = {
+        one.symbol
+        for one in around
+        if not any(
+            rows for day, rows in zip(*counts[one], strict=True) if span.first <= day <= span.last
+        )
+    }
+    return [symbol for symbol in symbols if not touched[symbol] or symbol in nothing]
+
+
+def _check_rows(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span, empty: Sequence[str]
+) -> None:
+    """Who has no row in the span has not traded: none was refused, and there are some elsewhere.
+
+    Raises:
+        NoDataError: all rows that a symbol has in the span were refused, or it has none at all.
+    """
+    if not empty:
+        return
+    first, last = max(span.first, FIRST_SESSION), min(span.last, date.today())
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    refused = rejected(snapshot, kind, empty, days)
+    if refused:
+        named = [
+            f"{rows:,} of {symbol!r} on {day} ({reasons})"
+            for (day, symbol), (rows, reasons) in list(refused.items())[:_NAMED]
+        ]
+        more = f" and {len(refused) - _NAMED:,} more" if len(refused) > _NAMED else ""
+        raise NoDataError(
+            asked(kind, symbols, span),
+            f"all rows were rejected: {', '.join(named)}{more}",
+            'see them with: warehouse query "select * from rejects", or take what is there with'
+            " missing='ignore'",
+            sorted({symbol for _, symbol in refused}),
+        )
+    found = snapshot.partitions(kind.name, empty)
+    without = [symbol for symbol in empty if not found[symbol]]
+    if without:
+        raise NoDataError(
+            asked(kind, symbols, span),
+            f"no {kind.name} of {_listed(without)} in the warehouse; there are"
+            f" {' and '.join(_kinds_of(snapshot, without[0]))} of {without[0]!r}",
+            "take what is there with missing='ignore'",
+            without,
+        )
+
+
+def rejected(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+) -> dict[tuple[date, str], tuple[int, str]]:
+    """How many rows of a session and symbol were refused, and for what reasons."""
+    files = [
+        str(snapshot.layout.rejects_of(RawFile(kind.name, day, symbol, monthly=is_monthly)))
+        for day, symbol, is_monthly in _refusing(snapshot, kind)
+        if day in set(days) or is_monthly
+        if symbol is None or symbol in symbols
+    ]
+    folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
+    there = [file for file in files if os.path.isfile(file)]
+    # A warehouse of an earlier version gets the file with its first update.
+    if not there or not (folder.folder / "coverage/rejected.sql").exists():
+        return {}
+    values = {"files": there, "sessions": list(days), "symbols": list(symbols)}
+    with snapshot.connection() as connection:
+        rows = connection.execute(folder["coverage/rejected"].body, values).fetchall()
+    return {(day, symbol): (count, reasons) for day, symbol, count, reasons in rows}
+
+
+def _refusing(snapshot: Snapshot, kind: DataType) -> list[tuple[date, str | None, bool]]:
+    """The published files of which rows were refused: day, symbol, and whether it is a month's."""
+    return snapshot.once(
+        ("refusing", kind.name),
+        lambda: [
+            (day, symbol, symbol is not None and kind.monthly_by_symbol)
+            for day, symbol in snapshot.fetch(
+                """
+                select day, symbol
+                from source_files
+                where data_type = $data_type and rows_rejected > 0
+                order by day, symbol
+                """,
+                data_type=kind.name,
+            )
+        ],
+    )
+
+
+def _kinds_of(snapshot: Snapshot, symbol: str) -> list[str]:
+    """The data types that a symbol has rows of."""
+    return [name for name in DATA_TYPES if snapshot.partitions(name, [symbol])[symbol]]
 
 
 def symbols_of(snapshot: Snapshot, data_type: str | None = None) -> tuple[str, ...]:

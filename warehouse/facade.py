@@ -184,7 +184,8 @@ class Warehouse:
         Raises:
             TooLargeError: it would not fit into memory.
             RequestError: an argument is not one of the things it may be.
-            NoDataError: a symbol is unknown, or trading days of the span were never ingested; the
+            NoDataError: a symbol is unknown or has no rows of the data type, trading days of the
+                span were never ingested, or all rows that a symbol has in it were rejected; the
                 error says what there is and which command gets the rest.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
@@ -230,7 +231,7 @@ class Warehouse:
             A row for each data type, session of the exchange up to today, and symbol, in this
             order: `data_type`, `session`, `symbol`, `state` (see `gaps.STATES`: "present",
             "no_rows", "not_ingested", …), `rows`, and `problem`, which is what went wrong with the
-            session's file.
+            session's file, or how many of the symbol's rows were rejected, and why.
 
         Raises:
             RequestError: an argument is not one of the things it may be.

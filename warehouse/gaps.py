@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.coverage import rejected
 from warehouse.frames import as_form
 from warehouse.schema import DataType
 from warehouse.selects import check_file
@@ -22,6 +23,7 @@ from warehouse.sqlfiles import SqlFolder
 STATES = {
     "present": "present",
     "no_rows": "did not trade",
+    "rejected": "all its rows were rejected",
     "unknown": "no symbol of that name in the warehouse",
     "not_selected": "left out by source.symbols",
     "not_ingested": "not ingested",
@@ -67,10 +69,32 @@ def coverage(
                     "due": now - timedelta(days=1),
                 },
             ).to_arrow_table()
+        table = _with_rejected(snapshot, kind, table)
         names = pa.repeat(pa.scalar(kind.name), table.num_rows)
         tables.append(table.add_column(0, "data_type", names))
     frame: pd.DataFrame = as_form(pa.concat_tables(tables), "pandas")
     return frame
+
+
+def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Table:
+    """Who seems not to have traded, and of whom rows were refused, is said to have these."""
+    states, problems = table["state"].to_pylist(), table["problem"].to_pylist()
+    places = [place for place, state in enumerate(states) if state in ("no_rows", "unknown")]
+    days, symbols = table["session"].to_pylist(), table["symbol"].to_pylist()
+    refused = rejected(
+        snapshot,
+        kind,
+        sorted({symbols[place] for place in places}),
+        sorted({days[place] for place in places}),
+    )
+    for place in places:
+        if found := refused.get((days[place], symbols[place])):
+            states[place] = "rejected"
+            problems[place] = f"{_count(found[0], 'row')} rejected: {found[1]}"
+    for name, values in (("state", states), ("problem", problems)):
+        column = table.schema.get_field_index(name)
+        table = table.set_column(column, table.schema.field(name), pa.array(values, pa.string()))
+    return table
 
 
 def report(coverage: pd.DataFrame) -> str:
