@@ -117,7 +117,7 @@ def _check_rows(
     """
     if not empty:
         return
-    first, last = max(span.first, FIRST_SESSION), min(span.last, date.today())
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     refused = rejected(snapshot, kind, empty, days)
     if refused:
