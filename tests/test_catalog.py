@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     made.put(day_key("trades", FEBRUARY), [trade("NA", instant(FEBRUARY), 7, price=2)])
     made.put(day_key("quotes", SESSION), [quote("NA", instant(SESSION)), quote("NA", 5)])
-    made.put(day_key("day_aggs", SESSION), [bar("NA", instant(SESSION))])
+    made.put(day_key("day_aggs", SESSION), [bar("NA", instant(SESSION, "00:00"))])
     made.update(start=SESSION, end=FEBRUARY)
     return made
 
@@ -252,7 +252,7 @@ def test_a_type_that_nothing_came_of_is_an_empty_view_with_its_columns(
     make_warehouse: Callable[..., Made],
 ) -> None:
     made = make_warehouse()
-    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION))])
+    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.ingest()
 
     for kind in DATA_TYPES.values():
@@ -267,7 +267,7 @@ def test_an_empty_view_has_the_types_that_the_full_one_has(
     make_warehouse: Callable[..., Made],
 ) -> None:
     empty, full = make_warehouse(), make_warehouse()
-    empty.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION))])
+    empty.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     full.put_raw("trades", SESSION, [trade("A", instant(SESSION)), trade("A", 5)])
     full.put_raw("quotes", SESSION, [quote("A", instant(SESSION))])
     full.put_raw("minute_aggs", SESSION, [bar("A", instant(SESSION))])
@@ -280,19 +280,19 @@ def test_an_empty_view_has_the_types_that_the_full_one_has(
 
 def test_views_fill_and_empty_with_their_partitions(make_warehouse: Callable[..., Made]) -> None:
     made = make_warehouse()
-    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION)), "x"])
+    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00")), "x"])
     made.ingest()
     assert made.sql("select count(*) from rejects") == [(1,)]
 
     made.put_raw("trades", SESSION, [trade("A", instant(SESSION))])
-    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION), volume=-1)])
+    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"), volume=-1)])
     made.ingest()
     assert made.sql("select count(*) from trades") == [(1,)]
     # The last partition of a type is gone, its view is still there.
     assert made.sql("select count(*) from day_aggs") == [(0,)]
     assert made.sql("select reason from rejects") == [("volume_negative",)]
 
-    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION))])
+    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.ingest()
     assert made.sql("select count(*) from day_aggs") == [(1,)]
     assert made.sql("select count(*) from rejects") == [(0,)]

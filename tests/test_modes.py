@@ -45,7 +45,7 @@ def of_each_kind(tmp_path: Path, **overrides: object) -> Made:
     made = make(tmp_path, **overrides)
     for day in DAYS:
         made.put(day_key("trades", day), [*random_trades(["A", "b"], 40, day), "too,few"])
-    made.put(day_key("day_aggs", SESSION), [bar("A", instant(SESSION))])
+    made.put(day_key("day_aggs", SESSION), [bar("A", instant(SESSION, "00:00"))])
     made.put(day_key("quotes", SESSION), b"no gzip")
     made.update()
     return made
@@ -190,7 +190,7 @@ def test_a_team_shares_a_warehouse_by_its_group(mode: str) -> None:
         folder.chmod(0o755)
         made = make(folder, storage__file_mode=mode)
         made.put(day_key("trades", SESSION), [trade("A", instant(SESSION))])
-        made.put(day_key("day_aggs", SESSION), [bar("A", instant(SESSION))])
+        made.put(day_key("day_aggs", SESSION), [bar("A", instant(SESSION, "00:00"))])
         made.layout.data.mkdir()
         os.chown(made.layout.data, -1, GROUP)
         made.layout.data.chmod(made.layout.modes.folder)

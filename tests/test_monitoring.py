@@ -37,7 +37,9 @@ OF_THE_SPECIFICATION = (
 
 @pytest.fixture
 def made(make_warehouse: MakeWarehouse) -> Made:
-    return make_warehouse({TRADES: [*LINES, "too,few"], BARS: [bar("A", instant(SESSION))]})
+    return make_warehouse(
+        {TRADES: [*LINES, "too,few"], BARS: [bar("A", instant(SESSION, "00:00"))]}
+    )
 
 
 def runs(made: Made) -> list[dict[str, Any]]:

@@ -289,3 +289,58 @@ def test_a_rule_runs_in_duckdb_alone() -> None:
         found = connection.execute(rule.file.body, {"max_locked_share": 0.1}).fetchall()
     assert [row[:2] for row in found] == [("A", date(2024, 1, 31))]
     assert found[0][3] == 3
+
+
+SEEN = [
+    ("select symbol, count(*) from trades group by all", {"symbol"}),
+    ('select Price, "SIZE" from trades', {"price", "size"}),
+    ("select symbol from trades where id = '1'", {"symbol", "id"}),
+    ("select symbol from trades where exchange in (select id from exchanges)", {"exchange"}),
+    ("select symbol from trades join sessions using (session)", {"session"}),
+    ("with few as (select count(*) as trades from trades) select trades from few", {"trades"}),
+    ("select trades.price from trades, range(2)", {"price"}),
+]
+WHOLE = [
+    "from trades",
+    "table trades",
+    "select *, count(*) from trades group by all",
+    "select t.* exclude (price) from trades as t",
+    "select columns('p.*') from trades",
+    "select trades from trades",
+    "select to_json(t) from trades as t",
+    "select (select to_json(checked)) from checked",
+    "select unnest(trades) from trades",
+    "select symbol from trades natural join sessions",
+    "select symbol from trades positional join sessions",
+    "select a, b from trades as t(a, b)",
+    "unpivot trades on price, size into name what value number",
+    "summarize trades",
+]
+
+
+@pytest.mark.parametrize(("sql", "seen"), SEEN)
+def test_a_rule_may_see_the_columns_that_it_names_however_they_are_written(
+    sql: str, seen: set[str], tmp_path: Path
+) -> None:
+    rule = on_ingest(sql, tmp_path)
+
+    assert rule.names is not None
+    assert {name for name in DATA_TYPES["trades"].columns.names if rule.may_see(name)} >= seen - {
+        "trades"
+    }
+    assert not rule.may_see("trf_id")
+
+
+@pytest.mark.parametrize("sql", WHOLE)
+def test_a_rule_that_takes_rows_whole_may_see_every_column(sql: str, tmp_path: Path) -> None:
+    assert all(map(on_ingest(sql, tmp_path).may_see, DATA_TYPES["trades"].columns.names))
+
+
+def on_ingest(sql: str, folder: Path) -> Rule:
+    """A rule of incoming trades."""
+    path = folder / "validate" / "mine.sql"
+    path.parent.mkdir()
+    head = "-- validate/mine: mine.\n-- severity: error\n-- data_types: trades\n"
+    path.write_text(f"{head}-- grain: one row\n-- params:\n-- on_ingest: yes\n{sql}\n", "utf-8")
+    (rule,) = rules(SqlFolder(folder))
+    return rule

@@ -36,7 +36,7 @@ def made(server: S3TestServer, tmp_path: Path) -> Made:
     folder = f"secrets-{tmp_path.name}"
     for key, lines in (
         (day_key("trades", SESSION), [trade("A", instant(SESSION)), "too,few"]),
-        (day_key("day_aggs", SESSION), [bar("A", instant(SESSION))]),
+        (day_key("day_aggs", SESSION), [bar("A", instant(SESSION, "00:00"))]),
     ):
         server.put(f"{folder}/{key}", made.put(key, lines).read_bytes())
     server.put(f"{folder}/{day_key('quotes', SESSION)}", b"no gzip")

@@ -23,11 +23,12 @@ SQL = REPOSITORY / "sql"
 NAMES = sorted(path.relative_to(SQL).with_suffix("").as_posix() for path in SQL.rglob("*.sql"))
 STATEMENTS = [name for name in NAMES if not name.startswith("catalog/")]
 T = instant(SESSION)
+MIDNIGHT = instant(SESSION, "00:00")
 LINES = {
     "trades": [trade("A", T), trade("A", T), trade("B", T, 2, correction=8)],
     "quotes": [quote("A", T), quote("A", T), quote("B", T, bid=-1)],
     "minute_aggs": [bar("A", T), bar("A", T), bar("B", T, volume=-1)],
-    "day_aggs": [bar("A", T), bar("A", T), bar("B", T, volume=-1)],
+    "day_aggs": [bar("A", MIDNIGHT), bar("A", MIDNIGHT), bar("B", MIDNIGHT, volume=-1)],
 }
 REASONS = {
     "trades": "cancelled",
@@ -364,7 +365,7 @@ def test_a_catalog_that_could_not_be_made_is_made_once_its_sql_is_mended(
 
 def test_users_may_clean_by_rules_of_their_own(make_warehouse: Callable[..., Made]) -> None:
     made = make_warehouse()
-    made.put_raw("day_aggs", SESSION, [bar("A", T), bar("B", T, volume=5)])
+    made.put_raw("day_aggs", SESSION, [bar("A", MIDNIGHT), bar("B", MIDNIGHT, volume=5)])
     spoil(made, "clean/day_aggs", "when trades < 0", "when volume < 10 then 'thin' when trades < 0")
 
     made.ingest("day_aggs")

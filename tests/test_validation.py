@@ -281,6 +281,35 @@ def test_a_rule_of_the_users_own_needs_no_python(make_warehouse: Callable[..., M
         made.update("trades")
 
 
+GROUPS = """\
+-- validate/groups: equal rows.
+-- severity: error
+-- data_types: trades
+-- grain: one row per row that repeats
+-- params:
+-- on_ingest: yes
+select *, count(*) as row_count from trades group by all having count(*) > 1
+"""
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_rule_of_incoming_rows_sees_them_whole_whatever_other_rules_there_are(
+    alone: bool, make_warehouse: Callable[..., Made]
+) -> None:
+    """Alike in all that the other rules name, and no two the same."""
+    lines = [trade("AAPL", instant(SESSION), n, id=str(n)) for n in (1, 2, 3)]
+    made = make_warehouse({day_key("trades", SESSION): lines})
+    if alone:
+        for path in (made.root / "sql/validate").glob("*.sql"):
+            path.unlink()
+    (made.root / "sql/validate/groups.sql").write_text(GROUPS)
+
+    report = made.update("trades")
+
+    assert report.refused == []
+    assert made.table("trades").num_rows == 3
+
+
 def test_what_is_asked_anew_replaces_what_was_found_and_no_more(
     make_warehouse: Callable[..., Made],
 ) -> None:
@@ -399,7 +428,7 @@ def test_a_partition_that_cannot_be_read_is_named(make_warehouse: Callable[..., 
 
 
 def test_examples_are_json_whatever_a_rule_gives_out(make_warehouse: Callable[..., Made]) -> None:
-    made = make_warehouse({day_key("trades", SESSION): [trade('A"<script>', instant(SESSION))]})
+    made = make_warehouse({day_key("trades", SESSION): [trade('"A""<script>"', instant(SESSION))]})
     made.update("trades")
     text = MINE.format(severity="warning", on_ingest="no").replace(
         "size from trades where size = 1", "price / 0 as ratio, '\u202e\"' as name from trades"
@@ -436,9 +465,10 @@ def test_a_warehouse_without_rules_does_not_pass_for_validated(
     make_warehouse: Callable[..., Made],
 ) -> None:
     made = make_warehouse({KEY: [GOOD]})
+    # A rule that is new to a warehouse comes once; what was there and is gone stays gone.
+    made.update("day_aggs")
     for path in (made.root / "sql/validate").iterdir():
         path.unlink()
-    made.update("day_aggs")
     with pytest.raises(RequestError, match="sql/validate is empty"):
         made.pipeline.validate(Request.of())
 
@@ -447,7 +477,7 @@ def test_a_warehouse_without_rules_does_not_pass_for_validated(
 def test_a_symbol_that_is_not_there_is_no_clean_answer(
     command: str, make_warehouse: MakeWarehouse
 ) -> None:
-    made = make_warehouse({day_key("day_aggs", SESSION): [bar("AAPL", instant(SESSION))]})
+    made = make_warehouse({day_key("day_aggs", SESSION): [bar("AAPL", instant(SESSION, "00:00"))]})
     made.update("day_aggs")
     result = CliRunner().invoke(cli, ["-C", str(made.root), command, "--symbols", "aapl"])
     assert result.exit_code == 2

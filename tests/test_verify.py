@@ -50,7 +50,7 @@ def market(days: Sequence[date] = DAYS, symbols: Sequence[str] = SYMBOLS) -> dic
     files = {}
     for day in days:
         files[day_key("trades", day)] = random_trades(symbols, 60, day)
-        files[day_key("day_aggs", day)] = [bar(symbol, instant(day)) for symbol in symbols]
+        files[day_key("day_aggs", day)] = [bar(symbol, instant(day, "00:00")) for symbol in symbols]
     return files
 
 

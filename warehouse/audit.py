@@ -8,7 +8,6 @@ own, which DuckDB may put on disk.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,8 +29,6 @@ from warehouse.sqlfiles import SqlFolder
 
 _POOL_ROWS = 500_000
 _ALWAYS = ("symbol", "timestamp", "session")
-# A trade's id counts as named where it is written trades.id.
-_ALSO_OF_REFERENCE = frozenset(("id", "name", "type"))
 _REFERENCE = frozenset(("trade_conditions", "quote_conditions", "exchanges"))
 
 
@@ -175,10 +172,9 @@ class Auditor:
 
 
 def _columns(kind: DataType, rules: Sequence[Rule]) -> list[str]:
-    """The columns that the rules name: to copy the others would take as long as to ask."""
-    wanted = set(_ALWAYS)
-    for rule in rules:
-        for of, name in re.findall(r"(?:(\w+)\.)?(\w+)", rule.file.body):
-            if of not in _REFERENCE and (of or name not in _ALSO_OF_REFERENCE):
-                wanted.add(name)
-    return [name for name in kind.columns.names if name in wanted]
+    """The columns that the rules may see: to copy the others would take as long as to ask."""
+    return [
+        name
+        for name in kind.columns.names
+        if name in _ALWAYS or any(rule.may_see(name) for rule in rules)
+    ]

@@ -27,7 +27,7 @@ from warehouse.errors import one_line
 from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import month_of
 from warehouse.partitions import METADATA_KEY, Partition, provenance
-from warehouse.runs import Ints, keys_of
+from warehouse.runs import Key, Keys, keys_of
 from warehouse.schema import completed, data_type
 from warehouse.stamps import Stamp
 
@@ -75,17 +75,17 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     if any(month_of(session.session) != expected.month for session in expected.sessions):
         return "a session of it is of another month"
     sessions: Counter[int] = Counter()
-    last: tuple[int, int, int] | None = None
+    last: tuple[int, Key] | None = None
     for group in range(file.metadata.num_row_groups):
         rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
         if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
             return "rows of another symbol stand in it"
         days = rows["session"].cast(pa.int32()).to_numpy()
         sessions.update(dict(zip(*_counted(days), strict=True)))
-        keys = (days, *keys_of(rows, kind))
-        if not _ascend(keys, last):
+        keys = keys_of(rows, kind)
+        if not _ascend(days, keys, last):
             return "its rows are not in the order of the tape"
-        last = (int(keys[0][-1]), int(keys[1][-1]), int(keys[2][-1]))
+        last = (int(days[-1]), keys.at(-1)) if len(days) else last
     days_due = {(s.session - _EPOCH).days: s.rows for s in expected.sessions}
     if days_due != sessions:
         return "rows of a session are not as many as it says"
@@ -97,16 +97,12 @@ def _counted(days: npt.NDArray[np.int32]) -> tuple[list[int], list[int]]:
     return values.tolist(), counts.tolist()
 
 
-def _ascend(keys: tuple[npt.NDArray[Any], Ints, Ints], last: tuple[int, int, int] | None) -> bool:
+def _ascend(days: npt.NDArray[np.int32], keys: Keys, last: tuple[int, Key] | None) -> bool:
     """Whether no row stands before its predecessor; `last` is the one before the first."""
-    day, time, number = keys
-    later = day[1:] > day[:-1]
-    same = day[1:] == day[:-1]
-    later |= same & (time[1:] > time[:-1])
-    same &= time[1:] == time[:-1]
-    later |= same & (number[1:] >= number[:-1])
-    first = (int(day[0]), int(time[0]), int(number[0])) if len(day) else None
-    return bool(later.all()) and (last is None or first is None or first >= last)
+    same = (days[1:] == days[:-1]) & (keys.later() | keys.same())
+    if not bool(((days[1:] > days[:-1]) | same).all()):
+        return False
+    return last is None or not len(days) or (int(days[0]), keys.at(0)) >= last
 
 
 def raw(path: Path, record: SourceFile | None) -> str | None:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.duckdb_connection import connect
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.layout import RawFile
-from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece, isolate_malformed
+from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece
 from warehouse.schema import DataType
 from warehouse.selects import INGESTING, check_file
 from warehouse.sessions import day_bounds_ns, last_day_of_month
 from warehouse.sqlfiles import SqlFile, SqlFolder
+
+# Of the memory limit, for a DuckDB that has it while the gathered rows are on disk.
+_CROWD_SHARE = 1.5
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class CleanedPiece:
 
     Attributes:
         rows: the data type's columns, `reason` (NULL: kept) and `line_number`, in the file's order.
-        malformed: (line number, text) of the lines that are no rows at all.
+        malformed: `line_number` and `line`, the text, of the lines that are no rows at all.
         texts: line number → text of the rows a field of which could not be typed.
     """
 
     rows: pa.Table
-    malformed: list[tuple[int, str]]
+    malformed: pa.Table
     texts: dict[int, str]
 
 
@@ -59,6 +61,7 @@ class Cleaner:
         folders: Sequence[Path] = (),
     ) -> None:
         self._sql, self._scratch, self._settings = sql, scratch, settings
+        self._memory_bytes = memory_bytes
         self._connection = connect(
             folders=[*folders, scratch, *MEMORY_FOLDERS],
             paths=MEMORY_FILES,
@@ -84,34 +87,17 @@ class Cleaner:
         """All rows of `piece`, which came from `file` at `path`.
 
         Raises:
-            RawFileError: DuckDB cannot read the piece even without its malformed lines.
+            RawFileError: DuckDB cannot read the piece.
             SqlFileError: a statement fails, or does not return the data type's columns.
         """
-        original, numbers = piece, None
-        malformed: list[tuple[int, str]] = []
         try:
             rows = self._read(file, kind, piece)
-        except duckdb.InvalidInputException:
-            rows = None
-        if rows is None or rows.num_rows != piece.rows:
-            piece, numbers, malformed = isolate_malformed(piece, self._scratch)
-            try:
-                rows = self._read(file, kind, piece)
-            except duckdb.InvalidInputException as error:
-                raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
-            finally:
-                piece.close()
-            if rows.num_rows != piece.rows:
-                raise SqlFileError(
-                    self._sql[f"clean/{kind.name}"].path,
-                    f"returns {rows.num_rows:,} rows of {piece.rows:,}; with sql/ingest it must"
-                    " return each row once, those it refuses with a `reason`",
-                )
-        lines: Any = numbers
-        if numbers is None:
-            lines = np.arange(piece.first_line, piece.first_line + piece.rows)
-        rows = rows.append_column("line_number", pa.array(lines, pa.int64()))
-        return CleanedPiece(rows, malformed, _untyped(rows, original))
+        except duckdb.InvalidInputException as error:
+            raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
+        if rows.num_rows != piece.rows:
+            raise self.unequal("clean", kind, rows.num_rows, piece.rows)
+        rows = rows.append_column("line_number", pa.array(piece.line_numbers, pa.int64()))
+        return CleanedPiece(rows, piece.malformed, _untyped(rows, piece))
 
     def _read(self, file: RawFile, kind: DataType, piece: Piece) -> pa.Table:
         ingest, clean = self._sql[f"ingest/{kind.name}"], self._sql[f"clean/{kind.name}"]
@@ -162,9 +148,39 @@ class Cleaner:
         """
         return self._stream(self._sql[f"dedupe/{kind.name}"], kept)
 
-    def _stream(self, file: SqlFile, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def dedupe_crowd(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The same of more rows than fit into memory.
+
+        In a DuckDB of its own: each thread holds memory that it cannot put on disk, and so does
+        whatever else is asked; so there is one thread, and nothing else.
+        """
+        with connect(
+            folders=[self._scratch],
+            spill=self._scratch / "duckdb-crowd",
+            threads=1,
+            memory_bytes=int(self._memory_bytes * _CROWD_SHARE),
+        ) as connection:
+            yield from self._stream(self._sql[f"dedupe/{kind.name}"], kept, connection)
+
+    def unequal(self, step: str, kind: DataType, rows: int, due: int) -> SqlFileError:
+        """That a statement loses rows or makes some."""
+        how = {
+            "clean": "with sql/ingest it must return each row once, those it refuses with a"
+            " `reason`",
+            "dedupe": "it must return each row once, those it drops with a `reason`",
+            "sort": "it must return each row once",
+        }[step]
+        file = self._sql[f"{step}/{kind.name}"]
+        return SqlFileError(file.path, f"returns {rows:,} rows of {due:,}; {how}")
+
+    def _stream(
+        self,
+        file: SqlFile,
+        kept: pa.RecordBatchReader,
+        base: duckdb.DuckDBPyConnection | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         # A connection of its own: `clean` may be at work on another thread.
-        with self._connection.cursor() as connection:
+        with (base or self._connection).cursor() as connection:
             check_file(connection, file)
             connection.register("kept", kept)
             try:
@@ -201,7 +217,7 @@ def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:
         return {}
     return {
         number: line.decode("utf-8")
-        for number, line in enumerate(piece.lines(), piece.first_line)
+        for number, line in zip(piece.line_numbers.tolist(), piece.texts(), strict=True)
         if number in wanted
     }
 

@@ -15,7 +15,7 @@ WarehouseError
 │   └── TransferError      a file did not come through, however often it was asked for
 ├── RawFileError           one raw file is not what the vendor publishes; it is set aside
 │   └── DamagedInTransitError  it arrived twice, and neither time as the source has it
-├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug or a torn disk
+├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug; it is set aside
 ├── StorageError           the disk refuses: full, read-only, no permission
 │   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
 │   ├── DamagedCatalogError   the catalog is no longer what was written
@@ -189,16 +189,17 @@ class DamagedInTransitError(RawFileError):
 
 
 class AccountingError(WarehouseError):
-    """The rows of a file do not add up; nothing of it was published."""
+    """The rows of a file do not add up; nothing of it is published."""
 
     def __init__(self, path: Path, lines: int, published: int, rejected: int, other: int) -> None:
         self.path, self.lines = path, lines
         self.published, self.rejected, self.other = published, rejected, other
-        super().__init__(
-            f"{path.name}: {lines:,} lines, but {published:,} rows kept + {rejected:,} rejected"
-            f" + {other:,} of symbols not selected = {published + rejected + other:,};"
-            " nothing of it was published, please report this file"
+        self.problem = (
+            f"{lines:,} lines, but {published:,} rows kept + {rejected:,} rejected + {other:,} left"
+            f" out = {published + rejected + other:,}; nothing of it is published, please report"
+            " this file"
         )
+        super().__init__(f"{path.name}: {self.problem}")
 
 
 class StorageError(WarehouseError):

@@ -14,8 +14,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain, count
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,7 +29,7 @@ import pyarrow.compute as pc
 from warehouse.cleaning import Cleaner
 from warehouse.errors import StorageError
 from warehouse.layout import RawFile
-from warehouse.runs import EventKey, Run, by_key, cut
+from warehouse.runs import EventKey, Key, Run, by_key, cut
 from warehouse.schema import DataType
 
 RejectRows = Callable[[RawFile, pa.RecordBatch], None]
@@ -42,6 +44,8 @@ _Suspects = tuple["Stretch", int]
 _SETTLE_SHARE = 4
 _DEDUPE_GROUPS = 20_000
 _COMBINE_ROWS = 65_536
+# So many rows with one key are looked at in memory at once; more go by way of the disk.
+_CROWD_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Stretch:
 
     rows: int = 0
     ascending: bool = True
-    last_key: tuple[int, int] | None = None
+    last_key: Key | None = None
     slices: list[Slice] = field(default_factory=list)
     bytes: int = 0
     volume: int = 0
@@ -208,14 +212,28 @@ class Gatherer:
         if stretch.last_key is not None and run.first <= stretch.last_key:
             stretch.ascending = False
         stretch.last_key = run.last
-        self._append(stretch, run, suspects, batch)
+        self._append(stretch, run, suspects, batch, may_wait=True)
 
     def _append(
-        self, stretch: Stretch, run: Run, suspects: list[_Suspects], batch: pa.RecordBatch
+        self,
+        stretch: Stretch,
+        run: Run,
+        suspects: list[_Suspects],
+        batch: pa.RecordBatch,
+        *,
+        may_wait: bool,
     ) -> None:
-        """Put a run's rows at the end of a stretch; those with equal keys are suspects."""
+        """Put a run's rows at the end of a stretch; those with equal keys are suspects.
+
+        Args:
+            may_wait: the file is still to be settled.
+        """
         done = 0
-        for start, stop in run.twins:
+        # Where whole crowds have one key, they are looked at when all of them are there.
+        twins = run.twins
+        if may_wait and sum(stop - start for start, stop in twins) > _CROWD_ROWS:
+            twins, stretch.ascending = [], False
+        for start, stop in twins:
             if start > done:
                 stretch.slices.append(run.rows.slice(done, start - done))
             suspects.append((stretch, len(stretch.slices)))
@@ -235,10 +253,15 @@ class Gatherer:
             self._clear_some(file, suspects[start : start + _DEDUPE_GROUPS])
 
     def _clear_some(self, file: RawFile, suspects: list[_Suspects]) -> None:
-        groups = [stretch.slices[place] for stretch, place in suspects]
+        groups = [
+            group
+            for stretch, place in suspects
+            if isinstance(group := stretch.slices[place], pa.RecordBatch)
+        ]
         unsettled = pa.RecordBatchReader.from_batches(self._columns, groups)
         found: dict[EventKey, list[pa.RecordBatch]] = {}
-        for rows in self._deduped(file, unsettled):
+        deduped = self._cleaner.dedupe(self.kind, unsettled)
+        for rows in self._cleared(file, deduped, sum(group.num_rows for group in groups)):
             for key, group in by_key(rows, self.kind):
                 found.setdefault(key, []).append(group)
         for stretch, place in suspects:
@@ -251,9 +274,11 @@ class Gatherer:
             stretch.slices[place] = batches[0] if batches else group.slice(0, 0)
             stretch.rows += kept.num_rows - group.num_rows
 
-    def _deduped(self, file: RawFile, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """What sql/dedupe keeps of the rows, in its order; the rest goes to the rejects."""
-        for batch in self._cleaner.dedupe(self.kind, rows):
+    def _cleared(
+        self, file: RawFile, deduped: Iterator[pa.RecordBatch], due: int
+    ) -> Iterator[pa.RecordBatch]:
+        """What sql/dedupe keeps of so many rows, in its order; the rest goes to the rejects."""
+        for batch in self._counted("dedupe", deduped, due):
             if batch.column("reason").null_count < batch.num_rows:
                 rejected = batch.column("reason").is_valid()
                 self.reject(file, batch.filter(rejected))
@@ -272,20 +297,24 @@ class Gatherer:
     def spill(self) -> None:
         """Write all rows held in memory to the staging folder."""
         self._held = 0
-        path = self._scratch / f"spill-{self.kind.name}-{len(self._spills)}.arrow"
-        count = 0
+        with self._away() as put:
+            for stretch in self._stretches():
+                stretch.slices, stretch.bytes = _put_away(stretch.slices, put), 0
+
+    @contextmanager
+    def _away(self) -> Iterator[Callable[[pa.RecordBatch], _Spilled]]:
+        """Opens a file of the staging folder; what is put there can be read once it is closed."""
+        number = len(self._spills)
+        path = self._scratch / f"spill-{self.kind.name}-{number}.arrow"
+        places = count()
         try:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._columns) as writer:
-                for stretch in self._stretches():
-                    held = [part for part in stretch.slices if isinstance(part, pa.RecordBatch)]
-                    away = [p for p in stretch.slices if not isinstance(p, pa.RecordBatch)]
-                    stretch.slices, stretch.bytes = away, 0
-                    if len(held) > 1 and sum(part.num_rows for part in held) <= _COMBINE_ROWS:
-                        held = pa.Table.from_batches(held).combine_chunks().to_batches()
-                    for part in held:
-                        writer.write_batch(part)
-                        stretch.slices.append(_Spilled(len(self._spills), count))
-                        count += 1
+
+                def put(rows: pa.RecordBatch) -> _Spilled:
+                    writer.write_batch(rows)
+                    return _Spilled(number, next(places))
+
+                yield put
         except OSError as error:
             raise StorageError(
                 path, f"cannot hold rows that exceed the memory limit: {error}"
@@ -328,6 +357,9 @@ class Gatherer:
 
     def _settle(self, file: RawFile, group: dict[tuple[str, date], Stretch]) -> None:
         stretches = self.files[file].stretches
+        if sum(stretch.bytes for stretch in group.values()) > self._budget // _SETTLE_SHARE:
+            # They are held until the last is in order, and what is in order beside them.
+            self.spill()
         unsettled = pa.RecordBatchReader.from_batches(
             self._columns,
             (batch for stretch in group.values() for batch in self.batches(stretch.slices)),
@@ -335,14 +367,68 @@ class Gatherer:
         for key, stretch in group.items():
             stretches[key] = Stretch()
             self._held -= stretch.bytes
-        for batch in _whole_keys(self._cleaner.sort(self.kind, unsettled), self.kind):
-            suspects: list[_Suspects] = []
-            for run in cut(batch, None, self.kind):
-                self._append(stretches[run.symbol, run.session], run, suspects, batch)
-            if suspects:
-                self._clear(file, suspects)
+        ordered = self._counted("sort", self._cleaner.sort(self.kind, unsettled), _rows_in(group))
+        crowds = []
+        for part in _whole_keys(ordered, self.kind):
+            if isinstance(part, pa.RecordBatch):
+                self._settle_some(file, part)
+            else:
+                crowds.append(self._hold_crowd(file, part))
             if self.is_full:
                 self.spill()
+        # One after the other, and after the sort: each takes what memory DuckDB has.
+        for stretch, waiting in crowds:
+            self._settle_crowd(file, stretch, waiting)
+
+    def _settle_some(self, file: RawFile, rows: pa.RecordBatch) -> None:
+        stretches = self.files[file].stretches
+        suspects: list[_Suspects] = []
+        for run in cut(rows, None, self.kind):
+            stretch = stretches[run.symbol, run.session]
+            self._append(stretch, run, suspects, rows, may_wait=False)
+        if suspects:
+            self._clear(file, suspects)
+
+    def _hold_crowd(
+        self, file: RawFile, crowd: Iterator[pa.RecordBatch]
+    ) -> tuple[Stretch, list[_Spilled]]:
+        """Put rows with one key, too many to be looked at in memory, where they belong, on disk."""
+        first = next(crowd)
+        key = (first.column("symbol")[0].as_py(), first.column("session")[0].as_py())
+        stretch = self.files[file].stretches[key]
+        waiting: list[_Spilled] = []
+        with self._away() as put:
+            for rows in chain([first], crowd):
+                waiting.append(put(rows))
+                stretch.rows += rows.num_rows
+        stretch.slices += waiting
+        return stretch, waiting
+
+    def _settle_crowd(self, file: RawFile, stretch: Stretch, waiting: list[_Spilled]) -> None:
+        """Let sql/dedupe say which of a crowd's rows are repeats, by way of the disk."""
+        self.spill()
+        place = stretch.slices.index(waiting[0])
+        due = sum(batch.num_rows for batch in self.batches(waiting))
+        stretch.rows -= due
+        unsettled = pa.RecordBatchReader.from_batches(self._columns, self.batches(waiting))
+        settled: list[Slice] = []
+        with self._away() as put:
+            deduped = self._cleaner.dedupe_crowd(self.kind, unsettled)
+            for rows in self._cleared(file, deduped, due):
+                settled.append(put(rows))
+                stretch.rows += rows.num_rows
+        stretch.slices[place : place + len(waiting)] = settled
+
+    def _counted(
+        self, step: str, batches: Iterator[pa.RecordBatch], due: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The same rows; that none is lost or made is a matter of the user's SQL, not of a file."""
+        rows = 0
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+        if rows != due:
+            raise self._cleaner.unequal(step, self.kind, rows, due)
 
     def of_symbol(self, symbol: str) -> list[tuple[date, Stretch, RawFile]]:
         """What was gathered of a symbol, by session, ascending."""
@@ -365,21 +451,102 @@ class Gatherer:
         )
 
 
-def _whole_keys(batches: Iterator[pa.RecordBatch], kind: DataType) -> Iterator[pa.RecordBatch]:
-    """The same rows, cut so that rows with equal keys stand in one batch."""
+def _put_away(slices: Sequence[Slice], put: Callable[[pa.RecordBatch], _Spilled]) -> list[Slice]:
+    """The slices in their order, with those in memory put away."""
+    found: list[Slice] = []
+    held: list[pa.RecordBatch] = []
+
+    def put_held() -> None:
+        parts = held
+        if len(parts) > 1 and sum(part.num_rows for part in parts) <= _COMBINE_ROWS:
+            parts = pa.Table.from_batches(parts).combine_chunks().to_batches()
+        found.extend(put(part) for part in parts)
+        held.clear()
+
+    for part in slices:
+        if isinstance(part, pa.RecordBatch):
+            held.append(part)
+        else:
+            put_held()
+            found.append(part)
+    put_held()
+    return found
+
+
+def _rows_in(group: dict[tuple[str, date], Stretch]) -> int:
+    return sum(stretch.rows for stretch in group.values())
+
+
+def _whole_keys(
+    batches: Iterator[pa.RecordBatch], kind: DataType
+) -> Iterator[pa.RecordBatch | Iterator[pa.RecordBatch]]:
+    """The same rows, cut so that rows with equal keys stand in one batch.
+
+    Where they are too many for that, they come as an iterator, which is to be read to its end.
+    """
+    waiting = batches
     held: pa.RecordBatch | None = None
-    for batch in batches:
+    while (batch := next(waiting, None)) is not None:
         if held is not None:
             batch = pa.Table.from_batches([held, batch]).combine_chunks().to_batches()[0]
-        last = batch.slice(batch.num_rows - 1)
-        same = None
-        for name in ("symbol", "session", *kind.order):
-            equal = pc.equal(batch.column(name), last.column(name)[0]).fill_null(True)
-            same = equal if same is None else pc.and_(same, equal)
-        others = pc.filter(pa.array(np.arange(batch.num_rows)), pc.invert(same))
-        end = others[-1].as_py() + 1 if len(others) else 0
-        if end:
-            yield batch.slice(0, end)
-        held = batch.slice(end)
+        start = _last_key(batch, batch.slice(batch.num_rows - 1), kind)
+        if start:
+            yield batch.slice(0, start)
+        held = batch.slice(start)
+        if held.num_rows > _CROWD_ROWS:
+            crowd = _Crowd(held, waiting, kind)
+            yield iter(crowd)
+            held, waiting = None, crowd.rest()
     if held is not None:
         yield held
+
+
+class _Crowd:
+    """Rows with one key: those that are there, and those at the head of what is still to come."""
+
+    def __init__(
+        self, held: pa.RecordBatch, coming: Iterator[pa.RecordBatch], kind: DataType
+    ) -> None:
+        self._held, self._coming, self._kind = held, coming, kind
+        self._after: pa.RecordBatch | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        yield self._held
+        key = self._held.slice(0, 1)
+        for batch in self._coming:
+            end = _end_of_key(batch, key, self._kind)
+            if end:
+                yield batch.slice(0, end)
+            if end < batch.num_rows:
+                self._after = batch.slice(end)
+                return
+
+    def rest(self) -> Iterator[pa.RecordBatch]:
+        """What comes after them."""
+        if self._after is not None:
+            yield self._after
+        yield from self._coming
+
+
+def _others(batch: pa.RecordBatch, key: pa.RecordBatch, kind: DataType) -> npt.NDArray[np.int64]:
+    """Places of the rows whose key is not that of the one row given."""
+    same = None
+    for name in ("symbol", "session", *kind.order):
+        value = key.column(name)[0]
+        column = batch.column(name)
+        equal = pc.equal(column, value).fill_null(False) if value.is_valid else column.is_null()
+        same = equal if same is None else pc.and_(same, equal)
+    assert same is not None
+    return np.flatnonzero(~same.to_numpy(zero_copy_only=False))
+
+
+def _last_key(batch: pa.RecordBatch, key: pa.RecordBatch, kind: DataType) -> int:
+    """Where the rows with the key begin that end the batch."""
+    others = _others(batch, key, kind)
+    return int(others[-1]) + 1 if others.size else 0
+
+
+def _end_of_key(batch: pa.RecordBatch, key: pa.RecordBatch, kind: DataType) -> int:
+    """Where the rows with the key end that begin the batch."""
+    others = _others(batch, key, kind)
+    return int(others[0]) if others.size else batch.num_rows

@@ -1,8 +1,10 @@
 """Merge: what a batch's rows make of the partitions of its month, written to the staging folder.
 
-Merge rule: a new version of a partition = the rows of its present version whose session is not
-among those being ingested + the rows of those sessions from raw. So a file ingested twice changes
-nothing, and raw files may be pruned.
+Merge rule: a new version of a partition = the rows of its present version that are of other files
+and of sessions of which nothing comes in + the rows that come in. A file replaces all that it
+brought before, and what another file (a symbol's own, or the day's of all symbols) brought of just
+the symbols and sessions that it has rows of. So a file ingested twice changes nothing, no file
+takes away what it does not bring, and raw files may be pruned.
 
 Partitions are written while the batch's last file is still being read, as soon as the file has
 left a symbol behind: rows need not wait in memory, and no processor waits for the other. What was
@@ -23,8 +25,8 @@ from typing import Any
 import pyarrow as pa
 
 from warehouse.audit import Auditor
-from warehouse.gather import Gatherer, Slice
-from warehouse.layout import Layout, RawFile, encode_symbol, month_of
+from warehouse.gather import Gatherer, Slice, Stretch
+from warehouse.layout import Layout, RawFile, encode_symbol
 from warehouse.partitions import Partition, SessionSource, read_sessions, write_partition
 from warehouse.schema import DataType
 
@@ -85,11 +87,13 @@ class Merged:
         removed: symbols whose partition has no rows any more.
         unchanged: partitions whose rows were read again and come from the same file and the same
             SQL as before.
+        passed_over: rows of files of the batch, by key, that another file of it brings too.
     """
 
     written: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 class Merger:
@@ -173,7 +177,8 @@ class Merger:
             if not (wait or written.done()):
                 return
             partition, path = written.result()[place]
-            rows = sum(s.rows for s in partition.sessions if s.session == session)
+            written_of = (s for s in partition.sessions if s.session == session)
+            rows = sum(s.rows for s in written_of if s.source == file.key)
             load = _reader(partition, path, session)
             self._gatherer.release(file, (symbol, session), rows, load)
             self._unreleased.popleft()
@@ -190,7 +195,7 @@ class Merger:
         todo: deque[tuple[_Job, str]] = deque()
         # In the order in which the file had them: the rows of neighbours share memory.
         for symbol in dict.fromkeys([*self._gatherer.symbols(), *self._present]):
-            job = self._job(symbol, origins)
+            job = self._job(symbol, origins, merged.passed_over)
             if job is None:
                 continue
             early = None
@@ -245,14 +250,22 @@ class Merger:
         self._count += 1
         return f"{shelf}/{self._count}.parquet"
 
-    def _job(self, symbol: str, origins: Sequence[Origin]) -> _Job | None:
-        """What a symbol's new partition is made of; None where nothing about it changes."""
+    def _job(
+        self, symbol: str, origins: Sequence[Origin], passed_over: Counter[str] | None = None
+    ) -> _Job | None:
+        """What a symbol's new partition is made of; None where nothing about it changes.
+
+        Args:
+            passed_over: is told of rows that come in twice, by the key of the file whose rows are
+                not taken.
+        """
         old = self._present.get(symbol)
-        fresh = self._gatherer.of_symbol(symbol)
+        fresh = self._fresh(symbol, old, passed_over)
+        coming = {session for session, _, _ in fresh}
         kept = [
             session
             for session in (old.sessions if old else ())
-            if not any(self._covers(origin.file, symbol, session.session) for origin in origins)
+            if session.session not in coming and not self._is_read_again(session, symbol, origins)
         ]
         if not fresh and (old is None or len(kept) == len(old.sessions)):
             return None
@@ -283,13 +296,36 @@ class Merger:
             ]
         return _Job(symbol, old, parts, made_by)
 
-    def _covers(self, file: RawFile, symbol: str, session: date) -> bool:
-        """Whether the file is now the only word on that symbol and session."""
-        if file.symbol is not None and file.symbol != symbol:
-            return False
+    def _fresh(
+        self, symbol: str, old: Partition | None, passed_over: Counter[str] | None
+    ) -> list[tuple[date, Stretch, RawFile]]:
+        """The rows that come in of a symbol, by session, each session from one file.
+
+        Where two have it, the one that it came from before stays; else it is the symbol's own.
+        """
+        found: dict[date, tuple[Stretch, RawFile]] = {}
+        sources = {session.session: session.source for session in (old.sessions if old else ())}
+        for session, stretch, file in self._gatherer.of_symbol(symbol):
+            taken = found.get(session)
+            if taken is not None:
+                is_better = file.key == sources.get(session) or (
+                    file.symbol is not None and taken[1].key != sources.get(session)
+                )
+                left = taken if is_better else (stretch, file)
+                if passed_over is not None:
+                    passed_over[left[1].key] += left[0].rows
+                if not is_better:
+                    continue
+            found[session] = (stretch, file)
+        return [(session, *found[session]) for session in sorted(found)]
+
+    def _is_read_again(
+        self, session: SessionSource, symbol: str, origins: Sequence[Origin]
+    ) -> bool:
+        """Whether the file that a session came from is read again, for this symbol too."""
         if self._selected and symbol not in self._selected:
             return False
-        return file.day == (month_of(session) if file.monthly else session)
+        return any(origin.file.key == session.source for origin in origins)
 
     def _write(self, job: _Job, path: str) -> tuple[Partition, str]:
         partition = write_partition(

@@ -8,6 +8,7 @@ published, and the next run does the rest.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -380,6 +381,7 @@ class Pipeline:
                     before[item.file.key],
                 )
             )
+        change.files += records.taken_over(known, *_of_others(batch, present))
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         change.files += self._unread_records(report)
@@ -414,3 +416,16 @@ class Pipeline:
         """
         if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
+
+
+def _of_others(
+    batch: StagedBatch, present: Mapping[str, Partition]
+) -> tuple[Counter[str], Counter[str]]:
+    """Rows of a month by the key of their file, before and after; not of the batch's own files."""
+    later = {symbol: one for symbol, one in present.items() if symbol not in batch.removed}
+    later |= {partition.symbol: partition for partition, _ in batch.partitions}
+    counts = rows_by_file(present.values(), frozenset()), rows_by_file(later.values(), frozenset())
+    for item in batch.files:
+        for rows in counts:
+            rows.pop(item.file.key, None)
+    return counts

@@ -91,9 +91,17 @@ def check_raw(
         StorageError: the place where they would be cannot be read.
     """
     there = set(planned)
-    gone = [file for file in request.published(known) if file not in there]
+    gone = [
+        file
+        for file in request.published(known)
+        if file not in there
+        # Of one that another has taken over nothing is published any more.
+        and (known[file].rows_published != 0 or known[file].rows_rejected == known[file].lines)
+    ]
     for problem in unread_of(layout, gone, unread).values():
         raise problem
+    # Of the other layout they may be there, and are not read.
+    gone = [file for file in gone if not layout.raw_file(file).exists()]
     if gone:
         days = sorted({file.day for file in gone})
         raise NoDataError(

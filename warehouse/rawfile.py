@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,18 +23,19 @@ from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from warehouse.errors import RawFileError, StorageError
 from warehouse.integrity import MAX_RATIO, is_bomb
+from warehouse.lines import LF, no_rows, texts_of, without
 from warehouse.stamps import Stamp
 
 MAX_LINE_BYTES = 1 << 20
-"""No line of the vendor's is a thousandth of this; a longer one is never held whole."""
+"""No line of the vendor's is a thousandth of this, newline included; a longer one is never held
+whole, nor would DuckDB read it.
+"""
 
-_FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'
-_ROW = re.compile(rf"{_FIELD}(?:,{_FIELD})*")
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _MAX_BLOCK = 4 << 20
 _MIN_BLOCK = 1 << 16
 _NOT_WHOLE: tuple[type[Exception], ...] = (
@@ -45,7 +45,8 @@ _NOT_WHOLE: tuple[type[Exception], ...] = (
     OSError,
 )
 _WINDOW = MAX_LINE_BYTES // 2
-_LF, _CR, _LAST_ASCII = 10, 13, 127
+_CR, _LAST_ASCII = 13, 127
+_MALFORMED = pa.schema([("line_number", pa.int64()), ("line", pa.string())])
 
 
 _MEMORY_NAME = "piece"
@@ -56,19 +57,22 @@ MEMORY_FILES = (f"/memfd:{_MEMORY_NAME} (deleted)",)
 
 
 class Piece:
-    """Some consecutive lines of a raw file as a plain CSV file of its own, header included.
+    """Some consecutive lines of a raw file: the rows as a plain CSV file, and what is no row.
 
     Attributes:
-        path: what `read_csv` opens. In memory where the system can name memory as a file,
-            otherwise in the staging folder.
+        path: what `read_csv` opens, header included. In memory where the system can name memory
+            as a file, otherwise in the staging folder.
         header: the file's column names, in its order.
-        first_line: the line number, in the raw file, of the first row.
-        rows: how many lines follow the header.
+        first_line: the line number, in the raw file, of the first line.
+        lines: how many lines there are.
+        rows: how many of them are rows (see `warehouse.lines`), and follow the header in `path`.
+        bytes: of all of them.
     """
 
     def __init__(self, header: tuple[str, ...], first_line: int, scratch: Path) -> None:
-        self.header, self.first_line, self.rows = header, first_line, 0
-        self.bytes = 0
+        self.header, self.first_line = header, first_line
+        self.lines = self.rows = self.bytes = 0
+        self._malformed: list[pa.RecordBatch] = []
         if hasattr(os, "memfd_create"):
             # A piece lives for a second: on a disk's page cache the same bytes cost up to four
             # times the CPU, unevenly. It is bounded by the memory limit.
@@ -80,9 +84,31 @@ class Piece:
             self.path = str(name)
         self._write(",".join(header).encode() + b"\n")
 
-    def append(self, block: bytes | bytearray | memoryview, rows: int) -> None:
-        self._write(block)
-        self.rows += rows
+    def append(self, block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
+        """Take a block of whole lines, whose newlines stand at `ends`."""
+        bad = no_rows(block, ends, len(self.header))
+        if bad.size:
+            numbers = bad + (self.first_line + self.lines)
+            texts = pa.array(texts_of(block, ends, bad), pa.string())
+            self._malformed.append(pa.record_batch([pa.array(numbers), texts], _MALFORMED))
+            self._write(without(block, ends, bad))
+        else:
+            self._write(block.data)
+        self.lines += ends.size
+        self.rows += ends.size - bad.size
+        self.bytes += block.size
+
+    @property
+    def malformed(self) -> pa.Table:
+        """The lines that are no rows: `line_number` and `line`, its text."""
+        return pa.Table.from_batches(self._malformed, _MALFORMED)
+
+    @property
+    def line_numbers(self) -> npt.NDArray[np.int64]:
+        """The line number of each row."""
+        every = np.arange(self.first_line, self.first_line + self.lines)
+        bad = self.malformed["line_number"].to_numpy()
+        return np.delete(every, bad - self.first_line) if bad.size else every
 
     def _write(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
@@ -91,9 +117,8 @@ class Piece:
                 rest = rest[self._file.write(rest) :]
             except OSError as error:
                 raise StorageError(self.path, f"cannot hold a piece of a file: {error}") from error
-        self.bytes += len(data)
 
-    def lines(self) -> Iterator[bytes]:
+    def texts(self) -> Iterator[bytes]:
         """The rows' text, without line ends, in order."""
         self._file.seek(0)
         lines = io.BufferedReader(io.FileIO(os.dup(self._file.fileno())))
@@ -170,12 +195,12 @@ class Inflater:
         piece = None
         try:
             for block in blocks:
-                checked, rows = self._checked(block)
+                checked, ends = self._checked(block)
                 if piece is None:
                     piece = Piece(header, self.facts.lines + 2, self._scratch)
-                piece.append(checked, rows)
-                self.facts.lines += rows
-                if piece.rows >= self._chunk_rows or piece.bytes >= self._chunk_bytes:
+                piece.append(checked, ends)
+                self.facts.lines += ends.size
+                if piece.lines >= self._chunk_rows or piece.bytes >= self._chunk_bytes:
                     full, piece = piece, None
                     yield full
             if piece is not None:
@@ -220,7 +245,7 @@ class Inflater:
                     yield view[start:end]
                     start = end
             held = filled - start
-            if held > MAX_LINE_BYTES:
+            if held >= MAX_LINE_BYTES:
                 line = 1 if is_header else self.facts.lines + 2
                 raise RawFileError(
                     self.path, f"has a line of more than {MAX_LINE_BYTES:,} bytes", line
@@ -277,18 +302,18 @@ class Inflater:
             name if name in self._required else f"extra_{n}" for n, name in enumerate(names)
         )
 
-    def _checked(self, block: memoryview) -> tuple[bytes | memoryview, int]:
-        """The block, its lines ended by LF alone, and how many they are.
+    def _checked(self, block: memoryview) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The block, its lines ended by LF alone, and where these stand.
 
         numpy looks at the bytes without holding the interpreter's lock, so that others can work.
         """
         octets = np.frombuffer(block, np.uint8)
-        ends = octets == _LF
-        rows = int(np.count_nonzero(ends))
+        is_end = octets == LF
+        ends = np.flatnonzero(is_end)
         # A line that is too long covers one of these windows whole.
         for start in range(0, octets.size - _WINDOW + 1, _WINDOW):
-            if not ends[start : start + _WINDOW].any():
-                self._find_long_line(octets)
+            if not is_end[start : start + _WINDOW].any():
+                self._find_long_line(octets, ends)
         if octets.max() > _LAST_ASCII:
             try:
                 str(block, "utf-8")
@@ -299,26 +324,25 @@ class Inflater:
         if not (octets == _CR).any():
             if self._crlf:
                 self._blame(octets, 0, "mixes line ends (CRLF and LF)")
-            return block, rows
+            return octets, ends
         returns = np.flatnonzero(octets == _CR)
-        lone = returns[octets[returns + 1] != _LF]
+        lone = returns[octets[returns + 1] != LF]
         if len(lone):
             self._blame(octets, int(lone[0]), "has a carriage return within a line")
-        ends = np.flatnonzero(octets == _LF)
         odd = ends[(octets[ends - 1] == _CR) != self._crlf]
         if len(odd):
             self._blame(octets, int(odd[0]), "mixes line ends (CRLF and LF)")
-        return bytes(block).replace(b"\r\n", b"\n"), rows
+        octets = octets[octets != _CR]
+        return octets, np.flatnonzero(octets == LF)
 
-    def _find_long_line(self, octets: npt.NDArray[np.uint8]) -> None:
-        ends = np.flatnonzero(octets == _LF)
-        long = np.flatnonzero(np.diff(ends, prepend=-1) > MAX_LINE_BYTES + 1)
+    def _find_long_line(self, octets: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
+        long = np.flatnonzero(np.diff(ends, prepend=-1) > MAX_LINE_BYTES)
         if long.size:
             at = int(ends[long[0]])
             self._blame(octets, at, f"has a line of more than {MAX_LINE_BYTES:,} bytes")
 
     def _blame(self, octets: npt.NDArray[np.uint8], offset: int, problem: str) -> NoReturn:
-        line = self.facts.lines + 2 + int(np.count_nonzero(octets[:offset] == _LF))
+        line = self.facts.lines + 2 + int(np.count_nonzero(octets[:offset] == LF))
         raise RawFileError(self.path, problem, line)
 
 
@@ -337,41 +361,9 @@ def read_ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
                     orphan.close()
 
 
-def isolate_malformed(
-    piece: Piece, scratch: Path
-) -> tuple[Piece, list[int], list[tuple[int, str]]]:
-    """Split a piece that DuckDB cannot read line by line: the good lines, and the bad ones.
-
-    Returns:
-        A piece of the well-formed lines alone; the line number of each of its rows; the malformed
-        lines as (line number, text). A line stands for itself: an opening quote that is not
-        closed on it makes it malformed, not the next one.
-    """
-    good = Piece(piece.header, piece.first_line, scratch)
-    numbers: list[int] = []
-    bad: list[tuple[int, str]] = []
-    try:
-        for number, line in enumerate(piece.lines(), piece.first_line):
-            text = line.decode("utf-8")
-            if _is_row(text, len(piece.header)):
-                good.append(line + b"\n", 1)
-                numbers.append(number)
-            else:
-                bad.append((number, text))
-    except BaseException:
-        good.close()
-        raise
-    return good, numbers, bad
-
-
 def _names(header: str) -> list[str]:
     """The names in a header; none where the csv module refuses it (a field over 128 KiB, say)."""
     try:
         return next(csv.reader([header], strict=True), [])
     except csv.Error:
         return []
-
-
-def _is_row(text: str, fields: int) -> bool:
-    # csv.reader would let a quote stand inside an unquoted field; DuckDB, rightly, does not.
-    return _ROW.fullmatch(text) is not None and _QUOTED.sub("", text).count(",") + 1 == fields

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from importlib.metadata import version
 
 from warehouse.catalog import Run, SourceFile
+from warehouse.inventory import parse_key
+from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.staging import StagedFile
 
@@ -94,6 +98,33 @@ def _joined(
         # Some of it was made by other SQL.
         fingerprint=record.fingerprint if before.fingerprint == record.fingerprint else None,
     )
+
+
+def taken_over(
+    known: Mapping[RawFile, SourceFile], before: Counter[str], after: Counter[str]
+) -> list[SourceFile]:
+    """Records of files whose rows, or some of them, another file now brings.
+
+    They are left out of what the file brings, as rows of symbols that are not selected are.
+
+    Args:
+        known: what is known of the vendor's files.
+        before, after: published rows by the key of their file, of those that are not read anew.
+    """
+    found = []
+    for key, rows in (before - after).items():
+        file = parse_key(key)
+        record = known.get(file) if file is not None else None
+        if record is None or record.state != "ingested" or record.rows_published is None:
+            continue
+        found.append(
+            replace(
+                record,
+                rows_published=record.rows_published - rows,
+                rows_unselected=(record.rows_unselected or 0) + rows,
+            )
+        )
+    return found
 
 
 def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:

@@ -15,6 +15,7 @@ from warehouse.layout import RawFile
 from warehouse.schema import DataType
 
 _HELD_ROWS = 200_000
+_HELD_BYTES = 32 << 20
 MALFORMED_LINE = "malformed_line"
 
 
@@ -35,7 +36,7 @@ class RejectsWriter:
         self._schema = kind.rejects_columns
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
-        self._held_rows = 0
+        self._held_rows = self._held_bytes = 0
 
     def add(self, rows: pa.RecordBatch, texts: dict[int, str]) -> None:
         """Rows with `reason` and `line_number`; `texts` by line number, where a line is kept."""
@@ -57,25 +58,24 @@ class RejectsWriter:
             )
         )
 
-    def add_lines(self, lines: list[tuple[int, str]]) -> None:
-        """Lines that are no rows at all."""
+    def add_lines(self, lines: pa.Table) -> None:
+        """Lines that are no rows at all: `line_number` and `line`."""
         session = None if self._file.monthly else self._file.day
-        self._append(
-            pa.Table.from_pylist(
-                [
-                    {
-                        "data_type": self._kind.name,
-                        "reason": MALFORMED_LINE,
-                        "source": self._file.key,
-                        "line_number": number,
-                        "line": text,
-                        "session": session,
-                    }
-                    for number, text in lines
-                ],
-                self._schema,
-            )
-        )
+        columns = {
+            "data_type": pa.repeat(pa.scalar(self._kind.name, pa.string()), lines.num_rows),
+            "reason": pa.repeat(pa.scalar(MALFORMED_LINE, pa.string()), lines.num_rows),
+            "source": pa.repeat(pa.scalar(self._file.key, pa.string()), lines.num_rows),
+            "line_number": lines["line_number"],
+            "line": lines["line"],
+            "session": pa.repeat(pa.scalar(session, pa.date32()), lines.num_rows),
+        }
+        nothing = {
+            field.name: pa.nulls(lines.num_rows, field.type)
+            for field in self._schema
+            if field.name not in columns
+        }
+        every = columns | nothing
+        self._append(pa.table([every[name] for name in self._schema.names], self._schema))
 
     def carry(self, published: Path, replaced: frozenset[str]) -> None:
         """Keep what `published` says of symbols that are not being made anew."""
@@ -95,11 +95,13 @@ class RejectsWriter:
             return
         if count:
             self.rows += table.num_rows
-            pairs = zip(table["symbol"].to_pylist(), table["session"].to_pylist(), strict=True)
-            self.by_symbol.update(pairs)
+            by_symbol = table.group_by(["symbol", "session"]).aggregate([([], "count_all")])
+            for row in by_symbol.to_pylist():
+                self.by_symbol[row["symbol"], row["session"]] += row["count_all"]
         self._held.append(table)
         self._held_rows += table.num_rows
-        if self._held_rows >= _HELD_ROWS:
+        self._held_bytes += table.nbytes
+        if self._held_rows >= _HELD_ROWS or self._held_bytes >= _HELD_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -111,7 +113,7 @@ class RejectsWriter:
             self._writer.write_table(pa.concat_tables(self._held))
         except OSError as error:
             raise StorageError(self.path, f"cannot hold rejected rows: {error}") from error
-        self._held, self._held_rows = [], 0
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
 
     def close(self) -> bool:
         """Finish the file; returns whether there is one."""

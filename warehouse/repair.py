@@ -26,6 +26,7 @@ from warehouse.pipeline import Pipeline
 from warehouse.refetch import refetch
 from warehouse.run import Request, RunReport
 from warehouse.schema import DATA_TYPES
+from warehouse.sessions import last_day_of_month
 from warehouse.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
 
 
@@ -105,6 +106,7 @@ class _Repair:
         self._partitions(broken)
         self._files(whole | self._restated)
         self._conclude(broken)
+        self._look_again()
 
     def _set_aside(self, path: Path) -> None:
         """Move a file out of the way, under its path in the warehouse and the present moment."""
@@ -236,6 +238,30 @@ class _Repair:
                 one = present.get(fault.subject)
                 same = one is not None and one.sha256 == broken[fault.subject].sha256
                 (report.restored if same else report.remade).append(fault.subject)
+
+    def _look_again(self) -> None:
+        """Verify what was touched: a fault that came up in mending is one that is left."""
+        report = self._report
+        touched: defaultdict[str, set[date]] = defaultdict(set)
+        for item in report.run.files:
+            touched[item.file.data_type].add(month_of(item.file.day))
+        for fault in self._faults:
+            if isinstance(fault.subject, tuple):
+                touched[fault.subject[0]].add(fault.subject[2])
+            elif isinstance(fault.subject, RawFile):
+                touched[fault.subject.data_type].add(month_of(fault.subject.day))
+        told = {(fault.path, fault.kind) for fault, _ in report.left}
+        for name, months in touched.items():
+            request = Request((DATA_TYPES[name],), min(months), last_day_of_month(max(months)))
+            again = verify(self._layout, self._pipeline.config, request, self._pipeline.progress)
+            for fault in again.faults:
+                if (fault.path, fault.kind) not in told:
+                    report.left.append((fault, fault.problem))
+                    same = [
+                        f for f in report.mended if (f.path, f.kind) == (fault.path, fault.kind)
+                    ]
+                    for one in same:
+                        report.mended.remove(one)
 
     def _still(
         self,

@@ -20,8 +20,9 @@ many in `row_count`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 
@@ -31,7 +32,7 @@ from warehouse.errors import QueryError, RequestError, SqlFileError, one_line
 from warehouse.schema import DATA_TYPES
 from warehouse.selects import check_select
 from warehouse.sqlfiles import SqlFile, SqlFolder
-from warehouse.syntax import STABLE_TABLE_FUNCTIONS, nodes
+from warehouse.syntax import STABLE_TABLE_FUNCTIONS, function_name, nodes
 from warehouse.text import one_of
 
 ERROR, WARNING = "error", "warning"
@@ -54,6 +55,8 @@ FACTS = frozenset(
 """What a rule may read beside data types."""
 
 _ON_INGEST = frozenset(("sessions", "trade_conditions", "quote_conditions", "exchanges"))
+# Columns of these that have the name of one of the rows', too.
+_OF_REFERENCE = frozenset(("id",))
 _ANSWERS = {"yes": True, "no": False}
 
 
@@ -66,6 +69,8 @@ class Rule:
         data_types: what it is asked about, one after the other.
         reads: names of all tables it reads; `checked` is the data type it is asked about.
         on_ingest: it is asked whenever rows come in, and an error of it keeps them out.
+        names: what it calls by name, in lower case; None: it may take in columns that it does not
+            name, by a `*`, say.
         sentence: what its header says of it.
     """
 
@@ -74,11 +79,16 @@ class Rule:
     data_types: tuple[str, ...]
     reads: frozenset[str]
     on_ingest: bool
+    names: frozenset[str] | None
     sentence: str = field(compare=False)
 
     @property
     def name(self) -> str:
         return self.file.name.removeprefix("validate/")
+
+    def may_see(self, column: str) -> bool:
+        """Whether its answer may rest on the column of the rows it is asked about."""
+        return self.names is None or column in self.names
 
     def reads_rows(self, data_type: str) -> frozenset[str]:
         """The data types whose rows it reads when it is asked about `data_type`."""
@@ -133,14 +143,16 @@ def _rule(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
         raise _broken(
             file, f"parameters {unknown}", f"keys of `validation`: {', '.join(sorted(PARAMETERS))}"
         )
-    reads = _tables(file, connection)
+    tree = _tree(file, connection)
+    reads = _tables(list(nodes(tree)))
     strange = sorted(reads - FACTS - DATA_TYPES.keys() - {CHECKED})
     if strange:
         may = ", ".join((CHECKED, *DATA_TYPES, *sorted(FACTS)))
         raise _broken(file, f"a table {strange[0]!r}", f"tables among {may}")
     if on_ingest:
         _check_on_ingest(file, data_types, reads)
-    return Rule(file, severity, data_types, reads, on_ingest, sentence_of(file))
+    named = _names(tree) if on_ingest else None
+    return Rule(file, severity, data_types, reads, on_ingest, named, sentence_of(file))
 
 
 def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozenset[str]) -> None:
@@ -154,15 +166,18 @@ def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozense
         )
 
 
-def _tables(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """Names of the tables that a SELECT reads, but for those of its own WITH."""
+def _tree(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Any:
     try:
         tree = check_select(
             connection, file.body, STABLE_TABLE_FUNCTIONS, "a rule of validation"
         ).tree
     except (QueryError, duckdb.Error) as error:
         raise SqlFileError(file.path, f"is no single SELECT: {one_line(error)}") from error
-    found = list(nodes(tree))
+    return tree
+
+
+def _tables(found: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the tables that a SELECT reads, but for those of its own WITH."""
     own = {str(e["key"]) for node in found for e in node.get("cte_map", {}).get("map", [])}
     named = {
         ".".join(node["qualified_name"]["path"])
@@ -170,6 +185,99 @@ def _tables(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> frozenset[s
         if node.get("type") == "BASE_TABLE"
     }
     return frozenset(named - own)
+
+
+def _names(tree: Any) -> frozenset[str] | None:
+    """Every name in a SELECT that may be a column's, in lower case.
+
+    None where a column may count that is not named: by a `*` (which `from trades` alone has too),
+    by a row taken whole (`select trades from trades`), or by its place.
+    """
+    names: set[str] = set()
+    try:
+        _add_names(tree, names, _Scope())
+    except _WholeRowsError:
+        return None
+    return frozenset(names)
+
+
+class _WholeRowsError(Exception):
+    """A SELECT takes in columns that it does not name."""
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What names mean in a part of a SELECT.
+
+    Attributes:
+        relations: what it selects from, and what the SELECTs around it do.
+        of_reference: names of columns of the one table of reference that it selects from.
+    """
+
+    relations: frozenset[str] = frozenset()
+    of_reference: frozenset[str] = frozenset()
+
+    def within(self, select: Mapping[str, Any]) -> _Scope:
+        tables = list(_base_tables(select.get("from_table")))
+        called = {name.lower() for alias, path in tables for name in (alias, path) if name}
+        is_reference = len(tables) == 1 and tables[0][1] in _ON_INGEST
+        return _Scope(self.relations | called, _OF_REFERENCE if is_reference else frozenset())
+
+
+def _base_tables(item: Any) -> Iterator[tuple[str, str]]:
+    """(alias, name) of the tables of a FROM, but for those within subqueries."""
+    if isinstance(item, dict):
+        if item.get("type") == "BASE_TABLE":
+            yield item.get("alias") or "", item["qualified_name"]["path"][-1]
+        elif item.get("type") == "SUBQUERY":
+            yield item.get("alias") or "", ""
+        else:
+            for value in item.values():
+                yield from _base_tables(value)
+    elif isinstance(item, list):
+        for each in item:
+            yield from _base_tables(each)
+
+
+def _add_names(item: Any, names: set[str], scope: _Scope) -> None:
+    """Add the names below a node of the tree.
+
+    Raises:
+        _WholeRowsError: columns are taken in that have no name there.
+    """
+    if isinstance(item, list):
+        for each in item:
+            _add_names(each, names, scope)
+        return
+    if not isinstance(item, dict):
+        return
+    _check_by_name(item)
+    if item.get("type") == "SELECT_NODE":
+        scope = scope.within(item)
+    elif item.get("type") == "COLUMN_REF":
+        parts = [str(part).lower() for part in item["column_names"]]
+        if parts[-1] in scope.relations:
+            raise _WholeRowsError
+        is_qualified = len(parts) > 1
+        if parts[0] not in (_ON_INGEST if is_qualified else scope.of_reference):
+            names.update(parts)
+    names.update(str(name).lower() for name in item.get("using_columns", []))
+    for value in item.values():
+        _add_names(value, names, scope)
+
+
+def _check_by_name(node: Mapping[str, Any]) -> None:
+    kind = node.get("type")
+    if (
+        kind in ("STAR", "PIVOT", "SHOW_REF")
+        or (kind == "JOIN" and node.get("ref_type") in ("NATURAL", "POSITIONAL"))
+        or (kind == "BASE_TABLE" and node.get("column_name_alias"))
+        or (
+            kind == "TABLE_FUNCTION"
+            and function_name(node["function"]) not in STABLE_TABLE_FUNCTIONS
+        )
+    ):
+        raise _WholeRowsError
 
 
 def _broken(file: SqlFile, found: str, expected: str) -> SqlFileError:

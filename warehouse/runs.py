@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,65 @@ import pyarrow.compute as pc
 
 from warehouse.schema import DataType
 
-Key = tuple[int, int]
-"""Where a row stands on the tape: timestamp (ns), sequence number (0 where there is none)."""
+Key = tuple[int, bool, int]
+"""Where a row stands on the tape: timestamp (ns), whether it has a sequence number, and which."""
 
 Ints = npt.NDArray[np.int64]
-_LOWEST = np.iinfo(np.int64).min
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Where each of some rows stands on the tape. A row without a number stands before the others.
+
+    Attributes:
+        time: timestamps (ns).
+        number: sequence numbers, 0 where there is none.
+        numbered: which rows have one; None: all, or the data type has none.
+    """
+
+    time: Ints
+    number: Ints | None
+    numbered: Bools | None
+
+    def __getitem__(self, some: Any) -> Keys:
+        """Those of a slice, a mask or an order."""
+        number = None if self.number is None else self.number[some]
+        numbered = None if self.numbered is None else self.numbered[some]
+        return Keys(self.time[some], number, numbered)
+
+    def at(self, place: int) -> Key:
+        number = 0 if self.number is None else int(self.number[place])
+        is_numbered = self.number is not None
+        if self.numbered is not None:
+            is_numbered = bool(self.numbered[place])
+        return int(self.time[place]), is_numbered, number
+
+    def later(self) -> Bools:
+        """Of each row but the first: whether it stands strictly after the one before it."""
+        later: Bools = self.time[1:] > self.time[:-1]
+        if self.number is not None:
+            greater = self.number[1:] > self.number[:-1]
+            if self.numbered is not None:
+                has, had = self.numbered[1:], self.numbered[:-1]
+                greater = (has & ~had) | (has & had & greater)
+            later = later | ((self.time[1:] == self.time[:-1]) & greater)
+        return later
+
+    def same(self) -> Bools:
+        """Of each row but the first: whether it stands where the one before it does."""
+        same: Bools = self.time[1:] == self.time[:-1]
+        if self.number is not None:
+            same = same & (self.number[1:] == self.number[:-1])
+        if self.numbered is not None:
+            same = same & (self.numbered[1:] == self.numbered[:-1])
+        return same
+
+    def order(self) -> Ints:
+        """The rows in the order of the tape; those that stand in one place as they came."""
+        columns = (self.number, self.numbered, self.time)
+        order: Ints = np.lexsort([column for column in columns if column is not None])
+        return order
 
 
 @dataclass(frozen=True)
@@ -42,7 +97,7 @@ class Run:
     twins: list[tuple[int, int]]
 
 
-def cut(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_] | None, kind: DataType) -> Iterator[Run]:
+def cut(batch: pa.RecordBatch, kept: Bools | None, kind: DataType) -> Iterator[Run]:
     """The runs of a batch, in its order.
 
     Args:
@@ -57,29 +112,24 @@ def cut(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_] | None, kind: DataTyp
         kept = kept[order] if kept is not None else None
         starts = _starts(batch)
     stops = np.append(starts[1:], batch.num_rows)
-    time, number = keys_of(batch, kind)
-    unusual = _unusual(starts, time, number, kept)
+    keys = keys_of(batch, kind)
+    unusual = _unusual(starts, keys, kept)
     symbols = batch.column("symbol").take(pa.array(starts)).to_pylist()
     sessions = batch.column("session").take(pa.array(starts)).to_pylist()
     bounds = zip(symbols, sessions, starts.tolist(), stops.tolist(), strict=True)
     for place, (symbol, session, start, stop) in enumerate(bounds):
         rows = batch.slice(start, stop - start)
         if place not in unusual:
-            first = (int(time[start]), int(number[start]))
-            last = (int(time[stop - 1]), int(number[stop - 1]))
-            yield Run(symbol, session, rows, first, last, [])
+            yield Run(symbol, session, rows, keys.at(start), keys.at(stop - 1), [])
             continue
         wanted = None if kept is None else kept[start:stop]
         if wanted is None or wanted.any():
-            yield _put_in_order(symbol, session, rows, time[start:stop], number[start:stop], wanted)
+            yield _put_in_order(symbol, session, rows, keys[start:stop], wanted)
 
 
-def _unusual(
-    starts: Ints, time: Ints, number: Ints, kept: npt.NDArray[np.bool_] | None
-) -> set[int]:
+def _unusual(starts: Ints, keys: Keys, kept: Bools | None) -> set[int]:
     """Places of the runs that hold a row that is not wanted, or not after the one before it."""
-    later = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (number[1:] > number[:-1]))
-    rows = np.flatnonzero(~later) + 1
+    rows = np.flatnonzero(~keys.later()) + 1
     places = np.searchsorted(starts, rows, side="right") - 1
     # A run's own first row stands after nothing.
     found = set(places[rows != starts[places]].tolist())
@@ -92,23 +142,21 @@ def _put_in_order(
     symbol: str,
     session: date,
     rows: pa.RecordBatch,
-    time: Ints,
-    number: Ints,
-    wanted: npt.NDArray[np.bool_] | None,
+    keys: Keys,
+    wanted: Bools | None,
 ) -> Run:
     if wanted is not None and not wanted.all():
         rows = rows.filter(pa.array(wanted))
-        time, number = time[wanted], number[wanted]
-    order = np.lexsort((number, time))
+        keys = keys[wanted]
+    order = keys.order()
     if not (order[1:] > order[:-1]).all():
         rows = rows.take(pa.array(order))
-        time, number = time[order], number[order]
-    same = (time[1:] == time[:-1]) & (number[1:] == number[:-1])
+        keys = keys[order]
+    same = keys.same()
     # Each maximal stretch of rows equal to the one before, with the row that it begins after.
     edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
     twins = [(int(low), int(high) + 1) for low, high in edges.reshape(-1, 2)]
-    first, last = (int(time[0]), int(number[0])), (int(time[-1]), int(number[-1]))
-    return Run(symbol, session, rows, first, last, twins)
+    return Run(symbol, session, rows, keys.at(0), keys.at(-1), twins)
 
 
 EventKey = tuple[object, ...]
@@ -140,10 +188,15 @@ def _starts(batch: pa.RecordBatch) -> Ints:
     return np.concatenate([[0], np.flatnonzero(starts) + 1]).astype(np.int64)
 
 
-def keys_of(rows: pa.RecordBatch | pa.Table, kind: DataType) -> tuple[Ints, Ints]:
-    """The columns that order the tape. An absent number is the lowest."""
-    keys = [
-        rows.column(name).cast(pa.int64()).fill_null(_LOWEST).to_numpy(zero_copy_only=False)
-        for name in kind.order
-    ]
-    return keys[0], keys[1] if len(keys) > 1 else np.zeros_like(keys[0])
+def keys_of(rows: pa.RecordBatch | pa.Table, kind: DataType) -> Keys:
+    """Where the rows stand on the tape; of rows without a stamp, which are never kept, anywhere."""
+    # With an absent value among them numpy would make them floats.
+    stamps = rows.column(kind.order[0]).cast(pa.int64()).fill_null(0)
+    time = stamps.to_numpy(zero_copy_only=False)
+    if len(kind.order) == 1:
+        return Keys(time, None, None)
+    column = rows.column(kind.order[1])
+    # No number can stand for an absent one: each may be in a file.
+    numbered = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else None
+    number = column.fill_null(0).to_numpy(zero_copy_only=False)
+    return Keys(time, number, numbered)

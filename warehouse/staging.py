@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -123,10 +124,36 @@ class Stager:
             files: of one data type and month, each with the etag it is known by.
             present: the month's partitions as they are published, by symbol.
 
+        A file whose rows do not add up is set aside, and the others are read without it.
+
         Raises:
-            AccountingError: the rows of a file do not add up.
             StorageError, SqlFileError: nothing is published.
         """
+        refused: dict[Path, str] = {}
+        while True:
+            try:
+                return self._stage(files, present, refused)
+            except AccountingError as error:
+                if error.path in refused:
+                    raise
+                refused[error.path] = str(error)
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what was staged."""
+        self._writers, self._origins, self._texts = {}, {}, {}
+        for entry in self._folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _stage(
+        self,
+        files: Sequence[tuple[RawFile, str | None]],
+        present: dict[str, Partition],
+        refused: Mapping[Path, str],
+    ) -> StagedBatch:
         kind = data_type(files[0][0].data_type)
         month = month_of(files[0][0].day)
         staged = [StagedFile(file, self._layout.raw_file(file), etag) for file, etag in files]
@@ -165,6 +192,9 @@ class Stager:
             ) as merger,
         ):
             for item in staged:
+                item.problem = refused.get(item.path)
+                if item.problem is not None:
+                    continue
                 self._read(item, kind, gatherer, cleaner, merger if item is staged[-1] else None)
                 if item.problem is None:
                     gatherer.settle(item.file)
@@ -173,6 +203,8 @@ class Stager:
             merged = merger.finish(list(self._origins.values()))
             if auditor is not None:
                 batch.findings = auditor.finish()
+        for item in staged:
+            item.rows_unselected += merged.passed_over[item.file.key]
         batch.partitions, batch.removed = merged.written, merged.removed
         batch.unchanged = merged.unchanged
         self._account(batch)
@@ -241,8 +273,8 @@ class Stager:
         self, gatherer: Gatherer, file: RawFile, cleaned: CleanedPiece, merger: Merger | None
     ) -> None:
         self._texts = cleaned.texts
-        if cleaned.malformed:
-            gatherer.files[file].rejected[MALFORMED_LINE] += len(cleaned.malformed)
+        if cleaned.malformed.num_rows:
+            gatherer.files[file].rejected[MALFORMED_LINE] += cleaned.malformed.num_rows
             self._writers[file].add_lines(cleaned.malformed)
         gatherer.add(file, cleaned.rows)
         self._texts = {}

@@ -4,7 +4,8 @@
 --
 -- Reads `ingested`, the result of ingest/day_aggs. $start and $end bound the instants [$start,
 -- $end), in nanoseconds, of the file's day (or month) in New York, $symbol the one whose own file
--- it is (NULL where a file holds all). Bars of volume 0 and no transactions exist: they are kept.
+-- it is (NULL where a file holds all). A bar of a day begins at midnight in New York: what begins
+-- elsewhere is a bar of something else. Bars of volume 0 and no transactions exist: they are kept.
 select
     symbol,
     timestamp,
@@ -29,6 +30,8 @@ select
         then 'no_timestamp'
         when timestamp_ns < $start or timestamp_ns >= $end
         then 'outside_session'
+        when timestamp_ns <> epoch_ns(timezone('America/New_York', session::timestamp))
+        then 'not_midnight'
         when open is null or high is null or low is null or close is null
         then 'no_price'
         when volume is null

@@ -5,7 +5,8 @@
 --
 -- Reads `ingested`, the result of ingest/minute_aggs. $start and $end bound the instants [$start,
 -- $end), in nanoseconds, of the file's day in New York, $symbol the one whose own file it is
--- (NULL where a file holds all). Bars of volume 0 and no transactions exist: they are kept.
+-- (NULL where a file holds all). A bar of a minute begins with one. Bars of volume 0 and no
+-- transactions exist: they are kept.
 select
     symbol,
     timestamp,
@@ -30,6 +31,8 @@ select
         then 'no_timestamp'
         when timestamp_ns < $start or timestamp_ns >= $end
         then 'outside_session'
+        when timestamp_ns % 60000000000 <> 0
+        then 'not_full_minute'
         when open is null or high is null or low is null or close is null
         then 'no_price'
         when volume is null

@@ -3,8 +3,9 @@
 -- grain: one row per kept row
 --
 -- Reads `kept`: the rows of clean/day_aggs whose reason is NULL, with the `line_number` each
--- stood in. Rows equal in full identity (symbol, timestamp) are one event; the first line stands
--- for it. A repeat with other values is told from a plain one. Rows that already ascend strictly
+-- stood in. Rows equal in full identity (symbol, session) are one event: a day has one bar. The
+-- first line stands for it. A repeat with other values is told from a plain one. Rows that
+-- already ascend strictly
 -- hold nothing to sort or to drop and do not come here.
 with
     compared as (
@@ -17,7 +18,7 @@ with
         from kept
         window
             same_event as (
-                partition by symbol, timestamp
+                partition by symbol, session
                 order by line_number nulls first
                 rows between unbounded preceding and current row
             )

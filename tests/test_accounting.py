@@ -1,0 +1,116 @@
+"""A file whose rows do not add up is refused with a record; the rest of the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from building import SESSION, Made, day_key, instant, quote, trade
+from click.testing import CliRunner
+
+from warehouse.cleaning import Cleaner
+from warehouse.cli import cli
+from warehouse.errors import SqlFileError
+from warehouse.gather import Gatherer
+from warehouse.layout import RawFile
+
+MakeWarehouse = Callable[..., Made]
+DAYS = (date(2024, 1, 30), SESSION)
+LEAST = -(1 << 63)
+
+
+def test_a_file_whose_rows_do_not_add_up_is_set_aside_and_all_others_are_published(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        day_key("trades", day): [trade(s, instant(day) + n, n) for s in "AB" for n in range(3)]
+        for day in DAYS
+    }
+    files[day_key("quotes", SESSION)] = [quote("A", instant(SESSION))]
+    made = make_warehouse(files)
+    add = Gatherer.add
+
+    def loses_a_row(self: Gatherer, file: RawFile, rows: pa.Table) -> None:
+        is_bad = (file.data_type, file.day) == ("trades", DAYS[0])
+        add(self, file, rows.slice(1) if is_bad else rows)
+
+    monkeypatch.setattr(Gatherer, "add", loses_a_row)
+
+    report = made.update("trades", "quotes")
+
+    (bad,) = report.set_aside
+    assert bad.file.day == DAYS[0]
+    assert "6 lines, but 5 rows kept + 0 rejected + 0 left out = 5" in str(bad.problem)
+    assert set(made.table("trades")["session"].to_pylist()) == {SESSION}
+    assert made.table("quotes").num_rows == 1
+    state = "select state, problem from source_files where data_type = 'trades' order by day"
+    (first, second) = made.sql(state)
+    assert (first[0], second[0]) == ("set_aside", "ingested")
+    assert first[1] == bad.problem
+    made.check_catalog()
+    assert [fault.problem for fault in made.verify().faults if fault.kind == "rows"] == []
+
+
+def test_the_command_ends_with_1_where_a_file_does_not_add_up(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_warehouse({day_key("trades", SESSION): [trade("A", instant(SESSION))]})
+    add = Gatherer.add
+    monkeypatch.setattr(Gatherer, "add", lambda self, file, rows: add(self, file, rows.slice(1)))
+
+    done = CliRunner().invoke(
+        cli, ["-C", str(made.root), "update", "--start", str(SESSION), "--end", str(SESSION)]
+    )
+
+    assert done.exit_code == 1, done.output
+    assert "0 rows kept + 0 rejected" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("step", ["sort", "dedupe"])
+def test_sql_that_loses_a_row_is_named_and_no_file_is_blamed(
+    step: str, make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [*(("A", n) for n in range(9, 40)), *(("B", n) for n in range(30)), ("A", 1), ("A", 1)]
+    late = [trade(symbol, instant(SESSION) + n, n) for symbol, n in told]
+    made = make_warehouse()
+    path = made.put_raw("trades", SESSION, late)
+    does = getattr(Cleaner, step)
+
+    def loses(self: Cleaner, *arguments: Any) -> Iterator[pa.RecordBatch]:
+        for batch in does(self, *arguments):
+            yield batch.slice(1)
+
+    monkeypatch.setattr(Cleaner, step, loses)
+
+    with pytest.raises(SqlFileError, match=f"{step}/trades.sql: returns .* rows of"):
+        made.ingest("trades")
+
+    assert path.exists()
+    assert made.partitions() == {}
+
+
+@pytest.mark.parametrize("chunk_size", [1000, 1_000_000])
+def test_no_sequence_number_stands_for_an_absent_one(
+    chunk_size: int, make_warehouse: MakeWarehouse
+) -> None:
+    """Each that a file may hold, and none, on one stamp, in any order, in and across pieces."""
+    numbers = [LEAST, "", -1, 0, LEAST + 1, "", (1 << 63) - 1, LEAST, -1, 0]
+    at = instant(SESSION)
+    rows = [trade("A", at, number, id="x") for number in numbers]
+    rows += [trade("B", at, n, id=str(n)) for n in range(60_000)]
+    rows += [trade("A", at, number, id="y") for number in reversed(numbers)]
+    made = make_warehouse({day_key("trades", SESSION): rows}, processing__chunk_size=chunk_size)
+
+    (file,) = made.update("trades").files
+
+    assert file.problem is None
+    path = made.partitions()["trades/A/2024_01.parquet"]
+    of_a = pq.read_table(path, partitioning=None)["sequence_number"].to_pylist()
+    order = [None, LEAST, LEAST + 1, -1, 0, (1 << 63) - 1]
+    assert of_a == [number for number in order for _ in "xy"]
+    assert file.reasons == {"duplicate": 8}
+    assert [fault.problem for fault in made.verify("trades").faults] == []
