@@ -10,12 +10,14 @@ session to another (both inclusive); an empty field is open:
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from warehouse.errors import ConfigError, RequestError, one_line
+from warehouse.smallfiles import read_small
 from warehouse.text import one_of
 
 FILE = "validation_allow.csv"
@@ -60,11 +62,10 @@ def load(config_dir: Path, rules: Collection[str]) -> list[Allowance]:
     """
     path = config_dir / FILE
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file))
+        lines = list(csv.reader(io.StringIO(read_small(path), newline="")))
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(path, "(file)", None, f"cannot be read: {one_line(error)}") from error
     if not lines or lines[0] != _COLUMNS:
         found = ",".join(lines[0]) if lines else ""

@@ -27,11 +27,12 @@ from warehouse.catalog import (
 from warehouse.catalogsql import PROBE, check_macros, check_statements, macros_of
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.duckdb_connection import connect
-from warehouse.errors import SqlFileError, StorageError, one_line
+from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.featurefiles import FeatureFolder
 from warehouse.layout import Layout, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
+from warehouse.smallfiles import check_small
 from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
 
 # The shell on the package index is still 1.5: it must be able to open the file.
@@ -274,7 +275,13 @@ def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config
 
     Raises:
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
+        ConfigError: a list in config/ is too large, or no file.
     """
+    for path in sorted(config_dir.glob("*.csv")):
+        try:
+            check_small(path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(path, "(file)", None, f"cannot be read: {one_line(error)}") from error
     _run(connection, sql, "reference", None, config_dir)
 
 

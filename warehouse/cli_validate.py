@@ -58,7 +58,7 @@ def validate(
         say_json(verdicts.validation_as_json(report))
     else:
         say(verdicts.validation_lines(report))
-    raise click.exceptions.Exit(1 if report.errors else 0)
+    raise click.exceptions.Exit(1 if report.errors or report.broken else 0)
 
 
 COMMANDS = (validate,)

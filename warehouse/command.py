@@ -51,12 +51,13 @@ class Place:
             NotAWarehouseError: there is none.
             ConfigError: its settings cannot be used.
         """
-        from warehouse.config import CONFIG_FILE, find_root, load
+        from warehouse.config import CONFIG_FILE, check_paths, find_root, load
 
         root = find_root(Path.cwd()) if self.folder is None else Path(self.folder)
         if not (root / CONFIG_FILE).is_file():
             raise NotAWarehouseError(root)
         config = load(root / CONFIG_FILE)
+        check_paths(root, root / CONFIG_FILE, config)
         layout = config.layout(root)
         if self.folder is None and not config.source.url and not layout.catalog.exists():
             self._say_where_we_are(root)

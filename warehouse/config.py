@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,11 +20,16 @@ from pydantic_core import PydanticCustomError
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.layout import OWN_FOLDERS, Layout
 from warehouse.modes import Modes
+from warehouse.ownership import check_found, check_inside
+from warehouse.smallfiles import read_small
 from warehouse.text import expanded, one_of
 
 _GIB = 1024**3
 CONFIG_FILE = Path("config", "data_config.yaml")
 CONFIG_VERSION = 1
+MOST_BYTES = 1 << 18
+"""A larger file of settings is not read."""
+_MOST_NESTED = 16
 ENV_PREFIX = "WAREHOUSE_"
 
 
@@ -202,14 +209,32 @@ class _TextLoader(yaml.BaseLoader):
     """Reads every scalar as the text it is, and refuses a key that stands twice.
 
     YAML 1.1 would make a boolean of the symbols ON, NO and TRUE, and nothing of NULL; the types
-    are Config's to give.
+    are Config's to give. A few lines of aliases stand for any number of values, and deep nesting
+    for a stack that overflows: neither has a use here.
     """
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError(
+                "anchors and aliases (& and *) are not read; write the value out, or quote it"
+                f" (line {event.start_mark.line + 1})"
+            )
+        if self._depth >= _MOST_NESTED:
+            raise yaml.YAMLError(f"it is nested too deeply (line {event.start_mark.line + 1})")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         if len(mapping) < len(node.value):
             keys = [self.construct_object(key) for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
             raise yaml.YAMLError(
                 f"the key {twice!r} stands twice (line {node.start_mark.line + 1})"
             )
@@ -221,10 +246,13 @@ def find_root(start: Path) -> Path:
 
     Raises:
         NotAWarehouseError: there is none.
+        ForeignWarehouseError: it is somebody else's.
     """
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / CONFIG_FILE).is_file():
+        file = folder / CONFIG_FILE
+        if file.is_file():
+            check_found(folder, (file.parent, file), f"warehouse -C {shlex.quote(str(folder))}")
             return folder
     raise NotAWarehouseError(start)
 
@@ -237,12 +265,13 @@ def locate(path: Path) -> tuple[Path, Path]:
 
     Raises:
         NotAWarehouseError: there is none.
+        ForeignWarehouseError: it is above the folder that is named, and somebody else's.
     """
     if path.is_file():
         return (path.parent.parent if path.parent.name == "config" else path.parent), path
     if not path.is_dir():
         raise NotAWarehouseError(path)
-    root = find_root(path)
+    root = path if (path / CONFIG_FILE).is_file() else find_root(path)
     return root, root / CONFIG_FILE
 
 
@@ -253,8 +282,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         ConfigError: names the key, its value and what it may be.
     """
     try:
-        settings = yaml.load(path.read_text("utf-8"), Loader=_TextLoader) or {}
-    except (OSError, UnicodeDecodeError) as error:
+        settings = yaml.load(read_small(path, MOST_BYTES), Loader=_TextLoader) or {}
+    except (OSError, ValueError) as error:
         raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(path, "(file)", None, f"is no valid YAML: {one_line(error)}") from error
@@ -275,6 +304,33 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+
+
+def check_paths(root: Path, file: Path, config: Config) -> None:
+    """Refuse somebody else's configuration that leads out of the warehouse and what is theirs.
+
+    What the environment says is the user's own word.
+
+    Raises:
+        ForeignWarehouseError: names the key, or the folder of the warehouse, and where it leads.
+    """
+    layout = config.layout(root)
+    paths = {
+        "storage.cache_dir": layout.cache,
+        "storage.raw_data_dir": layout.raw,
+        "storage.sql_dir": config.sql_dir(root),
+    }
+    if config.source.url and "://" not in config.source.url:
+        paths["source.url"] = root.absolute() / expanded(config.source.url)
+    for key in list(paths):
+        if ENV_PREFIX + key.upper().replace(".", "__") in os.environ:
+            del paths[key]
+    own = [root / "config"]
+    if "storage.cache_dir" in paths:
+        own += [layout.data, *layout.served, layout.catalog, layout.staging]
+    paths |= {str(path): path for path in own}
+    paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
+    check_inside(root, file, paths)
 
 
 def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 WarehouseError
 ├── ConfigError            a key of data_config.yaml (or its environment variable) cannot be used
 ├── NotAWarehouseError     the folder holds no config/data_config.yaml
+├── ForeignWarehouseError  it is somebody else's, and was not named or leads out of its folder
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
 ├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
@@ -40,6 +41,8 @@ from typing import Any
 from warehouse.text import printable
 
 _GIB = 1024**3
+_SHOWN = 200
+"""A value is shown up to so many characters."""
 
 
 class WarehouseError(Exception):
@@ -68,7 +71,10 @@ class ConfigError(WarehouseError):
 
     def __init__(self, path: Path | str, key: str, value: Any, expected: str) -> None:
         self.path, self.key, self.value, self.expected = path, key, value, expected
-        super().__init__(f"{path}: {key} = {value!r}: {expected}")
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}…"
+        super().__init__(f"{path}: {key[:_SHOWN]} = {shown}: {expected}")
 
 
 class NotAWarehouseError(WarehouseError):
@@ -80,6 +86,17 @@ class NotAWarehouseError(WarehouseError):
             f"{path} is not a warehouse (no config/data_config.yaml there or above); "
             f"make one with: warehouse init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
         )
+
+
+class ForeignWarehouseError(WarehouseError):
+    """A warehouse belongs to somebody else, and what it asks for is only done in one's own.
+
+    `path` is what belongs to them, or what their configuration leads to.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} {problem}")
 
 
 class RequestError(WarehouseError):

@@ -62,6 +62,7 @@ class Warehouse:
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
         root, self._file = configuration.locate(expanded(path).absolute())
         self._config = configuration.load(self._file)
+        configuration.check_paths(root, self._file, self._config)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
         folder = FeatureFolder(self._config.sql_dir(root))

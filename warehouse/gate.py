@@ -19,7 +19,7 @@ from warehouse.catalog import CatalogChange, Checked
 from warehouse.judging import NAMED_SYMBOLS, ValidationResult, settle
 from warehouse.layout import Layout
 from warehouse.publish import rename
-from warehouse.rules import rules
+from warehouse.rules import read_rules
 from warehouse.sessions import last_day_of_month
 from warehouse.sqlfiles import SqlFolder
 from warehouse.staging import StagedBatch
@@ -50,8 +50,11 @@ class Gate:
     Args:
         allow: allowances of this run alone, each as "RULE=REASON".
 
+    Attributes:
+        rules: those that can be asked.
+        broken: those that cannot.
+
     Raises:
-        SqlFileError: a rule breaks the conventions.
         ConfigError: the allow-list cannot be used.
         RequestError: an allowance of this run is none.
     """
@@ -60,8 +63,8 @@ class Gate:
         self, layout: Layout, sql: SqlFolder, config_dir: Path, allow: Sequence[str] = ()
     ) -> None:
         self._layout = layout
-        self.rules = rules(sql)
-        names = {rule.name for rule in self.rules}
+        self.rules, self.broken = read_rules(sql)
+        names = {rule.name for rule in self.rules} | {one.name for one in self.broken}
         self.allowances = [allowances.of_option(text, names) for text in allow]
         self.allowances += allowances.load(config_dir, names)
 

@@ -141,18 +141,22 @@ class Pipeline:
             SqlFileError: a rule breaks the conventions, or fails.
         """
         gate = self.gate(request)
-        asked = chosen(gate.rules, names)
+        asked = chosen(gate.rules, names, gate.broken)
         with self.run("validate", dry_run=False) as run:
             layout, allowed = self.layout, gate.allowances
             report = validate(layout, self.config, asked, request, allowed, self.progress)
             report.metrics = run.metrics
+            report.broken = [] if names else gate.broken
             if layout.catalog.exists():
                 self.writer.publish(change_of(report, asked))
         return report
 
     def gate(self, request: Request) -> Gate:
         """The rules that incoming rows are asked by, and what the request allows."""
-        return Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+        gate = Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+        for one in gate.broken:
+            self.progress.note(f"a rule cannot be asked, and is left out: {one.error}")
+        return gate
 
     @property
     def configured(self) -> frozenset[str]:
@@ -234,6 +238,7 @@ class Pipeline:
         dry_run: bool,
     ) -> RunReport:
         gate = self.gate(request)
+        report.broken = gate.broken
         if dry_run:
             self._estimate(report, selected)
             return report

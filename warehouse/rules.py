@@ -96,26 +96,62 @@ class Rule:
         return named | {data_type} if CHECKED in self.reads else named
 
 
+@dataclass(frozen=True)
+class BrokenRule:
+    """A file of sql/validate that cannot be asked, and so finds nothing.
+
+    Attributes:
+        name: the file's, without .sql.
+        error: what is wrong with it.
+        on_ingest: incoming rows were to be asked by it, as far as it can be read.
+    """
+
+    name: str
+    error: SqlFileError
+    on_ingest: bool
+
+
+def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
+    """All rules, by name, and the files that are none."""
+    found: list[Rule] = []
+    broken: list[BrokenRule] = []
+    with connect(threads=1) as connection:
+        for path in sorted((sql.folder / "validate").glob("*.sql")):
+            says = "yes"
+            try:
+                file = sql[f"validate/{path.stem}"]
+                says = file.header.get("on_ingest", "no")
+                found.append(_rule(file, connection))
+            except SqlFileError as error:
+                broken.append(BrokenRule(path.stem, error, says != "no"))
+    return found, broken
+
+
 def rules(sql: SqlFolder) -> list[Rule]:
     """All rules, by name.
 
     Raises:
         SqlFileError: a file breaks the conventions.
     """
-    with connect(threads=1) as connection:
-        return [
-            _rule(sql[f"validate/{path.stem}"], connection)
-            for path in sorted((sql.folder / "validate").glob("*.sql"))
-        ]
+    found, broken = read_rules(sql)
+    for one in broken:
+        raise one.error
+    return found
 
 
-def chosen(every: Sequence[Rule], names: Sequence[str]) -> list[Rule]:
+def chosen(
+    every: Sequence[Rule], names: Sequence[str], broken: Sequence[BrokenRule] = ()
+) -> list[Rule]:
     """The rules of those names; none of them means all.
 
     Raises:
         RequestError: there is no such rule, or none at all.
+        SqlFileError: one that is named cannot be asked.
     """
-    if not every:
+    for one in broken:
+        if one.name in names:
+            raise one.error
+    if not every and not broken:
         raise RequestError("rules", "none", "sql/validate is empty; `warehouse init` fills it")
     known = {rule.name: rule for rule in every}
     for name in names:

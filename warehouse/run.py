@@ -14,6 +14,7 @@ from warehouse.gate import Refused
 from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
+from warehouse.rules import BrokenRule
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import FIRST_SESSION, check_order, today
 from warehouse.source import Fetched
@@ -33,6 +34,7 @@ class RunReport:
         estimate: what a dry run would come to.
         findings: what validation found in the rows that came in.
         refused: batches that it kept out.
+        broken: rules that could not be asked.
     """
 
     metrics: RunMetrics
@@ -44,6 +46,7 @@ class RunReport:
     estimate: Estimate | None = None
     findings: list[ValidationResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
 
     def refuse(self, refused: Refused) -> None:
         self.refused.append(refused)

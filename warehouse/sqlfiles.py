@@ -19,6 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from warehouse.errors import SqlFileError
+from warehouse.smallfiles import read_small
 
 _PACKAGE = Path(__file__).resolve().parent
 _HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
@@ -176,8 +177,8 @@ class SqlFolder:
         if name not in self._files:
             path = self.folder / f"{name}.sql"
             try:
-                self._files[name] = SqlFile(path, name, path.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
+                self._files[name] = SqlFile(path, name, read_small(path))
+            except (OSError, ValueError) as error:
                 raise SqlFileError(
                     path,
                     f"cannot be read ({error}); `warehouse init DIR` adds the files that come with"

@@ -61,9 +61,11 @@ def exit_code(report: RunReport, request: Request) -> int:
 
     A session that the source has not counts where it was asked for, so where a start or an end was
     given: who gives neither asks for what there is. Who names no data type does not ask for one
-    that the source has nothing of, where it has others.
+    that the source has nothing of, where it has others. A rule that incoming rows were to be asked
+    by, and were not, counts as one that failed.
     """
-    if report.set_aside or report.not_fetched or report.refused or report.unread:
+    unasked = any(one.on_ingest for one in report.broken)
+    if unasked or report.set_aside or report.not_fetched or report.refused or report.unread:
         return 1
     if report.download is None or not (request.start or request.end):
         return 0

@@ -31,7 +31,7 @@ from warehouse.judging import (
 )
 from warehouse.layout import Layout
 from warehouse.metrics import Progress, RunMetrics
-from warehouse.rules import CHECKED, Rule
+from warehouse.rules import CHECKED, BrokenRule, Rule
 from warehouse.run import Request
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import last_day_of_month, today, trading_hours
@@ -50,12 +50,14 @@ class ValidationReport:
         rules: names of those that were asked.
         request: data types, sessions and symbols they were asked about.
         results: errors first, by rule, data type and session; what is allowed stands last.
+        broken: rules that could not be asked.
     """
 
     metrics: RunMetrics
     rules: tuple[str, ...]
     request: Request
     results: list[ValidationResult] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
 
     @property
     def errors(self) -> list[ValidationResult]:

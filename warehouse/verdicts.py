@@ -10,6 +10,7 @@ from typing import Any
 from warehouse.console import count, duration
 from warehouse.gate import Refused
 from warehouse.judging import ValidationResult
+from warehouse.rules import BrokenRule
 from warehouse.run import RunReport
 from warehouse.summary import NAMED, instant, row, some
 from warehouse.text import printable
@@ -49,6 +50,7 @@ def validation_lines(report: ValidationReport) -> Iterator[str]:
     yield from _by_rule("error", report.errors)
     yield from _by_rule("warning", report.warnings)
     yield from _by_rule("allowed", report.allowed)
+    yield from unasked_lines(report.broken)
     if not report.results:
         yield row("found", "nothing")
         return
@@ -59,6 +61,12 @@ def validation_lines(report: ValidationReport) -> Iterator[str]:
     if report.errors:
         yield row("next", "what is as it should be: a line with the reason in")
         yield row("", "config/validation_allow.csv; what is not: get the file anew, or reject it")
+
+
+def unasked_lines(broken: Sequence[BrokenRule]) -> Iterator[str]:
+    """The rules that could not be asked, and why."""
+    for one in broken:
+        yield row("not asked", printable(f"{one.name}: {one.error}"))
 
 
 def _by_rule(name: str, results: Sequence[ValidationResult]) -> Iterator[str]:
@@ -94,6 +102,7 @@ def found_lines(report: RunReport) -> Iterator[str]:
     if warnings:
         listed = some(f"{name} {number:,}" for name, number in sorted(warnings.items()))
         yield row("found", f"{listed}; rows in the catalog's table findings")
+    yield from unasked_lines(report.broken)
     for refused in report.refused:
         yield from _refused_lines(refused)
 

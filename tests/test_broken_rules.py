@@ -1,0 +1,52 @@
+"""A rule that cannot be read is said loudly, and stops neither what comes in nor the others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
+from click.testing import CliRunner
+
+from warehouse.cli import cli
+from warehouse.errors import SqlFileError
+from warehouse.run import Request
+from warehouse.summary import exit_code
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    made = make(tmp_path, {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    shutil.rmtree(made.root / "sql", ignore_errors=True)
+    shutil.copytree(REPOSITORY / "sql", made.root / "sql")
+    made.configure(storage__sql_dir="./sql")
+    return made
+
+
+def broken(made: Made, name: str, on_ingest: str) -> Path:
+    path = made.root / f"sql/validate/{name}.sql"
+    path.write_text(f"-- validate/{name}: x.\n-- severity: fatal\n-- on_ingest: {on_ingest}\nx\n")
+    return path
+
+
+@pytest.mark.parametrize(("on_ingest", "status"), [("no", 0), ("yes", 1), ("maybe", 1)])
+def test_an_update_goes_on_and_names_the_rule_that_it_did_not_ask(
+    made: Made, on_ingest: str, status: int
+) -> None:
+    path = broken(made, "mine", on_ingest)
+    report = made.update()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert [one.error.path for one in report.broken] == [path]
+    assert exit_code(report) == status
+
+
+def test_validate_asks_the_others_and_ends_with_the_one_that_cannot_be(made: Made) -> None:
+    made.update()
+    path = broken(made, "mine", "no")
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "validate"])
+    assert done.exit_code == 1
+    assert f"mine: {path}: has severity: 'fatal'" in done.output
+    assert "asked" in done.output
+    with pytest.raises(SqlFileError, match="severity"):
+        made.pipeline.validate(Request.of(()), ["mine"])

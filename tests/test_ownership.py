@@ -1,0 +1,110 @@
+"""A warehouse that is found on the way up is the user's own; a stranger's leads out nowhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from warehouse.config import CONFIG_FILE, check_paths, find_root, load, locate
+from warehouse.errors import ConfigError, ForeignWarehouseError
+
+ANOTHER = os.getuid() + 1 if hasattr(os, "getuid") else 0
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "theirs"
+    (root / "config").mkdir(parents=True)
+    (root / "below").mkdir()
+    (root / CONFIG_FILE).write_text("version: 1\n", "utf-8")
+    return root
+
+
+@pytest.fixture
+def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: ANOTHER)
+
+
+@pytest.mark.usefixtures("as_another")
+def test_one_that_is_found_on_the_way_up_must_be_ones_own_and_one_that_is_named_need_not(
+    root: Path,
+) -> None:
+    for search in (find_root, locate):
+        with pytest.raises(ForeignWarehouseError, match="warehouse -C") as caught:
+            search(root / "below")
+        assert "\n" not in str(caught.value)
+    assert locate(root) == (root, root / CONFIG_FILE)
+
+
+def test_ones_own_is_found_and_root_stands_for_who_called_sudo(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_root(root / "below") == root
+    owner = root.stat().st_uid or ANOTHER
+    if root.stat().st_uid == 0:
+        for path in (root, root / "config", root / CONFIG_FILE):
+            os.chown(path, owner, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    with pytest.raises(ForeignWarehouseError):
+        find_root(root / "below")
+    monkeypatch.setenv("SUDO_UID", str(owner))
+    assert find_root(root / "below") == root
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+@pytest.mark.parametrize("key", ["cache_dir", "raw_data_dir", "sql_dir"])
+def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
+    root: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, mine, theirs = root / CONFIG_FILE, root.parent / "mine", root.parent / "big disk"
+    for folder in (mine, theirs):
+        folder.mkdir()
+    for path in (root, file, theirs):
+        os.chown(path, ANOTHER, -1)
+
+    def lead_to(folder: Path) -> None:
+        file.write_text(yaml.safe_dump({"storage": {key: str(folder)}}), "utf-8")
+        check_paths(root, file, load(file, {}))
+
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    lead_to(root / "inside/cache")
+    lead_to(theirs / "cache")
+    (root / "link").symlink_to(mine)
+    for folder in (mine / "cache", root / "link/cache"):
+        with pytest.raises(ForeignWarehouseError, match=rf"storage\.{key} leads to"):
+            lead_to(folder)
+    monkeypatch.setenv(f"WAREHOUSE_STORAGE__{key.upper()}", str(mine / "cache"))
+    check_paths(root, file, load(file, {"WAREHOUSE_SOURCE__URL": ""}))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a [x]\nb: [*a, *a]\n", "anchors and aliases"),
+        ("source: &s {url: x}\n", "anchors and aliases"),
+        ("source: {symbols: [*x]}\n", "anchors and aliases"),
+        ("source: " + "[" * 5_000 + "]" * 5_000, "nested too deeply"),
+        ("source: " + "{a: " * 50 + "}" * 50, "nested too deeply"),
+        ("# " + "x" * 300_000, "larger than"),
+    ],
+)
+def test_settings_that_grow_without_bound_are_refused_in_one_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    path = tmp_path / "data_config.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=problem) as caught:
+        load(path, {})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data_config.yaml")
+    with pytest.raises(ConfigError, match="no regular file"):
+        load(tmp_path / "data_config.yaml", {})
