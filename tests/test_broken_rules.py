@@ -38,7 +38,7 @@ def test_an_update_goes_on_and_names_the_rule_that_it_did_not_ask(
     report = made.update()
     assert made.sql("select count(*) from trades") == [(1,)]
     assert [one.error.path for one in report.broken] == [path]
-    assert exit_code(report) == status
+    assert exit_code(report, Request.of(())) == status
 
 
 def test_validate_asks_the_others_and_ends_with_the_one_that_cannot_be(made: Made) -> None:

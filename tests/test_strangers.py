@@ -17,7 +17,7 @@ from warehouse.cli import cli
 from warehouse.duckdb_connection import connect
 from warehouse.errors import DamagedCatalogError, SqlFileError, WarehouseError
 from warehouse.facts import gather
-from warehouse.selects import INGESTING, check_file
+from warehouse.selects import INGESTING, READING_REJECTS, check_file
 from warehouse.sqlfiles import SqlFolder
 from warehouse.status import status
 from warehouse.syntax import STABLE_TABLE_FUNCTIONS
@@ -103,6 +103,8 @@ SELECTS = sorted(
 @pytest.mark.parametrize("name", SELECTS)
 def test_a_file_of_sql_is_one_select_that_only_reads(name: str, tmp_path: Path) -> None:
     may_call = INGESTING if name.startswith("ingest/") else STABLE_TABLE_FUNCTIONS | MACROS
+    if name == "coverage/rejected":
+        may_call = READING_REJECTS
     with connect(threads=1) as connection:
         check_file(connection, SqlFolder(REPOSITORY / "sql")[name], may_call)
         for added in ADDED:
@@ -131,12 +133,19 @@ def covered(made: Made) -> None:
         warehouse.coverage("trades", "AAPL", SESSION, SESSION)
 
 
+def rejected(made: Made) -> None:
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), price=0)])
+    made.update()
+    covered(made)
+
+
 @pytest.mark.parametrize(
     ("name", "run"),
     [
         ("report/span", lambda made: gather(made.layout, made.config)),
         ("report/files", lambda made: status(made.layout, made.config)),
         ("coverage/sessions", covered),
+        ("coverage/rejected", rejected),
         ("ingest/trades", update),
         ("clean/trades", update),
         ("dedupe/trades", update),

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from difflib import get_close_matches
+from glob import escape
 
 from warehouse.errors import NoDataError
 from warehouse.layout import RawFile
 from warehouse.schema import DATA_TYPES, DataType
+from warehouse.selects import READING_REJECTS, check_file
 from warehouse.sessions import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
 from warehouse.snapshot import Snapshot
 from warehouse.sqlfiles import SqlFolder
@@ -160,9 +162,16 @@ def rejected(
     # A warehouse of an earlier version gets the file with its first update.
     if not there or not (folder.folder / "coverage/rejected.sql").exists():
         return {}
-    values = {"files": there, "sessions": list(days), "symbols": list(symbols)}
+    # A list of files is one of globs.
+    values = {
+        "files": [escape(file) for file in there],
+        "sessions": list(days),
+        "symbols": list(symbols),
+    }
     with snapshot.connection() as connection:
-        rows = connection.execute(folder["coverage/rejected"].body, values).fetchall()
+        statement = folder["coverage/rejected"]
+        check_file(connection, statement, READING_REJECTS)
+        rows = connection.execute(statement.body, values).fetchall()
     return {(day, symbol): (count, reasons) for day, symbol, count, reasons in rows}
 
 

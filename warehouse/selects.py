@@ -22,6 +22,8 @@ _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_
 
 INGESTING = STABLE_TABLE_FUNCTIONS | {"read_csv"}
 """What the files of sql/ingest may select from beside tables: the piece of a raw file."""
+READING_REJECTS = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
+"""What sql/coverage/rejected may select from: files of rejects that it is given by name."""
 
 _REMEMBERED = 1024
 _passed: set[tuple[str, frozenset[str]]] = set()
