@@ -45,7 +45,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def made(release: Path, make_warehouse: MakeWarehouse) -> Made:
-    made = make_warehouse({day_key("day_aggs", SESSION): [bar("A", instant(SESSION))]})
+    made = make_warehouse({day_key("day_aggs", SESSION): [bar("A", instant(SESSION, "00:00"))]})
     assert update(made) == []
     return made
 
@@ -91,7 +91,7 @@ def test_a_file_that_was_changed_is_kept_and_named_as_long_as_it_is_behind(
 def test_the_run_that_brings_it_uses_it(made: Made, release: Path) -> None:
     path = release / "sql/catalog/path_name.sql"
     append(path, "create or replace macro twice(n) as 2 * n;\n")
-    made.put(day_key("day_aggs", SESSION), [bar("B", instant(SESSION))])
+    made.put(day_key("day_aggs", SESSION), [bar("B", instant(SESSION, "00:00"))])
     update(made)
     assert made.sql("select twice(4)") == [(8,)]
 
@@ -195,7 +195,7 @@ def test_where_it_cannot_be_written_the_run_goes_on_and_says_so(
 
     monkeypatch.setattr(shippedfiles, "write", refuse)
     append(release / CLEAN)
-    made.put(day_key("day_aggs", SESSION), [bar("B", instant(SESSION))])
+    made.put(day_key("day_aggs", SESSION), [bar("B", instant(SESSION, "00:00"))])
     told = "the shipped files cannot be brought up to date:"
     assert update(made) == [f"{told} {CLEAN}: Permission denied"]
     assert made.sql("select symbol from day_aggs") == [("B",)]
