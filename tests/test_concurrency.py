@@ -49,7 +49,7 @@ def trades(count: int) -> list[str]:
 @contextmanager
 def slow_writer(made: Made) -> Iterator[subprocess.Popen[str]]:
     """A process in the middle of an ingest; it goes on when a line is written to it."""
-    made.put_raw("day_aggs", SESSION, [f"A,1,1,1,1,1,{instant(SESSION, "00:00")},1"])
+    made.put_raw("day_aggs", SESSION, [f"A,1,1,1,1,1,{instant(SESSION, '00:00')},1"])
     with subprocess.Popen(
         [sys.executable, "-c", SLOW_WRITER, str(made.root)],
         stdin=subprocess.PIPE,
