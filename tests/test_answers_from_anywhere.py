@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
 
 from warehouse import Warehouse, symbolfacts
+from warehouse.errors import CorruptPartitionError, QueryError
 from warehouse.facts import gather as facts_of
+from warehouse.shell import shell_arguments
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 NOON = instant(SESSION, "12:00")
@@ -158,3 +161,207 @@ def _call(text: str, start: int) -> str:
         if not depth:
             return text[start:place]
     raise AssertionError("a call without an end")
+
+
+# The files that a generation names
+
+
+def fresh(folder: Path) -> Made:
+    made = make(folder, FILES)
+    made.update()
+    return made
+
+
+def by_query(made: Made) -> list[str]:
+    with Warehouse(made.root) as wh:
+        return [wh.query(one).to_csv(index=False) for one in QUESTIONS]
+
+
+def stray(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_what_stands_beside_a_partition_changes_no_answer(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    before = by_query(made), by_shell(made, *QUESTIONS)
+    with Warehouse(made.root) as wh:
+        findings = wh.validate().results
+    files = [*made.partitions().values(), *made.layout.rejects.rglob("*.parquet")]
+    for path in files:
+        whole, folder = path.read_bytes(), path.parent
+        stray(folder / f"._{path.name}", b"\0\5\26\7 no Parquet")
+        stray(folder / f".{path.name}.swp", b"")
+        stray(folder / f"{path.stem} (conflicted copy).parquet", whole)
+        stray(folder / f"{path.stem}(1).parquet", whole)
+        stray(folder / "2031_01.parquet", whole)
+        stray(folder / "2024_1.parquet", whole)
+        stray(folder / "2023_12.parquet" / path.name, whole)
+        stray(folder / "copy" / path.name, whole)
+        stray(folder.parent / f"{folder.name} copy" / path.name, whole)
+        stray(folder.parent / "ZZZZ" / path.name, whole)
+        stray(folder.parent / path.name, whole)
+    stray(made.layout.schema / "trades (1).parquet", b"no Parquet")
+    assert (by_query(made), by_shell(made, *QUESTIONS)) == before
+    with Warehouse(made.root) as wh:
+        assert [(one.rule, one.count) for one in wh.validate().results] == [
+            (one.rule, one.count) for one in findings
+        ]
+        with pytest.raises(QueryError, match="there are no trades of 'ZZZZ'"):
+            wh.query("from trades_of('ZZZZ')")
+    # A catalog that is made anew names them no more than the one before did.
+    made.rebuild("trades", symbols=["MSFT"])
+    assert by_query(made) == before[0]
+
+
+DAMAGE = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a dangling link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_sql_leaves_no_partition_out(damage: str, tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
+    DAMAGE[damage](path)
+    with Warehouse(made.root) as wh:
+        for sql in ("select count(*), sum(price) from trades", "from trades_of('MSFT')"):
+            with pytest.raises(CorruptPartitionError, match="verify --repair") as caught:
+                wh.query(sql)
+            assert caught.value.path == path
+    assert "MSFT/2024_01.parquet" in refused(made, "select sum(price) from trades")
+    assert "MSFT/2024_01.parquet" in refused(made, "from trades_of('MSFT')")
+
+
+def test_sql_leaves_no_file_of_rejects_out(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    (path,) = (made.layout.rejects / "quotes").rglob("*.parquet")
+    path.unlink()
+    with Warehouse(made.root) as wh, pytest.raises(CorruptPartitionError, match="missing"):
+        wh.query("select count(*) from rejects")
+    assert path.name in refused(made, "select count(*) from rejects")
+    made.repair()
+    assert len(by_query(made)) == len(QUESTIONS)
+
+
+def test_a_filter_on_the_symbol_opens_no_other_partition(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    made.layout.partition("trades", "MSFT", SESSION.replace(day=1)).write_bytes(b"no Parquet")
+    question = "select count(*) from trades where symbol = 'AAPL'"
+    with Warehouse(made.root) as wh:
+        assert wh.query(question).iloc[0, 0] == 8
+    assert by_shell(made, question).split() == ["count_star()", "8"]
+
+
+def test_a_file_of_an_earlier_version_of_the_sql_names_files_too(tmp_path: Path) -> None:
+    """A user may have edited one; the paths in it are those of `init` then."""
+    made = make(tmp_path, FILES)
+    folder = made.root / "sql/catalog"
+    (folder / "files.sql").unlink()
+    (folder / "trades.sql").write_text(
+        """-- catalog/trades: mine
+create or replace view trades as
+select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol), 1 as mine
+from
+    read_parquet(
+        ['data/schema/trades.parquet', 'data/cache/trades/*/*.parquet'],
+        filename = true
+    );
+create or replace macro trades_of(symbol) as table (
+    select * from read_parquet('data/cache/trades/' || path_name(symbol) || '/*.parquet')
+),
+(symbol, first, last) as table (
+    select *
+    from read_parquet('data/cache/trades/' || path_name(symbol) || '/*.parquet')
+    where session between first::date and last::date
+);
+"""
+    )
+    made.update()
+    stray(made.layout.cache / "trades/AAPL/._2024_01.parquet", b"no Parquet")
+    assert made.sql("select count(*), sum(mine) from trades") == [(9, 9)]
+    assert made.sql("select count(*) from trades_of('AAPL')") == [(8,)]
+
+
+# The place where a warehouse stands
+
+
+def refused(made: Made, question: str, *before: str) -> str:
+    """What the real shell says where it cannot answer."""
+    if not SHELL.exists():
+        pytest.skip("no duckdb shell beside this Python")
+    done = subprocess.run(
+        [str(SHELL), "-readonly", "-bail", "data/warehouse.duckdb"],
+        cwd=made.root, input="".join(f"{one};\n" for one in (*before, question)),
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_a_warehouse_answers_where_it_stands(is_copy: bool, tmp_path: Path) -> None:
+    made = fresh(tmp_path / "first [1]")
+    before = by_query(made), by_shell(made, *QUESTIONS)
+    there = Made(tmp_path / "then '*'", made.source)
+    if is_copy:
+        shutil.copytree(made.root, there.root)
+    else:
+        made.root.rename(there.root)
+    with there.unchanged():
+        assert by_query(there) == before[0]
+        # In the shell it says so, and how to read it all the same.
+        for question in ("select count(*) from trades", "from trades_of('AAPL')", "from rejects"):
+            said = refused(there, question)
+            assert "warehouse update" in said
+            assert str(made.root).replace("[", "[[]") in said or str(made.root) in said
+        if is_copy:
+            assert "warehouse shell" in refused(
+                there, "from vwap_of('AAPL', '2024-01-31', '2024-01-31')"
+            )
+            # The one that it was copied from goes on.
+            made.put(day_key("trades", SESSION), [trade("AAPL", NOON, 1, price=77)])
+            made.update()
+            assert by_query(there) == before[0]
+            assert str(tmp_path / "first ") in refused(there, "from trades")
+        here = str(there.layout.data).replace("'", "''")
+        setting = f"create temp macro data_folder() as '{here}'"
+        assert by_shell(there, setting, *QUESTIONS) == before[1]
+        arguments = shell_arguments(there.layout, ["-csv", "-c", "from trades_of('AAPL')"], "")
+        done = subprocess.run([str(SHELL), *arguments], capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == 9
+    # Whoever writes there adapts it.
+    there.rebuild("quotes")
+    assert by_shell(there, *QUESTIONS) == before[1]
+
+
+def test_the_shell_answers_by_whatever_name_it_is_told_the_place(tmp_path: Path) -> None:
+    made = fresh(tmp_path / "real")
+    (tmp_path / "link").symlink_to(made.root)
+    made.root.parent.joinpath("below").mkdir()
+    for folder, path in (
+        (made.root, "./data/../data/warehouse.duckdb"),
+        (made.root.parent / "below", "../warehouse/data/warehouse.duckdb"),
+        (tmp_path, "link/data/warehouse.duckdb"),
+        (tmp_path, str(tmp_path / "link/data/warehouse.duckdb")),
+    ):
+        done = subprocess.run(
+            [str(SHELL), "-readonly", "-csv", "-noheader", "-c", "select count(*) from trades",
+             path],
+            cwd=folder, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == "9"
+    done = subprocess.run(
+        [str(SHELL), "-csv", "-noheader", "-c",
+         f"attach '{tmp_path}/link/data/warehouse.duckdb' as mine (read_only);"
+         " select count(*) from mine.trades; use mine; select count(*) from trades_of('AAPL')"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["9", "8"]
+    # The library, too, however it is told.
+    with Warehouse(tmp_path / "link") as wh:
+        assert wh.query("select count(*) from trades").iloc[0, 0] == 9

@@ -321,9 +321,12 @@ def test_a_catalog_does_not_rest_on_what_happens_while_it_is_closed(
     assert not list(made.layout.data.rglob("*.wal"))
 
 
-def test_a_question_about_an_unknown_symbol_says_that_it_has_no_files(made: Made) -> None:
-    with pytest.raises(duckdb.Error, match=r"No files found.*/NOSUCH/"):
-        made.sql("select * from trades_of('NOSUCH')")
+@pytest.mark.parametrize("symbol", ["'NOSUCH'", "'na'", "''", "null", "'NA '", "'O''k'"])
+def test_a_question_about_an_unknown_symbol_says_that_there_is_none(
+    made: Made, symbol: str
+) -> None:
+    with pytest.raises(duckdb.Error, match=r"there are no trades of .* \(case counts\)"):
+        made.sql(f"select * from trades_of({symbol})")
 
 
 # Generations

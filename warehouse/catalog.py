@@ -142,7 +142,11 @@ class Checked:
 
 @dataclass
 class CatalogChange:
-    """What a publish changes in the catalog."""
+    """What a publish changes in the catalog.
+
+    Attributes:
+        rejects: files of rejects, by their path below the folder of all: whether there is one.
+    """
 
     partitions: list[Partition] = field(default_factory=list)
     removed: list[tuple[str, str, date]] = field(default_factory=list)
@@ -150,6 +154,7 @@ class CatalogChange:
     runs: list[Run] = field(default_factory=list)
     checked: list[Checked] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    rejects: dict[str, bool] = field(default_factory=dict)
 
 
 class Catalog:
@@ -257,6 +262,13 @@ class Catalog:
         """The folder that the views' paths start with; None where there is no catalog yet."""
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
+
+    def names_files(self) -> bool:
+        """Whether it says which files its views read: one of an earlier version has patterns."""
+        try:
+            return self.table("select rejects_names()") is not None
+        except duckdb.CatalogException:
+            return False
 
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.

@@ -29,7 +29,7 @@ from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.duckdb_connection import connect
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.featurefiles import FeatureFolder
-from warehouse.layout import Layout, glob_literal, partition_name
+from warehouse.layout import Layout, RawFile, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
 from warehouse.smallfiles import check_small
@@ -39,6 +39,43 @@ from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
 _COMPATIBLE_WITH = "v1.5.0"
 
 _PROBE_SESSION = date(2000, 1, 3)
+_LATER = ("files",)
+_PARTITION_NAMES = """
+    with
+        named as (
+            select parse_path(path)[-2] as folder, strftime(month, '%Y_%m') as month
+            from partitions
+            where data_type = $data_type
+        ),
+
+        lines as (
+            select folder || ' ' || string_agg(month, ',' order by month) as line
+            from named
+            group by folder
+        )
+
+    select coalesce(string_agg(line, chr(10) order by line), '')
+    from lines
+"""
+# What the files of sql/catalog said before there was files.sql: a user may have edited one.
+_PATTERNS = [
+    (
+        re.compile(rf"'data/cache/{kind}/' \|\| path_name\(symbol\) \|\| '/\*\.parquet'"),
+        f"{kind}_files_of(symbol)",
+    )
+    for kind in DATA_TYPES
+]
+_PATTERNS += [
+    (
+        re.compile(
+            rf"\[\s*'data/schema/{kind}\.parquet',\s*'data/cache/{kind}/\*/\*\.parquet'\s*\]"
+        ),
+        f"{kind}_files()",
+    )
+    for kind in DATA_TYPES
+]
+_PATTERNS += [(re.compile(r"'data/rejects/\*/\*/\*\.parquet'"), "rejects_files()")]
+
 _SESSION = pa.struct(
     [
         ("session", pa.date32()),
@@ -93,8 +130,7 @@ def build(
 ) -> None:
     """Write the catalog that will hold after `change` to `staged`.
 
-    Views of data types that are about to get their first partition wait for `complete`: DuckDB
-    makes no view over files that are not there yet.
+    It names files that are not in place yet: its views are made before it names any.
 
     Raises:
         SqlFileError: a file of sql/catalog or config/ fails.
@@ -125,7 +161,7 @@ def build(
         ):
             _add_columns(connection, name, added)
         _write_schemas(layout)
-        generation = 0
+        generation, rejects = 0, None
         if previous is not None:
             _show_previous(connection, previous)
             row = connection.execute(
@@ -133,6 +169,7 @@ def build(
             ).fetchone()
             generation, folder = row or (0, str(layout.data))
             _run(connection, sql, "carry_over", layout, config_dir)
+            rejects = _rejects_names(connection)
             if folder != str(layout.data):
                 # The warehouse was moved.
                 connection.execute(
@@ -154,11 +191,15 @@ def build(
         )
         make_reference(connection, sql, config_dir)
         _run(connection, sql, "path_name", layout, config_dir)
+        _run(connection, sql, "files", layout, config_dir)
+        _set_folder(connection, layout)
+        for name in (*DATA_TYPES, "rejects"):
+            _run(connection, sql, name, layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
         if _has_features(sql):
             _run(connection, sql, "features", layout, config_dir)
-            featuremacros.create(connection, FeatureFolder(sql.folder), layout.cache)
-        _views(connection, layout, sql, config_dir)
+            featuremacros.create(connection, FeatureFolder(sql.folder))
+        _name_files(connection, layout, rejects, change)
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
     except duckdb.Error as error:
@@ -176,10 +217,10 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
-    names = ["tables", "reference", "path_name", "outliers"]
+    names = ["tables", "reference", "path_name", "files", *DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")
-    return [sql[f"catalog/{name}"] for name in (*names, *DATA_TYPES, "rejects")]
+    return [_catalog_file(sql, name) for name in names]
 
 
 _bound: set[tuple[str, ...]] = set()
@@ -213,6 +254,8 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
     folder = layout.staging / "bind"
     probe = replace(layout, cache=folder / "cache")
     layout.modes.make_folders(probe.schema)
+    schema = probe.schema / "rejects.parquet"
+    pq.write_table(_all_rejects().empty_table(), schema, store_schema=False)
     for kind in DATA_TYPES.values():
         month = f"{_PROBE_SESSION:%Y_%m}"
         for path, columns in (
@@ -224,15 +267,22 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
             pq.write_table(columns.empty_table(), path, store_schema=False)
     with connect(folders=[*probe.served, config_dir], threads=1) as connection:
         for file in files:
-            _run(connection, sql, file.name.removeprefix("catalog/"), probe, config_dir)
+            name = file.name.removeprefix("catalog/")
+            _run(connection, sql, name, probe, config_dir)
+            if name == "files":
+                _set_folder(connection, probe)
+        for kind in DATA_TYPES:
+            _set_names(connection, kind, f"{PROBE} {_PROBE_SESSION:%Y_%m}")
+        rejects = f"trades/{_PROBE_SESSION:%Y_%m}/{PROBE}.parquet"
+        _set_names(connection, "rejects", rejects)
         check_macros(connection, files, _macros(sql))
     shutil.rmtree(folder)
 
 
 def _macros(sql: SqlFolder) -> frozenset[str]:
     """Names of the macros that the files of sql/catalog make."""
-    paths = sorted((sql.folder / "catalog").glob("*.sql"))
-    return macros_of(sql[f"catalog/{path.stem}"] for path in paths)
+    names = {path.stem for path in (sql.folder / "catalog").glob("*.sql")} | {*_LATER}
+    return macros_of(_catalog_file(sql, name) for name in sorted(names))
 
 
 def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
@@ -258,16 +308,7 @@ def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None
 
 
 def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
-    """Add the views that `build` could not make; the partitions are in place now."""
-    connection = _connect(staged, layout, config_dir)
-    try:
-        _views(connection, layout, sql, config_dir)
-        # What fails while a connection is closed is not told, and would stay in the log beside.
-        connection.execute("force checkpoint")
-    except duckdb.Error as error:
-        raise _refused(staged, error) from error
-    finally:
-        connection.close()
+    """Nothing is left to do once the files are in place."""
 
 
 def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
@@ -307,38 +348,77 @@ def _has_features(sql: SqlFolder) -> bool:
     return (sql.folder / "catalog/features.sql").exists()
 
 
-def _views(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, sql: SqlFolder, config_dir: Path
-) -> None:
-    """Each data type's view, and that of the rejects: over its files, or empty where it has none.
+def _rejects_names(connection: duckdb.DuckDBPyConnection) -> set[str] | None:
+    """The files of rejects that the replaced catalog names; None: it names none, being older."""
+    try:
+        row = connection.execute("select replaced.main.rejects_names()").fetchone()
+    except duckdb.CatalogException:
+        return None
+    return set((row or ("",))[0].split())
 
-    One that is there already is left alone: to make it DuckDB looks at the name of every file.
+
+def _name_files(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    rejects: set[str] | None,
+    change: CatalogChange,
+) -> None:
+    """Tell the views and macros which files there are; see sql/catalog/files.sql.
+
+    Args:
+        rejects: the files of rejects before the change; None: those of the vendor's files that the
+            catalog knows, as far as they are there.
     """
-    found = connection.execute(
-        "select view_name, contains(sql, 'read_parquet') from duckdb_views() where not internal"
-    ).fetchall()
-    over_files = dict(found)
-    wanted = {kind.name: (layout.cache / kind.name, kind.columns) for kind in DATA_TYPES.values()}
-    wanted["rejects"] = (layout.rejects, DATA_TYPES["trades"].rejects_columns)
-    for name, (folder, columns) in wanted.items():
-        depth = "*/*/*.parquet" if name == "rejects" else "*/*.parquet"
-        has_files = any(folder.glob(depth))
-        if has_files and not over_files.get(name):
-            _run(connection, sql, name, layout, config_dir)
-        elif not has_files and over_files.get(name, True):
-            _empty_view(connection, name, columns)
+    names = {}
+    for kind in DATA_TYPES:
+        row = connection.execute(_PARTITION_NAMES, {"data_type": kind}).fetchone()
+        names[kind] = (row or ("",))[0]
+    if rejects is None:
+        rejects = _rejects_there(connection, layout)
+    gone = {name for name, is_there in change.rejects.items() if not is_there}
+    there = {name for name, is_there in change.rejects.items() if is_there}
+    names["rejects"] = "\n".join(sorted((rejects - gone) | there))
+    for name, text in names.items():
+        _set_names(connection, name, text)
+
+
+def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
+    folder = os.path.realpath(layout.data)
+    connection.execute(f"create or replace macro data_folder() as {_text(folder)}")
+
+
+def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:
+    connection.execute(f"create or replace macro {of}_names() as {_text(names)}")
+
+
+def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set[str]:
+    rows = connection.execute("select data_type, day, symbol from source_files").fetchall()
+    found = set()
+    for data_type, day, symbol in rows:
+        monthly = DATA_TYPES[data_type].monthly_by_symbol and symbol is not None
+        path = layout.rejects_of(RawFile(data_type, day, symbol, monthly))
+        if path.is_file():
+            found.add(path.relative_to(layout.rejects).as_posix())
+    return found
 
 
 def _write_schemas(layout: Layout) -> None:
-    """A file without rows for each data type, which its view takes its columns from."""
+    """A file without rows for each view, which takes its columns from it."""
     layout.modes.make_folder(layout.schema)
-    for kind in DATA_TYPES.values():
-        path = layout.schema / f"{kind.name}.parquet"
-        if not _has_columns(path, kind.columns):
-            draft = layout.staging / f"schema-{kind.name}.parquet"
-            pq.write_table(kind.columns.empty_table(), draft, store_schema=False)
+    columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
+    columns["rejects"] = _all_rejects()
+    for name, schema in columns.items():
+        path = layout.schema / f"{name}.parquet"
+        if not _has_columns(path, schema):
+            draft = layout.staging / f"schema-{name}.parquet"
+            pq.write_table(schema.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)
+
+
+def _all_rejects() -> pa.Schema:
+    """The columns of the rejects of all data types."""
+    return pa.unify_schemas([kind.rejects_columns for kind in DATA_TYPES.values()])
 
 
 def _has_columns(path: Path, columns: pa.Schema) -> bool:
@@ -346,21 +426,6 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
         return bool(pq.read_schema(path).remove_metadata().equals(columns))
     except (OSError, pa.ArrowException):
         return False
-
-
-def _empty_view(connection: duckdb.DuckDBPyConnection, name: str, columns: pa.Schema) -> None:
-    names = {
-        pa.string(): "varchar",
-        pa.timestamp("ns"): "timestamp_ns",
-        pa.float64(): "double",
-        pa.int8(): "tinyint",
-        pa.int16(): "smallint",
-        pa.int32(): "integer",
-        pa.int64(): "bigint",
-        pa.date32(): "date",
-    }
-    listed = ", ".join(f'null::{names[column.type]} as "{column.name}"' for column in columns)
-    connection.execute(f"create or replace view {name} as select {listed} where false")
 
 
 def _connect(
@@ -390,9 +455,11 @@ def _run(
     In the file they start at the warehouse's folder, where the shell can run it as it stands; in
     the catalog they must not depend on the reader's working directory.
     """
-    file = sql[f"catalog/{name}"]
+    file = _catalog_file(sql, name)
     check_statements(connection, file, _macros(sql))
     text = file.body.replace("'config/", f"'{glob_literal(config_dir)}/")
+    for pattern, files in _PATTERNS:
+        text = pattern.sub(files, text)
     if layout is not None:
         text = (
             text.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
@@ -409,8 +476,19 @@ def _run(
         raise SqlFileError(file.path, one_line(error)) from error
 
 
+def _catalog_file(sql: SqlFolder, name: str) -> SqlFile:
+    """A file of sql/catalog. A folder made by an earlier version has not all that there are now."""
+    if name in _LATER and not (sql.folder / f"catalog/{name}.sql").exists():
+        return SqlFolder(shipped("sql"))[f"catalog/{name}"]
+    return sql[f"catalog/{name}"]
+
+
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:

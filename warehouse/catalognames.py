@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from warehouse.schema import DATA_TYPES
 from warehouse.snapshot import ATTACHED_AS, Snapshot
 from warehouse.syntax import (
     SERIALIZED,
@@ -14,6 +15,12 @@ from warehouse.syntax import (
     is_stable,
     with_macros,
 )
+
+PLACE = frozenset({"data_folder", "data_pattern", "is_in_place"})
+"""Macros of the catalog that say where it stands; what an answer is does not rest on them."""
+FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
+"""Macros of the catalog that list files: what of they are."""
+_NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects")]
 
 
 def known(snapshot: Snapshot) -> Known:
@@ -30,9 +37,14 @@ def _gather(snapshot: Snapshot) -> Known:
             function_type = 'table_macro',
             {SERIALIZED.format(definition)}
         from duckdb_functions()
-        where database_name = $name and not internal
+        where
+            database_name = $name
+            and not internal
+            -- The names of all partitions would be parsed, too.
+            and function_name not in (select unnest($names))
         """,
         name=ATTACHED_AS,
+        names=_NAMES,
     )
     definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
     views = snapshot.fetch(
@@ -50,7 +62,8 @@ def _gather(snapshot: Snapshot) -> Known:
     scalar = [(name, tree) for name, is_table, tree in macros if not is_table]
     names = frozenset(name for (name,) in tables)
     folders = frozenset({ATTACHED_AS, "main"})
-    found = Known(with_macros(builtin(), scalar, names), names, folders=folders)
+    stable = with_macros(builtin(), scalar, names) | PLACE | FILES.keys()
+    found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
     forms = [

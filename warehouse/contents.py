@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from warehouse.catalognames import known
+from warehouse.catalognames import FILES, PLACE, known
 from warehouse.schema import DATA_TYPES
 from warehouse.snapshot import Snapshot
 from warehouse.syntax import Known, names
@@ -27,7 +27,10 @@ def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
     waiting = sorted(named)
     while waiting:
         name = waiting.pop()
-        if name in facts:
+        if name in facts or name in PLACE:
+            continue
+        if name in FILES:
+            facts[name] = _files(snapshot, FILES[name])
             continue
         if name in catalog.definitions:
             facts[name] = _definition(snapshot, catalog, name)
@@ -62,6 +65,11 @@ def partitions_of(snapshot: Snapshot, data_type: str) -> str:
             )[0][0]
         ),
     )
+
+
+def _files(snapshot: Snapshot, kind: str) -> str:
+    # Of files of rejects the catalog has no hashes.
+    return partitions_of(snapshot, kind) if kind in DATA_TYPES else _rows(snapshot, "warehouse")
 
 
 def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:

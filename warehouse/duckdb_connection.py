@@ -10,8 +10,8 @@ the folders is refused, wherever in a path it stands; a folder that is given may
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,17 @@ def quoted(path: Path | str) -> str:
 
 
 def _resolved(folders: Iterable[Path]) -> list[str]:
-    """Each folder as it is named, and without its links: DuckDB resolves them where it is there.
+    """Each folder as it is named, without links above it, and without any.
 
-    A glob is looked at twice: as it is written, its folder escaped, and then every file it finds.
+    DuckDB resolves what is there alone. A list of files is one of patterns, which it looks at
+    before it expands them.
     """
-    named = [os.fspath(folder) for folder in folders]
-    names = [*named, *map(os.path.realpath, named)]
-    return list(dict.fromkeys([*names, *map(escape, names)]))
+    found: dict[str, None] = {}
+    for folder in folders:
+        above = os.path.join(os.path.realpath(folder.parent), folder.name)
+        for name in (os.fspath(folder), above, os.path.realpath(folder)):
+            found |= dict.fromkeys((name, re.sub(r"([*?\[])", r"[\1]", name)))
+    return list(found)
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
 
 from warehouse.errors import SqlFileError
 from warehouse.feature import Feature, Parameter
 from warehouse.featurefiles import MACRO_ARGUMENTS, FeatureFolder
 from warehouse.featuresql import AGGS, complaint, with_names
-from warehouse.layout import glob_literal
 
 _SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
 
 
-def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder, cache: Path) -> None:
+def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> None:
     """Make each feature's macro, and fill the table `features`, in a catalog that has that table.
 
     A feature that cannot be made keeps none of the others from it: the table says why.
-
-    Args:
-        cache: the folder of the partitions.
     """
     texts = folder.texts()
     for name, found in folder.items():
         problem = None
         if isinstance(found, Feature):
             try:
-                connection.execute(macro(found, cache))
+                connection.execute(macro(found))
             except duckdb.Error as error:
                 problem = f"its macro cannot be made: {complaint(error)}"
         else:
@@ -58,7 +52,7 @@ def _described(found: Feature | SqlFileError) -> dict[str, str | None]:
     }
 
 
-def macro(feature: Feature, cache: Path) -> str:
+def macro(feature: Feature) -> str:
     """The statement that makes `<name>_of(symbol, first, last, parameter := default, …)`.
 
     The SELECT of the file stands in it as it is, but for its parameters, which are the macro's. In
@@ -71,7 +65,7 @@ def macro(feature: Feature, cache: Path) -> str:
     ]
     if feature.freq is not None:
         arguments.append(f"freq := '{feature.freq}'")
-    tables = ",\n".join(_table(feature, table, cache) for table in feature.reads)
+    tables = ",\n".join(_table(feature, table) for table in feature.reads)
     order = ", ".join(f"{name} nulls first" for name in feature.grain)
     body = with_names(feature.file.body, feature.statement.parameters)
     return f"""
@@ -87,11 +81,12 @@ order by {order}
 )"""
 
 
-def _table(feature: Feature, table: str, cache: Path) -> str:
-    folder = f"'{glob_literal(cache)}/{table}/'"
+def _table(feature: Feature, table: str) -> str:
+    files = f"{table}_files_of({_SYMBOL})"
     data_type = f"'{table}'"
     if table == AGGS:
-        folder = f"'{glob_literal(cache)}/' || freq || '_aggs/'"
+        by_freq = [f"{freq}_aggs_files_of({_SYMBOL})" for freq in ("minute", "day")]
+        files = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
         data_type = "freq || '_aggs'"
     lookback = feature.lookback
     first = f"{_FIRST}::date"
@@ -99,10 +94,8 @@ def _table(feature: Feature, table: str, cache: Path) -> str:
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
     return f"""{table} as (
 select *
-from read_parquet(
-    {folder} || path_name({_SYMBOL}) || '/*.parquet', hive_partitioning = false
-)
-where session between {first} and {_LAST}::date
+from read_parquet({files}, hive_partitioning = false)
+where session between {first} and {_LAST}::date and is_in_place()
 )"""
 
 

@@ -163,7 +163,7 @@ def source_folder(kind: DataType, layout: str) -> str:
     return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
 
 
-def glob_literal(path: Path) -> str:
+def glob_literal(path: Path | str) -> str:
     """A path as part of a glob, within the quotes of an SQL text."""
     return re.sub(r"([*?\[])", r"[\1]", str(path).replace("'", "''"))
 

@@ -372,6 +372,8 @@ class Pipeline:
                 metrics.rows_unselected += item.rows_unselected
                 metrics.bytes_read += item.facts.bytes
                 target = layout.rejects_of(item.file)
+                name = target.relative_to(layout.rejects).as_posix()
+                change.rejects[name] = item.rejects is not None
                 if item.rejects is not None:
                     moves.append((str(item.rejects), str(target)))
                 elif target.exists():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +19,8 @@ import pandas as pd
 import pyarrow as pa
 
 from warehouse.catalognames import known
-from warehouse.errors import QueryError
+from warehouse.errors import CorruptPartitionError, QueryError, WarehouseError
 from warehouse.frames import distinct
-from warehouse.layout import decode_symbol
 from warehouse.schema import earlier_form
 from warehouse.selects import check_select, explained
 from warehouse.sessions import NEW_YORK
@@ -206,22 +207,32 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
 
     Raises:
         QueryError: DuckDB cannot run it.
+        CorruptPartitionError: a file that the catalog names is not there, or cannot be read.
     """
     bound = values(query, given)
     with snapshot.connection() as connection:
         try:
             table = connection.sql(query.sql, params=bound).to_arrow_table()
         except duckdb.Error as error:
-            told = _no_rows(error) or earlier_form(error) or explained(error)
-            raise QueryError(query.sql, told) from error
+            raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
     return table.rename_columns(distinct(table.column_names))
 
 
-def _no_rows(error: Exception) -> str | None:
-    """What it means that DuckDB finds no file: a macro was asked for a symbol that is not there."""
-    found = re.search(r'No files found.*/(\w+)/([^/"]+)/\*\.parquet"', str(error))
-    if found is None:
-        return None
-    return f"there are no {found[1]} of {decode_symbol(found[2])!r} (case counts)"
+def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
+    """What it means that DuckDB cannot run a query."""
+    text = explained(error)
+    if unknown := re.search(r"there are no \w+ of .* \(case counts\)", text):
+        return QueryError(query.sql, unknown[0])
+    if told := earlier_form(error):
+        return QueryError(query.sql, told)
+    layout = snapshot.layout
+    for tier in (layout.cache, layout.rejects):
+        # A pattern is one that the query gives itself.
+        named = re.escape(os.path.realpath(tier))
+        if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
+            path = Path(found[1])
+            problem = text if path.exists() else "missing"
+            return CorruptPartitionError(path, problem, "warehouse verify --repair")
+    return QueryError(query.sql, text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from warehouse.errors import NoDataError
 from warehouse.layout import Layout
+from warehouse.snapshot import place
 
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
 
@@ -32,4 +33,6 @@ def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) ->
         raise NoDataError(
             str(layout.catalog), "nothing has been ingested yet", f"start with: {warehouse} update"
         )
-    return ["-readonly", str(layout.catalog), *arguments]
+    # Where the warehouse was moved, its views read what stands here all the same.
+    adapted = [part for statement in place(layout) for part in ("-cmd", f"{statement};")]
+    return ["-readonly", *adapted, str(layout.catalog), *arguments]

@@ -121,7 +121,7 @@ class Snapshot:
         with self._lock:
             if self._retired:
                 raise Moved
-            connection = self._idle.pop() if self._idle else self._base.cursor()
+            connection = self._idle.pop() if self._idle else self._opened()
             self._users += 1
         is_clean = False
         try:
@@ -140,6 +140,14 @@ class Snapshot:
             if connection is not None:
                 self._idle.append(connection)
             self._users -= 1
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        """A new connection, to which the catalog stands where it is, not where it was made."""
+        assert self._base is not None
+        connection = self._base.cursor()
+        for statement in place(self.layout):
+            connection.execute(statement)
+        return connection
 
     def retire(self) -> None:
         """Close it now, or else when the last connection that is in use no longer is.
@@ -246,6 +254,18 @@ class Snapshot:
                 if (data_type, symbol, month) in wanted:
                     self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
         return {one: self._sessions[one] for one in partitions}
+
+
+def place(layout: Layout) -> list[str]:
+    """Statements after which the catalog's views read what stands beside it (see catalog/files).
+
+    A temporary macro goes before one of the catalog.
+    """
+    folder = os.path.realpath(layout.data).replace("'", "''")
+    return [
+        f"create or replace temp macro data_folder() as '{folder}'",
+        "create or replace temp macro is_in_place() as true",
+    ]
 
 
 def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.DuckDBPyConnection:

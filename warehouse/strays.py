@@ -45,7 +45,7 @@ def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tu
     for below in _files(folder):
         symbol, _, name = below.partition("/")
         if name not in months.get(symbol, ()):
-            yield folder / below, "the catalog knows no such partition; views may read it"
+            yield folder / below, "the catalog knows no such partition"
 
 
 def _rejects(

@@ -29,7 +29,7 @@ from warehouse.judging import (
     sessions_table,
     settle,
 )
-from warehouse.layout import Layout
+from warehouse.layout import Layout, glob_literal
 from warehouse.metrics import Progress, RunMetrics
 from warehouse.rules import CHECKED, BrokenRule, Rule
 from warehouse.run import Request
@@ -79,7 +79,6 @@ class _Stored:
     data_type: str
     symbol: str
     month: date
-    path: str
     rows: int
 
 
@@ -195,7 +194,7 @@ class _Questions:
         request = self._request
         rows = self._connection.execute(
             """
-            select data_type, symbol, month, path, rows
+            select data_type, symbol, month, rows
             from published.partitions
             where
                 len($symbols) = 0 or list_contains($symbols, symbol)
@@ -302,10 +301,12 @@ class _Questions:
     def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
         for name in read:
-            paths = [one.path for one in unit.partitions if one.data_type == name]
-            listed = ", ".join(quoted(path) for path in paths)
-            if not paths:
-                listed = quoted(self._layout.schema / f"{name}.parquet")
+            paths = [
+                self._layout.partition(name, one.symbol, one.month)
+                for one in unit.partitions
+                if one.data_type == name
+            ] or [self._layout.schema / f"{name}.parquet"]
+            listed = ", ".join(f"'{glob_literal(path)}'" for path in paths)
             self._run(
                 f"create or replace temp view {name} as select * from"
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
@@ -329,20 +330,16 @@ class _Questions:
         )
 
     def _rejects_files(self, data_type: str, first: date, last: date) -> list[str]:
-        months = {f"{first:%Y_%m}", f"{last:%Y_%m}"}
-        folder = self._layout.rejects / data_type
-        found = [
-            quoted(path)
-            for path in sorted(folder.glob("*/*.parquet"))
-            if min(months) <= path.parent.name <= max(months)
-        ]
-        return found or [quoted(self._empty_rejects(data_type))]
+        """The files of rejects that the catalog names, of the months asked about."""
+        ((names,),) = self._connection.execute("select published.main.rejects_names()").fetchall()
+        wanted = []
+        for name in names.split():
+            of, month, _ = name.split("/")
+            if of == data_type and f"{first:%Y_%m}" <= month <= f"{last:%Y_%m}":
+                wanted.append(self._layout.rejects / name)
+        files = wanted or [self._layout.schema / f"{_REJECTS}.parquet"]
+        return [f"'{glob_literal(path)}'" for path in files]
 
-    def _empty_rejects(self, data_type: str) -> Path:
-        import pyarrow.parquet as pq
 
-        path = self._layout.staging / f"no-rejects-{data_type}.parquet"
-        if not path.exists():
-            empty = DATA_TYPES[data_type].rejects_columns.empty_table()
-            pq.write_table(empty, path, store_schema=False)
-        return path
+def _quoted(path: Path | str) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -9,12 +9,7 @@ create or replace macro trades_beyond_quantile_of(symbol, first, last, q := 0.99
             select
                 *,
                 quantile_cont(price, q) over (partition by session) as upper_price
-            from
-                read_parquet(
-                    'data/cache/trades/' || path_name(symbol) || '/*.parquet',
-                    hive_partitioning = false
-                )
-            where session between first::date and last::date
+            from trades_of(symbol, first, last)
         )
     select * from priced where price > upper_price order by timestamp, sequence_number, id
 );
@@ -25,12 +20,7 @@ create or replace macro trades_beyond_deviations_of(symbol, first, last, n := 5)
                 *,
                 avg(price) over (partition by session) as mean_price,
                 stddev_samp(price) over (partition by session) as price_deviation
-            from
-                read_parquet(
-                    'data/cache/trades/' || path_name(symbol) || '/*.parquet',
-                    hive_partitioning = false
-                )
-            where session between first::date and last::date
+            from trades_of(symbol, first, last)
         )
     select *
     from priced

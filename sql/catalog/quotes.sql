@@ -1,29 +1,19 @@
 -- catalog/quotes: all quotes as a view, and those of one symbol as a table macro.
 --
--- The macro opens the symbol's few files by name and answers in milliseconds. The view has to
--- look at the names of all; its `symbol` is that of the path, so that a filter on it opens no
--- file in vain, and its columns are those of a file without rows, so that a damaged partition
--- does not keep the view from being made. `first` and `last` are sessions, both inclusive.
+-- The macro opens the symbol's few files and answers in milliseconds. The view has to look at the
+-- names of all; its `symbol` is that of the path, so that a filter on it opens no file in vain.
+-- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive.
 create or replace view quotes as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
-from
-    read_parquet(
-        ['data/schema/quotes.parquet', 'data/cache/quotes/*/*.parquet'],
-        filename = true,
-        hive_partitioning = false
-    );
+from read_parquet(quotes_files(), filename = true, hive_partitioning = false)
+where is_in_place();
 create or replace macro quotes_of(symbol) as table (
     select *
-    from
-        read_parquet(
-            'data/cache/quotes/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
-        )
+    from read_parquet(quotes_files_of(symbol), hive_partitioning = false)
+    where is_in_place()
 ),
 (symbol, first, last) as table (
     select *
-    from
-        read_parquet(
-            'data/cache/quotes/' || path_name(symbol) || '/*.parquet', hive_partitioning = false
-        )
-    where session between first::date and last::date
+    from read_parquet(quotes_files_of(symbol), hive_partitioning = false)
+    where session between first::date and last::date and is_in_place()
 );

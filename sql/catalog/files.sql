@@ -1,0 +1,102 @@
+-- catalog/files: the files that views and macros read: those that this catalog names, no others.
+--
+-- A glob would read whatever stands in a folder (a copy that a syncing program left, say), and
+-- would say nothing of a partition that is gone: a file that is named and not there is an error.
+-- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
+-- not keep a view from being made. A data type's `…_names()` has a line for each symbol: its folder
+-- and the months that are published. They and `data_folder()` are filled in when a catalog is made.
+create or replace macro data_folder() as 'data';
+create or replace macro trades_names() as '';
+create or replace macro quotes_names() as '';
+create or replace macro minute_aggs_names() as '';
+create or replace macro day_aggs_names() as '';
+create or replace macro rejects_names() as '';
+-- The paths that lead to what is published are those of the place where the catalog was made.
+create or replace macro is_in_place() as (
+    select
+        case
+            when count(*) > 0
+            then true
+            else
+                error(
+                    'this catalog was made in '
+                    || data_folder()
+                    || ' and stands elsewhere now. Adapt it with: warehouse update. Or only read,'
+                    || ' with: warehouse shell, or after: create temp macro data_folder() as'
+                    || ' ''FOLDER'', the full path of the folder that it stands in'
+                )
+        end
+    from duckdb_databases()
+    where path = data_folder() || '/warehouse.duckdb'
+);
+-- The data folder within the path of a file: each of a list is a pattern.
+create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])', '[\1]', 'g');
+-- A file of which there is no trace where it should be was moved with its warehouse, most likely.
+-- All that DuckDB then says is the pattern: what stands in its brackets matches a `t`.
+create or replace macro file_without_rows(of_name) as
+    data_pattern()
+    || '/schema/'
+    || of_name
+    || '.parque[t; is this the place? where the warehouse stands now: warehouse update]';
+create or replace macro folder_of(of_name) as data_pattern() || '/cache/' || of_name || '/';
+create or replace macro files_named(of_name, of_names) as list_concat(
+    [file_without_rows(of_name)],
+    flatten(
+        list_transform(
+            list_filter(string_split(of_names, chr(10)), lambda line: line <> ''),
+            lambda line: list_transform(
+                string_split(split_part(line, ' ', 2), ','),
+                lambda month: folder_of(of_name)
+                || split_part(line, ' ', 1)
+                || '/'
+                || month
+                || '.parquet'
+            )
+        )
+    )
+);
+create or replace macro months_of(of_names, of_symbol) as split_part(
+    split_part(chr(10) || of_names, chr(10) || path_name(of_symbol) || ' ', 2), chr(10), 1
+);
+create or replace macro files_named_of(of_name, of_names, of_symbol) as case
+    when months_of(of_names, of_symbol) <> ''
+    then
+        list_concat(
+            [file_without_rows(of_name)],
+            list_transform(
+                string_split(months_of(of_names, of_symbol), ','),
+                lambda month: folder_of(of_name)
+                || path_name(of_symbol)
+                || '/'
+                || month
+                || '.parquet'
+            )
+        )
+    else
+        error(
+            'there are no '
+            || of_name
+            || ' of '
+            || coalesce('''' || of_symbol || '''', 'NULL')
+            || ' (case counts)'
+        )
+end;
+create or replace macro trades_files() as files_named('trades', trades_names());
+create or replace macro quotes_files() as files_named('quotes', quotes_names());
+create or replace macro minute_aggs_files() as files_named('minute_aggs', minute_aggs_names());
+create or replace macro day_aggs_files() as files_named('day_aggs', day_aggs_names());
+create or replace macro trades_files_of(of_symbol) as
+    files_named_of('trades', trades_names(), of_symbol);
+create or replace macro quotes_files_of(of_symbol) as
+    files_named_of('quotes', quotes_names(), of_symbol);
+create or replace macro minute_aggs_files_of(of_symbol) as
+    files_named_of('minute_aggs', minute_aggs_names(), of_symbol);
+create or replace macro day_aggs_files_of(of_symbol) as
+    files_named_of('day_aggs', day_aggs_names(), of_symbol);
+create or replace macro rejects_files() as list_concat(
+    [file_without_rows('rejects')],
+    list_transform(
+        list_filter(string_split(rejects_names(), chr(10)), lambda line: line <> ''),
+        lambda line: data_pattern() || '/rejects/' || line
+    )
+);
