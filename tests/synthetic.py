@@ -113,5 +113,4 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"
     catalogfile.build(staged, layout, sql, config, CatalogChange(partitions=listed, files=files))
-    catalogfile.complete(staged, layout, sql, config)
     staged.replace(layout.catalog)

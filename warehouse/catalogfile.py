@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -34,6 +35,8 @@ from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
 from warehouse.smallfiles import check_small
 from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
+
+logger = logging.getLogger("warehouse")
 
 # The shell on the package index is still 1.5: it must be able to open the file.
 _COMPATIBLE_WITH = "v1.5.0"
@@ -127,10 +130,13 @@ def schema_of(record: type) -> pa.Schema:
 
 def build(
     staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path, change: CatalogChange
-) -> None:
+) -> list[str]:
     """Write the catalog that will hold after `change` to `staged`.
 
     It names files that are not in place yet: its views are made before it names any.
+
+    Returns:
+        Names of tables and views in the present catalog that somebody else made there.
 
     Raises:
         SqlFileError: a file of sql/catalog or config/ fails.
@@ -162,6 +168,7 @@ def build(
             _add_columns(connection, name, added)
         _write_schemas(layout)
         generation, rejects = 0, None
+        before: set[str] = set()
         if previous is not None:
             _show_previous(connection, previous)
             row = connection.execute(
@@ -176,6 +183,7 @@ def build(
                     "update partitions set path = ? || substr(path, ?)",
                     [str(layout.data), len(folder) + 1],
                 )
+            before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
         _run(connection, sql, "add", layout, config_dir)
@@ -200,8 +208,10 @@ def build(
             _run(connection, sql, "features", layout, config_dir)
             featuremacros.create(connection, FeatureFolder(sql.folder))
         _name_files(connection, layout, rejects, change)
+        others = before - _objects(connection)
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
+        return sorted(others)
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
@@ -271,8 +281,8 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
             _run(connection, sql, name, probe, config_dir)
             if name == "files":
                 _set_folder(connection, probe)
-        for kind in DATA_TYPES:
-            _set_names(connection, kind, f"{PROBE} {_PROBE_SESSION:%Y_%m}")
+        for data_type in DATA_TYPES:
+            _set_names(connection, data_type, f"{PROBE} {_PROBE_SESSION:%Y_%m}")
         rejects = f"trades/{_PROBE_SESSION:%Y_%m}/{PROBE}.parquet"
         _set_names(connection, "rejects", rejects)
         check_macros(connection, files, _macros(sql))
@@ -283,6 +293,23 @@ def _macros(sql: SqlFolder) -> frozenset[str]:
     """Names of the macros that the files of sql/catalog make."""
     names = {path.stem for path in (sql.folder / "catalog").glob("*.sql")} | {*_LATER}
     return macros_of(_catalog_file(sql, name) for name in sorted(names))
+
+
+def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None) -> set[str]:
+    """Names of the tables and views of a database, of the present one where none is named."""
+    rows = connection.execute(
+        """
+        select table_name as name
+        from duckdb_tables()
+        where database_name = coalesce($database, current_database()) and not internal
+        union all
+        select view_name as name
+        from duckdb_views()
+        where database_name = coalesce($database, current_database()) and not internal
+        """,
+        {"database": database},
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
@@ -437,6 +464,7 @@ def _connect(
             compatible_with=_COMPATIBLE_WITH,
             folders=[*layout.served, config_dir],
             attached={} if previous is None else {"replaced": previous},
+            on_copy=_warn,
             spill=layout.staging / "catalog",
         )
     except duckdb.Error as error:
@@ -474,6 +502,14 @@ def _run(
                 layout.data if layout else config_dir, f"cannot hold the catalog: {one_line(error)}"
             ) from error
         raise SqlFileError(file.path, one_line(error)) from error
+
+
+def _warn(holder: str) -> None:
+    logger.warning(
+        "the catalog is open for writing in %s: what it writes there is lost with this publish,"
+        " which takes no notice of it; open it with: duckdb -readonly",
+        holder,
+    )
 
 
 def _catalog_file(sql: SqlFolder, name: str) -> SqlFile:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from warehouse import catalogfile, ledger
 from warehouse.catalog import CatalogChange
+from warehouse.duckdb_connection import keep_copy
+from warehouse.errors import StorageError
 from warehouse.journal import Change
 from warehouse.layout import STAGED_CATALOG, Layout
 from warehouse.publish import publish
 from warehouse.sqlfiles import SqlFolder
+
+logger = logging.getLogger("warehouse")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,9 @@ class Committer:
         here = f"{layout.data}/"
         staged = layout.data / STAGED_CATALOG
         staged.unlink(missing_ok=True)
-        catalogfile.build(staged, layout, self.sql, self._config_dir, change)
+        others = catalogfile.build(staged, layout, self.sql, self._config_dir, change)
+        if others:
+            self._keep(others)
         pages = [
             (str(start), str(end)) for start, end in ledger.stage(staged, layout, change.files)
         ]
@@ -68,4 +76,24 @@ class Committer:
                 removals=[str(path).removeprefix(here) for path in removals],
             ),
             self.complete,
+        )
+
+    def _keep(self, others: list[str]) -> None:
+        """Keep the catalog that is about to be replaced: somebody else made something in it."""
+        layout = self.layout
+        kept = layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+        try:
+            layout.modes.make_folders(kept.parent)
+            keep_copy(layout.catalog, kept)
+            layout.modes.settle(kept)
+        except OSError as error:
+            raise StorageError(
+                kept, f"cannot keep {', '.join(others)}: {error.strerror or error}"
+            ) from error
+        logger.warning(
+            "%s in the catalog: each publish makes it anew, and takes nothing over that is not its"
+            " own; kept in %s. Tables of your own go into a file of your own: duckdb mine.duckdb,"
+            " then: attach 'data/warehouse.duckdb' as warehouse (read_only)",
+            ", ".join(others),
+            kept,
         )

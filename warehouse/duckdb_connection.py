@@ -9,9 +9,12 @@ the folders is refused, wherever in a path it stands; a folder that is given may
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,10 @@ _SETTINGS = {
     "allow_community_extensions": False,
 }
 
+_LOCKED = "Could not set lock on file"
+_FOREIGN_LOG = "while replaying WAL"
+_ATTEMPTS = 5
+
 
 def connect(
     file: Path | None = None,
@@ -33,6 +40,7 @@ def connect(
     folders: Iterable[Path] = (),
     paths: Iterable[str] = (),
     attached: Mapping[str, Path] | None = None,
+    on_copy: Callable[[str], None] | None = None,
     spill: Path | None = None,
     threads: int | None = None,
     memory_bytes: int | None = None,
@@ -46,6 +54,7 @@ def connect(
         paths: single files that may be, too.
         attached: databases by the name that they get, read-only. They are opened before the
             connection is confined: their own files need not be in `folders`.
+        on_copy: told who holds one of `attached` for writing, where a copy takes its place.
         spill: where it puts what does not fit into memory; None: nowhere.
         threads: how many it may use; None: all cores.
         memory_bytes: its memory limit; None: DuckDB's own.
@@ -68,7 +77,7 @@ def connect(
         # In an interactive Python, and with `python -c`, DuckDB would print one to standard output.
         connection.execute("set enable_progress_bar = false")
         for name, path in (attached or {}).items():
-            connection.execute(f"attach {quoted(path)} as {name} (read_only)")
+            _attach(connection, name, path, spill, on_copy)
         # The order matters: once external access is off nothing more can be allowed, and once the
         # configuration is locked, nothing be set.
         connection.execute(f"set allowed_directories = {_list(_resolved(folders))}")
@@ -79,6 +88,72 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    path: Path,
+    spill: Path | None,
+    on_copy: Callable[[str], None] | None,
+) -> None:
+    """Attach a database read-only; where another process holds it for writing, a copy of it.
+
+    DuckDB lets one process write or many read, and refuses a database beside the log of another
+    that stood there before. The copy is gone from its folder as soon as it is open.
+    """
+    try:
+        connection.execute(f"attach {quoted(path)} as {name} (read_only)")
+    except duckdb.IOException as error:
+        if not any(sign in str(error) for sign in (_LOCKED, _FOREIGN_LOG)):
+            raise
+        try:
+            with tempfile.TemporaryDirectory(prefix="warehouse-", dir=spill) as folder:
+                # What another writes into its log while it is copied may be torn.
+                for logs in (True, False):
+                    copy = _copied(path, Path(folder, f"{logs}.duckdb"), logs=logs)
+                    try:
+                        connection.execute(f"attach {quoted(copy)} as {name} (read_only)")
+                        if on_copy is not None:
+                            on_copy(_holder(error))
+                        return
+                    except duckdb.Error:
+                        connection.execute(f"detach database if exists {name}")
+        except OSError as refused:
+            raise error from refused
+        raise
+
+
+def _holder(error: duckdb.Error) -> str:
+    """Who holds a database, as DuckDB names it where it is refused."""
+    found = re.search(r"held in (.*?\(PID \d+\))", str(error))
+    return found[1] if found else "another process"
+
+
+def keep_copy(path: Path, target: Path) -> None:
+    """Copy a database, and its log where it has one, though another process may hold it.
+
+    Raises:
+        OSError: the disk refuses, or the file changes all the time.
+    """
+    _copied(path, target, logs=True)
+
+
+def _copied(path: Path, target: Path, *, logs: bool) -> Path:
+    """A copy of a database as it is at one moment."""
+    for _ in range(_ATTEMPTS):
+        before = os.stat(path)
+        shutil.copyfile(path, target)
+        if logs and os.path.exists(f"{path}.wal"):
+            shutil.copyfile(f"{path}.wal", f"{target}.wal")
+        after = os.stat(path)
+        if (before.st_ino, before.st_mtime_ns, before.st_size) == (
+            after.st_ino,
+            after.st_mtime_ns,
+            after.st_size,
+        ):
+            return target
+    raise OSError(errno.EBUSY, "changes while it is copied", str(path))
 
 
 def quoted(path: Path | str) -> str:

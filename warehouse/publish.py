@@ -246,6 +246,8 @@ def _carry_out(layout: Layout, change: Change, complete: Complete) -> None:
     if (data / change.catalog).exists():
         complete(data / change.catalog)
         os.replace(data / change.catalog, layout.catalog)
+        # What a shell that writes had not yet put into the catalog that stood here.
+        Path(f"{layout.catalog}.wal").unlink(missing_ok=True)
     _sync(layout, [final for _, final in change.renames])
     _sync_folder(data)
     layout.journal.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import duckdb
 
@@ -332,14 +331,11 @@ class _Questions:
     def _rejects_files(self, data_type: str, first: date, last: date) -> list[str]:
         """The files of rejects that the catalog names, of the months asked about."""
         ((names,),) = self._connection.execute("select published.main.rejects_names()").fetchall()
-        wanted = []
-        for name in names.split():
-            of, month, _ = name.split("/")
-            if of == data_type and f"{first:%Y_%m}" <= month <= f"{last:%Y_%m}":
-                wanted.append(self._layout.rejects / name)
+        months = f"{data_type}/{first:%Y_%m}", f"{data_type}/{last:%Y_%m}"
+        wanted = [
+            self._layout.rejects / name
+            for name in names.split()
+            if months[0] <= name.rpartition("/")[0] <= months[1]
+        ]
         files = wanted or [self._layout.schema / f"{_REJECTS}.parquet"]
         return [f"'{glob_literal(path)}'" for path in files]
-
-
-def _quoted(path: Path | str) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
