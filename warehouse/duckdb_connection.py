@@ -108,7 +108,9 @@ def _attach(
         if not any(sign in str(error) for sign in (_LOCKED, _FOREIGN_LOG)):
             raise
         try:
-            with tempfile.TemporaryDirectory(prefix="warehouse-", dir=spill) as folder:
+            places = () if spill is None else (spill, spill.parent)
+            near = next((place for place in places if place.is_dir()), None)
+            with tempfile.TemporaryDirectory(prefix="warehouse-", dir=near) as folder:
                 # What another writes into its log while it is copied may be torn.
                 for logs in (True, False):
                     copy = _copied(path, Path(folder, f"{logs}.duckdb"), logs=logs)
