@@ -57,7 +57,6 @@ STAGES: dict[str, tuple[Any, str]] = {
     "rejects": (rejects.RejectsWriter, "_flush"),
     "catalog": (catalogfile, "build"),
     "journal": (publish, "_sync"),
-    "catalog once the journal stands": (catalogfile, "complete"),
     "figures": (openmetrics, "write"),
 }
 TRADES = "select count(*) as n, sum(sequence_number)::bigint as s, max(price) as m from trades"

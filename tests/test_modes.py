@@ -242,6 +242,6 @@ def made_private(make_warehouse: MakeWarehouse) -> Made:
 
 
 def test_the_lock_is_private(made_private: Made) -> None:
-    with umask(0), writer_lock(made_private.layout, print):
+    with umask(0), writer_lock(made_private.layout):
         found = modes_below(made_private.layout.data)
     assert (found["data/writer.lock"], found["data/writer.txt"]) == ("600", "600")

@@ -1044,7 +1044,7 @@ from pathlib import Path
 from warehouse import config
 from warehouse.publish import writer_lock
 root = Path(sys.argv[1])
-with writer_lock(config.load(root / "config/data_config.yaml", {}).layout(root), print):
+with writer_lock(config.load(root / "config/data_config.yaml", {}).layout(root)):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -103,7 +103,7 @@ def test_the_version_that_was_kept_beside_a_file_goes_with_it(made: Made) -> Non
 
 def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:
     with (
-        writer_lock(made.layout, lambda staged: None),
+        writer_lock(made.layout),
         pytest.raises(LockedError),
     ):
         prune(made.layout, made.config, now=LATER)

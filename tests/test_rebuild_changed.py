@@ -14,7 +14,6 @@ from building import Made, day_key, instant, keep, put_back, quote, random_trade
 from conftest import MakeWarehouse
 
 from warehouse.changed import ChangedReport, rebuild_changed
-from warehouse.commit import Committer
 from warehouse.errors import LockedError
 from warehouse.layout import RawFile
 from warehouse.prune import prune
@@ -272,7 +271,7 @@ def test_a_dry_run_changes_nothing_and_takes_no_lock(made: Made) -> None:
     pruned(made)
     edit(made, "dedupe/quotes", "occurrence = 1", "occurrence <= 1")
     with (
-        writer_lock(made.layout, Committer(made.layout, made.pipeline.sql).complete),
+        writer_lock(made.layout),
         made.unchanged(),
     ):
         report = changed(made, dry_run=True, fetch=True)

@@ -32,7 +32,6 @@ from conftest import MakeWarehouse
 
 from warehouse import checks
 from warehouse.catalog import Catalog
-from warehouse.commit import Committer
 from warehouse.layout import RawFile
 from warehouse.partitions import write_partition
 from warehouse.publish import writer_lock
@@ -501,7 +500,7 @@ def test_a_publish_in_the_meantime_is_no_fault(made: Made, monkeypatch: pytest.M
 
 
 def test_it_takes_no_lock(made: Made) -> None:
-    with writer_lock(made.layout, Committer(made.layout, made.pipeline.sql).complete):
+    with writer_lock(made.layout):
         assert made.verify().faults == []
 
 

@@ -334,10 +334,6 @@ def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None
             connection.execute(f"create view previous.main.{name} as from {source}")
 
 
-def complete(staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
-    """Nothing is left to do once the files are in place."""
-
-
 def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
     """Make the tables trade_conditions, quote_conditions and exchanges in any database.
 

@@ -35,10 +35,6 @@ class Committer:
     def _config_dir(self) -> Path:
         return self.layout.root / "config"
 
-    def complete(self, staged: Path) -> None:
-        """Finish a staged catalog once the files that it speaks of are in place."""
-        catalogfile.complete(staged, self.layout, self.sql, self._config_dir)
-
     def commit(
         self,
         change: CatalogChange,
@@ -75,7 +71,6 @@ class Committer:
                 ],
                 removals=[str(path).removeprefix(here) for path in removals],
             ),
-            self.complete,
         )
 
     def _keep(self, others: list[str]) -> None:

@@ -71,7 +71,7 @@ def prune(
         if not dry_run:
             marker.look(layout)
             stack.enter_context(log.opened(RunMetrics("prune").run_id))
-            stack.enter_context(writer_lock(layout, committer.complete, wait))
+            stack.enter_context(writer_lock(layout, wait))
         with Catalog(layout) as catalog:
             known = catalog.source_files()
         hashed: dict[RawFile, Stamp] = {}

@@ -17,7 +17,7 @@ import socket
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +28,6 @@ from warehouse import journal, marker
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.journal import Change
 from warehouse.layout import SHELF_STAGING, Layout
-
-Complete = Callable[[Path], None]
 
 _SYNC_SINGLY = 64
 _LEAST_WAIT = 0.2
@@ -52,7 +50,7 @@ def _turn(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator[None]:
+def writer_lock(layout: Layout, wait: float = 0) -> Iterator[None]:
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
 
     A writer of this very process, on another thread, is waited for as long as it takes.
@@ -64,12 +62,12 @@ def writer_lock(layout: Layout, complete: Complete, wait: float = 0) -> Iterator
         LockedError: another process holds it.
         StorageError: the folder cannot be written to, or is another's.
     """
-    with _turn(layout), _locked(layout, complete, wait):
+    with _turn(layout), _locked(layout, wait):
         yield
 
 
 @contextmanager
-def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
+def _locked(layout: Layout, wait: float) -> Iterator[None]:
     marker.look(layout)
     try:
         layout.modes.make_folders(layout.data)
@@ -97,7 +95,7 @@ def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
             )
         try:
             marker.claim(layout)
-            recover(layout, complete)
+            recover(layout)
         except OSError as error:
             raise StorageError(
                 error.filename or layout.data,
@@ -109,7 +107,7 @@ def _locked(layout: Layout, complete: Complete, wait: float) -> Iterator[None]:
         lock.release()
 
 
-def recover(layout: Layout, complete: Complete) -> bool:
+def recover(layout: Layout) -> bool:
     """Finish what a killed publish began and clear the staging folder; hold the writer's lock.
 
     Returns:
@@ -128,7 +126,7 @@ def recover(layout: Layout, complete: Complete) -> bool:
         else:
             if change is not None:
                 _make_folders(layout, change)
-                _carry_out(layout, change, complete)
+                _carry_out(layout, change)
     if layout.staging.is_symlink():
         raise StorageError(
             layout.staging, "is a link; unfinished work must lie beside the cache folder: remove it"
@@ -152,11 +150,8 @@ def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
     )
 
 
-def publish(layout: Layout, change: Change, complete: Complete) -> None:
+def publish(layout: Layout, change: Change) -> None:
     """Make `change` visible. Hold the writer's lock.
-
-    Args:
-        complete: finishes the staged catalog once the files are in place, and may do it twice.
 
     Raises:
         StorageError: the disk refuses; before the journal stands nothing has changed, after it the
@@ -189,7 +184,7 @@ def publish(layout: Layout, change: Change, complete: Complete) -> None:
             os.fsync(file.fileno())
         os.replace(draft, layout.journal)
         _sync_folder(layout.data)
-        _carry_out(layout, change, complete)
+        _carry_out(layout, change)
     except OSError as error:
         raise StorageError(
             error.filename or layout.data, f"cannot publish: {error.strerror or error}"
@@ -233,7 +228,7 @@ def _shelf_of(layout: Layout, final: str) -> str:
     return shelf if shelf in layout.shelves else shelf.partition("/")[0]
 
 
-def _carry_out(layout: Layout, change: Change, complete: Complete) -> None:
+def _carry_out(layout: Layout, change: Change) -> None:
     data = layout.data
     for staged, final in change.renames:
         # A rename that is no longer to be done was done before this process came.
@@ -244,7 +239,6 @@ def _carry_out(layout: Layout, change: Change, complete: Complete) -> None:
         with suppress(OSError):
             (data / gone).parent.rmdir()
     if (data / change.catalog).exists():
-        complete(data / change.catalog)
         os.replace(data / change.catalog, layout.catalog)
         # What a shell that writes had not yet put into the catalog that stood here.
         Path(f"{layout.catalog}.wal").unlink(missing_ok=True)

@@ -56,7 +56,7 @@ class Writer:
         with (
             watched(self.layout, self._log, report),
             self._disk_errors(),
-            writer_lock(self.layout, self._committer.complete, self._wait),
+            writer_lock(self.layout, self._wait),
         ):
             self._refresh_sql()
             self._mend_catalog()
