@@ -227,6 +227,8 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
         return QueryError(query.sql, unknown[0])
     if told := earlier_form(error):
         return QueryError(query.sql, told)
+    if isinstance(error, duckdb.PermissionException):
+        return QueryError(query.sql, text)
     layout = snapshot.layout
     for tier in (layout.cache, layout.rejects):
         # A pattern is one that the query gives itself.
