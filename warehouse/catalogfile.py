@@ -408,6 +408,7 @@ def _name_files(
 def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     folder = os.path.realpath(layout.data)
     connection.execute(f"create or replace macro data_folder() as {_text(folder)}")
+    connection.execute(f"create or replace macro cache_name() as {_text(layout.cache.name)}")
 
 
 def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:

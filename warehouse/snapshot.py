@@ -262,8 +262,10 @@ def place(layout: Layout) -> list[str]:
     A temporary macro goes before one of the catalog.
     """
     folder = os.path.realpath(layout.data).replace("'", "''")
+    cache = layout.cache.name.replace("'", "''")
     return [
         f"create or replace temp macro data_folder() as '{folder}'",
+        f"create or replace temp macro cache_name() as '{cache}'",
         "create or replace temp macro is_in_place() as true",
     ]
 

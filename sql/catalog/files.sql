@@ -4,8 +4,10 @@
 -- would say nothing of a partition that is gone: a file that is named and not there is an error.
 -- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
 -- not keep a view from being made. A data type's `…_names()` has a line for each symbol: its folder
--- and the months that are published. They and `data_folder()` are filled in when a catalog is made.
+-- and the months that are published. They, `data_folder()` and `cache_name()` are filled in when a
+-- catalog is made.
 create or replace macro data_folder() as 'data';
+create or replace macro cache_name() as 'cache';
 create or replace macro trades_names() as '';
 create or replace macro quotes_names() as '';
 create or replace macro minute_aggs_names() as '';
@@ -38,7 +40,13 @@ create or replace macro file_without_rows(of_name) as
     || '/schema/'
     || of_name
     || '.parque[t; is this the place? where the warehouse stands now: warehouse update]';
-create or replace macro folder_of(of_name) as data_pattern() || '/cache/' || of_name || '/';
+create or replace macro folder_of(of_name) as
+    data_pattern()
+    || '/'
+    || regexp_replace(cache_name(), '([*?[])', '[\1]', 'g')
+    || '/'
+    || of_name
+    || '/';
 create or replace macro files_named(of_name, of_names) as list_concat(
     [file_without_rows(of_name)],
     flatten(
