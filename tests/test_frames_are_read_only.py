@@ -158,7 +158,13 @@ def test_the_example_of_one_who_wrote_beneath_pandas(wh: Warehouse) -> None:
 
 def test_batches_of_a_stream_share_nothing_that_can_be_written_to(wh: Warehouse) -> None:
     def ask() -> Any:
-        return wh.stream(["AAPL", "MSFT"], DAY, types=("trades", "minute_aggs"), batch_rows=100)
+        return wh.stream(
+            ["AAPL", "MSFT"],
+            DAY,
+            types=("trades", "minute_aggs"),
+            batch_rows=100,
+            missing="ignore",
+        )
 
     due = [batch.to_pydict() for batch in ask()]
     count = 0

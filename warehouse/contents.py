@@ -80,8 +80,9 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
     if "read_parquet" in sql:
         kinds = [kind for kind in DATA_TYPES if f"/{kind}/" in sql]
         facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
-        if not kinds:
-            # Files that the catalog has no hashes of: rejects, say.
+        trees = map(json.loads, catalog.definitions[name])
+        if not kinds and not any(FILES.keys() & set(names(tree)) for tree in trees):
+            # Files that the catalog has no hashes of.
             facts.append(_rows(snapshot, "warehouse"))
     for folder, short in (
         (layout.cache, "cache"),
