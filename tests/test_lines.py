@@ -115,10 +115,11 @@ def fates(cleaner: Cleaner, folder: Path, lines: list[str], rows: int) -> list[A
         for piece in Inflater(path, KIND.header, 1000, 1 << 40, folder).pieces():
             cleaned = cleaner.clean(file, KIND, path, piece)
             piece.close()
+            texts = dict(zip(*cleaned.texts.to_pydict().values(), strict=True))
             for row in cleaned.rows.to_pylist():
                 number = row.pop("line_number")
                 # 0.0 and -0.0 are one value, NaN is none.
-                found[start + number - 2] = (repr(row), cleaned.texts.get(number))
+                found[start + number - 2] = (repr(row), texts.get(number))
             for row in cleaned.malformed.to_pylist():
                 found[start + row["line_number"] - 2] = ("malformed_line", row["line"])
     assert sorted(found) == list(range(len(lines)))

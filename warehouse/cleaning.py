@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.duckdb_connection import connect
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.layout import RawFile
-from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece
+from warehouse.rawfile import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
 from warehouse.schema import DataType
 from warehouse.selects import INGESTING, check_file
 from warehouse.sessions import day_bounds_ns, last_day_of_month
@@ -31,12 +32,12 @@ class CleanedPiece:
     Attributes:
         rows: the data type's columns, `reason` (NULL: kept) and `line_number`, in the file's order.
         malformed: `line_number` and `line`, the text, of the lines that are no rows at all.
-        texts: line number → text of the rows a field of which could not be typed.
+        texts: the same of the rows a field of which could not be typed.
     """
 
     rows: pa.Table
     malformed: pa.Table
-    texts: dict[int, str]
+    texts: pa.Table
 
 
 class Cleaner:
@@ -206,20 +207,19 @@ class Cleaner:
         return SqlFileError(file.path, one_line(error))
 
 
-def _untyped(rows: pa.Table, piece: Piece) -> dict[int, str]:
+def _untyped(rows: pa.Table, piece: Piece) -> pa.Table:
     """The text of the rows whose `reason` says that a field is malformed."""
     reasons = rows["reason"]
-    if reasons.null_count == len(reasons):
-        return {}
-    malformed = pc.starts_with(reasons, "malformed_").fill_null(False)
-    wanted = set(rows["line_number"].filter(malformed).to_pylist())
-    if not wanted:
-        return {}
-    return {
-        number: line.decode("utf-8")
-        for number, line in zip(piece.line_numbers.tolist(), piece.texts(), strict=True)
-        if number in wanted
-    }
+    numbers: list[int] = []
+    if reasons.null_count < len(reasons):
+        malformed = pc.starts_with(reasons, "malformed_").fill_null(False)
+        numbers = rows["line_number"].filter(malformed)
+    if not len(numbers):
+        return LINES.empty_table()
+    is_wanted = np.isin(piece.line_numbers, np.asarray(numbers))
+    lines = [line for line, wanted in zip(piece.texts(), is_wanted, strict=True) if wanted]
+    found = [pa.array(piece.line_numbers[is_wanted]), pa.array(lines, pa.string())]
+    return pa.table(found, schema=LINES)
 
 
 def _columns(schema: pa.Schema) -> str:

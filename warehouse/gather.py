@@ -38,14 +38,17 @@ RejectRows = Callable[[RawFile, pa.RecordBatch], None]
 Load = Callable[[], Iterator[pa.RecordBatch]]
 """Reads rows back from where they were written; without their `line_number`."""
 
-_Suspects = tuple["Stretch", int]
-"""A stretch, and the place among its slices of rows with equal keys."""
+_Suspects = tuple["Stretch", int, bool]
+"""A stretch, the place among its slices of rows with equal keys, and whether those are of several
+keys: of a whole run."""
 
 _SETTLE_SHARE = 4
 _DEDUPE_GROUPS = 20_000
 _COMBINE_ROWS = 65_536
 # So many rows with one key are looked at in memory at once; more go by way of the disk.
 _CROWD_ROWS = 50_000
+# A run with more groups of rows with equal keys is looked at whole: each slice has its price.
+_FEW_TWINS = 500
 
 
 @dataclass(frozen=True)
@@ -233,10 +236,13 @@ class Gatherer:
         twins = run.twins
         if may_wait and sum(stop - start for start, stop in twins) > _CROWD_ROWS:
             twins, stretch.ascending = [], False
+        is_whole = len(twins) > _FEW_TWINS
+        if is_whole:
+            twins = [(0, run.rows.num_rows)]
         for start, stop in twins:
             if start > done:
                 stretch.slices.append(run.rows.slice(done, start - done))
-            suspects.append((stretch, len(stretch.slices)))
+            suspects.append((stretch, len(stretch.slices), is_whole))
             stretch.slices.append(run.rows.slice(start, stop - start))
             done = stop
         if done < run.rows.num_rows:
@@ -249,10 +255,24 @@ class Gatherer:
 
     def _clear(self, file: RawFile, suspects: list[_Suspects]) -> None:
         """Let sql/dedupe say which of the rows with equal keys are repeats, and take those out."""
-        for start in range(0, len(suspects), _DEDUPE_GROUPS):
-            self._clear_some(file, suspects[start : start + _DEDUPE_GROUPS])
+        groups = [(stretch, place) for stretch, place, is_whole in suspects if not is_whole]
+        for start in range(0, len(groups), _DEDUPE_GROUPS):
+            self._clear_some(file, groups[start : start + _DEDUPE_GROUPS])
+        # From the end, for what one becomes may be several.
+        for stretch, place, is_whole in reversed(suspects):
+            if is_whole:
+                self._clear_run(file, stretch, place)
 
-    def _clear_some(self, file: RawFile, suspects: list[_Suspects]) -> None:
+    def _clear_run(self, file: RawFile, stretch: Stretch, place: int) -> None:
+        run = stretch.slices[place]
+        assert isinstance(run, pa.RecordBatch)
+        unsettled = pa.RecordBatchReader.from_batches(self._columns, [run])
+        deduped = self._cleaner.dedupe(self.kind, unsettled)
+        kept = list(self._cleared(file, deduped, run.num_rows))
+        stretch.slices[place : place + 1] = kept
+        stretch.rows += sum(batch.num_rows for batch in kept) - run.num_rows
+
+    def _clear_some(self, file: RawFile, suspects: list[tuple[Stretch, int]]) -> None:
         groups = [
             group
             for stretch, place in suspects
@@ -374,7 +394,8 @@ class Gatherer:
                 self._settle_some(file, part)
             else:
                 crowds.append(self._hold_crowd(file, part))
-            if self.is_full:
+            # What DuckDB holds for the sort stands beside it.
+            if self._held > self._budget // 2:
                 self.spill()
         # One after the other, and after the sort: each takes what memory DuckDB has.
         for stretch, waiting in crowds:

@@ -46,7 +46,7 @@ _NOT_WHOLE: tuple[type[Exception], ...] = (
 )
 _WINDOW = MAX_LINE_BYTES // 2
 _CR, _LAST_ASCII = 13, 127
-_MALFORMED = pa.schema([("line_number", pa.int64()), ("line", pa.string())])
+LINES = pa.schema([("line_number", pa.int64()), ("line", pa.string())])
 
 
 _MEMORY_NAME = "piece"
@@ -90,7 +90,7 @@ class Piece:
         if bad.size:
             numbers = bad + (self.first_line + self.lines)
             texts = pa.array(texts_of(block, ends, bad), pa.string())
-            self._malformed.append(pa.record_batch([pa.array(numbers), texts], _MALFORMED))
+            self._malformed.append(pa.record_batch([pa.array(numbers), texts], LINES))
             self._write(without(block, ends, bad))
         else:
             self._write(block.data)
@@ -101,7 +101,7 @@ class Piece:
     @property
     def malformed(self) -> pa.Table:
         """The lines that are no rows: `line_number` and `line`, its text."""
-        return pa.Table.from_batches(self._malformed, _MALFORMED)
+        return pa.Table.from_batches(self._malformed, LINES)
 
     @property
     def line_numbers(self) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from warehouse.layout import RawFile
 from warehouse.schema import DataType
 
 _HELD_ROWS = 200_000
-_HELD_BYTES = 32 << 20
+_HELD_BYTES = 8 << 20
 MALFORMED_LINE = "malformed_line"
 
 
@@ -38,12 +38,12 @@ class RejectsWriter:
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
 
-    def add(self, rows: pa.RecordBatch, texts: dict[int, str]) -> None:
-        """Rows with `reason` and `line_number`; `texts` by line number, where a line is kept."""
+    def add(self, rows: pa.RecordBatch, texts: pa.Table) -> None:
+        """Rows with `reason` and `line_number`; `texts` has the `line` of those that are kept."""
         table = pa.Table.from_batches([rows])
-        numbers = table["line_number"].to_pylist()
+        place = pc.index_in(table["line_number"], texts["line_number"], skip_nulls=True)
         columns = {name: table[name] for name in self._kind.columns.names}
-        same = len(numbers)
+        same = table.num_rows
         self._append(
             pa.table(
                 {
@@ -51,7 +51,7 @@ class RejectsWriter:
                     "reason": table["reason"],
                     "source": pa.array([self._file.key] * same, pa.string()),
                     "line_number": table["line_number"],
-                    "line": pa.array([texts.get(number) for number in numbers], pa.string()),
+                    "line": texts["line"].take(place),
                     **columns,
                 },
                 self._schema,

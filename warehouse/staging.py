@@ -23,7 +23,7 @@ from warehouse.layout import Layout, RawFile, month_of
 from warehouse.merge import Merger, Origin
 from warehouse.metrics import Progress
 from warehouse.partitions import Partition
-from warehouse.rawfile import FileFacts, Inflater, read_ahead
+from warehouse.rawfile import LINES, FileFacts, Inflater, read_ahead
 from warehouse.rejects import MALFORMED_LINE, RejectsWriter
 from warehouse.rules import Rule
 from warehouse.schema import DataType, data_type
@@ -113,7 +113,7 @@ class Stager:
         self._memory = config.processing.memory_limit_bytes
         self._writers: dict[RawFile, RejectsWriter] = {}
         self._origins: dict[RawFile, Origin] = {}
-        self._texts: dict[int, str] = {}
+        self._texts = LINES.empty_table()
 
     def stage(
         self, files: Sequence[tuple[RawFile, str | None]], present: dict[str, Partition]
@@ -141,7 +141,7 @@ class Stager:
 
     def _begin_anew(self) -> None:
         """Forget what was staged."""
-        self._writers, self._origins, self._texts = {}, {}, {}
+        self._writers, self._origins, self._texts = {}, {}, LINES.empty_table()
         for entry in self._folder.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -277,7 +277,7 @@ class Stager:
             gatherer.files[file].rejected[MALFORMED_LINE] += cleaned.malformed.num_rows
             self._writers[file].add_lines(cleaned.malformed)
         gatherer.add(file, cleaned.rows)
-        self._texts = {}
+        self._texts = LINES.empty_table()
         if merger is not None:
             merger.write_ended(list(self._origins.values()))
         if gatherer.is_full:
