@@ -169,7 +169,7 @@ def test_the_catalogs_files_run_as_they_stand_from_the_warehouses_folder(
     made.ingest()
     monkeypatch.chdir(made.root)
     with duckdb.connect() as connection:
-        for name in ("tables", "path_name", "reference", "rejects", *DATA_TYPES):
+        for name in ("tables", "path_name", "reference", "files", "rejects", *DATA_TYPES):
             connection.execute(folder[f"catalog/{name}"].text)
         for kind in DATA_TYPES:
             assert connection.execute(f"select symbol from {kind}").fetchall() == [("A",)]

@@ -279,6 +279,9 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
         for file in files:
             name = file.name.removeprefix("catalog/")
             _run(connection, sql, name, probe, config_dir)
+            if name == "path_name":
+                # Who calls it would be named in its place.
+                check_macros(connection, [file], _macros(sql))
             if name == "files":
                 _set_folder(connection, probe)
         for data_type in DATA_TYPES:
@@ -406,9 +409,12 @@ def _name_files(
 
 
 def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
+    """Tell where the warehouse stands, and of no file yet."""
     folder = os.path.realpath(layout.data)
     connection.execute(f"create or replace macro data_folder() as {_text(folder)}")
     connection.execute(f"create or replace macro cache_name() as {_text(layout.cache.name)}")
+    for name in (*DATA_TYPES, "rejects"):
+        _set_names(connection, name, "")
 
 
 def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:

@@ -5,19 +5,19 @@
 -- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
 -- not keep a view from being made. A data type's `…_names()` has a line for each symbol: its folder
 -- and the months that are published. They, `data_folder()` and `cache_name()` are filled in when a
--- catalog is made.
+-- catalog is made. As they stand here, run in the warehouse's folder, they take all that is there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
-create or replace macro trades_names() as '';
-create or replace macro quotes_names() as '';
-create or replace macro minute_aggs_names() as '';
-create or replace macro day_aggs_names() as '';
-create or replace macro rejects_names() as '';
+create or replace macro trades_names() as '* *';
+create or replace macro quotes_names() as '* *';
+create or replace macro minute_aggs_names() as '* *';
+create or replace macro day_aggs_names() as '* *';
+create or replace macro rejects_names() as '*/*/*.parquet';
 -- The paths that lead to what is published are those of the place where the catalog was made.
 create or replace macro is_in_place() as (
     select
         case
-            when count(*) > 0
+            when count(*) > 0 or data_folder() = 'data'
             then true
             else
                 error(
@@ -63,9 +63,14 @@ create or replace macro files_named(of_name, of_names) as list_concat(
         )
     )
 );
-create or replace macro months_of(of_names, of_symbol) as split_part(
-    split_part(chr(10) || of_names, chr(10) || path_name(of_symbol) || ' ', 2), chr(10), 1
-);
+create or replace macro months_of(of_names, of_symbol) as case
+    when of_names = '* *'
+    then '*'
+    else
+        split_part(
+            split_part(chr(10) || of_names, chr(10) || path_name(of_symbol) || ' ', 2), chr(10), 1
+        )
+end;
 create or replace macro files_named_of(of_name, of_names, of_symbol) as case
     when months_of(of_names, of_symbol) <> ''
     then
