@@ -11,6 +11,7 @@ from glob import escape
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from building import REPOSITORY
 
@@ -202,7 +203,7 @@ def test_pieces_in_memory_are_read_and_no_other_open_file(disk: Path) -> None:
     piece = Piece(("a",), 2, disk)
     descriptor = os.open(disk / "outside/rows.csv", os.O_RDONLY)
     try:
-        piece.append(b"7\n", 1)
+        piece.append(np.frombuffer(b"7\n", np.uint8), np.array([1]))
         with connect(folders=[*MEMORY_FOLDERS, disk], paths=MEMORY_FILES) as connection:
             assert connection.execute(f"from read_csv('{piece.path}')").fetchall() == [(7,)]
         with (
