@@ -250,7 +250,6 @@ def test_files_that_nobody_knows_are_set_aside_and_never_deleted(made: Made) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(model, path)
     # What the catalog does not name is not read, whether it stands there or not.
-    # SQL reads the files that the catalog names.
     with_stranger = made.sql("select count(*) from trades")
     assert {fault.path for fault in made.verify().faults} == set(strangers)
     report = made.repair()
