@@ -127,7 +127,8 @@ def test_a_warehouse_over_s3_holds_what_one_over_a_folder_does_and_no_secret(
     for path in made.root.rglob("*"):
         if path.is_file():
             assert s3server.SECRET.encode() not in path.read_bytes()
-    assert s3server.SECRET not in caplog.text + repr(report)
+    told = (report, vars(report), vars(report.download))
+    assert s3server.SECRET not in caplog.text + repr(told)
 
     with FaultProxy(server.port) as proxy, made.unchanged():
         made.configure(source__endpoint=proxy.endpoint)

@@ -13,6 +13,7 @@ from warehouse.frames import check_form, check_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import Moment, Span, parse_span, session_at
 from warehouse.shapes import INDEXES, REPEATING, Shape
+from warehouse.text import meant, one_of
 
 if TYPE_CHECKING:
     from warehouse.run import Request
@@ -79,7 +80,7 @@ def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
     """
     names = list(valid)
     if not isinstance(value, str) or value not in names:
-        raise RequestError(parameter, value, f"it may be {', '.join(names)}")
+        raise RequestError(parameter, value, one_of(value, names))
     return value
 
 
@@ -134,7 +135,7 @@ def columns_of_all(kinds: Sequence[DataType], columns: Sequence[str] | None) -> 
     for place, name in enumerate(named):
         if name not in valid:
             names = " and ".join(kind.name for kind in kinds)
-            raise RequestError("columns", name, f"{names} have {', '.join(valid)}")
+            raise RequestError("columns", name, one_of(name, valid, f"{names} have"))
         if name in named[:place]:
             raise RequestError("columns", name, "it stands twice")
     if not named:
@@ -150,7 +151,11 @@ def index_of(index: str | Sequence[str] | None, form: str) -> tuple[str, ...]:
     """
     named = () if index is None else _named(index)
     if named not in INDEXES or (index is not None and not named):
-        raise RequestError("index", index, "it may be None, 'timestamp', ('timestamp', 'symbol')")
+        keys = INDEXES[-1]
+        hint = next((meant(name, keys) for name in named if name not in keys), "")
+        raise RequestError(
+            "index", index, f"it may be None, 'timestamp', ('timestamp', 'symbol'){hint}"
+        )
     if named and form != "pandas":
         raise RequestError("index", index, f"only pandas has one, not {form}")
     return named
@@ -170,7 +175,7 @@ def categories_of(kind: DataType, categories: bool | Sequence[str]) -> tuple[str
         raise RequestError("categories", categories, f"True, False or some of {', '.join(valid)}")
     for name in named:
         if name not in valid:
-            raise RequestError("categories", name, f"it may be {', '.join(valid)}")
+            raise RequestError("categories", name, one_of(name, valid))
     return tuple(name for name in valid if name in named)
 
 

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 from warehouse import forks
+from warehouse.faces import Face
 from warehouse.frames import shared, size_of
 from warehouse.ranges import Edges, Range
 
@@ -61,7 +62,7 @@ class Held:
     edges: Edges = field(default_factory=dict)
 
 
-class FrameCache:
+class FrameCache(Face):
     """Frames by key, within a number of bytes; safe to use from many threads.
 
     A frame is handed out as a shallow copy: it costs microseconds, and since its memory cannot be
@@ -88,6 +89,17 @@ class FrameCache:
         if was_changing:
             self._held, self._covering = OrderedDict(), {}
             self._bytes = 0
+
+    def _face(self) -> dict[str, Any]:
+        # Without the lock: a debugger may ask while it is held.
+        return {
+            "entries": len(self._held),
+            "bytes": self._bytes,
+            "max_bytes": self._max_bytes,
+            "hits": self._hits,
+            "misses": self._misses,
+            "evictions": self._evictions,
+        }
 
     @property
     def stats(self) -> CacheStats:

@@ -10,10 +10,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from warehouse import checks, plan, recipes, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.download import files_to_ingest
+from warehouse.faces import Face
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile, month_of
 from warehouse.partitions import Partition
@@ -25,8 +27,8 @@ from warehouse.schema import DataType
 from warehouse.verify import PartitionKey
 
 
-@dataclass
-class ChangedReport:
+@dataclass(repr=False)
+class ChangedReport(Face):
     """What was stale, and what came of it.
 
     Attributes:
@@ -43,6 +45,14 @@ class ChangedReport:
     files: list[RawFile] = field(default_factory=list)
     absent: list[RawFile] = field(default_factory=list)
     why_absent: dict[RawFile, str] = field(default_factory=dict)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "partitions": len(self.partitions),
+            "files": len(self.files),
+            "absent": len(self.absent),
+            "reasons": len(self.reasons),
+        }
 
     @property
     def partitions(self) -> set[PartitionKey]:

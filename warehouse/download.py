@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from warehouse.catalog import SourceFile
 from warehouse.checks import is_recorded, no_md5, restamped
@@ -24,6 +24,7 @@ from warehouse.errors import (
     SourceError,
     StorageError,
 )
+from warehouse.faces import Face
 from warehouse.layout import Layout, RawFile, parse_raw_path
 from warehouse.misplaced import instead
 from warehouse.partfile import part_of
@@ -46,8 +47,8 @@ _NAMED = 5
 _LIVING = timedelta(days=10)
 
 
-@dataclass
-class DownloadPlan:
+@dataclass(repr=False)
+class DownloadPlan(Face):
     """What a download would do, and once it has run what came of it.
 
     Attributes:
@@ -87,6 +88,20 @@ class DownloadPlan:
     hint: str | None = None
     restamped: list[tuple[RawFile, SourceFile]] = field(default_factory=list)
     records: dict[RawFile, SourceFile] = field(default_factory=dict)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "fetch": len(self.fetch),
+            "bytes": self.bytes,
+            "have": len(self.have),
+            "changed": len(self.changed) or None,
+            "set_aside": len(self.set_aside) or None,
+            "problems": len(self.problems) or None,
+            "unread": len(self.unread) or None,
+            "not_in_plan": len(self.not_in_plan) or None,
+            "absent": len(self.absent),
+            "not_yet": len(self.not_yet),
+        }
 
     @property
     def bytes(self) -> int:

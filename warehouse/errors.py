@@ -58,6 +58,20 @@ class WarehouseError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.args), vars(self)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows, a notebook or its shell, in place of a traceback: the message.
+
+        A line for it, and one for each note that was added; whoever wants to know where it came
+        from asks `traceback.print_exception`.
+        """
+        said = [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+        return [printable(str(line)) for line in said]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
 
 def _again(kind: type[WarehouseError], arguments: tuple[Any, ...]) -> WarehouseError:
     """An error with its message, as `__init__` does not take it."""
@@ -71,10 +85,7 @@ class ConfigError(WarehouseError):
 
     def __init__(self, path: Path | str, key: str, value: Any, expected: str) -> None:
         self.path, self.key, self.value, self.expected = path, key, value, expected
-        shown = repr(value)
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}…"
-        super().__init__(f"{path}: {key[:_SHOWN]} = {shown}: {expected}")
+        super().__init__(f"{path}: {key[:_SHOWN]} = {_shown(value)}: {expected}")
 
 
 class NotAWarehouseError(WarehouseError):
@@ -104,7 +115,7 @@ class RequestError(WarehouseError):
 
     def __init__(self, parameter: str, value: Any, expected: str) -> None:
         self.parameter, self.value, self.expected = parameter, value, expected
-        super().__init__(f"{parameter} = {value!r}: {expected}")
+        super().__init__(f"{parameter} = {_shown(value)}: {expected}")
 
 
 class TooLargeError(WarehouseError):

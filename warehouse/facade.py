@@ -22,6 +22,7 @@ from warehouse import stream as streaming
 from warehouse.answers import Answers
 from warehouse.arguments import choice, kind_of, kinds_of, question, symbols_of
 from warehouse.cache import FrameCache
+from warehouse.faces import Face
 from warehouse.featureanswers import FeatureAnswers
 from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import check_form
@@ -40,7 +41,7 @@ _TABLES = ("partitions", "source_files", "runs", "findings", "features")
 _FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
-class Warehouse:
+class Warehouse(Face):
     """One warehouse. Close it, or use `with`; safe to use from many threads, and in processes.
 
     A child of a fork opens its own files and keeps what the cache holds; a pickle opens the
@@ -70,8 +71,8 @@ class Warehouse:
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
 
-    def __repr__(self) -> str:
-        return f"Warehouse({str(self._layout.root)!r})"
+    def _face(self) -> dict[str, Any]:
+        return {"": self._layout.root}
 
     def __reduce__(self) -> tuple[type[Warehouse], tuple[str]]:
         """A pickle opens the same warehouse again, wherever it is taken out."""

@@ -10,6 +10,7 @@ from typing import Any
 from warehouse.errors import RequestError
 from warehouse.featuresql import AGGS, Statement
 from warehouse.sqlfiles import SqlFile
+from warehouse.text import meant, one_of
 
 FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 KINDS: dict[str, tuple[type, ...]] = {
@@ -111,7 +112,8 @@ class Feature:
         for name, value in given.items():
             if name not in valid:
                 has = ", ".join(map(str, self.parameters)) or "none"
-                raise RequestError(name, value, f"{self.name} has the parameters {has}")
+                hint = meant(name, valid)
+                raise RequestError(name, value, f"{self.name} has the parameters {has}{hint}")
         return {
             name: parameter.check(given.get(name, parameter.default))
             for name, parameter in valid.items()
@@ -126,7 +128,7 @@ class Feature:
         if freq is None:
             return self.freq
         if freq not in FREQUENCIES:
-            raise RequestError("freq", freq, f"it may be {', '.join(FREQUENCIES)}")
+            raise RequestError("freq", freq, one_of(freq, FREQUENCIES))
         if self.freq is None:
             raise RequestError(
                 "freq", freq, f"{self.name} reads {', '.join(self.statement.tables)} alone"

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -47,6 +46,7 @@ from warehouse.featuresql import (
 )
 from warehouse.schema import DATA_TYPES
 from warehouse.sqlfiles import SqlFile
+from warehouse.text import one_of
 
 MACRO_ARGUMENTS = ("of_symbol", "first_session", "last_session")
 
@@ -122,11 +122,9 @@ class FeatureFolder:
         makers = [
             found.name for found in self if isinstance(found, Feature) and name in found.columns
         ]
-        near = get_close_matches(str(name).lower(), paths, 1)
-        hint = f"; did you mean {(makers or near)[0]}?" if makers or near else ""
         if makers:
-            hint = f"; {name} is a column of {' and '.join(makers)}"
-        return f"it may be {', '.join(paths)}{hint}"
+            return f"it may be {', '.join(paths)}; {name} is a column of {' and '.join(makers)}"
+        return one_of(name, paths)
 
 
 def _lenient_text(path: Path) -> str:

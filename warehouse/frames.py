@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from warehouse import forks
 from warehouse.errors import RequestError
+from warehouse.text import one_of
 
 _PINNED = 32
 """A view keeps alive at most so many times its own rows."""
@@ -54,7 +55,7 @@ def check_form(form: str) -> str:
         RequestError: it is unknown, or needs a package that is not installed.
     """
     if form not in FORMS:
-        raise RequestError("to", form, f"it may be {', '.join(FORMS)}")
+        raise RequestError("to", form, one_of(form, FORMS))
     if form == "polars":
         try:
             import polars  # noqa: F401

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 from warehouse import allowances
 from warehouse.catalog import CatalogChange, Checked
+from warehouse.faces import Face
 from warehouse.judging import NAMED_SYMBOLS, ValidationResult, settle
 from warehouse.layout import Layout
 from warehouse.publish import rename
@@ -28,8 +30,8 @@ from warehouse.text import as_json
 RECORD = "refused.json"
 
 
-@dataclass(frozen=True)
-class Refused:
+@dataclass(frozen=True, repr=False)
+class Refused(Face):
     """A batch that was not published.
 
     Attributes:
@@ -42,6 +44,14 @@ class Refused:
     month: date
     folder: Path
     errors: tuple[ValidationResult, ...]
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "": self.data_type,
+            "month": f"{self.month:%Y-%m}",
+            "errors": len(self.errors),
+            "folder": self.folder,
+        }
 
 
 class Gate:

@@ -16,6 +16,7 @@ from warehouse.allowances import Allowance, reason_for
 from warehouse.catalog import Finding
 from warehouse.config import ValidationConfig
 from warehouse.errors import SqlFileError, StorageError, one_line
+from warehouse.faces import Face
 from warehouse.rules import ERROR, Rule
 from warehouse.schema import earlier_form
 from warehouse.sessions import SessionHours
@@ -29,8 +30,8 @@ NAMED_SYMBOLS = 50
 _COLUMNS = ("symbol", "session", "timestamp")
 
 
-@dataclass(frozen=True)
-class ValidationResult:
+@dataclass(frozen=True, repr=False)
+class ValidationResult(Face):
     """Rows of one symbol and session that offend against a rule.
 
     Attributes:
@@ -53,6 +54,17 @@ class ValidationResult:
     count: int
     examples: tuple[dict[str, Any], ...]
     allowed: str | None = None
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "": self.severity,
+            "rule": self.rule,
+            "data_type": self.data_type,
+            "symbol": self.symbol,
+            "session": self.session,
+            "count": self.count,
+            "allowed": self.allowed,
+        }
 
     @property
     def is_error(self) -> bool:

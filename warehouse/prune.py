@@ -9,12 +9,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from warehouse import marker
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.commit import Committer
 from warehouse.config import Config
 from warehouse.errors import StorageError
+from warehouse.faces import Face
 from warehouse.layout import Layout, RawFile
 from warehouse.logs import RunLog
 from warehouse.metrics import RunMetrics
@@ -24,8 +26,8 @@ from warehouse.sqlfiles import SqlFolder
 from warehouse.stamps import Stamp, is_at
 
 
-@dataclass
-class PruneReport:
+@dataclass(repr=False)
+class PruneReport(Face):
     """What was removed from the raw tier, or in a dry run would be.
 
     Attributes:
@@ -37,6 +39,9 @@ class PruneReport:
     removed: list[RawFile] = field(default_factory=list)
     bytes: int = 0
     kept: list[tuple[RawFile, str]] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {"removed": len(self.removed), "bytes": self.bytes, "kept": len(self.kept)}
 
 
 def prune(

@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from warehouse import checks, ledger, plan, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.download import files_to_ingest
 from warehouse.errors import CorruptPartitionError
+from warehouse.faces import Face
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile, month_of
 from warehouse.partitions import Partition
@@ -30,8 +32,8 @@ from warehouse.sessions import last_day_of_month
 from warehouse.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
 
 
-@dataclass
-class RepairReport:
+@dataclass(repr=False)
+class RepairReport(Face):
     """What was wrong, and what came of it.
 
     Attributes:
@@ -52,6 +54,16 @@ class RepairReport:
     restored: list[PartitionKey] = field(default_factory=list)
     remade: list[PartitionKey] = field(default_factory=list)
     moved: list[tuple[Path, Path]] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "found": len(self.found.faults),
+            "mended": len(self.mended),
+            "left": len(self.left),
+            "restored": len(self.restored),
+            "remade": len(self.remade),
+            "moved": len(self.moved),
+        }
 
 
 def repair(pipeline: Pipeline, request: Request) -> RepairReport:

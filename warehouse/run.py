@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from warehouse.catalog import SourceFile
 from warehouse.download import DownloadPlan
 from warehouse.errors import StorageError, WarehouseError
 from warehouse.estimate import Estimate
+from warehouse.faces import Face
 from warehouse.gate import Refused
 from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
@@ -21,8 +23,8 @@ from warehouse.source import Fetched
 from warehouse.staging import StagedFile
 
 
-@dataclass
-class RunReport:
+@dataclass(repr=False)
+class RunReport(Face):
     """What a run did.
 
     Attributes:
@@ -47,6 +49,22 @@ class RunReport:
     findings: list[ValidationResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "": self.metrics.command,
+            "files_read": len(self.files),
+            "rows_published": self.metrics.rows_published,
+            "rows_rejected": self.metrics.rows_rejected,
+            "files_fetched": self.metrics.files_fetched if self.download else None,
+            "planned": None if self.files else len(self.planned) or None,
+            "refused": len(self.refused) or None,
+            "set_aside": len(self.set_aside) or None,
+            "not_fetched": len(self.not_fetched) or None,
+            "unread": len(self.unread) or None,
+            "findings": len(self.findings) or None,
+            "broken": len(self.broken) or None,
+        }
 
     def refuse(self, refused: Refused) -> None:
         self.refused.append(refused)

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ from warehouse.audit import Auditor
 from warehouse.cleaning import CleanedPiece, Cleaner
 from warehouse.config import Config
 from warehouse.errors import AccountingError, RawFileError
+from warehouse.faces import Face
 from warehouse.gather import Gatherer
 from warehouse.judging import ValidationResult
 from warehouse.layout import Layout, RawFile, month_of
@@ -37,8 +39,8 @@ _DUCKDB_SHARE = 0.35
 _PIECE_SHARE = 0.05
 
 
-@dataclass
-class StagedFile:
+@dataclass(repr=False)
+class StagedFile(Face):
     """What came of one raw file.
 
     Attributes:
@@ -58,6 +60,15 @@ class StagedFile:
     reasons: Counter[str] = field(default_factory=Counter)
     carried: Counter[str] = field(default_factory=Counter)
     rejects: Path | None = None
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "": self.file.key,
+            "problem": self.problem,
+            "rows_published": self.rows_published,
+            "rows_rejected": self.rows_rejected,
+            "rows_unselected": self.rows_unselected,
+        }
 
 
 @dataclass

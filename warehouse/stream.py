@@ -16,6 +16,7 @@ replaced.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import sys
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 from types import TracebackType
+from typing import Any
 from weakref import finalize
 
 import pandas as pd
@@ -36,6 +38,7 @@ from warehouse.arguments import choice, columns_of_all, kinds_of, symbols_of
 from warehouse.config import Config
 from warehouse.encoding import ROW_GROUP_ROWS, WHOLE_SESSIONS_ROWS
 from warehouse.errors import RequestError, SupersededError, WarehouseError
+from warehouse.faces import Face
 from warehouse.frames import check_zone
 from warehouse.heldfile import Descriptors, HeldFile, Replaced
 from warehouse.interleave import TYPE, Interleaved, Part, Shape, Slice
@@ -136,7 +139,7 @@ def question(
     return Question(kinds, names, span, wanted, batch_rows, form, zone, whole)
 
 
-class Stream:
+class Stream(Face):
     """Record batches of one generation of the warehouse; close it, or use `with`.
 
     It goes forward once, for one thread. Leaving it early, and forgetting it, closes its files and
@@ -149,11 +152,20 @@ class Stream:
 
     def __init__(self, rows: Interleaved, shape: Shape, batch_rows: int, ahead: bool) -> None:
         self.schema = shape.schema
+        self._batch_rows = batch_rows
         self._process = os.getpid()
         thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-stream") if ahead else None
         # Neither of these knows this object: it goes when its last holder lets it go.
         self._finalizer = finalize(self, _let_go, thread, rows)
         self._batches = _batches(rows, shape, batch_rows, thread)
+
+    def _face(self) -> dict[str, Any]:
+        is_over = inspect.getgeneratorstate(self._batches) == inspect.GEN_CLOSED
+        return {
+            "": "ended" if is_over else "open",
+            "batch_rows": self._batch_rows,
+            "columns": ", ".join(self.schema.names),
+        }
 
     def __iter__(self) -> Stream:
         return self

@@ -26,10 +26,14 @@ def printable(text: str) -> str:
 def one_of(name: Any, valid: Iterable[str], lead: str = "it may be") -> str:
     """What may stand where `name` does: `it may be trades, quotes; did you mean trades?`."""
     names = list(valid)
-    folded = {each.casefold(): each for each in names}
+    return f"{lead} {', '.join(names)}{meant(name, names)}"
+
+
+def meant(name: Any, valid: Iterable[str]) -> str:
+    """The valid name that is nearest, as the end of a sentence; empty where none is near."""
+    folded = {each.casefold(): each for each in valid}
     near = get_close_matches(str(name).casefold(), folded, 1)
-    hint = f"; did you mean {folded[near[0]]}?" if near else ""
-    return f"{lead} {', '.join(names)}{hint}"
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

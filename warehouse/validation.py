@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Any
 
 import duckdb
 
@@ -21,6 +22,7 @@ from warehouse.catalogtables import check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect, quoted
 from warehouse.errors import DamagedCatalogError, StorageError, one_line
+from warehouse.faces import Face
 from warehouse.judging import (
     NAMED_SYMBOLS,
     ValidationResult,
@@ -41,8 +43,8 @@ _WHOLE = "day_aggs"
 _REJECTS = "rejects"
 
 
-@dataclass
-class ValidationReport:
+@dataclass(repr=False)
+class ValidationReport(Face):
     """What a validation found.
 
     Attributes:
@@ -57,6 +59,19 @@ class ValidationReport:
     request: Request
     results: list[ValidationResult] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+            "allowed": len(self.allowed),
+            "broken": len(self.broken) or None,
+            "rules": len(self.rules),
+            "types": ", ".join(kind.name for kind in self.request.kinds),
+            "start": self.request.start,
+            "end": self.request.end,
+            "symbols": len(self.request.symbols) or None,
+        }
 
     @property
     def errors(self) -> list[ValidationResult]:

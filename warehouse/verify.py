@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from warehouse import checks, journal, ledger
 from warehouse.catalog import Catalog, SourceFile
@@ -26,6 +26,7 @@ from warehouse.errors import (
     InterruptedPublishError,
     StorageError,
 )
+from warehouse.faces import Face
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.metrics import Progress
 from warehouse.partfile import superseded
@@ -62,8 +63,8 @@ class Fault:
     subject: RawFile | PartitionKey | None = None
 
 
-@dataclass
-class VerifyReport:
+@dataclass(repr=False)
+class VerifyReport(Face):
     """What was looked at, and what is wrong.
 
     Attributes:
@@ -81,6 +82,16 @@ class VerifyReport:
     pruned: int = 0
     faults: list[Fault] = field(default_factory=list)
     seconds: float = 0.0
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "faults": len(self.faults),
+            "files": self.files.total(),
+            "bytes": self.bytes.total(),
+            "waiting": self.waiting,
+            "pruned": self.pruned,
+            "generation": self.generation,
+        }
 
 
 def verify(layout: Layout, config: Config, request: Request, progress: Progress) -> VerifyReport:
