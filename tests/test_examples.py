@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from building import REPOSITORY
 from click.testing import CliRunner
+from nbclient import NotebookClient
 
 from warehouse import Warehouse
 from warehouse.cli import cli
@@ -21,6 +24,7 @@ import backtest
 # bt 1.4.1 on pandas 3.1.
 OF_BT = pytest.mark.filterwarnings("ignore:Sorting by default:DeprecationWarning")
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,23 @@ def test_an_example_runs_from_start_to_end(path: Path, demo: Path, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_in_a_kernel_and_shows_its_pictures(
+    path: Path, demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", str(demo))
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # of nobody's machine
+    # Without ipywidgets, as here, DuckDB refuses to be told anything of its progress bar.
+    assert importlib.util.find_spec("ipywidgets") is None
+    NotebookClient(notebook, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert sum("image/png" in output.get("data", ()) for output in outputs) == 2
+    assert "Warehouse" in outputs[0]["data"]["text/html"]
 
 
 def test_bars_stand_at_the_five_minutes_of_regular_hours(prices: pd.DataFrame) -> None:

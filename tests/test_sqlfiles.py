@@ -233,6 +233,17 @@ def test_a_fingerprint_is_changed_by(change: str) -> None:
     assert sql_file(OTHER[change]).fingerprint() != sql_file(STATEMENT).fingerprint()
 
 
+def test_a_fingerprint_is_the_same_whatever_the_versions_of_other_packages() -> None:
+    assert (
+        sql_file(STATEMENT).fingerprint()
+        == "da230889c7113e39f137d59e1f2a3e8c439b0cbe60482dc5a651528bcb30d7db"
+    )
+    assert (
+        sql_file(OTHER["a number and a name"]).fingerprint()
+        == "8e63aeee292d5c2ff93a00b94b452ee52818b712f052869c85a8e5becb7d902b"
+    )
+
+
 def test_a_literal_keeps_a_line_that_looks_like_a_comment() -> None:
     one = STATEMENT.replace("'x y'", "'x\n-- y\n'")
     other = STATEMENT.replace("'x y'", "'x\n'")

@@ -9,6 +9,7 @@ from warehouse.snapshot import ATTACHED_AS, Snapshot
 from warehouse.syntax import (
     SERIALIZED,
     STABLE_TABLE_FUNCTIONS,
+    Definition,
     Known,
     builtin,
     in_each_form,
@@ -35,7 +36,8 @@ def _gather(snapshot: Snapshot) -> Known:
         select
             lower(function_name),
             function_type = 'table_macro',
-            {SERIALIZED.format(definition)}
+            {SERIALIZED.format(definition)},
+            {definition}
         from duckdb_functions()
         where
             database_name = $name
@@ -49,7 +51,7 @@ def _gather(snapshot: Snapshot) -> Known:
     definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
     views = snapshot.fetch(
         f"""
-        select lower(view_name), {SERIALIZED.format(definition)}
+        select lower(view_name), {SERIALIZED.format(definition)}, {definition}
         from duckdb_views()
         where database_name = $name and not internal
         """,
@@ -59,7 +61,7 @@ def _gather(snapshot: Snapshot) -> Known:
         "select lower(table_name) from duckdb_tables() where database_name = $name",
         name=ATTACHED_AS,
     )
-    scalar = [(name, tree) for name, is_table, tree in macros if not is_table]
+    scalar = [(name, tree) for name, is_table, tree, _ in macros if not is_table]
     names = frozenset(name for (name,) in tables)
     folders = frozenset({ATTACHED_AS, "main"})
     stable = with_macros(builtin(), scalar, names) | PLACE | FILES.keys()
@@ -68,13 +70,13 @@ def _gather(snapshot: Snapshot) -> Known:
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
     forms = [
         (name, is_stable(json.loads(tree), found, reading))
-        for name, is_table, tree in macros
+        for name, is_table, tree, _ in macros
         if is_table
     ]
-    stable_views = {name for name, tree in views if is_stable(json.loads(tree), found, reading)}
-    definitions: dict[str, tuple[str, ...]] = {}
-    for name, *_, tree in sorted([*macros, *views]):
-        definitions[name] = (*definitions.get(name, ()), tree)
+    stable_views = {name for name, tree, _ in views if is_stable(json.loads(tree), found, reading)}
+    definitions: dict[str, tuple[Definition, ...]] = {}
+    for name, *_, tree, sql in sorted([*macros, *views]):
+        definitions[name] = (*definitions.get(name, ()), Definition(sql, tree))
     return Known(
         found.functions,
         names | stable_views,

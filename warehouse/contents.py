@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from warehouse.catalognames import FILES, PLACE, known
 from warehouse.schema import DATA_TYPES
 from warehouse.snapshot import Snapshot
+from warehouse.sqlfiles import words
 from warehouse.syntax import Known, names
 
 _OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
@@ -34,8 +34,8 @@ def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
             continue
         if name in catalog.definitions:
             facts[name] = _definition(snapshot, catalog, name)
-            for tree in catalog.definitions[name]:
-                waiting.extend(names(json.loads(tree)))
+            for one in catalog.definitions[name]:
+                waiting.extend(names(json.loads(one.tree)))
         elif name in catalog.tables:
             facts[name] = _rows(snapshot, name)
     return facts
@@ -73,14 +73,15 @@ def _files(snapshot: Snapshot, kind: str) -> str:
 
 
 def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
+    """The words of a view or macro, whatever DuckDB wrote them out, and the files it reads."""
     layout = snapshot.layout
-    # Where in its text a name stood is no part of what it means.
-    sql = re.sub(r',?"query_location(_length)?":\d+', "", "".join(catalog.definitions[name]))
+    definitions = catalog.definitions[name]
+    sql = "; ".join(" ".join(words(one.sql)) for one in definitions)
     facts: list[Any] = []
     if "read_parquet" in sql:
         kinds = [kind for kind in DATA_TYPES if f"/{kind}/" in sql]
         facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
-        trees = map(json.loads, catalog.definitions[name])
+        trees = (json.loads(one.tree) for one in definitions)
         if not kinds and not any(FILES.keys() & set(names(tree)) for tree in trees):
             # Files that the catalog has no hashes of.
             facts.append(_rows(snapshot, "warehouse"))

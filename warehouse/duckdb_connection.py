@@ -74,8 +74,7 @@ def connect(
     )
     try:
         connection.execute("set global TimeZone = 'UTC'")
-        # In an interactive Python, and with `python -c`, DuckDB would print one to standard output.
-        connection.execute("set enable_progress_bar = false")
+        _show_no_progress(connection)
         for name, path in (attached or {}).items():
             _attach(connection, name, path, spill, on_copy)
         # The order matters: once external access is off nothing more can be allowed, and once the
@@ -88,6 +87,16 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """In an interactive Python, and with `python -c`, DuckDB would print to standard output.
+
+    In a notebook without ipywidgets it does not, and refuses to be told.
+    """
+    shows = connection.execute("select current_setting('enable_progress_bar')").fetchall()[0][0]
+    if shows:
+        connection.execute("set enable_progress_bar = false")
 
 
 def _attach(

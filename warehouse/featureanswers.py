@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
@@ -94,7 +93,7 @@ class FeatureAnswers:
                 )
                 frame = as_form(in_zone(table, zone), form)
                 if isinstance(frame, pd.DataFrame):
-                    facts = (repr(plan.facts), asked.symbols, zone, duckdb.__version__)
+                    facts = (repr(plan.facts), asked.symbols, zone)
                     frame.attrs["fingerprint"] = fingerprint("features", *facts)
                 return Held(frame)
 

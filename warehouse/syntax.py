@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -87,6 +87,16 @@ def function_name(node: Mapping[str, Any]) -> str:
     return str(node["function_name"]).lower()
 
 
+class Definition(NamedTuple):
+    """A view's or a macro's SELECT, as text and as DuckDB's syntax tree of it, in JSON.
+
+    The tree is another from version to version of DuckDB; the text is the same.
+    """
+
+    sql: str
+    tree: str
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known by name, in lower case.
@@ -97,7 +107,7 @@ class Known:
         table_macros: the catalog's.
         stable_macros: those of them that are stable in each of their forms.
         folders: names of the catalog and its schema, that may stand before a table's.
-        definitions: syntax trees of the catalog's views and macros, as JSON, by name.
+        definitions: the catalog's views and macros by name, a macro's in each of its forms.
     """
 
     functions: frozenset[str]
@@ -105,7 +115,7 @@ class Known:
     table_macros: frozenset[str] = frozenset()
     stable_macros: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
-    definitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    definitions: Mapping[str, tuple[Definition, ...]] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1)
