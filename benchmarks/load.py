@@ -138,7 +138,7 @@ def make(folder: Path, trades: int) -> Any:
     from warehouse.market import Market, benchmark_market
     from warehouse.marketfiles import write
     from warehouse.pipeline import Pipeline
-    from warehouse.run import Request
+    from warehouse.request import Request
     from warehouse.scaffold import lay_out
 
     names = benchmark_market(0, SYMBOLS).symbols

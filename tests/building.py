@@ -28,7 +28,8 @@ from warehouse.layout import Layout
 from warehouse.metrics import Silent
 from warehouse.pipeline import Pipeline
 from warehouse.repair import RepairReport, repair
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.schema import DATA_TYPES
 from warehouse.verify import VerifyReport, verify
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from warehouse.cli import cli
 from warehouse.errors import SqlFileError
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.summary import exit_code
 
 

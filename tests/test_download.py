@@ -28,7 +28,7 @@ from warehouse.facts import gather
 from warehouse.layout import RawFile
 from warehouse.partfile import superseded
 from warehouse.pipeline import Pipeline
-from warehouse.run import Request as Asked
+from warehouse.request import Request as Asked
 from warehouse.run import RunReport
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import NEW_YORK

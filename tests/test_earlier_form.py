@@ -16,7 +16,7 @@ from conftest import MakeWarehouse
 from warehouse import Warehouse
 from warehouse.changed import rebuild_changed
 from warehouse.errors import QueryError
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.schema import DATA_TYPES, completed
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)

@@ -23,7 +23,8 @@ from warehouse.commit import Committer
 from warehouse.errors import SourceError, StorageError
 from warehouse.layout import RawFile
 from warehouse.prune import prune
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.schema import DATA_TYPES
 from warehouse.source import FolderSource
 from warehouse.staging import Stager

@@ -25,7 +25,7 @@ from warehouse.catalogtables import CATALOG_FORMAT
 from warehouse.cli import cli
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
 from warehouse.monitoring import outcome
-from warehouse.run import Request
+from warehouse.request import Request
 
 TRADES, BARS = day_key("trades", SESSION), day_key("day_aggs", SESSION)
 LINES = [trade("A", instant(SESSION, "10:00", n), n) for n in range(1, 8)]

@@ -18,7 +18,7 @@ from warehouse.errors import LockedError
 from warehouse.layout import RawFile
 from warehouse.prune import prune
 from warehouse.publish import writer_lock
-from warehouse.run import Request
+from warehouse.request import Request
 
 MONDAY, TUESDAY, FEBRUARY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 2, 1)
 DAYS = (MONDAY, TUESDAY, FEBRUARY)

@@ -29,7 +29,7 @@ from warehouse.assessment import is_right
 from warehouse.brief import sparkline
 from warehouse.cli import cli
 from warehouse.facts import Facts, gather
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.text import as_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

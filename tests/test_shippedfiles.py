@@ -17,7 +17,7 @@ from warehouse import shippedfiles
 from warehouse.cli import cli
 from warehouse.metrics import Silent
 from warehouse.pipeline import Pipeline
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.shippedfiles import RECORD
 
 CLEAN = "sql/clean/day_aggs.sql"

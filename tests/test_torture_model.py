@@ -62,7 +62,7 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
     @rule()
     def download(self) -> None:
         first, last = self.made._days()
-        from warehouse.run import Request
+        from warehouse.request import Request
 
         self.made.pipeline.download(Request.of(KINDS, first, last))
         self.fetched()

@@ -12,7 +12,8 @@ from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.layout import RawFile
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 
 MONDAY, TUESDAY, WEDNESDAY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 1, 31)
 SYMBOLS = ("AAPL", "BCpC", "MSFT")

@@ -20,8 +20,8 @@ from warehouse.cli import cli
 from warehouse.errors import ConfigError, RequestError, StorageError
 from warehouse.judging import ValidationResult, settle
 from warehouse.metrics import Silent
+from warehouse.request import Request
 from warehouse.rules import rules
-from warehouse.run import Request
 from warehouse.sqlfiles import SqlFolder
 
 MIDNIGHT = instant(SESSION, "00:00")

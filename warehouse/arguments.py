@@ -16,7 +16,7 @@ from warehouse.shapes import INDEXES, REPEATING, Shape
 from warehouse.text import meant, one_of
 
 if TYPE_CHECKING:
-    from warehouse.run import Request
+    from warehouse.request import Request
 
 _MISSING = ("raise", "ignore")
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
@@ -190,7 +190,7 @@ def run_request(
     Raises:
         RequestError: an argument is not one of the things it may be.
     """
-    from warehouse.run import Request  # brings what downloads; a reader need not wait for it
+    from warehouse.request import Request
 
     return Request.of(
         [kind_of(name).name for name in dict.fromkeys(_named(data_types))],

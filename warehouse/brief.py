@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from warehouse.assessment import ABSENT, Row
-from warehouse.console import count, labelled, table
+from warehouse.console import labelled, table
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
+from warehouse.text import count
 
 _SESSIONS = 30
 _WIDTH = 108

@@ -8,9 +8,9 @@ from datetime import date
 from typing import Any
 
 from warehouse.assessment import ABSENT, STATES, Row
-from warehouse.console import count, size
 from warehouse.facts import Facts
 from warehouse.schema import DATA_TYPES
+from warehouse.text import count, size
 
 GLYPHS = {
     "missing": "×",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from importlib.metadata import version
 from typing import Any
 
 import duckdb
@@ -27,6 +28,7 @@ from warehouse.errors import (
     one_line,
 )
 from warehouse.layout import Layout, RawFile
+from warehouse.metrics import RunMetrics
 from warehouse.partitions import Partition, SessionSource
 from warehouse.schema import DATA_TYPES
 from warehouse.selects import check_file
@@ -363,3 +365,20 @@ def raw_file_of(record: SourceFile) -> RawFile:
     """Which of the vendor's files a record is of."""
     monthly = DATA_TYPES[record.data_type].monthly_by_symbol and record.symbol is not None
     return RawFile(record.data_type, record.day, record.symbol, monthly)
+
+
+def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
+    """The record of a run as far as it has come.
+
+    Args:
+        state: running, done, failed or interrupted.
+    """
+    return Run(
+        run_id=metrics.run_id,
+        command=metrics.command,
+        started_at=metrics.started_at,
+        state=state,
+        problem=problem,
+        version=version("flatfile-warehouse"),
+        **metrics.figures(),  # type: ignore[arg-type]
+    )

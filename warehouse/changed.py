@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from warehouse import checks, plan, recipes, records
-from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse import checks, plan, recipes
+from warehouse.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.download import files_to_ingest
 from warehouse.faces import Face
 from warehouse.inventory import parse_key
@@ -22,7 +22,8 @@ from warehouse.partitions import Partition
 from warehouse.pipeline import Pipeline
 from warehouse.recipes import Recipe
 from warehouse.refetch import refetch
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.schema import DataType
 from warehouse.verify import PartitionKey
 
@@ -122,7 +123,7 @@ def rebuild_changed(
                     changed_only=True,
                 )
         if stale or run.copied:
-            done = [records.of_run(run.metrics, run.state, run.problem)]
+            done = [of_run(run.metrics, run.state, run.problem)]
             read = {item.file for item in run.files}
             copied = [record for file, record in run.copied.items() if file not in read]
             pipeline.writer.publish(CatalogChange(files=copied, runs=done))

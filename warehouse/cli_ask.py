@@ -112,8 +112,8 @@ def report(
         say_json(facts.as_json())
     if as_json and path is None and not is_opened:
         return
-    from warehouse.console import size
     from warehouse.report import save
+    from warehouse.text import size
 
     written = save(facts, file, place.command)
     click.echo(printable(f"{file}: {size(written)}"), err=as_json)
@@ -182,7 +182,7 @@ def query(
     files are a stranger's; --safe-csv puts an apostrophe before such texts.
     """
     from warehouse import outfile, output
-    from warehouse.console import count
+    from warehouse.text import count
 
     file = None if path in (None, "-") else Path(path or "")
     meant = output.chosen(form, file, safe=safe_csv)

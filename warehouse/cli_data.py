@@ -21,7 +21,8 @@ from warehouse.errors import RequestError
 
 if TYPE_CHECKING:
     from warehouse.pipeline import Pipeline
-    from warehouse.run import Request, RunReport
+    from warehouse.request import Request
+    from warehouse.run import RunReport
 
 
 def parse_request(
@@ -32,7 +33,7 @@ def parse_request(
     allow: Sequence[str] = (),
 ) -> Request:
     """What the options of a command ask for."""
-    from warehouse.run import Request
+    from warehouse.request import Request
     from warehouse.sessions import parse_session
 
     return Request.of(

@@ -1,4 +1,4 @@
-"""What a person sees: sizes and counts in words, tables, progress on a terminal and in a log."""
+"""What a person sees: tables, progress on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from warehouse.layout import BUCKET_PREFIX
 from warehouse.pace import Pace
-from warehouse.text import printable
+from warehouse.text import count, duration, printable, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -34,32 +34,6 @@ _BAR_WIDTH = 96
 """Columns that a bar and its numbers take up; what is being done stands behind them."""
 _LOG_SECONDS, _QUIET_SECONDS = 5.0, 30.0
 """A log is told of the next file after so long, and of the same one."""
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
-
-
-def size(count: int) -> str:
-    """Bytes as `26.4 MB`, in powers of ten."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < 999.95 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    return f"{count:,} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 file`, `12,345 files`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `75 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def labelled(name: str, text: str, width: int | None = None) -> list[str]:

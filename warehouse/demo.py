@@ -21,7 +21,8 @@ from warehouse.market import DEMO
 from warehouse.marketfiles import write
 from warehouse.metrics import Progress
 from warehouse.pipeline import Pipeline
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.scaffold import lay_out
 from warehouse.shell import HOW_TO_GET, find_shell, shell_arguments
 from warehouse.status import status

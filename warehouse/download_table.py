@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from warehouse.console import duration, size, table
+from warehouse.console import table
 from warehouse.download import DownloadPlan, did_not_come
 from warehouse.schema import DATA_TYPES
 from warehouse.summary import label
+from warehouse.text import duration, size
 
 MOST_FILES = 20
 """So many files have a line each; of more there is a line for each data type."""

@@ -32,6 +32,7 @@ _KEYS = frozenset(("catalog", "renames", "removals"))
 Progress: TypeAlias = Literal["begun", "torn", "done"]
 """How far a publish has come: nothing is renamed yet; some of it; all of it, the catalog too."""
 Identity: TypeAlias = tuple[int, int, int]
+"""A file's inode, modification time (nanoseconds UTC) and bytes."""
 
 
 @dataclass
@@ -285,3 +286,14 @@ def _is_held(layout: Layout) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def catalog_identity(layout: Layout) -> Identity | None:
+    """What tells the present catalog file from one before or after; None where there is none."""
+    try:
+        stat = os.stat(layout.catalog)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(layout.catalog, f"cannot be read: {error.strerror or error}") from error
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -19,9 +19,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from warehouse.catalog import Catalog
 from warehouse.errors import StorageError
+from warehouse.holdings import published
 from warehouse.layout import Layout
 from warehouse.metrics import RunMetrics
-from warehouse.status import published
 from warehouse.text import printable
 
 _RUN = {

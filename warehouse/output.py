@@ -25,11 +25,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from isal import igzip
 
-from warehouse.console import count, table
+from warehouse.console import table
 from warehouse.errors import QueryError, RequestError
 from warehouse.facade import Warehouse
 from warehouse.outfile import replacing
-from warehouse.text import escaped_json, printable
+from warehouse.text import count, escaped_json, printable
 
 ENDINGS = {
     **{"csv": "csv", "tsv": "tsv", "tab": "tsv", "txt": "table", "json": "json"},

@@ -10,9 +10,10 @@ from typing import Any
 
 from warehouse.brief import brief_as_json, brief_lines
 from warehouse.catalog import SourceFile
-from warehouse.console import count, duration, labelled, size, table
+from warehouse.console import labelled, table
 from warehouse.status import RunRecord, Status
 from warehouse.summary import NAMED, instant, label, some, spans, why
+from warehouse.text import count, duration, size
 
 _WIDTH = 108
 """Columns that a line of many figures takes at most, where no terminal says less."""

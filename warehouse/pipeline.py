@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from warehouse import plan, recipes, records
-from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.config import Config
 from warehouse.download import (
     DownloadPlan,
@@ -35,8 +35,9 @@ from warehouse.metrics import Progress, RunMetrics, Silent
 from warehouse.partfile import superseded
 from warehouse.partitions import Partition, rows_by_file
 from warehouse.recipes import Recipe
+from warehouse.request import Request
 from warehouse.rules import chosen
-from warehouse.run import Request, RunReport
+from warehouse.run import RunReport
 from warehouse.schema import DataType, data_type
 from warehouse.source import vouches_for
 from warehouse.staging import StagedBatch, StagedFile, Stager
@@ -83,7 +84,7 @@ class Pipeline:
                 report.copied,
             )
             self.look_at_raw(report, request)
-            published = set(request.published(known))
+            published = set(plan.published(request, known))
             report.metrics.files_here = len(published.difference(report.planned))
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
 
@@ -392,7 +393,7 @@ class Pipeline:
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
         change.files += self._unread_records(report)
-        change.runs = [records.of_run(metrics, state, report.problem)]
+        change.runs = [of_run(metrics, state, report.problem)]
         if gate is not None:
             gate.note(change, batch, metrics.run_id, selected)
         self.writer.publish(change, moves, removals)
@@ -407,7 +408,7 @@ class Pipeline:
         """What the catalog is to say of a run beside what it has published."""
         return CatalogChange(
             files=self._unread_records(report),
-            runs=[records.of_run(report.metrics, state, problem)],
+            runs=[of_run(report.metrics, state, problem)],
         )
 
     def _unread_records(self, report: RunReport) -> list[SourceFile]:

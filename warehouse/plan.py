@@ -11,7 +11,7 @@ from warehouse.catalog import SourceFile
 from warehouse.config import Config
 from warehouse.errors import NoDataError, StorageError
 from warehouse.layout import Layout, RawFile, month_of
-from warehouse.run import Request
+from warehouse.request import Request
 
 # So much compressed input is staged before it is published: what a batch sets aside on disk in
 # between is a few times that.
@@ -93,7 +93,7 @@ def check_raw(
     there = set(planned)
     gone = [
         file
-        for file in request.published(known)
+        for file in published(request, known)
         if file not in there
         # Of one that another has taken over nothing is published any more.
         and (known[file].rows_published != 0 or known[file].rows_rejected == known[file].lines)
@@ -110,3 +110,16 @@ def check_raw(
             f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
             [file.key for file in gone],
         )
+
+
+def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
+    """The files that a request asks for of which some version is published."""
+    names = {kind.name for kind in request.kinds}
+    return [
+        file
+        for file, record in known.items()
+        if record.state == "ingested"
+        and file.data_type in names
+        and file.overlaps(request.first, request.last)
+        and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
+    ]

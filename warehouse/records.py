@@ -1,4 +1,4 @@
-"""What a run writes into the catalog's tables: a record of each file, and one of itself."""
+"""What a run writes into the catalog's tables of each file that it read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from importlib.metadata import version
 
-from warehouse.catalog import Run, SourceFile
+from warehouse.catalog import SourceFile
 from warehouse.inventory import parse_key
 from warehouse.layout import RawFile
-from warehouse.metrics import RunMetrics
 from warehouse.staging import StagedFile
 
 
@@ -125,20 +123,3 @@ def taken_over(
             )
         )
     return found
-
-
-def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
-    """The record of a run as far as it has come.
-
-    Args:
-        state: running, done, failed or interrupted.
-    """
-    return Run(
-        run_id=metrics.run_id,
-        command=metrics.command,
-        started_at=metrics.started_at,
-        state=state,
-        problem=problem,
-        version=version("flatfile-warehouse"),
-        **metrics.figures(),  # type: ignore[arg-type]
-    )

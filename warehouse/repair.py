@@ -16,8 +16,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from warehouse import checks, ledger, plan, records
-from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse import checks, ledger, plan
+from warehouse.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.download import files_to_ingest
 from warehouse.errors import CorruptPartitionError
 from warehouse.faces import Face
@@ -26,7 +26,8 @@ from warehouse.layout import RawFile, month_of
 from warehouse.partitions import Partition
 from warehouse.pipeline import Pipeline
 from warehouse.refetch import refetch
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import last_day_of_month
 from warehouse.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
@@ -86,7 +87,7 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
-        pipeline.writer.publish(CatalogChange(runs=[records.of_run(run.metrics, "done")]))
+        pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report
 
 

@@ -22,11 +22,10 @@ from warehouse import figures, symbolfigures
 from warehouse.assessment import STATES, Row
 from warehouse.calendars import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.chart import PALETTE, Chart
-from warehouse.console import count, size
 from warehouse.facts import Facts
 from warehouse.outfile import replacing
 from warehouse.schema import DATA_TYPES
-from warehouse.text import as_json
+from warehouse.text import as_json, count, size
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 from warehouse.catalog import SourceFile
@@ -17,8 +15,6 @@ from warehouse.judging import ValidationResult
 from warehouse.layout import RawFile
 from warehouse.metrics import RunMetrics
 from warehouse.rules import BrokenRule
-from warehouse.schema import DATA_TYPES, DataType, data_type
-from warehouse.sessions import FIRST_SESSION, check_order, today
 from warehouse.source import Fetched
 from warehouse.staging import StagedFile
 
@@ -104,61 +100,3 @@ class RunReport(Face):
     def did_nothing(self) -> bool:
         fetched = self.download is not None and self.download.fetch
         return not (self.files or fetched or self.not_fetched or self.refused or self.unread)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command was asked for.
-
-    Attributes:
-        kinds: data types.
-        start, end: sessions, both inclusive; None is open.
-        symbols: only these; empty: all that the configuration selects.
-        allow: findings that this once count for nothing, each as "RULE=REASON".
-    """
-
-    kinds: tuple[DataType, ...]
-    start: date | None = None
-    end: date | None = None
-    symbols: frozenset[str] = frozenset()
-    allow: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_order(self.start, self.end)
-
-    @property
-    def first(self) -> date:
-        return self.start or FIRST_SESSION
-
-    @property
-    def last(self) -> date:
-        return self.end or today()
-
-    def published(self, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
-        """The files that it asks for of which some version is published."""
-        names = {kind.name for kind in self.kinds}
-        return [
-            file
-            for file, record in known.items()
-            if record.state == "ingested"
-            and file.data_type in names
-            and file.overlaps(self.first, self.last)
-            and (not self.symbols or file.symbol is None or file.symbol in self.symbols)
-        ]
-
-    @classmethod
-    def of(
-        cls,
-        data_types: Sequence[str] = (),
-        start: date | None = None,
-        end: date | None = None,
-        symbols: Iterable[str] = (),
-        allow: Sequence[str] = (),
-    ) -> Request:
-        """A request; no data types mean all.
-
-        Raises:
-            RequestError: a data type is unknown, or `end` lies before `start`.
-        """
-        kinds = tuple(data_type(name) for name in (data_types or DATA_TYPES))
-        return cls(kinds, start, end, frozenset(symbols), tuple(allow))

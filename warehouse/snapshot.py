@@ -28,10 +28,10 @@ from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect
 from warehouse.errors import NoDataError, RequestError, StorageError
+from warehouse.journal import Identity, catalog_identity
 from warehouse.layout import Layout
 
 T = TypeVar("T")
-Identity = tuple[int, int, int]
 
 ATTACHED_AS = "warehouse"
 _PAUSE_SECONDS = 0.02
@@ -87,7 +87,7 @@ class Snapshot:
             return
         self._base = _locked_down(layout, config, spill)
         try:
-            if identity_of(layout) != identity:
+            if catalog_identity(layout) != identity:
                 raise Moved
             check_tables(self._base, ATTACHED_AS, layout.catalog)
             facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
@@ -289,17 +289,6 @@ def _unusable(layout: Layout, error: Exception) -> StorageError:
     return StorageError(layout.catalog, f"cannot be read: {problem}")
 
 
-def identity_of(layout: Layout) -> Identity | None:
-    """What tells the present catalog file from one before or after; None where there is none."""
-    try:
-        stat = os.stat(layout.catalog)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(layout.catalog, f"cannot be read: {error.strerror or error}") from error
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
 class Snapshots:
     """The present snapshot of a warehouse, made anew whenever something was published."""
 
@@ -363,10 +352,10 @@ class Snapshots:
     def _has_moved(self, snapshot: Snapshot, standing: journal.Standing | None) -> bool:
         # The journal first: it goes only after the catalog was replaced.
         still = journal.is_as_it_was(self._layout, standing)
-        return not still or identity_of(self._layout) != snapshot.identity
+        return not still or catalog_identity(self._layout) != snapshot.identity
 
     def _current(self) -> Snapshot:
-        identity = identity_of(self._layout)
+        identity = catalog_identity(self._layout)
         with self._lock:
             if self._closed:
                 raise RequestError(

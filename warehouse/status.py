@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from warehouse import shippedfiles
 from warehouse.catalog import Catalog, SourceFile
@@ -16,36 +15,14 @@ from warehouse.config import Config
 from warehouse.download import files_to_ingest
 from warehouse.errors import NoDataError
 from warehouse.facts import Facts, gather
+from warehouse.holdings import Holdings, published
 from warehouse.layout import Layout, RawFile
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import FIRST_SESSION
 
 _RUNS = 5
 _NOT_HERE = ("missing", "not_yet", "not_in_plan", "failed")
-
-
-@dataclass(frozen=True)
-class Holdings:
-    """What there is of one data type.
-
-    Attributes:
-        first, last: sessions; None where there are none.
-        rows, rejects: of what is published.
-        raw_files, raw_bytes: in the raw tier, published or not.
-        cache_bytes: of the partitions.
-    """
-
-    first: date | None = None
-    last: date | None = None
-    sessions: int = 0
-    symbols: int = 0
-    partitions: int = 0
-    rows: int = 0
-    rejects: int = 0
-    raw_files: int = 0
-    raw_bytes: int = 0
-    cache_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,15 +123,6 @@ def status(layout: Layout, config: Config) -> Status:
     )
 
 
-def published(catalog: Catalog) -> dict[str, Holdings]:
-    """What is published of each data type; the raw tier is not looked at."""
-    rows: dict[str, Any] = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
-    rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
-    return {
-        name: Holdings(**rows.get(name, {}), rejects=rejects.get(name, 0)) for name in DATA_TYPES
-    }
-
-
 def _in_states(records: Iterable[SourceFile], *states: str) -> list[SourceFile]:
     return sorted(
         (record for record in records if record.state in states),
@@ -193,34 +161,6 @@ def check_symbols(layout: Layout, request: Request) -> None:
 _RUN_COLUMNS = [item.name for item in fields(RunRecord)]
 _SYMBOLS = """
     select distinct symbol from partitions where list_contains($data_types, data_type)
-"""
-_PUBLISHED = """
-    with per_partition as (
-        select
-            data_type,
-            symbol,
-            rows,
-            bytes,
-            list_transform(sessions, lambda item: item.session) as sessions
-        from partitions
-    )
-    select
-        data_type,
-        list_min(flatten(list(sessions))) as first,
-        list_max(flatten(list(sessions))) as last,
-        list_unique(flatten(list(sessions)))::bigint as sessions,
-        count(distinct symbol) as symbols,
-        count(*) as partitions,
-        sum(rows)::bigint as rows,
-        sum(bytes)::bigint as cache_bytes
-    from per_partition
-    group by data_type
-"""
-_REJECTS = """
-    select data_type, sum(rows_rejected)::bigint as rejects
-    from source_files
-    where state = 'ingested'
-    group by data_type
 """
 _LAST_RUNS = """
     select columns(lambda name: list_contains($names, name))

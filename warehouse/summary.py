@@ -10,18 +10,19 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from warehouse.config import CONFIG_FILE
-from warehouse.console import count, duration, size
 from warehouse.download import DownloadPlan, did_not_come
 from warehouse.errors import RawFileError
 from warehouse.estimate import Estimate
 from warehouse.layout import BUCKET_PREFIX, RawFile
 from warehouse.memory import peak_memory_bytes
 from warehouse.prune import PruneReport
-from warehouse.run import Request, RunReport
+from warehouse.request import Request
+from warehouse.run import RunReport
 from warehouse.scaffold import Laid
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import today
 from warehouse.shortfalls import shortfalls
+from warehouse.text import count, duration, size
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""

@@ -1,4 +1,4 @@
-"""Text as others may safely take it (a terminal, a log, a program), and paths as meant."""
+"""Text as others may safely take it (a terminal, a log, a program), and figures in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def printable(text: str) -> str:
@@ -79,3 +81,28 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
+
+
+def size(count: int) -> str:
+    """Bytes as `26.4 MB`, in powers of ten."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 999.95 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{count:,} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `75 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

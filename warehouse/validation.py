@@ -15,9 +15,8 @@ from typing import Any
 
 import duckdb
 
-from warehouse import records
 from warehouse.allowances import Allowance
-from warehouse.catalog import CatalogChange, Checked
+from warehouse.catalog import CatalogChange, Checked, of_run
 from warehouse.catalogtables import check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect, quoted
@@ -32,8 +31,8 @@ from warehouse.judging import (
 )
 from warehouse.layout import Layout, glob_literal
 from warehouse.metrics import Progress, RunMetrics
+from warehouse.request import Request
 from warehouse.rules import CHECKED, BrokenRule, Rule
-from warehouse.run import Request
 from warehouse.schema import DATA_TYPES
 from warehouse.sessions import last_day_of_month, today, trading_hours
 
@@ -161,7 +160,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
             if kind.name in rule.data_types
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
-        runs=[records.of_run(report.metrics, "done")],
+        runs=[of_run(report.metrics, "done")],
     )
 
 

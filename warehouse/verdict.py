@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.changed import ChangedReport
-from warehouse.console import count, duration, size
 from warehouse.layout import Layout
 from warehouse.repair import RepairReport
 from warehouse.summary import NAMED, label, row, some
+from warehouse.text import count, duration, size
 from warehouse.verify import Fault, PartitionKey, VerifyReport
 
 _KINDS = {

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from warehouse.console import count, duration
 from warehouse.gate import Refused
 from warehouse.judging import ValidationResult
 from warehouse.rules import BrokenRule
 from warehouse.run import RunReport
 from warehouse.summary import NAMED, instant, row, some
-from warehouse.text import printable
+from warehouse.text import count, duration, printable
 from warehouse.validation import ValidationReport
 
 

@@ -27,13 +27,13 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.faces import Face
+from warehouse.journal import catalog_identity
 from warehouse.layout import Layout, RawFile, month_of
 from warehouse.metrics import Progress
 from warehouse.partfile import superseded
 from warehouse.partitions import Partition
-from warehouse.run import Request
+from warehouse.request import Request
 from warehouse.schema import DataType
-from warehouse.snapshot import identity_of
 from warehouse.strays import strays
 
 _ROUNDS = 50
@@ -111,14 +111,14 @@ def verify(layout: Layout, config: Config, request: Request, progress: Progress)
         except InterruptedPublishError as error:
             report.faults = [Fault(layout.journal, "journal", error.problem)]
             return report
-        identity = identity_of(layout)
+        identity = catalog_identity(layout)
         try:
             with Catalog(layout) as catalog:
                 run = _Round(layout, config, request, catalog, report, seen, progress)
                 report.faults = sorted(run.faults(), key=lambda fault: (fault.path, fault.problem))
                 # The journal first: it goes only after the catalog was replaced.
                 still = journal.is_as_it_was(layout, standing)
-                if still and identity_of(layout) == identity:
+                if still and catalog_identity(layout) == identity:
                     if standing is not None:
                         told = "a publish was broken off; the files are as they were"
                         if standing.progress == "done":
