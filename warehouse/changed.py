@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from warehouse import checks, plan, recipes
+from warehouse import plan, rawcheck, recipes
 from warehouse.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.download import files_to_ingest
 from warehouse.faces import Face
@@ -221,7 +221,7 @@ class _Search:
         what = f"{file.data_type} {file.day}{f' {file.symbol}' if file.symbol else ''}"
         path = self._pipeline.layout.raw_file(file)
         is_ingested = record is not None and record.state == "ingested"
-        if record is not None and is_ingested and checks.is_recorded(path, record):
+        if record is not None and is_ingested and rawcheck.is_recorded(path, record):
             return "source.symbols selects more than was published"
         return f"{what} has a new version"
 

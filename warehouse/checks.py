@@ -1,4 +1,4 @@
-"""One file against what is recorded of it: what is wrong with it, or None where all is right.
+"""A file of ours against what is recorded of it: what is wrong with it, or None where all is right.
 
 A file's hash is looked at first. One whose bytes are not those that were written is not opened:
 nobody knows what a reader makes of it.
@@ -7,11 +7,9 @@ nobody knows what a reader makes of it.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,10 @@ import pyarrow.parquet as pq
 from warehouse import sidecar
 from warehouse.catalog import SourceFile
 from warehouse.errors import one_line
-from warehouse.integrity import EtagCheck, check, read_into
 from warehouse.layout import month_of
 from warehouse.partitions import METADATA_KEY, Partition, provenance
 from warehouse.runs import Key, Keys, keys_of
 from warehouse.schema import completed, data_type
-from warehouse.stamps import Stamp
 
 _AT_ONCE = 8 << 20
 _EPOCH = date(1970, 1, 1)
@@ -103,77 +99,6 @@ def _ascend(days: npt.NDArray[np.int32], keys: Keys, last: tuple[int, Key] | Non
     if not bool(((days[1:] > days[:-1]) | same).all()):
         return False
     return last is None or not len(days) or (int(days[0]), keys.at(0)) >= last
-
-
-def raw(path: Path, record: SourceFile | None) -> str | None:
-    """What is wrong with a raw file.
-
-    One that was ingested must have the bytes that were. Of one that waits to be, the size, the
-    ETag and the gzip's CRC are what there is to go by; of one nobody has a record of, the CRC.
-    """
-    try:
-        with io.FileIO(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if record is not None and record.bytes is not None and size != record.bytes:
-                return f"{size:,} bytes, {record.bytes:,} came"
-            if record is not None and record.sha256 is not None:
-                if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
-                    return "its bytes are not those that were ingested (SHA-256)"
-                return None
-            return _unread(file, size, record)
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
-
-
-def is_recorded(path: Path, record: SourceFile) -> bool:
-    """Whether the path names the very file that the record speaks of; nothing is read.
-
-    Records of an earlier version know no inode.
-    """
-    try:
-        stamp = Stamp.of(path.stat())
-    except OSError:
-        return False
-    return (
-        record.raw_inode in (None, stamp.inode)
-        and record.raw_modified_ns == stamp.modified_ns
-        and record.bytes == stamp.bytes
-    )
-
-
-def restamped(path: Path, record: SourceFile) -> SourceFile | None:
-    """The record with the stamp of the file at `path`, where that has the bytes of the record.
-
-    Copied files have other stamps and the same bytes; a hash tells. None: other bytes, or none.
-    """
-    if record.sha256 is None:
-        return None
-    try:
-        with io.FileIO(path) as file:
-            stamp = Stamp.of(os.fstat(file.fileno()))
-            if stamp.bytes != record.bytes:
-                return None
-            is_same = hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
-            if not is_same or Stamp.of(os.fstat(file.fileno())) != stamp:
-                return None
-    except OSError:
-        return None
-    return replace(record, raw_modified_ns=stamp.modified_ns, raw_inode=stamp.inode)
-
-
-def no_md5(record: SourceFile) -> bool:
-    """Whether the file's ETag says nothing of its bytes, as was seen when it came."""
-    return record.vouched_by in ("gzip", "repeat")
-
-
-def _unread(file: io.FileIO, size: int, record: SourceFile | None) -> str | None:
-    etag = record.etag if record is not None and not no_md5(record) else None
-    verdict = check(read_into(file), EtagCheck(etag or "", size))
-    if verdict.problem is not None:
-        return verdict.problem
-    return "its bytes are not those that the source has (ETag)" if verdict.same is False else None
 
 
 def rejects(path: Path, record: SourceFile) -> str | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from warehouse.catalog import SourceFile
-from warehouse.checks import is_recorded, no_md5, restamped
 from warehouse.config import Config
 from warehouse.errors import (
     ConfigError,
@@ -28,6 +27,7 @@ from warehouse.faces import Face
 from warehouse.layout import Layout, RawFile, parse_raw_path
 from warehouse.misplaced import instead
 from warehouse.partfile import part_of
+from warehouse.rawcheck import is_recorded, no_md5, restamped
 from warehouse.schema import DATA_TYPES, DataType
 from warehouse.sessions import FIRST_SESSION, NEW_YORK, absent_sessions, today
 from warehouse.source import Fetched, FolderSource, SourceObject, Unlisted

@@ -8,6 +8,7 @@ with Warehouse("path/to/warehouse") as wh:
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -17,10 +18,10 @@ from weakref import finalize
 import pandas as pd
 
 from warehouse import config as configuration
-from warehouse import coverage, gaps, upkeep
+from warehouse import coverage, gaps
 from warehouse import stream as streaming
 from warehouse.answers import Answers
-from warehouse.arguments import choice, kind_of, kinds_of, question, symbols_of
+from warehouse.arguments import choice, kind_of, kinds_of, question, run_request, symbols_of
 from warehouse.cache import FrameCache
 from warehouse.faces import Face
 from warehouse.featureanswers import FeatureAnswers
@@ -34,6 +35,10 @@ from warehouse.text import expanded
 
 if TYPE_CHECKING:
     from pandas.api.typing import NaTType
+
+    from warehouse.pipeline import Pipeline
+    from warehouse.run import RunReport
+    from warehouse.validation import ValidationReport
 
 T = TypeVar("T")
 
@@ -391,10 +396,82 @@ class Warehouse(Face):
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: coverage.sessions(snapshot, kind)))
 
-    # Those that write stand beside the pipeline.
-    download = upkeep.download
-    update = upkeep.update
-    validate = upkeep.validate
+    async def download(
+        self,
+        data_types: str | Sequence[str],
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> RunReport:
+        """Bring new and changed files into the raw tier, as `warehouse download` does.
+
+        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
+        what was begun goes on to its end.
+
+        Args:
+            data_types: one or several; none of them means all.
+            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            symbols: only their files, where the source has one file a symbol.
+
+        Returns:
+            What came, and in `download` what did not come and why.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            ConfigError, SourceError: there is no source, or it cannot be asked.
+            LockedError: another process is writing to the warehouse.
+            StorageError: the disk has no room for what would come, or refuses.
+        """
+        request = run_request(data_types, start, end, symbols)
+        return await asyncio.to_thread(self._pipeline().download, request)
+
+    def update(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> RunReport:
+        """Download, then ingest, what is new, as `warehouse update` does; see `download`.
+
+        Args:
+            symbols: publish only their rows. A file that holds all symbols is fetched whole; the
+                others' rows follow with the next update of all.
+        """
+        return self._pipeline().update(run_request(data_types, start, end, symbols))
+
+    def validate(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        rules: str | Sequence[str] = (),
+    ) -> ValidationReport:
+        """Ask the rules of sql/validate about what is published, as `warehouse validate` does.
+
+        Args:
+            data_types: one or several; none of them means all.
+            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            symbols: only these; None: all.
+            rules: only these; none of them means all.
+
+        Returns:
+            What was found: `results`, one for each rule, symbol and session, and of them `errors`,
+            `warnings` and `allowed`. The catalog's table `findings` keeps them.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            SqlFileError: a rule breaks the conventions, or fails.
+            LockedError: another process is writing to the warehouse.
+        """
+        request = run_request(data_types, start, end, symbols)
+        return self._pipeline().validate(request, [rules] if isinstance(rules, str) else rules)
+
+    def _pipeline(self) -> Pipeline:
+        from warehouse.pipeline import Pipeline  # a reader need not wait for it
+
+        return Pipeline(self._layout, self._config)
 
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""

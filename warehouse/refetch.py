@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from warehouse import checks
+from warehouse import rawcheck
 from warehouse.catalog import CatalogChange, SourceFile
 from warehouse.download import DownloadPlan, Source, fetched, open_source
 from warehouse.errors import ConfigError, SourceError
@@ -108,9 +108,9 @@ def _received(
 ) -> SourceFile | None:
     """The record of a raw file that has come; None where it is no good."""
     old = superseded(path)
-    same = None if before is None else checks.restamped(path, before)
-    is_same = same is not None or (before is not None and checks.raw(path, before) is None)
-    if not is_same and checks.raw(path, None) is not None:
+    same = None if before is None else rawcheck.restamped(path, before)
+    is_same = same is not None or (before is not None and rawcheck.problem(path, before) is None)
+    if not is_same and rawcheck.problem(path, None) is not None:
         if old.exists():
             os.replace(old, path)
         return None

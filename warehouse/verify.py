@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from warehouse import checks, journal, ledger
+from warehouse import checks, journal, ledger, rawcheck
 from warehouse.catalog import Catalog, SourceFile
 from warehouse.config import Config
 from warehouse.errors import (
@@ -338,11 +338,11 @@ def _size(path: Path) -> int:
 def raw_problem(path: Path, record: SourceFile | None) -> str | None:
     """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
     if record is None or record.state not in ("ingested", "downloaded"):
-        return checks.raw(path, None)
-    problem = checks.raw(path, record)
+        return rawcheck.problem(path, None)
+    problem = rawcheck.problem(path, record)
     if problem is not None and os.path.exists(superseded(path)):
         # A later version has come, of which there is no record yet.
-        return checks.raw(path, None)
+        return rawcheck.problem(path, None)
     return problem
 
 
