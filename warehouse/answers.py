@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any, TypeVar
@@ -11,17 +11,13 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from warehouse import coverage, forks, queries, reading
+from warehouse import coverage, forks, reading
 from warehouse.arguments import Question
 from warehouse.cache import FrameCache, Held
 from warehouse.config import Config
-from warehouse.contents import behind
-from warehouse.errors import QueryError, TooLargeError
-from warehouse.fingerprints import fingerprint
-from warehouse.frames import as_form, in_zone
+from warehouse.errors import TooLargeError
 from warehouse.layout import Layout
 from warehouse.ranges import Range
-from warehouse.selects import explained
 from warehouse.shapes import shaped
 from warehouse.snapshot import Snapshot, Snapshots, Stored
 
@@ -105,37 +101,6 @@ class Answers:
         for one in reading.touched(snapshot, asked.kind, asked.symbols, span):
             stored[one.symbol].append(one)
         return Range(asked.kind, asked.shape, asked.columns, span.start_ns, span.end_ns, stored)
-
-    def query(self, sql: str, form: str, parameters: Mapping[str, Any]) -> Any:
-        """The answer to one SELECT, as `Warehouse.query` says."""
-
-        def answer(snapshot: Snapshot) -> Any:
-            query = queries.check(snapshot, sql)
-            values = queries.values(query, parameters)
-
-            key = queries.key_of(parameters) if query.stable else None
-
-            def run() -> Held:
-                table = in_zone(queries.run(snapshot, query, values), "UTC")
-                try:
-                    frame = as_form(table, form)
-                except Exception as error:  # each package has its own
-                    raise QueryError(
-                        sql,
-                        f"the answer cannot be had as {form} ({explained(error)});"
-                        " cast the column, or ask for 'arrow'",
-                    ) from error
-                if key is not None and isinstance(frame, pd.DataFrame):
-                    facts = (sql, repr(key), behind(snapshot, query.names))
-                    frame.attrs["fingerprint"] = fingerprint("query", *facts)
-                return Held(frame)
-
-            if key is None:
-                return self.snapshots.whole(snapshot, run).frame
-            of = (sql, key, form, snapshot.generation, snapshot.identity)
-            return self.cache.get_or_make(of, lambda: self.snapshots.whole(snapshot, run))
-
-        return self.snapshots.read(answer)
 
     def with_room(self, read: Callable[[], T]) -> T:
         """What `read` reads; while there is no room for it, the cache makes some.

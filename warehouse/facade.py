@@ -29,6 +29,7 @@ from warehouse.featurefiles import FeatureFolder
 from warehouse.frames import check_form
 from warehouse.memory import resident_bytes
 from warehouse.metrics import PipelineMetrics
+from warehouse.queryanswers import QueryAnswers
 from warehouse.sessions import Moment, parse_span
 from warehouse.snapshot import Snapshot
 from warehouse.text import expanded
@@ -71,6 +72,7 @@ class Warehouse(Face):
         configuration.check_paths(root, self._file, self._config)
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
+        self._queries = QueryAnswers(self._answers)
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
@@ -373,7 +375,7 @@ class Warehouse(Face):
                 cannot run it; DuckDB's hint is in the message.
             NoDataError: nothing was ever ingested.
         """
-        return self._answers.query(sql, check_form(to), parameters)
+        return self._queries.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
         """What it knows about itself: partitions, source_files, runs, findings or features.
