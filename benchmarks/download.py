@@ -36,11 +36,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import s3server
 from faultproxy import FaultProxy
 
-from warehouse.config import DownloadConfig
-from warehouse.integrity import EtagCheck, check, read_into
-from warehouse.layout import RawFile
-from warehouse.s3 import S3Source
-from warehouse.source import SourceObject
+from warehouse.core.config import DownloadConfig
+from warehouse.core.paths import RawFile
+from warehouse.source.etag_check import EtagCheck, check, read_into
+from warehouse.source.folder import SourceObject
+from warehouse.source.s3 import S3Source
 
 MB = 1_000_000
 LINK = 2 * MB

@@ -28,8 +28,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.market import benchmark_market
-from warehouse.marketfiles import write
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import benchmark_market
 
 WORKERS = os.cpu_count() or 1
 
@@ -61,7 +61,7 @@ def _lay_out(source: Path, out: Path) -> None:
 
 
 def _update(out: Path) -> None:
-    from warehouse.cli import main
+    from warehouse.cli.main import main
 
     sys.argv = ["warehouse", "-C", str(out), "update", "trades"]
     main()

@@ -135,11 +135,11 @@ def arcticdb_process(python: str, folder: Path) -> Iterator[Callable[[dict[str, 
 def make(folder: Path, trades: int) -> Any:
     """A month of a market, through the whole warehouse."""
     from warehouse import Warehouse
-    from warehouse.market import Market, benchmark_market
-    from warehouse.marketfiles import write
-    from warehouse.pipeline import Pipeline
-    from warehouse.request import Request
-    from warehouse.scaffold import lay_out
+    from warehouse.core.request import Request
+    from warehouse.maintenance.init import lay_out
+    from warehouse.pipeline.pipeline import Pipeline
+    from warehouse.synthetic.files import write
+    from warehouse.synthetic.market import Market, benchmark_market
 
     names = benchmark_market(0, SYMBOLS).symbols
     market = Market(tuple(SESSIONS), frozenset(), names, trades // len(SESSIONS), 0)
@@ -165,7 +165,7 @@ def in_utc(question: dict[str, Any]) -> dict[str, Any]:
     """The question with its span as ArcticDB takes it: instants, both inclusive."""
     import pandas as pd
 
-    from warehouse.sessions import parse_span
+    from warehouse.core.calendar import parse_span
 
     span = parse_span(question["start"], question["end"])
     first, last = (str(pd.Timestamp(ns, tz="UTC")) for ns in (span.start_ns, span.end_ns - 1))

@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from warehouse.market import benchmark_market
-from warehouse.marketfiles import write
-from warehouse.sessions import trading_days
+from warehouse.core.calendar import trading_days
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import benchmark_market
 
 ROOT = Path(__file__).resolve().parents[1]
 

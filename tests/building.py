@@ -22,16 +22,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from warehouse import config as configuration
-from warehouse.config import Config
-from warehouse.layout import Layout
-from warehouse.metrics import Silent
-from warehouse.pipeline import Pipeline
-from warehouse.repair import RepairReport, repair
-from warehouse.request import Request
-from warehouse.run import RunReport
-from warehouse.schema import DATA_TYPES
-from warehouse.verify import VerifyReport, verify
+from warehouse.core import config as configuration
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.metrics import Silent
+from warehouse.core.paths import Layout
+from warehouse.core.request import Request
+from warehouse.maintenance.repair import RepairReport, repair
+from warehouse.maintenance.verify import VerifyReport, verify
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.report import RunReport
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEW_YORK = ZoneInfo("America/New_York")

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from building import REPOSITORY, Made
 
-from warehouse.sqlfiles import SqlFile
+from warehouse.sqlfolder.files import SqlFile
 
 REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
 

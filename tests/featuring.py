@@ -13,11 +13,11 @@ import pyarrow.csv as pc_csv
 from building import REPOSITORY, instant
 from hypothesis import strategies as st
 
-from warehouse.config import Config
-from warehouse.feature import Feature
-from warehouse.featurefiles import FeatureFolder
-from warehouse.features import engine, run
-from warehouse.schema import DATA_TYPES
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.read.features.evaluate import engine, run
+from warehouse.sqlfolder.feature import Feature
+from warehouse.sqlfolder.feature_file import FeatureFolder
 
 FOLDER = FeatureFolder(REPOSITORY / "sql")
 FEATURES = {found.name: found for found in FOLDER if isinstance(found, Feature)}

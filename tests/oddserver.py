@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
 
-from warehouse.layout import RawFile
-from warehouse.source import SourceObject
+from warehouse.core.paths import RawFile
+from warehouse.source.folder import SourceObject
 
 _RANGE = re.compile(rb"[Rr]ange: bytes=(\d+)-(\d+)")
 

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from building import Made, instant
 
-from warehouse import catalogfile
-from warehouse.catalog import CatalogChange, SourceFile
-from warehouse.layout import month_of
-from warehouse.partitions import Partition, SessionSource, write_partition
-from warehouse.schema import DATA_TYPES
-from warehouse.sqlfiles import SqlFolder
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import month_of
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store import catalog_writer
+from warehouse.store.catalog import CatalogChange, SourceFile
+from warehouse.store.partitions import Partition, SessionSource, write_partition
 
 _DAY_NS = 16 * 3600 * 10**9
 _CONDITIONS = pa.array([None, "12", "12,37", "37", "14", "14,41", "14,37,41", "1"], pa.string())
@@ -112,5 +112,5 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     layout, sql = made.layout, SqlFolder(made.config.sql_dir(made.root))
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"
-    catalogfile.build(staged, layout, sql, config, CatalogChange(partitions=listed, files=files))
+    catalog_writer.build(staged, layout, sql, config, CatalogChange(partitions=listed, files=files))
     staged.replace(layout.catalog)

@@ -12,11 +12,11 @@ import pytest
 from building import SESSION, Made, day_key, instant, quote, trade
 from click.testing import CliRunner
 
-from warehouse.cleaning import Cleaner
-from warehouse.cli import cli
+from warehouse.cli.main import cli
+from warehouse.core.paths import RawFile
 from warehouse.errors import SqlFileError
-from warehouse.gather import Gatherer
-from warehouse.layout import RawFile
+from warehouse.ingest.cleaning import Cleaner
+from warehouse.ingest.row_store import Gatherer
 
 MakeWarehouse = Callable[..., Made]
 DAYS = (date(2024, 1, 30), SESSION)

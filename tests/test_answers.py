@@ -14,10 +14,12 @@ import pytest
 from building import REPOSITORY, Made, day_key, instant, quote, trade
 from conftest import MakeWarehouse
 
-from warehouse import Warehouse, memory, reading
-from warehouse import fingerprints as ids
+from warehouse import Warehouse
+from warehouse.core import memory
 from warehouse.errors import RequestError, TooLargeError
-from warehouse.frames import size_of
+from warehouse.read import fingerprint as ids
+from warehouse.read import partition_reader
+from warehouse.read.frames import size_of
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
 
@@ -278,8 +280,8 @@ def test_another_version_makes_another_id(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_memory_cannot_hold_is_refused_before_it_is_read(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "available_bytes", lambda: 50_000)
-    monkeypatch.setattr(reading, "_MUCH", 1_000)
+    monkeypatch.setattr(partition_reader, "available_bytes", lambda: 50_000)
+    monkeypatch.setattr(partition_reader, "_MUCH", 1_000)
     with pytest.raises(TooLargeError) as caught:
         everything(wh)
     assert str(caught.value) == (
@@ -305,8 +307,8 @@ def test_the_cache_makes_room_before_an_answer_is_too_large(
     wh.trades("MSFT", DAYS[0], DAYS[0])
     free = 8_000 + wh.cache.stats.bytes
 
-    monkeypatch.setattr(reading, "available_bytes", lambda: free - wh.cache.stats.bytes)
-    monkeypatch.setattr(reading, "_MUCH", 1_000)
+    monkeypatch.setattr(partition_reader, "available_bytes", lambda: free - wh.cache.stats.bytes)
+    monkeypatch.setattr(partition_reader, "_MUCH", 1_000)
     assert len(wh.trades("MSFT", DAYS[1], DAYS[1])) == 200
     # No more went than had to.
     assert 0 < wh.cache.stats.evictions < 3

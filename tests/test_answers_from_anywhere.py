@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
 
-from warehouse import Warehouse, symbolfacts
+from warehouse import Warehouse
+from warehouse.cli.shell import shell_arguments
 from warehouse.errors import CorruptPartitionError, QueryError
-from warehouse.facts import gather as facts_of
-from warehouse.shell import shell_arguments
+from warehouse.report import symbol_facts
+from warehouse.report.collect import gather as facts_of
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 NOON = instant(SESSION, "12:00")
@@ -92,7 +93,7 @@ def told(made: Made) -> dict[str, Any]:
             for one in validated.results
         ]
         facts = facts_of(made.layout, made.config)
-        (report,) = symbolfacts.added(facts, wh, made.layout, made.config, ["AAPL"]).symbols
+        (report,) = symbol_facts.added(facts, wh, made.layout, made.config, ["AAPL"]).symbols
     found["report"] = (facts.holdings, facts.coverage, facts.rejects, report)
     for each in facts.holdings.values():
         # A footer says in what folder of the source its rows stood, in so many bytes.

@@ -9,10 +9,10 @@ import pytest
 from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
 from click.testing import CliRunner
 
-from warehouse.cli import cli
+from warehouse.cli.main import cli
+from warehouse.cli.render.run import exit_code
+from warehouse.core.request import Request
 from warehouse.errors import SqlFileError
-from warehouse.request import Request
-from warehouse.summary import exit_code
 
 
 @pytest.fixture

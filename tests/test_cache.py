@@ -16,8 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from warehouse.cache import FrameCache, Held
-from warehouse.frames import as_form, size_of
+from warehouse.read.cache import FrameCache, Held
+from warehouse.read.frames import as_form, size_of
 
 UNIT = 800
 EMPTY = size_of(pd.DataFrame({"x": np.array([], np.int64)}))

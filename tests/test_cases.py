@@ -26,7 +26,7 @@ import pyarrow as pa
 import pytest
 from building import SESSION, Made, day_key, symbol_key
 
-from warehouse.schema import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES
 
 CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/input.csv"))

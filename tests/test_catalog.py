@@ -29,9 +29,9 @@ from building import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.errors import ConfigError, StorageError
-from warehouse.layout import decode_symbol, encode_symbol, parse_raw_path, partition_name
-from warehouse.schema import DATA_TYPES
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 FEBRUARY = date(2024, 2, 1)

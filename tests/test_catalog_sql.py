@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
 
-from warehouse import catalogfile
-from warehouse.config import Config
+from warehouse.core.config import Config
+from warehouse.core.paths import Layout
 from warehouse.errors import SqlFileError
-from warehouse.layout import Layout
-from warehouse.sqlfiles import SqlFolder
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store import catalog_writer
 
 SQL = REPOSITORY / "sql"
 Edited = Callable[[str, str, str], SqlFolder]
@@ -42,7 +42,7 @@ def edited(tmp_path: Path) -> Edited:
 
 
 def bind(layout: Layout, sql: SqlFolder) -> None:
-    catalogfile.bind(layout, sql, REPOSITORY / "config", catalogfile.makers(sql))
+    catalog_writer.bind(layout, sql, REPOSITORY / "config", catalog_writer.makers(sql))
 
 
 def test_what_comes_with_the_project_is_bound_over_partitions_without_rows(layout: Layout) -> None:

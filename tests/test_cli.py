@@ -35,9 +35,12 @@ from building import csv_text, instant, symbol_key, trade
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from warehouse import Warehouse, console, overview, pace, pipeline, scaffold, shell
-from warehouse.cli import cli
-from warehouse.command import Failure, Place, say
+from warehouse import Warehouse
+from warehouse.cli import shell
+from warehouse.cli.main import cli
+from warehouse.cli.options import Failure, Place, say
+from warehouse.cli.render import status, terminal, time_left
+from warehouse.core.paths import shipped
 from warehouse.errors import (
     NoDataError,
     NotAWarehouseError,
@@ -49,13 +52,14 @@ from warehouse.errors import (
     StorageError,
     TransferError,
 )
-from warehouse.logs import RunLog
-from warehouse.market import Market
-from warehouse.marketfiles import write
-from warehouse.run import RunReport
-from warehouse.source import Fetched, FolderSource, SourceObject
-from warehouse.sqlfiles import shipped
-from warehouse.status import status as status_of
+from warehouse.maintenance import init
+from warehouse.pipeline import pipeline
+from warehouse.pipeline.logs import RunLog
+from warehouse.pipeline.report import RunReport
+from warehouse.report.status import status as status_of
+from warehouse.source.folder import Fetched, FolderSource, SourceObject
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import Market
 from warehouse.text import as_json, escaped_json, printable
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -245,8 +249,8 @@ def test_a_relative_source_is_kept_as_an_absolute_path(
     run("init", "w", "--source", "own_source")
     run("init", "v", "--source", "./w/../own_source/", "--layout", "symbol")
     for name in "wv":
-        assert scaffold.lay_out(Path(name)).config.source.url == str(own_source)
-    assert scaffold.lay_out(Path("v")).config.source.layout == "symbol"
+        assert init.lay_out(Path(name)).config.source.url == str(own_source)
+    assert init.lay_out(Path("v")).config.source.layout == "symbol"
 
 
 @pytest.mark.parametrize("name", ["with space", 'it\'s #1: "a"', "{x} & *", "ünïcode 📈"])
@@ -259,7 +263,7 @@ def test_any_folder_name_survives_the_configuration(name: str, tmp_path: Path) -
 
 def test_an_s3_source_is_kept_as_it_is(tmp_path: Path) -> None:
     run("init", str(tmp_path), "--source", "s3://flatfiles")
-    assert scaffold.lay_out(tmp_path).config.source.url == "s3://flatfiles"
+    assert init.lay_out(tmp_path).config.source.url == "s3://flatfiles"
 
 
 def test_a_source_that_cannot_be_is_an_error_and_lays_out_nothing(
@@ -300,7 +304,7 @@ def test_init_fills_in_a_source_that_was_left_empty(source: Path, tmp_path: Path
     assert "set source.url in config/data_config.yaml" in said
     assert "source.url" in fails("-C", str(tmp_path), "update")
     run("init", str(tmp_path), "--source", str(source))
-    assert scaffold.lay_out(tmp_path).config.source.url == str(source)
+    assert init.lay_out(tmp_path).config.source.url == str(source)
 
 
 def test_init_lays_out_the_folder_it_stands_in(
@@ -1168,7 +1172,7 @@ def test_a_file_that_fails_half_way_leaves_what_was_there(
     def full(target: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
-    monkeypatch.setattr("warehouse.outfile.os.replace", full)
+    monkeypatch.setattr("warehouse.core.output_file.os.replace", full)
     error = fails("-C", str(filled), "query", "select 1 as x", "-o", str(file))
     assert error == f"{file}: cannot be written: No space left on device"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "before")]
@@ -1273,7 +1277,7 @@ def test_names_that_a_terminal_would_obey_are_spelt_out_everywhere(
         raise Failure(STRANGE)
     assert told.value.format_message() == SPELT
     log = io.StringIO()
-    console.LogProgress(log).begin(STRANGE, 0)
+    terminal.LogProgress(log).begin(STRANGE, 0)
     assert log.getvalue() == f"{SPELT}\n"
     for line in (as_json({STRANGE: [STRANGE, Path("x")]}), escaped_json(json.dumps(STRANGE))):
         assert line.isprintable()
@@ -1338,9 +1342,9 @@ def test_a_folder_named_like_a_users_home_is_that_folder(
 def test_the_status_folds_between_words_and_says_what_settles_it(filled: Path) -> None:
     layout, config = Place(str(filled)).open()
     found = status_of(layout, config)
-    wide = list(overview.status_lines(found, "warehouse"))
+    wide = list(status.status_lines(found, "warehouse"))
     for width in (40, 60, 80, 200):
-        lines = list(overview.status_lines(found, "warehouse", width))
+        lines = list(status.status_lines(found, "warehouse", width))
         assert max(map(len, lines)) <= max(width, 65)
         assert " ".join(" ".join(lines).split()).startswith("all there yes.")
         words = {word for line in wide for word in line.split() if word.isalpha()}
@@ -1486,11 +1490,11 @@ def test_without_a_catalog_the_shell_names_the_command_that_makes_one(root: Path
 
 def test_sizes_counts_and_durations_read_well() -> None:
     sizes = [0, 999, 1_000, 999_949, 999_950, 26_361_008, 9_400_000_000]
-    assert [console.size(each) for each in sizes] == [
+    assert [terminal.size(each) for each in sizes] == [
         "0 bytes", "999 bytes", "1.0 kB", "999.9 kB", "1.0 MB", "26.4 MB", "9.4 GB",
     ]  # fmt: skip
-    assert (console.count(1, "file"), console.count(1234, "file")) == ("1 file", "1,234 files")
-    assert [console.duration(each) for each in (0.04, 9.96, 75, 700, 12_000)] == [
+    assert (terminal.count(1, "file"), terminal.count(1234, "file")) == ("1 file", "1,234 files")
+    assert [terminal.duration(each) for each in (0.04, 9.96, 75, 700, 12_000)] == [
         "0.0 s", "10.0 s", "75 s", "12 min", "3 h 20 min",
     ]  # fmt: skip
 
@@ -1498,11 +1502,11 @@ def test_sizes_counts_and_durations_read_well() -> None:
 def test_columns_that_do_not_fit_are_left_out_of_the_middle() -> None:
     headers = [f"column{number}" for number in range(9)]
     rows: list[list[str | None]] = [[str(number) for number in range(9)]] * 2
-    lines, left_out = console.table(headers, rows, [True] * 9, width=50)
+    lines, left_out = terminal.table(headers, rows, [True] * 9, width=50)
     assert left_out == 4
     assert lines[0].split() == ["column0", "column1", "column2", "…", "column7", "column8"]
     assert max(map(len, lines)) <= 50
-    lines, left_out = console.table(headers, rows, [True] * 9)
+    lines, left_out = terminal.table(headers, rows, [True] * 9)
     assert (lines[0].split(), left_out) == (headers, 0)
 
 
@@ -1516,10 +1520,10 @@ class Clock:
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(console, "time", clock)
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(time_left, "time", clock)
     log = io.StringIO()
-    progress = console.LogProgress(log)
+    progress = terminal.LogProgress(log)
     progress.begin("download", 0)
     progress.begin("ingest", 30_000_000)
     for number in range(3):
@@ -1536,10 +1540,10 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_log_is_told_of_a_long_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(console, "time", clock)
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(time_left, "time", clock)
     log = io.StringIO()
-    progress = console.LogProgress(log)
+    progress = terminal.LogProgress(log)
     progress.begin("download", 100_000_000)
     for _ in range(7):
         clock.now += 10
@@ -1556,9 +1560,9 @@ def test_the_time_left_is_measured_on_files_like_those_left(
 ) -> None:
     """Three large files, then a year of small ones, each of which takes a second."""
     clock = Clock()
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(time_left, "time", clock)
     large, small = [6_000_000] * 3, [400] * 250
-    stage = pace.Pace(sum(large) + sum(small), len(large) + len(small))
+    stage = time_left.Pace(sum(large) + sum(small), len(large) + len(small))
     assert stage.left() is None
     said: list[tuple[float, float | None]] = []
     end = 3 * 10.0 + 250 * 1.0
@@ -1581,8 +1585,8 @@ def test_nothing_is_said_of_the_time_left_before_enough_was_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(pace, "time", clock)
-    stage = pace.Pace(1_000_000_000, 1)
+    monkeypatch.setattr(time_left, "time", clock)
+    stage = time_left.Pace(1_000_000_000, 1)
     stage.begin(1_000_000_000)
     stage.advance(10_000_000)
     clock.now = 60.0

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from building import REPOSITORY
 
-from warehouse.config import CONFIG_VERSION, Config, find_root, load
+from warehouse.core.config import CONFIG_VERSION, Config, find_root, load
 from warehouse.errors import ConfigError, NotAWarehouseError
 
 SHIPPED = REPOSITORY / "config" / "data_config.yaml"

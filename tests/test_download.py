@@ -20,21 +20,21 @@ from building import SESSION, Made, csv_text, day_key, instant, make, symbol_key
 from faultproxy import Fault, FaultProxy, Request
 
 from warehouse import Warehouse
-from warehouse.catalog import Catalog
-from warehouse.download import DownloadPlan, open_source, plan_download, take
-from warehouse.download_table import download_table
+from warehouse.cli.render.download_table import download_table
+from warehouse.cli.render.run import exit_code
+from warehouse.cli.render.shortfalls import shortfalls
+from warehouse.core.calendar import NEW_YORK
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.core.request import Request as Asked
 from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
-from warehouse.facts import gather
-from warehouse.layout import RawFile
-from warehouse.partfile import superseded
-from warehouse.pipeline import Pipeline
-from warehouse.request import Request as Asked
-from warehouse.run import RunReport
-from warehouse.schema import DATA_TYPES
-from warehouse.sessions import NEW_YORK
-from warehouse.shortfalls import shortfalls
-from warehouse.source import Fetched, FolderSource, SourceObject
-from warehouse.summary import exit_code
+from warehouse.pipeline.download_plan import DownloadPlan, open_source, plan_download, take
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.report import RunReport
+from warehouse.report.collect import gather
+from warehouse.source.folder import Fetched, FolderSource, SourceObject
+from warehouse.source.partfile import superseded
+from warehouse.store.catalog import Catalog
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 TRADES = DATA_TYPES["trades"]

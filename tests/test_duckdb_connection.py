@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from building import REPOSITORY
 
-from warehouse.duckdb_connection import connect, quoted
-from warehouse.rawfile import MEMORY_FILES, MEMORY_FOLDERS, Piece
+from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.ingest.inflate import MEMORY_FILES, MEMORY_FOLDERS, Piece
 
 PACKAGE = REPOSITORY / "warehouse"
 

@@ -14,10 +14,10 @@ from building import Made, day_key, instant, keep, put_back, random_trades, trad
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
-from warehouse.changed import rebuild_changed
+from warehouse.core.datatypes import DATA_TYPES, completed
+from warehouse.core.request import Request
 from warehouse.errors import QueryError
-from warehouse.request import Request
-from warehouse.schema import DATA_TYPES, completed
+from warehouse.maintenance.rebuild_stale import rebuild_changed
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 LATER = "lot"

@@ -23,11 +23,13 @@ from conftest import MakeWarehouse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warehouse import Warehouse, checks, encoding
-from warehouse.encoding import ROW_GROUP_ROWS, encode, group_rows
+from warehouse import Warehouse
+from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.errors import CorruptPartitionError, SqlFileError
-from warehouse.partitions import describe, read_sessions, write_partition
-from warehouse.schema import DATA_TYPES, DataType
+from warehouse.maintenance import file_checks
+from warehouse.store import parquet_writer
+from warehouse.store.parquet_writer import ROW_GROUP_ROWS, encode, group_rows
+from warehouse.store.partitions import describe, read_sessions, write_partition
 
 TRADES = DATA_TYPES["trades"]
 DAYS = synthetic.weekdays(date(2024, 1, 2), date(2024, 1, 31))
@@ -43,11 +45,11 @@ def test_row_groups_hold_all_rows_within_bounds_and_end_with_every_large_session
     assert all(0 < rows <= ROW_GROUP_ROWS for rows in groups)
     ends = {0, *accumulate(groups)}
     for end, count in zip(accumulate(counts), counts, strict=True):
-        if count >= encoding.WHOLE_SESSIONS_ROWS:
+        if count >= parquet_writer.WHOLE_SESSIONS_ROWS:
             assert end in ends
     # Few rows are never spread over more groups than they need.
     least = sum(counts) // ROW_GROUP_ROWS
-    assert len(groups) <= least + sum(counts) // encoding.WHOLE_SESSIONS_ROWS + 1
+    assert len(groups) <= least + sum(counts) // parquet_writer.WHOLE_SESSIONS_ROWS + 1
 
 
 @given(COUNTS, st.integers(1, 23))
@@ -113,7 +115,7 @@ def test_a_clean_statement_that_keeps_a_row_without_a_price_publishes_nothing(
 
 
 def test_the_bytes_do_not_depend_on_how_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", 30)
     rows = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
     for name in ("tape", "exchange", "id"):
         rows = with_gap(rows, name, 95 if name == "tape" else 50)
@@ -226,19 +228,19 @@ def test_a_partition_of_an_earlier_version_is_read_verified_and_merged(
     with pq.ParquetFile(path) as file:
         rows, told = file.read().cast(TRADES.columns), dict(file.metadata.metadata)
     schema = TRADES.columns
-    del told[encoding.ABSENT_KEY]
+    del told[parquet_writer.ABSENT_KEY]
     if version != "that declared nothing":
         absent = [name for name in schema.names if rows[name].null_count]
         schema = pa.schema([field.with_nullable(field.name in absent) for field in schema])
         assert not schema.equals(TRADES.stored)
-        told[encoding.ABSENT_KEY] = ",".join(absent).encode()
+        told[parquet_writer.ABSENT_KEY] = ",".join(absent).encode()
     with pq.ParquetWriter(path, schema, compression="snappy", store_schema=False,
                           write_page_checksum=True) as writer:  # fmt: skip
         writer.add_key_value_metadata(told)
         writer.write_table(rows.cast(schema), row_group_size=70)
     again = describe(path)
     assert (again.sessions, again.rows) == (one.sessions, one.rows)
-    assert checks.partition(path, again) is None
+    assert file_checks.partition(path, again) is None
     # Another symbol's is of this version: both are read in one go.
     (new,) = synthetic.fill(made, "trades", DAYS[:3], {"B": 10})
     synthetic.catalog(made, [again, new])
@@ -327,7 +329,7 @@ print(refused)
 def test_no_damaged_footer_of_several_row_groups_ends_the_process(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", 30)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", 30)
     made = make_warehouse()
     (one,) = partitions = synthetic.fill(made, "trades", DAYS[:1], {"A": 60})
     synthetic.catalog(made, partitions)

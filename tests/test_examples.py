@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from nbclient import NotebookClient
 
 from warehouse import Warehouse
-from warehouse.cli import cli
+from warehouse.cli.main import cli
 
 sys.path.insert(0, str(REPOSITORY / "examples"))
 import backtest

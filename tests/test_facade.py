@@ -24,8 +24,8 @@ from building import Made, bar, day_key, instant, quote, symbol_key, trade
 from conftest import MakeWarehouse
 
 import warehouse
-from warehouse import Warehouse, WarehouseError, encoding, journal, rows
-from warehouse import snapshot as snapshots
+from warehouse import Warehouse, WarehouseError, rows
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import (
     ConfigError,
     CorruptPartitionError,
@@ -34,9 +34,10 @@ from warehouse.errors import (
     RequestError,
     StorageError,
 )
-from warehouse.market import DEMO, Market
-from warehouse.marketfiles import write
-from warehouse.schema import DATA_TYPES
+from warehouse.read import snapshot as snapshots
+from warehouse.store import journal, parquet_writer
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import DEMO, Market
 
 ODD = (
     *("NA", "TRUE", "NAN", "NULL", "1E5", "BRK.B", "ABRpD", "BCpC", "BCPC", "../../x", "A/B"),
@@ -237,7 +238,7 @@ def test_a_span_over_months_reads_each_partition_once_in_order(wh: Warehouse) ->
 def test_row_groups_outside_the_span_are_not_read_and_nothing_is_lost(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch, rows_a_group: int
 ) -> None:
-    monkeypatch.setattr(encoding, "ROW_GROUP_ROWS", rows_a_group)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", rows_a_group)
     day = SESSIONS[0]
     # Several trades share a stamp, also across the edges of row groups.
     offsets = [0, 1, 1, 1, 2, 5, 5, 5, 5, 5, 5, 5, 5, 8, 9, 9]

@@ -16,12 +16,12 @@ from building import Made, bar, day_key, instant, quote, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse, WarehouseError, errors
-from warehouse.download import DownloadPlan
+from warehouse.core.representation import MOST, Face
 from warehouse.errors import RequestError
-from warehouse.faces import MOST, Face
-from warehouse.gate import Refused
-from warehouse.judging import ValidationResult
-from warehouse.prune import PruneReport, prune
+from warehouse.maintenance.prune import PruneReport, prune
+from warehouse.pipeline.download_plan import DownloadPlan
+from warehouse.pipeline.validation_gate import Refused
+from warehouse.validation.evaluate import ValidationResult
 
 DAYS = (date(2024, 1, 29), date(2024, 1, 30), date(2024, 1, 31))
 DAY = DAYS[0]

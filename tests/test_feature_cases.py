@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from featuring import FEATURES, Bench, read_table
 
-from warehouse.schema import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES
 
 CASES = Path(__file__).parent / "features"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))

@@ -9,8 +9,8 @@ from building import REPOSITORY
 from featuring import FEATURES, FOLDER
 
 from warehouse.errors import RequestError, SqlFileError
-from warehouse.feature import Feature
-from warehouse.featurefiles import FeatureFolder
+from warehouse.sqlfolder.feature import Feature
+from warehouse.sqlfolder.feature_file import FeatureFolder
 
 GOOD = """-- features/mine: the sum of sizes of late.
 -- grain: symbol, timestamp, id
@@ -238,11 +238,11 @@ def test_values_of_numpy_and_whole_numbers_for_doubles_are_taken(tmp_path: Path)
 
 def test_the_headers_example_in_the_code_is_that_of_a_file() -> None:
     """What the documentation shows is what a user copies."""
-    from warehouse import featurefiles
+    from warehouse.sqlfolder import feature_file
 
     shown = [
         line.strip()
-        for line in (featurefiles.__doc__ or "").splitlines()
+        for line in (feature_file.__doc__ or "").splitlines()
         if line.startswith("    --")
     ]
     text = (REPOSITORY / "sql/features/volume_ma.sql").read_text("utf-8")

@@ -16,19 +16,19 @@ import pytest
 from building import SESSION, Made, day_key, instant, make, symbol_key, trade
 from click.testing import CliRunner
 
-from warehouse.catalog import Catalog, SourceFile
-from warehouse.changed import rebuild_changed
-from warehouse.cli import cli
-from warehouse.commit import Committer
+from warehouse.cli.main import cli
+from warehouse.cli.render.run import exit_code, run_lines
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.core.request import Request
 from warehouse.errors import SourceError, StorageError
-from warehouse.layout import RawFile
-from warehouse.prune import prune
-from warehouse.request import Request
-from warehouse.run import RunReport
-from warehouse.schema import DATA_TYPES
-from warehouse.source import FolderSource
-from warehouse.staging import Stager
-from warehouse.summary import exit_code, run_lines
+from warehouse.ingest.stage import Stager
+from warehouse.maintenance.prune import prune
+from warehouse.maintenance.rebuild_stale import rebuild_changed
+from warehouse.pipeline.report import RunReport
+from warehouse.source.folder import FolderSource
+from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.commit import Committer
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 DAYS = (MONDAY, TUESDAY, SESSION)

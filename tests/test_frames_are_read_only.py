@@ -17,7 +17,7 @@ from building import Made, bar, day_key, instant, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
-from warehouse.frames import guarded, shared
+from warehouse.read.frames import guarded, shared
 
 # Some of pandas' ways are on their way out.
 pytestmark = [

@@ -24,17 +24,12 @@ from building import (
     small_disk,
 )
 
-from warehouse import (
-    Warehouse,
-    catalogfile,
-    gather,
-    merge,
-    openmetrics,
-    publish,
-    rejects,
-    source,
-)
+from warehouse import Warehouse
 from warehouse.errors import StorageError
+from warehouse.ingest import partition_builder, rejects, row_store
+from warehouse.pipeline import openmetrics
+from warehouse.source import folder as source
+from warehouse.store import catalog_writer, publish
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
@@ -52,10 +47,10 @@ def fill(folder: Path, left: int) -> Path:
 # Each stage, at its first step that writes. The kernel refuses, not a stand-in for it.
 STAGES: dict[str, tuple[Any, str]] = {
     "download": (source.FolderSource, "_copy"),
-    "rows that exceed the memory": (gather.Gatherer, "spill"),
-    "partitions": (merge, "write_partition"),
+    "rows that exceed the memory": (row_store.Gatherer, "spill"),
+    "partitions": (partition_builder, "write_partition"),
     "rejects": (rejects.RejectsWriter, "_flush"),
-    "catalog": (catalogfile, "build"),
+    "catalog": (catalog_writer, "build"),
     "journal": (publish, "_sync"),
     "figures": (openmetrics, "write"),
 }
@@ -89,7 +84,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Made
             lines = [*random_trades(SYMBOLS, 3000, day), "too,few"]
             made.put(day_key("trades", day), lines)
         # Every piece is spilled, so that this stage is there.
-        monkeypatch.setattr(gather.Gatherer, "is_full", property(lambda self: self._held > 0))
+        monkeypatch.setattr(row_store.Gatherer, "is_full", property(lambda self: self._held > 0))
         # The first of its kind, so that a view of it is made when it is in place.
         made.put(day_key("quotes", TUESDAY), [quote("AAPL", instant(TUESDAY)), "too,few"])
         made.update("trades", start=MONDAY, end=MONDAY)

@@ -11,10 +11,11 @@ import pytest
 from building import Made, bar, day_key, instant, symbol_key, trade
 from conftest import MakeWarehouse
 
-from warehouse import Warehouse, sessions
+from warehouse import Warehouse
+from warehouse.core import calendar
+from warehouse.core.calendar import trading_days
 from warehouse.errors import NoDataError, RequestError
-from warehouse.gaps import STATES, report
-from warehouse.sessions import trading_days
+from warehouse.read.coverage import STATES, report
 
 # A Friday to the Friday after, with a holiday on the first Monday.
 DAYS = trading_days(date(2024, 1, 12), date(2024, 1, 19))
@@ -149,7 +150,7 @@ def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
 
 
 def test_a_session_of_today_is_not_yet_and_one_to_come_has_no_row(wh: Warehouse) -> None:
-    today = sessions.today()
+    today = calendar.today()
     frame = wh.coverage("trades", "AAPL", today - timedelta(days=10), today + timedelta(days=400))
     assert len(frame) >= 5
     found = states(frame)

@@ -23,7 +23,7 @@ from building import SESSION, Made, day_key, instant, make, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
-from warehouse.cli import cli
+from warehouse.cli.main import cli
 from warehouse.errors import CorruptPartitionError, NoDataError, QueryError, WarehouseError
 
 CANARY = "CANARY-7f3a91"

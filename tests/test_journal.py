@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from building import Made, day_key, instant, make, small_disk, trade
 
-from warehouse import Warehouse, journal, marker, publish
+from warehouse import Warehouse
+from warehouse.core.paths import STAGED_CATALOG, Layout
 from warehouse.errors import (
     ConfigError,
     DamagedJournalError,
@@ -25,8 +26,8 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
-from warehouse.journal import Change
-from warehouse.layout import STAGED_CATALOG, Layout
+from warehouse.store import data_folder_id, journal, publish
+from warehouse.store.journal import Change
 
 DAY = date(2024, 1, 2)
 SYMBOLS = ("AAPL", "BCpC", "MSFT")
@@ -561,11 +562,11 @@ def test_a_warehouse_of_the_version_before_gets_its_marker_and_keeps_out_its_nei
         second.update("trades")
     assert not first.layout.marker.exists()
     first.update("trades")
-    found = marker.read(first.layout)
+    found = data_folder_id.read(first.layout)
     assert found is not None
     assert found.cache == "one"
     first.update("trades")
-    assert marker.read(first.layout) == found
+    assert data_folder_id.read(first.layout) == found
 
 
 @pytest.mark.parametrize("name", ["staging", "refused"])
@@ -597,7 +598,7 @@ def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_p
     other.layout.cache.rename(other.layout.data / "renamed")
     other.configure(storage__cache_dir="data/renamed")
     other.ingest("trades")
-    found = marker.read(other.layout)
+    found = data_folder_id.read(other.layout)
     assert found is not None
     assert found.cache == "renamed"
 
@@ -611,7 +612,7 @@ def test_a_marker_that_is_none_is_made_anew(made: Made, text: bytes) -> None:
     with Warehouse(made.root) as wh:
         assert answers(wh) == OLD
     made.ingest("trades")
-    assert marker.read(made.layout) is not None
+    assert data_folder_id.read(made.layout) is not None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from building import SESSION, Made, bar, day_key, instant, symbol_key, trade
 
-from warehouse.verify import VerifyReport
+from warehouse.maintenance.verify import VerifyReport
 
 MakeWarehouse = Callable[..., Made]
 DAYS = (date(2024, 1, 29), date(2024, 1, 30), SESSION)
@@ -128,7 +128,7 @@ def test_a_warehouse_that_counts_rows_twice_is_mended_once(
     made.update("trades")
     made.put(own, trades("A", rows=2, price=2))
     made.configure(source__layout="symbol")
-    monkeypatch.setattr("warehouse.records.taken_over", lambda *_: [])
+    monkeypatch.setattr("warehouse.pipeline.records.taken_over", lambda *_: [])
     made.update("trades")
     monkeypatch.undo()
     assert [fault.kind for fault in made.verify().faults] == ["rows"]
@@ -150,7 +150,7 @@ def test_a_fault_that_comes_up_in_mending_is_told(
     made.update("trades")
     made.put(own, trades("A", rows=2, price=2))
     made.configure(source__layout="symbol")
-    monkeypatch.setattr("warehouse.records.taken_over", lambda *_: [])
+    monkeypatch.setattr("warehouse.pipeline.records.taken_over", lambda *_: [])
     made.update("trades")
 
     repaired = made.repair()

@@ -18,12 +18,12 @@ from building import HEADERS, SESSION, Made, day_key, instant, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse.cleaning import Cleaner
-from warehouse.layout import RawFile
-from warehouse.lines import is_row, no_rows
-from warehouse.rawfile import Inflater
-from warehouse.schema import DATA_TYPES
-from warehouse.sqlfiles import SqlFolder
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.ingest.cleaning import Cleaner
+from warehouse.ingest.inflate import Inflater
+from warehouse.ingest.lines import is_row, no_rows
+from warehouse.sqlfolder.files import SqlFolder
 
 T = instant(SESSION, "09:30")
 KIND = DATA_TYPES["trades"]

@@ -17,10 +17,10 @@ from featuring import FEATURES, Bench, Tables, tapes, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from warehouse.feature import Feature
-from warehouse.featurefiles import FeatureFolder
-from warehouse.frames import nanoseconds
-from warehouse.lookahead import Difference, first_difference, instants
+from warehouse.read.features.lookahead_check import Difference, first_difference, instants
+from warehouse.read.frames import nanoseconds
+from warehouse.sqlfolder.feature import Feature
+from warehouse.sqlfolder.feature_file import FeatureFolder
 
 SHORT = {
     "amihud": [{}, {"days": 1}, {"days": 3}],

@@ -20,8 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.market import DEMO, TRADE_CONDITIONS, Market, benchmark_market, hours, trades
-from warehouse.marketfiles import HEADERS, bars, file_order, load_rules, write
+from warehouse.synthetic.files import HEADERS, bars, file_order, load_rules, write
+from warehouse.synthetic.market import (
+    DEMO,
+    TRADE_CONDITIONS,
+    Market,
+    benchmark_market,
+    hours,
+    trades,
+)
 
 CONFIG = Path(__file__).parent.parent / "config"
 NEW_YORK = ZoneInfo("America/New_York")

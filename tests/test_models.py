@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import warehouse
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RequestError
-from warehouse.frames import as_form, in_zone
-from warehouse.models import Aggregate, Quote, Trade, rows
-from warehouse.schema import DATA_TYPES
+from warehouse.read.frames import as_form, in_zone
+from warehouse.read.models import Aggregate, Quote, Trade, rows
 
 STAMP = 1_706_749_199_999_999_999  # 2024-01-31 19:59:59.999999999 in New York
 

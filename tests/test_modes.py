@@ -16,9 +16,9 @@ from building import SESSION, Made, bar, day_key, instant, make, random_trades, 
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
+from warehouse.core.permissions import Modes
 from warehouse.errors import ConfigError, StorageError, WarehouseError
-from warehouse.modes import Modes
-from warehouse.publish import writer_lock
+from warehouse.store.publish import writer_lock
 
 DAYS = (SESSION.replace(day=30), SESSION)
 

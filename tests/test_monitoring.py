@@ -20,12 +20,14 @@ from conftest import MakeWarehouse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as older_families
 
-from warehouse import catalogfile, logs, openmetrics, publish, staging
-from warehouse.catalogtables import CATALOG_FORMAT
-from warehouse.cli import cli
+from warehouse.cli.main import cli
+from warehouse.core.request import Request
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
-from warehouse.monitoring import outcome
-from warehouse.request import Request
+from warehouse.ingest import stage as staging
+from warehouse.pipeline import logs, openmetrics
+from warehouse.pipeline.run_watch import outcome
+from warehouse.store import catalog_writer, publish
+from warehouse.store.catalog_tables import CATALOG_FORMAT
 
 TRADES, BARS = day_key("trades", SESSION), day_key("day_aggs", SESSION)
 LINES = [trade("A", instant(SESSION, "10:00", n), n) for n in range(1, 8)]
@@ -107,13 +109,13 @@ def test_every_batch_says_that_the_run_goes_on_and_the_last_that_it_is_done(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = []
-    build = catalogfile.build
+    build = catalog_writer.build
 
     def note(*arguments: Any) -> None:
         states.extend(run.state for run in arguments[-1].runs)
         build(*arguments)
 
-    monkeypatch.setattr(catalogfile, "build", note)
+    monkeypatch.setattr(catalog_writer, "build", note)
     made.update()
 
     assert states == ["running", "done"]

@@ -14,12 +14,12 @@ from building import make
 from click.testing import CliRunner
 from oddserver import OddServer, http, listing, xml
 
-from warehouse.cli import cli
-from warehouse.config import DownloadConfig
+from warehouse.cli.main import cli
+from warehouse.core.config import DownloadConfig
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import SourceError, WarehouseError
-from warehouse.s3 import S3Source
-from warehouse.schema import DATA_TYPES
-from warehouse.source import SourceObject, Unlisted
+from warehouse.source.folder import SourceObject, Unlisted
+from warehouse.source.s3 import S3Source
 
 DAY = date(2024, 1, 2)
 KEY = "us_stocks_sip/trades_v1/2024/01/2024-01-02.csv.gz"
@@ -137,7 +137,7 @@ def test_a_command_ends_with_status_2_and_no_traceback(
 
 
 def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warehouse.s3._MAX_KEYS", 50)
+    monkeypatch.setattr("warehouse.source.s3._MAX_KEYS", 50)
     with (
         OddServer(answers=pages(str)) as odd,
         pytest.raises(SourceError, match="does not end"),

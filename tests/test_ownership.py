@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from warehouse.config import CONFIG_FILE, check_paths, find_root, load, locate
+from warehouse.core.config import CONFIG_FILE, check_paths, find_root, load, locate
 from warehouse.errors import ConfigError, ForeignWarehouseError
 
 ANOTHER = os.getuid() + 1 if hasattr(os, "getuid") else 0

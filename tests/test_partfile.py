@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.integrity import EtagCheck, likely_part_sizes
-from warehouse.partfile import PartFile, part_of, state_of
+from warehouse.source.etag_check import EtagCheck, likely_part_sizes
+from warehouse.source.partfile import PartFile, part_of, state_of
 
 MIB, MB = 1 << 20, 1_000_000
 

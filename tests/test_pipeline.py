@@ -37,6 +37,7 @@ from building import (
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import (
     CorruptPartitionError,
     LockedError,
@@ -46,8 +47,7 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
-from warehouse.pipeline import Request
-from warehouse.schema import DATA_TYPES
+from warehouse.pipeline.pipeline import Request
 
 MakeWarehouse = Callable[..., Made]
 
@@ -242,7 +242,7 @@ def test_a_file_ingested_twice_changes_no_byte(busy: Made, monkeypatch: pytest.M
         shutil.copyfile(path, copy)
         copy.replace(path)
 
-    monkeypatch.setattr("warehouse.download.restamped", lambda path, record: None)
+    monkeypatch.setattr("warehouse.pipeline.download_plan.restamped", lambda path, record: None)
     report = busy.ingest()
 
     assert len(report.files) == 4
@@ -966,7 +966,7 @@ def test_what_a_killed_run_had_published_is_not_done_again(
     made = make_warehouse()
     made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.put_raw("trades", SESSION, day_of_trades(SESSION, 1))
-    from warehouse import staging
+    from warehouse.ingest import stage as staging
 
     stage = staging.Stager.stage
 

@@ -20,7 +20,8 @@ import pytest
 from building import Made, bar, day_key, instant, trade
 from conftest import MakeWarehouse
 
-from warehouse import Warehouse, errors, spill
+from warehouse import Warehouse, errors
+from warehouse.core import spill
 from warehouse.errors import RequestError, WarehouseError
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from building import SESSION, Made, day_key, instant, make, trade
 
+from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import LockedError
-from warehouse.layout import Layout, RawFile
-from warehouse.partfile import superseded
-from warehouse.prune import prune
-from warehouse.publish import writer_lock
+from warehouse.maintenance.prune import prune
+from warehouse.source.partfile import superseded
+from warehouse.store.publish import writer_lock
 
 EARLIER = SESSION - timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)

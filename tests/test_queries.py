@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warehouse import Warehouse
-from warehouse.contents import behind
 from warehouse.errors import QueryError
+from warehouse.read.query.provenance import behind
 
 DAY = date(2024, 1, 31)
 LAST = instant(DAY, "19:59:59", 999_999_999)

@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from warehouse import Warehouse, reading
+from warehouse import Warehouse
 from warehouse.errors import NoDataError
-from warehouse.frames import size_of
+from warehouse.read import partition_reader
+from warehouse.read.frames import size_of
 
 SYMBOLS = ("AAPL", "MSFT", "é")
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1), date(2024, 2, 2))
@@ -184,7 +185,7 @@ def test_nothing_is_read_from_the_disk(made: Made, monkeypatch: pytest.MonkeyPat
         def refuse(*_: Any) -> None:
             raise AssertionError("a partition was opened")
 
-        monkeypatch.setattr(reading, "open_partition", refuse)
+        monkeypatch.setattr(partition_reader, "open_partition", refuse)
         assert len(wh.trades("AAPL", DAYS[1], DAYS[1], columns=["price"])) > 0
         assert len(wh.trades(["é", "AAPL"], f"{DAYS[1]} 10:00", f"{DAYS[2]} 12:00")) > 0
         assert wh.cache.stats.entries == 1

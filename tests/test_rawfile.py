@@ -22,10 +22,10 @@ from building import HEADERS, REPOSITORY, SESSION, Made, bar, csv_text, day_key,
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RawFileError
-from warehouse.integrity import MAX_RATIO, EtagCheck, check, read_into
-from warehouse.rawfile import MAX_LINE_BYTES, Inflater, Piece, read_ahead
-from warehouse.schema import DATA_TYPES
+from warehouse.ingest.inflate import MAX_LINE_BYTES, Inflater, Piece, read_ahead
+from warehouse.source.etag_check import MAX_RATIO, EtagCheck, check, read_into
 
 HEADER = HEADERS["day_aggs"]
 NAMES = DATA_TYPES["day_aggs"].header

@@ -10,7 +10,7 @@ import pytest
 from building import REPOSITORY
 from click.testing import CliRunner
 
-from warehouse.cli import cli
+from warehouse.cli.main import cli
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 

@@ -15,8 +15,8 @@ import pytest
 from building import Made, check_accounts, day_key, make
 from polars.testing import assert_frame_equal
 
-from warehouse.run import RunReport
-from warehouse.schema import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.pipeline.report import RunReport
 
 FIRST, LAST = date(2013, 10, 7), date(2013, 10, 9)
 DAYS = (FIRST, date(2013, 10, 8), LAST)

@@ -13,12 +13,12 @@ import pytest
 from building import Made, day_key, instant, keep, put_back, quote, random_trades, trade
 from conftest import MakeWarehouse
 
-from warehouse.changed import ChangedReport, rebuild_changed
+from warehouse.core.paths import RawFile
+from warehouse.core.request import Request
 from warehouse.errors import LockedError
-from warehouse.layout import RawFile
-from warehouse.prune import prune
-from warehouse.publish import writer_lock
-from warehouse.request import Request
+from warehouse.maintenance.prune import prune
+from warehouse.maintenance.rebuild_stale import ChangedReport, rebuild_changed
+from warehouse.store.publish import writer_lock
 
 MONDAY, TUESDAY, FEBRUARY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 2, 1)
 DAYS = (MONDAY, TUESDAY, FEBRUARY)

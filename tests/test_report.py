@@ -24,12 +24,13 @@ from building import Made, bar, day_key, instant, make, quote, symbol_key, trade
 from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from warehouse import Warehouse, report, symbolfacts
-from warehouse.assessment import is_right
-from warehouse.brief import sparkline
-from warehouse.cli import cli
-from warehouse.facts import Facts, gather
-from warehouse.request import Request
+from warehouse import Warehouse
+from warehouse.cli.main import cli
+from warehouse.cli.render.brief import sparkline
+from warehouse.core.request import Request
+from warehouse.report import html, symbol_facts
+from warehouse.report.answers import is_right
+from warehouse.report.collect import Facts, gather
 from warehouse.text import as_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -133,13 +134,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def facts(made: Made) -> Facts:
     found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        return symbolfacts.added(found, warehouse, made.layout, made.config, SYMBOLS)
+        return symbol_facts.added(found, warehouse, made.layout, made.config, SYMBOLS)
 
 
 @pytest.fixture(scope="module")
 def page_file(facts: Facts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report.save(facts, path, "warehouse -C w")
+    html.save(facts, path, "warehouse -C w")
     return path
 
 
@@ -250,7 +251,7 @@ def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_pa
     found = gather(made.layout, made.config)
     row = row_of(found, "trades", day)
     assert (row["state"], row["rows"], row["unfinished"]) == ("here", 1, 1)
-    assert "a later version of its file is not published" in report.html(found, "warehouse")
+    assert "a later version of its file is not published" in html.html(found, "warehouse")
 
 
 def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts) -> None:
@@ -305,7 +306,7 @@ def test_a_file_that_the_vendor_replaced_is_remembered(tmp_path: Path) -> None:
     assert one["source"] == day_key("trades", first)
     assert (one["earlier_rows"], one["rows_published"]) == (2, 1)
     assert one["sha256"] != one["earlier_sha256"]
-    assert one["source"] in report.html(found, "warehouse")
+    assert one["source"] in html.html(found, "warehouse")
 
 
 def test_an_empty_warehouse_has_facts_too(empty: Made) -> None:
@@ -353,11 +354,11 @@ def test_of_many_trades_no_kinds_extreme_is_lost_and_the_choice_is_always_the_sa
     drawn = []
     for _ in range(2):
         with Warehouse(made.root) as warehouse:
-            whole = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
+            whole = symbol_facts.added(found, warehouse, made.layout, made.config, ["A"])
         drawn.append(whole.symbols[0]["trades"])
     assert drawn[0] == drawn[1]
     assert drawn[0]["of_trades"] == 3_000
-    assert len(drawn[0]["rows"]) < symbolfacts.MOST_TRADES
+    assert len(drawn[0]["rows"]) < symbol_facts.MOST_TRADES
     for kind, parity in (("everything", 0), ("volume only", 1)):
         prices = [
             10 + (number * 7919 % 1009) / 100 for number in range(1, 3_001) if number % 2 == parity
@@ -365,7 +366,7 @@ def test_of_many_trades_no_kinds_extreme_is_lost_and_the_choice_is_always_the_sa
         shown = [row["price"] for row in drawn[0]["rows"] if row["may_set"] == kind]
         assert min(shown) == pytest.approx(min(prices))
         assert max(shown) == pytest.approx(max(prices))
-    page = report.html(whole, "warehouse")
+    page = html.html(whole, "warehouse")
     assert f"{len(drawn[0]['rows']):,} of 3,000 trades" in page
 
 
@@ -391,7 +392,7 @@ def test_minutes_are_drawn_together_until_they_fit_and_lose_no_volume(facts: Fac
     found = symbol_of(facts, "AAPL")["candles"]
     assert found["width"] == "5 minutes"
     assert found["of_bars"] == 370 * len(HERE) == sum(row["bars"] for row in found["rows"])
-    assert len(found["rows"]) <= symbolfacts.MOST_CANDLES
+    assert len(found["rows"]) <= symbol_facts.MOST_CANDLES
     assert sum(row["volume"] for row in found["rows"]) == 100 * found["of_bars"]
     assert found["rows"][0]["start"] == "2024-01-22T09:30:00-05:00"
 
@@ -531,7 +532,7 @@ def test_the_page_asks_for_nothing_from_anywhere(page_file: Path) -> None:
 
 
 def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
-    text = report.html(gather(empty.layout, empty.config), "warehouse -C w")
+    text = html.html(gather(empty.layout, empty.config), "warehouse -C w")
     said = re.sub(r"<[^>]+>", " ", text.partition("<main")[2].partition("<script")[0])
     said = " ".join(said.split())
     for sentence in (
@@ -548,7 +549,7 @@ def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
 
 
 def test_a_symbol_without_quotes_says_so(facts: Facts) -> None:
-    found = report.html(facts, "warehouse")
+    found = html.html(facts, "warehouse")
     assert found.count("There are no quotes of it in this range.") == len(SYMBOLS) - 1
 
 
@@ -565,7 +566,7 @@ def test_a_report_of_a_long_time_draws_months_and_says_so(facts: Facts) -> None:
         ],
         symbols=[],
     )
-    page = report.html(long, "warehouse")
+    page = html.html(long, "warehouse")
     assert "900 sessions are more than a screen shows apart" in page
     assert page.count('<details class="year"') == 3 * 1
     assert page.count('data-state="here"') == 900
@@ -600,7 +601,7 @@ def test_the_catalog_of_5000_symbols_and_a_month_takes_less_than_10_seconds(
         )
     began = time.process_time()
     found = gather(made.layout, made.config)
-    report.save(found, tmp_path / "report.html", "warehouse")
+    html.save(found, tmp_path / "report.html", "warehouse")
     assert time.process_time() - began < 10
     assert found.holdings["quotes"]["rows"] == 5000 * 21 * 1000
     made_up = [rule["findings"] for rule in found.rules if rule["rule"].startswith("rule")]
@@ -788,8 +789,8 @@ def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends
     made.update("minute_aggs", start=days[0], end=days[-1])
     found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        found = symbolfacts.added(found, warehouse, made.layout, made.config, ["A"])
-    report.save(found, tmp_path / "report.html", "warehouse")
+        found = symbol_facts.added(found, warehouse, made.layout, made.config, ["A"])
+    html.save(found, tmp_path / "report.html", "warehouse")
     page = open_page(file=tmp_path / "report.html")
     places = page.evaluate(
         """() => {
@@ -898,7 +899,7 @@ def test_on_a_phone_the_page_never_scrolls_sideways(open_page: OpenPage) -> None
 
 
 def test_an_empty_report_opens_too(open_page: OpenPage, empty: Made, tmp_path: Path) -> None:
-    report.save(gather(empty.layout, empty.config), tmp_path / "empty.html", "warehouse")
+    html.save(gather(empty.layout, empty.config), tmp_path / "empty.html", "warehouse")
     page = open_page(file=tmp_path / "empty.html")
     assert page.locator(".answer .word").all_inner_texts() == ["?Not known", "?Not known"]
 
@@ -971,7 +972,7 @@ def test_labels_of_run_times_stand_apart_on_a_phone(facts: Facts, open_page: Ope
     for number in (2, 5, 12, 30):
         runs = [{**run_of, "started_at": f"2026-03-{30 - n:02}T10:00:00Z"} for n in range(number)]
         file = tmp_path / f"{number}.html"
-        report.save(dataclasses.replace(facts, runs=runs), file, "warehouse")
+        html.save(dataclasses.replace(facts, runs=runs), file, "warehouse")
         page = open_page(width=360, file=file)
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         boxes = page.evaluate(

@@ -24,14 +24,14 @@ import pyarrow as pa
 import pytest
 from building import REPOSITORY, instant
 
-from warehouse.catalogfile import make_reference
-from warehouse.config import ValidationConfig
+from warehouse.core.calendar import trading_hours
+from warehouse.core.config import ValidationConfig
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RequestError, SqlFileError
-from warehouse.judging import ask, sessions_table
-from warehouse.rules import Rule, chosen, rules
-from warehouse.schema import DATA_TYPES
-from warehouse.sessions import trading_hours
-from warehouse.sqlfiles import SqlFolder
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import Rule, chosen, rules
+from warehouse.store.catalog_writer import make_reference
+from warehouse.validation.evaluate import ask, sessions_table
 
 CASES = Path(__file__).parent / "validation"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))

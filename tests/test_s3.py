@@ -30,7 +30,9 @@ from faultproxy import Fault, FaultProxy, Request
 from oddserver import OddServer
 from s3server import S3TestServer
 
-from warehouse.config import DownloadConfig
+from warehouse.core.config import DownloadConfig
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import (
     CredentialsError,
     DamagedInTransitError,
@@ -41,12 +43,10 @@ from warehouse.errors import (
     StorageError,
     TransferError,
 )
-from warehouse.integrity import EtagCheck, check
-from warehouse.layout import Layout, RawFile
-from warehouse.partfile import lock_of, part_of, state_of
-from warehouse.s3 import S3Source
-from warehouse.schema import DATA_TYPES
-from warehouse.source import SourceObject
+from warehouse.source.etag_check import EtagCheck, check
+from warehouse.source.folder import SourceObject
+from warehouse.source.partfile import lock_of, part_of, state_of
+from warehouse.source.s3 import S3Source
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
 """Run the loops at their full length."""

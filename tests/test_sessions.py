@@ -15,9 +15,8 @@ from building import NEW_YORK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warehouse import sessions
-from warehouse.errors import RequestError
-from warehouse.sessions import (
+from warehouse.core import calendar as sessions
+from warehouse.core.calendar import (
     check_order,
     day_bounds_ns,
     last_day_of_month,
@@ -27,6 +26,7 @@ from warehouse.sessions import (
     session_at,
     trading_days,
 )
+from warehouse.errors import RequestError
 
 HOUR = 3600 * 1_000_000_000
 DAYS = st.dates(date(2003, 9, 10), date(2035, 12, 31))

@@ -17,7 +17,7 @@ from building import SESSION, Made, day_key, instant, make, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
-from warehouse.cli import cli
+from warehouse.cli.main import cli
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 pytestmark = pytest.mark.skipif(not SHELL.exists(), reason="no duckdb shell beside this Python")

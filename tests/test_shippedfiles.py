@@ -13,12 +13,12 @@ from building import REPOSITORY, SESSION, Made, bar, day_key, instant
 from click.testing import CliRunner
 from conftest import MakeWarehouse
 
-from warehouse import shippedfiles
-from warehouse.cli import cli
-from warehouse.metrics import Silent
-from warehouse.pipeline import Pipeline
-from warehouse.request import Request
-from warehouse.shippedfiles import RECORD
+from warehouse.cli.main import cli
+from warehouse.core.metrics import Silent
+from warehouse.core.request import Request
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.sqlfolder import shipped_files
+from warehouse.sqlfolder.shipped_files import RECORD
 
 CLEAN = "sql/clean/day_aggs.sql"
 RULE = "sql/validate/zero_sizes.sql"
@@ -37,10 +37,10 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What the project ships, in a folder where the next version can be made of it."""
     for name in ("sql", "config"):
         shutil.copytree(REPOSITORY / name, tmp_path / "shipped" / name)
-    monkeypatch.setattr(shippedfiles, "shipped", lambda folder: tmp_path / "shipped" / folder)
-    shippedfiles._shipped.cache_clear()
+    monkeypatch.setattr(shipped_files, "shipped", lambda folder: tmp_path / "shipped" / folder)
+    shipped_files._shipped.cache_clear()
     yield tmp_path / "shipped"
-    shippedfiles._shipped.cache_clear()
+    shipped_files._shipped.cache_clear()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def update(made: Made) -> list[str]:
 
 def append(path: Path, text: str = "-- another word\n") -> None:
     path.write_text(path.read_text("utf-8") + text, "utf-8")
-    shippedfiles._shipped.cache_clear()
+    shipped_files._shipped.cache_clear()
 
 
 def test_a_file_that_nobody_changed_gives_way_to_the_next_versions(
@@ -107,7 +107,7 @@ def test_what_is_new_comes_and_what_is_gone_goes_unless_it_was_changed(
         (release / name).unlink()
     (made.root / "sql/validate/my_own.sql").write_text(new.read_text("utf-8"))
     (made.root / "sql/validate/locked_quotes.sql").unlink()
-    shippedfiles._shipped.cache_clear()
+    shipped_files._shipped.cache_clear()
 
     assert update(made) == [
         "sql/validate/brand_new.sql: added, as the present version has it",
@@ -124,13 +124,13 @@ def test_a_warehouse_of_a_version_without_a_record_is_known_by_its_files_hashes(
     made: Made, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (made.root / RECORD).unlink()
-    listed = json.loads(shippedfiles._BEFORE.read_text("utf-8"))
-    names = {name for name, _ in shippedfiles._files()}
+    listed = json.loads(shipped_files._BEFORE.read_text("utf-8"))
+    names = {name for name, _ in shipped_files._files()}
     assert {len(digest) for digests in listed.values() for digest in digests} == {16}
     assert len(names & {*listed}) > 80
     listed[CLEAN] = [hashlib.sha256((made.root / CLEAN).read_bytes()).hexdigest()[:16]]
     listed[RULE] = [hashlib.sha256((made.root / RULE).read_bytes()).hexdigest()[:16]]
-    monkeypatch.setattr(shippedfiles, "_BEFORE", tmp_path / "before.json")
+    monkeypatch.setattr(shipped_files, "_BEFORE", tmp_path / "before.json")
     (tmp_path / "before.json").write_text(json.dumps(listed))
     append(release / CLEAN)
     append(made.root / RULE, "-- mine\n")
@@ -193,7 +193,7 @@ def test_where_it_cannot_be_written_the_run_goes_on_and_says_so(
     def refuse(target: Path, content: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(target))
 
-    monkeypatch.setattr(shippedfiles, "write", refuse)
+    monkeypatch.setattr(shipped_files, "write", refuse)
     append(release / CLEAN)
     made.put(day_key("day_aggs", SESSION), [bar("B", instant(SESSION, "00:00"))])
     told = "the shipped files cannot be brought up to date:"

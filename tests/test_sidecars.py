@@ -16,12 +16,14 @@ import pytest
 from building import Made, day_key, instant, trade
 from conftest import MakeWarehouse
 
-from warehouse import ledger, recipes, sidecar
-from warehouse.catalog import Catalog
+from warehouse.core import sidecar
+from warehouse.core.paths import Layout
 from warehouse.errors import CorruptPartitionError, DamagedCatalogError
-from warehouse.inventory import take_inventory
-from warehouse.layout import Layout
-from warehouse.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
+from warehouse.sqlfolder import transform_version
+from warehouse.store import ledger
+from warehouse.store.catalog import Catalog
+from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
+from warehouse.store.recover_catalog import take_inventory
 
 DAY = date(2024, 1, 2)
 DEEP = b'{"a":' * 100_000
@@ -79,8 +81,8 @@ ENTRY = {"fingerprint": "x", "text": "y"}
 def test_a_recipe_that_is_none_is_not_kept(tmp_path: Path, plant: Callable[[Path], None]) -> None:
     layout = Layout(tmp_path, tmp_path / "raw", tmp_path / "data/cache")
     layout.recipes.mkdir(parents=True)
-    plant(recipes.path_of(layout, "ab"))
-    assert recipes.load(layout, "ab") is None
+    plant(transform_version.path_of(layout, "ab"))
+    assert transform_version.load(layout, "ab") is None
 
 
 @pytest.mark.parametrize(

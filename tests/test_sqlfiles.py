@@ -14,10 +14,11 @@ import pytest
 import sqlglot
 from building import HEADERS, REPOSITORY, SESSION, Made, bar, csv_text, instant, quote, trade
 
+from warehouse.core.calendar import midnight_ns
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import shipped
 from warehouse.errors import AccountingError, SqlFileError
-from warehouse.schema import DATA_TYPES
-from warehouse.sessions import midnight_ns
-from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
+from warehouse.sqlfolder.files import SqlFile, SqlFolder
 
 SQL = REPOSITORY / "sql"
 NAMES = sorted(path.relative_to(SQL).with_suffix("").as_posix() for path in SQL.rglob("*.sql"))

@@ -12,15 +12,15 @@ from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, tra
 from click.testing import CliRunner
 
 from warehouse import Warehouse
-from warehouse.catalogtables import REQUIRED
-from warehouse.cli import cli
-from warehouse.duckdb_connection import connect
+from warehouse.cli.main import cli
+from warehouse.core.duckdb_connection import connect
 from warehouse.errors import DamagedCatalogError, SqlFileError, WarehouseError
-from warehouse.facts import gather
-from warehouse.selects import INGESTING, READING_REJECTS, check_file
-from warehouse.sqlfiles import SqlFolder
-from warehouse.status import status
-from warehouse.syntax import STABLE_TABLE_FUNCTIONS
+from warehouse.report.collect import gather
+from warehouse.report.status import status
+from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.select_check import INGESTING, READING_REJECTS, check_file
+from warehouse.store.catalog_tables import REQUIRED
 
 CANARY = "canary in a coal mine"
 

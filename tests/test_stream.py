@@ -23,8 +23,8 @@ from conftest import MakeWarehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse import Warehouse, encoding, heldfile
-from warehouse import stream as streaming
+from warehouse import Warehouse
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import (
     CorruptPartitionError,
     NoDataError,
@@ -32,9 +32,11 @@ from warehouse.errors import (
     StorageError,
     SupersededError,
 )
-from warehouse.models import Aggregate, Quote, Trade, rows
-from warehouse.schema import DATA_TYPES
-from warehouse.stream import ORDER
+from warehouse.read.models import Aggregate, Quote, Trade, rows
+from warehouse.read.stream import pinned_file
+from warehouse.read.stream import stream as streaming
+from warehouse.read.stream.stream import ORDER
+from warehouse.store import parquet_writer
 
 SESSIONS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1), date(2024, 2, 2))
 SYMBOLS = ("B", "AAPL", "BCPC", "BCpC", "Z")
@@ -83,7 +85,7 @@ def small(make_warehouse: MakeWarehouse) -> Made:
             files[day_key(data_type, day)] = bars(data_type, day)
     made = make_warehouse(files)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "ROW_GROUP_ROWS", 32)
+        patch.setattr(parquet_writer, "ROW_GROUP_ROWS", 32)
         made.update()
     return made
 
@@ -503,12 +505,12 @@ def test_a_process_that_has_no_descriptor_left_can_still_begin(
                 raise OSError(24, "Too many open files")
             return opened(path, *arguments, **options)
 
-        monkeypatch.setattr(heldfile.os, "open", refuse)
+        monkeypatch.setattr(pinned_file.os, "open", refuse)
         stream = wh.stream("AAPL", *SPAN)
         monkeypatch.undo()
         assert open_partitions() == 0
         assert table(stream) == whole
-        monkeypatch.setattr(heldfile.os, "open", refuse)
+        monkeypatch.setattr(pinned_file.os, "open", refuse)
         with pytest.raises(StorageError, match="cannot be opened: Too many open files"):
             list(wh.stream("AAPL", *SPAN))
 
@@ -673,10 +675,10 @@ def test_a_damaged_page_ends_the_stream_after_the_rows_before_it(
 def test_want_of_memory_is_not_taken_for_damage(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: heldfile.HeldFile, count: int = -1) -> bytes:
+    def refuse(self: pinned_file.HeldFile, count: int = -1) -> bytes:
         raise pa.ArrowMemoryError("malloc failed")
 
-    monkeypatch.setattr(heldfile.HeldFile, "read", refuse)
+    monkeypatch.setattr(pinned_file.HeldFile, "read", refuse)
     with pytest.raises(MemoryError, match="malloc failed"):
         list(wh.stream("AAPL", *SPAN))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from warehouse.syntax import CHANGING, SERIALIZED, Known, builtin, parse, unstable
+from warehouse.sqlfolder.determinism import CHANGING, SERIALIZED, Known, builtin, parse, unstable
 
 # An error is no answer, so there is none that could change.
 _FAILING = {"error"}

@@ -22,7 +22,7 @@ from vendor import DAYS, KINDS, Source, lines_of, published, rows_of
 
 from warehouse import Warehouse
 from warehouse.errors import NoDataError
-from warehouse.prune import prune
+from warehouse.maintenance.prune import prune
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
 File = tuple[str, date]
@@ -62,7 +62,7 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
     @rule()
     def download(self) -> None:
         first, last = self.made._days()
-        from warehouse.request import Request
+        from warehouse.core.request import Request
 
         self.made.pipeline.download(Request.of(KINDS, first, last))
         self.fetched()

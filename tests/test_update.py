@@ -11,9 +11,9 @@ from building import Made, day_key, instant, keep, put_back, random_trades, symb
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
-from warehouse.layout import RawFile
-from warehouse.request import Request
-from warehouse.run import RunReport
+from warehouse.core.paths import RawFile
+from warehouse.core.request import Request
+from warehouse.pipeline.report import RunReport
 
 MONDAY, TUESDAY, WEDNESDAY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 1, 31)
 SYMBOLS = ("AAPL", "BCpC", "MSFT")

@@ -14,15 +14,19 @@ from building import SESSION, Made, bar, day_key, instant, quote, random_trades,
 from click.testing import CliRunner
 from conftest import MakeWarehouse
 
-from warehouse import Warehouse, allowances, audit, demo, judging
-from warehouse.allowances import Allowance
-from warehouse.cli import cli
+from warehouse import Warehouse
+from warehouse.cli import demo
+from warehouse.cli.main import cli
+from warehouse.core.metrics import Silent
+from warehouse.core.request import Request
 from warehouse.errors import ConfigError, RequestError, StorageError
-from warehouse.judging import ValidationResult, settle
-from warehouse.metrics import Silent
-from warehouse.request import Request
-from warehouse.rules import rules
-from warehouse.sqlfiles import SqlFolder
+from warehouse.ingest import incoming_rules
+from warehouse.sqlfolder import allow_list
+from warehouse.sqlfolder.allow_list import Allowance
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import rules
+from warehouse.validation import evaluate
+from warehouse.validation.evaluate import ValidationResult, settle
 
 MIDNIGHT = instant(SESSION, "00:00")
 GOOD = bar("AAPL", MIDNIGHT)
@@ -193,15 +197,15 @@ def test_an_allow_list_that_cannot_be_used_is_named_by_its_line(
 ) -> None:
     (tmp_path / "validation_allow.csv").write_text("\n".join(lines))
     with pytest.raises(ConfigError) as caught:
-        allowances.load(tmp_path, ["time_gaps"])
+        allow_list.load(tmp_path, ["time_gaps"])
     assert problem in str(caught.value)
 
 
 def test_no_allow_list_allows_nothing_and_an_open_field_everything(tmp_path: Path) -> None:
-    assert allowances.load(tmp_path, []) == []
+    assert allow_list.load(tmp_path, []) == []
     text = "rule,symbol,first,last,reason\n\ntime_gaps,,2024-01-02,,halted\n"
     (tmp_path / "validation_allow.csv").write_text(text)
-    (one,) = allowances.load(tmp_path, ["time_gaps"])
+    (one,) = allow_list.load(tmp_path, ["time_gaps"])
     assert one == Allowance("time_gaps", "halted", None, date(2024, 1, 2), date.max)
     assert one.covers("time_gaps", "A", date(2024, 1, 2))
     assert one.covers("time_gaps", None, date(2030, 1, 1))
@@ -213,8 +217,8 @@ def test_no_allow_list_allows_nothing_and_an_open_field_everything(tmp_path: Pat
 @pytest.mark.parametrize("text", ["time_gaps", "time_gaps=", "time_gap=x", "=x"])
 def test_an_allowance_of_a_run_names_a_rule_and_a_reason(text: str) -> None:
     with pytest.raises(RequestError, match="it must be RULE=REASON; rules are time_gaps"):
-        allowances.of_option(text, ["time_gaps"])
-    assert allowances.of_option("time_gaps=a=b", ["time_gaps"]).reason == "a=b"
+        allow_list.of_option(text, ["time_gaps"])
+    assert allow_list.of_option("time_gaps=a=b", ["time_gaps"]).reason == "a=b"
 
 
 @pytest.mark.parametrize("pool", [1, 1_000, 500_000])
@@ -222,7 +226,7 @@ def test_what_comes_in_is_found_just_as_it_is_when_it_is_published(
     make_warehouse: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, pool: int
 ) -> None:
     """Symbols that come back, pieces, a pool that overflows, a symbol larger than a pool."""
-    monkeypatch.setattr(audit, "_POOL_ROWS", pool)
+    monkeypatch.setattr(incoming_rules, "_POOL_ROWS", pool)
     symbols = ["A", "B", "C", "ZVZZT"]
     lines = random_trades(symbols, 4_000, by_time=True)
     made = make_warehouse(
@@ -389,7 +393,7 @@ def test_of_many_symbols_the_first_are_named_and_the_rest_counted() -> None:
     assert [(each.symbol, each.count) for each in settled[-1:]] == [("S060", 60)]
     named = [each for each in settled if each.symbol is not None and each.allowed is None]
     assert [each.symbol for each in named] == [f"S{n:03}" for n in range(59, 9, -1)]
-    assert len(named) == judging.NAMED_SYMBOLS
+    assert len(named) == evaluate.NAMED_SYMBOLS
     (rest,) = [each for each in settled if each.symbol is None]
     assert rest.count == sum(range(1, 10))
     assert rest.examples[0]["symbol"] == "S009"
@@ -399,7 +403,7 @@ def test_of_many_symbols_the_first_are_named_and_the_rest_counted() -> None:
 def test_of_symbols_that_are_named_all_is_told_and_nothing_else(
     make_warehouse: Callable[..., Made],
 ) -> None:
-    symbols = [f"S{n:02}" for n in range(judging.NAMED_SYMBOLS + 5)]
+    symbols = [f"S{n:02}" for n in range(evaluate.NAMED_SYMBOLS + 5)]
     days = [date(2024, 1, 29), date(2024, 1, 31)]
     made = make_warehouse(
         {

@@ -30,13 +30,13 @@ from building import (
 )
 from conftest import MakeWarehouse
 
-from warehouse import checks
-from warehouse.catalog import Catalog
-from warehouse.layout import RawFile
-from warehouse.partitions import write_partition
-from warehouse.publish import writer_lock
-from warehouse.schema import DATA_TYPES
-from warehouse.verify import Fault
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.maintenance import file_checks
+from warehouse.maintenance.verify import Fault
+from warehouse.store.catalog import Catalog
+from warehouse.store.partitions import write_partition
+from warehouse.store.publish import writer_lock
 
 MONDAY, TUESDAY, FEBRUARY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 2, 1)
 DAYS = (MONDAY, TUESDAY, FEBRUARY)
@@ -169,9 +169,9 @@ def test_a_flip_in_any_byte_of_a_partition_is_found(made: Made) -> None:
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        assert checks.partition(path, partition) is not None
+        assert file_checks.partition(path, partition) is not None
     path.write_bytes(content)
-    assert checks.partition(path, partition) is None
+    assert file_checks.partition(path, partition) is None
 
 
 WRONG: dict[str, Callable[[Any], Any]] = {
@@ -200,7 +200,7 @@ def test_rows_that_do_not_belong_are_found_though_every_hash_is_right(
         old.sessions,
         old.fingerprint,
     )
-    assert problem in str(checks.partition(tmp_path / "wrong.parquet", new))
+    assert problem in str(file_checks.partition(tmp_path / "wrong.parquet", new))
 
 
 def test_what_is_missing_is_found_and_made_anew(made: Made) -> None:
@@ -271,7 +271,7 @@ def test_what_waits_to_be_ingested_is_no_fault_unless_it_is_damaged(made: Made) 
 
 
 def test_a_pruned_raw_file_is_no_fault_and_one_that_is_just_gone_is(made: Made) -> None:
-    from warehouse.prune import prune
+    from warehouse.maintenance.prune import prune
 
     gone = made.layout.raw / f"trades/{TUESDAY:%Y/%m/%Y-%m-%d}.csv.gz"
     gone.unlink()
@@ -286,7 +286,7 @@ def test_a_pruned_raw_file_is_no_fault_and_one_that_is_just_gone_is(made: Made) 
 def test_where_nothing_is_left_to_mend_from_it_says_so_and_keeps_what_there_is(
     made: Made,
 ) -> None:
-    from warehouse.prune import prune
+    from warehouse.maintenance.prune import prune
 
     made.configure(storage__retention_days=0)
     prune(made.layout, made.config)
@@ -485,7 +485,7 @@ def test_one_file_a_symbol_is_looked_at_and_mended_too(make_warehouse: MakeWareh
 
 def test_a_publish_in_the_meantime_is_no_fault(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     once = threading.Event()
-    look = checks.partition
+    look = file_checks.partition
 
     def interrupted(path: Path, expected: Any) -> str | None:
         if not once.is_set():
@@ -494,7 +494,7 @@ def test_a_publish_in_the_meantime_is_no_fault(made: Made, monkeypatch: pytest.M
             made.update("trades")
         return look(path, expected)
 
-    monkeypatch.setattr(checks, "partition", interrupted)
+    monkeypatch.setattr(file_checks, "partition", interrupted)
     report = made.verify()
     assert report.faults == []
     assert report.generation == made.sql("select generation from warehouse")[0][0]

@@ -9,21 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from warehouse.api import Warehouse
     from warehouse.errors import WarehouseError
-    from warehouse.facade import Warehouse
-    from warehouse.models import Aggregate, Quote, Trade, rows
+    from warehouse.read.models import Aggregate, Quote, Trade, rows
 
     __version__: str
 
 __all__ = ["Aggregate", "Quote", "Trade", "Warehouse", "WarehouseError", "__version__", "rows"]
 
 _HOMES = {
-    "Aggregate": "warehouse.models",
-    "Quote": "warehouse.models",
-    "Trade": "warehouse.models",
-    "Warehouse": "warehouse.facade",
+    "Aggregate": "warehouse.read.models",
+    "Quote": "warehouse.read.models",
+    "Trade": "warehouse.read.models",
+    "Warehouse": "warehouse.api",
     "WarehouseError": "warehouse.errors",
-    "rows": "warehouse.models",
+    "rows": "warehouse.read.models",
 }
 
 

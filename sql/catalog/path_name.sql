@@ -1,4 +1,4 @@
--- catalog/path_name: a symbol as the name of its folder, as warehouse/layout.py spells it.
+-- catalog/path_name: a symbol as the name of its folder, as warehouse/core/paths.py spells it.
 --
 -- Every byte outside A–Z 0–9 . _ - is percent-encoded, and so is the first character of a name
 -- that Windows reserves, and a final dot.

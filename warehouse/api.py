@@ -1,0 +1,487 @@
+"""The facade: what a backtest imports.
+
+from warehouse import Warehouse
+
+with Warehouse("path/to/warehouse") as wh:
+    trades = wh.trades("AAPL", "2024-01-02", "2024-01-31")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import finalize
+
+import pandas as pd
+
+from warehouse.core import config as configuration
+from warehouse.core.calendar import Moment, parse_span
+from warehouse.core.memory import resident_bytes
+from warehouse.core.metrics import PipelineMetrics
+from warehouse.core.representation import Face
+from warehouse.read import availability
+from warehouse.read import coverage as gaps
+from warehouse.read.answers import Answers
+from warehouse.read.arguments import choice, kind_of, kinds_of, question, run_request, symbols_of
+from warehouse.read.cache import FrameCache
+from warehouse.read.features.question import FeatureAnswers
+from warehouse.read.frames import check_form
+from warehouse.read.query.answers import QueryAnswers
+from warehouse.read.snapshot import Snapshot
+from warehouse.read.stream import stream as streaming
+from warehouse.sqlfolder.feature_file import FeatureFolder
+from warehouse.text import expanded
+
+if TYPE_CHECKING:
+    from pandas.api.typing import NaTType
+
+    from warehouse.pipeline.pipeline import Pipeline
+    from warehouse.pipeline.report import RunReport
+    from warehouse.validation.validate import ValidationReport
+
+T = TypeVar("T")
+
+_TABLES = ("partitions", "source_files", "runs", "findings", "features")
+_FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
+
+
+class Warehouse(Face):
+    """One warehouse. Close it, or use `with`; safe to use from many threads, and in processes.
+
+    A child of a fork opens its own files and keeps what the cache holds; a pickle opens the
+    warehouse again.
+
+    Every answer is of one generation: a publish that goes on at the same time is in it whole or
+    not at all, and the next question sees it. Answers are kept in memory (`cache`) within
+    `storage.max_cache_memory_gb`; what a caller does to its frame never shows in another answer.
+
+    Args:
+        path: a folder that holds config/data_config.yaml (or lies in one that does), or such a
+            file itself. Of a file that is not in a folder `config`, its own folder is the root.
+
+    Raises:
+        NotAWarehouseError: there is none.
+        ConfigError: its configuration cannot be used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] = ".") -> None:
+        root, self._file = configuration.locate(expanded(path).absolute())
+        self._config = configuration.load(self._file)
+        configuration.check_paths(root, self._file, self._config)
+        self._layout = self._config.layout(root)
+        self._answers = Answers(self._layout, self._config)
+        self._queries = QueryAnswers(self._answers)
+        folder = FeatureFolder(self._config.sql_dir(root))
+        self._features = FeatureAnswers(self._answers, folder)
+        # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
+        self._finalizer = finalize(self, self._answers.close)
+
+    def _face(self) -> dict[str, Any]:
+        return {"": self._layout.root}
+
+    def __reduce__(self) -> tuple[type[Warehouse], tuple[str]]:
+        """A pickle opens the same warehouse again, wherever it is taken out."""
+        return type(self), (str(self._file),)
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog and let go of the cache. Frames handed out live on."""
+        self._finalizer()
+
+    @property
+    def cache(self) -> FrameCache:
+        """The memory cache: `cache.stats`, `cache.clear()`."""
+        return self._answers.cache
+
+    @property
+    def metrics(self) -> PipelineMetrics:
+        """What the last run that wrote has done and cost, and this process's cache and memory."""
+        sql = "select * from runs order by started_at desc limit 1"
+        last = self._read(lambda snapshot: snapshot.records(sql))
+        return PipelineMetrics.of(
+            last[0] if last else {}, self.cache.stats.hit_rate, resident_bytes()
+        )
+
+    @property
+    def exchanges(self) -> dict[int, str]:
+        """The exchanges' names by the vendor's id: MIC, or where there is none the plain name."""
+        facts = "select id, coalesce(mic, name) from exchanges"
+        return dict(
+            self._read(lambda snapshot: snapshot.once("exchanges", lambda: snapshot.fetch(facts)))
+        )
+
+    def trades(
+        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
+    ) -> Any:
+        """Trades; see `load` for the arguments and the answer."""
+        return self.load("trades", symbols, start, end, **options)
+
+    def quotes(
+        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
+    ) -> Any:
+        """Changes of the national best bid and offer; see `load`."""
+        return self.load("quotes", symbols, start, end, **options)
+
+    def aggs(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        freq: str = "minute",
+        **options: Any,
+    ) -> Any:
+        """The vendor's bars, of a "minute" or a "day"; see `load`.
+
+        A bar's stamp is its first instant, that of a day midnight in New York; `vwap` is NaN, for
+        the vendor's files have none.
+        """
+        kind = _FREQUENCIES[choice("freq", freq, _FREQUENCIES)]
+        return self.load(kind, symbols, start, end, **options)
+
+    def load(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        to: str = "pandas",
+        tz: str = "UTC",
+        index: str | Sequence[str] | None = None,
+        categories: bool | Sequence[str] = False,
+        downcast: bool = False,
+        missing: str = "raise",
+    ) -> Any:
+        """Rows of one data type, as a new frame.
+
+        Args:
+            data_type: trades, quotes, minute_aggs or day_aggs.
+            symbols: one or several, case-sensitive; one named twice counts once.
+            start: a session or an instant, inclusive. A day is a session: a date, "YYYY-MM-DD", and
+                any midnight without a zone (a Timestamp, a datetime64, a label of an exchange's
+                calendar or of our column `session`). Any other time (a datetime, or "YYYY-MM-DD
+                HH:MM[:SS]") is an instant: naive it is New York time, aware what it says.
+            end: likewise; a session is included whole, an instant is not. So `end` = the day after
+                takes two sessions. None: the end of the session of `start`.
+            columns: which of the data type's, in this order; None: all in theirs.
+            to: "pandas" (DataFrame), "polars" (DataFrame) or "arrow" (Table).
+            tz: the time zone that stamps are shown in.
+            index: None, "timestamp" or ("timestamp", "symbol"): columns that become the index of a
+                pandas frame. By both, rows stand in their order, what shares them in the tape's.
+            categories: True, or columns of text or small integers: they become categories (in
+                polars text alone). True: symbol, exchanges, conditions, indicators.
+            downcast: numbers take the narrowest type that holds each of them exactly: integers stay
+                integers, others become float32 where none of them changes by it.
+            missing: "raise" where the warehouse does not have all of it, or "ignore" to get what
+                is there: a frame without rows has the same columns and types.
+
+        Returns:
+            The rows symbol by symbol in the order asked, of each in the order of the tape
+            (timestamp, sequence number), numbered from 0. Stamps are `datetime64[ns, tz]`, exact;
+            `session` is the trading day's label, a midnight without a zone (`datetime64[s]`);
+            text is `str`; prices are dollars and sizes shares, as float64. A pandas frame bears in
+            `attrs["fingerprint"]` what stands behind it (see `fingerprint`), and where it was made
+            smaller in `attrs["memory"]` the bytes it takes, "now", and "plain".
+
+        Raises:
+            TooLargeError: it would not fit into memory.
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: a symbol is unknown or has no rows of the data type, trading days of the
+                span were never ingested, or all rows that a symbol has in it were rejected; the
+                error says what there is and which command gets the rest.
+            CorruptPartitionError: a file's bytes are not those that were written.
+        """
+        return self._answers.load(
+            question(
+                *(data_type, symbols, start, end, columns, to, tz),
+                *(index, categories, downcast, missing),
+            )
+        )
+
+    def fingerprint(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        **options: Any,
+    ) -> str:
+        """One short id of everything that stands behind what `load` would answer.
+
+        The arguments are those of `load`, and the id that which its pandas frame bears in
+        `attrs["fingerprint"]`: of what is asked, of the content of the partitions that may hold it
+        (with the vendor's files and the SQL and tables that made them), and of this library's
+        version. Equal ids mean equal frames, in whichever warehouse; a restated row, or any other
+        change to one of the partitions, makes another id. Nothing is read but the catalog.
+        """
+        return self._answers.fingerprint(question(data_type, symbols, start, end, **options))
+
+    def coverage(
+        self,
+        data_types: str | Sequence[str],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+    ) -> pd.DataFrame:
+        """What of a question is there, and why the rest is not; `coverage_report` says it.
+
+        Args:
+            data_types: one or several.
+            symbols, start, end: as for `load`; of instants, their sessions.
+
+        Returns:
+            A row for each data type, session of the exchange up to today, and symbol, in this
+            order: `data_type`, `session`, `symbol`, `state` (see `gaps.STATES`: "present",
+            "no_rows", "not_ingested", …), `rows`, and `problem`, which is what went wrong with the
+            session's file, or how many of the symbol's rows were rejected, and why.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: nothing was ever ingested.
+        """
+        kinds, names, span = kinds_of(data_types), symbols_of(symbols), parse_span(start, end)
+        return self._read(
+            lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
+        )
+
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = streaming.BATCH_ROWS,
+        to: str = "arrow",
+        tz: str = "UTC",
+        missing: str = "raise",
+    ) -> Any:
+        """Rows of many symbols and data types in the order of time, in memory that is bounded.
+
+        The order is that of `warehouse.stream`: (timestamp, symbol, data type, sequence number).
+
+        Args:
+            symbols, start, end, tz, missing: as for `load`.
+            types: the data types, one or several.
+            columns: as for `load`; of several data types any that one of them has.
+            batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
+            to: "arrow" or "rows".
+
+        Returns:
+            A `stream.Stream` of record batches, or an iterator of `Trade`, `Quote` and `Aggregate`
+            with the exchanges' names. Batches of several data types begin with a column `type`, and
+            have nulls for what a data type does not have.
+
+        Raises:
+            RequestError: as for `load`, or so many symbols do not fit into the memory.
+            NoDataError: as for `load`.
+            CorruptPartitionError, SupersededError: in mid-stream, after all rows before it; a
+                publish replaced a partition before its turn came, and `resume` says where to begin
+                again.
+        """
+        asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
+        names = self.exchanges if asked.form == "rows" else {}
+        return streaming.begin(self._answers.snapshots, asked, names)
+
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        freq: str | None = None,
+        to: str = "pandas",
+        tz: str = "UTC",
+        missing: str = "raise",
+        **parameters: Any,
+    ) -> Any:
+        """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
+
+            wh.features("volume_ma", "AAPL", "2024-01-02", "2024-01-31", periods=60)
+
+        Args:
+            name: the file's, without `.sql`.
+            symbols, start, end, to, tz, missing: as for `load`. A row does not depend on `start`:
+                what it rests on before that is read too, as far as the warehouse has it.
+            freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
+                that its file names.
+            parameters: values for the parameters that its file declares.
+
+        Returns:
+            The columns that the file says, symbol by symbol in the order asked, each in its order.
+            A row at a stamp rests on nothing after it; a bar's stamp is its first instant.
+
+        Raises:
+            RequestError: there is no such feature or parameter, or a value cannot be its.
+            SqlFileError: the file does not keep the conventions, or fails on these rows.
+            NoDataError, CorruptPartitionError: as for `load`, for each data type that it reads.
+        """
+        asked = self._features.question(name, symbols, start, end, freq, parameters)
+        return self._features.load(asked, to, tz, missing)
+
+    def check_feature(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        freq: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Try on real rows whether a feature of one's own keeps its word.
+
+        The question is cut in two at a few instants of each symbol: no row may change where what
+        comes after it is taken away, nor where the question begins later.
+
+        Raises:
+            LookAheadError: a row changes; the error says which and how.
+            RequestError, SqlFileError, NoDataError, CorruptPartitionError: as for `features`.
+        """
+        self._features.check(self._features.question(name, symbols, start, end, freq, parameters))
+
+    def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
+        """The answer to one SELECT over the catalog's views, macros and tables.
+
+            wh.query("select count(*) as n from trades where session = $day", day="2024-01-02")
+
+        Args:
+            sql: exactly one SELECT. Values stand in it as `$name`.
+            to: as for `load`. It goes by its place, so that a parameter may have any name.
+            parameters: the values, each used as a value and never as SQL. A datetime becomes
+                TIMESTAMP_NS in UTC, as the columns are: naive it is New York time, aware it is
+                what it says. A midnight without a zone is refused, since SQL compares a session
+                and an instant otherwise: give a date, or a zone. A text is a text:
+                `timestamp > $t` takes it as UTC.
+
+        Returns:
+            A new frame. TIMESTAMP_NS are the warehouse's stamps and come out as `datetime64[ns,
+            UTC]`, within lists and structs too (not within a MAP, where they keep no zone); other
+            types as `load` has them, or as SQL has them. Without ORDER BY the order
+            of the rows is open. Answers are kept until the next publish, but for those that may
+            change by themselves (`random()`, `now()`, a file read by name).
+
+        Raises:
+            QueryError: it is no single SELECT, a value is missing or one too many, or DuckDB
+                cannot run it; DuckDB's hint is in the message.
+            NoDataError: nothing was ever ingested.
+        """
+        return self._queries.query(sql, check_form(to), parameters)
+
+    def catalog(self, table: str = "partitions") -> pd.DataFrame:
+        """What it knows about itself: partitions, source_files, runs, findings or features.
+
+        Raises:
+            RequestError: there is no such table.
+            NoDataError: nothing was ever ingested.
+        """
+        name = choice("table", table, _TABLES)
+        frame: pd.DataFrame = self.query(f"select * from {name} order by all")
+        return frame
+
+    def symbols(self, data_type: str | None = None) -> list[str]:
+        """Symbols that have rows, in byte order; of one data type, or of any."""
+        name = None if data_type is None else kind_of(data_type).name
+        return list(self._read(lambda snapshot: availability.symbols_of(snapshot, name)))
+
+    def sessions(self, data_type: str) -> list[date]:
+        """Sessions of which there are rows, ascending."""
+        kind = kind_of(data_type)
+        return list(self._read(lambda snapshot: availability.sessions(snapshot, kind)))
+
+    async def download(
+        self,
+        data_types: str | Sequence[str],
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> RunReport:
+        """Bring new and changed files into the raw tier, as `warehouse download` does.
+
+        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
+        what was begun goes on to its end.
+
+        Args:
+            data_types: one or several; none of them means all.
+            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            symbols: only their files, where the source has one file a symbol.
+
+        Returns:
+            What came, and in `download` what did not come and why.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            ConfigError, SourceError: there is no source, or it cannot be asked.
+            LockedError: another process is writing to the warehouse.
+            StorageError: the disk has no room for what would come, or refuses.
+        """
+        request = run_request(data_types, start, end, symbols)
+        return await asyncio.to_thread(self._pipeline().download, request)
+
+    def update(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> RunReport:
+        """Download, then ingest, what is new, as `warehouse update` does; see `download`.
+
+        Args:
+            symbols: publish only their rows. A file that holds all symbols is fetched whole; the
+                others' rows follow with the next update of all.
+        """
+        return self._pipeline().update(run_request(data_types, start, end, symbols))
+
+    def validate(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        rules: str | Sequence[str] = (),
+    ) -> ValidationReport:
+        """Ask the rules of sql/validate about what is published, as `warehouse validate` does.
+
+        Args:
+            data_types: one or several; none of them means all.
+            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            symbols: only these; None: all.
+            rules: only these; none of them means all.
+
+        Returns:
+            What was found: `results`, one for each rule, symbol and session, and of them `errors`,
+            `warnings` and `allowed`. The catalog's table `findings` keeps them.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            SqlFileError: a rule breaks the conventions, or fails.
+            LockedError: another process is writing to the warehouse.
+        """
+        request = run_request(data_types, start, end, symbols)
+        return self._pipeline().validate(request, [rules] if isinstance(rules, str) else rules)
+
+    def _pipeline(self) -> Pipeline:
+        from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it
+
+        return Pipeline(self._layout, self._config)
+
+    def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
+        """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""
+        kind = kind_of(data_type)
+        (name,) = symbols_of(symbol)
+        last = self._read(lambda snapshot: availability.last_ns(snapshot, kind, name))
+        return pd.NaT if last is None else pd.Timestamp(last, tz="UTC")
+
+    def _read(self, answer: Callable[[Snapshot], T]) -> T:
+        return self._answers.snapshots.read(answer)

@@ -1,0 +1,92 @@
+"""The command line: options in, one call of the library, its answer out.
+
+Exit status: 0 done; 1 a file could not be fetched, failed verification, or is not as it was
+written, or a rule found errors; 2 it could not run. What takes long to import is imported by the
+commands that need it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from warehouse.cli import ask, data, setup, validate, verify
+from warehouse.cli.options import INTERRUPTED, Commands, Place, example
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example("warehouse demo", "warehouse -C demo-warehouse status"),
+)
+@click.option("-C", "folder", metavar="DIR", help="The warehouse; else the one around this folder.")
+@click.version_option(package_name="flatfile-warehouse", message="flatfile-warehouse %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, folder: str | None) -> None:
+    """An analytical warehouse for US-equity flat files.
+
+    Files come from a source, whole and verified, go through SQL that anyone can read into Parquet
+    that anyone can open, and are asked from the DuckDB shell, from Python and from here.
+
+    Exit status: 0 done, 1 a file could not be fetched, failed verification, or is not as it was
+    written, or a rule found errors, 2 it could not run.
+    """
+    ctx.obj = Place(folder)
+
+
+for _module in (setup, data, validate, verify, ask):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)
+
+
+def _open_what_is_closed() -> None:
+    """Make good what the caller has closed (`>&-`): else the next file to be opened becomes it.
+
+    Standard input is empty then, standard error leads nowhere, and standard output refuses each
+    word, so that no command claims to have told what nobody could read.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY), number)
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stdout = sys.stdout or _Closed()
+    sys.stderr = sys.stderr or io.StringIO()
+
+
+class _Closed(io.StringIO):
+    """A standard output that was closed before the command began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+    @property
+    def buffer(self) -> Any:
+        return self.write("")
+
+
+def main() -> None:
+    """What the `warehouse` command runs."""
+    _open_what_is_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A symbol may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGINT, cli.on_interrupt)
+    try:
+        cli.main(prog_name="warehouse")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Click's own words, such as those of --help, did not get out.
+        click.echo(f"Error: standard output: cannot be written: {error.strerror}", err=True)
+        sys.exit(2)

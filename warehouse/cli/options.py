@@ -1,0 +1,234 @@
+"""What the commands share: which warehouse is meant, how they end, what they print."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from warehouse import text
+from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
+
+if TYPE_CHECKING:
+    from warehouse.core.config import Config
+    from warehouse.core.paths import Layout
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""Exit status, as a shell would give it: 128 and the signal's number."""
+
+_ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
+          "verify", "status", "report", "query", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which warehouse is meant: the folder of -C, or the one around the working directory."""
+
+    folder: str | None
+
+    @property
+    def command(self) -> str:
+        """How a command for this warehouse begins."""
+        return "warehouse" if self.folder is None else f"warehouse -C {shlex.quote(self.folder)}"
+
+    def open(self) -> tuple[Layout, Config]:
+        """Its folders and settings.
+
+        Raises:
+            NotAWarehouseError: there is none.
+            ConfigError: its settings cannot be used.
+        """
+        from warehouse.core.config import CONFIG_FILE, check_paths, find_root, load
+
+        root = find_root(Path.cwd()) if self.folder is None else Path(self.folder)
+        if not (root / CONFIG_FILE).is_file():
+            raise NotAWarehouseError(root)
+        config = load(root / CONFIG_FILE)
+        check_paths(root, root / CONFIG_FILE, config)
+        layout = config.layout(root)
+        if self.folder is None and not config.source.url and not layout.catalog.exists():
+            self._say_where_we_are(root)
+        return layout, config
+
+    def _say_where_we_are(self, root: Path) -> None:
+        """A newcomer in the project's clone stands in a warehouse without knowing it."""
+        from warehouse.cli.demo import FOLDER, program
+        from warehouse.core.config import CONFIG_FILE
+        from warehouse.core.paths import shipped
+
+        if root.resolve() != shipped("config").parent.resolve():
+            return
+        told = f"make the demo's with: {program()} demo"
+        if (root / FOLDER / CONFIG_FILE).is_file():
+            folder = os.path.relpath(root / FOLDER)
+            told = f"the demo's is beside: {program()} -C {shlex.quote(folder)} status"
+        click.echo(
+            f"this is the project's clone, a warehouse that holds nothing yet; {told}", err=True
+        )
+
+
+class Failure(click.ClickException):
+    """It could not run: one line, exit status 2."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(text.printable(message))
+
+
+class Commands(click.Group):
+    """The commands in the order of work, and how all of them end.
+
+    Attributes:
+        interrupted: Ctrl-C was pressed: whatever is raised after that is its consequence. DuckDB
+            for one makes an error of its own of it.
+    """
+
+    interrupted = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands, key=_ORDER.index)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read the output has gone; Python must not find that out again as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
+        except (Exception, KeyboardInterrupt) as error:
+            if self.interrupted or isinstance(error, KeyboardInterrupt):
+                is_writer = ctx.invoked_subcommand in _WRITERS
+                kept = "; what was published stays, run the same command again" if is_writer else ""
+                click.echo(f"interrupted{kept}", err=True)
+                raise click.exceptions.Exit(INTERRUPTED) from None
+            if isinstance(error, WarehouseError):
+                raise Failure(str(error)) from error
+            raise
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGINT."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def storing(name: str) -> Iterator[None]:
+    """Turns the system's refusal to write into a StorageError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(name, f"cannot be written: {error.strerror or error}") from error
+
+
+def say(lines: Iterable[str], style: Callable[[str], str] | None = None) -> None:
+    """Print lines, without anything in them that a terminal would obey.
+
+    Args:
+        style: gives a line its colours; they are for a terminal alone, and not where the
+            environment has NO_COLOR.
+    """
+    is_coloured = style is not None and not os.environ.get("NO_COLOR")
+    with storing("standard output"):
+        for line in lines:
+            shown = text.printable(line)
+            click.echo(style(shown) if style is not None and is_coloured else shown)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value, as --json promises it: no NaN, nothing that a terminal would obey."""
+    say(text.as_json(value, 2).split("\n"))
+
+
+class DataTypes(click.types.StringParamType):
+    """Names of data types, which the shell completes; the library judges them."""
+
+    name = "type"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from warehouse.core.datatypes import DATA_TYPES
+
+        return _items((*DATA_TYPES, "all"), incomplete)
+
+
+class RuleNames(click.types.StringParamType):
+    """Names of the warehouse's rules, which the shell completes.
+
+    Args:
+        ending: what is put behind each.
+    """
+
+    name = "rule"
+
+    def __init__(self, ending: str = "") -> None:
+        self._ending = ending
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        folder = ctx.find_root().params.get("folder")
+        with suppress(WarehouseError, OSError):
+            layout, config = Place(folder).open()
+            files = (config.sql_dir(layout.root) / "validate").glob("*.sql")
+            return _items((f"{file.stem}{self._ending}" for file in sorted(files)), incomplete)
+        return []
+
+
+def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def example(*lines: str) -> str:
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def allow_option(command: _Command) -> _Command:
+    """The option of the commands whose rows go through validation."""
+    return click.option(
+        "--allow",
+        metavar="RULE=REASON",
+        type=RuleNames("="),
+        multiple=True,
+        help="Publish although this rule finds errors; the reason is kept.",
+    )(command)
+
+
+wait_option = click.option(
+    "--wait",
+    metavar="[SECONDS]",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=math.inf,
+    default=0,
+    help="Wait for another writer to end; without SECONDS as long as it takes.",
+)
+
+
+def writer_options(command: _Command) -> _Command:
+    """The options that all commands share that bring data in."""
+    for option in (
+        wait_option,
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        click.option("--end", metavar="SESSION", help="Last session, inclusive."),
+        click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive."),
+    ):
+        command = option(command)
+    return click.pass_obj(command)  # type: ignore[return-value]

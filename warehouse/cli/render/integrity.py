@@ -1,0 +1,163 @@
+"""What was found damaged or stale, and made anew: lines for a person, JSON for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from warehouse.cli.render.run import NAMED, label, row, some
+from warehouse.core.paths import Layout
+from warehouse.maintenance.rebuild_stale import ChangedReport
+from warehouse.maintenance.repair import RepairReport
+from warehouse.maintenance.verify import Fault, PartitionKey, VerifyReport
+from warehouse.text import count, duration, size
+
+_KINDS = {
+    "raw": "raw file",
+    "partition": "partition",
+    "rejects": "rejects file",
+    "ledger": "ledger file",
+}
+
+
+def verify_as_json(report: VerifyReport) -> dict[str, Any]:
+    """What was looked at and what is wrong as one JSON object."""
+    return {
+        "generation": report.generation,
+        "is_clean": not report.faults,
+        "files": dict(report.files),
+        "bytes": dict(report.bytes),
+        "waiting": report.waiting,
+        "pruned": report.pruned,
+        "seconds": round(report.seconds, 3),
+        "faults": [_fault_as_json(fault) for fault in report.faults],
+    }
+
+
+def _fault_as_json(fault: Fault) -> dict[str, Any]:
+    return {
+        "path": str(fault.path),
+        "kind": fault.kind,
+        "problem": fault.problem,
+        "remedy": fault.remedy,
+    }
+
+
+def repair_as_json(report: RepairReport) -> dict[str, Any]:
+    """What was wrong and what came of it as one JSON object."""
+    return {
+        "run_id": report.run.metrics.run_id,
+        "found": verify_as_json(report.found),
+        "mended": [_fault_as_json(fault) for fault in report.mended],
+        "left": [{**_fault_as_json(fault), "why": why} for fault, why in report.left],
+        "restored": [_key_as_json(key) for key in report.restored],
+        "remade": [_key_as_json(key) for key in report.remade],
+        "moved": [{"from": str(old), "to": str(new)} for old, new in report.moved],
+        "files_fetched": report.run.metrics.files_fetched,
+    }
+
+
+def _key_as_json(key: PartitionKey) -> dict[str, str]:
+    name, symbol, month = key
+    return {"data_type": name, "symbol": symbol, "month": f"{month:%Y-%m}"}
+
+
+def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterator[str]:
+    """What was looked at and what is wrong, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
+    yield from _looked_at(report)
+    if not report.faults:
+        yield row("sound", f"all is as it was written (generation {report.generation})")
+        return
+    for fault in report.faults:
+        yield row("wrong", f"{_place(fault.path, layout)}: {fault.problem}")
+    yield row("next", f"{warehouse} verify --repair")
+
+
+def _looked_at(report: VerifyReport) -> Iterator[str]:
+    read = []
+    for kind, number in sorted(report.files.items()):
+        weight = f", {size(report.bytes[kind])}" if report.bytes[kind] else ""
+        read.append(f"{count(number, _KINDS[kind])}{weight}")
+    yield row("read", f"{'; '.join(read) or 'nothing'} in {duration(report.seconds)}")
+    if report.waiting:
+        yield row("", f"{count(report.waiting, 'raw file')} of them not ingested yet")
+    if report.pruned:
+        yield row("", f"{count(report.pruned, 'raw file')} were pruned")
+
+
+def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
+    """What was wrong and what came of it, line by line."""
+    yield from _looked_at(report.found)
+    if not (report.mended or report.left):
+        yield row("sound", "all is as it was written; nothing to mend")
+        return
+    for fault in report.mended:
+        yield row("mended", f"{_place(fault.path, layout)}: {fault.problem}")
+    if report.restored:
+        yield row("restored", f"{count(len(report.restored), 'partition')}, byte for byte")
+    if report.remade:
+        named = ", ".join(f"{name} {symbol} {m:%Y-%m}" for name, symbol, m in report.remade[:NAMED])
+        more = f" and {len(report.remade) - NAMED:,} more" if len(report.remade) > NAMED else ""
+        yield row(
+            "remade", f"{named}{more}: by the SQL, the settings, the files or the version of now"
+        )
+    for old, new in report.moved:
+        yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
+    for fault, why in report.left:
+        yield row("left", f"{_place(fault.path, layout)}: {fault.problem}; {why}")
+
+
+def _place(path: Path, layout: Layout) -> str:
+    return str(path.relative_to(layout.root)) if path.is_relative_to(layout.root) else str(path)
+
+
+def changed_as_json(report: ChangedReport, *, dry_run: bool) -> dict[str, Any]:
+    """What was stale and what came of it as one JSON object."""
+    metrics = report.run.metrics
+    return {
+        "dry_run": dry_run,
+        "reasons": {reason: len(keys) for reason, keys in report.reasons.items()},
+        "partitions": [_key_as_json(key) for key in sorted(report.partitions)],
+        "to_read" if dry_run else "read": [file.key for file in report.files],
+        "to_fetch": [file.key for file in report.absent],
+        "not_fetched": {file.key: why for file, why in report.why_absent.items()},
+        "partitions_written": metrics.partitions,
+        "rows_published": metrics.rows_published,
+        "rows_rejected": metrics.rows_rejected,
+        "set_aside": [item.file.key for item in report.run.set_aside],
+        "seconds": round(metrics.seconds, 3),
+    }
+
+
+def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> Iterator[str]:
+    """What was stale and what came of it, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
+    metrics = report.run.metrics
+    if not report.reasons:
+        yield "nothing to do: all partitions are what SQL, settings and files make of now"
+        return
+    for reason, keys in report.reasons.items():
+        yield row("stale", f"{reason}: {count(len(keys), 'partition')}")
+    if dry_run:
+        yield row("would read", count(len(report.files), "raw file"))
+        yield from (row("", file.key) for file in report.files)
+    elif report.files:
+        yield row("read", count(len(report.files), "raw file"))
+        written = f"{count(metrics.partitions, 'partition')}, {size(metrics.bytes_written)}"
+        yield row("wrote", f"{written} in {duration(metrics.seconds)}")
+    for item in report.run.set_aside:
+        yield row("set aside", f"{label(item.file)}: {item.problem}")
+    if report.absent:
+        yield row("not here", some(label(file) for file in report.absent))
+        for file, why in list(report.why_absent.items())[:NAMED]:
+            yield row("", f"{label(file)}: {why}")
+        if not report.why_absent:
+            yield row("", f"to fetch them again: {warehouse} rebuild --changed --fetch")

@@ -1,0 +1,56 @@
+"""What a download could not bring, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
+from warehouse.source.folder import Fetched
+
+
+def shortfalls(plan: DownloadPlan) -> Iterator[str]:
+    """What a download could not bring, and what it found changed: a line for each kind of thing."""
+
+    def state(outcome: Fetched) -> str:
+        return did_not_come(outcome)[1].state
+
+    for name, outcomes in groupby(sorted(plan.problems, key=state), key=state):
+        group = list(outcomes)
+        if name == "failed":
+            yield from (f"failed: {outcome.problem}" for outcome in group)
+        elif name == "set_aside":
+            for outcome in group:
+                why = str(outcome.problem).removeprefix(f"{outcome.item.file.raw_path.name}: ")
+                yield f"set aside: {_some([outcome.item.file])}: {why}"
+        else:
+            what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
+            yield f"{what}: {_some([outcome.item.file for outcome in group])}"
+    yield from (f"warning: {problem}" for problem in plan.left_out)
+    refused = [item.file for item in plan.not_in_plan]
+    if refused:
+        yield f"not in your plan: {_some(refused)}; give --start to ask for them again"
+    if plan.not_yet:
+        yield f"not yet published: {_some([RawFile(*each) for each in plan.not_yet])}"
+    if plan.changed:
+        yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
+    if plan.changed_before:
+        days = [item.file.day for item in plan.changed_before]
+        yield (
+            f"changed at the vendor and not fetched: {_some([i.file for i in plan.changed_before])}"
+            f"; get them with: warehouse update --start {min(days)} --end {max(days)}"
+        )
+
+
+def _some(files: Sequence[RawFile], limit: int = 5) -> str:
+    """The first few by name, by data type, and how many more there are."""
+    parts = []
+    for name in DATA_TYPES:
+        these = sorted((file for file in files if file.data_type == name), key=lambda f: f.sort_key)
+        if these:
+            named = ", ".join(" ".join([str(f.day), f.symbol or ""]).strip() for f in these[:limit])
+            more = f" and {len(these) - limit:,} more" if len(these) > limit else ""
+            parts.append(f"{name} {named}{more}")
+    return "; ".join(parts)

@@ -1,0 +1,267 @@
+"""What a person sees: tables, progress on a terminal and in a log."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from warehouse.cli.render.time_left import Pace
+from warehouse.core.paths import BUCKET_PREFIX
+from warehouse.text import count, duration, printable, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+    from rich.progress import TaskID
+
+    from warehouse.core.metrics import Progress
+
+STAGES = ("download", "ingest", "verify")
+"""What a run's progress begins with; whatever else begins is a part of the stage before it."""
+
+_UNLIMITED = 100_000
+_WIDEST_CELL = 60
+_LABEL = 10
+"""Columns that the labels of lines take up."""
+_BAR_WIDTH = 96
+"""Columns that a bar and its numbers take up; what is being done stands behind them."""
+_LOG_SECONDS, _QUIET_SECONDS = 5.0, 30.0
+"""A log is told of the next file after so long, and of the same one."""
+
+
+def labelled(name: str, text: str, width: int | None = None) -> list[str]:
+    """A label and a text, folded between words; what goes on stands below the text.
+
+    Args:
+        width: columns of the terminal; None: nothing is folded.
+    """
+    if width is None:
+        return [f"{name:<{_LABEL}} {text}"]
+    room = max(width - _LABEL - 1, _LABEL)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return [f"{'' if place else name:<{_LABEL}} {line}" for place, line in enumerate(lines or [""])]
+
+
+def columns_of(file: IO[str]) -> int | None:
+    """The columns of the terminal that the file is; None where it is none."""
+    return shutil.get_terminal_size().columns if file.isatty() else None
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str | None]],
+    numbers: Sequence[bool],
+    width: int | None = None,
+) -> tuple[list[str], int]:
+    """A table as lines of text. (A table of rich's own takes 200 times as long for many rows.)
+
+    Args:
+        rows: cells as text; None is NULL.
+        numbers: which columns stand to the right.
+        width: columns of the middle that do not fit are left out, and long cells are cut; None:
+            nothing is.
+
+    Returns:
+        The lines, and how many columns were left out.
+    """
+    columns = [
+        [printable(header), *("NULL" if cell is None else printable(cell) for cell in cells)]
+        for header, cells in zip(
+            headers, zip(*rows, strict=True) if rows else [()] * len(headers), strict=True
+        )
+    ]
+    if width is not None:
+        columns = [[_cut(cell, min(width, _WIDEST_CELL)) for cell in cells] for cells in columns]
+    widths = [max(map(_cells, cells)) for cells in columns]
+    shown = _fitting(widths, _UNLIMITED if width is None else width)
+    padded = [
+        ["…"] * (len(rows) + 1)
+        if index is None
+        else [_pad(cell, widths[index], right=numbers[index]) for cell in columns[index]]
+        for index in shown
+    ]
+    title, *lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    rule = "─" * (
+        sum(1 if index is None else widths[index] for index in shown) + 2 * len(shown) - 2
+    )
+    return [title, rule, *lines], len(columns) + (None in shown) - len(shown)
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if _cells(text) <= width else f"{set_cell_size(text, width - 1)}…"
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    room = " " * (width - _cells(text))
+    return room + text if right else text + room
+
+
+def _fitting(widths: Sequence[int], width: int) -> list[int | None]:
+    """Which columns fit; None stands where those of the middle are left out."""
+    room = [each + 2 for each in widths]
+    last = len(room) - 1
+    if sum(room) <= width + 2 or last < 2:
+        return list(range(len(room)))
+    left, right = 1, 1
+    free = width - room[0] - widths[last] - 3
+    while True:
+        # Two of three stand to the left, where rows are named, as long as they fit.
+        sides = [left, last - right] if left <= 2 * right else [last - right, left]
+        index = next((each for each in sides if room[each] <= free), None)
+        if index is None:
+            return [*range(left), None, *range(last - right + 1, last + 1)]
+        free -= room[index]
+        if index == left:
+            left += 1
+        else:
+            right += 1
+
+
+def told(pace: Pace) -> str:
+    """How far a stage is: `20.0 MB of 30.0 MB, 2 of 3 files, 2.5 MB/s, 4.0 s left`.
+
+    What is not known is left out.
+    """
+    parts = [f"{size(pace.done)} of {size(pace.bytes)}" if pace.bytes else size(pace.done)]
+    if pace.files:
+        parts.append(f"{pace.files_done:,} of {count(pace.files, 'file')}")
+    if pace.rate:
+        parts.append(f"{size(int(pace.rate))}/s")
+    left = pace.left()
+    if left is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+class LogProgress:
+    """Tells a run's progress in plain lines, one every few seconds."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._stage, self._part, self._pace = "", "", Pace(0)
+        self._told = 0.0
+
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
+        if task in STAGES:
+            self._stage, self._part, self._pace = task, "", Pace(total_bytes, files)
+            if total_bytes:
+                self._say(f"{task}: {size(total_bytes)}")
+        elif not self._stage:
+            self._say(task)
+        else:
+            self._part = f"; {task}"
+            self._pace.begin(total_bytes)
+            self._say_after(_LOG_SECONDS)
+
+    def advance(self, done_bytes: int) -> None:
+        self._pace.advance(done_bytes)
+        self._say_after(_QUIET_SECONDS)
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def _say_after(self, seconds: float) -> None:
+        if time.monotonic() - self._told >= seconds:
+            self._say(f"{self._stage}: {told(self._pace)}{self._part}")
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        self._file.write(printable(text) + "\n")
+        self._file.flush()
+
+
+class TerminalProgress:
+    """Tells a run's progress in a bar for each stage; behind it stands what is being done."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._stage: TaskID | None = None
+        self._pace = Pace(0)
+
+    def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
+        if task in STAGES:
+            self._end_part()
+            self._pace = Pace(total_bytes, files)
+            self._stage = self._display.add_task(task, total=total_bytes, part="", pace=self._pace)
+        elif self._stage is None:
+            self._stage = self._display.add_task("", total=None, part=task, pace=None)
+        else:
+            self._pace.begin(total_bytes)
+            part = printable(task.removeprefix(f"{BUCKET_PREFIX}/"))
+            room = max(self._display.console.width - _BAR_WIDTH, 0)
+            self._display.update(self._stage, part=part[:room])
+
+    def advance(self, done_bytes: int) -> None:
+        self._pace.advance(done_bytes)
+        if self._stage is not None:
+            self._display.advance(self._stage, done_bytes)
+
+    def note(self, text: str) -> None:
+        self._display.console.print(printable(text), markup=False, soft_wrap=True)
+
+    def _end_part(self) -> None:
+        if self._stage is not None:
+            self._display.update(self._stage, part="", visible=bool(self._display.tasks[-1].total))
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library warns of, but for what a run tells its progress itself."""
+
+    def __init__(self, shown: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not hasattr(record, "fields"):
+            self._shown.note(record.getMessage())
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress on standard error, and warnings: bars on a terminal, plain lines elsewhere."""
+    with _display() as shown:
+        warnings = _Warnings(shown)
+        logging.getLogger("warehouse").addHandler(warnings)
+        try:
+            yield shown
+        finally:
+            logging.getLogger("warehouse").removeHandler(warnings)
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
+    if not sys.stderr.isatty():
+        yield LogProgress(sys.stderr)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Told(ProgressColumn):
+        """How far the stage is, asked when it is drawn."""
+
+        def render(self, task: Task) -> Text:
+            pace = task.fields["pace"]
+            return Text("" if pace is None else told(pace))
+
+    with Progress(
+        TextColumn("{task.description:<8}", markup=False),
+        BarColumn(16),
+        Told(),
+        TextColumn("{task.fields[part]}", markup=False),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    ) as display:
+        yield TerminalProgress(display)

@@ -1,0 +1,138 @@
+"""What validation found: as lines for a person, as JSON for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from warehouse.cli.render.run import NAMED, instant, row, some
+from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.validation_gate import Refused
+from warehouse.sqlfolder.rule_file import BrokenRule
+from warehouse.text import count, duration, printable
+from warehouse.validation.evaluate import ValidationResult
+from warehouse.validation.validate import ValidationReport
+
+
+def validation_as_json(report: ValidationReport) -> dict[str, Any]:
+    """A validation as one JSON object."""
+    metrics, request = report.metrics, report.request
+    return {
+        "command": metrics.command,
+        "run_id": metrics.run_id,
+        "started_at": instant(metrics.started_at),
+        "seconds": round(metrics.seconds, 3),
+        "data_types": [kind.name for kind in request.kinds],
+        "start": request.start and request.start.isoformat(),
+        "end": request.end and request.end.isoformat(),
+        "symbols": sorted(request.symbols),
+        "rules": list(report.rules),
+        "errors": len(report.errors),
+        "warnings": len(report.warnings),
+        "allowed": len(report.allowed),
+        "results": results_as_json(report.results),
+    }
+
+
+def results_as_json(results: Iterable[ValidationResult]) -> list[dict[str, Any]]:
+    """Results as JSON objects."""
+    return [{**asdict(one), "session": one.session and one.session.isoformat()} for one in results]
+
+
+def validation_lines(report: ValidationReport) -> Iterator[str]:
+    """A validation, line by line: each rule that found something, the worst first."""
+    kinds = ", ".join(kind.name for kind in report.request.kinds)
+    rules = count(len(report.rules), "rule")
+    yield row("asked", f"{rules} about {kinds}: {duration(report.metrics.seconds)}")
+    yield from _by_rule("error", report.errors)
+    yield from _by_rule("warning", report.warnings)
+    yield from _by_rule("allowed", report.allowed)
+    yield from unasked_lines(report.broken)
+    if not report.results:
+        yield row("found", "nothing")
+        return
+    found = f"{count(len(report.errors), 'error')}, {count(len(report.warnings), 'warning')}"
+    if report.allowed:
+        found += f", {len(report.allowed):,} allowed"
+    yield row("found", f"{found}; --json tells all, and so does the catalog's table findings")
+    if report.errors:
+        yield row("next", "what is as it should be: a line with the reason in")
+        yield row("", "config/validation_allow.csv; what is not: get the file anew, or reject it")
+
+
+def unasked_lines(broken: Sequence[BrokenRule]) -> Iterator[str]:
+    """The rules that could not be asked, and why."""
+    for one in broken:
+        yield row("not asked", printable(f"{one.name}: {one.error}"))
+
+
+def _by_rule(name: str, results: Sequence[ValidationResult]) -> Iterator[str]:
+    def key(one: ValidationResult) -> tuple[str, str, str]:
+        return one.rule, one.data_type, one.allowed or ""
+
+    for (rule, data_type, reason), group in groupby(sorted(results, key=key), key=key):
+        members = list(group)
+        rows = count(sum(one.count for one in members), "row")
+        why = f" ({printable(reason)})" if reason else ""
+        yield row(name, f"{rule}: {data_type}, {rows}{why}")
+        members.sort(key=lambda one: -one.count)
+        yield row("", some((_place(one) for one in members), 5))
+        if name != "allowed" and members[0].examples:
+            facts = members[0].examples[0].items()
+            shown = ", ".join(f"{k} {v}" for k, v in facts if v is not None)
+            yield row("", printable(f"e.g. {shown}"))
+
+
+def _place(one: ValidationResult) -> str:
+    parts = [printable(one.symbol or ""), str(one.session or "")]
+    named = " ".join(part for part in parts if part) or "the whole"
+    return f"{named} ({one.count:,})"
+
+
+def found_lines(report: RunReport) -> Iterator[str]:
+    """What validation found in the rows that a run brought, and what it kept out."""
+    warnings: dict[str, int] = {}
+    for one in report.findings:
+        if not one.is_error:
+            name = one.rule if one.allowed is None else f"{one.rule} (allowed)"
+            warnings[name] = warnings.get(name, 0) + one.count
+    if warnings:
+        listed = some(f"{name} {number:,}" for name, number in sorted(warnings.items()))
+        yield row("found", f"{listed}; rows in the catalog's table findings")
+    yield from unasked_lines(report.broken)
+    for refused in report.refused:
+        yield from _refused_lines(refused)
+
+
+def _refused_lines(refused: Refused) -> Iterator[str]:
+    yield row(
+        "refused",
+        f"{refused.data_type} {refused.month:%Y-%m}: nothing of it was published,"
+        " for validation found errors in it",
+    )
+    for one in refused.errors[:NAMED]:
+        yield row("", f"{one.rule}: {_place(one)}")
+    if len(refused.errors) > NAMED:
+        yield row("", f"and {len(refused.errors) - NAMED:,} more (--json names all)")
+    yield row("", f"what was staged is in {refused.folder}")
+    rule = refused.errors[0].rule
+    yield row("", f'to publish it all the same: --allow "{rule}=REASON", or that reason in')
+    yield row("", "config/validation_allow.csv")
+
+
+def found_as_json(report: RunReport) -> dict[str, Any]:
+    """The same as JSON: `findings`, and `refused` batches."""
+    return {
+        "findings": results_as_json(report.findings),
+        "refused": [
+            {
+                "data_type": refused.data_type,
+                "month": f"{refused.month:%Y-%m}",
+                "folder": str(refused.folder),
+                "errors": results_as_json(refused.errors),
+            }
+            for refused in report.refused
+        ],
+    }

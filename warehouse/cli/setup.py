@@ -1,0 +1,72 @@
+"""The commands that lay out a warehouse: init, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from warehouse.cli.data import parse_symbols
+from warehouse.cli.options import Failure, Place, example, say
+
+
+@click.command(epilog=example("warehouse init my-warehouse --source ~/flatfiles"))
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option(
+    "--source",
+    metavar="URL",
+    default="",
+    help="The folder that holds us_stocks_sip/, or s3://BUCKET.",
+)
+@click.option("--layout", default="", metavar="day|symbol", help="One file a day, or a symbol.")
+@click.option("--endpoint", metavar="URL", default="", help="The S3 server; default: the vendor's.")
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.pass_obj
+def init(
+    place: Place,
+    folder: str | None,
+    source: str,
+    layout: str,
+    endpoint: str,
+    symbols: tuple[str, ...],
+) -> None:
+    """Lay out a warehouse in DIR (default: here).
+
+    Puts config/, sql/ and data/ there. Of a warehouse that is there already it adds what is
+    missing, changes no file, and names the SQL files that are not as they are shipped.
+    """
+    from warehouse.cli.render import run
+    from warehouse.maintenance import init as scaffold
+    from warehouse.pipeline.download_plan import glance
+
+    folder = folder or place.folder or "."
+    url = scaffold.source_url(source) if source else ""
+    wanted = parse_symbols(symbols)
+    laid = scaffold.lay_out(Path(folder), url, layout, endpoint, wanted)
+    seen = glance(laid.config, laid.root) if laid.config.source.url else []
+    say(run.laid_lines(laid, folder, url, layout, seen, endpoint, wanted))
+
+
+@click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.pass_obj
+def demo(place: Place, folder: str | None) -> None:
+    """Make a small market and show it through all three doors.
+
+    Writes a synthetic market in the vendor's own format to DIR/flatfiles (default DIR:
+    demo-warehouse), takes it through the warehouse, and asks the DuckDB shell, Python and the
+    command line about it. Takes some seconds; needs no account and no network.
+    """
+    from warehouse.cli.demo import FOLDER, make, missing, show
+    from warehouse.cli.render.terminal import progress
+
+    folder = folder or place.folder or FOLDER
+    with progress() as shown:
+        report = make(Path(folder), shown)
+    say(show(report, folder))
+    if left_out := missing(Path(folder)):
+        names = ", ".join(left_out)
+        raise Failure(f"the demo is not whole: of its features {names} are left out, see above")
+
+
+COMMANDS = (init, demo)

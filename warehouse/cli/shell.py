@@ -1,0 +1,38 @@
+"""The user's own DuckDB shell, on the catalog, read-only."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from warehouse.core.paths import Layout
+from warehouse.errors import NoDataError
+from warehouse.read.snapshot import place
+
+HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
+
+
+def find_shell() -> str | None:
+    """The `duckdb` on the PATH, or beside the Python that runs this."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("duckdb") or shutil.which("duckdb", path=beside)
+
+
+def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) -> list[str]:
+    """What the shell is called with, its own name left out.
+
+    Args:
+        warehouse: how a command names the warehouse: `warehouse -C demo`.
+
+    Raises:
+        NoDataError: there is no catalog yet.
+    """
+    if not layout.catalog.exists():
+        raise NoDataError(
+            str(layout.catalog), "nothing has been ingested yet", f"start with: {warehouse} update"
+        )
+    # Where the warehouse was moved, its views read what stands here all the same.
+    adapted = [part for statement in place(layout) for part in ("-cmd", f"{statement};")]
+    return ["-readonly", *adapted, str(layout.catalog), *arguments]

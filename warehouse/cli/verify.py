@@ -1,0 +1,70 @@
+"""The command that looks whether all is as it was written: verify."""
+
+from __future__ import annotations
+
+import click
+
+from warehouse.cli.data import parse_request, parse_symbols
+from warehouse.cli.options import Place, example, say, say_json, wait_option
+
+
+@click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs; case-sensitive.")
+@click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
+@click.option("--end", metavar="SESSION", help="Last session, inclusive.")
+@click.option("--repair", "is_repair", is_flag=True, help="Mend what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@click.pass_obj
+def verify(
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    is_repair: bool,
+    as_json: bool,
+    wait: float,
+) -> None:
+    """Compare every file with what is recorded of it.
+
+    Raw files and partitions by their SHA-256, partitions read back to the last page, rows counted
+    and in order, rejects counted, lines of each file = rows published + rejected, the catalog
+    against the disk both ways. Takes no lock. With --repair what is damaged is made anew from the
+    raw files, and those are fetched again where they must be; nothing is deleted.
+    """
+    from warehouse.cli.render import integrity
+    from warehouse.cli.render.terminal import progress
+    from warehouse.core.metrics import Progress
+
+    request = parse_request(types, start, end, parse_symbols(symbols))
+    layout, config = place.open()
+    shown: Progress
+    if is_repair:
+        from warehouse.maintenance.repair import repair
+        from warehouse.pipeline.pipeline import Pipeline
+
+        with progress() as shown:
+            mended = repair(Pipeline(layout, config, shown, wait), request)
+        if as_json:
+            say_json(integrity.repair_as_json(mended))
+        else:
+            say(integrity.repair_lines(mended, layout))
+        raise click.exceptions.Exit(1 if mended.left else 0)
+    from warehouse.maintenance.verify import verify as look
+    from warehouse.report.status import check_symbols
+
+    with progress() as shown:
+        report = look(layout, config, request, shown)
+    if not report.faults:
+        # All is well with a symbol that is not there: that would be no answer.
+        check_symbols(layout, request)
+    if as_json:
+        say_json(integrity.verify_as_json(report))
+    else:
+        say(integrity.verify_lines(report, layout, place.command))
+    raise click.exceptions.Exit(1 if report.faults else 0)
+
+
+COMMANDS = (verify,)

@@ -1,0 +1,365 @@
+"""The user's settings: config/data_config.yaml, overridden by WAREHOUSE_… environment variables.
+
+A key is written `section.key` in messages and `WAREHOUSE_SECTION__KEY` in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from warehouse.core.ownership import check_found, check_inside
+from warehouse.core.paths import OWN_FOLDERS, Layout
+from warehouse.core.permissions import Modes
+from warehouse.core.small_files import read_small
+from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
+from warehouse.text import expanded, one_of
+
+_GIB = 1024**3
+CONFIG_FILE = Path("config", "data_config.yaml")
+CONFIG_VERSION = 1
+MOST_BYTES = 1 << 18
+"""A larger file of settings is not read."""
+_MOST_NESTED = 16
+ENV_PREFIX = "WAREHOUSE_"
+
+
+def _names(value: Any) -> Any:
+    """A list of names; in the environment it is written with commas, and empty means none."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return value
+
+
+def _known_version(version: int) -> int:
+    if version > CONFIG_VERSION:
+        raise ValueError(
+            f"this file was written for a later version of flatfile-warehouse (this one reads up to"
+            f" {CONFIG_VERSION}); upgrade with: pip install --upgrade flatfile-warehouse"
+        )
+    return version
+
+
+def _some_path(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("it must be a path; ./data/… starts at the warehouse's folder")
+    return path
+
+
+def _no_secret(url: str) -> str:
+    if re.match(r"\w+://[^@/]*:.*@", url):
+        raise PydanticCustomError(
+            "secret", "it holds a password; credentials come from the environment or ~/.aws"
+        )
+    return url
+
+
+def _mode(text: str) -> str:
+    if not re.fullmatch("0?6[0246]{2}", text):
+        raise ValueError("it must be octal: 600 (the owner alone), 640, 660 and so on up to 666")
+    return text
+
+
+Url = Annotated[str, AfterValidator(_no_secret)]
+Folder = Annotated[Path, AfterValidator(_some_path)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Section):
+    """Where the vendor's files come from."""
+
+    url: Url = ""
+    endpoint: Url = "https://files.massive.com"
+    layout: Literal["day", "symbol"] = "day"
+    symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+
+
+class StorageConfig(_Section):
+    """Where everything is kept; relative paths start at the warehouse's folder."""
+
+    raw_data_dir: Folder = Path("data/raw")
+    cache_dir: Folder = Path("data/cache")
+    sql_dir: Folder = Path("sql")
+    max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
+    retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    file_mode: Annotated[str, AfterValidator(_mode)] = "600"
+
+    @property
+    def max_cache_bytes(self) -> int:
+        return int(self.max_cache_memory_gb * _GIB)
+
+
+class ProcessingConfig(_Section):
+    """How raw files become partitions."""
+
+    chunk_size: Annotated[int, Field(ge=1_000, le=100_000_000)] = 1_000_000
+    parallel_workers: Annotated[int, Field(ge=1, le=256)] = 4
+    memory_limit_gb: Annotated[float, Field(ge=0.5, le=4096)] = 2.0
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        return int(self.memory_limit_gb * _GIB)
+
+
+class DownloadConfig(_Section):
+    """How files are fetched from the source."""
+
+    concurrent_downloads: Annotated[int, Field(ge=1, le=256)] = 10
+    retry_attempts: Annotated[int, Field(ge=0, le=100)] = 3
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300
+    min_bytes_per_second: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1_000
+    restatement_window_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+
+
+class CleaningConfig(_Section):
+    """Which rows are rejected."""
+
+    corrections: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=99)], ...],
+        Field(min_length=1),
+        BeforeValidator(_names),
+    ] = (0, 1)
+
+
+class ValidationConfig(_Section):
+    """Thresholds of the quality rules."""
+
+    max_price_deviation_std: Annotated[float, Field(gt=0)] = 5
+    max_time_gap_minutes: Annotated[float, Field(gt=0)] = 5
+    min_daily_trades: Annotated[int, Field(ge=0)] = 100
+    max_spike_std: Annotated[float, Field(gt=0)] = 3
+    min_spike_share: Annotated[float, Field(ge=0, le=1)] = 0.005
+    max_zero_size_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_crossed_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_locked_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_one_sided_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_session_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+def _in_the_way(root: Path, raw: Path, cache: Path) -> Iterator[tuple[str, Path, str]]:
+    """Folders that would lie where the warehouse keeps, and clears, something else."""
+    cache, raw = (Path(os.path.normpath(folder)) for folder in (cache, raw))
+    if root.is_relative_to(cache):
+        yield "cache_dir", cache, "it holds the warehouse; name a folder below one of its own"
+    if cache.name in OWN_FOLDERS:
+        yield "cache_dir", cache, f"a folder {cache.name} is kept beside it; name it otherwise"
+    own = {cache.parent / name for name in OWN_FOLDERS}
+    if {raw, *raw.parents} & {cache, *own}:
+        yield "raw_data_dir", raw, "it must not lie within what is derived from it"
+
+
+class Config(_Section):
+    """Everything of data_config.yaml, checked."""
+
+    version: Annotated[int, Field(ge=1), AfterValidator(_known_version)] = CONFIG_VERSION
+    source: SourceConfig = SourceConfig()
+    storage: StorageConfig = StorageConfig()
+    processing: ProcessingConfig = ProcessingConfig()
+    download: DownloadConfig = DownloadConfig()
+    cleaning: CleaningConfig = CleaningConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    def layout(self, root: Path) -> Layout:
+        """The folders of the warehouse at `root`, absolute.
+
+        Raises:
+            ConfigError: DuckDB could not work there.
+        """
+        root = root.absolute()
+        cache = root / expanded(self.storage.cache_dir)
+        if "?" in str(cache):
+            # DuckDB takes what follows for the query of a URL, and writes its log elsewhere.
+            raise ConfigError(
+                root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
+            )
+        raw = root / expanded(self.storage.raw_data_dir)
+        for path in (root, cache, raw):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                raise StorageError(
+                    path, "its name is no UTF-8, which DuckDB cannot open; give it another"
+                ) from None
+        for key, value, problem in _in_the_way(root, raw, cache):
+            raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(value), problem)
+        return Layout(root=root, raw=raw, cache=cache, modes=self.modes)
+
+    @property
+    def modes(self) -> Modes:
+        """The modes of what is made below data/."""
+        return Modes(int(self.storage.file_mode, 8))
+
+    def sql_dir(self, root: Path) -> Path:
+        return root.absolute() / expanded(self.storage.sql_dir)
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Reads every scalar as the text it is, and refuses a key that stands twice.
+
+    YAML 1.1 would make a boolean of the symbols ON, NO and TRUE, and nothing of NULL; the types
+    are Config's to give. A few lines of aliases stand for any number of values, and deep nesting
+    for a stack that overflows: neither has a use here.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError(
+                "anchors and aliases (& and *) are not read; write the value out, or quote it"
+                f" (line {event.start_mark.line + 1})"
+            )
+        if self._depth >= _MOST_NESTED:
+            raise yaml.YAMLError(f"it is nested too deeply (line {event.start_mark.line + 1})")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            keys = [self.construct_object(key) for key, _ in node.value]
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
+            raise yaml.YAMLError(
+                f"the key {twice!r} stands twice (line {node.start_mark.line + 1})"
+            )
+        return mapping
+
+
+def find_root(start: Path) -> Path:
+    """The warehouse that `start` is, or is inside of: the first folder upwards with a config file.
+
+    Raises:
+        NotAWarehouseError: there is none.
+        ForeignWarehouseError: it is somebody else's.
+    """
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        file = folder / CONFIG_FILE
+        if file.is_file():
+            check_found(folder, (file.parent, file), f"warehouse -C {shlex.quote(str(folder))}")
+            return folder
+    raise NotAWarehouseError(start)
+
+
+def locate(path: Path) -> tuple[Path, Path]:
+    """The root of the warehouse that `path` names, and its configuration file.
+
+    `path` may be such a file itself: of one that is not in a folder `config`, its own folder is
+    the root.
+
+    Raises:
+        NotAWarehouseError: there is none.
+        ForeignWarehouseError: it is above the folder that is named, and somebody else's.
+    """
+    if path.is_file():
+        return (path.parent.parent if path.parent.name == "config" else path.parent), path
+    if not path.is_dir():
+        raise NotAWarehouseError(path)
+    root = path if (path / CONFIG_FILE).is_file() else find_root(path)
+    return root, root / CONFIG_FILE
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check a configuration file, with the environment's overrides.
+
+    Raises:
+        ConfigError: names the key, its value and what it may be.
+    """
+    try:
+        settings = yaml.load(read_small(path, MOST_BYTES), Loader=_TextLoader) or {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(path, "(file)", None, f"is no valid YAML: {one_line(error)}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(path, "(file)", settings, "must hold sections such as `source:`")
+    for section, value in settings.items():
+        if section != "version" and value == "":
+            settings[section] = {}
+    names = _override(settings, os.environ if environ is None else environ)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        key = ".".join(place)
+        where = names.get(".".join(place[:2]), path)
+        if first["type"] == "secret":
+            # Not even as the cause, which a traceback would show.
+            raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
+        raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+
+
+def check_paths(root: Path, file: Path, config: Config) -> None:
+    """Refuse somebody else's configuration that leads out of the warehouse and what is theirs.
+
+    What the environment says is the user's own word.
+
+    Raises:
+        ForeignWarehouseError: names the key, or the folder of the warehouse, and where it leads.
+    """
+    layout = config.layout(root)
+    paths = {
+        "storage.cache_dir": layout.cache,
+        "storage.raw_data_dir": layout.raw,
+        "storage.sql_dir": config.sql_dir(root),
+    }
+    if config.source.url and "://" not in config.source.url:
+        paths["source.url"] = root.absolute() / expanded(config.source.url)
+    for key in list(paths):
+        if ENV_PREFIX + key.upper().replace(".", "__") in os.environ:
+            del paths[key]
+    own = [root / "config"]
+    if "storage.cache_dir" in paths:
+        own += [layout.data, *layout.served, layout.catalog, layout.staging]
+    paths |= {str(path): path for path in own}
+    paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
+    check_inside(root, file, paths)
+
+
+def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Put `WAREHOUSE_SECTION__KEY` variables into the settings; returns key → variable.
+
+    pydantic-settings would do this too, but it passes over a variable whose section it does not
+    know, and a mistyped override that does nothing is the worst kind.
+    """
+    names = {}
+    for variable, value in environ.items():
+        if not variable.startswith(ENV_PREFIX) or "__" not in variable:
+            continue
+        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        target = settings.setdefault(section, {})
+        if isinstance(target, dict):
+            target[key] = value
+        names[f"{section}.{key}"] = variable
+        if section not in Config.model_fields:
+            names[section] = variable
+    return names
+
+
+def _expectation(error: Any, place: list[str]) -> str:
+    if error["type"] == "extra_forbidden":
+        section: type[BaseModel] = Config
+        for part in place[:-1]:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+        return f"unknown key; {one_of(place[-1], section.model_fields)}"
+    message: str = error["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]

@@ -1,0 +1,349 @@
+"""Paths and names: where everything of a warehouse stands, and a symbol's name in a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
+from warehouse.core.permissions import Modes
+from warehouse.core.tree import Entry, walk
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+BUCKET_PREFIX = "us_stocks_sip"
+MAX_SYMBOL_BYTES = 64
+"""A longer symbol is rejected by sql/clean: percent-encoded it would not fit a file name (255)."""
+
+STAGED_CATALOG = "staging/warehouse.duckdb"
+"""Where a publish makes the next catalog, below the data folder."""
+OWN_FOLDERS = frozenset(
+    (
+        *("rejects", "schema", "ledger", "recipes", "staging", "set_aside", "refused"),
+        *("logs", "metrics"),
+    )
+)
+"""What a warehouse makes beside its cache folder, by name."""
+SHELF_STAGING = ".staging"
+"""A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
+
+_STAGED = re.compile(r"staging/(?:[\w.%-]+/)*[\w.%-]+", re.ASCII)
+_PLAIN = re.compile(r"[A-Z]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z]{3,}")
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+# Windows opens these as devices whatever their extension, and strips a final dot.
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")
+
+
+@lru_cache(maxsize=1 << 16)
+def encode_symbol(symbol: str) -> str:
+    """The symbol as one path component, the same on disks that fold case.
+
+    Every byte (UTF-8) outside `A–Z 0–9 . _ -` is percent-encoded. Of names of dots alone and
+    names that Windows reserves the first character is encoded too, of names ending in a dot the
+    last. `decode_symbol` is the inverse. `path_name` in sql/catalog is the same rule in SQL.
+    """
+    if _PLAIN.fullmatch(symbol):
+        return symbol
+    parts = [chr(b) if b in _SAFE else f"%{b:02X}" for b in symbol.encode("utf-8")]
+    if parts and _RESERVED.fullmatch(symbol):
+        parts[0] = f"%{ord(symbol[0]):02X}"
+    if parts and parts[-1] == ".":
+        parts[-1] = "%2E"
+    return "".join(parts)
+
+
+def decode_symbol(name: str) -> str:
+    """The symbol whose `encode_symbol` is `name`."""
+    return unquote(name, encoding="utf-8", errors="strict")
+
+
+def _is_symbol(name: str) -> bool:
+    """Whether a path component is what `encode_symbol` makes of a symbol."""
+    try:
+        return bool(name) and encode_symbol(decode_symbol(name)) == name
+    except UnicodeError:
+        return False
+
+
+def partition_name(data_type_name: str, symbol: str, month: date) -> str:
+    """Where a partition stands below the cache folder."""
+    return f"{data_type_name}/{encode_symbol(symbol)}/{month.year:04}_{month.month:02}.parquet"
+
+
+def month_of(session: date) -> date:
+    """The first day of the session's month, which names a partition."""
+    return session.replace(day=1)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """Which of the vendor's files: a data type and a day, or a data type, a day and a symbol.
+
+    Attributes:
+        data_type: name of the data type.
+        day: the session; of a monthly file the first of its month.
+        symbol: None where one file holds all symbols.
+        monthly: the file holds a month's sessions (day_aggs, one file a symbol).
+    """
+
+    data_type: str
+    day: date
+    symbol: str | None = None
+    monthly: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its key in the source, as the vendor (or the user's per-symbol layout) spells it."""
+        kind = data_type(self.data_type)
+        if self.symbol is None:
+            folder = f"{BUCKET_PREFIX}/{kind.vendor_folder}/{self.day:%Y/%m}"
+            return f"{folder}/{self.day:%Y-%m-%d}.csv.gz"
+        folder = f"{BUCKET_PREFIX}/{kind.symbol_folder}/{self.day:%Y/%m}"
+        day = "" if self.monthly else f"/{self.day:%d}"
+        return f"{folder}{day}/{self.symbol}.csv.gz"
+
+    @property
+    def raw_path(self) -> PurePosixPath:
+        """Where it stands below the raw tier's folder."""
+        folder = PurePosixPath(self.data_type, f"{self.day:%Y}", f"{self.day:%m}")
+        if self.symbol is None:
+            return folder / f"{self.day:%Y-%m-%d}.csv.gz"
+        name = f"{encode_symbol(self.symbol)}.csv.gz"
+        return folder / name if self.monthly else folder / f"{self.day:%d}" / name
+
+    @property
+    def sort_key(self) -> tuple[str, date, str]:
+        """Order of work: by data type, then time, then symbol."""
+        return (self.data_type, self.day, self.symbol or "")
+
+    def overlaps(self, start: date, end: date) -> bool:
+        """Whether the file can hold sessions of [start, end], both inclusive."""
+        if self.monthly:
+            return month_of(start) <= self.day <= end
+        return start <= self.day <= end
+
+
+_MONTH_NAME = re.compile(r"(\d{4})_(0[1-9]|1[0-2])", re.ASCII)
+_RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
+_REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
+_DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
+_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([^/]+)\.csv\.gz")
+_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/([^/]+)\.csv\.gz")
+
+
+def parse_raw_path(data_type_name: str, below: str) -> RawFile | None:
+    """The file at `below` (a path under its data type's folder), or None where it is no such file.
+
+    Both layouts are told apart by their form. Day: `2024/01/2024-01-02.csv.gz`. Symbol:
+    `2024/01/02/AAPL.csv.gz`, of day_aggs `2024/01/AAPL.csv.gz`.
+    """
+    kind = data_type(data_type_name)
+    try:
+        if match := _DAY_FILE.fullmatch(below):
+            day = date.fromisoformat(match[3])
+            if (day.year, day.month) != (int(match[1]), int(match[2])):
+                return None
+            return RawFile(kind.name, day)
+        if kind.monthly_by_symbol:
+            if match := _MONTHLY_FILE.fullmatch(below):
+                first = date(int(match[1]), int(match[2]), 1)
+                return RawFile(kind.name, first, decode_symbol(match[3]), monthly=True)
+        elif match := _SYMBOL_FILE.fullmatch(below):
+            day = date(int(match[1]), int(match[2]), int(match[3]))
+            return RawFile(kind.name, day, decode_symbol(match[4]))
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return None
+
+
+def source_folder(kind: DataType, layout: str) -> str:
+    """The data type's folder in the source, for `layout` "day" or "symbol"."""
+    return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
+
+
+def glob_literal(path: Path | str) -> str:
+    """A path as part of a glob, within the quotes of an SQL text."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path).replace("'", "''"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one warehouse. All paths are absolute.
+
+    Whatever is renamed into place lies beside the cache folder, so that one file system holds
+    a file's unfinished and its final name.
+    """
+
+    root: Path
+    raw: Path
+    cache: Path
+    modes: Modes = field(default_factory=Modes)
+
+    @cached_property
+    def data(self) -> Path:
+        """What is derived: cache, rejects, staging and catalog stand in it."""
+        return self.cache.parent
+
+    @property
+    def rejects(self) -> Path:
+        return self.data / "rejects"
+
+    @property
+    def schema(self) -> Path:
+        """A Parquet file without rows for each data type."""
+        return self.data / "schema"
+
+    @property
+    def ledger(self) -> Path:
+        """What the catalog says of the vendor's files, as files."""
+        return self.data / "ledger"
+
+    @property
+    def recipes(self) -> Path:
+        """What each fingerprint stands for."""
+        return self.data / "recipes"
+
+    @property
+    def staging(self) -> Path:
+        """Unfinished work; may be deleted whenever no process writes."""
+        return self.data / "staging"
+
+    @property
+    def set_aside(self) -> Path:
+        """Raw files that failed verification, each beside a .json that says why."""
+        return self.data / "set_aside"
+
+    @cached_property
+    def tiers(self) -> frozenset[str]:
+        """The folders that a publish renames files into, by their names in the data folder."""
+        return frozenset((self.cache.name, "rejects", "ledger", "recipes"))
+
+    @cached_property
+    def shelves(self) -> frozenset[str]:
+        """Tiers, and what they hold of a data type: each may be a link, or a disk of its own."""
+        return self.tiers | {f"{tier}/{name}" for tier in self.tiers for name in DATA_TYPES}
+
+    @property
+    def refused(self) -> Path:
+        """What the last run staged and validation refused."""
+        return self.data / "refused"
+
+    @cached_property
+    def catalog(self) -> Path:
+        return self.data / "warehouse.duckdb"
+
+    @property
+    def log(self) -> Path:
+        """What happened, one JSON object a line; older lines in files with a number behind."""
+        return self.data / "logs" / "warehouse.jsonl"
+
+    @property
+    def openmetrics(self) -> Path:
+        """Figures of the last runs, for those who scrape."""
+        return self.data / "metrics" / "warehouse.prom"
+
+    @cached_property
+    def journal(self) -> Path:
+        """Present exactly while a publish is under way."""
+        return self.data / "publish.json"
+
+    @property
+    def marker(self) -> Path:
+        """Says whose data folder it is."""
+        return self.data / "warehouse.id"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "writer.lock"
+
+    @property
+    def served(self) -> tuple[Path, ...]:
+        """What SQL may read when it answers: the tiers that the catalog speaks of, no other folder.
+
+        A tier, or what it holds of a data type, may be a link to another disk.
+        """
+        tiers = (self.cache, self.rejects, self.schema, self.ledger)
+        by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
+        return (*tiers, *by_type)
+
+    @property
+    def lock_note(self) -> Path:
+        """Says who holds the lock, and since when."""
+        return self.data / "writer.txt"
+
+    def is_staged(self, name: str) -> bool:
+        """Whether `name`, below the data folder, is one of a file that waits to be published."""
+        shelf, _, rest = name.partition(f"/{SHELF_STAGING}/")
+        if shelf in self.shelves and rest:
+            return rest.isascii() and rest.isdecimal()
+        return bool(_STAGED.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
+
+    def is_published(self, name: str) -> bool:
+        """Whether `name`, below the data folder, is one of a file that a publish puts there."""
+        tier, *below = name.split("/")
+        if tier not in self.tiers or not below:
+            return False
+        if tier == "recipes":
+            return len(below) == 1 and bool(_RECIPE_NAME.fullmatch(below[0]))
+        stem, dot, ending = below[-1].rpartition(".")
+        if below[0] not in DATA_TYPES or dot + ending != ".parquet":
+            return False
+        if tier == "ledger":
+            return len(below) == 2 and bool(_MONTH_NAME.fullmatch(stem))
+        if len(below) != 3:
+            return False
+        if tier == "rejects":
+            match = _REJECTS_NAME.fullmatch(stem)
+            return (
+                match is not None
+                and below[1] == f"{match[1]}_{match[2]}"
+                and bool(_MONTH_NAME.fullmatch(below[1]))
+                and (match[4] is None or _is_symbol(match[4]))
+            )
+        return _is_symbol(below[1]) and bool(_MONTH_NAME.fullmatch(stem))
+
+    def raw_file(self, file: RawFile) -> Path:
+        return self.raw / file.raw_path
+
+    def partition(self, data_type_name: str, symbol: str, month: date) -> Path:
+        return self.cache / partition_name(data_type_name, symbol, month)
+
+    def rejects_of(self, file: RawFile) -> Path:
+        """The rejects of one raw file; there is no file where it has none."""
+        name = f"{file.day:%Y-%m}" if file.monthly else f"{file.day:%Y-%m-%d}"
+        if file.symbol is not None:
+            name += f"_{encode_symbol(file.symbol)}"
+        return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def ledger_of(self, data_type_name: str, month: date) -> Path:
+        return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"
+
+    def raw_files(self) -> list[RawFile]:
+        """Every file of the raw tier, in the order of work, but for partial downloads."""
+        return self.raw_tier()[0]
+
+    def raw_tier(self) -> tuple[list[RawFile], list[tuple[str, Entry]]]:
+        """Its files in the order of work, and what cannot be looked at, by data type."""
+        found, unread = [], []
+        for name in DATA_TYPES:
+            for entry in walk(self.raw / name):
+                if entry.stat is None:
+                    unread.append((name, entry))
+                elif (file := parse_raw_path(name, entry.below)) is None:
+                    continue
+                elif str(file.raw_path) == f"{name}/{entry.below}":
+                    found.append(file)
+                else:
+                    problem = f"is not read; the raw tier calls it {file.raw_path.name}"
+                    unread.append((name, replace(entry, problem=problem)))
+        return sorted(found, key=lambda file: file.sort_key), unread
+
+
+def shipped(folder: str) -> Path:
+    """A folder that comes with the project (`sql`, `config`): in the wheel or beside it."""
+    inside = _PACKAGE / folder
+    return inside if inside.is_dir() else _PACKAGE.parent / folder

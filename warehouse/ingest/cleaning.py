@@ -1,0 +1,226 @@
+"""One piece of a raw file through sql/ingest and sql/clean: each row typed, kept or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.core.calendar import day_bounds_ns, last_day_of_month
+from warehouse.core.datatypes import DataType
+from warehouse.core.duckdb_connection import connect
+from warehouse.core.paths import RawFile
+from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
+from warehouse.ingest.inflate import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
+from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.select_check import INGESTING, check_file
+
+# Of the memory limit, for a DuckDB that has it while the gathered rows are on disk.
+_CROWD_SHARE = 1.5
+
+
+@dataclass(frozen=True)
+class CleanedPiece:
+    """The rows of a piece.
+
+    Attributes:
+        rows: the data type's columns, `reason` (NULL: kept) and `line_number`, in the file's order.
+        malformed: `line_number` and `line`, the text, of the lines that are no rows at all.
+        texts: the same of the rows a field of which could not be typed.
+    """
+
+    rows: pa.Table
+    malformed: pa.Table
+    texts: pa.Table
+
+
+class Cleaner:
+    """A DuckDB that reads pieces. `clean` is for one thread; close it, or use `with`.
+
+    Args:
+        sql: the folder of SQL files.
+        scratch: where DuckDB puts what does not fit into memory.
+        threads: how many it may use.
+        memory_bytes: its memory limit.
+        settings: values of the statements' parameters that come from the configuration.
+        folders: what it may read beside the pieces and `scratch`.
+    """
+
+    def __init__(
+        self,
+        sql: SqlFolder,
+        scratch: Path,
+        threads: int,
+        memory_bytes: int,
+        settings: dict[str, Any],
+        folders: Sequence[Path] = (),
+    ) -> None:
+        self._sql, self._scratch, self._settings = sql, scratch, settings
+        self._memory_bytes = memory_bytes
+        self._connection = connect(
+            folders=[*folders, scratch, *MEMORY_FOLDERS],
+            paths=MEMORY_FILES,
+            spill=scratch / "duckdb",
+            threads=threads,
+            memory_bytes=memory_bytes,
+        )
+
+    def __enter__(self) -> Cleaner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A further connection to the same DuckDB, for another thread; close it."""
+        return self._connection.cursor()
+
+    def clean(self, file: RawFile, kind: DataType, path: Path, piece: Piece) -> CleanedPiece:
+        """All rows of `piece`, which came from `file` at `path`.
+
+        Raises:
+            RawFileError: DuckDB cannot read the piece.
+            SqlFileError: a statement fails, or does not return the data type's columns.
+        """
+        try:
+            rows = self._read(file, kind, piece)
+        except duckdb.InvalidInputException as error:
+            raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
+        if rows.num_rows != piece.rows:
+            raise self.unequal("clean", kind, rows.num_rows, piece.rows)
+        rows = rows.append_column("line_number", pa.array(piece.line_numbers, pa.int64()))
+        return CleanedPiece(rows, piece.malformed, _untyped(rows, piece))
+
+    def _read(self, file: RawFile, kind: DataType, piece: Piece) -> pa.Table:
+        ingest, clean = self._sql[f"ingest/{kind.name}"], self._sql[f"clean/{kind.name}"]
+        check_file(self._connection, ingest, INGESTING)
+        check_file(self._connection, clean)
+        last = last_day_of_month(file.day) if file.monthly else file.day
+        start, end = day_bounds_ns(file.day, last)
+        values = {
+            "file": piece.path,
+            "columns": dict.fromkeys(piece.header, "VARCHAR"),
+            "day": None if file.monthly else file.day,
+            "start": start,
+            "end": end,
+            "symbol": file.symbol,
+            **self._settings,
+        }
+        wanted = ingest.parameters | clean.parameters
+        statement = f"with ingested as (\n{ingest.body}\n) select * from (\n{clean.body}\n)"
+        values = {name: values[name] for name in wanted if name in values}
+        try:
+            rows = self._run(clean, statement, values)
+        except SqlFileError:
+            # Whose fault it is shows where the first of the two is run alone.
+            own = {name: values[name] for name in ingest.parameters if name in values}
+            self._run(ingest, f"select * from (\n{ingest.body}\n) limit 0", own)
+            raise
+        expected = pa.schema([*kind.columns, ("reason", pa.string())])
+        if rows.schema != expected:
+            raise SqlFileError(
+                clean.path,
+                f"returns {_columns(rows.schema)}; it must return {_columns(expected)}",
+            )
+        return rows
+
+    def sort(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The rows by symbol and session, in the order of the tape.
+
+        Args:
+            kept: cleaned rows with `line_number` and without `reason`, in any order.
+        """
+        return self._stream(self._sql[f"sort/{kind.name}"], kept)
+
+    def dedupe(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The rows, sorted, with a `reason` for those that repeat an earlier line.
+
+        Args:
+            kept: as `sort` takes them; a few, all in memory at once.
+        """
+        return self._stream(self._sql[f"dedupe/{kind.name}"], kept)
+
+    def dedupe_crowd(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The same of more rows than fit into memory.
+
+        In a DuckDB of its own: each thread holds memory that it cannot put on disk, and so does
+        whatever else is asked; so there is one thread, and nothing else.
+        """
+        with connect(
+            folders=[self._scratch],
+            spill=self._scratch / "duckdb-crowd",
+            threads=1,
+            memory_bytes=int(self._memory_bytes * _CROWD_SHARE),
+        ) as connection:
+            yield from self._stream(self._sql[f"dedupe/{kind.name}"], kept, connection)
+
+    def unequal(self, step: str, kind: DataType, rows: int, due: int) -> SqlFileError:
+        """That a statement loses rows or makes some."""
+        how = {
+            "clean": "with sql/ingest it must return each row once, those it refuses with a"
+            " `reason`",
+            "dedupe": "it must return each row once, those it drops with a `reason`",
+            "sort": "it must return each row once",
+        }[step]
+        file = self._sql[f"{step}/{kind.name}"]
+        return SqlFileError(file.path, f"returns {rows:,} rows of {due:,}; {how}")
+
+    def _stream(
+        self,
+        file: SqlFile,
+        kept: pa.RecordBatchReader,
+        base: duckdb.DuckDBPyConnection | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        # A connection of its own: `clean` may be at work on another thread.
+        with (base or self._connection).cursor() as connection:
+            check_file(connection, file)
+            connection.register("kept", kept)
+            try:
+                yield from connection.sql(file.body).to_arrow_reader(65_536)
+            except duckdb.Error as error:
+                raise self._explained(file, error) from error
+            finally:
+                connection.unregister("kept")
+
+    def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
+        try:
+            return self._connection.sql(statement, params=values).to_arrow_table()
+        except duckdb.Error as error:
+            text = str(error)
+            is_csv = isinstance(error, duckdb.InvalidInputException) and "CSV" in text
+            if is_csv or "read_csv" in text:
+                raise
+            raise self._explained(file, error) from error
+
+    def _explained(self, file: SqlFile, error: duckdb.Error) -> SqlFileError | StorageError:
+        if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+            return StorageError(self._scratch, f"DuckDB cannot go on: {one_line(error)}")
+        return SqlFileError(file.path, one_line(error))
+
+
+def _untyped(rows: pa.Table, piece: Piece) -> pa.Table:
+    """The text of the rows whose `reason` says that a field is malformed."""
+    reasons = rows["reason"]
+    numbers: list[int] = []
+    if reasons.null_count < len(reasons):
+        malformed = pc.starts_with(reasons, "malformed_").fill_null(False)
+        numbers = rows["line_number"].filter(malformed)
+    if not len(numbers):
+        return LINES.empty_table()
+    is_wanted = np.isin(piece.line_numbers, np.asarray(numbers))
+    lines = [line for line, wanted in zip(piece.texts(), is_wanted, strict=True) if wanted]
+    found = [pa.array(piece.line_numbers[is_wanted]), pa.array(lines, pa.string())]
+    return pa.table(found, schema=LINES)
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

@@ -1,0 +1,180 @@
+"""Rows on their way into partitions, asked by the rules that are asked on every ingest.
+
+The merger hands over each symbol's new rows as it writes them. They are pooled until there are
+enough to be worth a question, and asked in one small DuckDB table: whole symbols always, so that a
+rule may look at all that a session brought. A symbol that is larger than a pool has a table of its
+own, which DuckDB may put on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import count
+from pathlib import Path
+from threading import Lock
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.core.calendar import last_day_of_month, trading_hours
+from warehouse.core.config import ValidationConfig
+from warehouse.core.datatypes import DataType
+from warehouse.ingest.cleaning import Cleaner
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import CHECKED, Rule
+from warehouse.store.catalog_writer import make_reference
+from warehouse.validation.evaluate import ValidationResult, ask, sessions_table
+
+_POOL_ROWS = 500_000
+_ALWAYS = ("symbol", "timestamp", "session")
+_REFERENCE = frozenset(("trade_conditions", "quote_conditions", "exchanges"))
+
+
+@dataclass
+class Taken:
+    """The new rows of one symbol, as they are written; `add` in their order, then `done`."""
+
+    auditor: Auditor
+    symbol: str
+    serial: int
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    rows: int = 0
+    connection: duckdb.DuckDBPyConnection | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.batches.append(batch.select(self.auditor.columns))
+        self.rows += batch.num_rows
+        if self.rows >= _POOL_ROWS:
+            self._store()
+
+    def _store(self) -> None:
+        """Put what is held into the symbol's own table."""
+        if self.connection is None:
+            self.connection = self.auditor.connect()
+        self.auditor.fill(self.connection, self.batches)
+        self.batches, self.rows = [], 0
+
+    def done(self) -> None:
+        """All rows have come."""
+        if self.connection is None:
+            self.auditor.pool(self)
+            return
+        self._store()
+        with self.connection:
+            self.auditor.judge(self.connection, {self.symbol: self.serial})
+
+
+class Auditor:
+    """Asks the rules of one batch of incoming rows.
+
+    Args:
+        kind: the data type.
+        month: the batch's month; `sessions` are those of it.
+        rules: those that are asked on ingest of this data type.
+        cleaner: its DuckDB is used, within its limits.
+    """
+
+    def __init__(
+        self,
+        kind: DataType,
+        month: date,
+        rules: Sequence[Rule],
+        config: ValidationConfig,
+        sql: SqlFolder,
+        config_dir: Path,
+        cleaner: Cleaner,
+    ) -> None:
+        self._kind, self._rules, self._config, self._cleaner = kind, rules, config, cleaner
+        self.columns = _columns(kind, rules)
+        self._lock = Lock()
+        self._serials = count()
+        self._pool: list[Taken] = []
+        self._pooled = 0
+        self._latest: dict[str, int] = {}
+        self._found: dict[str, list[ValidationResult]] = {}
+        reads = frozenset().union(*(rule.reads for rule in rules))
+        with cleaner.cursor() as connection:
+            if reads & _REFERENCE:
+                make_reference(connection, sql, config_dir)
+            if "sessions" in reads:
+                hours = trading_hours(month, last_day_of_month(month))
+                connection.register("calendar", sessions_table(hours))
+                connection.execute("create table sessions as select * from calendar")
+
+    def begin(self, symbol: str) -> Taken:
+        """A symbol's rows begin to be written; what was taken of it before no longer counts."""
+        with self._lock:
+            serial = next(self._serials)
+            self._latest[symbol] = serial
+        return Taken(self, symbol, serial)
+
+    def pool(self, taken: Taken) -> None:
+        """Take a symbol's rows; ask the rules once there are enough."""
+        with self._lock:
+            self._pool.append(taken)
+            self._pooled += taken.rows
+            if self._pooled < _POOL_ROWS:
+                return
+            members = self._empty_pool()
+        self._judge_pool(members)
+
+    def finish(self) -> list[ValidationResult]:
+        """What was found, of all symbols."""
+        with self._lock:
+            members = self._empty_pool()
+        self._judge_pool(members)
+        return [result for results in self._found.values() for result in results]
+
+    def _empty_pool(self) -> list[Taken]:
+        members, self._pool, self._pooled = self._pool, [], 0
+        return [taken for taken in members if self._latest[taken.symbol] == taken.serial]
+
+    def _judge_pool(self, members: list[Taken]) -> None:
+        batches = [batch for taken in members for batch in taken.batches]
+        if not batches:
+            return
+        with self.connect() as connection:
+            self.fill(connection, batches)
+            self.judge(connection, {taken.symbol: taken.serial for taken in members})
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A connection with an empty table of the data type, which no other connection sees."""
+        connection = self._cleaner.cursor()
+        connection.register("incoming", self._kind.fields(self.columns).empty_table())
+        connection.execute(f"create temp table {self._kind.name} as select * from incoming")
+        connection.execute(f"create temp view {CHECKED} as select * from {self._kind.name}")
+        connection.unregister("incoming")
+        return connection
+
+    def fill(self, connection: duckdb.DuckDBPyConnection, batches: list[pa.RecordBatch]) -> None:
+        """Append rows to the table, in their order."""
+        if batches:
+            # DuckDB takes a large batch three times as fast as as many rows in small ones.
+            rows = pa.Table.from_batches(batches).combine_chunks()
+            connection.register("incoming", rows)
+            connection.execute(f"insert into {self._kind.name} select * from incoming")
+            connection.unregister("incoming")
+
+    def judge(self, connection: duckdb.DuckDBPyConnection, serials: dict[str, int]) -> None:
+        """Ask every rule of the table; keep what it finds of symbols not begun anew since."""
+        found: dict[str, list[ValidationResult]] = {symbol: [] for symbol in serials}
+        for rule in self._rules:
+            for result in ask(connection, rule, self._kind.name, self._config):
+                found.setdefault(result.symbol or "", []).append(result)
+        with self._lock:
+            for symbol, results in found.items():
+                if symbol not in serials:
+                    self._found.setdefault(symbol, []).extend(results)
+                elif self._latest[symbol] == serials[symbol]:
+                    self._found[symbol] = results
+
+
+def _columns(kind: DataType, rules: Sequence[Rule]) -> list[str]:
+    """The columns that the rules may see: to copy the others would take as long as to ask."""
+    return [
+        name
+        for name in kind.columns.names
+        if name in _ALWAYS or any(rule.may_see(name) for rule in rules)
+    ]

@@ -1,0 +1,125 @@
+"""The rejects tier: every row that cleaning refused, with its reason and where it stood."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import RawFile
+from warehouse.errors import StorageError
+
+_HELD_ROWS = 200_000
+_HELD_BYTES = 8 << 20
+MALFORMED_LINE = "malformed_line"
+
+
+class RejectsWriter:
+    """Writes the rejects of one raw file to a staged Parquet file; no rejects, no file.
+
+    Args:
+        file: the raw file.
+        path: the staged file.
+    """
+
+    def __init__(self, file: RawFile, kind: DataType, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.carried: Counter[str] = Counter()
+        self.by_symbol: Counter[tuple[str, date]] = Counter()
+        self._file, self._kind = file, kind
+        self._schema = kind.rejects_columns
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+        self._held_rows = self._held_bytes = 0
+
+    def add(self, rows: pa.RecordBatch, texts: pa.Table) -> None:
+        """Rows with `reason` and `line_number`; `texts` has the `line` of those that are kept."""
+        table = pa.Table.from_batches([rows])
+        place = pc.index_in(table["line_number"], texts["line_number"], skip_nulls=True)
+        columns = {name: table[name] for name in self._kind.columns.names}
+        same = table.num_rows
+        self._append(
+            pa.table(
+                {
+                    "data_type": pa.array([self._kind.name] * same, pa.string()),
+                    "reason": table["reason"],
+                    "source": pa.array([self._file.key] * same, pa.string()),
+                    "line_number": table["line_number"],
+                    "line": texts["line"].take(place),
+                    **columns,
+                },
+                self._schema,
+            )
+        )
+
+    def add_lines(self, lines: pa.Table) -> None:
+        """Lines that are no rows at all: `line_number` and `line`."""
+        session = None if self._file.monthly else self._file.day
+        columns = {
+            "data_type": pa.repeat(pa.scalar(self._kind.name, pa.string()), lines.num_rows),
+            "reason": pa.repeat(pa.scalar(MALFORMED_LINE, pa.string()), lines.num_rows),
+            "source": pa.repeat(pa.scalar(self._file.key, pa.string()), lines.num_rows),
+            "line_number": lines["line_number"],
+            "line": lines["line"],
+            "session": pa.repeat(pa.scalar(session, pa.date32()), lines.num_rows),
+        }
+        nothing = {
+            field.name: pa.nulls(lines.num_rows, field.type)
+            for field in self._schema
+            if field.name not in columns
+        }
+        every = columns | nothing
+        self._append(pa.table([every[name] for name in self._schema.names], self._schema))
+
+    def carry(self, published: Path, replaced: frozenset[str]) -> None:
+        """Keep what `published` says of symbols that are not being made anew."""
+        if not published.exists():
+            return
+        # A folder above may be called `symbol=…`, which is no column.
+        old = pq.read_table(published, schema=self._schema, partitioning=None)
+        replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
+        # A row without a symbol is met again whichever symbols are selected.
+        gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))
+        kept = old.filter(pc.invert(gone))
+        self.carried.update(kept["reason"].to_pylist())
+        self._append(kept, count=False)
+
+    def _append(self, table: pa.Table, *, count: bool = True) -> None:
+        if table.num_rows == 0:
+            return
+        if count:
+            self.rows += table.num_rows
+            by_symbol = table.group_by(["symbol", "session"]).aggregate([([], "count_all")])
+            for row in by_symbol.to_pylist():
+                self.by_symbol[row["symbol"], row["session"]] += row["count_all"]
+        self._held.append(table)
+        self._held_rows += table.num_rows
+        self._held_bytes += table.nbytes
+        if self._held_rows >= _HELD_ROWS or self._held_bytes >= _HELD_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self.path, self._schema, compression="zstd", write_page_checksum=True
+                )
+            self._writer.write_table(pa.concat_tables(self._held))
+        except OSError as error:
+            raise StorageError(self.path, f"cannot hold rejected rows: {error}") from error
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+
+    def close(self) -> bool:
+        """Finish the file; returns whether there is one."""
+        if self._held:
+            self._flush()
+        if self._writer is None:
+            return False
+        self._writer.close()
+        return True

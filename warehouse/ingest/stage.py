@@ -1,0 +1,335 @@
+"""Stage a batch: raw files of one data type and month → finished partitions, not yet visible."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DataType, data_type
+from warehouse.core.metrics import Progress
+from warehouse.core.paths import Layout, RawFile, month_of
+from warehouse.core.representation import Face
+from warehouse.errors import AccountingError, RawFileError
+from warehouse.ingest.cleaning import CleanedPiece, Cleaner
+from warehouse.ingest.incoming_rules import Auditor
+from warehouse.ingest.inflate import LINES, FileFacts, Inflater, read_ahead
+from warehouse.ingest.partition_builder import Merger, Origin
+from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
+from warehouse.ingest.row_store import Gatherer
+from warehouse.source.folder import portable
+from warehouse.sqlfolder import transform_version
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import Rule
+from warehouse.store.partitions import Partition
+from warehouse.validation.evaluate import ValidationResult
+
+# Shares of the memory limit. What remains is the interpreter, the pieces in flight, which are
+# bounded by _PIECE_SHARE each, and the partitions being encoded.
+_ROWS_SHARE = 0.30
+_DUCKDB_SHARE = 0.35
+_PIECE_SHARE = 0.05
+
+
+@dataclass(repr=False)
+class StagedFile(Face):
+    """What came of one raw file.
+
+    Attributes:
+        problem: why it was set aside; None: its rows are staged.
+        carried: reasons of the rejects of other symbols that were published before and stay.
+        rejects: the staged rejects file, where there are any.
+    """
+
+    file: RawFile
+    path: Path
+    etag: str | None
+    facts: FileFacts = field(default_factory=FileFacts)
+    problem: str | None = None
+    rows_published: int = 0
+    rows_rejected: int = 0
+    rows_unselected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    carried: Counter[str] = field(default_factory=Counter)
+    rejects: Path | None = None
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "": self.file.key,
+            "problem": self.problem,
+            "rows_published": self.rows_published,
+            "rows_rejected": self.rows_rejected,
+            "rows_unselected": self.rows_unselected,
+        }
+
+
+@dataclass
+class StagedBatch:
+    """Finished files that wait to be published.
+
+    Attributes:
+        partitions: each with its staged file.
+        removed: symbols whose partition of the month has no rows any more.
+        unchanged: partitions whose rows were read again and stay as they are.
+        findings: what the rules found in the rows that are new.
+    """
+
+    data_type: str
+    month: date
+    files: list[StagedFile]
+    partitions: list[tuple[Partition, str]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unchanged: list[Partition] = field(default_factory=list)
+    findings: list[ValidationResult] = field(default_factory=list)
+
+
+class Stager:
+    """Stages one batch.
+
+    Args:
+        layout, config, sql: the warehouse's.
+        fingerprint: of the SQL and settings the batch is made by.
+        selected: the only symbols that are made anew; empty: all.
+        folder: an empty folder of the staging tier.
+        rules: those that the new rows are asked by.
+        changed_only: leave a partition alone that would become what it is.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        config: Config,
+        sql: SqlFolder,
+        fingerprint: str,
+        selected: frozenset[str],
+        folder: Path,
+        progress: Progress,
+        rules: Sequence[Rule] = (),
+        *,
+        changed_only: bool = False,
+    ) -> None:
+        self._rules = rules
+        self._changed_only = changed_only
+        self._layout, self._config, self._sql = layout, config, sql
+        self._fingerprint, self._selected = fingerprint, selected
+        self._folder, self._progress = folder, progress
+        self._memory = config.processing.memory_limit_bytes
+        self._writers: dict[RawFile, RejectsWriter] = {}
+        self._origins: dict[RawFile, Origin] = {}
+        self._texts = LINES.empty_table()
+
+    def stage(
+        self, files: Sequence[tuple[RawFile, str | None]], present: dict[str, Partition]
+    ) -> StagedBatch:
+        """Read the files and write the partitions they change.
+
+        Args:
+            files: of one data type and month, each with the etag it is known by.
+            present: the month's partitions as they are published, by symbol.
+
+        A file whose rows do not add up is set aside, and the others are read without it.
+
+        Raises:
+            StorageError, SqlFileError: nothing is published.
+        """
+        refused: dict[Path, str] = {}
+        while True:
+            try:
+                return self._stage(files, present, refused)
+            except AccountingError as error:
+                if error.path in refused:
+                    raise
+                refused[error.path] = str(error)
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what was staged."""
+        self._writers, self._origins, self._texts = {}, {}, LINES.empty_table()
+        for entry in self._folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _stage(
+        self,
+        files: Sequence[tuple[RawFile, str | None]],
+        present: dict[str, Partition],
+        refused: Mapping[Path, str],
+    ) -> StagedBatch:
+        kind = data_type(files[0][0].data_type)
+        month = month_of(files[0][0].day)
+        staged = [StagedFile(file, self._layout.raw_file(file), etag) for file, etag in files]
+        batch = StagedBatch(kind.name, month, staged)
+        budget = int(self._memory * _ROWS_SHARE)
+        workers = self._config.processing.parallel_workers
+        with (
+            Cleaner(
+                self._sql,
+                self._folder,
+                workers,
+                int(self._memory * _DUCKDB_SHARE),
+                transform_version.settings(self._config),
+                [self._layout.root / "config"],
+            ) as cleaner,
+            Gatherer(
+                kind,
+                self._folder,
+                budget,
+                self._selected,
+                self._reject,
+                cleaner,
+            ) as gatherer,
+            Merger(
+                self._layout,
+                kind,
+                month,
+                self._fingerprint,
+                gatherer,
+                present,
+                self._selected,
+                self._folder,
+                workers,
+                auditor := self._auditor(kind, month, cleaner),
+                changed_only=self._changed_only,
+            ) as merger,
+        ):
+            for item in staged:
+                item.problem = refused.get(item.path)
+                if item.problem is not None:
+                    continue
+                self._read(item, kind, gatherer, cleaner, merger if item is staged[-1] else None)
+                if item.problem is None:
+                    gatherer.settle(item.file)
+                    self._close_rejects(item, gatherer)
+            self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
+            merged = merger.finish(list(self._origins.values()))
+            if auditor is not None:
+                batch.findings = auditor.finish()
+        for item in staged:
+            item.rows_unselected += merged.passed_over[item.file.key]
+        batch.partitions, batch.removed = merged.written, merged.removed
+        batch.unchanged = merged.unchanged
+        self._account(batch)
+        return batch
+
+    def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
+        rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
+        if not rules:
+            return None
+        config_dir = self._layout.root / "config"
+        config = self._config.validation
+        return Auditor(kind, month, rules, config, self._sql, config_dir, cleaner)
+
+    def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
+        self._writers[file].add(rows, self._texts)
+
+    def _read(
+        self,
+        item: StagedFile,
+        kind: DataType,
+        gatherer: Gatherer,
+        cleaner: Cleaner,
+        merger: Merger | None,
+    ) -> None:
+        """Gather a file's rows; with `merger`, write the partitions of those it leaves behind."""
+        chunk_bytes = int(self._memory * _PIECE_SHARE)
+        inflater = Inflater(
+            item.path, kind.header, self._config.processing.chunk_size, chunk_bytes, self._folder
+        )
+        item.facts = inflater.facts
+        writer = RejectsWriter(
+            item.file, kind, self._folder / f"rejects-{len(self._writers)}.parquet"
+        )
+        self._writers[item.file] = writer
+        gatherer.open(item.file)
+        try:
+            self._progress.begin(item.file.key, _size(item.path))
+            # Rows are gathered on a thread of their own while DuckDB reads the next piece.
+            with ThreadPoolExecutor(1, thread_name_prefix="gather") as thread:
+                gathering: Future[None] | None = None
+                seen = 0
+                for piece in read_ahead(inflater.pieces()):
+                    self._origins[item.file] = Origin(
+                        item.file, portable(item.etag), item.facts.sha256, writer.by_symbol
+                    )
+                    try:
+                        cleaned = cleaner.clean(item.file, kind, item.path, piece)
+                    finally:
+                        piece.close()
+                    if gathering is not None:
+                        gathering.result()
+                    gathering = thread.submit(self._gather, gatherer, item.file, cleaned, merger)
+                    self._progress.advance(inflater.bytes_read - seen)
+                    seen = inflater.bytes_read
+                if gathering is not None:
+                    gathering.result()
+        except RawFileError as error:
+            item.problem = str(error)
+            if merger is not None:
+                merger.release(wait=True)
+            gatherer.discard(item.file)
+            self._origins.pop(item.file, None)
+            self._writers.pop(item.file).close()
+
+    def _gather(
+        self, gatherer: Gatherer, file: RawFile, cleaned: CleanedPiece, merger: Merger | None
+    ) -> None:
+        self._texts = cleaned.texts
+        if cleaned.malformed.num_rows:
+            gatherer.files[file].rejected[MALFORMED_LINE] += cleaned.malformed.num_rows
+            self._writers[file].add_lines(cleaned.malformed)
+        gatherer.add(file, cleaned.rows)
+        self._texts = LINES.empty_table()
+        if merger is not None:
+            merger.write_ended(list(self._origins.values()))
+        if gatherer.is_full:
+            gatherer.spill()
+
+    def _close_rejects(self, item: StagedFile, gatherer: Gatherer) -> None:
+        gathered, writer = gatherer.files[item.file], self._writers[item.file]
+        if self._selected and item.file.symbol is None:
+            writer.carry(self._layout.rejects_of(item.file), self._selected)
+        if writer.close():
+            item.rejects = writer.path
+        item.reasons, item.carried = gathered.rejected, writer.carried
+        item.rows_rejected = writer.rows
+        item.rows_unselected = gathered.unselected
+
+    def _account(self, batch: StagedBatch) -> None:
+        """Lines = rows published + rows rejected (+ rows of symbols not asked for), of each file.
+
+        Published rows are counted in what was written, not in what was meant to be.
+        """
+        written: Counter[str] = Counter()
+        for partition in [*(found for found, _ in batch.partitions), *batch.unchanged]:
+            for session in partition.sessions:
+                written[session.source] += session.rows
+        for item in batch.files:
+            if item.problem is not None:
+                continue
+            item.rows_published = written[item.file.key]
+            total = item.rows_published + item.rows_rejected + item.rows_unselected
+            if total != item.facts.lines or item.rows_rejected != item.reasons.total():
+                raise AccountingError(
+                    item.path,
+                    item.facts.lines,
+                    item.rows_published,
+                    item.rows_rejected,
+                    item.rows_unselected,
+                )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise RawFileError(path, f"cannot be read: {error.strerror}") from error

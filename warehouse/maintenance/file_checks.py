@@ -1,0 +1,138 @@
+"""A file of ours against what is recorded of it: what is wrong with it, or None where all is right.
+
+A file's hash is looked at first. One whose bytes are not those that were written is not opened:
+nobody knows what a reader makes of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.core import sidecar
+from warehouse.core.datatypes import completed, data_type
+from warehouse.core.paths import month_of
+from warehouse.errors import one_line
+from warehouse.ingest.segments import Key, Keys, keys_of
+from warehouse.store.catalog import SourceFile
+from warehouse.store.partitions import METADATA_KEY, Partition, provenance
+
+_AT_ONCE = 8 << 20
+_EPOCH = date(1970, 1, 1)
+
+
+def partition(path: Path, expected: Partition) -> str | None:
+    """What is wrong with a partition: its bytes, its pages, its rows, their order, their labels."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected.bytes:
+                return f"{size:,} bytes, {expected.bytes:,} were written"
+            # A small file is read once; of a large one no more than a row group is in memory.
+            content = file.read() if size <= _AT_ONCE else None
+            if content is not None:
+                digest = hashlib.sha256(content).hexdigest()
+            else:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if digest != expected.sha256:
+        return "its bytes are not those that were written (SHA-256)"
+    source = path if content is None else pa.BufferReader(content)
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet:
+            return _content(parquet, expected)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return f"cannot be read back: {one_line(error, 200)}"
+
+
+def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
+    kind = data_type(expected.data_type)
+    told = (file.metadata.metadata or {}).get(METADATA_KEY)
+    due = provenance(
+        kind.name, expected.symbol, expected.month, expected.sessions, expected.fingerprint
+    )
+    if told is None or (told != due and sidecar.parsed(told) != sidecar.parsed(due)):
+        return "it says of itself what the catalog does not"
+    if file.metadata.num_rows != expected.rows:
+        return f"{file.metadata.num_rows:,} rows, the catalog says {expected.rows:,}"
+    if any(month_of(session.session) != expected.month for session in expected.sessions):
+        return "a session of it is of another month"
+    sessions: Counter[int] = Counter()
+    last: tuple[int, Key] | None = None
+    for group in range(file.metadata.num_row_groups):
+        rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
+        if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
+            return "rows of another symbol stand in it"
+        days = rows["session"].cast(pa.int32()).to_numpy()
+        sessions.update(dict(zip(*_counted(days), strict=True)))
+        keys = keys_of(rows, kind)
+        if not _ascend(days, keys, last):
+            return "its rows are not in the order of the tape"
+        last = (int(days[-1]), keys.at(-1)) if len(days) else last
+    days_due = {(s.session - _EPOCH).days: s.rows for s in expected.sessions}
+    if days_due != sessions:
+        return "rows of a session are not as many as it says"
+    return None
+
+
+def _counted(days: npt.NDArray[np.int32]) -> tuple[list[int], list[int]]:
+    values, counts = np.unique(days, return_counts=True)
+    return values.tolist(), counts.tolist()
+
+
+def _ascend(days: npt.NDArray[np.int32], keys: Keys, last: tuple[int, Key] | None) -> bool:
+    """Whether no row stands before its predecessor; `last` is the one before the first."""
+    same = (days[1:] == days[:-1]) & (keys.later() | keys.same())
+    if not bool(((days[1:] > days[:-1]) | same).all()):
+        return False
+    return last is None or not len(days) or (int(days[0]), keys.at(0)) >= last
+
+
+def rejects(path: Path, record: SourceFile) -> str | None:
+    """What is wrong with the rejects of a raw file.
+
+    Those of symbols that the record does not speak of may be of an earlier version of the file.
+    """
+    due = Counter(record.rejects_by_reason or {})
+    counted: Counter[str] = Counter()
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in _batches(file):
+                if set(batch.column("source").unique().to_pylist()) - {record.source}:
+                    return "rows of another file stand in it"
+                pairs = zip(
+                    batch.column("symbol").to_pylist(),
+                    batch.column("reason").to_pylist(),
+                    strict=True,
+                )
+                counted.update(reason for symbol, reason in pairs if _is_of(record, symbol))
+    except FileNotFoundError:
+        return "missing" if due else None
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        return f"cannot be read back: {one_line(error, 200)}"
+    if record.state == "ingested" and record.rejects_by_reason is not None and counted != due:
+        return f"{counted.total():,} rows, the catalog says {due.total():,}, or of other reasons"
+    return None
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[Any]:
+    yield from file.iter_batches(use_threads=False)
+
+
+def _is_of(record: SourceFile, symbol: str | None) -> bool:
+    if record.symbols is None or record.symbol is not None or symbol is None:
+        return True
+    return symbol in record.symbols

@@ -1,0 +1,149 @@
+"""Lay out a warehouse: config/, sql/ and data/, in a new folder or around what is there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.core.config import CONFIG_FILE, Config, load
+from warehouse.core.paths import BUCKET_PREFIX, shipped
+from warehouse.errors import RequestError, SourceError, StorageError
+from warehouse.sqlfolder.shipped_files import refresh, write
+from warehouse.text import expanded, one_of
+
+_LAYOUTS = ("day", "symbol")
+_EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
+_LAYOUT = re.compile(r"^(  layout: *)day\b", re.MULTILINE)
+_ENDPOINT = re.compile(r"^(  endpoint: *)\S+", re.MULTILINE)
+_SYMBOLS = re.compile(r"^(  symbols: *)\[\]", re.MULTILINE)
+_ADDRESS = re.compile(r"https?://[\w.:@\[\]/~%-]+")
+_PLAIN = re.compile(r"[A-Za-z/.][\w/.+~@:-]*[\w/]")
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A warehouse that has been laid out.
+
+    Attributes:
+        root: its folder.
+        is_new: there was no configuration file before.
+        added: what was put there; paths below `root`.
+        replaced: are as the project ships them now; nobody had changed them.
+        removed: the project ships them no more, and nobody had changed them.
+        differing: files of the user's that are not as the project ships them; they were kept.
+        config: the settings as data_config.yaml has them now.
+    """
+
+    root: Path
+    is_new: bool
+    added: tuple[str, ...]
+    replaced: tuple[str, ...]
+    removed: tuple[str, ...]
+    differing: tuple[str, ...]
+    config: Config
+
+
+def source_url(text: str) -> str:
+    """A source as the configuration names it: `s3://…` as it is, a folder as an absolute path.
+
+    Raises:
+        SourceError: there is no such folder, or it is one too deep.
+        RequestError: it is neither a folder nor on S3.
+    """
+    if text.startswith("s3://"):
+        return text
+    if "://" in text and not text.startswith("file://"):
+        raise RequestError("source", text, "it may be a folder or s3://BUCKET")
+    folder = Path(os.path.abspath(expanded(text.removeprefix("file://"))))
+    if not text or not folder.is_dir():
+        raise SourceError(text, "there is no such folder")
+    if folder.name == BUCKET_PREFIX and not (folder / BUCKET_PREFIX).exists():
+        raise SourceError(text, f"give the folder above, the one that holds {BUCKET_PREFIX}/")
+    return str(folder)
+
+
+def lay_out(
+    root: Path,
+    source: str = "",
+    layout: str = "",
+    endpoint: str = "",
+    symbols: Sequence[str] = (),
+) -> Laid:
+    """Make `root` a warehouse; of one that is there already, add what is missing.
+
+    No file of the user's is changed, except that an empty `source.url` is filled in. A shipped file
+    that nobody has changed gives way to the present version.
+
+    Args:
+        source: becomes `source.url`, as `source_url` gives it; empty: none yet.
+        layout: becomes `source.layout` of a new warehouse; empty: `day`.
+        endpoint: becomes `source.endpoint` of a new warehouse; empty: the vendor's.
+        symbols: become `source.symbols` of a new warehouse; none: all.
+
+    Raises:
+        RequestError: there is no such layout, or the endpoint is no address.
+        ConfigError: the configuration that is there cannot be used.
+        StorageError: the disk refuses.
+    """
+    if layout and layout not in _LAYOUTS:
+        raise RequestError("layout", layout, one_of(layout, _LAYOUTS))
+    if endpoint and not _ADDRESS.fullmatch(endpoint):
+        raise RequestError("endpoint", endpoint, "it must be https://HOST or http://HOST:PORT")
+    config_file = root / CONFIG_FILE
+    is_new = not config_file.exists()
+    config = Config() if is_new else load(config_file, {})
+    data = config.layout(root).data
+    added: list[str] = []
+    try:
+        files = refresh(root, config, restore=True)
+        added += files.added
+        if not data.is_dir():
+            config.modes.make_folders(data)
+            added.append(f"{_below(data, root)}/")
+        # Last, because it is what makes the folder a warehouse.
+        text = _text(shipped("config") / CONFIG_FILE.name if is_new else config_file)
+        settled = text
+        if source and not config.source.url:
+            settled = _EMPTY_URL.sub(lambda match: _url_line(match, source), text, count=1)
+        if layout and is_new:
+            settled = _LAYOUT.sub(rf"\g<1>{layout}", settled, count=1)
+        if endpoint and is_new:
+            settled = _ENDPOINT.sub(rf"\g<1>{endpoint}", settled, count=1)
+        if symbols and is_new:
+            listed = json.dumps(list(symbols), ensure_ascii=False)
+            settled = _SYMBOLS.sub(lambda match: f"{match[1]}{listed}", settled, count=1)
+        if is_new or settled != text:
+            write(config_file, settled.encode())
+            added.insert(0, CONFIG_FILE.as_posix() + ("" if is_new else " (source.url)"))
+    except OSError as error:
+        raise StorageError(
+            error.filename or root, f"cannot be written: {error.strerror or error}"
+        ) from error
+    return Laid(
+        root,
+        is_new,
+        tuple(added),
+        tuple(files.replaced),
+        tuple(files.removed),
+        tuple(files.differing),
+        load(config_file, {}),
+    )
+
+
+def _below(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root.absolute())).as_posix()
+
+
+def _text(path: Path) -> str:
+    """The file's text with its line ends as they are."""
+    return path.read_bytes().decode()
+
+
+def _url_line(match: re.Match[str], source: str) -> str:
+    value = source if _PLAIN.fullmatch(source) else json.dumps(source, ensure_ascii=False)
+    line = f"{match[1]} {value}"
+    return f"{line}  {match[2]}" if match[2] else line

@@ -1,0 +1,140 @@
+"""Raw files that have done their work: published, verified, and kept as long as was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from warehouse.core.config import Config
+from warehouse.core.metrics import RunMetrics
+from warehouse.core.paths import Layout, RawFile
+from warehouse.core.representation import Face
+from warehouse.errors import StorageError
+from warehouse.pipeline.logs import RunLog
+from warehouse.source.file_identity import Stamp, is_at
+from warehouse.source.partfile import superseded
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store import data_folder_id
+from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.store.commit import Committer
+from warehouse.store.publish import writer_lock
+
+
+@dataclass(repr=False)
+class PruneReport(Face):
+    """What was removed from the raw tier, or in a dry run would be.
+
+    Attributes:
+        removed: raw files, in the order of work.
+        bytes: what they took.
+        kept: files that are old enough, and why they stay.
+    """
+
+    removed: list[RawFile] = field(default_factory=list)
+    bytes: int = 0
+    kept: list[tuple[RawFile, str]] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {"removed": len(self.removed), "bytes": self.bytes, "kept": len(self.kept)}
+
+
+def prune(
+    layout: Layout,
+    config: Config,
+    *,
+    dry_run: bool = False,
+    wait: float = 0,
+    now: datetime | None = None,
+) -> PruneReport:
+    """Remove raw files that were published more than `storage.retention_days` days ago.
+
+    A file goes only if its present bytes are those that were published: its SHA-256 is computed
+    and compared with the catalog's. Its rows stay; `rebuild` needs it fetched again.
+
+    Args:
+        dry_run: remove nothing. Takes no lock.
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+        now: the present moment (UTC, naive), for tests.
+
+    Raises:
+        LockedError: another process is writing to the warehouse.
+        StorageError: a file cannot be read or removed.
+    """
+    committer = Committer(layout, SqlFolder(config.sql_dir(layout.root)))
+    before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
+        days=config.storage.retention_days
+    )
+    report = PruneReport()
+    log = RunLog(layout)
+    with ExitStack() as stack:
+        if not dry_run:
+            data_folder_id.look(layout)
+            stack.enter_context(log.opened(RunMetrics("prune").run_id))
+            stack.enter_context(writer_lock(layout, wait))
+        with Catalog(layout) as catalog:
+            known = catalog.source_files()
+        hashed: dict[RawFile, Stamp] = {}
+        for file in layout.raw_files():
+            record = known.get(file)
+            if record is None or record.state != "ingested" or record.recorded_at > before:
+                continue
+            path = layout.raw_file(file)
+            try:
+                hashed[file], why = _look_at(path, record)
+                if why is not None:
+                    report.kept.append((file, why))
+                    continue
+                report.bytes += hashed[file].bytes
+            except OSError as error:
+                raise _refused(path, error) from error
+            report.removed.append(file)
+        if report.removed and not dry_run:
+            # The catalog first: a file that is gone and was not pruned is one that is missing.
+            pruned = [
+                replace(known[file], raw_modified_ns=None, raw_inode=None)
+                for file in report.removed
+            ]
+            committer.commit(CatalogChange(files=pruned))
+            for file in report.removed:
+                # What has taken its name since it was hashed is another file.
+                if is_at(layout.raw_file(file), hashed[file]):
+                    _remove(layout.raw_file(file), layout.raw)
+                log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
+    return report
+
+
+def _remove(path: Path, top: Path) -> None:
+    try:
+        path.unlink()
+        superseded(path).unlink(missing_ok=True)
+        _remove_empty(path.parent, top)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(path, f"cannot be pruned: {error.strerror or error}")
+
+
+def _look_at(path: Path, record: SourceFile) -> tuple[Stamp, str | None]:
+    """Which file it is, and why it is to stay."""
+    with open(path, "rb") as file:
+        stamp = Stamp.of(os.fstat(file.fileno()))
+        if record.bytes != stamp.bytes:
+            return stamp, "it is not the version that was published; run: warehouse ingest"
+        if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+            return stamp, "its bytes are not those that were published; run: warehouse ingest"
+    return stamp, None
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    with suppress(OSError):
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent

@@ -1,0 +1,121 @@
+"""Raw files fetched again: damaged ones, lost ones, and those that were pruned and are needed."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.errors import ConfigError, SourceError
+from warehouse.ingest import raw_check
+from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.report import RunReport
+from warehouse.source.folder import SourceObject
+from warehouse.source.partfile import superseded
+from warehouse.store.catalog import CatalogChange, SourceFile
+
+
+@dataclass
+class Refetched:
+    """What came of an attempt.
+
+    Attributes:
+        why: files that are not to be had, and why.
+        restated: files of which another version came than the one that was ingested.
+    """
+
+    why: dict[RawFile, str] = field(default_factory=dict)
+    restated: set[RawFile] = field(default_factory=set)
+
+
+def refetch(
+    pipeline: Pipeline,
+    run: RunReport,
+    wanted: Iterable[RawFile],
+    set_aside: Callable[[Path], None],
+) -> Refetched:
+    """Bring files of the source into the raw tier again, each compared with what was ingested.
+
+    What comes damaged takes no good file's place. Within `pipeline.run`.
+
+    Args:
+        set_aside: takes the copies that were replaced.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    result = Refetched()
+    files = sorted(set(wanted), key=lambda file: file.sort_key)
+    if not files:
+        return result
+    try:
+        source = open_source(pipeline.config, pipeline.layout.root)
+        items = _listed(source, pipeline.config.source.layout, files)
+    except (ConfigError, SourceError) as error:
+        result.why = dict.fromkeys(files, str(error))
+        return result
+    for file in files:
+        if file not in items:
+            result.why[file] = "the source has no such file (any more)"
+    known = pipeline.known()
+    found = DownloadPlan(fetch=list(items.values()))
+    pipeline.fetch(source, run, found, known)
+    for outcome in found.problems:
+        result.why[outcome.item.file] = str(outcome.problem)
+    records = []
+    for item in found.fetch:
+        before = known.get(item.file)
+        record = _received(
+            item,
+            pipeline.layout.raw_file(item.file),
+            before,
+            set_aside,
+            found.vouched_by.get(item.file),
+        )
+        if record is None:
+            result.why[item.file] = "the source's copy of it is damaged as well"
+            continue
+        records.append(record)
+        if before is not None and before.state == "ingested" and record.state != "ingested":
+            result.restated.add(item.file)
+    pipeline.writer.publish(CatalogChange(files=records))
+    return result
+
+
+def _listed(source: Source, layout: str, wanted: list[RawFile]) -> dict[RawFile, SourceObject]:
+    found: dict[RawFile, SourceObject] = {}
+    by_kind: defaultdict[str, set[RawFile]] = defaultdict(set)
+    for file in wanted:
+        by_kind[file.data_type].add(file)
+    for name, files in by_kind.items():
+        days = [file.day for file in files]
+        listed = source.list(DATA_TYPES[name], layout, min(days), max(days))
+        found |= {item.file: item for item in listed if item.file in files}
+    return found
+
+
+def _received(
+    item: SourceObject,
+    path: Path,
+    before: SourceFile | None,
+    set_aside: Callable[[Path], None],
+    vouched_by: str | None,
+) -> SourceFile | None:
+    """The record of a raw file that has come; None where it is no good."""
+    old = superseded(path)
+    same = None if before is None else raw_check.restamped(path, before)
+    is_same = same is not None or (before is not None and raw_check.problem(path, before) is None)
+    if not is_same and raw_check.problem(path, None) is not None:
+        if old.exists():
+            os.replace(old, path)
+        return None
+    if old.exists():
+        set_aside(old)
+    if same is not None and same.state == "ingested":
+        return replace(same, etag=item.etag, vouched_by=vouched_by)
+    return fetched(item, vouched_by)

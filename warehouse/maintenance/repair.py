@@ -1,0 +1,332 @@
+"""Repair: what `verify` found wrong is made anew from the raw files, and those fetched again.
+
+Nothing is deleted: what is damaged, and what nobody knows, goes to data/set_aside. What can be
+mended from nothing that is left stays as it is, and the report says why.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from warehouse.core.calendar import last_day_of_month
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile, month_of
+from warehouse.core.representation import Face
+from warehouse.core.request import Request
+from warehouse.errors import CorruptPartitionError
+from warehouse.maintenance import file_checks
+from warehouse.maintenance.refetch import refetch
+from warehouse.maintenance.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
+from warehouse.pipeline import batches
+from warehouse.pipeline.download_plan import files_to_ingest
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.report import RunReport
+from warehouse.store import ledger
+from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
+from warehouse.store.partitions import Partition
+from warehouse.store.recover_catalog import parse_key
+
+
+@dataclass(repr=False)
+class RepairReport(Face):
+    """What was wrong, and what came of it.
+
+    Attributes:
+        found: before.
+        mended: faults that are no more.
+        left: faults that remain, each with the reason.
+        restored: partitions that have the bytes again that they had.
+        remade: partitions made anew whose bytes are others, for the SQL, the settings, the
+            vendor's file or this library's version have changed since.
+        moved: (path, where it is now) of what was set aside.
+        run: what was fetched and read.
+    """
+
+    found: VerifyReport
+    run: RunReport
+    mended: list[Fault] = field(default_factory=list)
+    left: list[tuple[Fault, str]] = field(default_factory=list)
+    restored: list[PartitionKey] = field(default_factory=list)
+    remade: list[PartitionKey] = field(default_factory=list)
+    moved: list[tuple[Path, Path]] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "found": len(self.found.faults),
+            "mended": len(self.mended),
+            "left": len(self.left),
+            "restored": len(self.restored),
+            "remade": len(self.remade),
+            "moved": len(self.moved),
+        }
+
+
+def repair(pipeline: Pipeline, request: Request) -> RepairReport:
+    """Verify what the request is about, and mend what is wrong. Recorded as a run.
+
+    Raises:
+        LockedError: another process is writing to the warehouse.
+        StorageError: the disk refuses.
+    """
+    with pipeline.run("verify", dry_run=False) as run:
+        layout, config = pipeline.layout, pipeline.config
+        found = verify(layout, config, request, pipeline.progress)
+        report = RepairReport(found, run)
+        catalog = [fault for fault in found.faults if fault.kind == "catalog"]
+        if catalog:
+            # Whatever it would say of the files, it cannot be asked.
+            if layout.catalog.exists():
+                pipeline.writer.set_catalog_aside()
+            pipeline.writer.recover_catalog()
+            report.mended += catalog
+            found = verify(layout, config, request, pipeline.progress)
+        _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
+        pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
+        return report
+
+
+class _Repair:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        report: RepairReport,
+        faults: Sequence[Fault],
+        request: Request,
+        *,
+        without_catalog: bool,
+    ) -> None:
+        self._pipeline, self._report, self._faults = pipeline, report, faults
+        self._request, self._without_catalog = request, without_catalog
+        self._layout = pipeline.layout
+        self._why: dict[RawFile, str] = {}
+        """Raw files that are not to be had, and why."""
+        self._restated: set[RawFile] = set()
+
+    def work(self) -> None:
+        for fault in self._faults:
+            if fault.kind == "unknown":
+                self._set_aside(fault.path)
+        broken = self._broken()
+        whole = self._whole()
+        self._fetch(broken, whole)
+        self._write_ledger()
+        self._partitions(broken)
+        self._files(whole | self._restated)
+        self._conclude(broken)
+        self._look_again()
+
+    def _set_aside(self, path: Path) -> None:
+        """Move a file out of the way, under its path in the warehouse and the present moment."""
+        layout = self._layout
+        top = layout.raw if path.is_relative_to(layout.raw) else layout.data
+        place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
+        target = place / top.name / path.relative_to(top)
+        layout.modes.make_folders(target.parent)
+        try:
+            os.replace(path, target)
+        except OSError:
+            # Another disk.
+            shutil.move(path, target)
+        with suppress(OSError):
+            path.parent.rmdir()
+        self._report.moved.append((path, target))
+
+    def _of(self, kind: str) -> list[Fault]:
+        return [fault for fault in self._faults if fault.kind == kind]
+
+    def _broken(self) -> dict[PartitionKey, Partition]:
+        """Partitions to be made anew, as the catalog has them."""
+        wanted: defaultdict[tuple[str, date], set[str]] = defaultdict(set)
+        for fault in self._of("partition"):
+            assert isinstance(fault.subject, tuple)
+            name, symbol, month = fault.subject
+            wanted[name, month].add(symbol)
+        found = {}
+        with Catalog(self._layout) as catalog:
+            for (name, month), symbols in wanted.items():
+                for one in catalog.partitions(name, sorted(symbols), month, month):
+                    found[name, one.symbol, month] = one
+        return found
+
+    def _whole(self) -> set[RawFile]:
+        """Raw files to be read again for all of their symbols."""
+        found = set()
+        for fault in [*self._of("rejects"), *self._of("rows")]:
+            assert isinstance(fault.subject, RawFile)
+            found.add(fault.subject)
+            if fault.kind == "rejects" and fault.path.exists():
+                # What remains of it must not be carried into the next.
+                self._set_aside(fault.path)
+        if self._without_catalog:
+            # Of a damaged partition nobody knows any more what it held: what is not known to be
+            # published is read.
+            request, pipeline = self._request, self._pipeline
+            found |= set(
+                files_to_ingest(
+                    self._layout,
+                    pipeline.config,
+                    request.kinds,
+                    request.first,
+                    request.last,
+                    pipeline.known(),
+                )
+            )
+        return found
+
+    def _fetch(self, broken: Mapping[PartitionKey, Partition], whole: set[RawFile]) -> None:
+        """Bring the raw files that are damaged or missing, and those that are needed and gone."""
+        known = self._pipeline.known()
+        wanted = {fault.subject for fault in self._of("raw") if isinstance(fault.subject, RawFile)}
+        for file in {*whole, *(file for one in broken.values() for file in _files_of(one))}:
+            path = self._layout.raw_file(file)
+            if raw_problem(path, known.get(file)) is not None:
+                wanted.add(file)
+        came = refetch(self._pipeline, self._report.run, wanted, self._set_aside)
+        self._why, self._restated = came.why, came.restated
+
+    def _write_ledger(self) -> None:
+        """Publishing a record writes the page of the ledger that it is on."""
+        pages = {fault.path for fault in self._of("ledger")}
+        known = self._pipeline.known()
+        files = [
+            record
+            for file, record in known.items()
+            if self._layout.ledger_of(file.data_type, month_of(file.day)) in pages
+        ]
+        if files:
+            self._pipeline.writer.publish(CatalogChange(files=files))
+
+    def _partitions(self, broken: Mapping[PartitionKey, Partition]) -> None:
+        """Make partitions anew, those of a month together."""
+        months: defaultdict[tuple[str, date], list[Partition]] = defaultdict(list)
+        for (name, _, month), partition in broken.items():
+            if not any(file in self._why for file in _files_of(partition)):
+                months[name, month].append(partition)
+        for partitions in months.values():
+            files = {file for one in partitions for file in _files_of(one)}
+            self._pipeline.ingest_batch(
+                self._report.run,
+                sorted(files, key=lambda file: file.sort_key),
+                frozenset(one.symbol for one in partitions),
+                self._pipeline.known(),
+                # They were let in when they first came.
+                gate=None,
+            )
+
+    def _files(self, files: set[RawFile]) -> None:
+        """Read raw files again for all that was published of them."""
+        known = self._pipeline.known()
+        for symbols, some in batches.by_selection(
+            files - set(self._why), known, self._pipeline.configured
+        ):
+            for batch in batches.batches(self._layout, some):
+                try:
+                    self._pipeline.ingest_batch(self._report.run, batch, symbols, known, None)
+                except CorruptPartitionError as error:
+                    self._why |= dict.fromkeys(batch, f"it cannot be read again: {error}")
+
+    def _conclude(self, broken: Mapping[PartitionKey, Partition]) -> None:
+        """Look again at what was wrong, and tell what is mended from what is left."""
+        report, layout = self._report, self._layout
+        known = self._pipeline.known()
+        with Catalog(layout) as catalog:
+            present = {
+                (key[0], one.symbol, key[2]): one
+                for key in broken
+                for one in catalog.partitions(key[0], [key[1]], key[2], key[2])
+            }
+        for fault in self._faults:
+            why = self._still(fault, present, known)
+            if why is not None:
+                report.left.append((fault, why))
+                continue
+            report.mended.append(fault)
+            if fault.kind == "partition" and isinstance(fault.subject, tuple):
+                one = present.get(fault.subject)
+                same = one is not None and one.sha256 == broken[fault.subject].sha256
+                (report.restored if same else report.remade).append(fault.subject)
+
+    def _look_again(self) -> None:
+        """Verify what was touched: a fault that came up in mending is one that is left."""
+        report = self._report
+        touched: defaultdict[str, set[date]] = defaultdict(set)
+        for item in report.run.files:
+            touched[item.file.data_type].add(month_of(item.file.day))
+        for fault in self._faults:
+            if isinstance(fault.subject, tuple):
+                touched[fault.subject[0]].add(fault.subject[2])
+            elif isinstance(fault.subject, RawFile):
+                touched[fault.subject.data_type].add(month_of(fault.subject.day))
+        told = {(fault.path, fault.kind) for fault, _ in report.left}
+        for name, months in touched.items():
+            request = Request((DATA_TYPES[name],), min(months), last_day_of_month(max(months)))
+            again = verify(self._layout, self._pipeline.config, request, self._pipeline.progress)
+            for fault in again.faults:
+                if (fault.path, fault.kind) not in told:
+                    report.left.append((fault, fault.problem))
+                    same = [
+                        f for f in report.mended if (f.path, f.kind) == (fault.path, fault.kind)
+                    ]
+                    for one in same:
+                        report.mended.remove(one)
+
+    def _still(
+        self,
+        fault: Fault,
+        present: Mapping[PartitionKey, Partition],
+        known: Mapping[RawFile, SourceFile],
+    ) -> str | None:
+        """Why a fault is still one; None: it is none any more."""
+        problem: str | None = None
+        files: list[RawFile] = []
+        if isinstance(fault.subject, RawFile):
+            files = [fault.subject]
+            record = known.get(fault.subject)
+            if fault.kind == "raw":
+                problem = raw_problem(fault.path, record)
+            elif fault.kind == "rejects" and record is not None:
+                problem = file_checks.rejects(fault.path, record)
+            elif fault.kind == "rows":
+                problem = self._rows_of(fault.subject)
+        elif fault.subject is not None:
+            one = present.get(fault.subject)
+            if one is None:
+                problem = "damaged" if fault.path.exists() else None
+            else:
+                files = _files_of(one)
+                problem = file_checks.partition(fault.path, one)
+        elif fault.kind == "ledger":
+            problem = _page_problem(fault.path)
+        if problem is None:
+            return None
+        why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]
+        return "; ".join(why) or problem
+
+    def _rows_of(self, file: RawFile) -> str | None:
+        """Whether the rows of a raw file still do not add up."""
+        request = Request((DATA_TYPES[file.data_type],), file.day, file.day)
+        pipeline = self._pipeline
+        again = verify(self._layout, pipeline.config, request, pipeline.progress)
+        same = (f.problem for f in again.faults if f.kind == "rows" and f.subject == file)
+        return next(same, None)
+
+
+def _files_of(partition: Partition) -> list[RawFile]:
+    """The raw files that a partition came from."""
+    return [file for s in partition.sessions if (file := parse_key(s.source)) is not None]
+
+
+def _page_problem(path: Path) -> str | None:
+    try:
+        ledger.read(path)
+    except CorruptPartitionError as error:
+        return error.problem
+    return None

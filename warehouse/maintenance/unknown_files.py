@@ -1,0 +1,81 @@
+"""Files of the warehouse's trees that nobody knows: not the catalog, and no unfinished work."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import Layout, RawFile, encode_symbol, parse_raw_path
+from warehouse.store.catalog import Catalog, SourceFile
+
+_UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
+"""What stands beside a raw file while it is on its way, or until it is published."""
+
+
+def strays(
+    layout: Layout,
+    catalog: Catalog,
+    kinds: Iterable[DataType],
+    known: Mapping[RawFile, SourceFile],
+) -> Iterator[tuple[Path, str]]:
+    """Such files of the data types' folders, and what is odd about each."""
+    for kind in kinds:
+        yield from _partitions(layout, catalog, kind)
+        yield from _rejects(layout, kind, known)
+        yield from _raw(layout, kind)
+        yield from _ledger(layout, kind, known)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Every file below the folder, by its path in it."""
+    for place, _, names in os.walk(folder):
+        below = os.path.relpath(place, folder)
+        for name in sorted(names):
+            yield name if below == "." else f"{below}/{name}"
+
+
+def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:
+    months: defaultdict[str, set[str]] = defaultdict(set)
+    for row in catalog.rows(_PARTITIONS, data_type=kind.name):
+        months[encode_symbol(row["symbol"])].add(f"{row['month']:%Y_%m}.parquet")
+    folder = layout.cache / kind.name
+    for below in _files(folder):
+        symbol, _, name = below.partition("/")
+        if name not in months.get(symbol, ()):
+            yield folder / below, "the catalog knows no such partition"
+
+
+def _rejects(
+    layout: Layout, kind: DataType, known: Mapping[RawFile, SourceFile]
+) -> Iterator[tuple[Path, str]]:
+    due = {layout.rejects_of(file) for file in known if file.data_type == kind.name}
+    folder = layout.rejects / kind.name
+    for below in _files(folder):
+        if folder / below not in due:
+            yield folder / below, "the catalog knows no file that these are rejects of"
+
+
+def _raw(layout: Layout, kind: DataType) -> Iterator[tuple[Path, str]]:
+    folder = layout.raw / kind.name
+    for below in _files(folder):
+        name = below
+        for suffix in _UNFINISHED:
+            name = name.removesuffix(suffix)
+        if parse_raw_path(kind.name, name) is None:
+            yield folder / below, "no name that a file of the vendor's has here"
+
+
+def _ledger(
+    layout: Layout, kind: DataType, known: Mapping[RawFile, SourceFile]
+) -> Iterator[tuple[Path, str]]:
+    due = {layout.ledger_of(kind.name, file.day) for file in known if file.data_type == kind.name}
+    folder = layout.ledger / kind.name
+    for below in _files(folder):
+        if folder / below not in due:
+            yield folder / below, "the catalog knows no file of that month"
+
+
+_PARTITIONS = "select symbol, month from partitions where data_type = $data_type"

@@ -1,0 +1,371 @@
+"""Verify: every file of the warehouse against what is recorded of it, and the records against each
+other.
+
+It takes no lock. What is published while it looks is looked at afterwards, and what seemed wrong
+meanwhile is looked at again, until all that was found holds of one generation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DataType
+from warehouse.core.metrics import Progress
+from warehouse.core.paths import Layout, RawFile, month_of
+from warehouse.core.representation import Face
+from warehouse.core.request import Request
+from warehouse.errors import (
+    CorruptPartitionError,
+    DamagedCatalogError,
+    InterruptedPublishError,
+    StorageError,
+)
+from warehouse.ingest import raw_check
+from warehouse.maintenance import file_checks
+from warehouse.maintenance.unknown_files import strays
+from warehouse.source.partfile import superseded
+from warehouse.store import journal, ledger
+from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.journal import catalog_identity
+from warehouse.store.partitions import Partition
+
+_ROUNDS = 50
+_MEND = "warehouse verify --repair"
+
+PartitionKey: TypeAlias = "tuple[str, str, date]"
+"""Data type, symbol, first day of the month."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong.
+
+    Attributes:
+        path: the file.
+        kind: raw, partition, rejects, ledger, catalog or journal: what the file is; rows: its rows
+            do not add up; unknown: nobody knows what it is.
+        problem: what was found.
+        remedy: what to do.
+        subject: the raw file, or the partition, that it is about.
+    """
+
+    path: Path
+    kind: str
+    problem: str
+    remedy: str = _MEND
+    subject: RawFile | PartitionKey | None = None
+
+
+@dataclass(repr=False)
+class VerifyReport(Face):
+    """What was looked at, and what is wrong.
+
+    Attributes:
+        generation: of the catalog that all was compared with.
+        files, bytes: that were read to their end, by kind.
+        waiting: raw files that are not ingested yet.
+        pruned: ingested raw files that were pruned.
+        faults: by path.
+    """
+
+    generation: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0
+    pruned: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "faults": len(self.faults),
+            "files": self.files.total(),
+            "bytes": self.bytes.total(),
+            "waiting": self.waiting,
+            "pruned": self.pruned,
+            "generation": self.generation,
+        }
+
+
+def verify(layout: Layout, config: Config, request: Request, progress: Progress) -> VerifyReport:
+    """Look at all that the request is about.
+
+    Files that nobody knows are looked for, and rows are added up, where no symbols are named.
+
+    Raises:
+        StorageError: the catalog cannot be read, or changes faster than the files can be.
+    """
+    began = time.monotonic()
+    report = VerifyReport()
+    seen: _Seen | None = None
+    for _ in range(_ROUNDS):
+        try:
+            standing = journal.settle(layout)
+        except InterruptedPublishError as error:
+            report.faults = [Fault(layout.journal, "journal", error.problem)]
+            return report
+        identity = catalog_identity(layout)
+        try:
+            with Catalog(layout) as catalog:
+                run = _Round(layout, config, request, catalog, report, seen, progress)
+                report.faults = sorted(run.faults(), key=lambda fault: (fault.path, fault.problem))
+                # The journal first: it goes only after the catalog was replaced.
+                still = journal.is_as_it_was(layout, standing)
+                if still and catalog_identity(layout) == identity:
+                    if standing is not None:
+                        told = "a publish was broken off; the files are as they were"
+                        if standing.progress == "done":
+                            told = "a publish was broken off once all of it was done"
+                        report.faults.append(Fault(layout.journal, "journal", told))
+                    report.generation = catalog.generation()
+                    report.seconds = time.monotonic() - began
+                    return report
+                seen = _Seen.by(catalog, report.faults)
+        except DamagedCatalogError as error:
+            report.faults = [Fault(layout.catalog, "catalog", error.problem)]
+            return report
+    raise StorageError(layout.catalog, "changes faster than the files can be read; try again later")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an earlier round found in order: the hashes of its catalog, but for what it faulted."""
+
+    hashes: frozenset[str]
+    faulted: frozenset[Path]
+
+    @classmethod
+    def by(cls, catalog: Catalog, faults: Iterable[Fault]) -> _Seen:
+        rows = catalog.rows(
+            "select sha256 from partitions union all select sha256 from source_files"
+        )
+        hashes = frozenset(row["sha256"] for row in rows if row["sha256"])
+        return cls(hashes, frozenset(fault.path for fault in faults))
+
+    def is_good(self, path: Path, sha256: str | None) -> bool:
+        return sha256 in self.hashes and path not in self.faulted
+
+
+class _Round:
+    """One look at everything, with the catalog of one generation."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        config: Config,
+        request: Request,
+        catalog: Catalog,
+        report: VerifyReport,
+        seen: _Seen | None,
+        progress: Progress,
+    ) -> None:
+        self._layout, self._request, self._catalog = layout, request, catalog
+        self._report, self._seen, self._progress = report, seen, progress
+        self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
+        self._is_whole = not (request.symbols or request.start or request.end)
+        report.waiting = report.pruned = 0
+
+    def faults(self) -> Iterator[Fault]:
+        if not self._layout.catalog.exists():
+            if any(self._layout.cache.glob("*/*/*.parquet")):
+                yield Fault(self._layout.catalog, "catalog", "missing, and there are partitions")
+            return
+        known = self._catalog.source_files()
+        found, unread = self._layout.raw_tier()
+        raw = set(found)
+        for name, entry in unread:
+            begin, end = entry.span if entry.is_folder else (date.min, date.max)
+            asked = begin <= self._request.last and self._request.first <= end
+            if asked and any(name == kind.name for kind in self._request.kinds):
+                place = self._layout.raw / name / entry.below
+                yield Fault(
+                    place, "unknown", entry.problem or "", "let it be read, then verify again"
+                )
+        by_month: defaultdict[tuple[str, date], dict[RawFile, SourceFile | None]]
+        by_month = defaultdict(dict)
+        for file in {*known, *raw}:
+            by_month[file.data_type, month_of(file.day)][file] = known.get(file)
+        for kind in self._request.kinds:
+            months = {month for name, month in by_month if name == kind.name}
+            months |= {row["month"] for row in self._catalog.rows(_MONTHS, data_type=kind.name)}
+            self._progress.begin("verify", self._bytes_of(kind))
+            for month in sorted(months):
+                files = by_month[kind.name, month]
+                yield from self._month(kind, month, files, raw)
+        if self._is_whole:
+            for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
+                yield Fault(path, "unknown", problem)
+
+    def _bytes_of(self, kind: DataType) -> int:
+        rows = self._catalog.rows(_BYTES, data_type=kind.name)
+        return int(rows[0]["bytes"] or 0)
+
+    def _month(
+        self,
+        kind: DataType,
+        month: date,
+        files: Mapping[RawFile, SourceFile | None],
+        raw: set[RawFile],
+    ) -> Iterator[Fault]:
+        partitions = self._catalog.partitions(kind.name, None, month, month)
+        wanted = {
+            file: record
+            for file, record in files.items()
+            if file.overlaps(self._request.first, self._request.last)
+            and (not self._request.symbols or file.symbol in {None, *self._request.symbols})
+        }
+        tasks: list[Callable[[], Fault | None]] = []
+        tasks += [self._partition_task(one) for one in partitions if self._is_wanted(one)]
+        for file, record in wanted.items():
+            tasks += self._raw_tasks(file, record, file in raw)
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="verify") as threads:
+            yield from (fault for fault in threads.map(lambda task: task(), tasks) if fault)
+        if not self._request.symbols:
+            yield from self._rows(partitions, wanted)
+            yield from self._page(kind, month)
+
+    def _is_wanted(self, partition: Partition) -> bool:
+        request = self._request
+        if request.symbols and partition.symbol not in request.symbols:
+            return False
+        return any(request.first <= s.session <= request.last for s in partition.sessions)
+
+    def _partition_task(self, partition: Partition) -> Callable[[], Fault | None]:
+        def task() -> Fault | None:
+            key = (partition.data_type, partition.symbol, partition.month)
+            path = self._layout.partition(*key)
+            if self._seen is not None and self._seen.is_good(path, partition.sha256):
+                return None
+            problem = file_checks.partition(path, partition)
+            self._count("partition", partition.bytes)
+            return None if problem is None else Fault(path, "partition", problem, subject=key)
+
+        return task
+
+    def _raw_tasks(
+        self, file: RawFile, record: SourceFile | None, is_there: bool
+    ) -> Iterator[Callable[[], Fault | None]]:
+        path = self._layout.raw_file(file)
+        ingested = record is not None and record.state == "ingested"
+        if not is_there and ingested and record is not None and record.raw_modified_ns is None:
+            self._report.pruned += 1
+        elif is_there or (record is not None and record.state in ("ingested", "downloaded")):
+            if is_there and (not ingested or os.path.exists(superseded(path))):
+                self._report.waiting += 1
+            yield lambda: self._raw(file, path, record)
+        if record is not None and (ingested or self._layout.rejects_of(file).exists()):
+            yield lambda: self._rejects(file, record)
+
+    def _raw(self, file: RawFile, path: Path, record: SourceFile | None) -> Fault | None:
+        sha256 = record.sha256 if record is not None else None
+        if self._seen is not None and self._seen.is_good(path, sha256):
+            return None
+        problem = raw_problem(path, record)
+        self._count("raw", _size(path))
+        return None if problem is None else Fault(path, "raw", problem, subject=file)
+
+    def _rejects(self, file: RawFile, record: SourceFile) -> Fault | None:
+        path = self._layout.rejects_of(file)
+        problem = file_checks.rejects(path, record)
+        if os.path.exists(path):
+            self._count("rejects", 0)
+        return None if problem is None else Fault(path, "rejects", problem, subject=file)
+
+    def _count(self, kind: str, size: int) -> None:
+        self._report.files[kind] += 1
+        self._report.bytes[kind] += size
+        self._progress.advance(size)
+
+    def _rows(
+        self, partitions: Sequence[Partition], files: Mapping[RawFile, SourceFile | None]
+    ) -> Iterator[Fault]:
+        """Whether lines = rows published + rejected + left out, and those published are there."""
+        # By source, then by version: for each file only its own versions are looked at.
+        rows: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
+        symbols: defaultdict[tuple[str, str | None], set[str]] = defaultdict(set)
+        for partition in partitions:
+            for session in partition.sessions:
+                rows[session.source][session.sha256] += session.rows
+                symbols[session.source, session.sha256].add(partition.symbol)
+        for file, record in files.items():
+            path, key = self._layout.raw_file(file), file.key
+            versions = rows.get(key, Counter())
+            if record is None:
+                if versions:
+                    told = "partitions have rows of it, and the catalog does not know it"
+                    yield Fault(path, "rows", told, subject=file)
+                continue
+            if record.state != "ingested" or record.rows_published is None:
+                continue
+            problem: str | None = _imbalance(record, versions[record.sha256])
+            for sha256 in versions.keys() - {record.sha256}:
+                others = symbols[key, sha256]
+                if record.symbols is None or others & set(record.symbols):
+                    problem = "partitions have rows of another version of it than the catalog says"
+            if problem is not None:
+                yield Fault(path, "rows", problem, subject=file)
+
+    def _page(self, kind: DataType, month: date) -> Iterator[Fault]:
+        path = self._layout.ledger_of(kind.name, month)
+        due = ledger.page_of(self._catalog, (kind.name, month))
+        if not due.num_rows and not path.exists():
+            return
+        try:
+            found = ledger.read(path)
+        except CorruptPartitionError as error:
+            yield Fault(path, "ledger", error.problem if path.exists() else "missing")
+            return
+        self._report.files["ledger"] += 1
+        if not found.equals(due):
+            yield Fault(path, "ledger", "it does not say what the catalog says")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def raw_problem(path: Path, record: SourceFile | None) -> str | None:
+    """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
+    if record is None or record.state not in ("ingested", "downloaded"):
+        return raw_check.problem(path, None)
+    problem = raw_check.problem(path, record)
+    if problem is not None and os.path.exists(superseded(path)):
+        # A later version has come, of which there is no record yet.
+        return raw_check.problem(path, None)
+    return problem
+
+
+def _imbalance(record: SourceFile, in_partitions: int) -> str | None:
+    if in_partitions != record.rows_published:
+        return (
+            f"{record.rows_published:,} rows of it were published, its partitions have"
+            f" {in_partitions:,}"
+        )
+    if record.lines is None:
+        return None
+    total = sum(n or 0 for n in (record.rows_published, record.rows_rejected))
+    total += record.rows_unselected or 0
+    if total != record.lines:
+        return f"{record.lines:,} lines, {total:,} published, rejected or left out"
+    return None
+
+
+_MONTHS = "select distinct month from partitions where data_type = $data_type"
+_BYTES = """
+    select
+        (select sum(bytes) from partitions where data_type = $data_type)
+        + (select coalesce(sum(bytes), 0) from source_files where data_type = $data_type) as bytes
+"""

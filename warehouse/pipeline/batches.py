@@ -1,0 +1,125 @@
+"""What a run is to read, and in which portions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from warehouse.core.config import Config
+from warehouse.core.paths import Layout, RawFile, month_of
+from warehouse.core.request import Request
+from warehouse.errors import NoDataError, StorageError
+from warehouse.store.catalog import SourceFile
+
+# So much compressed input is staged before it is published: what a batch sets aside on disk in
+# between is a few times that.
+_BATCH_BYTES = 8 << 30
+
+
+def narrowed(config: Config, symbols: frozenset[str]) -> Config:
+    """The configuration, with only these symbols selected; none: as it is."""
+    if not symbols:
+        return config
+    source = config.source.model_copy(update={"symbols": tuple(sorted(symbols))})
+    return config.model_copy(update={"source": source})
+
+
+def batches(layout: Layout, files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
+    """The files, in the order of work, by data type and month, each portion of bounded size."""
+    for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
+        batch: list[RawFile] = []
+        size = 0
+        for file in group:
+            bytes_ = layout.raw_file(file).stat().st_size
+            if batch and size + bytes_ > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(file)
+            size += bytes_
+        yield batch
+
+
+def of_symbols(files: Iterable[RawFile], symbols: frozenset[str]) -> list[RawFile]:
+    """Those of the files that may hold rows of the symbols; no symbols: all."""
+    return [file for file in files if not symbols or file.symbol is None or file.symbol in symbols]
+
+
+def by_selection(
+    files: Iterable[RawFile], known: Mapping[RawFile, SourceFile], configured: frozenset[str]
+) -> list[tuple[frozenset[str], list[RawFile]]]:
+    """Files that are read again, in the order of work, by the symbols that they were read for.
+
+    Args:
+        configured: the symbols of a file that has no record; empty: all.
+    """
+    found: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: file.sort_key):
+        record = known.get(file)
+        if record is None or record.state != "ingested":
+            found[configured].append(file)
+        else:
+            found[frozenset(record.symbols or ())].append(file)
+    return list(found.items())
+
+
+def unread_of(
+    layout: Layout, files: Iterable[RawFile], unread: Sequence[StorageError]
+) -> dict[RawFile, StorageError]:
+    """Those of the raw files that may be there and cannot be looked at, and why."""
+    found = {}
+    for file in files if unread else ():
+        path = layout.raw_file(file)
+        for problem in unread:
+            if Path(problem.path) in (path, *path.parents):
+                found[file] = problem
+    return found
+
+
+def check_raw(
+    layout: Layout,
+    request: Request,
+    known: Mapping[RawFile, SourceFile],
+    planned: Sequence[RawFile],
+    unread: Sequence[StorageError],
+) -> None:
+    """Whether the raw files of published sessions are there.
+
+    Raises:
+        NoDataError: they no longer are.
+        StorageError: the place where they would be cannot be read.
+    """
+    there = set(planned)
+    gone = [
+        file
+        for file in published(request, known)
+        if file not in there
+        # Of one that another has taken over nothing is published any more.
+        and (known[file].rows_published != 0 or known[file].rows_rejected == known[file].lines)
+    ]
+    for problem in unread_of(layout, gone, unread).values():
+        raise problem
+    # Of the other layout they may be there, and are not read.
+    gone = [file for file in gone if not layout.raw_file(file).exists()]
+    if gone:
+        days = sorted({file.day for file in gone})
+        raise NoDataError(
+            f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
+            f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {layout.raw}",
+            f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
+            [file.key for file in gone],
+        )
+
+
+def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
+    """The files that a request asks for of which some version is published."""
+    names = {kind.name for kind in request.kinds}
+    return [
+        file
+        for file, record in known.items()
+        if record.state == "ingested"
+        and file.data_type in names
+        and file.overlaps(request.first, request.last)
+        and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
+    ]

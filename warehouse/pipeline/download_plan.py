@@ -1,0 +1,530 @@
+"""From the source into the raw tier: what is new there, what has changed, what is not to be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from warehouse.core.calendar import FIRST_SESSION, NEW_YORK, absent_sessions, today
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.paths import Layout, RawFile, parse_raw_path
+from warehouse.core.representation import Face
+from warehouse.errors import (
+    ConfigError,
+    DamagedInTransitError,
+    MissingFileError,
+    NotInPlanError,
+    RawFileError,
+    SourceError,
+    StorageError,
+)
+from warehouse.ingest.raw_check import is_recorded, no_md5, restamped
+from warehouse.source.folder import Fetched, FolderSource, SourceObject, Unlisted
+from warehouse.source.partfile import part_of
+from warehouse.source.unexpected_layout import instead
+from warehouse.store.catalog import SourceFile
+from warehouse.text import expanded
+
+if TYPE_CHECKING:
+    from warehouse.source.s3 import S3Source
+
+Source: TypeAlias = "FolderSource | S3Source"
+
+PUBLISHED_AT = time(11)
+"""When, New York time, the vendor's file of a session appears on the next day; about."""
+
+_NAMED = 5
+
+# A source whose last file is older is an archive: nobody waits for what would follow.
+_LIVING = timedelta(days=10)
+
+
+@dataclass(repr=False)
+class DownloadPlan(Face):
+    """What a download would do, and once it has run what came of it.
+
+    Attributes:
+        fetch: files that are new at the source, or have changed there. After the download those
+            that came, in the version that came.
+        have: files whose present version is in the raw tier, or published.
+        set_aside: files whose present version failed verification before; not fetched again.
+        changed: those of `fetch` of which an earlier version is here.
+        changed_before: files that have changed, too long ago to be looked at; not fetched.
+        not_in_plan: files that the vendor refused before; not asked for again.
+        absent: (data type, session) the exchange's calendar has, and neither the source nor the
+            warehouse.
+        not_yet: the same, of sessions whose file is not due yet.
+        problems: files that were to be fetched and did not come.
+        seconds: what the files that came took.
+        vouched_by: what says that their bytes are the source's; see `source.Fetched`.
+        unread: places of the source that cannot be looked at, or held files and hold none now.
+        left_out: what was left out, and why, without being an error.
+        hint: what was looked for and what there is instead, where the source has nothing at all.
+        restamped: records of files that only look new: copied since, their bytes are the same.
+        records: what the catalog is to say of all these.
+    """
+
+    fetch: list[SourceObject] = field(default_factory=list)
+    have: list[SourceObject] = field(default_factory=list)
+    set_aside: list[SourceObject] = field(default_factory=list)
+    changed: list[SourceObject] = field(default_factory=list)
+    changed_before: list[SourceObject] = field(default_factory=list)
+    not_in_plan: list[SourceObject] = field(default_factory=list)
+    absent: list[tuple[str, date]] = field(default_factory=list)
+    not_yet: list[tuple[str, date]] = field(default_factory=list)
+    problems: list[Fetched] = field(default_factory=list)
+    seconds: dict[RawFile, float] = field(default_factory=dict)
+    vouched_by: dict[RawFile, str | None] = field(default_factory=dict)
+    unread: list[SourceError] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    hint: str | None = None
+    restamped: list[tuple[RawFile, SourceFile]] = field(default_factory=list)
+    records: dict[RawFile, SourceFile] = field(default_factory=dict)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "fetch": len(self.fetch),
+            "bytes": self.bytes,
+            "have": len(self.have),
+            "changed": len(self.changed) or None,
+            "set_aside": len(self.set_aside) or None,
+            "problems": len(self.problems) or None,
+            "unread": len(self.unread) or None,
+            "not_in_plan": len(self.not_in_plan) or None,
+            "absent": len(self.absent),
+            "not_yet": len(self.not_yet),
+        }
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.size for item in self.fetch)
+
+
+def open_source(config: Config, root: Path) -> Source:
+    """The source that the configuration names. An S3 server is not spoken to yet.
+
+    Raises:
+        ConfigError: none is named.
+        SourceError: it cannot be read.
+    """
+    url = config.source.url
+    if not url:
+        raise ConfigError(
+            root / "config" / "data_config.yaml",
+            "source.url",
+            url,
+            "is not set; give the folder that holds us_stocks_sip/, or s3://flatfiles",
+        )
+    if url.startswith("s3://"):
+        # Imported here: boto3 takes half a second that a folder need not wait for.
+        from warehouse.source.s3 import S3Source
+
+        return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
+    if "://" in url and not url.startswith("file://"):
+        raise SourceError(url, "must be a folder, or s3://BUCKET")
+    folder = (root / expanded(url.removeprefix("file://"))).resolve()
+    return FolderSource(folder, config.modes)
+
+
+def glance(config: Config, root: Path) -> list[str]:
+    """What a source holds, in lines for a person: how many files, or what is there instead of any.
+
+    A folder alone is looked at; a server is not spoken to, and gives no line.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    source = open_source(config, root)
+    if not isinstance(source, FolderSource):
+        return []
+    layout, said = config.source.layout, []
+    odd: list[Unlisted] = []
+    for kind in DATA_TYPES.values():
+        days = [item.file.day for item in source.list(kind, layout, date.min, date.max, odd.append)]
+        if days:
+            files = f"{len(days):,} file{'' if len(days) == 1 else 's'}"
+            said.append(f"{files} of {kind.name}, {min(days)} to {max(days)}")
+    said = said or [instead(source.names(), source.url, DATA_TYPES["trades"], layout)]
+    said += [f"{each.key} {each.problem}" for each in odd[:_NAMED]]
+    if len(odd) > _NAMED:
+        said.append(f"and {len(odd) - _NAMED:,} more that cannot be taken")
+    return said
+
+
+def plan_download(
+    source: Source,
+    layout: Layout,
+    config: Config,
+    kinds: Sequence[DataType],
+    first: date,
+    last: date,
+    known: dict[RawFile, SourceFile],
+    *,
+    open_start: bool = False,
+    open_end: bool = False,
+    now: datetime | None = None,
+) -> DownloadPlan:
+    """Compare the source with what is here, for the sessions from first to last (inclusive).
+
+    A file that is new is fetched wherever it lies in the range. One that is published here and has
+    been replaced at the source (it has another ETag) is fetched too, but where the range was left
+    open at its start (`open_start`) only if it lies among the last
+    `download.restatement_window_days` days that the source has: the vendor has been known to
+    rewrite years of files, and a daily update is not to fetch them all unasked. Files that the
+    vendor refused before are asked for again only where a start is given.
+
+    Args:
+        open_start, open_end: nobody asked for just this first, or last, session.
+        now: the present moment, for tests.
+    """
+    plan = DownloadPlan()
+    now = now or datetime.now(NEW_YORK)
+    symbols = frozenset(config.source.symbols)
+    kept = {
+        (file.data_type, file.day)
+        for file, record in known.items()
+        if record.state in ("ingested", "downloaded")
+    }
+    bare: list[DataType] = []
+    for kind in kinds:
+        days: set[date] = set()
+        published: list[SourceObject] = []
+        unlisted: list[Unlisted] = []
+        for item in source.list(kind, config.source.layout, first, last, unlisted.append):
+            days.add(item.file.day)
+            if symbols and item.file.symbol is not None and item.file.symbol not in symbols:
+                continue
+            record = known.get(item.file)
+            same = record is not None and record.etag == item.etag
+            if (
+                record is not None
+                and not same
+                and record.state in ("ingested", "downloaded")
+                and source.is_copy(item, record.etag, record.sha256, layout.raw_file(item.file))
+            ):
+                record, same = replace(record, etag=item.etag), True
+                plan.restamped.append((item.file, record))
+            if record is None:
+                plan.fetch.append(item)
+            elif same and record.state == "set_aside":
+                aside = layout.set_aside / item.file.raw_path
+                # What rotted here after it had come is whole there.
+                rotted = not no_md5(record) and source.differs(item, aside)
+                (plan.fetch if rotted else plan.set_aside).append(item)
+            elif same and record.state == "not_in_plan" and open_start:
+                plan.not_in_plan.append(item)
+            elif same and _is_here(layout, config, record, item.file):
+                plan.have.append(item)
+            elif record.state == "ingested" and not same and record.etag is not None:
+                published.append(item)
+            else:
+                plan.fetch.append(item)
+                if record.state == "downloaded" and not same:
+                    plan.changed.append(item)
+        since = first
+        if open_start:
+            window = timedelta(days=config.download.restatement_window_days - 1)
+            since = max(days, default=last) - window
+        for item in published:
+            if item.file.overlaps(since, last):
+                plan.fetch.append(item)
+                plan.changed.append(item)
+            else:
+                plan.changed_before.append(item)
+        _note_unlisted(plan, source, config, unlisted)
+        if not days and not unlisted:
+            bare.append(kind)
+        days |= {each.file.day for each in unlisted if each.file is not None}
+        unseen = [(each.first, each.last) for each in unlisted if each.file is None]
+        if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
+            _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
+    for kind in bare:
+        _note_bare(plan, source, config, kind, known, (first, last))
+    if len(bare) == len(kinds) and plan.hint is None:
+        plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
+    plan.fetch.sort(key=lambda item: item.file.sort_key)
+    return plan
+
+
+def _note_unlisted(
+    plan: DownloadPlan, source: Source, config: Config, unlisted: Iterable[Unlisted]
+) -> None:
+    """Files that cannot be taken are as good as files that did not come."""
+    symbols = frozenset(config.source.symbols)
+    for each in unlisted:
+        file = each.file
+        if file is not None and file.symbol is not None and symbols and file.symbol not in symbols:
+            continue
+        if each.is_double:
+            plan.left_out.append(f"{each.key} {each.problem}")
+            continue
+        problem = SourceError(source.url, f"{each.key} {each.problem}")
+        if file is None:
+            plan.unread.append(problem)
+        else:
+            plan.problems.append(Fetched(SourceObject(file, each.key, 0, ""), problem))
+
+
+def _note_bare(
+    plan: DownloadPlan,
+    source: Source,
+    config: Config,
+    kind: DataType,
+    known: dict[RawFile, SourceFile],
+    span: tuple[date, date],
+) -> None:
+    """Say so where the source has nothing of a data type, and had something before."""
+    before = sorted(
+        file.day
+        for file, record in known.items()
+        if file.data_type == kind.name
+        and record.etag is not None
+        and record.state in ("downloaded", "ingested", "set_aside")
+        and (file.symbol is None) == (config.source.layout == "day")
+    )
+    if not any(span[0] <= day <= span[1] for day in before):
+        return
+    everything = source.list(kind, config.source.layout, before[0], today())
+    if any(True for _ in everything):
+        return
+    plan.hint = instead(source.names(), source.url, kind, config.source.layout)
+    held = f"{len(before):,} file{'' if len(before) == 1 else 's'} of {kind.name} came from here"
+    plan.unread.append(
+        SourceError(
+            source.url, f"{held} ({before[0]} to {before[-1]}), and now it has none; {plan.hint}"
+        )
+    )
+
+
+def _find_absent(
+    plan: DownloadPlan,
+    kind: DataType,
+    days: set[date],
+    kept: AbstractSet[tuple[str, date]],
+    span: tuple[date, date],
+    unseen: Sequence[tuple[date, date]],
+    open_end: bool,
+    now: datetime,
+) -> None:
+    first, last = span
+    # Without a start nothing is missing before the first day the source has.
+    start = min(days, default=last) if first <= FIRST_SESSION else first
+    if open_end and days and last - max(days) > _LIVING:
+        last = max(days)
+    for day in absent_sessions(start, last, days):
+        due = datetime.combine(day + timedelta(days=1), PUBLISHED_AT, NEW_YORK)
+        # What came before the source let go of it is not missing here, and what cannot be looked
+        # at may be there.
+        is_unseen = any(begin <= day <= end for begin, end in unseen)
+        if (kind.name, day) not in kept and not is_unseen:
+            (plan.not_yet if now < due else plan.absent).append((kind.name, day))
+
+
+def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Iterator[Fetched]:
+    """Enter into the plan what came of it, and set aside what came damaged; passes all on.
+
+    However it ends, `plan.fetch` holds what has come by then.
+    """
+    plan.fetch = []
+    changed = {item.file: item for item in plan.changed}
+    try:
+        yield from _taken(plan, layout, outcomes, changed)
+    finally:
+        plan.changed = list(changed.values())
+        plan.fetch.sort(key=lambda item: item.file.sort_key)
+
+
+def _taken(
+    plan: DownloadPlan,
+    layout: Layout,
+    outcomes: Iterable[Fetched],
+    changed: dict[RawFile, SourceObject],
+) -> Iterator[Fetched]:
+    for outcome in outcomes:
+        file = outcome.item.file
+        if outcome.problem is None:
+            plan.fetch.append(outcome.item)
+            plan.seconds[file] = outcome.seconds
+            plan.vouched_by[file] = outcome.vouched_by
+            if file in changed:
+                changed[file] = outcome.item
+        else:
+            plan.problems.append(outcome)
+            changed.pop(file, None)
+            if isinstance(outcome.problem, RawFileError):
+                part = part_of(layout.raw_file(file))
+                put_aside(layout, file, part, str(outcome.problem), outcome.item.etag)
+        yield outcome
+
+
+def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
+    """Move what failed verification out of the raw tier, with a record of why beside it."""
+    target = layout.set_aside / file.raw_path
+    layout.modes.make_folders(target.parent)
+    record = {"file": file.key, "problem": problem, "etag": etag}
+    beside = target.with_name(f"{target.name}.json")
+    with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:
+        written.write(json.dumps(record, indent=2) + "\n")
+    if os.path.lexists(path):
+        try:
+            os.replace(path, target)
+        except OSError:
+            shutil.move(path, target)
+
+
+def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[RawFile, SourceFile]:
+    """What the catalog is to say of the files of a download, where it does not say so already.
+
+    A file that did not come, but of which an earlier version is published, keeps the record of
+    that: its rows still stand.
+    """
+    found = dict(plan.restamped)
+    found |= {item.file: fetched(item, plan.vouched_by.get(item.file)) for item in plan.fetch}
+    news = [did_not_come(outcome) for outcome in plan.problems]
+    for state, sessions in (("missing", plan.absent), ("not_yet", plan.not_yet)):
+        news += [
+            (file, SourceFile(name, day, None, file.key, state))
+            for name, day in sessions
+            for file in [RawFile(name, day)]
+        ]
+    for file, record in news:
+        before = known.get(file)
+        if before is not None and (
+            before.state in ("ingested", "downloaded")
+            or (before.state, before.etag) == (record.state, record.etag)
+        ):
+            continue
+        found[file] = record
+    return found
+
+
+def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
+    """The record of a file that was to be fetched and did not come."""
+    item, problem = outcome.item, outcome.problem
+    state, etag = "failed", None
+    if isinstance(problem, NotInPlanError):
+        state, etag = "not_in_plan", item.etag
+    elif isinstance(problem, MissingFileError):
+        state = "missing"
+    elif isinstance(problem, RawFileError):
+        state = "set_aside"
+        # What was damaged on the way may come whole the next time: it is to be asked for again.
+        etag = None if isinstance(problem, DamagedInTransitError) else item.etag
+    file = item.file
+    record = SourceFile(
+        file.data_type,
+        file.day,
+        file.symbol,
+        file.key,
+        state,
+        str(problem),
+        etag,
+        vouched_by=outcome.vouched_by,
+    )
+    return file, record
+
+
+def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:
+    if record.state == "ingested" and _covers(config, file, record):
+        return True
+    return record.state in ("downloaded", "ingested") and os.path.exists(layout.raw_file(file))
+
+
+def fetched(item: SourceObject, vouched_by: str | None) -> SourceFile:
+    """The record of a file that has just come into the raw tier.
+
+    Args:
+        vouched_by: what says that its bytes are the source's.
+    """
+    file = item.file
+    return SourceFile(
+        file.data_type,
+        file.day,
+        file.symbol,
+        file.key,
+        state="downloaded",
+        etag=item.etag,
+        bytes=item.size,
+        vouched_by=vouched_by,
+    )
+
+
+def files_to_ingest(
+    layout: Layout,
+    config: Config,
+    kinds: Sequence[DataType],
+    first: date,
+    last: date,
+    known: dict[RawFile, SourceFile],
+    copied: dict[RawFile, SourceFile] | None = None,
+) -> list[RawFile]:
+    """Files of the raw tier whose present version is not published, in the order of work.
+
+    Args:
+        copied: takes the new records of files that hold what was published and were copied since,
+            which a hash tells; None: such files count as not published.
+    """
+    found = []
+    for file in raw_files(layout, config, kinds, first, last):
+        record = known.get(file)
+        if record is not None and record.state == "ingested" and _covers(config, file, record):
+            path = layout.raw_file(file)
+            if is_recorded(path, record):
+                continue
+            if copied is not None and (renewed := restamped(path, record)) is not None:
+                copied[file] = renewed
+                continue
+        found.append(file)
+    return found
+
+
+def unread_raw(
+    layout: Layout, kinds: Iterable[DataType], first: date, last: date
+) -> list[StorageError]:
+    """What of the raw tier cannot be looked at, where it may hold sessions of first to last."""
+    names = {kind.name for kind in kinds}
+    found = []
+    for name, entry in layout.raw_tier()[1]:
+        begin, end = entry.span if entry.is_folder else (date.min, date.max)
+        file = None if entry.is_folder else parse_raw_path(name, entry.below)
+        is_asked = begin <= last and first <= end and (file is None or file.overlaps(first, last))
+        if name in names and is_asked:
+            path = layout.raw / name / entry.below if entry.below else layout.raw / name
+            found.append(StorageError(path, entry.problem or ""))
+    return found
+
+
+def raw_files(
+    layout: Layout, config: Config, kinds: Sequence[DataType], first: date, last: date
+) -> list[RawFile]:
+    """Files of the raw tier in the configured layout that may hold sessions of first to last.
+
+    A symbol's own file and the day's file of all symbols say the same: reading both would count
+    everything twice, so only those of `source.layout` are taken.
+    """
+    names = {kind.name for kind in kinds}
+    symbols = frozenset(config.source.symbols)
+    return [
+        file
+        for file in layout.raw_files()
+        if file.data_type in names
+        and (file.symbol is None) == (config.source.layout == "day")
+        and (not symbols or file.symbol is None or file.symbol in symbols)
+        and file.overlaps(first, last)
+    ]
+
+
+def _covers(config: Config, file: RawFile, record: SourceFile) -> bool:
+    """Whether all symbols that are selected now were selected when the file was published."""
+    if file.symbol is not None or record.symbols is None:
+        return True
+    wanted = frozenset(config.source.symbols)
+    return bool(wanted) and wanted <= set(record.symbols)

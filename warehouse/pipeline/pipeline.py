@@ -1,0 +1,441 @@
+"""The pipeline: plan → stage → validate → publish, one writer at a time.
+
+A run is cut into batches of one data type and month. Each batch is staged whole and published
+whole, unless validation finds an error in it; a run that is killed keeps the batches it has
+published, and the next run does the rest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DataType, data_type
+from warehouse.core.metrics import Progress, RunMetrics, Silent
+from warehouse.core.paths import Layout, RawFile, month_of, partition_name
+from warehouse.core.request import Request
+from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
+from warehouse.pipeline import batches as plan
+from warehouse.pipeline import records
+from warehouse.pipeline.download_plan import (
+    DownloadPlan,
+    Source,
+    files_to_ingest,
+    open_source,
+    plan_download,
+    put_aside,
+    raw_files,
+    records_of,
+    take,
+    unread_raw,
+)
+from warehouse.pipeline.estimate import estimate
+from warehouse.pipeline.logs import LoggedProgress, RunLog
+from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.validation_gate import Gate
+from warehouse.pipeline.writer import Writer
+from warehouse.source.file_identity import is_at
+from warehouse.source.folder import vouches_for
+from warehouse.source.partfile import superseded
+from warehouse.sqlfolder import transform_version
+from warehouse.sqlfolder.rule_file import chosen
+from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
+from warehouse.store.partitions import Partition, rows_by_file
+from warehouse.validation.validate import ValidationReport, change_of, validate
+
+
+class Pipeline:
+    """Writes to one warehouse.
+
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, progress: Progress | None = None, wait: float = 0
+    ) -> None:
+        self.layout, self.config = layout, config
+        log = RunLog(layout)
+        self.progress = LoggedProgress(progress or Silent(), log)
+        self.writer = Writer(layout, config, self.progress, log, wait)
+        self.sql = self.writer.sql
+
+    def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Bring new and changed files of the source into the raw tier."""
+        with self.run("download", dry_run) as report:
+            self._download(request, report, dry_run=dry_run)
+            if not dry_run and report.download and report.download.records:
+                self._publish_records(report)
+            return report
+
+    def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Publish what the raw tier holds and the warehouse does not."""
+        with self.run("ingest", dry_run) as report:
+            known = self.known()
+            report.planned = files_to_ingest(
+                self.layout,
+                self.config,
+                request.kinds,
+                request.first,
+                request.last,
+                known,
+                report.copied,
+            )
+            self.look_at_raw(report, request)
+            published = set(plan.published(request, known))
+            report.metrics.files_here = len(published.difference(report.planned))
+            return self._ingest(report, request, self.configured, known, dry_run=dry_run)
+
+    def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Download, then ingest, what is new, restated, or failed before.
+
+        Where symbols are named, only their rows are published; of a file that holds all symbols
+        the others follow with the next update of all.
+        """
+        with self.run("update", dry_run) as report:
+            config = plan.narrowed(self.config, request.symbols)
+            self._download(request, report, dry_run=dry_run)
+            known = self.known() if dry_run else self.known() | self._fetched_records(report)
+            report.planned = files_to_ingest(
+                self.layout,
+                config,
+                request.kinds,
+                request.first,
+                request.last,
+                known,
+                report.copied,
+            )
+            self.look_at_raw(report, request)
+            if dry_run and report.download:
+                new = {item.file for item in report.download.fetch}
+                report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
+
+    def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
+        """Make partitions anew from the raw tier, whether anything has changed or not.
+
+        Raises:
+            NoDataError: raw files of published sessions are no longer there.
+        """
+        with self.run("rebuild", dry_run) as report:
+            known = self.known()
+            report.planned = raw_files(
+                self.layout, self.config, request.kinds, request.first, request.last
+            )
+            report.planned = plan.of_symbols(report.planned, request.symbols)
+            self.look_at_raw(report, request)
+            plan.check_raw(self.layout, request, known, report.planned, report.raw_unread)
+            selected = request.symbols or self.configured
+            return self._ingest(report, request, selected, known, dry_run=dry_run)
+
+    def validate(self, request: Request, names: Sequence[str] = ()) -> ValidationReport:
+        """Ask the rules about what is published; the catalog keeps what they find.
+
+        Args:
+            names: only these rules; none: all.
+
+        Raises:
+            RequestError: there is no such rule.
+            SqlFileError: a rule breaks the conventions, or fails.
+        """
+        gate = self.gate(request)
+        asked = chosen(gate.rules, names, gate.broken)
+        with self.run("validate", dry_run=False) as run:
+            layout, allowed = self.layout, gate.allowances
+            report = validate(layout, self.config, asked, request, allowed, self.progress)
+            report.metrics = run.metrics
+            report.broken = [] if names else gate.broken
+            if layout.catalog.exists():
+                self.writer.publish(change_of(report, asked))
+        return report
+
+    def gate(self, request: Request) -> Gate:
+        """The rules that incoming rows are asked by, and what the request allows."""
+        gate = Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+        for one in gate.broken:
+            self.progress.note(f"a rule cannot be asked, and is left out: {one.error}")
+        return gate
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """The symbols that the configuration selects; empty: all."""
+        return frozenset(self.config.source.symbols)
+
+    @contextmanager
+    def run(self, command: str, dry_run: bool) -> Iterator[RunReport]:
+        """The report of a run, which is the one writer's unless it is a dry one."""
+        report = RunReport(RunMetrics(command))
+        if dry_run:
+            yield report
+            return
+        with self.writer.run(report, self._record):
+            yield report
+
+    def known(self) -> dict[RawFile, SourceFile]:
+        """What is known of each of the vendor's files."""
+        with Catalog(self.layout) as catalog:
+            return catalog.source_files()
+
+    def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
+        report.metrics.begin("download")
+        source = open_source(self.config, self.layout.root)
+        known = self.known()
+        found = plan_download(
+            source,
+            self.layout,
+            plan.narrowed(self.config, request.symbols),
+            request.kinds,
+            request.first,
+            request.last,
+            known,
+            open_start=request.start is None,
+            open_end=request.end is None,
+        )
+        report.download = found
+        if dry_run:
+            return
+        self.fetch(source, report, found, known)
+
+    def fetch(
+        self,
+        source: Source,
+        report: RunReport,
+        found: DownloadPlan,
+        known: dict[RawFile, SourceFile],
+    ) -> None:
+        """Bring what is planned into the raw tier. Within `run`."""
+        metrics = report.metrics
+        self.progress.begin("download", found.bytes)
+        wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
+        metrics.files_here = len(found.have)
+        metrics.errors += len(found.problems) + len(found.unread)
+        try:
+            fetched = source.fetch_all(wanted, self.progress.advance)
+            for each in take(found, self.layout, fetched):
+                if each.problem is not None:
+                    metrics.errors += 1
+                else:
+                    metrics.files_fetched += 1
+                    metrics.bytes_fetched += each.item.size
+        finally:
+            # However it ends, what has come is not fetched again.
+            found.records = records_of(found, known)
+            metrics.retries += source.retries
+
+    @staticmethod
+    def _fetched_records(report: RunReport) -> dict[RawFile, SourceFile]:
+        return report.download.records if report.download else {}
+
+    def _ingest(
+        self,
+        report: RunReport,
+        request: Request,
+        selected: frozenset[str],
+        known: dict[RawFile, SourceFile],
+        *,
+        dry_run: bool,
+    ) -> RunReport:
+        gate = self.gate(request)
+        report.broken = gate.broken
+        if dry_run:
+            self._estimate(report, selected)
+            return report
+        report.metrics.begin("processing")
+        if not report.planned:
+            if self._unread_records(report):
+                self._publish_records(report)
+            return report
+        sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
+        self.progress.begin("ingest", sum(sizes), len(report.planned))
+        batches = list(plan.batches(self.layout, report.planned))
+        for number, files in enumerate(batches, 1):
+            is_last = number == len(batches)
+            self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
+        return report
+
+    def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
+        fetch = report.download.fetch if report.download else []
+        coming = {item.file: item.size for item in fetch}
+        files = {
+            file: coming[file] if file in coming else self.layout.raw_file(file).stat().st_size
+            for file in report.planned
+        }
+        with Catalog(self.layout) as catalog:
+            report.estimate = estimate(catalog, files, sum(coming.values()), selected)
+
+    def ingest_batch(
+        self,
+        report: RunReport,
+        files: Sequence[RawFile],
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        gate: Gate | None,
+        *,
+        changed_only: bool = False,
+        is_last: bool = False,
+    ) -> None:
+        """Stage and publish raw files of one data type and month. Within `run`.
+
+        Args:
+            selected: the only symbols that are made anew; empty: all.
+            known: what is known of the files.
+            gate: keeps the batch out if rules find an error in it; None: they are not asked.
+            changed_only: leave a partition alone that would become what it is.
+            is_last: the run is done with it.
+        """
+        kind, month = data_type(files[0].data_type), month_of(files[0].day)
+        folder = self.layout.staging / f"{report.metrics.run_id}-{report.read}"
+        self.layout.modes.make_folders(folder)
+        stager = Stager(
+            self.layout,
+            self.config,
+            self.sql,
+            self.recipe(kind).fingerprint,
+            selected,
+            folder,
+            self.progress,
+            gate.rules if gate else (),
+            changed_only=changed_only,
+        )
+        with Catalog(self.layout) as catalog:
+            present = {
+                partition.symbol: partition
+                for partition in catalog.partitions(kind.name, None, month, month)
+            }
+        etags = {file: known[file].etag if file in known else None for file in files}
+        batch = stager.stage([(file, etags[file]) for file in files], present)
+        found = gate.judge(batch, selected) if gate else []
+        report.findings += found
+        if gate is not None and any(one.is_error for one in found):
+            report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
+            change = self._record(report, report.state if is_last else "running", report.problem)
+            gate.note(change, batch, report.metrics.run_id, selected)
+            self.writer.publish(change)
+            return
+        report.files += batch.files
+        state = report.state if is_last else "running"
+        self._publish_batch(report, batch, selected, known, present, gate, state)
+        shutil.rmtree(folder)
+
+    def look_at_raw(self, report: RunReport, request: Request) -> None:
+        """Note what of the raw tier cannot be looked at; the rest goes on."""
+        report.raw_unread = unread_raw(self.layout, request.kinds, request.first, request.last)
+        report.metrics.errors += len(report.raw_unread)
+
+    def recipe(self, kind: DataType) -> Recipe:
+        """Everything that decides what becomes of a row: SQL and settings."""
+        return transform_version.recipe(self.sql, self.config, kind)
+
+    def _publish_batch(
+        self,
+        report: RunReport,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        present: Mapping[str, Partition],
+        gate: Gate | None,
+        state: str,
+    ) -> None:
+        metrics, layout = report.metrics, self.layout
+        whole = selected == self.configured
+        made_by = self.recipe(data_type(batch.data_type))
+        before = rows_by_file(present.values(), selected)
+        change = CatalogChange(
+            partitions=[partition for partition, _ in batch.partitions],
+            removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
+        )
+        cache = layout.cache
+        moves: list[tuple[str, str]] = [
+            (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
+            for found, staged in batch.partitions
+        ]
+        moves += transform_version.stage(layout, made_by)
+        removals = [
+            layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
+        ]
+        for item in batch.files:
+            metrics.files += 1
+            if item.problem is not None:
+                metrics.files_set_aside += 1
+                metrics.errors += 1
+                self.progress.note(f"set aside: {item.file.key}: {item.problem}")
+                if not vouches_for(item.etag, item.path):
+                    # What is bad is our copy: the next update fetches the file again.
+                    item.etag = None
+                self._set_aside(item)
+            else:
+                metrics.lines += item.facts.lines
+                metrics.rows_published += item.rows_published
+                metrics.rows_rejected += item.rows_rejected
+                metrics.rows_unselected += item.rows_unselected
+                metrics.bytes_read += item.facts.bytes
+                target = layout.rejects_of(item.file)
+                name = target.relative_to(layout.rejects).as_posix()
+                change.rejects[name] = item.rejects is not None
+                if item.rejects is not None:
+                    moves.append((str(item.rejects), str(target)))
+                elif target.exists():
+                    removals.append(target)
+            change.files.append(
+                records.of_file(
+                    item,
+                    selected,
+                    metrics.run_id,
+                    made_by.fingerprint,
+                    known.get(item.file),
+                    before[item.file.key],
+                )
+            )
+        change.files += records.taken_over(known, *_of_others(batch, present))
+        metrics.partitions += len(batch.partitions)
+        metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
+        change.files += self._unread_records(report)
+        change.runs = [of_run(metrics, state, report.problem)]
+        if gate is not None:
+            gate.note(change, batch, metrics.run_id, selected)
+        self.writer.publish(change, moves, removals)
+        for item in batch.files:
+            if whole and item.problem is None:
+                superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
+
+    def _publish_records(self, report: RunReport) -> None:
+        self.writer.publish(self._record(report, "done"))
+
+    def _record(self, report: RunReport, state: str, problem: str | None = None) -> CatalogChange:
+        """What the catalog is to say of a run beside what it has published."""
+        return CatalogChange(
+            files=self._unread_records(report),
+            runs=[of_run(report.metrics, state, problem)],
+        )
+
+    def _unread_records(self, report: RunReport) -> list[SourceFile]:
+        """Of what was fetched and is still to be read: what was read has one that says more."""
+        read = {item.file.key for item in report.files}
+        records = (self._fetched_records(report) | report.copied).values()
+        return [record for record in records if record.source not in read]
+
+    def _set_aside(self, item: StagedFile) -> None:
+        """Move a file that failed out of the raw tier, with a record of why beside it.
+
+        Another that has taken its name since it was read stays: the next run reads it.
+        """
+        if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
+            put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
+
+
+def _of_others(
+    batch: StagedBatch, present: Mapping[str, Partition]
+) -> tuple[Counter[str], Counter[str]]:
+    """Rows of a month by the key of their file, before and after; not of the batch's own files."""
+    later = {symbol: one for symbol, one in present.items() if symbol not in batch.removed}
+    later |= {partition.symbol: partition for partition, _ in batch.partitions}
+    counts = rows_by_file(present.values(), frozenset()), rows_by_file(later.values(), frozenset())
+    for item in batch.files:
+        for rows in counts:
+            rows.pop(item.file.key, None)
+    return counts

@@ -1,0 +1,170 @@
+"""The one writer: holds the lock, puts the catalog in order, publishes, records how a run ended."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from warehouse.core.config import Config
+from warehouse.core.metrics import Progress
+from warehouse.core.paths import Layout
+from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, WarehouseError
+from warehouse.pipeline.logs import RunLog
+from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.run_watch import outcome, watched
+from warehouse.sqlfolder import shipped_files
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store import catalog_writer, data_folder_id, journal
+from warehouse.store.catalog import Catalog, CatalogChange
+from warehouse.store.commit import Committer
+from warehouse.store.publish import rename, writer_lock
+from warehouse.store.recover_catalog import take_inventory
+
+Record = Callable[[RunReport, str, str], CatalogChange]
+"""What the catalog is to say of a run that ended in a state, with a problem."""
+
+
+class Writer:
+    """Writes to one warehouse.
+
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, progress: Progress, log: RunLog, wait: float = 0
+    ) -> None:
+        self.layout, self.config = layout, config
+        self.sql = SqlFolder(config.sql_dir(layout.root))
+        self._committer = Committer(layout, self.sql)
+        self._progress, self._log, self._wait = progress, log, wait
+        self._noted: set[str] = set()
+
+    @contextmanager
+    def run(self, report: RunReport, record: Record) -> Iterator[None]:
+        """Hold the lock for a run, with a word of how it ended in the log and in the catalog.
+
+        Raises:
+            LockedError: another process is writing.
+            StorageError: the disk refuses, or the data folder is another's.
+        """
+        # Before a word of the run is written anywhere.
+        data_folder_id.look(self.layout)
+        with (
+            watched(self.layout, self._log, report),
+            self._disk_errors(),
+            writer_lock(self.layout, self._wait),
+        ):
+            self._refresh_sql()
+            self._mend_catalog()
+            with self._recorded(report, record), self._disk_errors():
+                yield
+
+    def _refresh_sql(self) -> None:
+        """Bring the shipped SQL up to date before any of it is used, and say what was done."""
+        files = shipped_files.refresh_once(self.layout.root, self.config)
+        if files.added or files.replaced or files.removed:
+            self.sql.forget()
+        for line in files.lines():
+            self._progress.note(line)
+
+    def publish(
+        self,
+        change: CatalogChange,
+        moves: Iterable[tuple[str, str]] = (),
+        removals: Iterable[Path] = (),
+    ) -> None:
+        """Make a change visible: files, the catalog that speaks of them, the ledger.
+
+        Args:
+            moves: (staged, final).
+            removals: files that are no more.
+        """
+        for broken in catalog_writer.broken_features(self.sql):
+            if str(broken) not in self._noted:
+                self._progress.note(f"a feature is left out: {broken}")
+                self._noted.add(str(broken))
+        self._committer.commit(change, moves, removals)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # Not of a raw file, whose errors are its own: the disk refused our own work.
+            place = error.filename or self.layout.data
+            raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+
+    @contextmanager
+    def _recorded(self, report: RunReport, record: Record) -> Iterator[None]:
+        """Put a run that fails into the catalog, where the disk has room for it."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if journal.stands(self.layout):
+                # It was published, and stands in the catalog that the next one puts in place.
+                raise
+            state, problem = outcome(error)
+            report.metrics.failed = state == "failed"
+            try:
+                if isinstance(error, StorageError):
+                    # What was staged may be what fills the disk.
+                    shutil.rmtree(self.layout.staging)
+                    self.layout.modes.make_folders(self.layout.staging)
+                self.publish(record(report, state, problem))
+            except (WarehouseError, OSError) as second:
+                self._log.say(logging.ERROR, "the run cannot be recorded", problem=str(second))
+            raise
+
+    def _mend_catalog(self) -> None:
+        """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
+        try:
+            with Catalog(self.layout) as catalog:
+                folder, features = catalog.folder(), catalog.features()
+                is_older = folder is not None and not catalog.names_files()
+        except OutdatedCatalogError as error:
+            if error.may_be_carried_over:
+                self.publish(CatalogChange())
+                self._write_ledger()
+                return
+            self.layout.catalog.unlink()
+            folder, features, is_older = None, {}, False
+        except DamagedCatalogError:
+            self.set_catalog_aside()
+            folder, features, is_older = None, {}, False
+        if folder is None:
+            self.recover_catalog()
+        elif (
+            is_older
+            or folder != str(self.layout.data)
+            or features != catalog_writer.features(self.sql)
+        ):
+            # Its views read whatever stands in a folder; the warehouse was moved, and they point to
+            # where it was; or its features are other than their macros.
+            self.publish(CatalogChange())
+
+    def _write_ledger(self) -> None:
+        """The whole ledger: a catalog of an earlier version may have none."""
+        with Catalog(self.layout) as catalog:
+            files = list(catalog.source_files().values())
+        self.publish(CatalogChange(files=files))
+
+    def set_catalog_aside(self) -> None:
+        """Take a damaged catalog out of the way; make another with `recover_catalog`."""
+        target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+        self.layout.modes.make_folders(target.parent)
+        rename(self.layout.catalog, target)
+        self._progress.note(f"the catalog is damaged; it is kept as {target}")
+
+    def recover_catalog(self) -> None:
+        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
+        found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
+        if found.partitions or found.files:
+            self._progress.note("the catalog is made anew from the files")
+            self.publish(found)
+        for path in damaged:
+            self._progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")

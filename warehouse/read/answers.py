@@ -1,0 +1,127 @@
+"""Answers of the facade: from the cache, or else read whole from one generation and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+
+from warehouse.core import fork
+from warehouse.core.config import Config
+from warehouse.core.paths import Layout
+from warehouse.errors import TooLargeError
+from warehouse.read import availability, partition_reader
+from warehouse.read.arguments import Question
+from warehouse.read.cache import FrameCache, Held
+from warehouse.read.cache_ranges import Range
+from warehouse.read.frame_options import shaped
+from warehouse.read.snapshot import Snapshot, Snapshots, Stored
+
+T = TypeVar("T")
+
+
+class Answers:
+    """Answers questions about one warehouse; safe to use from many threads.
+
+    Attributes:
+        cache: answers given, by what was asked and the content that was read.
+        snapshots: the warehouse's generations.
+    """
+
+    def __init__(self, layout: Layout, config: Config) -> None:
+        self.cache = FrameCache(config.storage.max_cache_bytes)
+        self.snapshots = Snapshots(layout, config)
+        self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = Lock()
+        fork.prepare(self)
+
+    def in_child(self) -> None:
+        """The parent's threads are not there."""
+        self._lock = Lock()
+        fork.abandon(self._pool)
+        self._pool = None
+
+    def close(self) -> None:
+        """Close the catalog and let go of the cache."""
+        self.snapshots.close()
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+        self.cache.clear()
+
+    def load(self, asked: Question) -> Any:
+        """Rows of one data type, as `Warehouse.load` says."""
+
+        def answer(snapshot: Snapshot) -> Any:
+            if asked.whole:
+                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+            wanted = self._range(snapshot, asked)
+
+            def read() -> Held:
+                rows = self.with_room(
+                    lambda: partition_reader.read(
+                        snapshot,
+                        asked.kind,
+                        wanted.stored,
+                        wanted.everything,
+                        asked.span,
+                        self.workers(),
+                    )
+                )
+                frame = shaped(rows.table, asked.shape)
+                if isinstance(frame, pd.DataFrame):
+                    frame.attrs["fingerprint"] = wanted.fingerprint
+                return Held(frame, wanted, rows.edges)
+
+            return self.cache.get_or_make(
+                wanted.key, lambda: self.snapshots.whole(snapshot, read), wanted
+            )
+
+        return self.snapshots.read(answer)
+
+    def fingerprint(self, asked: Question) -> str:
+        """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
+
+        def answer(snapshot: Snapshot) -> str:
+            if asked.whole:
+                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+            return self._range(snapshot, asked).fingerprint
+
+        return self.snapshots.read(answer)
+
+    def _range(self, snapshot: Snapshot, asked: Question) -> Range:
+        span = asked.span
+        stored: dict[str, list[Stored]] = {symbol: [] for symbol in asked.symbols}
+        for one in partition_reader.touched(snapshot, asked.kind, asked.symbols, span):
+            stored[one.symbol].append(one)
+        return Range(asked.kind, asked.shape, asked.columns, span.start_ns, span.end_ns, stored)
+
+    def with_room(self, read: Callable[[], T]) -> T:
+        """What `read` reads; while there is no room for it, the cache makes some.
+
+        Raises:
+            TooLargeError: there is none when the cache is empty.
+        """
+        while True:
+            try:
+                return read()
+            except TooLargeError as error:
+                if not self.cache.make_room(error.needed - error.available):
+                    raise
+                pa.default_memory_pool().release_unused()
+
+    def workers(self) -> ThreadPoolExecutor | None:
+        """Threads that read partitions side by side; None where one is allowed."""
+        if self._workers == 1:
+            return None
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="warehouse")
+            return self._pool

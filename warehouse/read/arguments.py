@@ -1,0 +1,207 @@
+"""What callers of the facade may say, and what it means: every argument is checked before work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from warehouse.core.calendar import Moment, Span, parse_span, session_at
+from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
+from warehouse.errors import RequestError
+from warehouse.read.frame_options import INDEXES, REPEATING, Shape
+from warehouse.read.frames import check_form, check_zone
+from warehouse.text import meant, one_of
+
+if TYPE_CHECKING:
+    from warehouse.core.request import Request
+
+_MISSING = ("raise", "ignore")
+_CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one data type, checked.
+
+    Attributes:
+        symbols: in the order asked, none twice.
+        columns: in the order asked, none twice.
+        whole: what is not there is an error, and not left out.
+    """
+
+    kind: DataType
+    symbols: tuple[str, ...]
+    span: Span
+    columns: tuple[str, ...]
+    shape: Shape
+    whole: bool
+
+
+def question(
+    data_type: str,
+    symbols: str | Sequence[str],
+    start: Moment,
+    end: Moment | None = None,
+    columns: Sequence[str] | None = None,
+    to: str = "pandas",
+    tz: str = "UTC",
+    index: str | Sequence[str] | None = None,
+    categories: bool | Sequence[str] = False,
+    downcast: bool = False,
+    missing: str = "raise",
+) -> Question:
+    """What is asked of `Warehouse.load`, whose arguments these are.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    kind = kind_of(data_type)
+    names, span = symbols_of(symbols), parse_span(start, end)
+    wanted = columns_of(kind, columns)
+    form, zone = check_form(to), check_zone(tz)
+    keys = index_of(index, form)
+    if not isinstance(downcast, bool):
+        raise RequestError("downcast", downcast, "it may be True or False")
+    shape = Shape(form, zone, keys, categories_of(kind, categories), downcast)
+    whole = choice("missing", missing, _MISSING) == "raise"
+    return Question(
+        kind, names, span, tuple(name for name in wanted if name not in keys), shape, whole
+    )
+
+
+def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
+    """The value, which must be one of the valid ones.
+
+    Raises:
+        RequestError: it is another.
+    """
+    names = list(valid)
+    if not isinstance(value, str) or value not in names:
+        raise RequestError(parameter, value, one_of(value, names))
+    return value
+
+
+def kind_of(name: str) -> DataType:
+    """The data type of that name.
+
+    Raises:
+        RequestError: there is no such data type.
+    """
+    return data_type(choice("data type", name, DATA_TYPES))
+
+
+def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
+    """One data type or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or one is unknown.
+    """
+    named = _named(names)
+    if not named:
+        raise RequestError("types", names, f"name at least one of {', '.join(DATA_TYPES)}")
+    return tuple(dict.fromkeys(kind_of(name) for name in named))
+
+
+def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    """One symbol or several, each once, in the order named.
+
+    Raises:
+        RequestError: there is none, or it is no text.
+    """
+    named = _named(symbols)
+    if not named or not all(isinstance(symbol, str) and symbol for symbol in named):
+        raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
+    return tuple(dict.fromkeys(named))
+
+
+def columns_of(kind: DataType, columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns of a data type in the order named; None: all of them, in its own.
+
+    Raises:
+        RequestError: one is unknown or named twice, or none is named.
+    """
+    return columns_of_all((kind,), columns)
+
+
+def columns_of_all(kinds: Sequence[DataType], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Columns that at least one of the data types has; else as `columns_of`."""
+    valid = list(dict.fromkeys(name for kind in kinds for name in kind.columns.names))
+    if columns is None:
+        return tuple(valid)
+    named = _named(columns)
+    for place, name in enumerate(named):
+        if name not in valid:
+            names = " and ".join(kind.name for kind in kinds)
+            raise RequestError("columns", name, one_of(name, valid, f"{names} have"))
+        if name in named[:place]:
+            raise RequestError("columns", name, "it stands twice")
+    if not named:
+        raise RequestError("columns", columns, f"name at least one of {', '.join(valid)}")
+    return named
+
+
+def index_of(index: str | Sequence[str] | None, form: str) -> tuple[str, ...]:
+    """The columns of a pandas index; none where rows are to be numbered.
+
+    Raises:
+        RequestError: it is no index that rows can be found by, or the form has none.
+    """
+    named = () if index is None else _named(index)
+    if named not in INDEXES or (index is not None and not named):
+        keys = INDEXES[-1]
+        hint = next((meant(name, keys) for name in named if name not in keys), "")
+        raise RequestError(
+            "index", index, f"it may be None, 'timestamp', ('timestamp', 'symbol'){hint}"
+        )
+    if named and form != "pandas":
+        raise RequestError("index", index, f"only pandas has one, not {form}")
+    return named
+
+
+def categories_of(kind: DataType, categories: bool | Sequence[str]) -> tuple[str, ...]:
+    """The columns that become categories; True: those whose values repeat.
+
+    Raises:
+        RequestError: one is unknown, or of a type that makes no categories.
+    """
+    if categories is True:
+        return tuple(name for name in kind.columns.names if name in REPEATING)
+    valid = [field.name for field in kind.columns if field.type in _CATEGORICAL]
+    named = () if categories is False else _named(categories)
+    if categories is not False and not named:
+        raise RequestError("categories", categories, f"True, False or some of {', '.join(valid)}")
+    for name in named:
+        if name not in valid:
+            raise RequestError("categories", name, one_of(name, valid))
+    return tuple(name for name in valid if name in named)
+
+
+def run_request(
+    data_types: str | Sequence[str],
+    start: Moment | None,
+    end: Moment | None,
+    symbols: str | Sequence[str] | None = None,
+) -> Request:
+    """What is asked of a run that writes; no data type means all, and of instants their sessions.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    from warehouse.core.request import Request
+
+    return Request.of(
+        [kind_of(name).name for name in dict.fromkeys(_named(data_types))],
+        None if start is None else session_at("start", start),
+        None if end is None else session_at("end", end, is_end=True),
+        () if symbols is None else symbols_of(symbols),
+    )
+
+
+def _named(names: Any) -> tuple[Any, ...]:
+    """One name or several as a tuple; empty where it is neither."""
+    if isinstance(names, str):
+        return (names,)
+    return tuple(names) if isinstance(names, Iterable) else ()

@@ -1,0 +1,417 @@
+"""What of a question the warehouse has no answer to: symbols it never saw, sessions never ingested.
+
+A symbol that did not trade in an ingested session is no gap; a session of which no file was ever
+ingested is, and so is a symbol whose rows were all refused, or that has none of a data type.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, timedelta
+from difflib import get_close_matches
+from glob import escape
+
+from warehouse.core.calendar import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
+from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.paths import RawFile
+from warehouse.errors import NoDataError
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
+
+_NAMED = 4
+_SATURDAY = 5
+_UPDATE = "warehouse update"
+# Why a session is not there, by the state of its file.
+_WHY = {
+    "downloaded": "not ingested yet",
+    "set_aside": "set aside",
+    "failed": "download failed",
+    "missing": "missing at the vendor",
+    "not_yet": "not yet published",
+    "not_in_plan": "not in your plan",
+}
+
+
+def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
+    """Make sure that what is asked is in the warehouse, as far as it can be.
+
+    Raises:
+        NoDataError: a symbol is unknown to the whole warehouse, a trading day of the span was never
+            ingested for a symbol, or the span lies outside what was.
+    """
+    snapshot.once(
+        ("covered", kind.name, tuple(symbols), span.first, span.last),
+        lambda: _check(snapshot, kind, symbols, span),
+    )
+
+
+def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> bool:
+    if snapshot.generation == 0:
+        raise NoDataError(
+            asked(kind, symbols, span),
+            "nothing has been ingested yet",
+            _get(span.first, span.last),
+        )
+    _check_symbols(snapshot, kind, symbols, span)
+    empty = _without_rows(snapshot, kind, symbols, span)
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
+    ingested = _of_all_symbols(snapshot, kind)
+    absent = _absent_days(first, last, ingested)
+    if not absent and any(first <= day <= last for day in ingested):
+        _check_rows(snapshot, kind, symbols, span, empty)
+        return True
+    # What follows looks at every partition, to say just what is missing and what there is.
+    there = sessions(snapshot, kind)
+    if absent:
+        present = ingested | _earlier(snapshot, kind)
+        absent = sorted(
+            {
+                session
+                for symbol in symbols
+                for session in _absent(snapshot, kind, symbol, first, last, present)
+            }
+        )
+    outside = not there or span.last < there[0] or span.first > there[-1]
+    if absent or outside:
+        raise _gap(kind, symbols, span, absent, there, _states(snapshot, kind, absent))
+    _check_rows(snapshot, kind, symbols, span, empty)
+    return True
+
+
+def _without_rows(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
+) -> list[str]:
+    """Symbols that have no row in the sessions of the span."""
+    found = snapshot.partitions(kind.name, symbols)
+    touched = {
+        symbol: [one for one in found[symbol] if one.overlaps(span.start_ns, span.end_ns)]
+        for symbol in symbols
+    }
+    # What reaches out of the span on both sides may have nothing within.
+    around = [
+        one
+        for each in touched.values()
+        if len(each) == 1
+        for one in each
+        if one.first_ns < span.start_ns and one.last_ns >= span.end_ns
+    ]
+    counts = snapshot.rows_by_session(around)
+    nothing = {
+        one.symbol
+        for one in around
+        if not any(
+            rows for day, rows in zip(*counts[one], strict=True) if span.first <= day <= span.last
+        )
+    }
+    return [symbol for symbol in symbols if not touched[symbol] or symbol in nothing]
+
+
+def _check_rows(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span, empty: Sequence[str]
+) -> None:
+    """Who has no row in the span has not traded: none was refused, and there are some elsewhere.
+
+    Raises:
+        NoDataError: all rows that a symbol has in the span were refused, or it has none at all.
+    """
+    if not empty:
+        return
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    refused = rejected(snapshot, kind, empty, days)
+    if refused:
+        named = [
+            f"{rows:,} of {symbol!r} on {day} ({reasons})"
+            for (day, symbol), (rows, reasons) in list(refused.items())[:_NAMED]
+        ]
+        more = f" and {len(refused) - _NAMED:,} more" if len(refused) > _NAMED else ""
+        raise NoDataError(
+            asked(kind, symbols, span),
+            f"all rows were rejected: {', '.join(named)}{more}",
+            'see them with: warehouse query "select * from rejects", or take what is there with'
+            " missing='ignore'",
+            sorted({symbol for _, symbol in refused}),
+        )
+    found = snapshot.partitions(kind.name, empty)
+    without = [symbol for symbol in empty if not found[symbol]]
+    if without:
+        raise NoDataError(
+            asked(kind, symbols, span),
+            f"no {kind.name} of {_listed(without)} in the warehouse; there are"
+            f" {' and '.join(_kinds_of(snapshot, without[0]))} of {without[0]!r}",
+            "take what is there with missing='ignore'",
+            without,
+        )
+
+
+def rejected(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+) -> dict[tuple[date, str], tuple[int, str]]:
+    """How many rows of a session and symbol were refused, and for what reasons."""
+    files = [
+        str(snapshot.layout.rejects_of(RawFile(kind.name, day, symbol, monthly=is_monthly)))
+        for day, symbol, is_monthly in _refusing(snapshot, kind)
+        if day in set(days) or is_monthly
+        if symbol is None or symbol in symbols
+    ]
+    folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
+    there = [file for file in files if os.path.isfile(file)]
+    # A warehouse of an earlier version gets the file with its first update.
+    if not there or not (folder.folder / "coverage/rejected.sql").exists():
+        return {}
+    # A list of files is one of globs.
+    values = {
+        "files": [escape(file) for file in there],
+        "sessions": list(days),
+        "symbols": list(symbols),
+    }
+    with snapshot.connection() as connection:
+        statement = folder["coverage/rejected"]
+        check_file(connection, statement, READING_REJECTS)
+        rows = connection.execute(statement.body, values).fetchall()
+    return {(day, symbol): (count, reasons) for day, symbol, count, reasons in rows}
+
+
+def _refusing(snapshot: Snapshot, kind: DataType) -> list[tuple[date, str | None, bool]]:
+    """The published files of which rows were refused: day, symbol, and whether it is a month's."""
+    return snapshot.once(
+        ("refusing", kind.name),
+        lambda: [
+            (day, symbol, symbol is not None and kind.monthly_by_symbol)
+            for day, symbol in snapshot.fetch(
+                """
+                select day, symbol
+                from source_files
+                where data_type = $data_type and rows_rejected > 0
+                order by day, symbol
+                """,
+                data_type=kind.name,
+            )
+        ],
+    )
+
+
+def _kinds_of(snapshot: Snapshot, symbol: str) -> list[str]:
+    """The data types that a symbol has rows of."""
+    return [name for name in DATA_TYPES if snapshot.partitions(name, [symbol])[symbol]]
+
+
+def symbols_of(snapshot: Snapshot, data_type: str | None = None) -> tuple[str, ...]:
+    """Symbols that have rows, in byte order; of one data type or of any."""
+    return snapshot.once(
+        ("symbols", data_type),
+        lambda: tuple(
+            symbol
+            for (symbol,) in snapshot.fetch(
+                """
+                select distinct symbol
+                from partitions
+                where $data_type is null or data_type = $data_type
+                order by symbol
+                """,
+                data_type=data_type,
+            )
+        ),
+    )
+
+
+def last_ns(snapshot: Snapshot, kind: DataType, symbol: str) -> int | None:
+    """The stamp of a symbol's last row, nanoseconds UTC; None where it has none."""
+    stored = snapshot.partitions(kind.name, [symbol])[symbol]
+    return stored[-1].last_ns if stored else None
+
+
+def sessions(snapshot: Snapshot, kind: DataType) -> tuple[date, ...]:
+    """Sessions of which there are rows, ascending."""
+    return snapshot.once(
+        ("sessions", kind.name),
+        lambda: tuple(
+            session
+            for (session,) in snapshot.fetch(
+                """
+                select distinct unnest(list_transform(sessions, lambda entry: entry.session)) as day
+                from partitions
+                where data_type = $data_type
+                order by day
+                """,
+                data_type=kind.name,
+            )
+        ),
+    )
+
+
+def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
+    found = snapshot.partitions(kind.name, symbols)
+    without = [symbol for symbol in symbols if not found[symbol]]
+    if not without:
+        return
+    every = snapshot.once("every symbol", lambda: frozenset(symbols_of(snapshot)))
+    unknown = [symbol for symbol in without if symbol not in every]
+    if not unknown:
+        return
+    selected = snapshot.config.source.symbols
+    left_out = [symbol for symbol in unknown if selected and symbol not in selected]
+    if left_out:
+        hint = f"source.symbols leaves {_listed(left_out)} out: add it there, then {_UPDATE}"
+    else:
+        hint = f"new sessions come with: {_get(span.first, span.last, '')}"
+    near = _near(unknown[0], sorted(every)) if len(unknown) == 1 else []
+    known = f"; near it: {', '.join(near)}" if near else ""
+    raise NoDataError(
+        asked(kind, symbols, span),
+        f"no symbol {_listed(unknown)} in the warehouse (case counts){known}",
+        hint,
+        unknown,
+    )
+
+
+def _near(symbol: str, every: list[str]) -> list[str]:
+    """Other spellings: in another case first, then those that differ by little."""
+    folded = [other for other in every if other.casefold() == symbol.casefold()]
+    close = get_close_matches(symbol.upper(), every, n=_NAMED, cutoff=0.6)
+    return list(dict.fromkeys([*folded, *close]))[:_NAMED]
+
+
+def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
+    """Sessions of which a file with all symbols was ingested."""
+    return snapshot.once(
+        ("ingested", kind.name),
+        lambda: frozenset(
+            day
+            for (day,) in snapshot.fetch(
+                """
+                select day
+                from source_files
+                where
+                    data_type = $data_type
+                    and symbol is null
+                    and symbols is null
+                    and state = 'ingested'
+                """,
+                data_type=kind.name,
+            )
+        ),
+    )
+
+
+def _earlier(snapshot: Snapshot, kind: DataType) -> set[date]:
+    """Sessions whose file has come down anew since, or was refused then: its rows still stand."""
+    again = snapshot.fetch(
+        """
+        select day
+        from source_files
+        where data_type = $data_type and symbol is null and state <> 'ingested'
+        """,
+        data_type=kind.name,
+    )
+    return {day for (day,) in again} & set(sessions(snapshot, kind))
+
+
+def _absent(
+    snapshot: Snapshot,
+    kind: DataType,
+    symbol: str,
+    first: date,
+    last: date,
+    ingested: AbstractSet[date],
+) -> list[date]:
+    """Trading days from first to last of which nothing was ingested for the symbol."""
+    present = set(ingested)
+    for day, is_own in snapshot.fetch(
+        """
+        select day, symbol is not null
+        from source_files
+        where
+            data_type = $data_type
+            and state = 'ingested'
+            and (symbol = $symbol or (symbol is null and list_contains(symbols, $symbol)))
+        union
+        select unnest(list_transform(sessions, lambda entry: entry.session)), false
+        from partitions
+        where data_type = $data_type and symbol = $symbol
+        """,
+        data_type=kind.name,
+        symbol=symbol,
+    ):
+        present.add(day)
+        if is_own and kind.monthly_by_symbol:
+            # A symbol's own file holds its month as far as there was one when it was made.
+            end = last_day_of_month(day)
+            present.update(s for s in sessions(snapshot, kind) if day <= s <= end)
+    return _absent_days(first, last, present)
+
+
+def _absent_days(first: date, last: date, present: AbstractSet[date]) -> list[date]:
+    """Trading days from first to last that are not present."""
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    if all(day in present for day in days if day.weekday() < _SATURDAY):
+        return []
+    # Whole years: a calendar takes a tenth of a second to make, and the last few are kept.
+    absent = absent_sessions(date(first.year, 1, 1), date(last.year, 12, 31), present)
+    return [day for day in absent if first <= day <= last]
+
+
+def _states(snapshot: Snapshot, kind: DataType, days: Sequence[date]) -> dict[date, str]:
+    """What is known of the days' files that hold all symbols."""
+    return dict(
+        snapshot.fetch(
+            """
+            select day, state
+            from source_files
+            where
+                data_type = $data_type
+                and symbol is null
+                and day between $first and $last
+            """,
+            data_type=kind.name,
+            first=min(days, default=None),
+            last=max(days, default=None),
+        )
+    )
+
+
+def _gap(
+    kind: DataType,
+    symbols: Sequence[str],
+    span: Span,
+    absent: Sequence[date],
+    there: Sequence[date],
+    states: Mapping[date, str],
+) -> NoDataError:
+    if there:
+        have = f"there are {kind.name} from {there[0]} to {there[-1]}"
+    else:
+        have = f"there are no {kind.name} at all"
+    found = have
+    if absent and there:
+        named = ", ".join(
+            f"{day} ({_WHY[states[day]]})" if states.get(day) in _WHY else f"{day}"
+            for day in absent[:_NAMED]
+        )
+        more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
+        found = f"never ingested: {named}{more}; {have}"
+    first, last = (absent[0], absent[-1]) if absent else (span.first, span.last)
+    return NoDataError(
+        asked(kind, symbols, span),
+        found,
+        f"{_get(first, last)}, or take what is there with missing='ignore'",
+        [session.isoformat() for session in absent],
+    )
+
+
+def asked(kind: DataType, symbols: Sequence[str], span: Span) -> str:
+    """What is asked, in words."""
+    days = f"{span.first}" if span.first == span.last else f"{span.first} to {span.last}"
+    return f"{kind.name} of {_listed(symbols)}, {days}"
+
+
+def _get(first: date, last: date, what: str = "get the rest with: ") -> str:
+    return f"{what}{_UPDATE} --start {first} --end {last}"
+
+
+def _listed(symbols: Sequence[str]) -> str:
+    named = ", ".join(repr(symbol) for symbol in symbols[:_NAMED])
+    return f"{named} and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else named

@@ -1,0 +1,142 @@
+"""Which sessions and symbols of what is asked are not in the warehouse, and why.
+
+frame = wh.coverage("trades", ["AAPL", "NA"], "2024-01-02", "2024-01-31")
+print(report(frame))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+
+import pandas as pd
+import pyarrow as pa
+
+from warehouse.core.calendar import FIRST_SESSION, today, trading_days
+from warehouse.core.datatypes import DataType
+from warehouse.read.availability import rejected
+from warehouse.read.frames import as_form
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.select_check import check_file
+
+STATES = {
+    "present": "present",
+    "no_rows": "did not trade",
+    "rejected": "all its rows were rejected",
+    "unknown": "no symbol of that name in the warehouse",
+    "not_selected": "left out by source.symbols",
+    "not_ingested": "not ingested",
+    "set_aside": "set aside: the file failed verification",
+    "missing": "missing at the vendor",
+    "not_yet": "not yet published",
+    "not_in_plan": "not in your plan",
+    "failed": "download failed",
+}
+"""What may be said of a session and symbol, and what it means."""
+
+_NAMED = 4
+
+
+def coverage(
+    snapshot: Snapshot,
+    kinds: Sequence[DataType],
+    symbols: Sequence[str],
+    first: date,
+    last: date,
+) -> pd.DataFrame:
+    """What is there, as `Warehouse.coverage` says.
+
+    Raises:
+        NoDataError: nothing was ever ingested.
+        SqlFileError: sql/coverage/sessions.sql is missing.
+    """
+    now = today()
+    days = trading_days(max(first, FIRST_SESSION), min(last, now))
+    statement = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))["coverage/sessions"]
+    tables = []
+    for kind in kinds:
+        with snapshot.connection() as connection:
+            check_file(connection, statement)
+            table = connection.sql(
+                statement.body,
+                params={
+                    "data_type": kind.name,
+                    "sessions": list(days),
+                    "symbols": list(symbols),
+                    "is_monthly": kind.monthly_by_symbol,
+                    # A day's file comes in the course of the next.
+                    "due": now - timedelta(days=1),
+                },
+            ).to_arrow_table()
+        table = _with_rejected(snapshot, kind, table)
+        names = pa.repeat(pa.scalar(kind.name), table.num_rows)
+        tables.append(table.add_column(0, "data_type", names))
+    frame: pd.DataFrame = as_form(pa.concat_tables(tables), "pandas")
+    return frame
+
+
+def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Table:
+    """Who seems not to have traded, and of whom rows were refused, is said to have these."""
+    states, problems = table["state"].to_pylist(), table["problem"].to_pylist()
+    places = [place for place, state in enumerate(states) if state in ("no_rows", "unknown")]
+    days, symbols = table["session"].to_pylist(), table["symbol"].to_pylist()
+    refused = rejected(
+        snapshot,
+        kind,
+        sorted({symbols[place] for place in places}),
+        sorted({days[place] for place in places}),
+    )
+    for place in places:
+        if found := refused.get((days[place], symbols[place])):
+            states[place] = "rejected"
+            problems[place] = f"{_count(found[0], 'row')} rejected: {found[1]}"
+    for name, values in (("state", states), ("problem", problems)):
+        column = table.schema.get_field_index(name)
+        table = table.set_column(column, table.schema.field(name), pa.array(values, pa.string()))
+    return table
+
+
+def report(coverage: pd.DataFrame) -> str:
+    """What of a coverage is not there, data type by data type, as lines for a person.
+
+    Args:
+        coverage: as `Warehouse.coverage` returns it, or rows of it.
+    """
+    return "\n".join(line for _, part in coverage.groupby("data_type", sort=False)
+                     for line in _lines(part))  # fmt: skip
+
+
+def _lines(part: pd.DataFrame) -> Iterator[str]:
+    symbols, sessions = part["symbol"].nunique(), part["session"].nunique()
+    present = int((part["state"] == "present").sum())
+    first, last = part["session"].min(), part["session"].max()
+    yield (
+        f"{part['data_type'].iloc[0]}, {first:%Y-%m-%d} to {last:%Y-%m-%d}: {present:,} of"
+        f" {len(part):,} present ({_count(sessions, 'session')}, {_count(symbols, 'symbol')})"
+    )
+    for state, meaning in STATES.items():
+        of_state = part[part["state"] == state]
+        if state == "present" or of_state.empty:
+            continue
+        yield f"  {meaning}: {len(of_state):,}"
+        counts = of_state.groupby("session")["symbol"].size()
+        whole = counts.index[counts == symbols]
+        if len(whole) and symbols > 1:
+            yield f"    all symbols: {_some([f'{day:%Y-%m-%d}' for day in whole])}"
+            of_state = of_state[~of_state["session"].isin(whole)]
+        names = of_state["symbol"].unique()
+        for symbol in names[:_NAMED]:
+            days = of_state.loc[of_state["symbol"] == symbol, "session"]
+            yield f"    {symbol}: {_some([f'{day:%Y-%m-%d}' for day in days])}"
+        if len(names) > _NAMED:
+            yield f"    and {_count(len(names) - _NAMED, 'symbol')} more"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

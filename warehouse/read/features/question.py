@@ -1,0 +1,124 @@
+"""Answers about features: what is asked, checked, and answered from the cache or from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from warehouse.core.calendar import Moment, Span, parse_span, span_between
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.read import availability
+from warehouse.read.answers import Answers
+from warehouse.read.arguments import choice, symbols_of
+from warehouse.read.cache import Held
+from warehouse.read.features import evaluate, lookahead_check
+from warehouse.read.features.evaluate import Plan
+from warehouse.read.fingerprint import fingerprint
+from warehouse.read.frames import as_form, check_form, check_zone, in_zone
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.feature import Feature
+from warehouse.sqlfolder.feature_file import FeatureFolder
+
+
+@dataclass(frozen=True)
+class FeatureQuestion:
+    """What is asked of a feature, checked.
+
+    Attributes:
+        values: of each of its parameters.
+        freq: of the aggs that are read, where the feature can read either.
+        symbols: in the order asked, none twice.
+    """
+
+    feature: Feature
+    values: Mapping[str, Any]
+    freq: str | None
+    symbols: tuple[str, ...]
+    span: Span
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        return evaluate.plan(
+            snapshot, self.feature, self.symbols, self.span, self.values, self.freq
+        )
+
+
+class FeatureAnswers:
+    """Answers questions about the features of one warehouse."""
+
+    def __init__(self, answers: Answers, folder: FeatureFolder) -> None:
+        self._answers, self._folder = answers, folder
+
+    def question(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None,
+        freq: str | None,
+        parameters: Mapping[str, Any],
+    ) -> FeatureQuestion:
+        """What is asked of `Warehouse.features`, whose arguments these are.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            SqlFileError: the feature's file does not keep the conventions.
+        """
+        feature = self._folder[name]
+        return FeatureQuestion(
+            feature,
+            feature.values(parameters),
+            feature.frequency(freq),
+            symbols_of(symbols),
+            parse_span(start, end),
+        )
+
+    def load(self, asked: FeatureQuestion, to: str, tz: str, missing: str) -> Any:
+        """The feature's rows, as `Warehouse.features` says."""
+        form, zone = check_form(to), check_zone(tz)
+        whole = choice("missing", missing, ("raise", "ignore")) == "raise"
+
+        def answer(snapshot: Snapshot) -> Any:
+            if whole:
+                for data_type in asked.feature.tables(asked.freq).values():
+                    availability.check(snapshot, DATA_TYPES[data_type], asked.symbols, asked.span)
+            plan = asked.plan(snapshot)
+            key = (plan.key, asked.symbols, form, zone)
+
+            def read() -> Held:
+                table = self._answers.with_room(
+                    lambda: evaluate.answer(snapshot, plan, self._answers.workers())
+                )
+                frame = as_form(in_zone(table, zone), form)
+                if isinstance(frame, pd.DataFrame):
+                    facts = (repr(plan.facts), asked.symbols, zone)
+                    frame.attrs["fingerprint"] = fingerprint("features", *facts)
+                return Held(frame)
+
+            return self._answers.cache.get_or_make(
+                key, lambda: self._answers.snapshots.whole(snapshot, read)
+            )
+
+        return self._answers.snapshots.read(answer)
+
+    def check(self, asked: FeatureQuestion) -> None:
+        """Try whether the feature keeps its word, as `Warehouse.check_feature` says."""
+        for symbol in asked.symbols:
+
+            def ask(start: int, end: int, symbol: str = symbol) -> pa.Table:
+                span = span_between(start, end)
+                part = FeatureQuestion(asked.feature, asked.values, asked.freq, (symbol,), span)
+                return self._answers.snapshots.read(lambda snapshot: self._rows(snapshot, part))
+
+            lookahead_check.check(asked.feature, ask, asked.span)
+
+    def _rows(self, snapshot: Snapshot, asked: FeatureQuestion) -> pa.Table:
+        plan = asked.plan(snapshot)
+        return self._answers.with_room(
+            lambda: self._answers.snapshots.whole(
+                snapshot, lambda: evaluate.answer(snapshot, plan, self._answers.workers())
+            )
+        )

@@ -1,0 +1,87 @@
+"""What the catalog of a snapshot knows by name, and which of it may be trusted to be stable."""
+
+from __future__ import annotations
+
+import json
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.read.snapshot import ATTACHED_AS, Snapshot
+from warehouse.sqlfolder.determinism import (
+    SERIALIZED,
+    STABLE_TABLE_FUNCTIONS,
+    Definition,
+    Known,
+    builtin,
+    in_each_form,
+    is_stable,
+    with_macros,
+)
+
+PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place"})
+"""Macros of the catalog that say where it stands; what an answer is does not rest on them."""
+FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
+"""Macros of the catalog that list files: what of they are."""
+_NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects")]
+
+
+def known(snapshot: Snapshot) -> Known:
+    """What DuckDB and the snapshot's catalog know."""
+    return snapshot.once("known", lambda: _gather(snapshot))
+
+
+def _gather(snapshot: Snapshot) -> Known:
+    definition = "if(function_type = 'macro', 'select ', '') || macro_definition"
+    macros = snapshot.fetch(
+        f"""
+        select
+            lower(function_name),
+            function_type = 'table_macro',
+            {SERIALIZED.format(definition)},
+            {definition}
+        from duckdb_functions()
+        where
+            database_name = $name
+            and not internal
+            -- The names of all partitions would be parsed, too.
+            and function_name not in (select unnest($names))
+        """,
+        name=ATTACHED_AS,
+        names=_NAMES,
+    )
+    definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
+    views = snapshot.fetch(
+        f"""
+        select lower(view_name), {SERIALIZED.format(definition)}, {definition}
+        from duckdb_views()
+        where database_name = $name and not internal
+        """,
+        name=ATTACHED_AS,
+    )
+    tables = snapshot.fetch(
+        "select lower(table_name) from duckdb_tables() where database_name = $name",
+        name=ATTACHED_AS,
+    )
+    scalar = [(name, tree) for name, is_table, tree, _ in macros if not is_table]
+    names = frozenset(name for (name,) in tables)
+    folders = frozenset({ATTACHED_AS, "main"})
+    stable = with_macros(builtin(), scalar, names) | PLACE | FILES.keys()
+    found = Known(stable, names, folders=folders)
+    # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
+    reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
+    forms = [
+        (name, is_stable(json.loads(tree), found, reading))
+        for name, is_table, tree, _ in macros
+        if is_table
+    ]
+    stable_views = {name for name, tree, _ in views if is_stable(json.loads(tree), found, reading)}
+    definitions: dict[str, tuple[Definition, ...]] = {}
+    for name, *_, tree, sql in sorted([*macros, *views]):
+        definitions[name] = (*definitions.get(name, ()), Definition(sql, tree))
+    return Known(
+        found.functions,
+        names | stable_views,
+        frozenset(name for name, _ in forms),
+        in_each_form(forms),
+        folders,
+        definitions,
+    )

@@ -1,0 +1,110 @@
+"""What stands behind an answer of SQL, by content: the same content, the same facts, anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.read.query.names import FILES, PLACE, known
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.determinism import Known, names
+from warehouse.sqlfolder.files import words
+
+_OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
+"""Tables that no two warehouses, and no two generations of one, have alike."""
+
+
+def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
+    """What the catalog's tables, views and macros of these names rest on, by name.
+
+    A table rests on its rows, a view or a macro on its SQL and what that names; one that reads
+    partitions on those of each data type that it may read. Other names are passed over.
+    """
+    catalog = known(snapshot)
+    facts: dict[str, Any] = {}
+    waiting = sorted(named)
+    while waiting:
+        name = waiting.pop()
+        if name in facts or name in PLACE:
+            continue
+        if name in FILES:
+            facts[name] = _files(snapshot, FILES[name])
+            continue
+        if name in catalog.definitions:
+            facts[name] = _definition(snapshot, catalog, name)
+            for one in catalog.definitions[name]:
+                waiting.extend(names(json.loads(one.tree)))
+        elif name in catalog.tables:
+            facts[name] = _rows(snapshot, name)
+    return facts
+
+
+def partitions_of(snapshot: Snapshot, data_type: str) -> str:
+    """One id of all partitions of a data type, by symbol, month and content."""
+    return snapshot.once(
+        ("partitions of", data_type),
+        lambda: str(
+            snapshot.fetch(
+                """
+                select
+                    sha256(
+                        coalesce(
+                            string_agg(
+                                concat_ws(' ', symbol, month, sha256), e'\\n'
+                                order by symbol, month
+                            ),
+                            ''
+                        )
+                    )
+                from partitions
+                where data_type = $data_type
+                """,
+                data_type=data_type,
+            )[0][0]
+        ),
+    )
+
+
+def _files(snapshot: Snapshot, kind: str) -> str:
+    # Of files of rejects the catalog has no hashes.
+    return partitions_of(snapshot, kind) if kind in DATA_TYPES else _rows(snapshot, "warehouse")
+
+
+def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
+    """The words of a view or macro, whatever DuckDB wrote them out, and the files it reads."""
+    layout = snapshot.layout
+    definitions = catalog.definitions[name]
+    sql = "; ".join(" ".join(words(one.sql)) for one in definitions)
+    facts: list[Any] = []
+    if "read_parquet" in sql:
+        kinds = [kind for kind in DATA_TYPES if f"/{kind}/" in sql]
+        facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
+        trees = (json.loads(one.tree) for one in definitions)
+        if not kinds and not any(FILES.keys() & set(names(tree)) for tree in trees):
+            # Files that the catalog has no hashes of.
+            facts.append(_rows(snapshot, "warehouse"))
+    for folder, short in (
+        (layout.cache, "cache"),
+        (layout.schema, "schema"),
+        (layout.data, "data"),
+    ):
+        sql = sql.replace(str(folder), short)
+    return [sql, *facts]
+
+
+def _rows(snapshot: Snapshot, table: str) -> str:
+    """One id of a table's rows; the catalog's tables about itself are one with its generation."""
+    of = "warehouse" if table in _OF_THE_WAREHOUSE else table
+    return snapshot.once(
+        ("rows of", of),
+        lambda: str(
+            snapshot.fetch(
+                f"""
+                select sha256(coalesce(string_agg(line, e'\\n' order by line), ''))
+                from (select entry::varchar as line from "{of}" as entry)
+                """
+            )[0][0]
+        ),
+    )

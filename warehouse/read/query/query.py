@@ -1,0 +1,240 @@
+"""Free-form SELECTs: what may run, with which values, and whether its answer may be kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from warehouse.core.calendar import NEW_YORK
+from warehouse.core.datatypes import earlier_form
+from warehouse.errors import CorruptPartitionError, QueryError, WarehouseError
+from warehouse.read.frames import distinct
+from warehouse.read.query.names import known
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.determinism import is_stable
+from warehouse.sqlfolder.determinism import names as names_in
+from warehouse.sqlfolder.select_check import check_select, explained
+
+# What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
+# has checked), that take addresses in memory, or that change how DuckDB runs.
+_TABLE_FUNCTIONS = frozenset(
+    {
+        *("range", "generate_series", "unnest", "repeat", "repeat_row", "summary", "glob"),
+        *("query_table", "json_each", "json_tree", "read_parquet", "read_text", "read_blob"),
+        *("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects"),
+        *("read_ndjson", "read_ndjson_objects", "parquet_scan", "parquet_metadata", "sniff_csv"),
+        *("parquet_file_metadata", "parquet_full_metadata", "parquet_kv_metadata"),
+        *("parquet_schema", "parquet_bloom_probe", "duckdb_columns", "duckdb_constraints"),
+        *("duckdb_databases", "duckdb_functions", "duckdb_keywords", "duckdb_memory"),
+        *("duckdb_schemas", "duckdb_settings", "duckdb_tables", "duckdb_types", "duckdb_views"),
+        *("pragma_table_info", "pragma_version", "icu_calendar_names", "pg_timezone_names"),
+    }
+)
+_EXPLAIN = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*explain(?:\s+analyze\b|\s*\([\w\s,]*\))?(?=[\s(])",
+    re.IGNORECASE | re.DOTALL,
+)
+# Types whose `repr` says all of a value.
+_EXACT = frozenset(
+    {
+        *(str, bytes, int, float, bool, Decimal, UUID, type(None), date, time, timedelta, datetime),
+        *(pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A SELECT that may run.
+
+    Attributes:
+        sql: its text.
+        parameters: the names that need a value.
+        stable: the same values give the same answer for as long as nothing is published.
+        names: what it names that may be tables, views or macros, in lower case.
+    """
+
+    sql: str
+    parameters: frozenset[str]
+    stable: bool
+    names: frozenset[str]
+
+
+def check(snapshot: Snapshot, sql: str) -> Query:
+    """A query, checked: exactly one SELECT that only reads.
+
+    Raises:
+        QueryError: it is something else, or cannot be parsed.
+    """
+    if not isinstance(sql, str):
+        raise QueryError(repr(sql), f"a query is a text, not {type(sql).__name__}")
+    return snapshot.once(("query", sql), lambda: _check(snapshot, sql))
+
+
+def _check(snapshot: Snapshot, sql: str) -> Query:
+    plan = _EXPLAIN.match(sql)
+    if plan is not None:
+        # The plan of what may run; with ANALYZE it does, and is no two times the same.
+        return replace(_check(snapshot, sql[plan.end() :]), sql=sql, stable=False)
+    names_known = known(snapshot)
+    with snapshot.connection() as connection:
+        select = check_select(connection, sql, _TABLE_FUNCTIONS | names_known.table_macros)
+    names = select.parameters
+    positional = sorted(name for name in names if name.isdigit())
+    if positional:
+        raise QueryError(sql, "values go in by name: write $name where ? or $1 stands")
+    stable = is_stable(select.tree, names_known)
+    return Query(sql, names, stable, frozenset(names_in(select.tree)))
+
+
+def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a query's parameters, as DuckDB takes them.
+
+    A datetime becomes a TIMESTAMP_NS in UTC, as the columns are, without losing nanoseconds: naive
+    it is New York time, aware it is what it says. A date stays a date, and so does a numpy day; a
+    text stays a text.
+
+    Raises:
+        QueryError: a value is missing, or there is one too many, or of a type SQL has not.
+    """
+    missing = sorted(query.parameters - set(given))
+    surplus = sorted(set(given) - query.parameters)
+    if missing:
+        near = [near for name in missing for near in get_close_matches(name, surplus, 1)]
+        hint = f" (there is one for ${near[0]})" if near else ""
+        raise QueryError(
+            query.sql, f"no value is given for {_dollars(missing)}{hint}; add {missing[0]}=…"
+        )
+    if surplus:
+        wants = _dollars(sorted(query.parameters)) or "none"
+        hint = "; the answer's form goes second: query(sql, 'arrow')" if "to" in surplus else ""
+        raise QueryError(
+            query.sql, f"the query has no parameter {_dollars(surplus)}; it wants {wants}{hint}"
+        )
+    return {name: _value(query, name, value) for name, value in given.items()}
+
+
+def _dollars(names: list[str]) -> str:
+    return ", ".join(f"${name}" for name in names)
+
+
+def _value(query: Query, name: str, value: Any) -> Any:
+    if isinstance(value, np.datetime64):
+        if np.datetime_data(value.dtype)[0] == "D" and not np.isnat(value):
+            return value.item()
+        raise QueryError(
+            query.sql, f"${name}: a numpy.datetime64 has no time zone; give a pandas.Timestamp"
+        )
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | pd.Series | pd.Index):
+        value = list(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value) if isinstance(value, set | frozenset) else value
+        if items and all(isinstance(item, datetime) for item in items):
+            texts = [_stamp(query, name, item) for item in items]
+            return duckdb.Value(texts, duckdb.list_type(duckdb.sqltypes.TIMESTAMP_NS))
+        return [_value(query, name, item) for item in items]
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, datetime):
+        return duckdb.Value(_stamp(query, name, value), duckdb.sqltypes.TIMESTAMP_NS)
+    return value
+
+
+def _stamp(query: Query, name: str, value: datetime) -> str:
+    try:
+        stamp = pd.Timestamp(value)
+        if stamp.tzinfo is None:
+            if stamp == stamp.normalize():
+                # SQL takes a session for midnight UTC: either reading is wrong beside some column.
+                raise ValueError(
+                    "a midnight without a zone may be a session or an instant; give its .date(),"
+                    " or the zone"
+                )
+            stamp = stamp.tz_localize(NEW_YORK)
+        return str(stamp.tz_convert("UTC").tz_localize(None).as_unit("ns"))
+    except (ValueError, OverflowError) as error:
+        raise QueryError(query.sql, f"${name} = {value} cannot be used: {error}") from error
+
+
+def key_of(given: Mapping[str, Any]) -> Hashable | None:
+    """Values as part of a cache key: equal keys, equal values.
+
+    None where one is of a type that this cannot be said of, such as one of the caller's own.
+    """
+    try:
+        return tuple((name, _exact(value)) for name, value in sorted(given.items()))
+    except TypeError:
+        return None
+
+
+def _exact(value: Any) -> tuple[str, Any]:
+    """A value told from every other: 1 from 1.0 and True, 0.0 from -0.0.
+
+    Raises:
+        TypeError: it is not known how.
+    """
+    kind = type(value)
+    if isinstance(value, np.ndarray | pd.Series | pd.Index):
+        kind, value = list, list(value)
+    if kind in (list, tuple):
+        return kind.__name__, tuple(_exact(item) for item in value)
+    if kind in (set, frozenset):
+        return "set", tuple(sorted(repr(_exact(item)) for item in value))
+    if kind is dict:
+        return "dict", tuple((_exact(key), _exact(item)) for key, item in value.items())
+    if isinstance(value, np.generic) or kind in _EXACT:
+        return kind.__name__, repr(value)
+    raise TypeError(kind)
+
+
+def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
+    """The answer to a checked query.
+
+    Raises:
+        QueryError: DuckDB cannot run it.
+        CorruptPartitionError: a file that the catalog names is not there, or cannot be read.
+    """
+    bound = values(query, given)
+    with snapshot.connection() as connection:
+        try:
+            table = connection.sql(query.sql, params=bound).to_arrow_table()
+        except duckdb.Error as error:
+            raise _explained(snapshot, query, error) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
+    return table.rename_columns(distinct(table.column_names))
+
+
+def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
+    """What it means that DuckDB cannot run a query."""
+    text = explained(error)
+    if unknown := re.search(r"there are no \w+ of .* \(case counts\)", text):
+        return QueryError(query.sql, unknown[0])
+    if told := earlier_form(error):
+        return QueryError(query.sql, told)
+    if isinstance(error, duckdb.PermissionException):
+        return QueryError(query.sql, text)
+    layout = snapshot.layout
+    for tier in (layout.cache, layout.rejects):
+        # A pattern is one that the query gives itself.
+        named = re.escape(os.path.realpath(tier))
+        if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
+            path = Path(found[1])
+            problem = text if path.exists() else "missing"
+            return CorruptPartitionError(path, problem, "warehouse verify --repair")
+    return QueryError(query.sql, text)

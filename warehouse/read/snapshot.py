@@ -1,0 +1,376 @@
+"""The catalog as a reader sees it: one generation, held open, and how to notice a later one.
+
+Readers take no lock, and finish nothing. A publish writes a journal, renames partitions, replaces
+the catalog and drops the journal, in this order; so what was read is whole if afterwards there is
+no journal *and then* the catalog is still the file it was. Else it is read again. Beside the
+journal of a writer who died it is whole if nothing of the publish was done, or all of it.
+
+A snapshot attaches the catalog to a DuckDB of its own. `duckdb.connect(path)` would not do: while
+one connection to that path is open, the next in the process gets the same, replaced file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import duckdb
+
+from warehouse.core import fork, spill
+from warehouse.core.config import Config
+from warehouse.core.duckdb_connection import connect
+from warehouse.core.paths import Layout
+from warehouse.errors import NoDataError, RequestError, StorageError
+from warehouse.store import data_folder_id, journal
+from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
+from warehouse.store.journal import Identity, catalog_identity
+
+T = TypeVar("T")
+
+ATTACHED_AS = "warehouse"
+_PAUSE_SECONDS = 0.02
+_ATTEMPTS = 50
+_REMEMBERED = 4096
+_NOT_YET: Any = object()
+
+
+class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
+    """Something was published while it was read: read again. Never leaves this library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A partition as the catalog knows it; the attributes are those of `partitions.Partition`."""
+
+    data_type: str
+    symbol: str
+    month: date
+    rows: int
+    bytes: int
+    first_ns: int
+    last_ns: int
+    sha256: str
+
+    def overlaps(self, start_ns: int, end_ns: int) -> bool:
+        """Whether it may hold rows in [start_ns, end_ns)."""
+        return self.first_ns < end_ns and self.last_ns >= start_ns
+
+
+class Snapshot:
+    """The catalog of one generation, open for reading from many threads.
+
+    The connections are locked down: they read what is published and no other file,
+    see no variable of the caller, and their settings cannot be changed.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, identity: Identity | None, spill: Path | None
+    ) -> None:
+        self.layout, self.config, self.identity = layout, config, identity
+        self._lock = Lock()
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._users = 0
+        self._retired = False
+        self._partitions: dict[tuple[str, str], tuple[Stored, ...]] = {}
+        self._sessions: dict[Stored, tuple[list[date], list[int]]] = {}
+        self._memo: dict[Any, Any] = {}
+        self._base: duckdb.DuckDBPyConnection | None = None
+        self.generation = 0
+        data_folder_id.check(layout)
+        if identity is None:
+            return
+        self._base = _locked_down(layout, config, spill)
+        try:
+            if catalog_identity(layout) != identity:
+                raise Moved
+            check_tables(self._base, ATTACHED_AS, layout.catalog)
+            facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
+            self.generation, form, writer = self.fetch(facts)[0]
+            if form > CATALOG_FORMAT:
+                raise StorageError(
+                    layout.catalog,
+                    f"was written by a later version ({writer}); upgrade with:"
+                    " pip install --upgrade flatfile-warehouse",
+                )
+        except duckdb.Error as error:
+            self._base.close()
+            raise _unusable(layout, error) from error
+        except BaseException:
+            self._base.close()
+            raise
+
+    @contextmanager
+    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own, for as long as the block lasts.
+
+        Raises:
+            NoDataError: nothing was ever published here.
+        """
+        if self._base is None:
+            raise NoDataError(
+                str(self.layout.root),
+                "nothing has been ingested yet",
+                "get the vendor's files with: warehouse update --start FIRST --end LAST",
+            )
+        with self._lock:
+            if self._retired:
+                raise Moved
+            connection = self._idle.pop() if self._idle else self._opened()
+            self._users += 1
+        is_clean = False
+        try:
+            connection.execute(f"use {ATTACHED_AS}")
+            yield connection
+            is_clean = True
+        finally:
+            # A result that was not read to its end would block the next one.
+            self._give_back(connection if is_clean else None)
+            if not is_clean:
+                connection.close()
+            self._close_if_unused()
+
+    def _give_back(self, connection: duckdb.DuckDBPyConnection | None) -> None:
+        with self._lock:
+            if connection is not None:
+                self._idle.append(connection)
+            self._users -= 1
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        """A new connection, to which the catalog stands where it is, not where it was made."""
+        assert self._base is not None
+        connection = self._base.cursor()
+        for statement in place(self.layout):
+            connection.execute(statement)
+        return connection
+
+    def retire(self) -> None:
+        """Close it now, or else when the last connection that is in use no longer is.
+
+        While one is in use DuckDB closes neither that nor what it was made from.
+        """
+        with self._lock:
+            self._retired = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        with self._lock:
+            if not self._retired or self._users:
+                return
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        if self._base is not None:
+            self._base.close()
+
+    def fetch(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the catalog's tables; none where there is no catalog yet."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+
+    def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The same as dictionaries by column."""
+        if self._base is None:
+            return []
+        with self.connection() as connection:
+            try:
+                found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
+            except duckdb.Error as error:
+                raise _unusable(self.layout, error) from error
+        return list(found)
+
+    def once(self, key: Any, find: Callable[[], T]) -> T:
+        """What `find` returned when it was first called for the key; it holds for the snapshot."""
+        found: T = self._memo.get(key, _NOT_YET)
+        if found is not _NOT_YET:
+            return found
+        found = find()
+        if len(self._memo) >= _REMEMBERED:
+            self._memo.clear()
+        self._memo[key] = found
+        return found
+
+    def partitions(self, data_type: str, symbols: Sequence[str]) -> dict[str, tuple[Stored, ...]]:
+        """Each symbol's partitions of a data type, by month; () where a symbol has none."""
+        wanted = [symbol for symbol in symbols if (data_type, symbol) not in self._partitions]
+        if wanted:
+            found: dict[str, list[Stored]] = {symbol: [] for symbol in wanted}
+            rows = self.fetch(
+                """
+                select
+                    symbol, month, rows, bytes, epoch_ns(first_timestamp), epoch_ns(last_timestamp),
+                    sha256
+                from partitions
+                where data_type = $data_type and symbol in (select unnest($symbols))
+                order by month
+                """,
+                data_type=data_type,
+                symbols=wanted,
+            )
+            for symbol, *rest in rows:
+                found[symbol].append(Stored(data_type, symbol, *rest))
+            for symbol, stored in found.items():
+                self._partitions[data_type, symbol] = tuple(stored)
+        return {symbol: self._partitions[data_type, symbol] for symbol in symbols}
+
+    def rows_by_session(
+        self, partitions: Sequence[Stored]
+    ) -> dict[Stored, tuple[list[date], list[int]]]:
+        """Each partition's sessions, ascending, and how many of its rows each has."""
+        wanted = {
+            (one.data_type, one.symbol, one.month): one
+            for one in partitions
+            if one not in self._sessions
+        }
+        for data_type in {one.data_type for one in wanted.values()}:
+            rows = self.fetch(
+                """
+                select
+                    symbol,
+                    month,
+                    list_transform(sessions, lambda entry: entry.session),
+                    list_transform(sessions, lambda entry: entry.rows)
+                from partitions
+                where
+                    data_type = $data_type
+                    and symbol in (select unnest($symbols))
+                    and month in (select unnest($months))
+                """,
+                data_type=data_type,
+                symbols=list({symbol for _, symbol, _ in wanted}),
+                months=list({month for _, _, month in wanted}),
+            )
+            for symbol, month, sessions, counts in rows:
+                if (data_type, symbol, month) in wanted:
+                    self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
+        return {one: self._sessions[one] for one in partitions}
+
+
+def place(layout: Layout) -> list[str]:
+    """Statements after which the catalog's views read what stands beside it (see catalog/files).
+
+    A temporary macro goes before one of the catalog.
+    """
+    folder = os.path.realpath(layout.data).replace("'", "''")
+    cache = layout.cache.name.replace("'", "''")
+    return [
+        f"create or replace temp macro data_folder() as '{folder}'",
+        f"create or replace temp macro cache_name() as '{cache}'",
+        "create or replace temp macro is_in_place() as true",
+    ]
+
+
+def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB with the catalog attached that can read what is published and do little else."""
+    try:
+        return connect(
+            folders=layout.served,
+            attached={ATTACHED_AS: layout.catalog},
+            spill=spill,
+            threads=config.processing.parallel_workers,
+            memory_bytes=config.processing.memory_limit_bytes,
+        )
+    except duckdb.Error as error:
+        raise _unusable(layout, error) from error
+
+
+def _unusable(layout: Layout, error: Exception) -> StorageError:
+    problem = " ".join(str(error).split())[:300]
+    return StorageError(layout.catalog, f"cannot be read: {problem}")
+
+
+class Snapshots:
+    """The present snapshot of a warehouse, made anew whenever something was published."""
+
+    def __init__(self, layout: Layout, config: Config) -> None:
+        self._layout, self._config = layout, config
+        self._lock = Lock()
+        self._present: Snapshot | None = None
+        self._closed = False
+        # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
+        self._spill: Path | None = None
+        fork.prepare(self)
+
+    def in_child(self) -> None:
+        """Leave the parent's snapshot and folder alone; the child's own come with its questions."""
+        self._lock = Lock()
+        fork.abandon(self._present)
+        self._present = self._spill = None
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._present is not None:
+                self._present.retire()
+                self._present = None
+            folder, self._spill = self._spill, None
+        spill.remove(folder)
+
+    def read(self, answer: Callable[[Snapshot], T]) -> T:
+        """What `answer` makes of the present snapshot; it is asked again while it raises `Moved`.
+
+        Raises:
+            RequestError: it is closed.
+            StorageError: the catalog changes faster than it can be read.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return answer(self._current())
+            except Moved:
+                time.sleep(_PAUSE_SECONDS * min(attempt, 5))
+        raise StorageError(
+            self._layout.catalog, "changes faster than it can be read; try again a little later"
+        )
+
+    def whole(self, snapshot: Snapshot, read: Callable[[], T]) -> T:
+        """What `read` reads of the warehouse's files, if they were the snapshot's throughout.
+
+        Raises:
+            Moved: they were not, or may not have been; whatever `read` returned or raised is void.
+        """
+        standing = self.settle()
+        try:
+            result = read()
+        except Exception as error:
+            if self._has_moved(snapshot, standing):
+                raise Moved from error
+            raise
+        if self._has_moved(snapshot, standing):
+            raise Moved
+        return result
+
+    def _has_moved(self, snapshot: Snapshot, standing: journal.Standing | None) -> bool:
+        # The journal first: it goes only after the catalog was replaced.
+        still = journal.is_as_it_was(self._layout, standing)
+        return not still or catalog_identity(self._layout) != snapshot.identity
+
+    def _current(self) -> Snapshot:
+        identity = catalog_identity(self._layout)
+        with self._lock:
+            if self._closed:
+                raise RequestError(
+                    "warehouse", str(self._layout.root), "it is closed; open it anew"
+                )
+            if self._present is None or self._present.identity != identity:
+                if self._spill is None and identity is not None:
+                    self._spill = spill.make_folder()
+                later = Snapshot(self._layout, self._config, identity, self._spill)
+                if self._present is not None:
+                    self._present.retire()
+                self._present = later
+            return self._present
+
+    def settle(self) -> journal.Standing | None:
+        """Wait for a publish that is under way; see `journal.settle`."""
+        return journal.settle(self._layout)

@@ -1,0 +1,144 @@
+"""Is it all there, and is it right? The two answers of the report, in a word and in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from warehouse.core.datatypes import DATA_TYPES
+
+Row = dict[str, Any]
+
+ABSENT = ("missing", "never", "set_aside", "failed", "waiting", "not_in_plan")
+"""States of sessions that should be here and are not."""
+STATES = {
+    "here": "here",
+    "waiting": "downloaded and not ingested",
+    "set_aside": "set aside, for they failed verification",
+    "failed": "failed to download",
+    "missing": "missing at the source",
+    "not_in_plan": "not in your plan",
+    "not_yet": "not yet published",
+    "never": "never asked for",
+    "outside": "outside of what there is of the data type",
+}
+"""States of sessions, in words."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question, in a word and in a sentence.
+
+    Attributes:
+        answer: yes, mostly, no, or unknown.
+        command: what mends it, without the program's name; empty: nothing needs to.
+    """
+
+    answer: str
+    text: str
+    command: str = ""
+
+
+def is_complete(
+    generation: int, coverage: Sequence[Row], start: date | None, end: date | None
+) -> Verdict:
+    """Whether every session that should be here is: of `coverage`, from `start` to `end`."""
+    here = [row for row in coverage if row["state"] == "here"]
+    absent = [row for row in coverage if row["state"] in ABSENT]
+    if generation == 0 or not (here or absent):
+        return Verdict("unknown", "Nothing has been ingested yet.", "update")
+    kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
+    none_of = [name for name in DATA_TYPES if name not in kinds]
+    without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
+    if not absent:
+        text = f"{_all_here(here, kinds)} from {start} to {end} {{}} here.{without}"
+        return Verdict("yes", text.format("is" if text.startswith("The one") else "are"))
+    by_state = {
+        state: sum(row["state"] == state for row in absent)
+        for state in ABSENT
+        if any(row["state"] == state for row in absent)
+    }
+    reasons = _listed([f"{count:,} {STATES[state]}" for state, count in by_state.items()])
+    by_type = {
+        name: sum(row["data_type"] == name for row in absent)
+        for name in DATA_TYPES
+        if any(row["data_type"] == name for row in absent)
+    }
+    of_types = _listed([f"{count:,} of {name}" for name, count in by_type.items()])
+    text = (
+        f"{len(absent):,} of {len(here) + len(absent):,} sessions are not here ({of_types}):"
+        f" {reasons}.{without}"
+    )
+    first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
+    command = "ingest" if set(by_state) == {"waiting"} else f"update --start {first} --end {last}"
+    return Verdict("no", text, command)
+
+
+def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
+    sessions = {name: sum(row["data_type"] == name for row in here) for name in kinds}
+    if len(set(sessions.values())) > 1:
+        each = _listed([f"{count:,} of {name}" for name, count in sessions.items()])
+        return f"All sessions that there should be ({each})"
+    count = next(iter(sessions.values()))
+    return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
+
+
+def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checked: str) -> Verdict:
+    """Whether every line is accounted for, and validation found nothing that counts.
+
+    Args:
+        checked: which rules were asked: all, those of ingest, or never any.
+    """
+    if generation == 0:
+        return Verdict("unknown", "There is nothing to judge yet.")
+    off = sum(row["off"] for row in files)
+    lines = sum(row["lines"] or 0 for row in files)
+    published = sum(row["rows_published"] or 0 for row in files if row["lines"] is not None)
+    rejected = sum(row["rows_rejected"] or 0 for row in files if row["lines"] is not None)
+    left_out = sum(row["rows_unselected"] or 0 for row in files)
+    if off:
+        return Verdict(
+            "no", f"The lines of {off:,} files are not all accounted for.", "rebuild all"
+        )
+    accounts = ""
+    if lines:
+        accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
+        accounts += f" + {rejected:,} rejected"
+        accounts += f" + {left_out:,} of other symbols." if left_out else "."
+    if checked == "never":
+        return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
+    counting = [rule for rule in rules if rule["allowed"] is None]
+    found = {
+        severity: [rule for rule in counting if rule["severity"] == severity]
+        for severity in ("error", "warning")
+    }
+    said = [
+        f"{_counted(sum(rule['findings'] for rule in those), severity)}"
+        f" by {_counted(len({rule['rule'] for rule in those}), 'rule')}"
+        for severity, those in found.items()
+        if those
+    ]
+    allowed = sum(rule["findings"] for rule in rules if rule["allowed"] is not None)
+    excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
+    result = f"found {_listed(said)}{excused}" if said else f"found nothing amiss{excused}"
+    answer = "no" if found["error"] else "mostly" if said else "yes"
+    if checked == "all":
+        return Verdict(answer, f"Validation {result}.{accounts}")
+    return Verdict(
+        "mostly" if answer == "yes" else answer,
+        f"Of the rules only those of ingest were asked about all of it; validation {result}."
+        f"{accounts}",
+        "validate",
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -1,0 +1,239 @@
+"""What there is to say of a warehouse: is it all there, and is it right?
+
+The report draws these facts, `report --json` prints them, `status` tells them in short. They come
+from the catalog alone, by the statements of sql/report: what they cost does not grow with the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from typing import Any
+
+from warehouse.core.calendar import SessionHours, check_order, trading_hours
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import Layout
+from warehouse.errors import SqlFileError
+from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import sentence_of
+from warehouse.store.catalog import Catalog
+
+_MOST_FILES = 200
+_MOST_RUNS = 30
+_MOST_RESTATEMENTS = 200
+_MOST_EXAMPLES = 25
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of a warehouse over a range of sessions, as plain values.
+
+    Attributes:
+        generation: how many times something was published; 0: never.
+        start, end: sessions, both inclusive; None where nothing is known of any.
+        holdings: what is published of each data type, by its name.
+        coverage: each trading day of each data type, and days with data that are none: `state` is
+            here, waiting (downloaded), set_aside, failed, missing, not_in_plan, not_yet, never
+            (asked for) or outside (of what the data type spans).
+        half_days: sessions that closed early.
+        rejects: rows by data type and reason.
+        files: the vendor's files by data type and state.
+        unfinished_files: those that are not published as they should be, the first of
+            `of_unfinished_files`.
+        checked: which rules were asked about it: all, those of ingest, or never any.
+        rules: what each rule found, the worst first, with the first offending rows.
+        restatements: files that the vendor replaced after they were published.
+        runs: the last of them, the latest first.
+        symbols: what is drawn of each symbol; see report/symbol_facts.py.
+    """
+
+    warehouse: str
+    source: str
+    built_at: str
+    version: str
+    generation: int
+    start: str | None
+    end: str | None
+    complete: Verdict
+    right: Verdict
+    holdings: dict[str, Row] = field(default_factory=dict)
+    coverage: list[Row] = field(default_factory=list)
+    half_days: list[str] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+    files: list[Row] = field(default_factory=list)
+    unfinished_files: list[Row] = field(default_factory=list)
+    of_unfinished_files: int = 0
+    checked: str = "never"
+    rules: list[Row] = field(default_factory=list)
+    restatements: list[Row] = field(default_factory=list)
+    of_restatements: int = 0
+    runs: list[Row] = field(default_factory=list)
+    of_runs: int = 0
+    symbols: list[Row] = field(default_factory=list)
+    time_zone: str = "America/New_York"
+
+    def as_json(self) -> Row:
+        return asdict(self)
+
+
+def gather(
+    layout: Layout, config: Config, start: date | None = None, end: date | None = None
+) -> Facts:
+    """The facts of the warehouse at `layout`, but for those of symbols.
+
+    Args:
+        start, end: sessions, both inclusive; None: the first or last that it knows anything of.
+
+    Raises:
+        RequestError: `end` lies before `start`.
+        StorageError: the catalog cannot be read, or another version wrote it.
+        SqlFileError: a file of sql/report is missing.
+    """
+    check_order(start, end)
+    with Catalog(layout) as catalog:
+        return _Gathering(catalog, layout, config, start, end).facts()
+
+
+class _Gathering:
+    """One catalog's answers to the statements of sql/report."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        layout: Layout,
+        config: Config,
+        start: date | None,
+        end: date | None,
+    ) -> None:
+        self._catalog, self._layout, self._config = catalog, layout, config
+        self._sql = SqlFolder(config.sql_dir(layout.root))
+        self._whole = start is not None or end is not None
+        span = next(iter(self._ask("span")), {"first_session": None, "last_session": None})
+        self._start = start or span["first_session"]
+        self._end = end or span["last_session"]
+        if self._start and self._end and self._end < self._start:
+            # Nothing is known of the side that was left open.
+            self._end = self._start = start or end
+
+    def facts(self) -> Facts:
+        coverage = self._coverage()
+        files = self._ask("files")
+        unfinished, of_unfinished = self._first("unfinished_files", _MOST_FILES)
+        restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
+        runs, of_runs = self._first("runs", _MOST_RUNS)
+        rules = [
+            {**_rule(row), "sentence": self._sentence(row["rule"])}
+            for row in self._ask("rules", most=_MOST_EXAMPLES)
+        ]
+        checked = next((row["checked"] for row in self._ask("checked")), "never")
+        generation = self._catalog.generation()
+        return Facts(
+            warehouse=str(self._layout.root),
+            source=self._config.source.url,
+            built_at=_plain(datetime.now(UTC).replace(tzinfo=None, microsecond=0)),
+            version=version("flatfile-warehouse"),
+            generation=generation,
+            start=_plain(self._start),
+            end=_plain(self._end),
+            complete=is_complete(generation, coverage, self._start, self._end),
+            right=is_right(generation, files, rules, checked),
+            holdings=self._holdings(coverage),
+            coverage=coverage,
+            half_days=[_plain(each.session) for each in self._hours() if each.is_half_day],
+            rejects=self._ask("rejects"),
+            files=files,
+            unfinished_files=unfinished,
+            of_unfinished_files=of_unfinished,
+            checked=checked,
+            rules=rules,
+            restatements=restatements,
+            of_restatements=of_restatements,
+            runs=runs,
+            of_runs=of_runs,
+        )
+
+    def _ask(self, name: str, **given: Any) -> list[Row]:
+        """Rows of a statement, as plain values; none where there is no catalog yet."""
+        file = self._sql[f"report/{name}"]
+        values = {"whole": self._whole, **given}
+        if {"start", "end"} & file.parameters:
+            values |= {"start": self._start, "end": self._end}
+        rows = self._catalog.rows_of(file, **{name: values[name] for name in file.parameters})
+        return rows if name == "span" else [_plain(row) for row in rows]
+
+    def _first(self, name: str, most: int) -> tuple[list[Row], int]:
+        """The first rows of a statement, and how many there are: its column `of_…`."""
+        rows = self._ask(name, most=most)
+        total = f"of_{name.removeprefix('unfinished_')}"
+        of_all = rows[0][total] if rows else 0
+        return [{key: row[key] for key in row if key != total} for row in rows], of_all
+
+    def _sentence(self, rule: str) -> str:
+        """What the rule's file says of it; nothing where there is no such file any more."""
+        try:
+            return sentence_of(self._sql[f"validate/{rule}"])
+        except SqlFileError:
+            return ""
+
+    def _hours(self) -> tuple[SessionHours, ...]:
+        if self._start is None or self._end is None:
+            return ()
+        return trading_hours(self._start, self._end)
+
+    def _coverage(self) -> list[Row]:
+        if self._start is None:
+            return []
+        return self._ask("coverage", trading_days=[each.session for each in self._hours()])
+
+    def _holdings(self, coverage: Sequence[Row]) -> dict[str, Row]:
+        held = {row.pop("data_type"): row for row in self._ask("held")}
+        expected: dict[str, int] = {}
+        for row in coverage:
+            if row["state"] == "here" or row["state"] in ABSENT:
+                expected[row["data_type"]] = expected.get(row["data_type"], 0) + 1
+        nothing: Row = {
+            "first_session": None,
+            "last_session": None,
+            "sessions": 0,
+            "symbols": 0,
+            "rows": 0,
+            "partitions": 0,
+            "bytes": 0,
+        }
+        return {
+            name: {**held.get(name, nothing), "expected_sessions": expected.get(name, 0)}
+            for name in DATA_TYPES
+        }
+
+
+def _rule(row: Row) -> Row:
+    """A rule's findings with the offending rows as objects; what is no JSON stays a text."""
+    examples = []
+    for finding in row["examples"] or ():
+        try:
+            rows = json.loads(finding["examples"])
+        except ValueError:
+            rows = [{"example": finding["examples"]}]
+        listed = rows if isinstance(rows, list) else [rows]
+        shown = [each if isinstance(each, dict) else {"example": each} for each in listed]
+        examples.append({**finding, "examples": shown})
+    by_type = dict(row["findings_by_data_type"])
+    return {**row, "findings_by_data_type": by_type, "examples": examples}
+
+
+def _plain(value: Any) -> Any:
+    """A value in terms of JSON. A datetime of the catalog is UTC."""
+    if isinstance(value, datetime):
+        return f"{value.isoformat(timespec='seconds')}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

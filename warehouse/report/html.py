@@ -1,0 +1,320 @@
+"""The report: one HTML file that answers whether it is all there, and whether it is right.
+
+It needs no network and allows none: plotly's script, our own and the data are in it. Everything
+that comes from the data goes into the page as text: jinja2 escapes it, the JSON has no `<`, and
+the policy in its head lets no script run but the two whose hashes it names.
+"""
+
+from __future__ import annotations
+
+import shlex
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.output_file import replacing
+from warehouse.report import charts as figures
+from warehouse.report import symbol_charts
+from warehouse.report.answers import STATES, Row
+from warehouse.report.chart_style import PALETTE, Chart
+from warehouse.report.collect import Facts
+from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
+from warehouse.text import as_json, count, size
+
+_PAGE = Path(__file__).resolve().parent / "page"
+_WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
+_MARKS = {"yes": "✓", "mostly": "!", "no": "×", "unknown": "?"}
+_FEW_MONTHS = 4
+_WITH_UNITS = ("size", "peak memory", "here already")
+_RUN_COLUMNS = {
+    "started_at": "started (UTC)",
+    "command": "command",
+    "state": "state",
+    "problem": "problem",
+    "seconds": "seconds",
+    "download_time": "of it download",
+    "processing_time": "of it processing",
+    "files": "files",
+    "cache_hit_rate": "here already",
+    "rows_published": "rows published",
+    "rows_rejected": "rejected",
+    "partitions": "partitions",
+    "retries": "retries",
+    "peak_memory_bytes": "peak memory",
+}
+"""Of a run's figures those that a person compares, as far as the catalog has them."""
+_PARTS = (
+    ("holdings", "What there is"),
+    ("coverage", "Coverage"),
+    ("volume", "Rows and bytes"),
+    ("rules", "Validation"),
+    ("rejects-part", "Rejects"),
+    ("files", "Source files"),
+    ("runs-part", "Runs"),
+    ("symbols", "Symbols"),
+)
+
+
+def save(facts: Facts, path: Path, program: str) -> int:
+    """Write the report to a file; a reader sees the old one or the new, whole. Returns its bytes.
+
+    Args:
+        program: how a command of this warehouse begins: `warehouse -C demo`.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    page = html(facts, program).encode(errors="backslashreplace")
+    with replacing(path) as file:
+        file.write(page)
+    return len(page)
+
+
+def html(facts: Facts, program: str) -> str:
+    """The report as one page; see `save`."""
+    volume = [
+        chart
+        for what in ("rows", "file_bytes")
+        if (chart := figures.by_session(facts, what)) is not None
+    ]
+    rejects, run_times = figures.rejects(facts), figures.run_times(facts)
+    symbols = [_symbol(facts, row, place) for place, row in enumerate(facts.symbols, start=1)]
+    charts = [*volume, *(chart for chart in (rejects, run_times) if chart is not None)]
+    charts += [chart for symbol in symbols for chart in symbol["charts"]]
+    plotly, script = get_plotlyjs(), (_PAGE / "report.js").read_text("utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figures": _figures,
+        "right_of": _right_of,
+        "size": size,
+        "day": day_in_words,
+        "minute": _minute,
+    }
+    return environment.get_template("report.html.jinja").render(
+        facts=facts,
+        program=program,
+        name=Path(facts.warehouse).name or facts.warehouse,
+        policy=_policy(plotly, script),
+        parts=_PARTS,
+        words=_WORDS,
+        marks=_MARKS,
+        holdings=list(_holdings(facts)),
+        coverage=list(facets(facts)) if facts.coverage else [],
+        breadth=_breadth(facts),
+        seen_states={row["state"] for row in facts.coverage},
+        glyphs=GLYPHS,
+        states=STATES,
+        weekdays=WEEKDAYS,
+        volume=volume,
+        rejects=rejects,
+        run_times=run_times,
+        rules=[_rule(rule) for rule in facts.rules],
+        files=[
+            [row["data_type"], row["state"].replace("_", " ")]
+            + [row[key] for key in ("files", "bytes", "lines", "rows_published", "rows_rejected",
+                                    "rows_unselected")]
+            for row in facts.files
+        ],
+        unfinished=[
+            [row["source"], row["state"].replace("_", " "), row["problem"],
+             _minute(row["recorded_at"])]
+            for row in facts.unfinished_files
+        ],
+        restatements=[
+            [row["source"], _minute(row["restated_at"]), row["earlier_rows"],
+             row["rows_published"], row["earlier_sha256"][:12], row["sha256"][:12]]
+            for row in facts.restatements
+        ],
+        runs=_runs(facts.runs),
+        cache_bytes=sum(held["bytes"] for held in facts.holdings.values()),
+        symbols=symbols,
+        css=Markup((_PAGE / "report.css").read_text("utf-8")),
+        drawn=Markup(_inlined(_drawn(facts, charts))),
+        plotly=Markup(plotly),
+        script=Markup(script),
+    )  # fmt: skip
+
+
+def _drawn(facts: Facts, charts: Sequence[Chart]) -> Row:
+    """What the page's script draws: charts, and tables of their data."""
+    tables: dict[str, Row] = {
+        chart.id: {"columns": chart.columns, "rows": chart.rows} for chart in charts
+    }
+    names = ("session", "data_type", "state", "rows", "rejects", "symbols", "file_bytes", "problem")
+    tables["coverage-table"] = {
+        "columns": [name.replace("_", " ") for name in names],
+        "rows": [[row[name] for name in names] for row in facts.coverage],
+    }
+    tables |= {
+        also.id: {"columns": also.columns, "rows": also.rows}
+        for chart in charts
+        for also in chart.also
+    }
+    return {
+        "palette": PALETTE,
+        "charts": {chart.id: chart.figure.to_plotly_json() for chart in charts},
+        "tables": tables,
+    }
+
+
+def _inlined(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends one, or begins a comment."""
+    text = as_json(value, compact=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _policy(*scripts: str) -> str:
+    """The page's Content-Security-Policy: nothing from anywhere, and only these scripts."""
+    hashes = " ".join(
+        f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts
+    )
+    # Plotly makes style elements of its own.
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _holdings(facts: Facts) -> Iterator[list[Any]]:
+    rejects: dict[str, int] = {}
+    for row in facts.files:
+        rejects[row["data_type"]] = rejects.get(row["data_type"], 0) + (row["rows_rejected"] or 0)
+    for name in DATA_TYPES:
+        held = facts.holdings[name]
+        yield [
+            name,
+            held["sessions"],
+            held["expected_sessions"],
+            held["symbols"],
+            held["rows"],
+            rejects.get(name, 0),
+            held["partitions"],
+            size(held["bytes"]),
+            held["first_session"],
+            held["last_session"],
+        ]
+
+
+def _rule(rule: Row) -> Row:
+    """A rule with its first offending rows as one table."""
+    columns: dict[str, None] = {}
+    for finding in rule["examples"]:
+        for row in finding["examples"]:
+            columns |= dict.fromkeys(row)
+    own = [name for name in columns if name not in ("symbol", "session", "data_type")]
+    rows: list[list[Any]] = []
+    for finding in rule["examples"]:
+        place = [finding["symbol"], finding["session"], finding["data_type"], finding["rows"]]
+        rows += [
+            [*place, *(_scalar(row.get(name)) for name in own)]
+            for row in finding["examples"] or [{}]
+        ]
+    return {
+        "rule": rule["rule"],
+        "kind": "allowed" if rule["allowed"] is not None else rule["severity"],
+        "allowed": rule["allowed"],
+        "said": f"{count(rule['rows'], 'row')} in {count(rule['findings'], 'finding')}, "
+        f"{count(rule['symbols'], 'symbol')}, {count(rule['sessions'], 'session')}",
+        "columns": ["symbol", "session", "data type", "rows", *own],
+        "rows": rows,
+        "sentence": rule["sentence"],
+        "shown": _shown(rule),
+        "quoted": shlex.quote(f"rule={rule['rule']}"),
+    }
+
+
+def _shown(rule: Row) -> str:
+    shown, findings = len(rule["examples"]), rule["findings"]
+    if shown == findings:
+        return "The first rows of each finding; timestamps are UTC."
+    return (
+        f"The first rows of {shown:,} of {findings:,} findings, those with the most rows first;"
+        " timestamps are UTC."
+    )
+
+
+def _scalar(value: Any) -> Any:
+    return as_json(value) if isinstance(value, dict | list) else value
+
+
+def _runs(runs: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """The columns of the runs that say anything, and their rows."""
+    names = [name for name in _RUN_COLUMNS if any(run.get(name) is not None for run in runs)]
+    return [_RUN_COLUMNS[name] for name in names], [
+        [_figure_of(name, run[name]) for name in names] for run in runs
+    ]
+
+
+def _figure_of(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name == "started_at":
+        return _minute(value)
+    if name == "peak_memory_bytes":
+        return size(value)
+    if name == "cache_hit_rate":
+        return f"{value:.0%}"
+    return round(value, 2) if isinstance(value, float) else value
+
+
+def _symbol(facts: Facts, row: Row, place: int) -> Row:
+    """A symbol's charts, and a sentence for each that there is no data for."""
+    candles, trades = (
+        symbol_charts.candles(facts, row, place),
+        symbol_charts.trades(facts, row, place),
+    )
+    quoted = symbol_charts.quoted(row, place)
+    charts = [chart for chart in (candles, *quoted, trades) if chart is not None]
+    span = f"--start {facts.start} --end {facts.end}"
+    missing = [
+        (f"There are no {data_types} of it in this range. Get them with:", f"update {types} {span}")
+        for data_types, types, is_there in (
+            ("minute_aggs and no day_aggs", "minute_aggs day_aggs", candles),
+            ("quotes", "quotes", quoted),
+            ("trades", "trades", trades),
+        )
+        if not is_there
+    ]
+    sessions = [f"{name} {days:,}" for name, days in row["sessions"].items() if days]
+    return {
+        "name": row["symbol"],
+        "said": f"Sessions in this range: {', '.join(sessions) or 'none'}.",
+        "charts": charts,
+        "missing": missing,
+    }
+
+
+def _breadth(facts: Facts) -> str:
+    """How much room the calendar of a data type wants."""
+    months = len({row["session"][:7] for row in facts.coverage})
+    return "one" if months == 1 else "few" if months <= _FEW_MONTHS else "many"
+
+
+def _right_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bool]:
+    """Which columns stand to the right: numbers, and what has a unit."""
+    return [
+        name in _WITH_UNITS
+        or any(isinstance(row[n], int | float) and not isinstance(row[n], bool) for row in rows)
+        for n, name in enumerate(columns)
+    ]
+
+
+def _figures(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}".rstrip("0").rstrip(".")
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")

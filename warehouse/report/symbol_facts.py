@@ -1,0 +1,296 @@
+"""What the report draws of one symbol: candles, gaps, quoted spread and depth, marked trades.
+
+Where there is more than a screen can show, the statements of sql/report draw it together, always
+the same way, and say how: `of_…` is how many there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+from warehouse.api import Warehouse
+from warehouse.core.calendar import NEW_YORK, midnight_ns, today, trading_hours
+from warehouse.core.config import Config
+from warehouse.core.paths import Layout
+from warehouse.errors import NoDataError
+from warehouse.report.answers import Row
+from warehouse.report.collect import Facts
+from warehouse.sqlfolder.files import SqlFolder
+
+MOST_CANDLES = 480
+MOST_TRADES = 2_000
+"""Points that a chart as wide as a screen can still show apart."""
+MOST_GAPS = 150
+QUOTE_MINUTES = 5
+
+_MOST_MINUTE_SESSIONS = 23
+"""A month. Of a longer time the candles are days."""
+_SLICES = 500
+_MINUTE_NS = 60 * 1_000_000_000
+
+
+def added(
+    facts: Facts, warehouse: Warehouse, layout: Layout, config: Config, symbols: Sequence[str]
+) -> Facts:
+    """The facts, with what is drawn of each symbol over their range of sessions.
+
+    Raises:
+        NoDataError: a symbol is unknown to the whole warehouse.
+        CorruptPartitionError, StorageError: its files cannot be read.
+    """
+    # Where nothing is known of any session, the question itself says that nothing is there.
+    start = date.fromisoformat(facts.start) if facts.start else today()
+    end = date.fromisoformat(facts.end) if facts.end else start
+    held = _held(warehouse, symbols, start, end)
+    sql = SqlFolder(config.sql_dir(layout.root))
+    drawn = [
+        _Symbol(warehouse, sql, symbol, start, end, sessions).facts(
+            config.validation.max_time_gap_minutes
+        )
+        for symbol, sessions in held.items()
+    ]
+    return replace(facts, symbols=drawn)
+
+
+def _held(
+    warehouse: Warehouse, symbols: Sequence[str], start: date, end: date
+) -> dict[str, dict[str, int]]:
+    """How many sessions of the range there are of each symbol's data types."""
+    rows = warehouse.query(_SESSIONS, "arrow", symbols=list(symbols), start=start, end=end)
+    found: dict[str, dict[str, int]] = {symbol: {} for symbol in symbols}
+    for row in rows.to_pylist():
+        found[row["symbol"]][row["data_type"]] = row["sessions"]
+    unknown = [symbol for symbol in found if not found[symbol]]
+    if unknown:
+        folded = {symbol.casefold() for symbol in unknown}
+        near = [name for name in warehouse.symbols() if name.casefold() in folded]
+        hint = f"there is {', '.join(near)}" if near else "`warehouse status` says what there is"
+        raise NoDataError(
+            f"a report on {', '.join(map(repr, unknown))}",
+            "no such symbol in the warehouse (case counts)",
+            hint,
+            unknown,
+        )
+    return found
+
+
+class _Symbol:
+    """One symbol's answers to the statements of sql/report."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        sql: SqlFolder,
+        symbol: str,
+        start: date,
+        end: date,
+        held: Mapping[str, int],
+    ) -> None:
+        self._warehouse, self._sql, self._held = warehouse, sql, held
+        hours = trading_hours(start, end)
+        self._days = len(hours)
+        self._values: Row = {
+            "symbol": symbol,
+            "start": start,
+            "end": end,
+            "sessions": [each.session for each in hours],
+            "opens": [each.open_ns for each in hours],
+            "closes": [each.close_ns for each in hours],
+        }
+
+    def facts(self, gap_minutes: float) -> Row:
+        return {
+            "symbol": self._values["symbol"],
+            "sessions": dict(self._held),
+            **self._bars(gap_minutes),
+            "quoted": self._quoted(),
+            "trades": self._trades(),
+        }
+
+    def _ask(self, name: str, **given: Any) -> list[Row]:
+        file = self._sql[f"report/{name}"]
+        values = {**self._values, **given}
+        answer = self._warehouse.query(
+            file.body, "arrow", **{name: values[name] for name in file.parameters}
+        )
+        rows: list[Row] = answer.to_pylist()
+        return rows
+
+    def _bars(self, gap_minutes: float) -> Row:
+        """Candles of minutes, or of days where minutes are too many or tell too little."""
+        minutes: list[Row] = []
+        days: list[Row] = []
+        of_minutes, of_days = self._held.get("minute_aggs", 0), self._held.get("day_aggs", 0)
+        if of_minutes and self._days <= _MOST_MINUTE_SESSIONS and 2 * of_minutes >= of_days:
+            minutes = self._ask("minute_candles", most=MOST_CANDLES)
+        if minutes:
+            return {
+                "candles": _minute_candles(minutes),
+                "gaps": _minute_gaps(
+                    self._ask("minute_gaps", minutes=gap_minutes, most=MOST_GAPS), gap_minutes
+                ),
+            }
+        if of_days:
+            days = self._ask("day_candles", most=MOST_CANDLES)
+        if not days:
+            return {"candles": None, "gaps": None}
+        gaps = self._ask("day_gaps", most=MOST_GAPS)
+        return {
+            "candles": {
+                "data_type": "day_aggs",
+                "width": days[0]["unit"],
+                "of_bars": sum(row["bars"] for row in days),
+                "rows": [
+                    {
+                        "start": row["session"].isoformat(),
+                        **{key: row[key] for key in (*_PRICES, "volume", "bars")},
+                    }
+                    for row in days
+                ],
+            },
+            "gaps": {
+                "longer_than_minutes": None,
+                "of_gaps": gaps[0]["of_gaps"] if gaps else 0,
+                "rows": [
+                    {
+                        "session": row["session"].isoformat(),
+                        "start": None,
+                        "end": None,
+                        "minutes": None,
+                        "is_session": True,
+                    }
+                    for row in gaps
+                ],
+            },
+        }
+
+    def _quoted(self) -> Row | None:
+        if not self._held.get("quotes"):
+            return None
+        rows = self._ask("quoted", minutes=QUOTE_MINUTES)
+        if not rows:
+            return None
+        # Sessions are taken together; the clock is that of a whole day from its open on.
+        opens = midnight_ns(self._values["start"]) + int(9.5 * 3_600) * 1_000_000_000
+        return {
+            "minutes": QUOTE_MINUTES,
+            "rows": [
+                {
+                    "time": _clock(opens + row.pop("slice") * QUOTE_MINUTES * _MINUTE_NS)[11:16],
+                    **row,
+                }
+                for row in rows
+            ],
+        }
+
+    def _trades(self) -> Row | None:
+        if not self._held.get("trades"):
+            return None
+        rows = self._ask("marked_trades", most=MOST_TRADES, slices=_SLICES)
+        if not rows:
+            return None
+        kinds: dict[str, Row] = {}
+        for row in rows:
+            kind = kinds.setdefault(
+                may_set(row),
+                {"trades": row["of_trades"], "shares": row["of_shares"], "drawn": 0},
+            )
+            kind["drawn"] += 1
+        return {
+            "of_trades": sum(kind["trades"] for kind in kinds.values()),
+            "slice_seconds": rows[0]["slice_ns"] / 1_000_000_000,
+            "kinds": [
+                {"may_set": name, **kind}
+                for name, kind in sorted(kinds.items(), key=lambda item: -item[1]["trades"])
+            ],
+            "rows": [
+                {
+                    "time": _clock(row["trade_ns"]),
+                    "price": row["price"],
+                    "size": row["size"],
+                    "conditions": row["conditions"],
+                    "may_set": may_set(row),
+                }
+                for row in rows
+            ],
+        }
+
+
+_PRICES = ("open", "high", "low", "close")
+
+
+def may_set(row: Mapping[str, Any]) -> str:
+    """What a trade may set, in words."""
+    parts = [
+        text
+        for name, text in (
+            ("sets_high_low", "high and low"),
+            ("sets_open_close", "open and close"),
+            ("sets_volume", "volume"),
+        )
+        if row[name]
+    ]
+    if len(parts) == 3:
+        return "everything"
+    return ", ".join(parts) + (" only" if len(parts) == 1 else "") if parts else "nothing"
+
+
+def _minute_candles(rows: Sequence[Row]) -> Row:
+    minutes = rows[0]["minutes"]
+    return {
+        "data_type": "minute_aggs",
+        "width": f"{minutes} minute{'' if minutes == 1 else 's'}",
+        "of_bars": sum(row["bars"] for row in rows),
+        "rows": [
+            {
+                "start": _clock(row["start_ns"]),
+                **{key: row[key] for key in (*_PRICES, "volume", "bars")},
+            }
+            for row in rows
+        ],
+    }
+
+
+def _minute_gaps(rows: Sequence[Row], longer_than: float) -> Row:
+    return {
+        "longer_than_minutes": longer_than,
+        "of_gaps": rows[0]["of_gaps"] if rows else 0,
+        "rows": [
+            {
+                "session": row["session"].isoformat(),
+                "start": _clock(row["start_ns"]),
+                "end": _clock(row["end_ns"]),
+                "minutes": row["minutes"],
+                "is_session": row["is_session"],
+            }
+            for row in sorted(rows, key=lambda row: row["start_ns"])
+        ],
+    }
+
+
+def _clock(instant_ns: int) -> str:
+    """An instant as New York's clock shows it, with its offset and as many digits as it needs."""
+    seconds, nanoseconds = divmod(instant_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, NEW_YORK)
+    offset = moment.isoformat()[19:]
+    digits = f".{nanoseconds:09}".rstrip("0") if nanoseconds else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}{offset}"
+
+
+_SESSIONS = """
+    with entries as (
+        select symbol, data_type, unnest(sessions) as entry
+        from partitions
+        where list_contains($symbols, symbol)
+    )
+    select
+        symbol,
+        data_type,
+        count(*) filter (entry.session between $start::date and $end::date) as sessions
+    from entries
+    group by symbol, data_type
+    order by symbol, data_type
+"""

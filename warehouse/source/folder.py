@@ -1,0 +1,334 @@
+"""Where the vendor's files come from: a folder laid out as the vendor's bucket."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder
+from warehouse.core.permissions import Modes
+from warehouse.core.tree import walk
+from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
+from warehouse.source.file_identity import Stamp
+from warehouse.source.partfile import part_of, put_in_place
+
+logger = logging.getLogger("warehouse")
+
+_BLOCK = 1 << 20
+# Enough to see how a source is laid out.
+_NAMES, _DEPTH = 5_000, 7
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """A file as the source lists it.
+
+    Attributes:
+        file: which file it is.
+        key: its path in the source.
+        size: its bytes.
+        etag: changes whenever its content does.
+    """
+
+    file: RawFile
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of an attempt to fetch a file.
+
+    Attributes:
+        item: the version that came, which may be newer than the one that was asked for.
+        problem: why it did not come; None: it did.
+        seconds: from its first byte on until it was here, verified; 0: it was here before.
+        vouched_by: what says that these are the source's bytes: "etag"; "gzip", its CRC and
+            length, where the ETag is no MD5; "repeat", where they came twice and the ETag is said
+            to be one; None: nothing had to.
+    """
+
+    item: SourceObject
+    problem: SourceError | RawFileError | None = None
+    seconds: float = 0.0
+    vouched_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """What a source has and cannot be taken.
+
+    Attributes:
+        key: its path in the source.
+        problem: why, in words that follow the key.
+        file: which file it would be; None: a folder of files.
+        first, last: days that it would hold, both inclusive.
+        is_double: another key says the same, and counts.
+    """
+
+    key: str
+    problem: str
+    file: RawFile | None
+    first: date
+    last: date
+    is_double: bool = False
+
+
+Complain = Callable[[Unlisted], None]
+
+
+def warn(found: Unlisted) -> None:
+    """Tell the log of what a source has and cannot be taken."""
+    logger.warning("%r %s", found.key, found.problem)
+
+
+def without_doubles(found: Iterable[SourceObject], complain: Complain) -> Iterator[SourceObject]:
+    """The objects, of several keys that mean one file (`BCpC`, `BC%70C`) only one.
+
+    The vendor's spelling counts; where it is not among them, the first in the order of keys does.
+    """
+    chosen: dict[RawFile, SourceObject] = {}
+    for item in found:
+        other = chosen.setdefault(item.file, item)
+        if other is item or other.key == item.key:
+            continue
+        best = min(other, item, key=lambda each: (each.key != each.file.key, each.key))
+        chosen[item.file] = best
+        left = item if best is other else other
+        problem = f"is left out: it means the same file as {best.key!r}, which counts"
+        complain(Unlisted(left.key, problem, item.file, item.file.day, item.file.day, True))
+    yield from chosen.values()
+
+
+_FOLDER_MARK = "folder:"
+
+
+def portable(etag: str | None) -> str | None:
+    """The etag where it depends on the content alone (S3's), None where it is a folder's mark.
+
+    A folder's files are marked by size and modification time, which a copy does not share: that
+    must not find its way into the bytes of a partition.
+    """
+    return None if etag is None or etag.startswith(_FOLDER_MARK) else etag
+
+
+def _mark(of: os.stat_result) -> str:
+    return f"{_FOLDER_MARK}{of.st_size:x}-{of.st_mtime_ns:x}"
+
+
+def vouches_for(etag: str | None, raw: Path) -> bool:
+    """Whether the file in the raw tier is, as far as can be told, what the source has."""
+    if etag is None or not os.path.exists(raw):
+        return False
+    return not etag.startswith(_FOLDER_MARK) or etag == _mark(raw.stat())
+
+
+def file_of(kind: DataType, layout: str, below: str) -> RawFile | None:
+    """The file at `below` its data type's folder; None where it is none that can be taken in.
+
+    A name that is no text, or longer than a symbol can be, is left out: no disk could hold it
+    under the name that it would get here.
+    """
+    file = parse_raw_path(kind.name, below)
+    if file is None or (file.symbol is None) != (layout == "day"):
+        return None
+    if file.symbol is not None:
+        try:
+            fits = len(file.symbol.encode()) <= MAX_SYMBOL_BYTES
+        except UnicodeEncodeError:
+            fits = False
+        if not fits:
+            logger.warning("%r: no symbol has such a name; left out", below[:200])
+            return None
+    return file
+
+
+class FolderSource:
+    """A folder that holds `us_stocks_sip/…`, as `aws s3 sync` leaves it.
+
+    Raises:
+        SourceError: there is no such folder.
+    """
+
+    retries = 0
+    """Requests that were made again: a folder asks once."""
+
+    def __init__(self, folder: Path, modes: Modes | None = None) -> None:
+        self.url = str(folder)
+        self._folder, self._modes = folder, modes or Modes()
+        try:
+            is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+        except PermissionError as error:
+            raise SourceError(self.url, "cannot be read: no permission") from error
+        except OSError:
+            is_folder = False
+        if not is_folder:
+            raise SourceError(self.url, "there is no such folder; set source.url to one")
+
+    def list(
+        self, kind: DataType, layout: str, first: date, last: date, complain: Complain = warn
+    ) -> Iterator[SourceObject]:
+        """Files of a data type that may hold sessions from first to last, both inclusive.
+
+        Args:
+            complain: is told of what cannot be taken; the rest goes on.
+        """
+        yield from without_doubles(self._list(kind, layout, first, last, complain), complain)
+
+    def _list(
+        self, kind: DataType, layout: str, first: date, last: date, complain: Complain
+    ) -> Iterator[SourceObject]:
+        folder = source_folder(kind, layout)
+        # A file of a month bears its first day.
+        for entry in walk(self._folder / folder, first.replace(day=1), last):
+            key = f"{folder}/{entry.below}" if entry.below else folder
+            if entry.is_folder:
+                begin, end = entry.span
+                if begin <= last and first <= end:
+                    complain(Unlisted(key, entry.problem or "", None, begin, end))
+                continue
+            file = file_of(kind, layout, entry.below)
+            if file is None or not file.overlaps(first, last):
+                continue
+            if entry.stat is None:
+                complain(Unlisted(key, entry.problem or "", file, file.day, file.day))
+                continue
+            yield SourceObject(file, key, entry.stat.st_size, _mark(entry.stat))
+
+    def names(self) -> Sequence[str]:
+        """Paths of what is there, folders that hold nothing with a `/` behind; the first few
+        thousand.
+        """
+        found: list[str] = []
+        for place, folders, files in os.walk(self._folder):
+            below = os.path.relpath(place, self._folder)
+            folders.sort()
+            start = "" if below == "." else f"{below}/"
+            found += [f"{start}{name}" for name in sorted(files)]
+            if not folders and not files and start:
+                found.append(start)
+            if len(found) >= _NAMES or below.count(os.sep) >= _DEPTH:
+                folders.clear()
+        return found[:_NAMES]
+
+    def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
+        """Whether the file only looks new: it was copied since, and has the bytes it had.
+
+        Args:
+            etag: the mark that it had.
+            sha256: of its bytes then; None: those at `path` are compared.
+        """
+        if etag is None or etag.rpartition("-")[0] != item.etag.rpartition("-")[0]:
+            return False
+        source = self._folder / item.key
+        try:
+            if sha256 is None:
+                return filecmp.cmp(source, path, shallow=False)
+            with open(source, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+
+    def fetch_all(
+        self,
+        wanted: Sequence[tuple[SourceObject, Path]],
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Fetched]:
+        """Put files where the raw tier wants them; each is told of when it is done.
+
+        A file that cannot be read does not keep the others.
+
+        Args:
+            wanted: what, and where to.
+            tell: is told of bytes that are done.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        for item, target in wanted:
+            began = time.monotonic()
+            try:
+                came = self.fetch(item, target)
+            except SourceError as problem:
+                yield Fetched(item, problem)
+            else:
+                tell(item.size)
+                yield Fetched(came, seconds=time.monotonic() - began)
+
+    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        """Put a file where the raw tier wants it: as a hard link, or else as a verified copy.
+
+        A link is the source's own file and keeps its mode.
+
+        `target` never names a file that is not whole.
+
+        Returns:
+            What came: a newer version than `item`, where that was replaced meanwhile.
+
+        Raises:
+            SourceError: it cannot be read, or changed while it was copied.
+            StorageError: it cannot be written.
+        """
+        part = part_of(target)
+        # The file itself: a link would lead elsewhere from the raw tier.
+        path = Path(os.path.realpath(self._folder / item.key))
+        try:
+            self._modes.make_folders(target.parent)
+            part.unlink(missing_ok=True)
+            try:
+                os.link(path, part)
+            except OSError:
+                self._copy(path, part)
+            came = os.stat(part)
+            put_in_place(part, target)
+        except FileNotFoundError as error:
+            raise MissingFileError(self.url, item.key) from error
+        except OSError as error:
+            raise StorageError(target, f"cannot be written: {error.strerror or error}") from error
+        finally:
+            # A rename onto another link to the same file leaves both names.
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        return replace(item, size=came.st_size, etag=_mark(came))
+
+    def differs(self, item: SourceObject, path: Path) -> bool:
+        """Whether the file at `path` holds other bytes than the source's; False: it is not there.
+
+        Reads both to their end where their sizes are the same.
+        """
+        try:
+            return not filecmp.cmp(self._folder / item.key, path, shallow=False)
+        except OSError:
+            return False
+
+    def _copy(self, path: Path, part: Path) -> None:
+        try:
+            opened = open(path, "rb")  # noqa: SIM115 - what it raises is the source's fault alone
+        except PermissionError as error:
+            raise SourceError(self.url, f"no permission to read {path}") from error
+        with opened as source:
+            before = os.fstat(source.fileno())
+            digest = hashlib.file_digest(source, "sha256").digest()
+            source.seek(0)
+            with open(part, "wb") as copy:
+                shutil.copyfileobj(source, copy, _BLOCK)
+            changed = Stamp.of(os.fstat(source.fileno())) != Stamp.of(before)
+        # With its modification time, which tells it from one that was changed later.
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+        self._modes.settle(part)
+        with open(part, "rb") as copied:
+            os.fsync(copied.fileno())
+            if changed or hashlib.file_digest(copied, "sha256").digest() != digest:
+                raise SourceError(self.url, f"{path} changed while it was copied; try again")

@@ -1,0 +1,270 @@
+"""The vendor's files in an S3 bucket: the same verbs as a folder has."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from warehouse.core.config import DownloadConfig
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import source_folder
+from warehouse.core.permissions import Modes
+from warehouse.errors import (
+    MissingFileError,
+    NotInPlanError,
+    RawFileError,
+    SourceError,
+    TransferError,
+)
+from warehouse.source.etag_check import EtagCheck, check, read_into
+from warehouse.source.folder import (
+    Complain,
+    Fetched,
+    SourceObject,
+    Unlisted,
+    file_of,
+    warn,
+    without_doubles,
+)
+from warehouse.source.parallel_download import Counts, Fetcher
+from warehouse.source.partfile import CHUNK_BYTES, check_space
+from warehouse.source.retry import Retry, TransientError
+from warehouse.source.s3client import Listed, S3Server
+
+logger = logging.getLogger("warehouse")
+
+_FIRST_PAUSE = 1.0
+# The largest object that S3 has is of 50 TB.
+_MAX_BYTES, _MAX_ETAG = 50 * 10**12, 256
+# What begins alike: months or years. More keys than that are not the vendor's.
+_MAX_KEYS, _MAX_EMPTY = 400_000, 20
+_OF_ONE_FILE = (MissingFileError, NotInPlanError, TransferError, RawFileError)
+
+
+class S3Source:
+    """A bucket that holds `us_stocks_sip/…` on an S3 server.
+
+    Credentials are looked for in POLYGON_S3_ACCESS_KEY and POLYGON_S3_SECRET, then where AWS
+    tools look for them. Nothing is asked of the server before the first `list` or `fetch`.
+
+    Args:
+        url: s3://BUCKET or s3://BUCKET/FOLDER.
+        endpoint: URL of the server.
+        settings: how many connections, how patient.
+        environ: in place of os.environ, for the first two names alone.
+        chunk_bytes: bytes one request asks for.
+        first_pause: seconds before the first repetition; doubled before each further one.
+        modes: of the files and folders that are made.
+
+    Raises:
+        SourceError: the url or the endpoint is none.
+        CredentialsError: half of the credentials is set.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: str,
+        settings: DownloadConfig | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+        first_pause: float = _FIRST_PAUSE,
+        modes: Modes | None = None,
+    ) -> None:
+        self._settings = settings or DownloadConfig()
+        self._server = S3Server(
+            url,
+            endpoint,
+            self._settings.concurrent_downloads,
+            self._settings.timeout_seconds,
+            environ,
+        )
+        self.url = self._server.url
+        self.counts = Counts()
+        self._chunk_bytes, self._first_pause = chunk_bytes, first_pause
+        self._modes = modes or Modes()
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again, and files fetched again, so far."""
+        return self.counts.retries + self.counts.refetched
+
+    def list(
+        self, kind: DataType, layout: str, first: date, last: date, complain: Complain = warn
+    ) -> Iterator[SourceObject]:
+        """Files of a data type that may hold sessions from first to last, both inclusive.
+
+        Args:
+            complain: is told of what cannot be taken; the rest goes on.
+
+        Raises:
+            CredentialsError: the server does not accept them.
+            SourceError: there is no such bucket or server.
+            TransferError: the server does not answer, however often it is asked.
+        """
+        folder = source_folder(kind, layout)
+        prefixes = [f"{folder}/{below}" for below in _prefixes(layout, first, last)]
+        # The first alone: where nothing is to be had, one request says so.
+        at_once = self._settings.concurrent_downloads
+        groups = [prefixes[:1]]
+        groups += [prefixes[n : n + at_once] for n in range(1, len(prefixes), at_once)]
+        with ThreadPoolExecutor(at_once, "list") as pool:
+            for group in groups:
+                for found in pool.map(self._all, group):
+                    these = []
+                    for item in found:
+                        file = file_of(kind, layout, item.key.removeprefix(f"{folder}/"))
+                        if file is None or not file.overlaps(first, last):
+                            continue
+                        if (problem := _oddity(item)) is not None:
+                            complain(Unlisted(item.key, problem, file, file.day, file.day))
+                            continue
+                        these.append(SourceObject(file, item.key, item.size, item.etag))
+                    # Keys that mean the same file begin alike.
+                    yield from without_doubles(these, complain)
+
+    def names(self) -> Sequence[str]:
+        """Keys of what is there; the first of them."""
+        retry = Retry(self._settings.retry_attempts, self._first_pause, lambda: None)
+        try:
+            found, _ = retry(partial(self._server.page, "", None), threading.Event())
+        except (SourceError, TransientError):
+            return []
+        return [item.key for item in found]
+
+    def differs(self, item: SourceObject, path: Path) -> bool:
+        """Whether the file at `path` holds other bytes than the source's; False: it is not there.
+
+        Its ETag tells, so nothing is fetched; where that cannot tell, they are taken for the same.
+        """
+        try:
+            with io.FileIO(path) as file:
+                if os.fstat(file.fileno()).st_size != item.size:
+                    return True
+                verdict = check(read_into(file), EtagCheck(item.etag, item.size))
+        except OSError:
+            return False
+        return verdict.same is False
+
+    def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
+        """Whether the file only looks new; an ETag is another where the bytes are."""
+        return False
+
+    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        """Bring one file to `target`, which never names one that is not whole and checked.
+
+        Returns:
+            What came: a newer version than `item`, where that was replaced meanwhile.
+
+        Raises:
+            SourceError: it is not to be had, or the server not to be spoken to.
+            RawFileError: it came, but is damaged; what came lies at `part_of(target)`.
+            StorageError: the disk has no room, or refuses.
+        """
+        (fetched,) = self.fetch_all([(item, target)])
+        if fetched.problem is not None:
+            raise fetched.problem
+        return fetched.item
+
+    def fetch_all(
+        self,
+        wanted: Sequence[tuple[SourceObject, Path]],
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Fetched]:
+        """Bring many files, several at a time; each is told of when it is done, in any order.
+
+        A file that is not to be had does not keep the others. To stop early, close the iterator:
+        what has come in is kept, and the next call goes on there.
+
+        Args:
+            wanted: what, and where to.
+            tell: is told of bytes as they come in; may be called from any thread.
+
+        Raises:
+            SourceError: the server cannot be spoken to at all.
+            StorageError: the disk has no room for all of them, or refuses.
+        """
+        check_space([(target, item.size) for item, target in wanted])
+        files = ThreadPoolExecutor(self._settings.concurrent_downloads, "file")
+        with Fetcher(
+            self._server,
+            self._settings,
+            self.counts,
+            total=sum(item.size for item, _ in wanted),
+            chunk_bytes=self._chunk_bytes,
+            first_pause=self._first_pause,
+            tell=tell,
+            modes=self._modes,
+        ) as fetcher:
+            try:
+                futures = {
+                    files.submit(fetcher.fetch, item, target): item for item, target in wanted
+                }
+                for future in as_completed(futures):
+                    item = futures.pop(future)
+                    try:
+                        yield future.result()
+                    except _OF_ONE_FILE as problem:
+                        yield Fetched(item, problem)
+            finally:
+                fetcher.stop()
+                files.shutdown(cancel_futures=True)
+
+    def _all(self, prefix: str) -> Sequence[Listed]:
+        retry = Retry(
+            self._settings.retry_attempts,
+            self._first_pause,
+            lambda: self.counts.add(retries=1),
+        )
+        found: list[Listed] = []
+        token: str | None = None
+        tokens: set[str] = set()
+        empty = 0
+        try:
+            while True:
+                more, token = retry(partial(self._server.page, prefix, token), threading.Event())
+                found += more
+                if token is None:
+                    return found
+                empty = 0 if more else empty + 1
+                if token in tokens or empty > _MAX_EMPTY or len(found) > _MAX_KEYS:
+                    raise SourceError(
+                        self.url,
+                        f"the list of {prefix} does not end ({len(found):,} keys so far);"
+                        " check source.endpoint",
+                    )
+                tokens.add(token)
+        except TransientError as error:
+            times = self._settings.retry_attempts + 1
+            raise TransferError(
+                self.url, f"the list of {prefix}", f"{error.problem} ({times} times)"
+            ) from None
+
+
+def _oddity(item: Listed) -> str | None:
+    """Why an object cannot be what the server says of it; None: it can."""
+    if not 0 <= item.size <= _MAX_BYTES:
+        return f"is listed with {item.size:,} bytes, which no object has"
+    if not item.etag.isascii() or not item.etag.isprintable() or len(item.etag) > _MAX_ETAG:
+        return "is listed with an ETag that is none"
+    return None
+
+
+def _prefixes(layout: str, first: date, last: date) -> Iterator[str]:
+    """What the keys of these sessions begin with: months, or where a file is a day whole years."""
+    year, month = first.year, first.month
+    while (year, month) <= (last.year, last.month):
+        if layout == "day" and month == 1 and year < last.year:
+            yield f"{year:04}/"
+            year += 1
+            continue
+        yield f"{year:04}/{month:02}/"
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)

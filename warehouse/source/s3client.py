@@ -1,0 +1,435 @@
+"""The S3 server: requests, and what its answers mean."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions as boto
+import urllib3.exceptions
+from botocore.config import Config as BotoConfig
+from botocore.parsers import ResponseParserError
+
+from warehouse.errors import (
+    CredentialsError,
+    MissingFileError,
+    NotInPlanError,
+    SourceError,
+    WarehouseError,
+)
+from warehouse.source.retry import TransientError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+ACCESS_KEY, SECRET = "POLYGON_S3_ACCESS_KEY", "POLYGON_S3_SECRET"
+"""Where credentials are looked for before the usual AWS chain is."""
+
+_REGION = "us-east-1"
+_CONNECT_SECONDS = 10.0
+_HOW_TO_SIGN_IN = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of your account's S3 access"
+)
+_BAD_KEY = {
+    "AuthFailure",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "Unauthorized",
+    "401",
+}
+_BUSY = {"RequestTimeout", "RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException"}
+_ELSEWHERE = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.ProfileNotFound,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+)
+_UNREACHABLE = (
+    boto.ConnectTimeoutError,
+    boto.EndpointConnectionError,
+    boto.ProxyConnectionError,
+    boto.SSLError,
+)
+_BROKEN = (
+    boto.HTTPClientError,
+    boto.IncompleteReadError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+# What boto3 raises where an answer is well-formed and says what no server of S3's would.
+_NONSENSE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+_REDIRECTS = 300
+# A page of a list holds 1,000 keys of at most 1,024 bytes.
+_LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
+# Seconds that an answer that is read whole may take, however it drips, or the time-out if longer.
+_PATIENCE = 10.0
+_FAILURES = (
+    boto.BotoCoreError,
+    boto.ClientError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+)
+
+
+class ReplacedError(Exception):
+    """The object is no longer the version that was asked for."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as the server lists it. The ETag is without its quotes."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Body:
+    """What the server sends of an object.
+
+    Attributes:
+        is_encrypted: with a key of the owner's or the customer's: its ETag is no MD5.
+    """
+
+    def __init__(self, stream: Any, size: int, *, is_encrypted: bool = False) -> None:
+        self._stream, self._left = stream, size
+        self.is_encrypted = is_encrypted
+
+    def read(self, size: int) -> bytes:
+        """What has come in, at most `size` bytes; none at the end.
+
+        Does not wait until there is `size`: who reads can tell a trickle from a stream.
+
+        Raises:
+            TransientError: the connection broke, fell silent, or ended before all was there.
+        """
+        if self._left == 0:
+            return b""
+        try:
+            data: bytes = self._stream.read1(min(size, self._left))
+        except _BROKEN as error:
+            raise TransientError(_short(error)) from None
+        if not data:
+            raise TransientError(f"the answer ended {self._left:,} bytes early")
+        self._left -= len(data)
+        return data
+
+    def abort(self) -> None:
+        """Wake a thread that waits for bytes; safe to call from another one."""
+        with suppress(Exception):
+            self._stream.shutdown()
+
+
+class S3Server:
+    """A bucket on a server. Safe to use from many threads.
+
+    Credentials come from the environment (the spec's names, then the usual AWS chain) and are
+    held by boto3 alone.
+
+    Args:
+        url: s3://BUCKET or s3://BUCKET/FOLDER.
+        endpoint: URL of the server.
+        connections: how many requests may be under way.
+        timeout: seconds of silence after which a connection is given up.
+
+    Raises:
+        SourceError: the url or the endpoint is none.
+        CredentialsError: one of the spec's two names is set and the other is not.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: str,
+        connections: int,
+        timeout: float,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if "@" in parts.netloc or "@" in urlsplit(endpoint).netloc:
+            where = "endpoint" if "@" in urlsplit(endpoint).netloc else "url"
+            raise SourceError("s3", f"source.{where} holds credentials; {_HOW_TO_SIGN_IN} instead")
+        if parts.scheme != "s3" or not parts.netloc:
+            raise SourceError(url, "must be s3://BUCKET")
+        self.url, self.endpoint = url.rstrip("/"), endpoint
+        self.bucket = parts.netloc
+        self._folder = f"{folder}/" if (folder := parts.path.strip("/")) else ""
+        self._reached = False
+        environ = os.environ if environ is None else environ
+        access, secret = environ.get(ACCESS_KEY) or None, environ.get(SECRET) or None
+        if (access is None) != (secret is None):
+            there, absent = (ACCESS_KEY, SECRET) if access else (SECRET, ACCESS_KEY)
+            raise CredentialsError(self.url, f"{there} is set and {absent} is not; set both")
+        config = BotoConfig(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            # Ours, which know what has come in already, are enough.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=connections,
+            connect_timeout=min(timeout, _CONNECT_SECONDS),
+            read_timeout=timeout,
+            tcp_keepalive=True,
+        )
+        try:
+            with self._translated(None):
+                # A session of its own: the module's shared one is not for several threads.
+                session = boto3.session.Session(
+                    aws_access_key_id=access, aws_secret_access_key=secret, region_name=_REGION
+                )
+                self._client: S3Client = session.client("s3", endpoint_url=endpoint, config=config)
+        except SourceError as error:
+            if isinstance(error, CredentialsError):
+                raise
+            raise SourceError(self.url, f"{self.endpoint} is no server's URL") from error
+        self._longest = max(_PATIENCE, timeout)
+        events = self._client.meta.events
+        events.register_first("before-send.s3", self._send)
+        events.register("before-call.s3", _stay)
+
+    def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
+        """Up to 1,000 objects whose key begins with `prefix`, and what to ask for the next with.
+
+        Raises:
+            SourceError, TransientError
+        """
+        with self._translated(None):
+            following = {"ContinuationToken": token} if token else {}
+            answer = self._client.list_objects_v2(
+                Bucket=self.bucket,
+                Prefix=self._folder + prefix,
+                **following,  # type: ignore[arg-type]
+            )
+            found = [
+                Listed(item["Key"][len(self._folder) :], item["Size"], item["ETag"].strip('"'))
+                for item in answer.get("Contents", [])
+                # What was not asked for is not taken.
+                if item["Key"].startswith(self._folder + prefix)
+            ]
+            following_token = answer["NextContinuationToken"] if answer["IsTruncated"] else None
+        self._reached = True
+        return found, following_token
+
+    def head(self, key: str) -> Listed:
+        """The object as it is now.
+
+        Raises:
+            SourceError, TransientError
+        """
+        with self._translated(key):
+            answer = self._client.head_object(Bucket=self.bucket, Key=self._folder + key)
+            return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
+
+    def part_size(self, key: str, etag: str) -> int | None:
+        """The size of the parts an object was uploaded in; None where the server does not say."""
+        try:
+            with self._translated(key):
+                answer = self._client.head_object(
+                    Bucket=self.bucket, Key=self._folder + key, PartNumber=1, IfMatch=f'"{etag}"'
+                )
+        except (WarehouseError, TransientError, ReplacedError):
+            return None
+        if answer.get("PartsCount") != int(etag.rpartition("-")[2]):
+            return None
+        return answer.get("ContentLength") or None
+
+    @contextmanager
+    def get(self, key: str, etag: str, size: int, start: int, end: int) -> Iterator[Body]:
+        """The bytes [start, end) of the version `etag`, `size` of an object.
+
+        Raises:
+            ReplacedError: there is another version now.
+            SourceError, TransientError
+        """
+        with self._translated(key):
+            answer = self._client.get_object(
+                Bucket=self.bucket,
+                Key=self._folder + key,
+                Range=f"bytes={start}-{end - 1}",
+                IfMatch=f'"{etag}"',
+            )
+        self._reached = True
+        with answer["Body"] as stream:
+            sent_etag, length = answer.get("ETag"), answer.get("ContentLength")
+            if sent_etag is None or length is None:
+                raise TransientError("the server sent a file without its ETag or its length")
+            sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
+            if sent_etag.strip('"') != etag or sent.rpartition("/")[2] != str(size):
+                raise ReplacedError
+            if sent != f"bytes {start}-{end - 1}/{size}":
+                raise TransientError(f"the server sent {sent} when asked for {start}-{end - 1}")
+            yield Body(stream, end - start, is_encrypted=_is_encrypted(answer))
+
+    def _send(self, request: Any, **_: object) -> Any:
+        """Do what boto3 would, but read of an answer that it would hold whole no more than is fit.
+
+        The bytes of a file are read by `Body`, as they come.
+        """
+        is_file, request.stream_output = request.stream_output, True
+        answer = self._client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
+        if is_file and answer.status_code < _REDIRECTS:
+            return answer
+        content, until = bytearray(), time.monotonic() + self._longest
+        for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
+            content += data
+            if len(content) > _LONGEST_ANSWER:
+                answer.raw.close()
+                raise SourceError(
+                    self.url,
+                    f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,} bytes where"
+                    " S3 has a short one; check source.endpoint",
+                )
+            if time.monotonic() > until:
+                answer.raw.close()
+                raise boto.ReadTimeoutError(endpoint_url=self.endpoint)
+        answer._content = bytes(content)
+        answer.raw.release_conn()
+        return answer
+
+    @contextmanager
+    def _translated(self, key: str | None) -> Iterator[None]:
+        """Turn boto3's exceptions into ours.
+
+        Their causes are left out: they can hold what was sent.
+        """
+        try:
+            yield
+        except _FAILURES as error:
+            raise self._meaning(error, key) from None
+        except _NONSENSE as error:
+            raise SourceError(
+                self.url,
+                f"{self.endpoint} gives an answer that is none of S3's ({type(error).__name__});"
+                " check source.endpoint",
+            ) from None
+
+    def _meaning(self, error: Exception, key: str | None) -> Exception:
+        if isinstance(error, boto.ClientError):
+            reached, self._reached = self._reached, True
+            if not reached and _is_gibberish(error):
+                return self._no_s3_server()
+            return self._answer(error, key)
+        if isinstance(error, _NO_CREDENTIALS):
+            return CredentialsError(
+                self.url, f"there are no credentials ({_short(error)}); {_HOW_TO_SIGN_IN}"
+            )
+        if isinstance(error, _UNREACHABLE) and not self._reached:
+            return SourceError(
+                self.url,
+                f"{self.endpoint} cannot be reached ({_short(error)}); check source.endpoint",
+            )
+        if isinstance(error, ResponseParserError) and not self._reached:
+            return self._no_s3_server()
+        if isinstance(error, _BROKEN):
+            return TransientError(_short(error))
+        if isinstance(error, boto.ParamValidationError):
+            return SourceError(self.url, f"{self.bucket} is no bucket's name; check source.url")
+        return SourceError(self.url, f"cannot be asked ({_short(error)})")
+
+    def _no_s3_server(self) -> SourceError:
+        return SourceError(self.url, f"{self.endpoint} is no S3 server; check source.endpoint")
+
+    def _answer(self, error: boto.ClientError, key: str | None) -> Exception:
+        response: Any = error.response
+        code = str(response.get("Error", {}).get("Code", ""))
+        meta = response.get("ResponseMetadata", {})
+        status = int(meta.get("HTTPStatusCode", 0))
+        answer = f"{status}" if code in ("", str(status)) else f"{status} {code}"
+        if status == 412 or status == 416:
+            return ReplacedError()
+        if status == 429 or code in _BUSY or (status >= 500 and status != 501):
+            return TransientError(f"the server answers {answer}", pause=_seconds(meta))
+        if code in _BAD_KEY or status == 401:
+            return CredentialsError(
+                self.url,
+                f"{self.endpoint} refuses the access key or its secret ({answer});"
+                f" {_HOW_TO_SIGN_IN}",
+            )
+        if code == "RequestTimeTooSkewed":
+            return SourceError(self.url, "this computer's clock is not the server's; set it right")
+        if code == "NoSuchBucket" or code == "InvalidBucketName" or (status == 404 and not key):
+            return SourceError(
+                self.url, f"there is no bucket {self.bucket} at {self.endpoint}; check source.url"
+            )
+        if status == 404 and key:
+            return MissingFileError(self.url, key)
+        if status == 403 and key:
+            return NotInPlanError(self.url, key, answer)
+        if status == 403:
+            return SourceError(self.url, f"the access key may not list the bucket ({answer})")
+        if 300 <= status < 400 or code in _ELSEWHERE:
+            return SourceError(
+                self.url, f"the bucket is not at {self.endpoint} ({answer}); check source.endpoint"
+            )
+        return SourceError(self.url, f"{self.endpoint} answers {answer}; check source.endpoint")
+
+
+def _stay(params: dict[str, Any], **_: object) -> None:
+    """Let boto3 follow no answer to another region: source.endpoint is where the bucket is.
+
+    Where that answers the question for the region alike, it would ask without end.
+    """
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Whether the answer says that it is encrypted so that its ETag is no MD5 of it.
+
+    With keys of the server's own (AES256) it is one.
+    """
+    how = answer.get("ServerSideEncryption")
+    return bool(answer.get("SSECustomerAlgorithm")) or (how is not None and how != "AES256")
+
+
+def _is_gibberish(error: boto.ClientError) -> bool:
+    """Whether the answer was none of S3's; boto3 makes a 500 of a page that says "welcome"."""
+    return str(error.response.get("Error", {}).get("Code", "")) == "500"
+
+
+def _seconds(meta: Mapping[str, Any]) -> float:
+    """How long the server asks to be left alone."""
+    try:
+        return max(0.0, float(meta.get("HTTPHeaders", {}).get("retry-after", 0)))
+    except ValueError:
+        return 0.0
+
+
+def _short(error: Exception) -> str:
+    """What happened, in a few words that hold nothing that was sent."""
+    if isinstance(
+        error, (boto.ReadTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError)
+    ):
+        return "no answer in time"
+    if isinstance(error, boto.ConnectTimeoutError):
+        return "no connection in time"
+    if isinstance(error, (boto.EndpointConnectionError, boto.ProxyConnectionError)):
+        return "no connection"
+    if isinstance(error, boto.SSLError):
+        return "no secure connection"
+    if isinstance(error, _NO_CREDENTIALS):
+        return type(error).__name__
+    if isinstance(error, (boto.HTTPClientError, urllib3.exceptions.HTTPError, OSError)):
+        return "the connection broke"
+    return type(error).__name__

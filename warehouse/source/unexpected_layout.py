@@ -1,0 +1,51 @@
+"""A source laid out otherwise than it should be: what was looked for, what is there instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import BUCKET_PREFIX, parse_raw_path, source_folder
+
+
+def pattern(kind: DataType, layout: str) -> str:
+    """How the source names the files of a data type, for `layout` "day" or "symbol"."""
+    if layout == "day":
+        below = "YYYY/MM/YYYY-MM-DD.csv.gz"
+    else:
+        below = "YYYY/MM/SYMBOL.csv.gz" if kind.monthly_by_symbol else "YYYY/MM/DD/SYMBOL.csv.gz"
+    return f"{source_folder(kind, layout)}/{below}"
+
+
+def instead(names: Sequence[str], url: str, kind: DataType, layout: str) -> str:
+    """What files of a data type were looked for, what there is instead, and what would mend it.
+
+    Args:
+        names: paths in the source of some of what it holds.
+        url: the source's.
+    """
+    looked = f"looked for {pattern(kind, layout)}"
+    if not names:
+        return f"{looked}, and found nothing at all; is the disk or the bucket the right one?"
+    other = "symbol" if layout == "day" else "day"
+    of_other = f"{source_folder(kind, other)}/"
+    url = url.rstrip("/")
+    for name in names:
+        if name.startswith(of_other):
+            file = parse_raw_path(kind.name, name.removeprefix(of_other))
+            if file is not None and (file.symbol is None) == (other == "day"):
+                return f"{looked}; there is {name!r}: set source.layout to {other}"
+        before, found, _ = name.partition(f"/{BUCKET_PREFIX}/")
+        if found:
+            return f"{looked}; there is {name!r}: set source.url to {url}/{before}"
+        if name.startswith(f"{kind.vendor_folder}/") and url.endswith(f"/{BUCKET_PREFIX}"):
+            return f"{looked}; there is {name!r}: set source.url to {url.rpartition('/')[0]}"
+    likely = max(names, key=lambda name: _likeness(name, kind, layout))
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{looked}; there is {likely!r}{more}"
+
+
+def _likeness(name: str, kind: DataType, layout: str) -> tuple[bool, ...]:
+    """How much a name looks like what was looked for."""
+    small, folder = name.casefold(), source_folder(kind, layout)
+    return (folder in small, folder.rpartition("/")[2] in small, ".csv" in small)

@@ -1,0 +1,105 @@
+"""The features in the catalog: a table macro each, made from the same file that Python runs."""
+
+from __future__ import annotations
+
+import duckdb
+
+from warehouse.errors import SqlFileError
+from warehouse.sqlfolder.feature import Feature, Parameter
+from warehouse.sqlfolder.feature_file import MACRO_ARGUMENTS, FeatureFolder
+from warehouse.sqlfolder.feature_select import AGGS, complaint, with_names
+
+_SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
+
+
+def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> None:
+    """Make each feature's macro, and fill the table `features`, in a catalog that has that table.
+
+    A feature that cannot be made keeps none of the others from it: the table says why.
+    """
+    texts = folder.texts()
+    for name, found in folder.items():
+        problem = None
+        if isinstance(found, Feature):
+            try:
+                connection.execute(macro(found))
+            except duckdb.Error as error:
+                problem = f"its macro cannot be made: {complaint(error)}"
+        else:
+            problem = found.problem
+        connection.execute(
+            "insert into features values ($name, $description, $parameters, $lookback, $grain,"
+            " $columns, $source, $problem, $sql)",
+            {
+                **_described(found),
+                "name": name,
+                "problem": problem,
+                "sql": texts.get(name, ""),
+            },
+        )
+
+
+def _described(found: Feature | SqlFileError) -> dict[str, str | None]:
+    keys = ("params", "lookback", "grain", "columns", "source")
+    if isinstance(found, SqlFileError):
+        return dict.fromkeys(("description", "parameters", *keys[1:]))
+    header = found.file.header
+    parameters, *rest = (header.get(key) for key in keys)
+    return {
+        "description": found.description,
+        "parameters": parameters,
+        **dict(zip(keys[1:], rest, strict=True)),
+    }
+
+
+def macro(feature: Feature) -> str:
+    """The statement that makes `<name>_of(symbol, first, last, parameter := default, …)`.
+
+    The SELECT of the file stands in it as it is, but for its parameters, which are the macro's. In
+    a macro a name that is a parameter's goes before that of a column, so that the symbol's and the
+    sessions' have names that no column has.
+    """
+    arguments = [
+        *MACRO_ARGUMENTS,
+        *(f"{one.name} := {_literal(one)}" for one in feature.parameters),
+    ]
+    if feature.freq is not None:
+        arguments.append(f"freq := '{feature.freq}'")
+    tables = ",\n".join(_table(feature, table) for table in feature.reads)
+    order = ", ".join(f"{name} nulls first" for name in feature.grain)
+    body = with_names(feature.file.body, feature.statement.parameters)
+    return f"""
+create or replace macro {feature.name}_of({", ".join(arguments)}) as table (
+with
+{tables}
+select *
+from (
+{body}
+)
+where session between {_FIRST}::date and {_LAST}::date
+order by {order}
+)"""
+
+
+def _table(feature: Feature, table: str) -> str:
+    files = f"{table}_files_of({_SYMBOL})"
+    data_type = f"'{table}'"
+    if table == AGGS:
+        by_freq = [f"{freq}_aggs_files_of({_SYMBOL})" for freq in ("minute", "day")]
+        files = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
+        data_type = "freq || '_aggs'"
+    lookback = feature.lookback
+    first = f"{_FIRST}::date"
+    if lookback.unit in ("rows", "sessions"):
+        first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
+    return f"""{table} as (
+select *
+from read_parquet({files}, hive_partitioning = false)
+where session between {first} and {_LAST}::date and is_in_place()
+)"""
+
+
+def _literal(parameter: Parameter) -> str:
+    if parameter.kind == "boolean":
+        return str(parameter.default).lower()
+    return f"{parameter.default!r}::{parameter.kind}"

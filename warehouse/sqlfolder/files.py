@@ -1,0 +1,199 @@
+"""The SQL files: where they stand, what their headers promise, what they come to as a fingerprint.
+
+A file holds one statement (those of catalog/ hold several) under a header comment:
+
+    -- clean/trades: every typed row with the reason it is rejected for, NULL where it is kept.
+    -- grain: one row per line of the raw file
+    -- params: $corrections, $session_start, $session_end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+
+from warehouse.core.paths import shipped
+from warehouse.core.small_files import read_small
+from warehouse.errors import SqlFileError
+
+_HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
+_PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
+
+
+# What a statement is made of, in the order in which it is looked for: white space, comments, what
+# stands in quotes, names and numbers, signs. A name goes on over `$`, as DuckDB has it.
+_WORDS = re.compile(
+    r"""
+      (?P<blank> \s+ | --[^\r\n]* )
+    | (?P<comment> /\* )
+    | (?P<quoted> [eE]'(?:[^'\\]|\\.|'')*' | [xXbB]?'(?:[^']|'')*' | "(?:[^"]|"")*"
+        | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<word> \d [\w.]* (?:(?<=[eE])[-+]\d+)? | [\w$]+ )
+    | (?P<unended> ['"] )
+    | (?P<signs> [-+*/<>=~!@%^&|?:\#`\\]+? (?= --|/\*|[^-+*/<>=~!@%^&|?:\#`\\]|$) | . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def words(sql: str) -> Iterator[str]:
+    """The words and signs of a statement, without comments; in lower case outside of quotes.
+
+    Raises:
+        ValueError: a literal or a comment has no end.
+    """
+    place = 0
+    while place < len(sql):
+        found = _WORDS.match(sql, place)
+        assert found is not None  # its last part takes any sign
+        place = found.end()
+        kind = found.lastgroup
+        if kind == "comment":
+            place = _end_of_comment(sql, place)
+        elif kind == "unended":
+            raise ValueError(f"what begins with {found[0]} has no end")
+        elif found["quoted"]:
+            yield found[0]
+        elif kind != "blank":
+            yield found[0].lower()
+
+
+def _end_of_comment(sql: str, place: int) -> int:
+    """The place after the comment that holds `place`; within one there may be others."""
+    depth = 1
+    for edge in re.finditer(r"/\*|\*/", sql[place:]):
+        depth += 1 if edge[0] == "/*" else -1
+        if not depth:
+            return place + edge.end()
+    raise ValueError("a comment has no end")
+
+
+def _is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("--")
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """One statement.
+
+    Attributes:
+        path: where it was read.
+        name: its path below the SQL folder without `.sql`, as `clean/trades`.
+        text: the whole file.
+        header: `grain`, `params`, … as its header comment gives them.
+    """
+
+    path: Path
+    name: str
+    text: str
+
+    @cached_property
+    def comment(self) -> list[str]:
+        """The header comment's lines, without their dashes."""
+        lines = (line.lstrip() for line in self.text.splitlines())
+        kept = takewhile(lambda line: line.startswith("--"), lines)
+        return [line.removeprefix("--").strip() for line in kept]
+
+    @cached_property
+    def header(self) -> dict[str, str]:
+        """A key's text goes on over the lines that follow, up to an empty one."""
+        found: dict[str, str] = {}
+        key = None
+        for line in self.comment:
+            if match := _HEADER_LINE.match(line):
+                key = match[1]
+                found[key] = match[2].strip()
+            elif not line:
+                key = None
+            elif key is not None:
+                found[key] = f"{found[key]} {line}".strip()
+        return found
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """Names of the `$parameters` that the header declares.
+
+        Raises:
+            SqlFileError: the statement uses others than those.
+        """
+        declared = frozenset(_PARAMETER.findall(self.header.get("params", "")))
+        used = frozenset(_PARAMETER.findall(self.body))
+        if declared != used:
+            raise SqlFileError(
+                self.path,
+                f"its header declares params {sorted(declared)}, but the statement uses"
+                f" {sorted(used)}; make them agree",
+            )
+        return declared
+
+    @cached_property
+    def body(self) -> str:
+        """The statement without the header comment and its final semicolon."""
+        lines = self.text.splitlines()
+        start = next((n for n, line in enumerate(lines) if not _is_comment(line)), len(lines))
+        return "\n".join(lines[start:]).strip().removesuffix(";")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the statement's words: comments, line breaks and capitals change nothing.
+
+        It is the same whatever reads the statement: no version of a parser has a say in it.
+
+        Raises:
+            SqlFileError: a literal or a comment has no end.
+        """
+        try:
+            normal = " ".join(words(self.body)).rstrip("; ")
+        except ValueError as error:
+            raise SqlFileError(self.path, f"cannot be parsed: {error}") from error
+        return hashlib.sha256(normal.encode(errors="surrogatepass")).hexdigest()
+
+
+class SqlFolder:
+    """The SQL files of one warehouse; each is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, SqlFile] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> SqlFile:
+        """The file of that name, as `clean/trades`.
+
+        Raises:
+            SqlFileError: there is none, or it cannot be read.
+        """
+        if name not in self._files:
+            path = self.folder / f"{name}.sql"
+            try:
+                self._files[name] = SqlFile(path, name, read_small(path))
+            except (OSError, ValueError) as error:
+                raise SqlFileError(
+                    path,
+                    f"cannot be read ({error}); `warehouse init DIR` adds the files that come with"
+                    f" the project, which are in {shipped('sql')}",
+                ) from error
+        return self._files[name]
+
+    def forget(self) -> None:
+        """Read each file again, when it is asked for: they have changed."""
+        self._files.clear()
+        self._fingerprints.clear()
+
+    def fingerprint(self, names: tuple[str, ...], settings: Mapping[str, object]) -> str:
+        """One id of several statements together with the settings they are given."""
+        digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
+        for name in names:
+            digest.update(f"{name}={self.statement_fingerprint(name)};".encode())
+        return digest.hexdigest()[:16]
+
+    def statement_fingerprint(self, name: str) -> str:
+        """That of one file alone."""
+        if name not in self._fingerprints:
+            self._fingerprints[name] = self[name].fingerprint()
+        return self._fingerprints[name]

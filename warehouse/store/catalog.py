@@ -1,0 +1,384 @@
+"""The catalog: a DuckDB file of views, macros and tables about the warehouse itself.
+
+It is derived and never changed in place: each publish builds a new file beside it and renames it
+over the old. Shells that have the old one open keep it; who opens it next sees the new. It holds
+nothing that cannot be read back from the partitions, the rejects and the raw files, but for the
+history of runs and of what validation found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.duckdb_connection import connect
+from warehouse.core.metrics import RunMetrics
+from warehouse.core.paths import Layout, RawFile
+from warehouse.errors import (
+    DamagedCatalogError,
+    OutdatedCatalogError,
+    SqlFileError,
+    StorageError,
+    one_line,
+)
+from warehouse.sqlfolder.files import SqlFile
+from warehouse.sqlfolder.select_check import check_file
+from warehouse.store import data_folder_id
+from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
+from warehouse.store.partitions import Partition, SessionSource
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What became of one of the vendor's files; the columns of the table `source_files`."""
+
+    data_type: str
+    day: date
+    symbol: str | None
+    source: str
+    state: str
+    problem: str | None = None
+    etag: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    lines: int | None = None
+    rows_published: int | None = None
+    rows_rejected: int | None = None
+    rows_unselected: int | None = None
+    rejects_by_reason: dict[str, int] | None = None
+    symbols: tuple[str, ...] | None = None
+    raw_modified_ns: int | None = None
+    raw_inode: int | None = None
+    vouched_by: str | None = None
+    fingerprint: str | None = None
+    run_id: str | None = None
+    recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command that writes; the columns of the table `runs`.
+
+    The figures are those of `metrics.RunMetrics`.
+    """
+
+    run_id: str
+    command: str
+    started_at: datetime
+    state: str
+    problem: str | None
+    version: str
+    download_time: float
+    processing_time: float
+    records_processed: int
+    errors_count: int
+    cache_hit_rate: float
+    memory_usage: int
+    seconds: float
+    cpu_seconds: float
+    files_here: int
+    files_fetched: int
+    bytes_fetched: int
+    retries: int
+    files: int
+    files_set_aside: int
+    lines: int
+    rows_published: int
+    rows_rejected: int
+    rows_unselected: int
+    partitions: int
+    bytes_read: int
+    bytes_written: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one symbol and session that offend against a rule; the columns of `findings`.
+
+    Attributes:
+        rule: a file of sql/validate.
+        severity: "error" or "warning".
+        data_type: what the rule was asked about.
+        symbol: None where it is of the session as a whole.
+        count: offending rows.
+        examples: the first few of them, a JSON array of objects.
+        allowed: why it counts for nothing; None: it counts.
+    """
+
+    run_id: str
+    checked_at: datetime
+    rule: str
+    severity: str
+    data_type: str
+    symbol: str | None
+    session: date | None
+    count: int
+    examples: str
+    allowed: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Which earlier findings no longer stand.
+
+    Attributes:
+        rule: of this rule; None: of any.
+        symbols: of these; None: of all, and of sessions as a whole.
+        first, last: sessions, both inclusive.
+    """
+
+    rule: str | None
+    data_type: str
+    symbols: tuple[str, ...] | None
+    first: date
+    last: date
+
+
+@dataclass
+class CatalogChange:
+    """What a publish changes in the catalog.
+
+    Attributes:
+        rejects: files of rejects, by their path below the folder of all: whether there is one.
+    """
+
+    partitions: list[Partition] = field(default_factory=list)
+    removed: list[tuple[str, str, date]] = field(default_factory=list)
+    files: list[SourceFile] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    checked: list[Checked] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    rejects: dict[str, bool] = field(default_factory=dict)
+
+
+class Catalog:
+    """The catalog as it is now, opened for reading; close it, or use `with`.
+
+    Raises:
+        StorageError: it cannot be opened.
+        OutdatedCatalogError: another version wrote it.
+        DamagedCatalogError: it is not as it was written; whatever is asked may come upon that.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        data_folder_id.check(layout)
+        if layout.catalog.exists():
+            try:
+                # Attached rather than opened: to a file that this process has open already DuckDB
+                # would connect again, though another has taken its place.
+                self._connection = connect(
+                    folders=layout.served, attached={"published": layout.catalog}
+                )
+                check_tables(self._connection, "published", layout.catalog)
+                self._connection.execute("use published")
+            except DamagedCatalogError:
+                self.close()
+                raise
+            except duckdb.Error as error:
+                self.close()
+                raise self._unreadable(error) from error
+
+        self._check_format()
+
+    def _check_format(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            rows = self.rows("select max(catalog_format) as form from warehouse")
+            form = rows[0]["form"]
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            form = one_line(error)
+        except StorageError:
+            self.close()
+            raise
+        if form != CATALOG_FORMAT:
+            self.close()
+            raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def table(self, sql: str, **parameters: Any) -> pa.Table | None:
+        """The answer to a SELECT over the catalog's tables; None where there is no catalog yet."""
+        if self._connection is None:
+            return None
+        try:
+            return self._connection.sql(sql, params=parameters).to_arrow_table()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            raise
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> StorageError:
+        text = one_line(error)
+        is_refused = isinstance(error, duckdb.OutOfMemoryException) or any(
+            sign in text for sign in ("lock on file", "Cannot open file", "Permission denied")
+        )
+        if is_refused:
+            return StorageError(self._layout.catalog, f"cannot be opened: {text}")
+        return DamagedCatalogError(self._layout.catalog, text)
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The same as dictionaries; none where there is no catalog yet."""
+        table = self.table(sql, **parameters)
+        return [] if table is None else table.to_pylist()
+
+    def rows_of(self, file: SqlFile, **parameters: Any) -> list[dict[str, Any]]:
+        """What a file of sql/, which may be a stranger's, makes of the catalog's tables.
+
+        Raises:
+            SqlFileError: it is more than one SELECT, or DuckDB refuses it.
+        """
+        if self._connection is None:
+            return []
+        check_file(self._connection, file)
+        try:
+            return self.rows(file.body, **parameters)
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            raise SqlFileError(file.path, one_line(error)) from error
+
+    def generation(self) -> int:
+        """How many times something was published; 0 where nothing was."""
+        rows = self.rows("select max(generation) as generation from warehouse")
+        return rows[0]["generation"] if rows else 0
+
+    def folder(self) -> str | None:
+        """The folder that the views' paths start with; None where there is no catalog yet."""
+        rows = self.rows("select max(data_folder) as folder from warehouse")
+        return rows[0]["folder"] if rows else None
+
+    def names_files(self) -> bool:
+        """Whether it says which files its views read: one of an earlier version has patterns."""
+        try:
+            return self.table("select rejects_names()") is not None
+        except duckdb.CatalogException:
+            return False
+
+    def features(self) -> dict[str, str]:
+        """The text of each feature's file, by name, as it was when the catalog was made.
+
+        None where the catalog, or the folder of SQL that made it, is of an earlier version.
+        """
+        try:
+            rows = self.rows("select name, sql from features")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["sql"] for row in rows}
+
+    def left_out(self) -> dict[str, str]:
+        """Why each feature that could not be taken in is not there, by its name."""
+        try:
+            rows = self.rows("select name, problem from features where problem is not null")
+        except duckdb.CatalogException:
+            return {}
+        return {row["name"]: row["problem"] for row in rows}
+
+    def partitions(
+        self,
+        data_type: str,
+        symbols: Sequence[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+    ) -> list[Partition]:
+        """Partitions of a data type by symbol and month.
+
+        Args:
+            symbols: only these; None: all.
+            first, last: first days of months, both inclusive; None is open.
+        """
+        table = self.table(
+            """
+            select * exclude (path)
+            from partitions
+            where
+                data_type = $data_type
+                and ($symbols is null or list_contains($symbols, symbol))
+                and ($first is null or month >= $first::date)
+                and ($last is null or month <= $last::date)
+            order by symbol, month
+            """,
+            data_type=data_type,
+            symbols=list(symbols) if symbols is not None else None,
+            first=first,
+            last=last,
+        )
+        if table is None:
+            return []
+        first_ns = table["first_timestamp"].cast(pa.int64()).to_pylist()
+        last_ns = table["last_timestamp"].cast(pa.int64()).to_pylist()
+        rows = table.drop_columns(["first_timestamp", "last_timestamp"]).to_pylist()
+        return [
+            Partition(
+                **{
+                    **row,
+                    "sessions": tuple(SessionSource(**session) for session in row["sessions"]),
+                    "first_ns": start,
+                    "last_ns": stop,
+                }
+            )
+            for row, start, stop in zip(rows, first_ns, last_ns, strict=True)
+        ]
+
+    def source_files(self) -> dict[RawFile, SourceFile]:
+        """What is known of each of the vendor's files."""
+        found = {}
+        for row in self.rows("select * from source_files"):
+            record = file_record(row)
+            if record.data_type not in DATA_TYPES:
+                problem = f"it speaks of files of {record.data_type!r}, which is no data type"
+                raise DamagedCatalogError(self._layout.catalog, problem)
+            found[raw_file_of(record)] = record
+        return found
+
+
+def file_record(row: dict[str, Any]) -> SourceFile:
+    """The record of a row of `source_files`."""
+    reasons, symbols = row["rejects_by_reason"], row["symbols"]
+    return SourceFile(
+        **{
+            **row,
+            "rejects_by_reason": None if reasons is None else dict(reasons),
+            "symbols": None if symbols is None else tuple(symbols),
+        }
+    )
+
+
+def raw_file_of(record: SourceFile) -> RawFile:
+    """Which of the vendor's files a record is of."""
+    monthly = DATA_TYPES[record.data_type].monthly_by_symbol and record.symbol is not None
+    return RawFile(record.data_type, record.day, record.symbol, monthly)
+
+
+def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
+    """The record of a run as far as it has come.
+
+    Args:
+        state: running, done, failed or interrupted.
+    """
+    return Run(
+        run_id=metrics.run_id,
+        command=metrics.command,
+        started_at=metrics.started_at,
+        state=state,
+        problem=problem,
+        version=version("flatfile-warehouse"),
+        **metrics.figures(),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,136 @@
+"""Whose data folder it is: a file in it with an id, and the name of the cache folder it belongs to.
+
+What is derived stands beside the cache folder, and its staging folder is emptied by every writer.
+So a folder that already holds another's files, or another warehouse's, is not taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.core import sidecar
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import OWN_FOLDERS, Layout
+from warehouse.errors import StorageError
+
+_MOST_BYTES = 4_096
+_ID = re.compile(r"[0-9a-f]{32}")
+_PARTITION = "*/[0-9][0-9][0-9][0-9]_[0-9][0-9].parquet"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What is said of a data folder.
+
+    Attributes:
+        id: of the warehouse, 32 hexadecimal digits, made by its first writer.
+        cache: name of its cache folder, which stands in the data folder.
+    """
+
+    id: str
+    cache: str
+
+
+def read(layout: Layout) -> Marker | None:
+    """The data folder's marker; None where there is none, or what is there is none."""
+    try:
+        record = sidecar.load(layout.marker, _MOST_BYTES)
+        found = Marker(record["id"], record["cache"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    names = isinstance(found.id, str) and isinstance(found.cache, str)
+    if not names or not _ID.fullmatch(found.id) or not _is_name(found.cache):
+        return None
+    return found
+
+
+def _is_name(text: str) -> bool:
+    return text not in ("", ".", "..") and not {"/", "\0"} & set(text)
+
+
+def check(layout: Layout) -> None:
+    """Look whether the data folder is another warehouse's.
+
+    Raises:
+        StorageError: it is.
+    """
+    found = read(layout)
+    if found is None or found.cache == layout.cache.name:
+        return
+    if os.path.lexists(layout.data / found.cache):
+        raise _shared(layout, layout.data / found.cache)
+
+
+def look(layout: Layout) -> None:
+    """Look whether a writer may take the data folder, before anything is made in it.
+
+    Raises:
+        StorageError: it is another warehouse's, or holds what a writer would remove and nobody
+            knows.
+    """
+    check(layout)
+    if read(layout) is not None or any(layout.cache.glob(f"*/{_PARTITION}")):
+        return
+    for other in _other_caches(layout):
+        raise _shared(layout, other)
+    if any(map(os.path.lexists, (layout.catalog, layout.lock, layout.log))):
+        # An earlier version has been at work here.
+        return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if any(layout.staging.iterdir()):
+            raise StorageError(
+                layout.staging,
+                "holds files that no warehouse has put there, and a warehouse would empty it; give"
+                f" this one a folder of its own: storage.cache_dir: {_own(layout)}",
+            )
+
+
+def claim(layout: Layout) -> None:
+    """Mark the data folder as this warehouse's, if it is not; hold the writer's lock.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    found = read(layout)
+    if found is not None and found.cache == layout.cache.name:
+        return
+    record = {"id": found.id if found else secrets.token_hex(16), "cache": layout.cache.name}
+    draft = layout.marker.with_name(f"{layout.marker.name}.new")
+    draft.unlink(missing_ok=True)
+    with open(draft, "x", encoding="utf-8", opener=layout.modes.opener) as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, layout.marker)
+
+
+def _other_caches(layout: Layout) -> list[Path]:
+    """Folders beside our cache folder that hold partitions."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(layout.data):
+            if entry.name in (layout.cache.name, *OWN_FOLDERS) or not entry.is_dir():
+                continue
+            folder = Path(entry.path)
+            if any(any((folder / name).glob(_PARTITION)) for name in DATA_TYPES):
+                found.append(folder)
+    return sorted(found)
+
+
+def _shared(layout: Layout, other: Path) -> StorageError:
+    return StorageError(
+        layout.data,
+        f"belongs to the warehouse whose cache is {other}; beside it {layout.cache} would share"
+        f" its catalog: give this one a folder of its own: storage.cache_dir: {_own(layout)}",
+    )
+
+
+def _own(layout: Layout) -> Path:
+    name = layout.cache.name
+    return layout.data / (f"{layout.root.name}-data" if name == "cache" else name) / "cache"

@@ -1,0 +1,71 @@
+"""What there is of each data type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.store.catalog import Catalog
+
+_PUBLISHED = """
+    with per_partition as (
+        select
+            data_type,
+            symbol,
+            rows,
+            bytes,
+            list_transform(sessions, lambda item: item.session) as sessions
+        from partitions
+    )
+    select
+        data_type,
+        list_min(flatten(list(sessions))) as first,
+        list_max(flatten(list(sessions))) as last,
+        list_unique(flatten(list(sessions)))::bigint as sessions,
+        count(distinct symbol) as symbols,
+        count(*) as partitions,
+        sum(rows)::bigint as rows,
+        sum(bytes)::bigint as cache_bytes
+    from per_partition
+    group by data_type
+"""
+_REJECTS = """
+    select data_type, sum(rows_rejected)::bigint as rejects
+    from source_files
+    where state = 'ingested'
+    group by data_type
+"""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What there is of one data type.
+
+    Attributes:
+        first, last: sessions; None where there are none.
+        rows, rejects: of what is published.
+        raw_files, raw_bytes: in the raw tier, published or not.
+        cache_bytes: of the partitions.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    sessions: int = 0
+    symbols: int = 0
+    partitions: int = 0
+    rows: int = 0
+    rejects: int = 0
+    raw_files: int = 0
+    raw_bytes: int = 0
+    cache_bytes: int = 0
+
+
+def published(catalog: Catalog) -> dict[str, Holdings]:
+    """What is published of each data type; the raw tier is not looked at."""
+    rows: dict[str, Any] = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
+    rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
+    return {
+        name: Holdings(**rows.get(name, {}), rejects=rejects.get(name, 0)) for name in DATA_TYPES
+    }

@@ -1,0 +1,313 @@
+"""Publish: finished files become visible together, or not at all.
+
+Every file of a run is finished and synced in the staging folder. Then a journal says what is to
+be renamed where and what is to go; then all is renamed in one sweep and the catalog replaced; then
+the journal goes. Whoever writes next and finds a journal whose writer is dead carries it out: each
+step may be done twice. Without a journal nothing of a killed run is visible. Readers finish
+nothing (`journal.settle`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import socket
+import stat
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from warehouse.core.paths import SHELF_STAGING, Layout
+from warehouse.errors import DamagedJournalError, LockedError, StorageError
+from warehouse.store import data_folder_id, journal
+from warehouse.store.journal import Change
+
+_SYNC_SINGLY = 64
+_LEAST_WAIT = 0.2
+"""So many seconds every writer tries: a reader may hold the lock for a moment to see who does."""
+
+logger = logging.getLogger("warehouse")
+
+
+_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+"""By the lock's file: whose turn it is among this process's writers, who wait for each other."""
+
+# Who held one in a parent is not in the child.
+os.register_at_fork(after_in_child=_turns.clear)
+
+
+@contextmanager
+def _turn(layout: Layout) -> Iterator[None]:
+    with _turns[os.path.realpath(layout.lock)]:
+        yield
+
+
+@contextmanager
+def writer_lock(layout: Layout, wait: float = 0) -> Iterator[None]:
+    """Hold the one writer's lock; what a killed writer left is finished or cleared first.
+
+    A writer of this very process, on another thread, is waited for as long as it takes.
+
+    Args:
+        wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+
+    Raises:
+        LockedError: another process holds it.
+        StorageError: the folder cannot be written to, or is another's.
+    """
+    with _turn(layout), _locked(layout, wait):
+        yield
+
+
+@contextmanager
+def _locked(layout: Layout, wait: float) -> Iterator[None]:
+    data_folder_id.look(layout)
+    try:
+        layout.modes.make_folders(layout.data)
+        lock = FileLock(
+            layout.lock,
+            timeout=max(wait, _LEAST_WAIT),
+            mode=layout.modes.file,
+            poll_interval=_LEAST_WAIT / 4,
+        )
+        try:
+            lock.acquire()
+        except Timeout:
+            raise LockedError(layout.lock, journal.holder(layout), wait) from None
+    except OSError as error:
+        raise StorageError(
+            layout.data, f"cannot be written to: {error.strerror or error}"
+        ) from error
+    try:
+        # Anew, for the last one may have been another's.
+        layout.lock_note.unlink(missing_ok=True)
+        with open(layout.lock_note, "w", encoding="utf-8", opener=layout.modes.opener) as file:
+            file.write(
+                f"process {os.getpid()} on {socket.gethostname()}"
+                f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            )
+        try:
+            data_folder_id.claim(layout)
+            recover(layout)
+        except OSError as error:
+            raise StorageError(
+                error.filename or layout.data,
+                f"cannot end what a killed run left: {error.strerror or error}",
+            ) from error
+        yield
+    finally:
+        layout.lock_note.unlink(missing_ok=True)
+        lock.release()
+
+
+def recover(layout: Layout) -> bool:
+    """Finish what a killed publish began and clear the staging folder; hold the writer's lock.
+
+    Returns:
+        Whether there was a publish to finish.
+
+    Raises:
+        OSError, StorageError: the disk refuses.
+    """
+    found = journal.stands(layout)
+    if found:
+        try:
+            change = journal.read(layout)
+        except DamagedJournalError as error:
+            # The disk has lost what it said, or it is none of ours. What it left half done shows.
+            _set_journal_aside(layout, error)
+        else:
+            if change is not None:
+                _make_folders(layout, change)
+                _carry_out(layout, change)
+    if layout.staging.is_symlink():
+        raise StorageError(
+            layout.staging, "is a link; unfinished work must lie beside the cache folder: remove it"
+        )
+    if layout.staging.exists():
+        shutil.rmtree(layout.staging)
+    _clear_shelves(layout)
+    layout.modes.make_folders(layout.staging)
+    return found
+
+
+def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
+    layout.modes.make_folders(layout.set_aside)
+    aside = layout.set_aside / f"publish-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
+    rename(layout.journal, aside)
+    logger.warning(
+        "a publish was interrupted and %s; kept as %s;"
+        " look what it left with: warehouse verify --repair",
+        error.problem,
+        aside,
+    )
+
+
+def publish(layout: Layout, change: Change) -> None:
+    """Make `change` visible. Hold the writer's lock.
+
+    Raises:
+        StorageError: the disk refuses; before the journal stands nothing has changed, after it the
+            next writer finishes.
+    """
+    try:
+        for staged in (*(staged for staged, _ in change.renames), change.catalog):
+            layout.modes.settle(f"{layout.data}/{staged}")
+        _make_folders(layout, change)
+        try:
+            change = _beside_their_places(layout, change)
+            _sync(layout, [staged for staged, _ in change.renames] + [change.catalog])
+        except OSError:
+            _clear_shelves(layout)
+            raise
+        try:
+            # What no writer would carry out is not begun.
+            journal.check(layout, change)
+        except DamagedJournalError as error:
+            raise StorageError(
+                layout.data,
+                f"cannot publish: {error.reason}; of the folders here only a tier"
+                f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
+                " may be a link",
+            ) from error
+        draft = layout.staging / "publish.json"
+        with open(draft, "w", encoding="utf-8", opener=layout.modes.opener) as file:
+            file.write(journal.text_of(change))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, layout.journal)
+        _sync_folder(layout.data)
+        _carry_out(layout, change)
+    except OSError as error:
+        raise StorageError(
+            error.filename or layout.data, f"cannot publish: {error.strerror or error}"
+        ) from error
+
+
+def _make_folders(layout: Layout, change: Change) -> None:
+    """The folders of what is renamed, each of which can be written to."""
+    for folder in {os.path.dirname(final) for _, final in change.renames}:
+        layout.modes.make_folders(layout.data / folder)
+        if not os.access(f"{layout.data}/{folder}", os.W_OK | os.X_OK):
+            raise PermissionError(
+                errno.EACCES, os.strerror(errno.EACCES), f"{layout.data}/{folder}"
+            )
+
+
+def _beside_their_places(layout: Layout, change: Change) -> Change:
+    """The change, with what goes to another disk copied to that disk first."""
+    data = layout.data
+    here = os.stat(layout.staging).st_dev
+    shelves = {final: _shelf_of(layout, final) for _, final in change.renames}
+    elsewhere = {shelf for shelf in set(shelves.values()) if os.stat(data / shelf).st_dev != here}
+    if not elsewhere:
+        return change
+    renames = []
+    for number, (staged, final) in enumerate(change.renames):
+        shelf = shelves[final]
+        if shelf in elsewhere:
+            layout.modes.make_folder(data / shelf / SHELF_STAGING)
+            near = f"{shelf}/{SHELF_STAGING}/{number}"
+            _copy(layout, f"{data}/{staged}", f"{data}/{near}")
+            os.unlink(data / staged)
+            staged = near
+        renames.append((staged, final))
+    return Change(change.catalog, renames, change.removals)
+
+
+def _shelf_of(layout: Layout, final: str) -> str:
+    """The folder of a file that may be a disk of its own."""
+    shelf = "/".join(final.split("/")[:2])
+    return shelf if shelf in layout.shelves else shelf.partition("/")[0]
+
+
+def _carry_out(layout: Layout, change: Change) -> None:
+    data = layout.data
+    for staged, final in change.renames:
+        # A rename that is no longer to be done was done before this process came.
+        with suppress(FileNotFoundError):
+            _put(layout, f"{data}/{staged}", f"{data}/{final}")
+    for gone in change.removals:
+        (data / gone).unlink(missing_ok=True)
+        with suppress(OSError):
+            (data / gone).parent.rmdir()
+    if (data / change.catalog).exists():
+        os.replace(data / change.catalog, layout.catalog)
+        # What a shell that writes had not yet put into the catalog that stood here.
+        Path(f"{layout.catalog}.wal").unlink(missing_ok=True)
+    _sync(layout, [final for _, final in change.renames])
+    _sync_folder(data)
+    layout.journal.unlink(missing_ok=True)
+    _sync_folder(data)
+    _clear_shelves(layout)
+
+
+def _put(layout: Layout, staged: str, final: str) -> None:
+    """Rename a file; over the edge of a disk, or of a mount, copy it and rename the copy."""
+    try:
+        os.replace(staged, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        draft = f"{final}.new"
+        _copy(layout, staged, draft)
+        os.replace(draft, final)
+        os.unlink(staged)
+
+
+def _copy(layout: Layout, source: str, target: str) -> None:
+    with (
+        open(source, "rb") as old,
+        open(target, "wb", opener=layout.modes.opener) as new,
+    ):
+        shutil.copyfileobj(old, new, 1 << 20)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def _clear_shelves(layout: Layout) -> None:
+    """Remove what waited on disks of their own, and is not to be published any more."""
+    for shelf in layout.shelves:
+        folder = layout.data / shelf / SHELF_STAGING
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISDIR(os.lstat(folder).st_mode):
+                shutil.rmtree(folder)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Rename a file or a folder of the warehouse, to another disk if need be."""
+    try:
+        os.replace(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.move(path, target)
+
+
+def _sync(layout: Layout, paths: Iterable[str]) -> None:
+    paths = list(paths)
+    if len(paths) > _SYNC_SINGLY:
+        # One call for all of them beats one each from some dozens on.
+        os.sync()
+        return
+    for path in paths:
+        with suppress(FileNotFoundError), open(layout.data / path, "rb") as file:
+            os.fsync(file.fileno())
+    for folder in {(layout.data / path).parent for path in paths}:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

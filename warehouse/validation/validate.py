@@ -1,0 +1,355 @@
+"""Published rows asked by the rules of sql/validate.
+
+A warehouse is larger than memory: rows are asked about a month and some symbols at a time, whole
+symbols always; day_aggs, which are few, over all months together, so that a rule may look at what
+a symbol did over years.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+
+from warehouse.core.calendar import last_day_of_month, today, trading_hours
+from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.core.metrics import Progress, RunMetrics
+from warehouse.core.paths import Layout, glob_literal
+from warehouse.core.representation import Face
+from warehouse.core.request import Request
+from warehouse.errors import DamagedCatalogError, StorageError, one_line
+from warehouse.sqlfolder.allow_list import Allowance
+from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
+from warehouse.store.catalog import CatalogChange, Checked, of_run
+from warehouse.store.catalog_tables import check_tables
+from warehouse.validation.evaluate import (
+    NAMED_SYMBOLS,
+    ValidationResult,
+    ask,
+    sessions_table,
+    settle,
+)
+
+_UNIT_ROWS = 4_000_000
+_UNIT_FILES = 1_000
+_WHOLE = "day_aggs"
+_REJECTS = "rejects"
+
+
+@dataclass(repr=False)
+class ValidationReport(Face):
+    """What a validation found.
+
+    Attributes:
+        rules: names of those that were asked.
+        request: data types, sessions and symbols they were asked about.
+        results: errors first, by rule, data type and session; what is allowed stands last.
+        broken: rules that could not be asked.
+    """
+
+    metrics: RunMetrics
+    rules: tuple[str, ...]
+    request: Request
+    results: list[ValidationResult] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
+
+    def _face(self) -> dict[str, Any]:
+        return {
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+            "allowed": len(self.allowed),
+            "broken": len(self.broken) or None,
+            "rules": len(self.rules),
+            "types": ", ".join(kind.name for kind in self.request.kinds),
+            "start": self.request.start,
+            "end": self.request.end,
+            "symbols": len(self.request.symbols) or None,
+        }
+
+    @property
+    def errors(self) -> list[ValidationResult]:
+        """Errors that nothing allows."""
+        return [result for result in self.results if result.is_error]
+
+    @property
+    def warnings(self) -> list[ValidationResult]:
+        """Warnings that nothing allows."""
+        return [one for one in self.results if not one.is_error and one.allowed is None]
+
+    @property
+    def allowed(self) -> list[ValidationResult]:
+        return [result for result in self.results if result.allowed is not None]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    data_type: str
+    symbol: str
+    month: date
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Partitions that rules are asked about together.
+
+    Attributes:
+        first, last: sessions, both inclusive.
+    """
+
+    partitions: list[_Stored]
+    first: date
+    last: date
+
+
+def validate(
+    layout: Layout,
+    config: Config,
+    rules: Sequence[Rule],
+    request: Request,
+    allowances: Sequence[Allowance],
+    progress: Progress,
+) -> ValidationReport:
+    """Ask the rules about what is published. Hold the writer's lock: files must not change.
+
+    Args:
+        request: data types, sessions (both inclusive) and symbols; none mean all.
+
+    Raises:
+        SqlFileError: a rule fails.
+        StorageError: a file cannot be read.
+    """
+    report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
+    if not layout.catalog.exists():
+        return report
+    asked = _Questions(layout, config, request)
+    found: list[ValidationResult] = []
+    try:
+        for kind in request.kinds:
+            progress.begin(f"{kind.name}: validating", 0)
+            of_type = [rule for rule in rules if kind.name in rule.data_types]
+            found += asked.about(kind.name, of_type)
+    finally:
+        asked.close()
+    # Of symbols that are named all is told, and nothing of the sessions as a whole.
+    report.results = settle(found, allowances, named=0 if request.symbols else NAMED_SYMBOLS)
+    return report
+
+
+def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
+    """What the catalog is to keep of a validation."""
+    request = report.request
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return CatalogChange(
+        checked=[
+            Checked(
+                rule.name,
+                kind.name,
+                tuple(sorted(request.symbols)) or None,
+                request.start or date.min,
+                request.end or date.max,
+            )
+            for rule in rules
+            for kind in request.kinds
+            if kind.name in rule.data_types
+        ],
+        findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
+        runs=[of_run(report.metrics, "done")],
+    )
+
+
+class _Questions:
+    """A DuckDB with the catalog attached, in which each rule sees what it is asked about."""
+
+    def __init__(self, layout: Layout, config: Config, request: Request) -> None:
+        self._layout, self._config, self._request = layout, config, request
+        self._connection = self._opened()
+        try:
+            check_tables(self._connection, "published", layout.catalog)
+        except DamagedCatalogError:
+            self.close()
+            raise
+        self._run("use published")
+        self._stored = self._partitions()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        layout, processing = self._layout, self._config.processing
+        try:
+            return connect(
+                folders=[*layout.served, layout.staging],
+                attached={"published": layout.catalog},
+                spill=layout.staging / "validate",
+                threads=processing.parallel_workers,
+                memory_bytes=processing.memory_limit_bytes,
+            )
+        except duckdb.Error as error:
+            raise StorageError(layout.catalog, f"cannot be read: {one_line(error)}") from error
+
+    def _run(self, sql: str) -> None:
+        try:
+            self._connection.execute(sql)
+        except duckdb.Error as error:
+            self.close()
+            raise StorageError(
+                self._layout.data, f"a partition cannot be read: {one_line(error)}"
+            ) from error
+
+    def _partitions(self) -> list[_Stored]:
+        request = self._request
+        rows = self._connection.execute(
+            """
+            select data_type, symbol, month, rows
+            from published.partitions
+            where
+                len($symbols) = 0 or list_contains($symbols, symbol)
+            order by data_type, month, symbol
+            """,
+            {"symbols": sorted(request.symbols)},
+        ).fetchall()
+        stored = [_Stored(*row) for row in rows]
+        return [
+            one
+            for one in stored
+            if one.month <= request.last and last_day_of_month(one.month) >= request.first
+        ]
+
+    def about(self, data_type: str, rules: Sequence[Rule]) -> list[ValidationResult]:
+        """What the rules find of a data type."""
+        own = [one for one in self._stored if one.data_type == data_type]
+        if not own or not rules:
+            return []
+        first, last = self._span(data_type)
+        self._show_facts(data_type, first, last)
+        found: list[ValidationResult] = []
+        by_rows: defaultdict[frozenset[str], list[Rule]] = defaultdict(list)
+        for rule in rules:
+            by_rows[rule.reads_rows(data_type)].append(rule)
+        for rule in by_rows.pop(frozenset(), []):
+            if _REJECTS in rule.reads:
+                self._show_rejects(data_type, None, first, last)
+            found += self._ask(rule, data_type)
+        for read, members in by_rows.items():
+            for unit in self._units(data_type, read, first, last):
+                self._show(data_type, read, unit)
+                if any(_REJECTS in rule.reads for rule in members):
+                    symbols = sorted({one.symbol for one in unit.partitions})
+                    self._show_rejects(data_type, symbols, unit.first, unit.last)
+                for rule in members:
+                    found += self._ask(rule, data_type)
+        return found
+
+    def _ask(self, rule: Rule, data_type: str) -> list[ValidationResult]:
+        wanted = self._request.symbols
+        results = ask(self._connection, rule, data_type, self._config.validation)
+        return [
+            one
+            for one in results
+            if (not wanted or one.symbol in wanted)
+            and (one.session is None or self._request.first <= one.session <= self._request.last)
+        ]
+
+    def _span(self, data_type: str) -> tuple[date, date]:
+        """The sessions asked about; a side that is left open ends where the data does."""
+        ((first, last),) = self._connection.execute(
+            """
+            select min(entry.session), max(entry.session)
+            from (
+                select unnest(sessions) as entry
+                from published.partitions
+                where data_type = $data_type
+            )
+            """,
+            {"data_type": data_type},
+        ).fetchall()
+        request = self._request
+        return request.start or first, min(request.end, today()) if request.end else last
+
+    def _units(
+        self, data_type: str, read: frozenset[str], first: date, last: date
+    ) -> Iterator[_Unit]:
+        """Groups of whole symbols, of one month (of day_aggs alone: of all), bounded in size."""
+        whole = read == {_WHOLE}
+        members: defaultdict[date, defaultdict[str, list[_Stored]]]
+        members = defaultdict(lambda: defaultdict(list))
+        for one in self._stored:
+            if one.data_type in read:
+                members[date.min if whole else one.month][one.symbol].append(one)
+        for month, by_symbol in members.items():
+            start = first if whole else max(first, month)
+            stop = last if whole else min(last, last_day_of_month(month))
+            unit: list[_Stored] = []
+            for stored in by_symbol.values():
+                if not any(one.data_type == data_type for one in stored):
+                    continue
+                if unit and (
+                    sum(one.rows for one in unit) + sum(one.rows for one in stored) > _UNIT_ROWS
+                    or len(unit) + len(stored) > _UNIT_FILES
+                ):
+                    yield _Unit(unit, start, stop)
+                    unit = []
+                unit += stored
+            if unit:
+                yield _Unit(unit, start, stop)
+
+    def _show_facts(self, data_type: str, first: date, last: date) -> None:
+        hours = sessions_table(trading_hours(first, last))
+        self._connection.register("calendar", hours)
+        self._run("create or replace temp table sessions as select * from calendar")
+        self._connection.unregister("calendar")
+        for table in ("partitions", "source_files"):
+            self._run(
+                f"create or replace temp view {table} as"
+                f" select * from published.{table} where data_type = '{data_type}'"
+            )
+
+    def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
+        within = f"session between date '{unit.first}' and date '{unit.last}'"
+        for name in read:
+            paths = [
+                self._layout.partition(name, one.symbol, one.month)
+                for one in unit.partitions
+                if one.data_type == name
+            ] or [self._layout.schema / f"{name}.parquet"]
+            listed = ", ".join(f"'{glob_literal(path)}'" for path in paths)
+            self._run(
+                f"create or replace temp view {name} as select * from"
+                f" read_parquet([{listed}], hive_partitioning = false) where {within}"
+            )
+        self._run(f"create or replace temp view {CHECKED} as select * from {data_type}")
+
+    def _show_rejects(
+        self, data_type: str, symbols: list[str] | None, first: date, last: date
+    ) -> None:
+        """The rejects of a data type and of some symbols; None: of all."""
+        of_symbols = ""
+        if symbols is not None:
+            of_symbols = f" and symbol in ({', '.join(quoted(symbol) for symbol in symbols)})"
+        columns = ", ".join(f'"{n}"' for n in DATA_TYPES[data_type].rejects_columns.names)
+        self._run(
+            f"create or replace temp view rejects as select {columns} from ("
+            " select * from read_parquet("
+            f" [{', '.join(self._rejects_files(data_type, first, last))}], union_by_name = true,"
+            " hive_partitioning = false))"
+            f" where session between date '{first}' and date '{last}'{of_symbols}"
+        )
+
+    def _rejects_files(self, data_type: str, first: date, last: date) -> list[str]:
+        """The files of rejects that the catalog names, of the months asked about."""
+        ((names,),) = self._connection.execute("select published.main.rejects_names()").fetchall()
+        months = f"{data_type}/{first:%Y_%m}", f"{data_type}/{last:%Y_%m}"
+        wanted = [
+            self._layout.rejects / name
+            for name in names.split()
+            if months[0] <= name.rpartition("/")[0] <= months[1]
+        ]
+        files = wanted or [self._layout.schema / f"{_REJECTS}.parquet"]
+        return [f"'{glob_literal(path)}'" for path in files]
