@@ -21,7 +21,7 @@ from building import Made, bar, day_key, instant, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse, errors
-from warehouse.core import spill
+from warehouse.core.duckdb_connection import _spill_prefix, _sweep
 from warehouse.errors import RequestError, WarehouseError
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31))
@@ -280,7 +280,11 @@ def test_a_killed_reader_leaves_a_folder_that_the_next_one_removes(
     (name,) = left(tmp_path)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
     # Another machine's, or one of a process that lives, stays.
-    others = [f"{spill._prefix()}{os.getpid()}-x", "warehouse-othermachine-1-x", "warehouse-x"]
+    others = [
+        f"{_spill_prefix()}{os.getpid()}-x",
+        "warehouse-othermachine-1-x",
+        "warehouse-x",
+    ]
     for other in others:
         (tmp_path / other).mkdir()
     assert script(made, "print(len(wh.query('select 1')))", tmp_path).stdout == "1\n"
@@ -312,8 +316,8 @@ def test_it_is_nobody_elses_folder_that_is_removed(tmp_path: Path) -> None:
     (victim / "below").mkdir(parents=True)
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    (tmp_path / f"{spill._prefix()}{gone}-a").symlink_to(victim)
-    (tmp_path / f"{spill._prefix()}{gone}-b").write_text("x")
-    spill._sweep(tmp_path)
+    (tmp_path / f"{_spill_prefix()}{gone}-a").symlink_to(victim)
+    (tmp_path / f"{_spill_prefix()}{gone}-b").write_text("x")
+    _sweep(tmp_path)
     assert (victim / "below").is_dir()
     assert len(left(tmp_path)) == 2

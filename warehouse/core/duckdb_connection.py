@@ -13,8 +13,10 @@ import errno
 import os
 import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +190,63 @@ def _resolved(folders: Iterable[Path]) -> list[str]:
 
 def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(quoted(text) for text in texts)}]"
+
+
+def make_spill_folder() -> Path | None:
+    """A folder for what does not fit into a reader's memory; nobody else can read it.
+
+    It goes with its process; what a killed one left behind is removed by the next that makes one.
+    None where none of the system's temporary folders can be written to.
+    """
+    try:
+        parent = Path(tempfile.gettempdir())
+        _sweep(parent)
+        return Path(tempfile.mkdtemp(prefix=f"{_spill_prefix()}{os.getpid()}-", dir=parent))
+    except OSError:
+        return None
+
+
+def remove_spill_folder(folder: Path | None) -> None:
+    """Remove such a folder with all that is in it."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def spill_folder() -> Iterator[Path | None]:
+    """Such a folder for as long as the block lasts."""
+    made = make_spill_folder()
+    try:
+        yield made
+    finally:
+        remove_spill_folder(made)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove folders of processes that are gone: of this machine, by its name, and this user."""
+    pattern = re.compile(re.escape(_spill_prefix()) + r"(\d+)-.+")
+    with os.scandir(parent) as entries:
+        for entry in entries:
+            found = pattern.fullmatch(entry.name)
+            if found is None or _is_alive(int(found[1])):
+                continue
+            with suppress(OSError):
+                is_ours = entry.stat(follow_symlinks=False).st_uid == os.getuid()
+                if is_ours and entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _spill_prefix() -> str:
+    # A container may share the folder, and counts its processes from 1.
+    machine = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:40]
+    return f"warehouse-{machine}-"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

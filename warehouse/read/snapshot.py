@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from warehouse.core import fork, spill
+from warehouse.core import fork
 from warehouse.core.config import Config
-from warehouse.core.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect, make_spill_folder, remove_spill_folder
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal
@@ -315,7 +315,7 @@ class Snapshots:
                 self._present.retire()
                 self._present = None
             folder, self._spill = self._spill, None
-        spill.remove(folder)
+        remove_spill_folder(folder)
 
     def read(self, answer: Callable[[Snapshot], T]) -> T:
         """What `answer` makes of the present snapshot; it is asked again while it raises `Moved`.
@@ -364,7 +364,7 @@ class Snapshots:
                 )
             if self._present is None or self._present.identity != identity:
                 if self._spill is None and identity is not None:
-                    self._spill = spill.make_folder()
+                    self._spill = make_spill_folder()
                 later = Snapshot(self._layout, self._config, identity, self._spill)
                 if self._present is not None:
                     self._present.retire()

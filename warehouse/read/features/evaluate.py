@@ -17,11 +17,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.core import spill
 from warehouse.core.calendar import Span, midnight_ns
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, DataType
-from warehouse.core.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect, spill_folder
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
 from warehouse.read.frames import distinct
@@ -150,7 +149,7 @@ def engine(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that computes and can reach nothing but what is handed to it."""
     with (
-        spill.folder() as folder,
+        spill_folder() as folder,
         connect(
             spill=folder,
             threads=config.processing.parallel_workers,
