@@ -1172,7 +1172,7 @@ def test_a_file_that_fails_half_way_leaves_what_was_there(
     def full(target: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
-    monkeypatch.setattr("warehouse.core.output_file.os.replace", full)
+    monkeypatch.setattr("warehouse.report.output_file.os.replace", full)
     error = fails("-C", str(filled), "query", "select 1 as x", "-o", str(file))
     assert error == f"{file}: cannot be written: No space left on device"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "before")]

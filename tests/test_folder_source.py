@@ -28,7 +28,7 @@ from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.report import RunReport
 from warehouse.source.folder import FolderSource
 from warehouse.store.catalog import Catalog, SourceFile
-from warehouse.store.commit import Committer
+from warehouse.store.publish import Committer
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 DAYS = (MONDAY, TUESDAY, SESSION)

@@ -16,7 +16,7 @@ import pytest
 from building import Made, day_key, instant, trade
 from conftest import MakeWarehouse
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import CorruptPartitionError, DamagedCatalogError
 from warehouse.sqlfolder import transform_version
@@ -41,7 +41,7 @@ def published(make_warehouse: MakeWarehouse) -> Made:
 )
 def test_what_is_no_json_of_ours_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        sidecar.parsed(text)
+        small_files.parsed_json(text)
 
 
 def a_pipe(path: Path) -> None:
@@ -54,7 +54,7 @@ def a_link(path: Path) -> None:
 
 def a_large_file(path: Path) -> None:
     path.touch()
-    os.truncate(path, sidecar.MOST_BYTES + 1)
+    os.truncate(path, small_files.MOST_SIDECAR_BYTES + 1)
 
 
 def other(record: Any) -> Callable[[Path], None]:

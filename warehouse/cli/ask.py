@@ -90,8 +90,8 @@ def report(
     rejects, source files, runs; of each symbol candles, spread, depth and trades. With --json the
     same facts are printed, and no file is written unless -o names one.
     """
-    from warehouse.core import output_file
     from warehouse.core.calendar import parse_session
+    from warehouse.report import output_file
     from warehouse.report.collect import gather
 
     wanted = parse_symbols(symbols)
@@ -182,7 +182,7 @@ def query(
     files are a stranger's; --safe-csv puts an apostrophe before such texts.
     """
     from warehouse.cli.render import answer as output
-    from warehouse.core import output_file
+    from warehouse.report import output_file
     from warehouse.text import count
 
     file = None if path in (None, "-") else Path(path or "")

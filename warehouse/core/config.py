@@ -17,9 +17,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from warehouse.core.ownership import check_found, check_inside
 from warehouse.core.paths import OWN_FOLDERS, Layout
-from warehouse.core.permissions import Modes
+from warehouse.core.permissions import Modes, check_found, check_inside
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.text import expanded, one_of

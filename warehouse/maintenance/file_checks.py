@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.core import sidecar
 from warehouse.core.datatypes import completed, data_type
 from warehouse.core.paths import month_of
+from warehouse.core.small_files import parsed_json
 from warehouse.errors import one_line
 from warehouse.ingest.segments import Key, Keys, keys_of
 from warehouse.store.catalog import SourceFile
@@ -64,7 +64,7 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     due = provenance(
         kind.name, expected.symbol, expected.month, expected.sessions, expected.fingerprint
     )
-    if told is None or (told != due and sidecar.parsed(told) != sidecar.parsed(due)):
+    if told is None or (told != due and parsed_json(told) != parsed_json(due)):
         return "it says of itself what the catalog does not"
     if file.metadata.num_rows != expected.rows:
         return f"{file.metadata.num_rows:,} rows, the catalog says {expected.rows:,}"

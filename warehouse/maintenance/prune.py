@@ -22,8 +22,7 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.store.commit import Committer
-from warehouse.store.publish import writer_lock
+from warehouse.store.publish import Committer, writer_lock
 
 
 @dataclass(repr=False)

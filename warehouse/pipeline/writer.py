@@ -20,8 +20,7 @@ from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal
 from warehouse.store.catalog import Catalog, CatalogChange
-from warehouse.store.commit import Committer
-from warehouse.store.publish import rename, writer_lock
+from warehouse.store.publish import Committer, rename, writer_lock
 from warehouse.store.recover_catalog import take_inventory
 
 Record = Callable[[RunReport, str, str], CatalogChange]

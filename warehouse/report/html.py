@@ -19,13 +19,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.output_file import replacing
 from warehouse.report import charts as figures
 from warehouse.report import symbol_charts
 from warehouse.report.answers import STATES, Row
 from warehouse.report.chart_style import PALETTE, Chart
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
+from warehouse.report.output_file import replacing
 from warehouse.text import as_json, count, size
 
 _PAGE = Path(__file__).resolve().parent / "page"

@@ -16,9 +16,8 @@ from datetime import date
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder
+from warehouse.core.paths import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder, walk
 from warehouse.core.permissions import Modes
-from warehouse.core.tree import walk
 from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
 from warehouse.source.partfile import part_of, put_in_place

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.permissions import Modes
 from warehouse.errors import StorageError
 
@@ -322,7 +322,7 @@ class PartFile:
     def _held_ranges(self) -> list[tuple[int, int]]:
         """The [start, end) that an earlier process made safe, in order."""
         try:
-            state = sidecar.load(state_of(self.target))
+            state = small_files.load_json(state_of(self.target))
             version = (state["etag"], state["size"])
             held = [(int(start), int(end)) for start, end in state["received"]]
         except (OSError, ValueError, KeyError, TypeError, OverflowError):

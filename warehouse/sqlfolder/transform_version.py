@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import Layout
@@ -138,7 +138,7 @@ def stage(layout: Layout, made_by: Recipe) -> list[tuple[str, str]]:
 def load(layout: Layout, fingerprint: str) -> Recipe | None:
     """The recipe of a fingerprint; None where it is not kept, or cannot be read."""
     try:
-        record = sidecar.load(path_of(layout, fingerprint))
+        record = small_files.load_json(path_of(layout, fingerprint))
         statements = {
             name: (entry["fingerprint"], entry["text"])
             for name, entry in record["statements"].items()

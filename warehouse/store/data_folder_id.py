@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import OWN_FOLDERS, Layout
 from warehouse.errors import StorageError
@@ -40,7 +40,7 @@ class Marker:
 def read(layout: Layout) -> Marker | None:
     """The data folder's marker; None where there is none, or what is there is none."""
     try:
-        record = sidecar.load(layout.marker, _MOST_BYTES)
+        record = small_files.load_json(layout.marker, _MOST_BYTES)
         found = Marker(record["id"], record["cache"])
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, TypeAlias
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.paths import STAGED_CATALOG, Layout
 from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
 
@@ -69,7 +69,7 @@ def read(layout: Layout) -> Change | None:
         DamagedJournalError: no publish of this warehouse would have written it.
     """
     try:
-        text, facts = sidecar.read(layout.journal, _MOST_BYTES)
+        text, facts = small_files.read_sidecar(layout.journal, _MOST_BYTES)
         _check_owner(layout, facts)
     except FileNotFoundError:
         return None
@@ -141,7 +141,7 @@ def _check_owner(layout: Layout, facts: os.stat_result) -> None:
 
 def _parsed(layout: Layout, text: bytes) -> Change:
     try:
-        found = sidecar.parsed(text)
+        found = small_files.parsed_json(text)
     except ValueError:
         _refuse(layout, "it is not what was written")
     if not isinstance(found, dict) or found.keys() != _KEYS:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.core import sidecar
+from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
 from warehouse.core.paths import decode_symbol, partition_name
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
@@ -342,7 +342,7 @@ def describe(path: Path) -> Partition:
             digest = metadata.metadata.get(DIGEST_KEY)
             if digest is not None and digest != _digest(told):
                 raise ValueError("what it says of itself is damaged")
-            record = sidecar.parsed(told)
+            record = small_files.parsed_json(told)
             made_by = str(record["fingerprint"])
             sessions = tuple(_session(entry) for entry in record["sessions"])
             month = date.fromisoformat(f"{record['month']}-01")

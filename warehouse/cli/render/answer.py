@@ -27,8 +27,8 @@ from isal import igzip
 
 from warehouse.api import Warehouse
 from warehouse.cli.render.terminal import table
-from warehouse.core.output_file import replacing
 from warehouse.errors import QueryError, RequestError
+from warehouse.report.output_file import replacing
 from warehouse.text import count, escaped_json, printable
 
 ENDINGS = {
