@@ -34,9 +34,10 @@ demo: $(VENV)/app
 test: $(VENV)/app $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
-# What leans on the ways of other packages: the three doors, the features, the catalog, the SQL.
-RANGE_TESTS := $(addprefix tests/test_,$(addsuffix .py,syntax sqlfiles feature_files feature_values \
-               features queries facade catalog rules cli demo))
+# What leans on the ways of other packages: the interfaces, the features, the catalog, the SQL.
+RANGE_TESTS := tests/sqlfolder tests/cli tests/test_api.py tests/store/test_catalog.py \
+               tests/validation/test_rules.py \
+               $(addprefix tests/read/test_,$(addsuffix .py,feature_values features query))
 
 test-newest: RESOLUTION := highest
 test-oldest: RESOLUTION := lowest-direct

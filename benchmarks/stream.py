@@ -28,11 +28,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import building
-import synthetic
+import synthetic_partitions
 
 from warehouse import Warehouse
 
-SESSIONS = synthetic.weekdays(date(2024, 1, 2), date(2024, 1, 31))
+SESSIONS = synthetic_partitions.weekdays(date(2024, 1, 2), date(2024, 1, 31))
 SPAN = (SESSIONS[0], SESSIONS[-1])
 MEMORY_GB = 2
 
@@ -134,8 +134,8 @@ def main() -> None:
                 processing__parallel_workers=max(2, os.cpu_count() or 1),
                 processing__memory_limit_gb=MEMORY_GB,
             )
-            partitions = synthetic.fill(made, "trades", SESSIONS, symbols)
-            synthetic.catalog(made, partitions)
+            partitions = synthetic_partitions.fill(made, "trades", SESSIONS, symbols)
+            synthetic_partitions.catalog(made, partitions)
             # Rows take ten times as long, and are as many a second whatever the number of symbols.
             names = [name for name in CONTENDERS if name != "rows" or len(symbols) == 1]
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}

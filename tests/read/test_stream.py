@@ -17,7 +17,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-import synthetic
+import synthetic_partitions
 from building import REPOSITORY, Made, bar, day_key, instant, quote, symbol_key, trade
 from conftest import MakeWarehouse
 from hypothesis import HealthCheck, given, settings
@@ -639,8 +639,10 @@ def test_a_damaged_page_ends_the_stream_after_the_rows_before_it(
     make_warehouse: MakeWarehouse,
 ) -> None:
     made = make_warehouse()
-    sessions = synthetic.weekdays(date(2024, 1, 2), date(2024, 2, 28))
-    synthetic.catalog(made, synthetic.fill(made, "trades", sessions, {"A": 500, "B": 500}))
+    sessions = synthetic_partitions.weekdays(date(2024, 1, 2), date(2024, 2, 28))
+    synthetic_partitions.catalog(
+        made, synthetic_partitions.fill(made, "trades", sessions, {"A": 500, "B": 500})
+    )
     path = made.layout.partition("trades", "B", date(2024, 2, 1))
     content = bytearray(path.read_bytes())
     with Warehouse(made.root) as wh:
@@ -727,9 +729,9 @@ def streamed(made: Made, start: date, end: date, room: int) -> dict[str, int]:
 def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWarehouse) -> None:
     limit_gb = 0.5
     made = make_warehouse(processing__memory_limit_gb=limit_gb, processing__parallel_workers=2)
-    sessions = synthetic.weekdays(date(2024, 1, 1), date(2024, 10, 31))
+    sessions = synthetic_partitions.weekdays(date(2024, 1, 1), date(2024, 10, 31))
     symbols = {f"S{number:03}": 1_200 for number in range(30)}
-    synthetic.catalog(made, synthetic.fill(made, "trades", sessions, symbols))
+    synthetic_partitions.catalog(made, synthetic_partitions.fill(made, "trades", sessions, symbols))
     room = int(limit_gb * 1024**3)
 
     def least(last: date) -> dict[str, int]:
@@ -752,9 +754,9 @@ def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWar
 @pytest.mark.skipif("WAREHOUSE_TEST_LONG" not in os.environ, reason="takes minutes")
 def test_500_symbols_of_a_year_stay_within_the_ceiling(make_warehouse: MakeWarehouse) -> None:
     made = make_warehouse(processing__memory_limit_gb=2, processing__parallel_workers=2)
-    sessions = synthetic.weekdays(date(2024, 1, 1), date(2024, 12, 31))
+    sessions = synthetic_partitions.weekdays(date(2024, 1, 1), date(2024, 12, 31))
     symbols = {f"S{number:03}": 40 + 100_000 // (number + 10) for number in range(500)}
-    synthetic.catalog(made, synthetic.fill(made, "trades", sessions, symbols))
+    synthetic_partitions.catalog(made, synthetic_partitions.fill(made, "trades", sessions, symbols))
 
     whole = streamed(made, sessions[0], sessions[-1], 2_000_000_000)
 

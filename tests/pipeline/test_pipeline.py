@@ -36,6 +36,7 @@ from building import (
 )
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from killing import Killed, killed_at
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import (
@@ -879,32 +880,6 @@ def test_a_source_that_is_not_there_is_an_error_that_says_what_to_set(
 
 
 # Kills
-
-
-class Killed(BaseException):
-    """Stands for a kill: no handler of errors may catch it."""
-
-
-@contextmanager
-def killed_at(number: int) -> Iterator[list[str]]:
-    """Everything ends just before the so-manieth rename or removal of a file or a folder."""
-    calls: list[str] = []
-    real = {name: getattr(os, name) for name in ("replace", "unlink", "rmdir", "rename")}
-
-    def wrap(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            calls.append(name)
-            if len(calls) > number:
-                # Nothing that is cleaned up on the way out happens either.
-                raise Killed
-            return real[name](*arguments, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in real:
-            patch.setattr(os, name, wrap(name))
-        yield calls
 
 
 def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(

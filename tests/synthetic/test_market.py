@@ -17,6 +17,7 @@ import duckdb
 import exchange_calendars
 import numpy as np
 import pytest
+from building import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ from warehouse.synthetic.market import (
     trades,
 )
 
-CONFIG = Path(__file__).parent.parent / "config"
+CONFIG = REPOSITORY / "config"
 NEW_YORK = ZoneInfo("America/New_York")
 HALF_DAY = date(2025, 11, 28)
 SMALL = replace(DEMO, sessions=DEMO.sessions[:1], trades_per_session=900, quotes_per_session=600)

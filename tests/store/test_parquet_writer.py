@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-import synthetic
+import synthetic_partitions
 from building import REPOSITORY, day_key, instant, trade
 from conftest import MakeWarehouse
 from hypothesis import given
@@ -32,7 +32,7 @@ from warehouse.store.parquet_writer import ROW_GROUP_ROWS, encode, group_rows
 from warehouse.store.partitions import describe, read_sessions, write_partition
 
 TRADES = DATA_TYPES["trades"]
-DAYS = synthetic.weekdays(date(2024, 1, 2), date(2024, 1, 31))
+DAYS = synthetic_partitions.weekdays(date(2024, 1, 2), date(2024, 1, 31))
 COUNTS = st.lists(st.integers(0, 200_000) | st.integers(0, 9_000), max_size=23)
 
 
@@ -80,7 +80,7 @@ def with_gap(batch: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
 def test_all_partitions_of_a_data_type_declare_one_schema_whatever_they_lack(
     kind: DataType,
 ) -> None:
-    whole = synthetic.rows_of(kind.name, "A", DAYS[:1], 50, seed=1)
+    whole = synthetic_partitions.rows_of(kind.name, "A", DAYS[:1], 50, seed=1)
     gaps = whole
     for name in set(kind.columns.names) - kind.required:
         gaps = with_gap(gaps, name, 49)
@@ -92,7 +92,7 @@ def test_all_partitions_of_a_data_type_declare_one_schema_whatever_they_lack(
 
 @pytest.mark.parametrize("name", sorted(TRADES.required))
 def test_a_row_without_a_value_that_all_rows_have_is_never_written(name: str) -> None:
-    rows = with_gap(synthetic.rows_of("trades", "A", DAYS[:1], 50, seed=1), name, 40)
+    rows = with_gap(synthetic_partitions.rows_of("trades", "A", DAYS[:1], 50, seed=1), name, 40)
     with pytest.raises(SqlFileError, match=f"sql/clean/trades.sql: .*without {name}"):
         encoded([rows])
 
@@ -116,7 +116,7 @@ def test_a_clean_statement_that_keeps_a_row_without_a_price_publishes_nothing(
 
 def test_the_bytes_do_not_depend_on_how_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", 30)
-    rows = synthetic.rows_of("trades", "A", DAYS[:1], 100, seed=1)
+    rows = synthetic_partitions.rows_of("trades", "A", DAYS[:1], 100, seed=1)
     for name in ("tape", "exchange", "id"):
         rows = with_gap(rows, name, 95 if name == "tape" else 50)
     pieces = [rows.slice(0, 7), rows.slice(7, 60), rows.slice(67, 33)]
@@ -128,16 +128,16 @@ def test_partitions_that_lack_values_and_others_are_read_together(
 ) -> None:
     """By us, and by those who open the files without us."""
     made = make_warehouse()
-    partitions = synthetic.fill(made, "trades", DAYS[:2], {"WHOLE": 40, "GAPS": 40})
+    partitions = synthetic_partitions.fill(made, "trades", DAYS[:2], {"WHOLE": 40, "GAPS": 40})
     paths = [str(made.layout.partition("trades", one.symbol, one.month)) for one in partitions]
-    gaps = synthetic.rows_of("trades", "GAPS", DAYS[:2], 40, seed=9)
+    gaps = synthetic_partitions.rows_of("trades", "GAPS", DAYS[:2], 40, seed=9)
     for row in (0, 79):
         gaps = with_gap(gaps, "exchange", row)
     old = partitions[1]
     partitions[1] = write_partition(
         paths[1], TRADES, [gaps], "GAPS", old.month, old.sessions, "made"
     )
-    synthetic.catalog(made, partitions)
+    synthetic_partitions.catalog(made, partitions)
 
     assert len({pq.read_schema(path).remove_metadata() for path in paths}) == 1
     with Warehouse(made.root) as wh:
@@ -164,7 +164,7 @@ def test_row_groups_of_a_written_partition_end_with_its_sessions(
     make_warehouse: MakeWarehouse,
 ) -> None:
     made = make_warehouse()
-    (one,) = synthetic.fill(made, "trades", DAYS[:3], {"A": 40_000})
+    (one,) = synthetic_partitions.fill(made, "trades", DAYS[:3], {"A": 40_000})
     metadata = pq.read_metadata(made.layout.partition("trades", "A", one.month))
     groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     assert groups == [20_000] * 6
@@ -173,8 +173,8 @@ def test_row_groups_of_a_written_partition_end_with_its_sessions(
 def test_no_flipped_bit_of_a_pages_header_shifts_values(make_warehouse: MakeWarehouse) -> None:
     """Headers have no checksum. With several pages a value more or less of one shifts the next."""
     made = make_warehouse()
-    (one,) = partitions = synthetic.fill(made, "trades", DAYS[:2], {"A": 40_003})
-    synthetic.catalog(made, partitions)
+    (one,) = partitions = synthetic_partitions.fill(made, "trades", DAYS[:2], {"A": 40_003})
+    synthetic_partitions.catalog(made, partitions)
     path = made.layout.partition("trades", "A", one.month)
     whole = path.read_bytes()
     metadata = pq.read_metadata(path)
@@ -223,7 +223,7 @@ def test_a_partition_of_an_earlier_version_is_read_verified_and_merged(
 ) -> None:
     """The first cut row groups without regard to sessions, too."""
     made = make_warehouse()
-    (one,) = synthetic.fill(made, "trades", DAYS[:3], {"A": 100})
+    (one,) = synthetic_partitions.fill(made, "trades", DAYS[:3], {"A": 100})
     path = made.layout.partition("trades", "A", one.month)
     with pq.ParquetFile(path) as file:
         rows, told = file.read().cast(TRADES.columns), dict(file.metadata.metadata)
@@ -242,8 +242,8 @@ def test_a_partition_of_an_earlier_version_is_read_verified_and_merged(
     assert (again.sessions, again.rows) == (one.sessions, one.rows)
     assert file_checks.partition(path, again) is None
     # Another symbol's is of this version: both are read in one go.
-    (new,) = synthetic.fill(made, "trades", DAYS[:3], {"B": 10})
-    synthetic.catalog(made, [again, new])
+    (new,) = synthetic_partitions.fill(made, "trades", DAYS[:3], {"B": 10})
+    synthetic_partitions.catalog(made, [again, new])
     with Warehouse(made.root) as wh:
         for day in DAYS[:3]:
             found = wh.trades("A", day, day, to="arrow", tz="UTC")
@@ -269,7 +269,7 @@ def test_a_damaged_footer_gives_no_other_rows_to_a_merge_or_to_a_new_catalog(
     make_warehouse: MakeWarehouse,
 ) -> None:
     made = make_warehouse()
-    (one,) = synthetic.fill(made, "trades", DAYS[:2], {"A": 30})
+    (one,) = synthetic_partitions.fill(made, "trades", DAYS[:2], {"A": 30})
     path = made.layout.partition("trades", "A", one.month)
     whole = path.read_bytes()
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
@@ -331,8 +331,8 @@ def test_no_damaged_footer_of_several_row_groups_ends_the_process(
 ) -> None:
     monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", 30)
     made = make_warehouse()
-    (one,) = partitions = synthetic.fill(made, "trades", DAYS[:1], {"A": 60})
-    synthetic.catalog(made, partitions)
+    (one,) = partitions = synthetic_partitions.fill(made, "trades", DAYS[:1], {"A": 60})
+    synthetic_partitions.catalog(made, partitions)
     path = made.layout.partition("trades", "A", one.month)
     assert pq.read_metadata(path).num_row_groups == 2
     day = str(DAYS[0])

@@ -92,8 +92,8 @@ def lines(day: date, version: int) -> list[str]:
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    here = str(Path(__file__).parent)
-    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    here, known = Path(__file__).parent, os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, [str(here), str(here.parent), known]))
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

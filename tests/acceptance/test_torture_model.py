@@ -17,7 +17,7 @@ from building import make
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from test_pipeline import Killed, killed_at
+from killing import Killed, killed_at
 from vendor import DAYS, KINDS, Source, lines_of, published, rows_of
 
 from warehouse import Warehouse

@@ -21,7 +21,7 @@ from featuring import FEATURES, Bench, read_table
 
 from warehouse.core.datatypes import DATA_TYPES
 
-CASES = Path(__file__).parent / "features"
+CASES = Path(__file__).parent / "feature_cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))
 
 

@@ -33,7 +33,7 @@ from warehouse.sqlfolder.rule_file import Rule, chosen, rules
 from warehouse.store.catalog_writer import make_reference
 from warehouse.validation.evaluate import ask, sessions_table
 
-CASES = Path(__file__).parent / "validation"
+CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))
 SQL = SqlFolder(REPOSITORY / "sql")
 RULES = {rule.name: rule for rule in rules(SQL)}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building import HEADERS, SESSION, Made, day_key, instant, trade
+from building import HEADERS, REPOSITORY, SESSION, Made, day_key, instant, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ ANY = st.lists(st.sampled_from(['"', '""', ",", "A", " ", "1"]), max_size=40).ma
 CUT = st.builds(lambda count: ",".join(PLAIN[:count]), st.integers(0, FIELDS - 1))
 LINES = SPOILED | ANY | CUT | st.sampled_from([GOOD, GOOD + ",", GOOD + ",,,", '"', "", ","])
 
-SQL = SqlFolder(Path(__file__).resolve().parent.parent / "sql")
+SQL = SqlFolder(REPOSITORY / "sql")
 
 
 def fates(cleaner: Cleaner, folder: Path, lines: list[str], rows: int) -> list[Any]:
