@@ -203,7 +203,9 @@ def test_a_symbol_of_another_data_type_is_an_error_that_names_what_there_is(wh: 
     for ask in (
         lambda **options: wh.quotes("MSFT", SESSIONS[0], **options),
         lambda **options: wh.quotes(["AAPL", "MSFT"], SESSIONS[0], **options),
-        lambda **options: wh.stream("MSFT", SESSIONS[0], types=("trades", "quotes"), **options),
+        lambda **options: wh.stream(
+            "MSFT", SESSIONS[0], data_types=("trades", "quotes"), **options
+        ),
     ):
         with pytest.raises(NoDataError, match=r"no quotes of 'MSFT' .* there are trades of") as no:
             ask()

@@ -32,10 +32,10 @@ BELOW = {
     "pipeline": {"ingest"},
     "maintenance": {"pipeline"},
     "read": {"validation"},
-    "api": {"maintenance", "read"},
-    "report": {"api"},
+    "report": {"maintenance", "read"},
+    "api": {"report"},
     "synthetic": {"core"},
-    "cli": {"report", "synthetic"},
+    "cli": {"api", "synthetic"},
 }
 """Packages, and modules that stand beside them, with those next below. What is below these may be
 imported too, and nothing else: `read` and `pipeline` do not know of each other."""

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from warehouse.api import Warehouse
     from warehouse.errors import WarehouseError
+    from warehouse.read.coverage import coverage_report
     from warehouse.read.models import Aggregate, Quote, Trade, rows
 
     __version__: str
 
-__all__ = ["Aggregate", "Quote", "Trade", "Warehouse", "WarehouseError", "__version__", "rows"]
+__all__ = [
+    "Aggregate",
+    "Quote",
+    "Trade",
+    "Warehouse",
+    "WarehouseError",
+    "__version__",
+    "coverage_report",
+    "rows",
+]
 
 _HOMES = {
     "Aggregate": "warehouse.read.models",
@@ -23,6 +33,7 @@ _HOMES = {
     "Trade": "warehouse.read.models",
     "Warehouse": "warehouse.api",
     "WarehouseError": "warehouse.errors",
+    "coverage_report": "warehouse.read.coverage",
     "rows": "warehouse.read.models",
 }
 

@@ -10,22 +10,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 from weakref import finalize
 
 import pandas as pd
 
 from warehouse.core import config as configuration
-from warehouse.core.calendar import Moment, parse_span
+from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.memory import resident_bytes
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.representation import Face
 from warehouse.read import availability
 from warehouse.read import coverage as gaps
 from warehouse.read.answers import Answers
-from warehouse.read.arguments import choice, kind_of, kinds_of, question, run_request, symbols_of
+from warehouse.read.arguments import (
+    Form,
+    Freq,
+    LoadOptions,
+    Missing,
+    StreamOptions,
+    choice,
+    kind_of,
+    kinds_of,
+    question,
+    run_request,
+    symbols_of,
+)
 from warehouse.read.cache import FrameCache
 from warehouse.read.features.question import FeatureAnswers
 from warehouse.read.frames import check_form
@@ -36,10 +49,19 @@ from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.text import expanded
 
 if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
     from pandas.api.typing import NaTType
 
+    from warehouse.maintenance.prune import PruneReport
+    from warehouse.maintenance.rebuild_stale import ChangedReport
+    from warehouse.maintenance.repair import RepairReport
+    from warehouse.maintenance.verify import VerifyReport
     from warehouse.pipeline.pipeline import Pipeline
     from warehouse.pipeline.report import RunReport
+    from warehouse.read.models import Aggregate, Quote, Trade
+    from warehouse.read.stream.stream import Stream
+    from warehouse.report.collect import Facts
     from warehouse.validation.validate import ValidationReport
 
 T = TypeVar("T")
@@ -118,25 +140,141 @@ class Warehouse(Face):
             self._read(lambda snapshot: snapshot.once("exchanges", lambda: snapshot.fetch(facts)))
         )
 
+    @overload
     def trades(
-        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def trades(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["polars"],
+        **options: Unpack[LoadOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def trades(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["arrow"],
+        **options: Unpack[LoadOptions],
+    ) -> pa.Table: ...
+
+    def trades(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
     ) -> Any:
         """Trades; see `load` for the arguments and the answer."""
-        return self.load("trades", symbols, start, end, **options)
+        return self._load("trades", symbols, start, end, to, options)
+
+    @overload
+    def quotes(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def quotes(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["polars"],
+        **options: Unpack[LoadOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def quotes(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["arrow"],
+        **options: Unpack[LoadOptions],
+    ) -> pa.Table: ...
 
     def quotes(
-        self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
     ) -> Any:
         """Changes of the national best bid and offer; see `load`."""
-        return self.load("quotes", symbols, start, end, **options)
+        return self._load("quotes", symbols, start, end, to, options)
+
+    @overload
+    def aggs(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        freq: Freq = "minute",
+        *,
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def aggs(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        freq: Freq = "minute",
+        *,
+        to: Literal["polars"],
+        **options: Unpack[LoadOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def aggs(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        freq: Freq = "minute",
+        *,
+        to: Literal["arrow"],
+        **options: Unpack[LoadOptions],
+    ) -> pa.Table: ...
 
     def aggs(
         self,
         symbols: str | Sequence[str],
         start: Moment,
         end: Moment | None = None,
-        freq: str = "minute",
-        **options: Any,
+        freq: Freq = "minute",
+        *,
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
     ) -> Any:
         """The vendor's bars, of a "minute" or a "day"; see `load`.
 
@@ -144,7 +282,43 @@ class Warehouse(Face):
         the vendor's files have none.
         """
         kind = _FREQUENCIES[choice("freq", freq, _FREQUENCIES)]
-        return self.load(kind, symbols, start, end, **options)
+        return self._load(kind, symbols, start, end, to, options)
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["polars"],
+        **options: Unpack[LoadOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def load(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        to: Literal["arrow"],
+        **options: Unpack[LoadOptions],
+    ) -> pa.Table: ...
 
     def load(
         self,
@@ -152,13 +326,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str],
         start: Moment,
         end: Moment | None = None,
-        columns: Sequence[str] | None = None,
-        to: str = "pandas",
-        tz: str = "UTC",
-        index: str | Sequence[str] | None = None,
-        categories: bool | Sequence[str] = False,
-        downcast: bool = False,
-        missing: str = "raise",
+        *,
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
     ) -> Any:
         """Rows of one data type, as a new frame.
 
@@ -199,12 +369,18 @@ class Warehouse(Face):
                 error says what there is and which command gets the rest.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
-        return self._answers.load(
-            question(
-                *(data_type, symbols, start, end, columns, to, tz),
-                *(index, categories, downcast, missing),
-            )
-        )
+        return self._load(data_type, symbols, start, end, to, options)
+
+    def _load(
+        self,
+        data_type: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None,
+        to: Form,
+        options: LoadOptions,
+    ) -> Any:
+        return self._answers.load(question(data_type, symbols, start, end, to=to, **options))
 
     def fingerprint(
         self,
@@ -212,7 +388,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str],
         start: Moment,
         end: Moment | None = None,
-        **options: Any,
+        *,
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
     ) -> str:
         """One short id of everything that stands behind what `load` would answer.
 
@@ -222,7 +400,8 @@ class Warehouse(Face):
         version. Equal ids mean equal frames, in whichever warehouse; a restated row, or any other
         change to one of the partitions, makes another id. Nothing is read but the catalog.
         """
-        return self._answers.fingerprint(question(data_type, symbols, start, end, **options))
+        asked = question(data_type, symbols, start, end, to=to, **options)
+        return self._answers.fingerprint(asked)
 
     def coverage(
         self,
@@ -252,18 +431,39 @@ class Warehouse(Face):
             lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
         )
 
+    @overload
     def stream(
         self,
         symbols: str | Sequence[str],
         start: Moment,
         end: Moment | None = None,
-        types: str | Sequence[str] = ("trades", "quotes"),
+        data_types: str | Sequence[str] = ("trades", "quotes"),
         *,
-        columns: Sequence[str] | None = None,
-        batch_rows: int = streaming.BATCH_ROWS,
-        to: str = "arrow",
-        tz: str = "UTC",
-        missing: str = "raise",
+        to: Literal["arrow"] = "arrow",
+        **options: Unpack[StreamOptions],
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        to: Literal["rows"],
+        **options: Unpack[StreamOptions],
+    ) -> Iterator[Trade | Quote | Aggregate]: ...
+
+    def stream(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_types: str | Sequence[str] = ("trades", "quotes"),
+        *,
+        to: Literal["arrow", "rows"] = "arrow",
+        **options: Unpack[StreamOptions],
     ) -> Any:
         """Rows of many symbols and data types in the order of time, in memory that is bounded.
 
@@ -271,7 +471,7 @@ class Warehouse(Face):
 
         Args:
             symbols, start, end, tz, missing: as for `load`.
-            types: the data types, one or several.
+            data_types: one or several.
             columns: as for `load`; of several data types any that one of them has.
             batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
             to: "arrow" or "rows".
@@ -288,9 +488,54 @@ class Warehouse(Face):
                 publish replaced a partition before its turn came, and `resume` says where to begin
                 again.
         """
-        asked = streaming.question(symbols, start, end, types, columns, batch_rows, to, tz, missing)
+        asked = streaming.question(symbols, start, end, data_types, to=to, **options)
         names = self.exchanges if asked.form == "rows" else {}
         return streaming.begin(self._answers.snapshots, asked, names)
+
+    @overload
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        freq: Freq | None = None,
+        to: Literal["pandas"] = "pandas",
+        tz: str = "UTC",
+        missing: Missing = "raise",
+        **parameters: Any,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        freq: Freq | None = None,
+        to: Literal["polars"],
+        tz: str = "UTC",
+        missing: Missing = "raise",
+        **parameters: Any,
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def features(
+        self,
+        name: str,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        freq: Freq | None = None,
+        to: Literal["arrow"],
+        tz: str = "UTC",
+        missing: Missing = "raise",
+        **parameters: Any,
+    ) -> pa.Table: ...
 
     def features(
         self,
@@ -299,10 +544,10 @@ class Warehouse(Face):
         start: Moment,
         end: Moment | None = None,
         *,
-        freq: str | None = None,
-        to: str = "pandas",
+        freq: Freq | None = None,
+        to: Form = "pandas",
         tz: str = "UTC",
-        missing: str = "raise",
+        missing: Missing = "raise",
         **parameters: Any,
     ) -> Any:
         """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
@@ -336,7 +581,7 @@ class Warehouse(Face):
         start: Moment,
         end: Moment | None = None,
         *,
-        freq: str | None = None,
+        freq: Freq | None = None,
         **parameters: Any,
     ) -> None:
         """Try on real rows whether a feature of one's own keeps its word.
@@ -350,7 +595,18 @@ class Warehouse(Face):
         """
         self._features.check(self._features.question(name, symbols, start, end, freq, parameters))
 
-    def query(self, sql: str, to: str = "pandas", /, **parameters: Any) -> Any:
+    @overload
+    def query(
+        self, sql: str, to: Literal["pandas"] = "pandas", /, **parameters: Any
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def query(self, sql: str, to: Literal["polars"], /, **parameters: Any) -> pl.DataFrame: ...
+
+    @overload
+    def query(self, sql: str, to: Literal["arrow"], /, **parameters: Any) -> pa.Table: ...
+
+    def query(self, sql: str, to: Form = "pandas", /, **parameters: Any) -> Any:
         """The answer to one SELECT over the catalog's views, macros and tables.
 
             wh.query("select count(*) as n from trades where session = $day", day="2024-01-02")
@@ -386,8 +642,7 @@ class Warehouse(Face):
             NoDataError: nothing was ever ingested.
         """
         name = choice("table", table, _TABLES)
-        frame: pd.DataFrame = self.query(f"select * from {name} order by all")
-        return frame
+        return self.query(f"select * from {name} order by all")
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""
@@ -399,22 +654,24 @@ class Warehouse(Face):
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: availability.sessions(snapshot, kind)))
 
-    async def download(
+    def download(
         self,
-        data_types: str | Sequence[str],
+        data_types: str | Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         symbols: str | Sequence[str] | None = None,
+        *,
+        dry_run: bool = False,
+        wait: float = 0,
     ) -> RunReport:
         """Bring new and changed files into the raw tier, as `warehouse download` does.
-
-        Runs in a thread: the event loop goes on meanwhile. Who cancels it no longer waits, but
-        what was begun goes on to its end.
 
         Args:
             data_types: one or several; none of them means all.
             start, end: sessions, both inclusive, or as `load` has them; None is open.
             symbols: only their files, where the source has one file a symbol.
+            dry_run: say what would be done, and do nothing.
+            wait: so many seconds for another writer to end; `math.inf`: as long as it takes.
 
         Returns:
             What came, and in `download` what did not come and why.
@@ -426,7 +683,51 @@ class Warehouse(Face):
             StorageError: the disk has no room for what would come, or refuses.
         """
         request = run_request(data_types, start, end, symbols)
-        return await asyncio.to_thread(self._pipeline().download, request)
+        return self._pipeline(wait).download(request, dry_run=dry_run)
+
+    async def download_async(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> RunReport:
+        """As `download`, in a thread: the event loop goes on meanwhile.
+
+        Who cancels it no longer waits, but what was begun goes on to its end.
+        """
+        return await asyncio.to_thread(
+            self.download, data_types, start, end, symbols, dry_run=dry_run, wait=wait
+        )
+
+    def ingest(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        allow: str | Sequence[str] = (),
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> RunReport:
+        """Verify, clean and publish what the raw tier holds, as `warehouse ingest` does.
+
+        Args:
+            allow: findings that this once count for nothing, each as "RULE=REASON".
+            data_types, start, end, dry_run, wait: as for `download`.
+
+        Returns:
+            What came of each file, and in `refused` what validation kept out.
+
+        Raises:
+            RequestError, LockedError, StorageError: as for `download`.
+            SqlFileError: a file of sql/ breaks the conventions, or fails.
+        """
+        request = run_request(data_types, start, end, allow=allow)
+        return self._pipeline(wait).ingest(request, dry_run=dry_run)
 
     def update(
         self,
@@ -434,14 +735,177 @@ class Warehouse(Face):
         start: Moment | None = None,
         end: Moment | None = None,
         symbols: str | Sequence[str] | None = None,
+        *,
+        allow: str | Sequence[str] = (),
+        dry_run: bool = False,
+        wait: float = 0,
     ) -> RunReport:
-        """Download, then ingest, what is new, as `warehouse update` does; see `download`.
+        """Download, then ingest, what is new, as `warehouse update` does; see both.
 
         Args:
             symbols: publish only their rows. A file that holds all symbols is fetched whole; the
                 others' rows follow with the next update of all.
         """
-        return self._pipeline().update(run_request(data_types, start, end, symbols))
+        request = run_request(data_types, start, end, symbols, allow)
+        return self._pipeline(wait).update(request, dry_run=dry_run)
+
+    async def update_async(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        allow: str | Sequence[str] = (),
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> RunReport:
+        """As `update`, in a thread; see `download_async`."""
+        return await asyncio.to_thread(
+            self.update, data_types, start, end, symbols, allow=allow, dry_run=dry_run, wait=wait
+        )
+
+    def rebuild(
+        self,
+        data_types: str | Sequence[str],
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        allow: str | Sequence[str] = (),
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> RunReport:
+        """Make partitions anew from the raw tier, as `warehouse rebuild` does; see `ingest`.
+
+        Raises:
+            NoDataError: there is no such symbol.
+        """
+        from warehouse.report.status import check_symbols
+
+        request = run_request(data_types, start, end, symbols, allow)
+        check_symbols(self._layout, request)
+        return self._pipeline(wait).rebuild(request, dry_run=dry_run)
+
+    def rebuild_changed(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        fetch: bool = False,
+        allow: str | Sequence[str] = (),
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> ChangedReport:
+        """Make anew what SQL, settings or files have changed for: `warehouse rebuild --changed`.
+
+        Args:
+            fetch: fetch raw files that were pruned.
+
+        Returns:
+            Why each partition was made anew, and in `run` what came of it.
+        """
+        from warehouse.maintenance.rebuild_stale import rebuild_changed
+        from warehouse.report.status import check_symbols
+
+        request = run_request(data_types, start, end, symbols, allow)
+        check_symbols(self._layout, request)
+        return rebuild_changed(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
+
+    def verify(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> VerifyReport:
+        """Compare every file with what is recorded of it, as `warehouse verify` does.
+
+        Takes no lock, and changes nothing.
+
+        Returns:
+            In `faults` what is not as it was written.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: there is no such symbol.
+        """
+        from warehouse.core.metrics import Silent
+        from warehouse.maintenance.verify import verify
+        from warehouse.report.status import check_symbols
+
+        request = run_request(data_types, start, end, symbols)
+        check_symbols(self._layout, request)
+        return verify(self._layout, self._config, request, Silent())
+
+    def repair(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        wait: float = 0,
+    ) -> RepairReport:
+        """Verify, and mend what is wrong, as `warehouse verify --repair` does.
+
+        Returns:
+            What was mended, and in `left` what could not be.
+        """
+        from warehouse.maintenance.repair import repair
+
+        return repair(self._pipeline(wait), run_request(data_types, start, end, symbols))
+
+    def prune(self, *, dry_run: bool = False, wait: float = 0) -> PruneReport:
+        """Remove raw files that have done their work, as `warehouse prune` does.
+
+        Those published more than `storage.retention_days` days ago, and unchanged since; their
+        rows stay.
+        """
+        from warehouse.maintenance.prune import prune
+
+        return prune(self._layout, self._config, dry_run=dry_run, wait=wait)
+
+    def report(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] = (),
+    ) -> Facts:
+        """Whether it is all there, and whether it is right, as `warehouse report` shows it.
+
+        Args:
+            path: of the page, one HTML file; None: no file is written.
+            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            symbols: what is drawn one by one, too.
+
+        Returns:
+            The facts that the page draws.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: there is no such symbol.
+            StorageError: the file cannot be written.
+        """
+        from warehouse.report import symbol_facts
+        from warehouse.report.collect import gather
+        from warehouse.report.html import save
+
+        facts = gather(
+            self._layout,
+            self._config,
+            None if start is None else session_at("start", start),
+            None if end is None else session_at("end", end, is_end=True),
+        )
+        if symbols:
+            names = symbols_of(symbols)
+            facts = symbol_facts.added(facts, self._queries, self._layout, self._config, names)
+        if path is not None:
+            save(facts, expanded(path), f"warehouse -C {shlex.quote(str(self._layout.root))}")
+        return facts
 
     def validate(
         self,
@@ -450,12 +914,13 @@ class Warehouse(Face):
         end: Moment | None = None,
         symbols: str | Sequence[str] | None = None,
         rules: str | Sequence[str] = (),
+        *,
+        wait: float = 0,
     ) -> ValidationReport:
         """Ask the rules of sql/validate about what is published, as `warehouse validate` does.
 
         Args:
-            data_types: one or several; none of them means all.
-            start, end: sessions, both inclusive, or as `load` has them; None is open.
+            data_types, start, end, wait: as for `download`.
             symbols: only these; None: all.
             rules: only these; none of them means all.
 
@@ -469,12 +934,13 @@ class Warehouse(Face):
             LockedError: another process is writing to the warehouse.
         """
         request = run_request(data_types, start, end, symbols)
-        return self._pipeline().validate(request, [rules] if isinstance(rules, str) else rules)
+        named = [rules] if isinstance(rules, str) else rules
+        return self._pipeline(wait).validate(request, named)
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it
 
-        return Pipeline(self._layout, self._config)
+        return Pipeline(self._layout, self._config, wait=wait)
 
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""

@@ -43,8 +43,8 @@ ASK = {
                                             columns=["price"], to="polars")),
     "arrow": lambda: len(wh.trades(*asked, to="arrow")),
     "features": lambda: len(wh.features("volume_ma", *asked)),
-    "stream": lambda: sum(map(len, wh.stream(*asked, types="trades"))),
-    "rows": lambda: sum(1 for _ in wh.stream(*asked, types="trades", to="rows")),
+    "stream": lambda: sum(map(len, wh.stream(*asked, data_types="trades"))),
+    "rows": lambda: sum(1 for _ in wh.stream(*asked, data_types="trades", to="rows")),
     "coverage": lambda: len(wh.coverage("trades", *asked)),
     "catalog": lambda: len(wh.catalog()),
     "nothing": lambda: 0,
@@ -52,7 +52,7 @@ ASK = {
     "close twice": lambda: (wh.close(), wh.close()) and 0,
 }
 due = {name: ASK[name]() for name in ASK if not name.startswith("close")}
-stream = wh.stream(*asked, types="trades", batch_rows=2)
+stream = wh.stream(*asked, data_types="trades", batch_rows=2)
 next(stream)
 busy = True
 # Whose interpreter ends in order was forked between two questions: what other libraries destroy
@@ -174,7 +174,7 @@ def test_threads_that_ask_while_another_publishes_get_answers(
             seen.add(int(found))
 
         def stream() -> None:
-            seen.add(sum(map(len, wh.stream("AAPL", *DAYS, types="trades"))))
+            seen.add(sum(map(len, wh.stream("AAPL", *DAYS, data_types="trades"))))
 
         def load() -> None:
             wh.cache.clear()

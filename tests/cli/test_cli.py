@@ -602,7 +602,7 @@ def test_prune_removes_what_is_old_enough(root: Path, monkeypatch: pytest.Monkey
 
 def test_python_downloads_without_holding_the_loop_up(root: Path) -> None:
     async def both(wh: Warehouse) -> tuple[RunReport, int]:
-        task = asyncio.create_task(wh.download("trades", "2025-11-26", SESSIONS[2]))
+        task = asyncio.create_task(wh.download_async("trades", "2025-11-26", SESSIONS[2]))
         turns = 0
         while not task.done():
             await asyncio.sleep(0.001)

@@ -89,7 +89,7 @@ def test_the_end_is_left_out_as_one_writes_it(wh: Warehouse) -> None:
     assert len(wh.aggs("AAPL", "2024-01-30", freq="day")) == 1
     assert len(wh.load("trades", "AAPL", "2024-01-30", columns=["price"])) == 3
     assert len(wh.features("volume_ma", "AAPL", "2024-01-30")) == 3
-    assert sum(map(len, wh.stream("AAPL", "2024-01-30", types="trades"))) == 3
+    assert sum(map(len, wh.stream("AAPL", "2024-01-30", data_types="trades"))) == 3
 
 
 def test_our_own_sessions_are_taken_back_in_every_form(wh: Warehouse) -> None:
@@ -123,7 +123,7 @@ def test_those_that_write_take_days_alike(made: Made, held: Callable[[date], Any
         ]
         assert found.request == due.request
         assert wh.update("trades", held(FIRST), held(LAST)).did_nothing
-        assert asyncio.run(wh.download("trades", held(FIRST), held(LAST))).not_fetched == []
+        assert asyncio.run(wh.download_async("trades", held(FIRST), held(LAST))).not_fetched == []
         with pytest.raises(RequestError, match="is neither"):
             wh.update("trades", 20240129)  # type: ignore[arg-type]
 

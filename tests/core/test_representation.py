@@ -194,7 +194,7 @@ def test_reports_of_ten_thousand_files_are_as_short(shown: dict[str, Any]) -> No
         (lambda wh: wh.load("trade", "AAPL", DAY), "trades"),
         (lambda wh: wh.load("Quotes", "AAPL", DAY), "quotes"),
         (lambda wh: wh.coverage(["minute_agg"], "AAPL", DAY), "minute_aggs"),
-        (lambda wh: wh.stream("AAPL", DAY, types=["trades", "qoutes"]), "quotes"),
+        (lambda wh: wh.stream("AAPL", DAY, data_types=["trades", "qoutes"]), "quotes"),
         (lambda wh: wh.symbols("dayaggs"), "day_aggs"),
         (lambda wh: wh.update("trade"), "trades"),
         (lambda wh: wh.aggs("AAPL", DAY, freq="minutes"), "minute"),

@@ -349,7 +349,7 @@ def test_two_downloads_in_one_loop_wait_for_each_other(tmp_path: Path) -> None:
 
     async def all_days() -> list[RunReport]:
         wh = Warehouse(made.root)
-        return await asyncio.gather(*(wh.download("trades", day, day) for day in days))
+        return await asyncio.gather(*(wh.download_async("trades", day, day) for day in days))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FolderSource, "fetch_all", slowly)

@@ -15,7 +15,7 @@ from warehouse import Warehouse
 from warehouse.core import calendar
 from warehouse.core.calendar import trading_days
 from warehouse.errors import NoDataError, RequestError
-from warehouse.read.coverage import STATES, report
+from warehouse.read.coverage import STATES, coverage_report
 
 # A Friday to the Friday after, with a holiday on the first Monday.
 DAYS = trading_days(date(2024, 1, 12), date(2024, 1, 19))
@@ -81,7 +81,7 @@ def test_rows_that_were_all_rejected_are_no_day_without_trades(
         }
         (problem,) = frame.loc[frame["state"] == "rejected", "problem"].unique()
         assert problem == "1 row rejected: outside_session 1"
-        assert "all its rows were rejected: 2" in report(frame)
+        assert "all its rows were rejected: 2" in coverage_report(frame)
         for span in ((first,), (f"{first} 00:00", f"{first} 16:00")):
             with pytest.raises(NoDataError, match=r"rejected: 1 of 'MSFT' on 2024-01-12 \(outside"):
                 wh.aggs(["AAPL", "MSFT"], *span, freq="day")
@@ -131,7 +131,7 @@ def test_what_is_present_is_just_what_can_be_loaded(wh: Warehouse) -> None:
 
 def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
     frame = wh.coverage(["trades", "quotes"], ["AAPL", "MSFT"], DAYS[0], DAYS[-1])
-    assert report(frame).splitlines() == [
+    assert coverage_report(frame).splitlines() == [
         "trades, 2024-01-12 to 2024-01-19: 3 of 10 present (5 sessions, 2 symbols)",
         "  did not trade: 1",
         "    MSFT: 2024-01-16",
@@ -145,8 +145,8 @@ def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
         "  not ingested: 10",
         "    all symbols: 2024-01-12, 2024-01-16, 2024-01-17, 2024-01-18 and 1 more",
     ]
-    assert report(frame[frame["state"] == "present"]).count("\n") == 0
-    assert report(frame[:0]) == ""
+    assert coverage_report(frame[frame["state"] == "present"]).count("\n") == 0
+    assert coverage_report(frame[:0]) == ""
 
 
 def test_a_session_of_today_is_not_yet_and_one_to_come_has_no_row(wh: Warehouse) -> None:

@@ -161,7 +161,7 @@ def test_batches_of_a_stream_share_nothing_that_can_be_written_to(wh: Warehouse)
         return wh.stream(
             ["AAPL", "MSFT"],
             DAY,
-            types=("trades", "minute_aggs"),
+            data_types=("trades", "minute_aggs"),
             batch_rows=100,
             missing="ignore",
         )

@@ -337,10 +337,10 @@ def test_what_takes_arrow_streams_takes_a_stream(wh: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"types": "ticks"}, "data type = 'ticks': it may be trades"),
-        ({"types": ()}, "types = (): name at least one of trades"),
+        ({"data_types": "ticks"}, "data type = 'ticks': it may be trades"),
+        ({"data_types": ()}, "data_types = (): name at least one of trades"),
         ({"columns": ["nope"]}, "columns = 'nope': trades and quotes have symbol, timestamp"),
-        ({"types": "trades", "columns": ["bid_price"]}, "columns = 'bid_price': trades have"),
+        ({"data_types": "trades", "columns": ["bid_price"]}, "columns = 'bid_price': trades have"),
         ({"columns": ["price", "price"]}, "it stands twice"),
         ({"batch_rows": 0}, "batch_rows = 0: it may be 1 to 1,000,000"),
         ({"batch_rows": 1_000_001}, "it may be 1 to 1,000,000"),

@@ -71,7 +71,7 @@ def test_a_column_that_came_since_is_empty_in_answers(made: Made) -> None:
         noon = wh.trades("A", f"{MONDAY} 10:00", f"{MONDAY} 14:00", columns=[LATER, "price"])
         assert noon[LATER].isna().all()
         assert noon["price"].notna().all()
-        parts = list(wh.stream(["A", "B"], MONDAY, MONDAY, types="trades"))
+        parts = list(wh.stream(["A", "B"], MONDAY, MONDAY, data_types="trades"))
         assert sum(map(len, parts)) == len(wh.trades(["A", "B"], MONDAY, MONDAY))
 
 

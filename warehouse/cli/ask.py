@@ -90,9 +90,9 @@ def report(
     rejects, source files, runs; of each symbol candles, spread, depth and trades. With --json the
     same facts are printed, and no file is written unless -o names one.
     """
+    from warehouse.api import Warehouse
     from warehouse.core.calendar import parse_session
     from warehouse.report import output_file
-    from warehouse.report.collect import gather
 
     wanted = parse_symbols(symbols)
     first = None if start is None else parse_session("start", start)
@@ -100,14 +100,9 @@ def report(
     file = Path("report.html" if path is None else path)
     if path is not None or is_opened or not as_json:
         output_file.check(file)
-    layout, config = place.open()
-    facts = gather(layout, config, first, last)
-    if wanted:
-        from warehouse.api import Warehouse
-        from warehouse.report import symbol_facts
-
-        with Warehouse(layout.root) as warehouse:
-            facts = symbol_facts.added(facts, warehouse, layout, config, wanted)
+    layout, _ = place.open()
+    with Warehouse(layout.root) as warehouse:
+        facts = warehouse.report(start=first, end=last, symbols=wanted)
     if as_json:
         say_json(facts.as_json())
     if as_json and path is None and not is_opened:

@@ -19,7 +19,7 @@ from warehouse.cli.options import DataTypes, Place, RuleNames, example, say, say
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option(
     "--rule",
-    "names",
+    "rules",
     metavar="RULE",
     type=RuleNames(),
     multiple=True,
@@ -34,7 +34,7 @@ def validate(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    names: tuple[str, ...],
+    rules: tuple[str, ...],
     as_json: bool,
     wait: float,
 ) -> None:
@@ -53,7 +53,7 @@ def validate(
     request = parse_request(types, start, end, parse_symbols(symbols))
     check_symbols(place.open()[0], request)
     with progress() as shown:
-        report = Pipeline(*place.open(), shown, wait).validate(request, names)
+        report = Pipeline(*place.open(), shown, wait).validate(request, rules)
     if as_json:
         say_json(validation.validation_as_json(report))
     else:

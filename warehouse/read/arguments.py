@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import pyarrow as pa
 
@@ -17,6 +17,31 @@ from warehouse.text import meant, one_of
 
 if TYPE_CHECKING:
     from warehouse.core.request import Request
+
+Form: TypeAlias = Literal["pandas", "polars", "arrow"]
+Freq: TypeAlias = Literal["minute", "day"]
+Missing: TypeAlias = Literal["raise", "ignore"]
+
+
+class LoadOptions(TypedDict, total=False):
+    """What `Warehouse.load` takes by name beside `to`; it says what each means."""
+
+    columns: Sequence[str] | None
+    tz: str
+    index: str | Sequence[str] | None
+    categories: bool | Sequence[str]
+    downcast: bool
+    missing: Missing
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Warehouse.stream` takes by name beside `to`; it says what each means."""
+
+    columns: Sequence[str] | None
+    batch_rows: int
+    tz: str
+    missing: Missing
+
 
 _MISSING = ("raise", "ignore")
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
@@ -45,6 +70,7 @@ def question(
     symbols: str | Sequence[str],
     start: Moment,
     end: Moment | None = None,
+    *,
     columns: Sequence[str] | None = None,
     to: str = "pandas",
     tz: str = "UTC",
@@ -101,7 +127,7 @@ def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
     """
     named = _named(names)
     if not named:
-        raise RequestError("types", names, f"name at least one of {', '.join(DATA_TYPES)}")
+        raise RequestError("data_types", names, f"name at least one of {', '.join(DATA_TYPES)}")
     return tuple(dict.fromkeys(kind_of(name) for name in named))
 
 
@@ -184,6 +210,7 @@ def run_request(
     start: Moment | None,
     end: Moment | None,
     symbols: str | Sequence[str] | None = None,
+    allow: str | Sequence[str] = (),
 ) -> Request:
     """What is asked of a run that writes; no data type means all, and of instants their sessions.
 
@@ -197,6 +224,7 @@ def run_request(
         None if start is None else session_at("start", start),
         None if end is None else session_at("end", end, is_end=True),
         () if symbols is None else symbols_of(symbols),
+        [allow] if isinstance(allow, str) else allow,
     )
 
 

@@ -97,7 +97,7 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
     return table
 
 
-def report(coverage: pd.DataFrame) -> str:
+def coverage_report(coverage: pd.DataFrame) -> str:
     """What of a coverage is not there, data type by data type, as lines for a person.
 
     Args:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from warehouse.api import Warehouse
 from warehouse.core.calendar import NEW_YORK, midnight_ns, today, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError
+from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
 from warehouse.report.collect import Facts
 from warehouse.sqlfolder.files import SqlFolder
@@ -33,7 +33,7 @@ _MINUTE_NS = 60 * 1_000_000_000
 
 
 def added(
-    facts: Facts, warehouse: Warehouse, layout: Layout, config: Config, symbols: Sequence[str]
+    facts: Facts, queries: QueryAnswers, layout: Layout, config: Config, symbols: Sequence[str]
 ) -> Facts:
     """The facts, with what is drawn of each symbol over their range of sessions.
 
@@ -44,10 +44,10 @@ def added(
     # Where nothing is known of any session, the question itself says that nothing is there.
     start = date.fromisoformat(facts.start) if facts.start else today()
     end = date.fromisoformat(facts.end) if facts.end else start
-    held = _held(warehouse, symbols, start, end)
+    held = _held(queries, symbols, start, end)
     sql = SqlFolder(config.sql_dir(layout.root))
     drawn = [
-        _Symbol(warehouse, sql, symbol, start, end, sessions).facts(
+        _Symbol(queries, sql, symbol, start, end, sessions).facts(
             config.validation.max_time_gap_minutes
         )
         for symbol, sessions in held.items()
@@ -56,17 +56,20 @@ def added(
 
 
 def _held(
-    warehouse: Warehouse, symbols: Sequence[str], start: date, end: date
+    queries: QueryAnswers, symbols: Sequence[str], start: date, end: date
 ) -> dict[str, dict[str, int]]:
     """How many sessions of the range there are of each symbol's data types."""
-    rows = warehouse.query(_SESSIONS, "arrow", symbols=list(symbols), start=start, end=end)
+    asked = {"symbols": list(symbols), "start": start, "end": end}
+    rows = queries.query(_SESSIONS, "arrow", asked)
     found: dict[str, dict[str, int]] = {symbol: {} for symbol in symbols}
     for row in rows.to_pylist():
         found[row["symbol"]][row["data_type"]] = row["sessions"]
     unknown = [symbol for symbol in found if not found[symbol]]
     if unknown:
         folded = {symbol.casefold() for symbol in unknown}
-        near = [name for name in warehouse.symbols() if name.casefold() in folded]
+        known = queries.query("select distinct symbol from partitions", "arrow", {})
+        names = sorted(known["symbol"].to_pylist())
+        near = [name for name in names if name.casefold() in folded]
         hint = f"there is {', '.join(near)}" if near else "`warehouse status` says what there is"
         raise NoDataError(
             f"a report on {', '.join(map(repr, unknown))}",
@@ -82,14 +85,14 @@ class _Symbol:
 
     def __init__(
         self,
-        warehouse: Warehouse,
+        queries: QueryAnswers,
         sql: SqlFolder,
         symbol: str,
         start: date,
         end: date,
         held: Mapping[str, int],
     ) -> None:
-        self._warehouse, self._sql, self._held = warehouse, sql, held
+        self._queries, self._sql, self._held = queries, sql, held
         hours = trading_hours(start, end)
         self._days = len(hours)
         self._values: Row = {
@@ -113,8 +116,8 @@ class _Symbol:
     def _ask(self, name: str, **given: Any) -> list[Row]:
         file = self._sql[f"report/{name}"]
         values = {**self._values, **given}
-        answer = self._warehouse.query(
-            file.body, "arrow", **{name: values[name] for name in file.parameters}
+        answer = self._queries.query(
+            file.body, "arrow", {name: values[name] for name in file.parameters}
         )
         rows: list[Row] = answer.to_pylist()
         return rows

@@ -107,19 +107,20 @@ def question(
     symbols: str | Sequence[str],
     start: Moment,
     end: Moment | None,
-    types: str | Sequence[str],
-    columns: Sequence[str] | None,
-    batch_rows: int,
-    to: str,
-    tz: str,
-    missing: str,
+    data_types: str | Sequence[str],
+    *,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = BATCH_ROWS,
+    to: str = "arrow",
+    tz: str = "UTC",
+    missing: str = "raise",
 ) -> Question:
     """What is asked of `Warehouse.stream`, whose arguments these are.
 
     Raises:
         RequestError: an argument is not one of the things it may be.
     """
-    kinds = kinds_of(types)
+    kinds = kinds_of(data_types)
     names, span = symbols_of(symbols), parse_span(start, end)
     form, zone = choice("to", to, _FORMS), check_zone(tz)
     whole = choice("missing", missing, _MISSING) == "raise"

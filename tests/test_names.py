@@ -1,0 +1,71 @@
+"""One name for one thing: what the command line calls it, Python calls it too."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from datetime import date
+from pathlib import Path
+
+import pytest
+from building import day_key, instant, trade
+from conftest import MakeWarehouse
+
+from warehouse import Warehouse
+from warehouse.cli.main import cli
+
+METHODS = {
+    "download": ("download",),
+    "ingest": ("ingest",),
+    "update": ("update",),
+    "rebuild": ("rebuild", "rebuild_changed"),
+    "validate": ("validate",),
+    "verify": ("verify", "repair"),
+    "prune": ("prune",),
+    "report": ("report",),
+    "query": ("query",),
+}
+"""The methods of `Warehouse` that do what a command does."""
+
+OF_A_SCREEN = {"as_json", "is_opened", "limit", "safe_csv", "form", "pairs", "help"}
+"""Options that say how an answer is printed."""
+BY_METHOD = {"changed", "is_repair"}
+"""Options that are methods of their own."""
+AS = {"types": "data_types"}
+
+
+@pytest.mark.parametrize("command", METHODS)
+def test_what_a_command_takes_its_methods_take_by_the_same_name(command: str) -> None:
+    options = {AS.get(each.name or "", each.name or "") for each in cli.commands[command].params}
+    wanted = options - OF_A_SCREEN - BY_METHOD
+    if command == "query":
+        wanted -= {"path"}  # a frame has its own ways to a file
+    taken = {
+        name for each in METHODS[command]
+        for name in inspect.signature(getattr(Warehouse, each)).parameters
+    }  # fmt: skip
+    assert wanted <= taken
+
+
+def test_the_methods_do_what_the_commands_do(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
+    day = date(2024, 1, 31)
+    made = make_warehouse({day_key("trades", day): [trade("AAPL", instant(day), 1)]})
+    with Warehouse(made.root) as wh:
+        assert wh.update("trades", dry_run=True).metrics.files_fetched == 0
+        assert wh.download("trades").metrics.files_fetched == 1
+        assert wh.ingest(wait=math.inf).metrics.rows_published == 1
+        assert wh.update().did_nothing
+        assert wh.rebuild("trades", symbols="AAPL").metrics.rows_published == 1
+        assert wh.rebuild_changed().partitions == set()
+        assert wh.verify().faults == []
+        assert wh.validate("trades", rules=["zero_sizes"]).errors == []
+        assert wh.prune(dry_run=True).removed == []
+        facts = wh.report(tmp_path / "page.html", symbols="AAPL")
+        assert facts.symbols[0]["symbol"] == "AAPL"
+        assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+        (partition,) = made.root.glob("data/cache/trades/AAPL/*.parquet")
+        partition.write_bytes(b"")
+        assert [fault.kind for fault in wh.verify().faults] == ["partition"]
+        assert wh.repair().left == []
+        assert len(wh.trades("AAPL", day)) == 1
