@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -54,6 +54,10 @@ _EXACT = frozenset(
         *(pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)),
     }
 )
+
+# 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
+_NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
+_NESTED = frozenset({"list", "array", "struct", "map", "union"})
 
 
 @dataclass(frozen=True)
@@ -212,12 +216,36 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
     bound = values(query, given)
     with snapshot.connection() as connection:
         try:
-            table = connection.sql(query.sql, params=bound).to_arrow_table()
+            relation = connection.sql(query.sql, params=bound)
+            _check_types(query, relation)
+            table = relation.to_arrow_table()
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
     return table.rename_columns(distinct(table.column_names))
+
+
+def _check_types(query: Query, relation: duckdb.DuckDBPyRelation) -> None:
+    """Refuse what Arrow has no type for: DuckDB hands on other values than it computed.
+
+    Raises:
+        QueryError: a column is of such a type, or holds one.
+    """
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        if found := next(_not_in_arrow(kind), None):
+            raise QueryError(
+                query.sql, f"column {name} is of type {found}, which no answer can hold; cast it"
+            )
+
+
+def _not_in_arrow(kind: Any) -> Iterator[str]:
+    if kind.id in _NOT_IN_ARROW:
+        yield str(kind)
+    elif kind.id in _NESTED:
+        for _, child in kind.children:
+            if not isinstance(child, int):  # how many an array has
+                yield from _not_in_arrow(child)
 
 
 def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
