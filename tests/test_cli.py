@@ -1589,3 +1589,59 @@ def test_nothing_is_said_of_the_time_left_before_enough_was_seen(
     assert stage.left() is None
     stage.advance(90_000_000)
     assert stage.left() == pytest.approx(540.0)
+
+
+def test_json_has_all_digits_of_a_decimal_and_texts_those_within_lists(filled: Path) -> None:
+    sql = (
+        "select 12345678901234567890123456789.12::decimal(38, 2) as d, [0.10::decimal(3, 2)] as l,"
+        " {'h': 170141183460469231731687303715884105727::hugeint, 'n': 'nan'::double} as s"
+    )
+    expected = (
+        '{"d": 12345678901234567890123456789.12, "l": [0.10],'
+        ' "s": {"h": 170141183460469231731687303715884105727, "n": null}}\n'
+    )
+    assert query(filled, sql, "--format", "ndjson") == expected
+    cells = next(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv"))))
+    assert cells["l"] == "[0.10]"
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "json", "ndjson", "table"])
+@pytest.mark.parametrize("value", ["'infinity'::date", "timestamp '290000-01-01 00:00:00'"])
+def test_a_time_that_has_no_text_is_refused(filled: Path, form: str, value: str) -> None:
+    error = fails("-C", str(filled), "query", f"select {value} as far", "--format", form)
+    assert error == "column far has a date or time that has no text; cast it"
+
+
+def test_safe_csv_disarms_signs_in_full_width(filled: Path) -> None:
+    for sign in "\uff1d\uff0b\uff0d\uff20":
+        sql = f"select '{sign}1' as \"{sign}\", '\uff111' as b"
+        lines = query(filled, sql, "--format", "csv", "--safe-csv").splitlines()
+        assert lines == [f"'{sign},b", f'"\'{sign}1","\uff111"']
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/warehouse.duckdb",
+        "data/warehouse.id",
+        "data/cache/new.csv",
+        "data/raw/trades/new.csv",
+        "data/rejects/../schema/trades.parquet",
+    ],
+)
+@pytest.mark.parametrize("command", [("query", "select 1 as x"), ("report",)])
+def test_o_takes_the_place_of_no_file_of_the_warehouse(
+    filled: Path, name: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = filled / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = file.read_bytes() if file.exists() else None
+    link = tmp_path / f"link{file.suffix}"
+    link.symlink_to(file)
+    form = (
+        ("--format", "csv") if command[0] == "query" and file.suffix in (".duckdb", ".id") else ()
+    )
+    for named in (file, link):
+        error = fails("-C", str(filled), *command, "-o", str(named), *form)
+        assert error == f"{named}: is where the warehouse keeps its own files; name another place"
+    assert (file.read_bytes() if file.exists() else None) == before

@@ -101,6 +101,7 @@ def report(
     if path is not None or is_opened or not as_json:
         outfile.check(file)
     layout, config = place.open()
+    outfile.check_apart(file, layout)
     facts = gather(layout, config, first, last)
     if wanted:
         from warehouse import symbolfacts
@@ -200,6 +201,8 @@ def query(
     if sql == "-":
         sql = sys.stdin.read()
     layout, _ = place.open()
+    if file is not None:
+        outfile.check_apart(file, layout)
     answer = output.ask(layout.root, sql, parameters)
     if file is None:
         with storing("standard output"):
