@@ -18,6 +18,7 @@ from typing import Any
 
 from warehouse import checks, ledger, plan, records
 from warehouse.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.catalogfile import schema_problem
 from warehouse.download import files_to_ingest
 from warehouse.errors import CorruptPartitionError
 from warehouse.faces import Face
@@ -115,6 +116,9 @@ class _Repair:
         whole = self._whole()
         self._fetch(broken, whole)
         self._write_ledger()
+        if self._of("schema"):
+            # Each publish looks for them.
+            self._pipeline.writer.publish(CatalogChange())
         self._partitions(broken)
         self._files(whole | self._restated)
         self._conclude(broken)
@@ -302,6 +306,8 @@ class _Repair:
                 problem = checks.partition(fault.path, one)
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
+        elif fault.kind == "schema":
+            problem = schema_problem(fault.path)
         if problem is None:
             return None
         why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]
