@@ -892,8 +892,8 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
         "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
-        "findings", "data_types", "left_out", "outdated", "waiting", "set_aside", "not_here",
-        "runs",
+        "findings", "data_types", "left_out", "outdated", "waiting", "copied", "set_aside",
+        "not_here", "runs",
     ]  # fmt: skip
     assert (found["left_out"], found["outdated"]) == ({}, [])
     assert found["source"] == str(source)
@@ -1321,6 +1321,27 @@ def test_a_folder_that_is_no_utf_8_is_one_line(filled: Path, tmp_path: Path) -> 
         Warehouse(odd)
     made = os.fsdecode(os.fsencode(tmp_path) + b"/out\xff.csv")
     assert r"out\udcff.csv" in run("-C", str(filled), "query", "select 1", "-o", made).stderr
+
+
+def test_a_text_that_is_no_utf_8_is_one_line(filled: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"x\xe9")
+    assert "no UTF-8" in fails("-C", str(filled), "query", f"select '{odd}'")
+    source = ("--source", str(tmp_path))
+    for given in (("--source", f"s3://{odd}"), (*source, "--symbols", odd)):
+        assert "must be UTF-8" in fails("init", str(tmp_path / "new"), *given)
+    with Warehouse(filled) as wh, pytest.raises(RequestError, match="symbols"):
+        wh.trades(odd, "2025-11-28")
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for command in (["status"], ["init", "new"]):
+        assert "the working directory is gone" in fails(*command)
 
 
 def test_a_folder_named_like_a_users_home_is_that_folder(

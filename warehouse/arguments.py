@@ -13,7 +13,7 @@ from warehouse.frames import check_form, check_zone
 from warehouse.schema import DATA_TYPES, DataType, data_type
 from warehouse.sessions import Moment, Span, parse_span, session_at
 from warehouse.shapes import INDEXES, REPEATING, Shape
-from warehouse.text import meant, one_of
+from warehouse.text import is_utf8, meant, one_of
 
 if TYPE_CHECKING:
     from warehouse.run import Request
@@ -112,7 +112,7 @@ def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
         RequestError: there is none, or it is no text.
     """
     named = _named(symbols)
-    if not named or not all(isinstance(symbol, str) and symbol for symbol in named):
+    if not named or not all(isinstance(each, str) and each and is_utf8(each) for each in named):
         raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
     return tuple(dict.fromkeys(named))
 

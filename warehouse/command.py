@@ -117,12 +117,22 @@ class Commands(click.Group):
                 raise click.exceptions.Exit(INTERRUPTED) from None
             if isinstance(error, WarehouseError):
                 raise Failure(str(error)) from error
+            if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+                raise Failure("the working directory is gone; begin with: cd /") from error
             raise
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handles SIGINT."""
         self.interrupted = True
         raise KeyboardInterrupt
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

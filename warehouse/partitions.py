@@ -7,6 +7,7 @@ verifies on reading.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,12 @@ import pyarrow.parquet as pq
 
 from warehouse import sidecar
 from warehouse.encoding import declared_by, encode
-from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.errors import (
+    CorruptPartitionError,
+    StorageError,
+    UnreadablePartitionError,
+    one_line,
+)
 from warehouse.layout import decode_symbol, partition_name
 from warehouse.schema import DATA_TYPES, DataType, completed, data_type
 
@@ -35,6 +41,7 @@ DIGEST_KEY = b"flatfile_warehouse.sha256"
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -325,6 +332,8 @@ def damaged(
     """
     if isinstance(error, MemoryError):
         raise error
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return UnreadablePartitionError(path, os.strerror(error.errno))
     return _corrupt(path, data_type_name, symbol, one_line(error, 200))
 
 

@@ -138,7 +138,7 @@ class Pipeline:
 
         Raises:
             RequestError: there is no such rule.
-            SqlFileError: a rule breaks the conventions, or fails.
+            SqlFileError: a rule that is named breaks the conventions, or fails.
         """
         gate = self.gate(request)
         asked = chosen(gate.rules, names, gate.broken)
@@ -146,9 +146,11 @@ class Pipeline:
             layout, allowed = self.layout, gate.allowances
             report = validate(layout, self.config, asked, request, allowed, self.progress)
             report.metrics = run.metrics
-            report.broken = [] if names else gate.broken
+            if names and report.broken:
+                raise report.broken[0].error
             if layout.catalog.exists():
                 self.writer.publish(change_of(report, asked))
+            report.broken += [] if names else gate.broken
         return report
 
     def gate(self, request: Request) -> Gate:
@@ -238,7 +240,7 @@ class Pipeline:
         dry_run: bool,
     ) -> RunReport:
         gate = self.gate(request)
-        report.broken = gate.broken
+        report.broken = list(gate.broken)
         if dry_run:
             self._estimate(report, selected)
             return report
@@ -308,6 +310,8 @@ class Pipeline:
         batch = stager.stage([(file, etags[file]) for file in files], present)
         found = gate.judge(batch, selected) if gate else []
         report.findings += found
+        told = {one.name for one in report.broken}
+        report.broken += [one for one in batch.broken if one.name not in told]
         if gate is not None and any(one.is_error for one in found):
             report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
             change = self._record(report, report.state if is_last else "running", report.problem)

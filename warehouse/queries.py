@@ -19,7 +19,12 @@ import pandas as pd
 import pyarrow as pa
 
 from warehouse.catalognames import known
-from warehouse.errors import CorruptPartitionError, QueryError, WarehouseError
+from warehouse.errors import (
+    CorruptPartitionError,
+    QueryError,
+    UnreadablePartitionError,
+    WarehouseError,
+)
 from warehouse.frames import distinct
 from warehouse.schema import earlier_form
 from warehouse.selects import check_select, explained
@@ -27,6 +32,7 @@ from warehouse.sessions import NEW_YORK
 from warehouse.snapshot import Snapshot
 from warehouse.syntax import is_stable
 from warehouse.syntax import names as names_in
+from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
 # has checked), that take addresses in memory, or that change how DuckDB runs.
@@ -85,6 +91,8 @@ def check(snapshot: Snapshot, sql: str) -> Query:
     """
     if not isinstance(sql, str):
         raise QueryError(repr(sql), f"a query is a text, not {type(sql).__name__}")
+    if not is_utf8(sql):
+        raise QueryError(ascii(sql), "it is no UTF-8")
     return snapshot.once(("query", sql), lambda: _check(snapshot, sql))
 
 
@@ -262,7 +270,19 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
         # A pattern is one that the query gives itself.
         named = re.escape(os.path.realpath(tier))
         if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
-            path = Path(found[1])
-            problem = text if path.exists() else "missing"
-            return CorruptPartitionError(path, problem, "warehouse verify --repair")
+            return _unreadable(Path(found[1]), text)
     return QueryError(query.sql, text)
+
+
+def _unreadable(path: Path, text: str) -> WarehouseError:
+    """What it means that DuckDB cannot read a file that the catalog names."""
+    problem = text
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        problem = "missing"
+    except OSError as error:
+        # It may be sound: to make it anew would help nobody who may not read it.
+        return UnreadablePartitionError(path, error.strerror or str(error))
+    return CorruptPartitionError(path, problem, "warehouse verify --repair")

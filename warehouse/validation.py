@@ -21,7 +21,7 @@ from warehouse.catalog import CatalogChange, Checked
 from warehouse.catalogtables import check_tables
 from warehouse.config import Config
 from warehouse.duckdb_connection import connect, quoted
-from warehouse.errors import DamagedCatalogError, StorageError, one_line
+from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.faces import Face
 from warehouse.judging import (
     NAMED_SYMBOLS,
@@ -122,8 +122,9 @@ def validate(
     Args:
         request: data types, sessions (both inclusive) and symbols; none mean all.
 
+    A rule that fails stops no other; the report names it.
+
     Raises:
-        SqlFileError: a rule fails.
         StorageError: a file cannot be read.
     """
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
@@ -138,6 +139,9 @@ def validate(
             found += asked.about(kind.name, of_type)
     finally:
         asked.close()
+    report.broken = list(asked.broken.values())
+    report.rules = tuple(name for name in report.rules if name not in asked.broken)
+    found = [one for one in found if one.rule not in asked.broken]
     # Of symbols that are named all is told, and nothing of the sessions as a whole.
     report.results = settle(found, allowances, named=0 if request.symbols else NAMED_SYMBOLS)
     return report
@@ -157,6 +161,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
                 request.end or date.max,
             )
             for rule in rules
+            if rule.name in report.rules
             for kind in request.kinds
             if kind.name in rule.data_types
         ],
@@ -166,10 +171,15 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
 
 
 class _Questions:
-    """A DuckDB with the catalog attached, in which each rule sees what it is asked about."""
+    """A DuckDB with the catalog attached, in which each rule sees what it is asked about.
+
+    Attributes:
+        broken: rules that failed when they were asked, by name.
+    """
 
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
+        self.broken: dict[str, BrokenRule] = {}
         self._connection = self._opened()
         try:
             check_tables(self._connection, "published", layout.catalog)
@@ -250,7 +260,13 @@ class _Questions:
 
     def _ask(self, rule: Rule, data_type: str) -> list[ValidationResult]:
         wanted = self._request.symbols
-        results = ask(self._connection, rule, data_type, self._config.validation)
+        if rule.name in self.broken:
+            return []
+        try:
+            results = ask(self._connection, rule, data_type, self._config.validation)
+        except SqlFileError as error:
+            self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
+            return []
         return [
             one
             for one in results
