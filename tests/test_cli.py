@@ -1666,3 +1666,16 @@ def test_o_takes_the_place_of_no_file_of_the_warehouse(
         error = fails("-C", str(filled), *command, "-o", str(named), *form)
         assert error == f"{named}: is where the warehouse keeps its own files; name another place"
     assert (file.read_bytes() if file.exists() else None) == before
+
+
+@pytest.mark.parametrize("folder", ["data", "nowhere", "config/data_config.yaml"])
+def test_c_takes_a_warehouse_itself_and_names_the_one_around(root: Path, folder: str) -> None:
+    problem = fails("-C", str(root / folder), "status")
+    assert "(no config/data_config.yaml there); the one around it: warehouse -C" in problem
+    assert "init" not in problem
+
+
+def test_a_misspelt_macro_is_told_the_one_that_was_meant(root: Path) -> None:
+    run("-C", str(root), "update", "day_aggs")
+    problem = fails("-C", str(root), "query", "from day_agg_of('AAPL')")
+    assert problem == "a query may not select from day_agg_of(); did you mean day_aggs_of?"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pyarrow as pa
 
@@ -18,7 +20,11 @@ from warehouse.text import is_utf8, meant, one_of
 if TYPE_CHECKING:
     from warehouse.run import Request
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _MISSING = ("raise", "ignore")
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
 
 
@@ -70,6 +76,41 @@ def question(
     return Question(
         kind, names, span, tuple(name for name in wanted if name not in keys), shape, whole
     )
+
+
+def named(*options_of: Callable[..., Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Tells a caller who misspelt the name of an argument which one was meant.
+
+    Args:
+        options_of: the functions that the decorated one's own `**options` go to.
+
+    Raises:
+        RequestError: by the function that is made, where there is no argument of that name.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        valid = tuple(
+            dict.fromkeys(
+                name
+                for each in (function, *options_of)
+                for name, parameter in signature(each).parameters.items()
+                if parameter.kind in _BY_NAME
+                and name != "self"
+                and (each is function or parameter.default is not Parameter.empty)
+            )
+        )
+        known = frozenset(valid)
+
+        @wraps(function)
+        def asked(*arguments: P.args, **options: P.kwargs) -> T:
+            if not known.issuperset(options):
+                name = next(name for name in options if name not in known)
+                raise RequestError(name, options[name], one_of(name, valid, "the arguments are"))
+            return function(*arguments, **options)
+
+        return asked
+
+    return decorate
 
 
 def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:

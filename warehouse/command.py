@@ -55,7 +55,8 @@ class Place:
 
         root = find_root(Path.cwd()) if self.folder is None else Path(self.folder)
         if not (root / CONFIG_FILE).is_file():
-            raise NotAWarehouseError(root)
+            above = (each for each in root.parents if (each / CONFIG_FILE).is_file())
+            raise NotAWarehouseError(root, next(above, None))
         config = load(root / CONFIG_FILE)
         check_paths(root, root / CONFIG_FILE, config)
         layout = config.layout(root)

@@ -14,9 +14,11 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -30,6 +32,9 @@ _SETTINGS = {
 _LOCKED = "Could not set lock on file"
 _FOREIGN_LOG = "while replaying WAL"
 _ATTEMPTS = 5
+_ASKED_AGAIN_SECONDS = 0.05
+
+T = TypeVar("T")
 
 
 def connect(
@@ -97,6 +102,43 @@ def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
     shows = connection.execute("select current_setting('enable_progress_bar')").fetchall()[0][0]
     if shows:
         connection.execute("set enable_progress_bar = false")
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """What `work` gives, which asks the connection; Ctrl-C ends it, however long it would take.
+
+    Only the main thread is told of a signal, and not while it is inside DuckDB, which looks for one
+    in some of its operators alone. So another thread asks, and the main one waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    came: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            came.put((work(), None))
+        except BaseException as error:
+            came.put((None, error))
+
+    asking = threading.Thread(target=ask, name="warehouse-query", daemon=True)
+    try:
+        asking.start()
+    except RuntimeError:  # the interpreter ends, or the system gives no more threads
+        return work()
+    try:
+        answer, error = came.get()
+    except BaseException:
+        while asking.is_alive():
+            connection.interrupt()
+            asking.join(_ASKED_AGAIN_SECONDS)
+        raise
+    asking.join()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # or this frame and the error's traceback would keep each other
+    return answer  # type: ignore[return-value]
 
 
 def _attach(

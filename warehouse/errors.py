@@ -90,13 +90,20 @@ class ConfigError(WarehouseError):
 
 
 class NotAWarehouseError(WarehouseError):
-    """The folder (and none above it) is a warehouse."""
+    """The folder (and none above it) is a warehouse.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        around: one that is above it, where only the folder itself would do.
+    """
+
+    def __init__(self, path: Path, around: Path | None = None) -> None:
         self.path = path
+        told = "there or above); make one with:"
+        command = f"init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
+        if around is not None:
+            told, command = "there); the one around it:", f"-C {shlex.quote(str(around))} …"
         super().__init__(
-            f"{path} is not a warehouse (no config/data_config.yaml there or above); "
-            f"make one with: warehouse init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
+            f"{path} is not a warehouse (no config/data_config.yaml {told} warehouse {command}"
         )
 
 

@@ -20,7 +20,7 @@ from warehouse import config as configuration
 from warehouse import coverage, gaps, upkeep
 from warehouse import stream as streaming
 from warehouse.answers import Answers
-from warehouse.arguments import choice, kind_of, kinds_of, question, symbols_of
+from warehouse.arguments import choice, kind_of, kinds_of, named, question, symbols_of
 from warehouse.cache import FrameCache
 from warehouse.faces import Face
 from warehouse.featureanswers import FeatureAnswers
@@ -110,18 +110,21 @@ class Warehouse(Face):
             self._read(lambda snapshot: snapshot.once("exchanges", lambda: snapshot.fetch(facts)))
         )
 
+    @named(question)
     def trades(
         self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
     ) -> Any:
         """Trades; see `load` for the arguments and the answer."""
         return self.load("trades", symbols, start, end, **options)
 
+    @named(question)
     def quotes(
         self, symbols: str | Sequence[str], start: Moment, end: Moment | None = None, **options: Any
     ) -> Any:
         """Changes of the national best bid and offer; see `load`."""
         return self.load("quotes", symbols, start, end, **options)
 
+    @named(question)
     def aggs(
         self,
         symbols: str | Sequence[str],
@@ -138,6 +141,7 @@ class Warehouse(Face):
         kind = _FREQUENCIES[choice("freq", freq, _FREQUENCIES)]
         return self.load(kind, symbols, start, end, **options)
 
+    @named()
     def load(
         self,
         data_type: str,
@@ -198,6 +202,7 @@ class Warehouse(Face):
             )
         )
 
+    @named(question)
     def fingerprint(
         self,
         data_type: str,
@@ -216,6 +221,7 @@ class Warehouse(Face):
         """
         return self._answers.fingerprint(question(data_type, symbols, start, end, **options))
 
+    @named()
     def coverage(
         self,
         data_types: str | Sequence[str],
@@ -244,6 +250,7 @@ class Warehouse(Face):
             lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
         )
 
+    @named()
     def stream(
         self,
         symbols: str | Sequence[str],
@@ -393,8 +400,8 @@ class Warehouse(Face):
 
     # Those that write stand beside the pipeline.
     download = upkeep.download
-    update = upkeep.update
-    validate = upkeep.validate
+    update = named()(upkeep.update)
+    validate = named()(upkeep.validate)
 
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""

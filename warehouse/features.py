@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from warehouse import reading, spill
 from warehouse.config import Config
-from warehouse.duckdb_connection import connect
+from warehouse.duckdb_connection import connect, interruptible
 from warehouse.errors import SqlFileError
 from warehouse.feature import Feature
 from warehouse.featuresql import CONDITIONS, complaint
@@ -178,7 +178,10 @@ def run(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        rows = connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table()
+        rows = interruptible(
+            connection,
+            lambda: connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table(),
+        )
     except duckdb.Error as error:
         raise SqlFileError(feature.file.path, f"fails on these rows: {complaint(error)}") from error
     finally:

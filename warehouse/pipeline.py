@@ -149,7 +149,9 @@ class Pipeline:
             if names and report.broken:
                 raise report.broken[0].error
             if layout.catalog.exists():
-                self.writer.publish(change_of(report, asked))
+                asked_all = set(asked) == set(gate.rules) and not (gate.broken or report.broken)
+                is_whole = request.is_of_all and asked_all
+                self.writer.publish(change_of(report, asked, is_whole=is_whole))
             report.broken += [] if names else gate.broken
         return report
 

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from warehouse.catalognames import known
+from warehouse.duckdb_connection import interruptible
 from warehouse.errors import (
     CorruptPartitionError,
     QueryError,
@@ -226,7 +227,7 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
         try:
             relation = connection.sql(query.sql, params=bound)
             _check_types(query, relation)
-            table = relation.to_arrow_table()
+            table = interruptible(connection, relation.to_arrow_table)
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:

@@ -41,6 +41,8 @@ _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
 _WHOLE = "day_aggs"
 _REJECTS = "rejects"
+_IN_PART = "asked in part"
+"""What the record of a validation says that was not of all rules, or not about everything."""
 
 
 @dataclass(repr=False)
@@ -147,8 +149,12 @@ def validate(
     return report
 
 
-def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
-    """What the catalog is to keep of a validation."""
+def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool) -> CatalogChange:
+    """What the catalog is to keep of a validation.
+
+    Args:
+        is_whole: every rule was asked, about all that is published.
+    """
     request = report.request
     now = datetime.now(UTC).replace(tzinfo=None)
     return CatalogChange(
@@ -166,7 +172,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
             if kind.name in rule.data_types
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
-        runs=[records.of_run(report.metrics, "done")],
+        runs=[records.of_run(report.metrics, "done", None if is_whole else _IN_PART)],
     )
 
 
