@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
 
@@ -438,3 +439,26 @@ def test_a_file_that_gives_views_their_columns_is_verified_and_mended(
 def test_a_folder_that_duckdb_cannot_open_is_refused_by_its_letter(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="may be in the path"):
         make(tmp_path / "a\\b", FILES).update()
+
+
+@pytest.mark.parametrize("used", ["one", "other"])
+def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
+    used: str, tmp_path: Path
+) -> None:
+    one, other = fresh(tmp_path / "one"), make(tmp_path / "other", FILES)
+    other.put(day_key("trades", SESSION), [trade("AAPL", NOON, 1, price=999)])
+    other.update()
+    with duckdb.connect() as shell:
+        for name, made in (("one", one), ("other", other)):
+            shell.execute(f"attach '{made.layout.catalog}' as {name} (read_only)")
+        shell.execute(f"use {used}")
+        assert shell.sql("select max(price) from other.trades").fetchall() == [(999,)]
+        assert shell.sql("select max(price) from one.trades").fetchall() == [(400,)]
+        for asked in ("trades_of('AAPL')", "vwap_of('AAPL', '2024-01-31', '2024-01-31')"):
+            for name in ("one", "other"):
+                with pytest.raises(duckdb.Error, match="several warehouses are attached"):
+                    shell.sql(f"select count(*) from {name}.{asked}").fetchall()
+        shell.execute("use memory")
+        shell.execute(f"detach {'one' if used == 'other' else 'other'}")
+        shell.execute(f"use {used}")
+        assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
