@@ -41,7 +41,8 @@ DIGEST_KEY = b"flatfile_warehouse.sha256"
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
+"""With these the system refuses, and says nothing of the file: whatever else is told is damage."""
 
 
 @dataclass(frozen=True)
@@ -332,7 +333,7 @@ def damaged(
     """
     if isinstance(error, MemoryError):
         raise error
-    if isinstance(error, OSError) and error.errno in _REFUSED:
+    if isinstance(error, OSError) and error.errno in REFUSED:
         return UnreadablePartitionError(path, os.strerror(error.errno))
     return _corrupt(path, data_type_name, symbol, one_line(error, 200))
 

@@ -27,6 +27,7 @@ from warehouse.errors import (
     WarehouseError,
 )
 from warehouse.frames import distinct
+from warehouse.partitions import REFUSED
 from warehouse.schema import earlier_form
 from warehouse.selects import check_select, explained
 from warehouse.sessions import NEW_YORK
@@ -284,6 +285,7 @@ def _unreadable(path: Path, text: str) -> WarehouseError:
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:
-        # It may be sound: to make it anew would help nobody who may not read it.
-        return UnreadablePartitionError(path, error.strerror or str(error))
+        if error.errno in REFUSED:
+            # It may be sound: to make it anew would help nobody who may not read it.
+            return UnreadablePartitionError(path, os.strerror(error.errno))
     return CorruptPartitionError(path, problem, "warehouse verify --repair")
