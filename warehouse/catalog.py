@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from warehouse import marker
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
-from warehouse.duckdb_connection import connect
+from warehouse.duckdb_connection import connect, within
 from warehouse.errors import (
     DamagedCatalogError,
     OutdatedCatalogError,
@@ -178,7 +178,7 @@ class Catalog:
                     folders=layout.served, attached={"published": layout.catalog}
                 )
                 check_tables(self._connection, "published", layout.catalog)
-                self._connection.execute("use published")
+                self._connection.execute(within("published"))
             except DamagedCatalogError:
                 self.close()
                 raise

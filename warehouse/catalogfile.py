@@ -33,7 +33,7 @@ from warehouse.featurefiles import FeatureFolder
 from warehouse.layout import Layout, RawFile, glob_literal, partition_name
 from warehouse.partitions import Partition
 from warehouse.schema import DATA_TYPES
-from warehouse.smallfiles import check_small
+from warehouse.smallfiles import check_small, plain
 from warehouse.sqlfiles import SqlFile, SqlFolder, shipped
 
 logger = logging.getLogger("warehouse")
@@ -454,7 +454,7 @@ def schema_problem(path: Path) -> str | None:
     if path.is_symlink():
         return "it is a link"
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(plain(path)) as file:
             rows = file.metadata.num_rows
     except FileNotFoundError:
         return "missing"

@@ -29,6 +29,7 @@ from warehouse.layout import month_of
 from warehouse.partitions import METADATA_KEY, Partition, provenance
 from warehouse.runs import Key, Keys, keys_of
 from warehouse.schema import completed, data_type
+from warehouse.smallfiles import plain
 from warehouse.stamps import Stamp
 
 _AT_ONCE = 8 << 20
@@ -40,7 +41,7 @@ def partition(path: Path, expected: Partition) -> str | None:
     if path.is_symlink() or path.parent.is_symlink():
         return "it is a link, which may lead out of the warehouse"
     try:
-        with open(path, "rb") as file:
+        with open(plain(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != expected.bytes:
                 return f"{size:,} bytes, {expected.bytes:,} were written"
@@ -114,7 +115,7 @@ def raw(path: Path, record: SourceFile | None) -> str | None:
     ETag and the gzip's CRC are what there is to go by; of one nobody has a record of, the CRC.
     """
     try:
-        with io.FileIO(path) as file:
+        with io.FileIO(plain(path)) as file:
             size = os.fstat(file.fileno()).st_size
             if record is not None and record.bytes is not None and size != record.bytes:
                 return f"{size:,} bytes, {record.bytes:,} came"
@@ -153,7 +154,7 @@ def restamped(path: Path, record: SourceFile) -> SourceFile | None:
     if record.sha256 is None:
         return None
     try:
-        with io.FileIO(path) as file:
+        with io.FileIO(plain(path)) as file:
             stamp = Stamp.of(os.fstat(file.fileno()))
             if stamp.bytes != record.bytes:
                 return None
@@ -186,7 +187,7 @@ def rejects(path: Path, record: SourceFile) -> str | None:
     due = Counter(record.rejects_by_reason or {})
     counted: Counter[str] = Counter()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
             for batch in _batches(file):
                 if set(batch.column("source").unique().to_pylist()) - {record.source}:
                     return "rows of another file stand in it"

@@ -74,6 +74,8 @@ def connect(
         settings["memory_limit"] = f"{memory_bytes}B"
     if compatible_with is not None:
         settings["storage_compatibility_version"] = compatible_with
+    for path in (*(() if file is None else (file,)), *(attached or {}).values()):
+        _check_file(path)
     connection = duckdb.connect(
         ":memory:" if file is None else str(file), read_only=read_only, config=settings
     )
@@ -139,6 +141,22 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) 
         finally:
             del error  # or this frame and the error's traceback would keep each other
     return answer  # type: ignore[return-value]
+
+
+def within(database: str) -> str:
+    """The statement after which names are those of an attached database.
+
+    DuckDB's own come first: what a catalog calls `max` or `count` is asked by nobody, unless by
+    its own views.
+    """
+    return f"set search_path = 'system.main,{database}.main'"
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a pipe or a device in the place of a database or its log: DuckDB would wait for it."""
+    for name in (os.fspath(path), f"{os.fspath(path)}.wal"):
+        if os.path.exists(name) and not os.path.isfile(name):
+            raise duckdb.IOException(f"{name} is no regular file")
 
 
 def _attach(

@@ -45,6 +45,7 @@ from warehouse.featuresql import (
     names_in,
 )
 from warehouse.schema import DATA_TYPES
+from warehouse.smallfiles import plain
 from warehouse.sqlfiles import SqlFile
 from warehouse.text import one_of
 
@@ -112,7 +113,7 @@ class FeatureFolder:
     @staticmethod
     def _read(path: Path) -> Feature | SqlFileError:
         try:
-            return _parsed(path, path.read_text("utf-8"))
+            return _parsed(path, plain(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             return SqlFileError(path, f"cannot be read: {one_line(error)}")
 
@@ -129,7 +130,7 @@ class FeatureFolder:
 
 def _lenient_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return plain(path).read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""
 

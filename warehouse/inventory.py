@@ -20,6 +20,7 @@ from warehouse.errors import CorruptPartitionError
 from warehouse.layout import BUCKET_PREFIX, Layout, RawFile, month_of, parse_raw_path
 from warehouse.partitions import Partition, SessionSource, describe
 from warehouse.schema import DATA_TYPES
+from warehouse.smallfiles import plain
 
 
 def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:
@@ -119,7 +120,7 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
 
 
 def _rejects(path: Path) -> list[tuple[str, str]]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
         told = file.read(columns=["source", "reason"], use_threads=False)
     table = told.cast(pa.schema([("source", pa.string()), ("reason", pa.string())]))
     return list(zip(table["source"].to_pylist(), table["reason"].to_pylist(), strict=True))

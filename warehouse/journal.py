@@ -21,6 +21,7 @@ from typing import Literal, NoReturn, TypeAlias
 from warehouse import sidecar
 from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
 from warehouse.layout import STAGED_CATALOG, Layout
+from warehouse.smallfiles import plain
 
 WAIT_SECONDS = 60.0
 """So long a reader waits for a publish that is under way; it takes seconds at most."""
@@ -250,7 +251,7 @@ def progress_of(layout: Layout, change: Change) -> Progress:
 def holder(layout: Layout) -> str:
     """Who is writing, and since when."""
     try:
-        return layout.lock_note.read_text("utf-8", "replace")[:200] or "another process"
+        return plain(layout.lock_note).read_text("utf-8", "replace")[:200] or "another process"
     except OSError:
         return "another process"
 

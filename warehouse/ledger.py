@@ -21,6 +21,7 @@ from warehouse.duckdb_connection import connect
 from warehouse.errors import CorruptPartitionError, one_line
 from warehouse.layout import Layout, month_of
 from warehouse.schema import DATA_TYPES, completed
+from warehouse.smallfiles import plain
 
 _RECORDS = f"""
     select {", ".join(item.name for item in fields(SourceFile))}
@@ -81,7 +82,7 @@ def read(path: Path) -> pa.Table:
         CorruptPartitionError: it cannot be read, or is none.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
             return completed(file.read(use_threads=False), schema_of(SourceFile))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptPartitionError(

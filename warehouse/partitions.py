@@ -34,6 +34,7 @@ from warehouse.errors import (
 )
 from warehouse.layout import decode_symbol, partition_name
 from warehouse.schema import DATA_TYPES, DataType, completed, data_type
+from warehouse.smallfiles import plain
 
 METADATA_KEY = b"flatfile_warehouse"
 DIGEST_KEY = b"flatfile_warehouse.sha256"
@@ -318,7 +319,7 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
     try:
         # Ahead of the decoder a thread would fetch each column of each row group by itself, and
         # from the page cache that takes longer than to read it.
-        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        return pq.ParquetFile(plain(path), page_checksum_verification=True, pre_buffer=False)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, data_type_name, symbol, error) from error
 

@@ -26,7 +26,7 @@ import duckdb
 from warehouse import forks, journal, marker, spill
 from warehouse.catalogtables import CATALOG_FORMAT, check_tables
 from warehouse.config import Config
-from warehouse.duckdb_connection import connect
+from warehouse.duckdb_connection import connect, within
 from warehouse.errors import NoDataError, RequestError, StorageError
 from warehouse.layout import Layout
 
@@ -125,7 +125,7 @@ class Snapshot:
             self._users += 1
         is_clean = False
         try:
-            connection.execute(f"use {ATTACHED_AS}")
+            connection.execute(within(ATTACHED_AS))
             yield connection
             is_clean = True
         finally:

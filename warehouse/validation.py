@@ -20,7 +20,7 @@ from warehouse.allowances import Allowance
 from warehouse.catalog import CatalogChange, Checked
 from warehouse.catalogtables import check_tables
 from warehouse.config import Config
-from warehouse.duckdb_connection import connect, quoted
+from warehouse.duckdb_connection import connect, quoted, within
 from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.faces import Face
 from warehouse.judging import (
@@ -192,7 +192,7 @@ class _Questions:
         except DamagedCatalogError:
             self.close()
             raise
-        self._run("use published")
+        self._run(within("published"))
         self._stored = self._partitions()
 
     def close(self) -> None:
