@@ -35,6 +35,7 @@ from warehouse.read.arguments import (
     choice,
     kind_of,
     kinds_of,
+    named,
     question,
     run_request,
     symbols_of,
@@ -173,6 +174,7 @@ class Warehouse(Face):
         **options: Unpack[LoadOptions],
     ) -> pa.Table: ...
 
+    @named(question)
     def trades(
         self,
         symbols: str | Sequence[str],
@@ -218,6 +220,7 @@ class Warehouse(Face):
         **options: Unpack[LoadOptions],
     ) -> pa.Table: ...
 
+    @named(question)
     def quotes(
         self,
         symbols: str | Sequence[str],
@@ -266,6 +269,7 @@ class Warehouse(Face):
         **options: Unpack[LoadOptions],
     ) -> pa.Table: ...
 
+    @named(question)
     def aggs(
         self,
         symbols: str | Sequence[str],
@@ -320,6 +324,7 @@ class Warehouse(Face):
         **options: Unpack[LoadOptions],
     ) -> pa.Table: ...
 
+    @named(question)
     def load(
         self,
         data_type: str,
@@ -382,6 +387,7 @@ class Warehouse(Face):
     ) -> Any:
         return self._answers.load(question(data_type, symbols, start, end, to=to, **options))
 
+    @named(question)
     def fingerprint(
         self,
         data_type: str,
@@ -403,6 +409,7 @@ class Warehouse(Face):
         asked = question(data_type, symbols, start, end, to=to, **options)
         return self._answers.fingerprint(asked)
 
+    @named()
     def coverage(
         self,
         data_types: str | Sequence[str],
@@ -455,6 +462,7 @@ class Warehouse(Face):
         **options: Unpack[StreamOptions],
     ) -> Iterator[Trade | Quote | Aggregate]: ...
 
+    @named(streaming.question)
     def stream(
         self,
         symbols: str | Sequence[str],
@@ -654,6 +662,7 @@ class Warehouse(Face):
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: availability.sessions(snapshot, kind)))
 
+    @named()
     def download(
         self,
         data_types: str | Sequence[str] = (),
@@ -703,6 +712,7 @@ class Warehouse(Face):
             self.download, data_types, start, end, symbols, dry_run=dry_run, wait=wait
         )
 
+    @named()
     def ingest(
         self,
         data_types: str | Sequence[str] = (),
@@ -729,6 +739,7 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, allow=allow)
         return self._pipeline(wait).ingest(request, dry_run=dry_run)
 
+    @named()
     def update(
         self,
         data_types: str | Sequence[str] = (),
@@ -765,6 +776,7 @@ class Warehouse(Face):
             self.update, data_types, start, end, symbols, allow=allow, dry_run=dry_run, wait=wait
         )
 
+    @named()
     def rebuild(
         self,
         data_types: str | Sequence[str],
@@ -787,6 +799,7 @@ class Warehouse(Face):
         check_symbols(self._layout, request)
         return self._pipeline(wait).rebuild(request, dry_run=dry_run)
 
+    @named()
     def rebuild_changed(
         self,
         data_types: str | Sequence[str] = (),
@@ -814,6 +827,7 @@ class Warehouse(Face):
         check_symbols(self._layout, request)
         return rebuild_changed(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
 
+    @named()
     def verify(
         self,
         data_types: str | Sequence[str] = (),
@@ -840,6 +854,7 @@ class Warehouse(Face):
         check_symbols(self._layout, request)
         return verify(self._layout, self._config, request, Silent())
 
+    @named()
     def repair(
         self,
         data_types: str | Sequence[str] = (),
@@ -858,6 +873,7 @@ class Warehouse(Face):
 
         return repair(self._pipeline(wait), run_request(data_types, start, end, symbols))
 
+    @named()
     def prune(self, *, dry_run: bool = False, wait: float = 0) -> PruneReport:
         """Remove raw files that have done their work, as `warehouse prune` does.
 
@@ -868,6 +884,7 @@ class Warehouse(Face):
 
         return prune(self._layout, self._config, dry_run=dry_run, wait=wait)
 
+    @named()
     def report(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -907,6 +924,7 @@ class Warehouse(Face):
             save(facts, expanded(path), f"warehouse -C {shlex.quote(str(self._layout.root))}")
         return facts
 
+    @named()
     def validate(
         self,
         data_types: str | Sequence[str] = (),
@@ -934,8 +952,8 @@ class Warehouse(Face):
             LockedError: another process is writing to the warehouse.
         """
         request = run_request(data_types, start, end, symbols)
-        named = [rules] if isinstance(rules, str) else rules
-        return self._pipeline(wait).validate(request, named)
+        wanted = [rules] if isinstance(rules, str) else rules
+        return self._pipeline(wait).validate(request, wanted)
 
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it

@@ -24,6 +24,7 @@ WarehouseError
 │   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
+│   └── UnreadablePartitionError  the system does not let it be read; it may be sound
 ├── SupersededError        a publish replaced what a stream was still to read; begin it again
 └── NoDataError            nothing, or not all, of what was asked is in the warehouse
 
@@ -89,13 +90,20 @@ class ConfigError(WarehouseError):
 
 
 class NotAWarehouseError(WarehouseError):
-    """The folder (and none above it) is a warehouse."""
+    """The folder (and none above it) is a warehouse.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        around: one that is above it, where only the folder itself would do.
+    """
+
+    def __init__(self, path: Path, around: Path | None = None) -> None:
         self.path = path
+        told = "there or above); make one with:"
+        command = f"init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
+        if around is not None:
+            told, command = "there); the one around it:", f"-C {shlex.quote(str(around))} …"
         super().__init__(
-            f"{path} is not a warehouse (no config/data_config.yaml there or above); "
-            f"make one with: warehouse init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
+            f"{path} is not a warehouse (no config/data_config.yaml {told} warehouse {command}"
         )
 
 
@@ -301,6 +309,17 @@ class CorruptPartitionError(WarehouseError):
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} is damaged ({problem}); make it anew with: {remedy}")
+
+
+class UnreadablePartitionError(CorruptPartitionError):
+    """The system does not let a partition be read: no permission, or too many files are open.
+
+    It may be sound, and to make it anew would not help who asks.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        WarehouseError.__init__(self, f"{path}: cannot be read: {problem}")
 
 
 class SupersededError(WarehouseError):

@@ -25,6 +25,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8: bytes of a command line that are none cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_of(name: Any, valid: Iterable[str], lead: str = "it may be") -> str:
     """What may stand where `name` does: `it may be trades, quotes; did you mean trades?`."""
     names = list(valid)

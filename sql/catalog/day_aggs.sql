@@ -10,10 +10,10 @@ where is_in_place();
 create or replace macro day_aggs_of(symbol) as table (
     select *
     from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
-    where is_in_place()
+    where is_in_place() and is_the_only_one()
 ),
 (symbol, first, last) as table (
     select *
     from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
-    where session between first::date and last::date and is_in_place()
+    where session between first::date and last::date and is_in_place() and is_the_only_one()
 );

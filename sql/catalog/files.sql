@@ -31,6 +31,21 @@ create or replace macro is_in_place() as (
     from duckdb_databases()
     where path = data_folder() || '/warehouse.duckdb'
 );
+-- A macro takes the macros that it calls from the catalog in use, whichever it stands in itself.
+create or replace macro is_the_only_one() as (
+    select
+        case
+            when count(*) < 2
+            then true
+            else
+                error(
+                    'several warehouses are attached, and a macro would take the files of the one'
+                    || ' in use: ask the views, or each warehouse in a shell of its own'
+                )
+        end
+    from duckdb_databases()
+    where path glob '*/warehouse.duckdb' and not path glob '*/staging/warehouse.duckdb'
+);
 -- The data folder within the path of a file: each of a list is a pattern.
 create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])', '[\1]', 'g');
 -- A file of which there is no trace where it should be was moved with its warehouse, most likely.

@@ -1,13 +1,14 @@
 -- report/checked: whether the rules of validation were asked, and about what.
 -- grain: one row
 --
--- `checked` is `all` where every rule may have been asked about what is published, for a run of
--- `validate` came after the last that published rows; `ingest` where only the rules that incoming
--- rows suffice to judge were asked; else `never`.
+-- `checked` is `all` where every rule was asked about all that is published, by a run of `validate`
+-- after the last that published rows (one that asked in part says so as its `problem`); `ingest`
+-- where only the rules that incoming rows suffice to judge were asked about all of it; else
+-- `never`.
 with
     done as (
         select
-            max(started_at) filter (command = 'validate') as validated_at,
+            max(started_at) filter (command = 'validate' and problem is null) as validated_at,
             max(started_at) filter (
                 command in ('ingest', 'update', 'rebuild') and rows_published > 0
             ) as published_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -239,3 +240,51 @@ def test_what_is_required_is_what_the_shipped_files_make() -> None:
     for name, types in REQUIRED.items():
         listed = {column: kind for kind, names in types.items() for column in names.split()}
         assert listed.items() <= made[name].items()
+
+
+NAMESAKES = [
+    "create macro max(x) as 'abc'",
+    "create macro sum(x) as 'abc'",
+    "create macro count(x) as 'abc'",
+    "create macro unnest(x) as 7",
+    "create macro list_transform(a, b) as ['x']",
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_macro_named_like_a_function_of_duckdbs_is_not_asked_for_it(
+    made: Made, reader: str
+) -> None:
+    changed(made, *NAMESAKES)
+    READERS[reader](made)
+    with Warehouse(made.root) as warehouse:
+        assert warehouse.query("select max(seconds) > 0 as is_so from runs").is_so.tolist() == [
+            True
+        ]
+
+
+def in_its_place(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+PIPES = [
+    *("data/warehouse.duckdb", "data/warehouse.duckdb.wal", "data/writer.lock.note"),
+    *("data/cache/trades/AAPL/2024_01.parquet", "data/ledger/trades/2024_01.parquet"),
+    *("data/metrics/warehouse.prom", "data/logs/warehouse.jsonl", "config/.shipped.json"),
+    *("sql/features/more.sql", "data/schema/trades.parquet"),
+]
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(made: Made, name: str) -> None:
+    in_its_place(made.root / name)
+    try:
+        for command in ("status", "verify", "update"):
+            result = CliRunner().invoke(cli, ["-C", str(made.root), command])
+            assert result.exception is None or isinstance(result.exception, SystemExit)
+    finally:
+        for path in made.root.rglob("*"):
+            if path.is_fifo():
+                path.unlink()

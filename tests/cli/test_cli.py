@@ -896,8 +896,8 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
         "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
-        "findings", "data_types", "left_out", "outdated", "waiting", "set_aside", "not_here",
-        "runs",
+        "findings", "data_types", "left_out", "outdated", "waiting", "copied", "set_aside",
+        "not_here", "runs",
     ]  # fmt: skip
     assert (found["left_out"], found["outdated"]) == ({}, [])
     assert found["source"] == str(source)
@@ -1327,6 +1327,27 @@ def test_a_folder_that_is_no_utf_8_is_one_line(filled: Path, tmp_path: Path) -> 
     assert r"out\udcff.csv" in run("-C", str(filled), "query", "select 1", "-o", made).stderr
 
 
+def test_a_text_that_is_no_utf_8_is_one_line(filled: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"x\xe9")
+    assert "no UTF-8" in fails("-C", str(filled), "query", f"select '{odd}'")
+    source = ("--source", str(tmp_path))
+    for given in (("--source", f"s3://{odd}"), (*source, "--symbols", odd)):
+        assert "must be UTF-8" in fails("init", str(tmp_path / "new"), *given)
+    with Warehouse(filled) as wh, pytest.raises(RequestError, match="symbols"):
+        wh.trades(odd, "2025-11-28")
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for command in (["status"], ["init", "new"]):
+        assert "the working directory is gone" in fails(*command)
+
+
 def test_a_folder_named_like_a_users_home_is_that_folder(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1593,3 +1614,72 @@ def test_nothing_is_said_of_the_time_left_before_enough_was_seen(
     assert stage.left() is None
     stage.advance(90_000_000)
     assert stage.left() == pytest.approx(540.0)
+
+
+def test_json_has_all_digits_of_a_decimal_and_texts_those_within_lists(filled: Path) -> None:
+    sql = (
+        "select 12345678901234567890123456789.12::decimal(38, 2) as d, [0.10::decimal(3, 2)] as l,"
+        " {'h': 170141183460469231731687303715884105727::hugeint, 'n': 'nan'::double} as s"
+    )
+    expected = (
+        '{"d": 12345678901234567890123456789.12, "l": [0.10],'
+        ' "s": {"h": 170141183460469231731687303715884105727, "n": null}}\n'
+    )
+    assert query(filled, sql, "--format", "ndjson") == expected
+    cells = next(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv"))))
+    assert cells["l"] == "[0.10]"
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "json", "ndjson", "table"])
+@pytest.mark.parametrize("value", ["'infinity'::date", "timestamp '290000-01-01 00:00:00'"])
+def test_a_time_that_has_no_text_is_refused(filled: Path, form: str, value: str) -> None:
+    error = fails("-C", str(filled), "query", f"select {value} as far", "--format", form)
+    assert error == "column far has a date or time that has no text; cast it"
+
+
+def test_safe_csv_disarms_signs_in_full_width(filled: Path) -> None:
+    for sign in "\uff1d\uff0b\uff0d\uff20":
+        sql = f"select '{sign}1' as \"{sign}\", '\uff111' as b"
+        lines = query(filled, sql, "--format", "csv", "--safe-csv").splitlines()
+        assert lines == [f"'{sign},b", f'"\'{sign}1","\uff111"']
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/warehouse.duckdb",
+        "data/warehouse.id",
+        "data/cache/new.csv",
+        "data/raw/trades/new.csv",
+        "data/rejects/../schema/trades.parquet",
+    ],
+)
+@pytest.mark.parametrize("command", [("query", "select 1 as x"), ("report",)])
+def test_o_takes_the_place_of_no_file_of_the_warehouse(
+    filled: Path, name: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = filled / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = file.read_bytes() if file.exists() else None
+    link = tmp_path / f"link{file.suffix}"
+    link.symlink_to(file)
+    form = (
+        ("--format", "csv") if command[0] == "query" and file.suffix in (".duckdb", ".id") else ()
+    )
+    for named in (file, link):
+        error = fails("-C", str(filled), *command, "-o", str(named), *form)
+        assert error == f"{named}: is where the warehouse keeps its own files; name another place"
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
+@pytest.mark.parametrize("folder", ["data", "nowhere", "config/data_config.yaml"])
+def test_c_takes_a_warehouse_itself_and_names_the_one_around(root: Path, folder: str) -> None:
+    problem = fails("-C", str(root / folder), "status")
+    assert "(no config/data_config.yaml there); the one around it: warehouse -C" in problem
+    assert "init" not in problem
+
+
+def test_a_misspelt_macro_is_told_the_one_that_was_meant(root: Path) -> None:
+    run("-C", str(root), "update", "day_aggs")
+    problem = fails("-C", str(root), "query", "from day_agg_of('AAPL')")
+    assert problem == "a query may not select from day_agg_of(); did you mean day_aggs_of?"

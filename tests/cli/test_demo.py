@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from warehouse.cli import demo
 from warehouse.cli.main import cli
-from warehouse.sqlfolder import files
+from warehouse.core import paths
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -139,7 +139,7 @@ def test_in_the_projects_clone_a_newcomer_is_told_where_he_stands(
 ) -> None:
     for name in ("sql", "config"):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
-    monkeypatch.setattr(files, "_PACKAGE", tmp_path / "warehouse")
+    monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "warehouse")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["status"])
     assert result.exit_code == 0

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from building import REPOSITORY
 
-from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.core.duckdb_connection import connect, interruptible, quoted
 from warehouse.ingest.inflate import MEMORY_FILES, MEMORY_FOLDERS, Piece
 
 PACKAGE = REPOSITORY / "warehouse"
@@ -39,7 +39,7 @@ def opens_duckdb(path: Path) -> bool:
 
 def test_an_interactive_python_sees_no_progress_bar_of_duckdbs() -> None:
     program = """
-from warehouse.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect
 with connect() as base:
     for connection in (base, base.cursor()):
         print(*connection.execute("select current_setting('enable_progress_bar')").fetchone())
@@ -50,8 +50,37 @@ with connect() as base:
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) from range(100000000000) as a where hash(a.range) % 7 = 1",
+        "with recursive t(i) as (select 1 union all select i + 1 from t) select max(i) from t",
+    ],
+)
+def test_ctrl_c_ends_a_statement_that_would_never_end(sql: str) -> None:
+    program = """
+import os, signal, sys, threading
+from warehouse.core.duckdb_connection import connect, interruptible
+with connect() as connection:
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        interruptible(connection, lambda: connection.sql(sys.argv[1]).to_arrow_table())
+    except KeyboardInterrupt:
+        print(*connection.execute("select 'goes on'").fetchone())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, sql], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "goes on\n"
+
+
+def test_what_a_statement_raises_comes_through_as_it_is() -> None:
+    with connect() as connection, pytest.raises(duckdb.ParserException):
+        interruptible(connection, lambda: connection.sql("selct 1"))
+
+
 def test_duckdb_is_opened_in_one_module_alone() -> None:
-    assert [path.stem for path in PACKAGE.glob("*.py") if opens_duckdb(path)] == [
+    assert [path.stem for path in PACKAGE.rglob("*.py") if opens_duckdb(path)] == [
         "duckdb_connection"
     ]
 

@@ -135,3 +135,16 @@ def test_a_query_never_guesses_what_a_midnight_means(wh: Warehouse) -> None:
     with pytest.raises(QueryError, match=r"give its \.date\(\)"):
         wh.query(ask, day=session)
     assert wh.query(ask, day=session.date())["n"].iloc[0] == 3
+
+
+def test_a_span_of_no_time_has_no_rows_wherever_it_lies(wh: Warehouse) -> None:
+    midnight = pd.Timestamp(LAST, tz="America/New_York")
+    for start in (midnight, LAST, midnight + pd.Timedelta("9h")):
+        end = midnight if start == LAST else start
+        assert len(wh.trades("AAPL", start, end)) == 0
+
+
+def test_an_instant_that_no_clock_has_is_a_request_error(wh: Warehouse) -> None:
+    for moment in (datetime.max, datetime.min.replace(hour=1), pd.Timestamp.max, pd.NaT):
+        with pytest.raises(RequestError, match="it must be a session"):
+            wh.trades("AAPL", FIRST, moment)

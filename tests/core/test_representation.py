@@ -224,6 +224,28 @@ def test_a_misspelt_name_is_told_the_one_that_was_meant(
     assert str(caught.value).endswith(f"; did you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    ("ask", "meant"),
+    [
+        (lambda wh: wh.trades("AAPL", DAY, colums=["price"]), "columns"),
+        (lambda wh: wh.quotes(symbol="AAPL", start=DAY), "symbols"),
+        (lambda wh: wh.aggs("AAPL", DAY, freqency="day"), "freq"),
+        (lambda wh: wh.load("trades", "AAPL", DAY, too="arrow"), "to"),
+        (lambda wh: wh.fingerprint("trades", "AAPL", DAY, columms=1), "columns"),
+        (lambda wh: wh.coverage("trades", "AAPL", DAY, ends=DAY), "end"),
+        (lambda wh: wh.stream("AAPL", DAY, data_typs="trades"), "data_types"),
+        (lambda wh: wh.update(symbol="AAPL"), "symbols"),
+        (lambda wh: wh.validate(rule="time_gaps"), "rules"),
+    ],
+)
+def test_a_misspelt_keyword_is_told_the_one_that_was_meant(
+    ask: Callable[[Warehouse], Any], meant: str, made: Made
+) -> None:
+    with Warehouse(made.root) as wh, pytest.raises(RequestError) as caught:
+        ask(wh)
+    assert str(caught.value).endswith(f"; did you mean {meant}?")
+
+
 def test_a_name_that_is_near_none_gets_no_guess(made: Made) -> None:
     with Warehouse(made.root) as wh:
         for ask in (

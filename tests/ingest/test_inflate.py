@@ -514,8 +514,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from warehouse.errors import RawFileError
-from warehouse.rawfile import Inflater
-from warehouse.schema import DATA_TYPES
+from warehouse.ingest.inflate import Inflater
+from warehouse.core.datatypes import DATA_TYPES
 
 def peak():
     unit = 1 if sys.platform == "darwin" else 1024
@@ -688,9 +688,9 @@ def test_what_becomes_of_a_long_line_does_not_depend_on_the_size_of_pieces(
 UPDATE = """
 import resource, sys
 from pathlib import Path
-from warehouse import config
-from warehouse.pipeline import Pipeline
-from warehouse.run import Request
+from warehouse.core import config
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.core.request import Request
 
 def peak():
     unit = 1 if sys.platform == "darwin" else 1024

@@ -20,9 +20,9 @@ LIMIT = 1 << 29
 INGEST = """
 import resource, sys
 from pathlib import Path
-from warehouse import config
-from warehouse.pipeline import Pipeline
-from warehouse.run import Request
+from warehouse.core import config
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.core.request import Request
 
 unit = 1 if sys.platform == "darwin" else 1024
 

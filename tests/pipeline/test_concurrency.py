@@ -23,13 +23,14 @@ WAREHOUSE = str(SCRIPTS / "warehouse")
 # A writer that holds the lock until it is told to go on.
 SLOW_WRITER = """
 import sys
-from warehouse import cli, staging
-stage = staging.Stager.stage
+from warehouse.cli import main as cli
+from warehouse.ingest.stage import Stager
+stage = Stager.stage
 def slow(*arguments):
     print("staging", flush=True)
     sys.stdin.readline()
     return stage(*arguments)
-staging.Stager.stage = slow
+Stager.stage = slow
 sys.argv = ["warehouse", "-C", sys.argv[1], "ingest"]
 cli.main()
 """

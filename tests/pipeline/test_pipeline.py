@@ -39,6 +39,7 @@ from hypothesis import strategies as st
 from killing import Killed, killed_at
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
     LockedError,
@@ -48,7 +49,6 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
-from warehouse.pipeline.pipeline import Request
 
 MakeWarehouse = Callable[..., Made]
 
@@ -1016,8 +1016,8 @@ def test_all_is_on_the_disk_before_the_journal_speaks_of_it_and_the_journal_goes
 HOLD = """
 import sys
 from pathlib import Path
-from warehouse import config
-from warehouse.publish import writer_lock
+from warehouse.core import config
+from warehouse.store.publish import writer_lock
 root = Path(sys.argv[1])
 with writer_lock(config.load(root / "config/data_config.yaml", {}).layout(root)):
     print("held", flush=True)

@@ -326,7 +326,7 @@ def test_memory_is_counted_in_gib_wherever_it_is_named_gb(made: Made) -> None:
         assert wh.cache.stats.max_bytes == config.storage.max_cache_bytes
         limit = wh.query("select value from duckdb_settings() where name = 'memory_limit'")
         assert limit["value"].iloc[0] == f"{config.processing.memory_limit_gb:.1f} GiB"
-    for module in sorted((REPOSITORY / "warehouse").glob("*.py")):
+    for module in sorted((REPOSITORY / "warehouse").rglob("*.py")):
         assert not re.search(r"_gb\b[^\n]*1e9", module.read_text("utf-8")), module.name
 
 

@@ -9,12 +9,13 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
 
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
-from warehouse.errors import CorruptPartitionError, QueryError
+from warehouse.errors import ConfigError, CorruptPartitionError, QueryError
 from warehouse.report import symbol_facts
 from warehouse.report.collect import gather as facts_of
 
@@ -366,3 +367,99 @@ def test_the_shell_answers_by_whatever_name_it_is_told_the_place(tmp_path: Path)
     # The library, too, however it is told.
     with Warehouse(tmp_path / "link") as wh:
         assert wh.query("select count(*) from trades").iloc[0, 0] == 9
+
+
+def test_a_partition_under_the_name_of_another_is_not_read(tmp_path: Path) -> None:
+    """Their sizes and numbers of rows are equal: what each says of itself tells them apart."""
+    rows = [trade(symbol, NOON + n, n) for symbol in ("AAPL", "MSFT") for n in range(3)]
+    made = make(tmp_path, {day_key("trades", SESSION): rows})
+    made.update()
+    one, other = (
+        made.layout.partition("trades", symbol, SESSION.replace(day=1))
+        for symbol in ("AAPL", "MSFT")
+    )
+    assert one.stat().st_size == other.stat().st_size
+    aside = tmp_path / "aside"
+    for source, target in ((one, aside), (other, one), (aside, other)):
+        source.rename(target)
+    with Warehouse(made.root) as wh:
+        for ask in (
+            lambda: wh.trades("AAPL", SESSION),
+            lambda: list(wh.stream("AAPL", SESSION, types="trades")),
+            lambda: wh.features("vwap", "AAPL", SESSION, SESSION),
+        ):
+            with pytest.raises(CorruptPartitionError, match="it does not say that it is AAPL's"):
+                ask()
+    # Nor are its rows carried into the next version.
+    later = SESSION.replace(day=30)
+    made.put(day_key("trades", later), [trade("AAPL", instant(later), 1)])
+    with pytest.raises(CorruptPartitionError, match="it does not say that it is"):
+        made.update()
+    assert not made.repair().left
+    made.update()
+    with Warehouse(made.root) as wh:
+        assert set(wh.query("select symbol, session from trades_of('AAPL')")["symbol"]) == {"AAPL"}
+        assert len(wh.trades("AAPL", later, SESSION)) == 4
+
+
+def test_a_partition_that_is_a_link_is_told_and_mended(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
+    path.rename(tmp_path / "kept.parquet")
+    path.symlink_to(tmp_path / "kept.parquet")
+    faults = made.verify("trades").faults
+    assert [(fault.path, "is a link" in fault.problem) for fault in faults] == [(path, True)]
+    assert not made.repair("trades").left
+    assert not path.is_symlink()
+    assert by_query(made)
+
+
+DAMAGED_SCHEMAS = {
+    "rows": lambda path, rows: path.write_bytes(rows.read_bytes()),
+    "gone": lambda path, _: path.unlink(),
+    "empty": lambda path, _: path.write_bytes(b""),
+    "link": lambda path, _: (path.rename(path.with_suffix(".x")), path.symlink_to("trades.x")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_SCHEMAS)
+def test_a_file_that_gives_views_their_columns_is_verified_and_mended(
+    damage: str, tmp_path: Path
+) -> None:
+    made = fresh(tmp_path)
+    before = by_query(made)
+    path = made.layout.schema / "trades.parquet"
+    rows = made.layout.partition("trades", "AAPL", SESSION.replace(day=1))
+    DAMAGED_SCHEMAS[damage](path, rows)
+    assert path in [fault.path for fault in made.verify().faults if fault.kind == "schema"]
+    assert not made.repair().left
+    assert not made.verify().faults
+    assert by_query(made) == before
+
+
+def test_a_folder_that_duckdb_cannot_open_is_refused_by_its_letter(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="may be in the path"):
+        make(tmp_path / "a\\b", FILES).update()
+
+
+@pytest.mark.parametrize("used", ["one", "other"])
+def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
+    used: str, tmp_path: Path
+) -> None:
+    one, other = fresh(tmp_path / "one"), make(tmp_path / "other", FILES)
+    other.put(day_key("trades", SESSION), [trade("AAPL", NOON, 1, price=999)])
+    other.update()
+    with duckdb.connect() as shell:
+        for name, made in (("one", one), ("other", other)):
+            shell.execute(f"attach '{made.layout.catalog}' as {name} (read_only)")
+        shell.execute(f"use {used}")
+        assert shell.sql("select max(price) from other.trades").fetchall() == [(999,)]
+        assert shell.sql("select max(price) from one.trades").fetchall() == [(400,)]
+        for asked in ("trades_of('AAPL')", "vwap_of('AAPL', '2024-01-31', '2024-01-31')"):
+            for name in ("one", "other"):
+                with pytest.raises(duckdb.Error, match="several warehouses are attached"):
+                    shell.sql(f"select count(*) from {name}.{asked}").fetchall()
+        shell.execute("use memory")
+        shell.execute(f"detach {'one' if used == 'other' else 'other'}")
+        shell.execute(f"use {used}")
+        assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]

@@ -589,3 +589,20 @@ def test_stamps_within_lists_and_structs_are_instants_too(wh: Warehouse) -> None
     assert polars.schema["list"] == pl.List(pl.Datetime("ns", "UTC"))
     empty = wh.query(sql.replace("from trades", "from trades where false"))
     assert empty["struct"][0] == {"t": None, "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("340282366920938463463374607431768211455::uhugeint", "UHUGEINT"),
+        ("[bit '0101']", "BIT"),
+        ("{'at': '12:00:00+05:00'::timetz}", "TIME WITH TIME ZONE"),
+        ("map {'a': ['1'::bignum]}", "BIGNUM"),
+    ],
+)
+def test_a_type_that_no_answer_can_hold_is_refused_by_its_name(
+    wh: Warehouse, value: str, kind: str
+) -> None:
+    with pytest.raises(QueryError, match=f"column odd is of type {kind}, .*; cast it"):
+        wh.query(f"select 1 as n, {value} as odd")
+    assert len(wh.query(f"select ({value})::varchar as odd")) == 1

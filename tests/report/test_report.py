@@ -285,6 +285,22 @@ def test_what_came_in_after_a_validation_was_asked_by_the_rules_of_ingest_alone(
     assert checked == ["ingest", "all", "ingest"]
 
 
+@pytest.mark.parametrize("asked", ["a session that is not there", "a type", "a symbol", "a rule"])
+def test_a_validation_in_part_does_not_pass_for_one_of_all(tmp_path: Path, asked: str) -> None:
+    made = make(tmp_path, {day_key("trades", HERE[0]): [trade("A", instant(HERE[0]))]})
+    made.update()
+    request = {
+        "a session that is not there": Request.of((), HERE[0] + timedelta(days=3000)),
+        "a type": Request.of(("trades",)),
+        "a symbol": Request.of((), None, None, ("A",)),
+        "a rule": Request.of(),
+    }[asked]
+    made.pipeline.validate(request, ("time_gaps",) if asked == "a rule" else ())
+    assert gather(made.layout, made.config).checked == "ingest"
+    made.pipeline.validate(Request.of())
+    assert gather(made.layout, made.config).checked == "all"
+
+
 def test_a_file_whose_lines_do_not_add_up_makes_the_answer_no(facts: Facts) -> None:
     off = [{**row, "off": row["off"] + 1} for row in facts.files]
     assert sum(row["off"] for row in facts.files) == 0

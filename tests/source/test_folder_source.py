@@ -16,16 +16,19 @@ import pytest
 from building import SESSION, Made, day_key, instant, make, symbol_key, trade
 from click.testing import CliRunner
 
+from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.cli.render.run import exit_code, run_lines
+from warehouse.cli.render.status import status_lines
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import SourceError, StorageError
+from warehouse.errors import SourceError, StorageError, UnreadablePartitionError
 from warehouse.ingest.stage import Stager
 from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.report import RunReport
+from warehouse.report.status import status as status_of
 from warehouse.source.folder import FolderSource
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.publish import Committer
@@ -87,6 +90,20 @@ def open_folder() -> Iterator[Path]:
             if not os.path.islink(os.path.join(place, name)):
                 os.chmod(os.path.join(place, name), 0o755)
     shutil.rmtree(folder)
+
+
+def test_a_partition_that_may_not_be_read_is_not_called_damaged(open_folder: Path) -> None:
+    made = make(open_folder, files(SESSION))
+    made.update("trades")
+    (path,) = made.partitions().values()
+    with as_nobody(open_folder):
+        for place, mode in ((path, 0), (path.parent, 0)):
+            place.chmod(mode)
+            with Warehouse(made.root) as wh:
+                for ask in (lambda: wh.trades("A", SESSION), lambda: wh.query("from trades")):
+                    with pytest.raises(UnreadablePartitionError, match="Permission denied") as told:
+                        ask()
+                    assert "damaged" not in str(told.value)
 
 
 # --- what cannot be taken stops nothing
@@ -403,8 +420,12 @@ def test_a_warehouse_and_its_source_that_were_copied_ingest_nothing_again(
     copy = Made(tmp_path / "b/warehouse", tmp_path / "b/source")
     shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
     copy.configure(source__url=str(copy.source))
+    told = status_of(copy.layout, copy.config)
+    assert (told.waiting, len(told.copied)) == ([], 3)
+    assert "will compare" in "\n".join(status_lines(told, "warehouse"))
     report, status, _ = update(copy)
     assert (report.files, status) == ([], 0)
+    assert status_of(copy.layout, copy.config).copied == []
     assert report.download is not None
     assert report.download.fetch == report.download.changed == []
     assert len(report.download.have) == 3

@@ -684,10 +684,10 @@ DOWNLOADER = """
 import json, sys
 from datetime import date
 from pathlib import Path
-from warehouse.config import DownloadConfig
-from warehouse.layout import RawFile
-from warehouse.s3 import S3Source
-from warehouse.source import SourceObject
+from warehouse.core.config import DownloadConfig
+from warehouse.core.paths import RawFile
+from warehouse.source.s3 import S3Source
+from warehouse.source.folder import SourceObject
 
 asked = json.loads(sys.argv[1])
 s3 = S3Source(

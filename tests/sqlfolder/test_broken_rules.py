@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -49,4 +50,39 @@ def test_validate_asks_the_others_and_ends_with_the_one_that_cannot_be(made: Mad
     assert f"mine: {path}: has severity: 'fatal'" in done.output
     assert "asked" in done.output
     with pytest.raises(SqlFileError, match="severity"):
+        made.pipeline.validate(Request.of(()), ["mine"])
+
+
+FAILS = """-- validate/mine: fails.
+-- severity: error
+-- data_types: trades
+-- grain: one row per symbol and session
+-- on_ingest: {}
+select symbol, session, timestamp, cast('x' || symbol as integer) as number from trades
+"""
+
+
+@pytest.mark.parametrize(("on_ingest", "status"), [("no", 0), ("yes", 1)])
+def test_a_rule_that_fails_when_it_is_asked_keeps_no_rows_out_and_is_named(
+    made: Made, on_ingest: str, status: int
+) -> None:
+    path = made.root / "sql/validate/mine.sql"
+    path.write_text(FAILS.format(on_ingest))
+    made.put(day_key("trades", date(2024, 2, 1)), [trade("AAPL", instant(date(2024, 2, 1)))])
+    report = made.update()
+    assert made.sql("select count(*) from trades") == [(2,)]
+    assert {one.error.path for one in report.broken} == ({path} if status else set())
+    assert len(report.broken) == status
+    assert exit_code(report, Request.of(())) == status
+
+
+def test_validate_asks_the_other_rules_beside_one_that_fails(made: Made) -> None:
+    made.put(day_key("trades", SESSION), [trade("ZVZZT", instant(SESSION))])
+    made.update()
+    (made.root / "sql/validate/mine.sql").write_text(FAILS.format("no"))
+    report = made.pipeline.validate(Request.of(()))
+    assert [one.name for one in report.broken] == ["mine"]
+    assert "mine" not in report.rules
+    assert "test_symbols" in {one.rule for one in report.results}
+    with pytest.raises(SqlFileError, match="Conversion"):
         made.pipeline.validate(Request.of(()), ["mine"])

@@ -158,7 +158,8 @@ def test_a_writer_is_not_refused_because_a_reader_looked_who_holds_the_lock(
     peek = """
 import sys
 from pathlib import Path
-from warehouse import config, journal
+from warehouse.core import config
+from warehouse.store import journal
 root = Path(sys.argv[1])
 layout = config.load(root / "config/data_config.yaml", {}).layout(root)
 print("ready", flush=True)

@@ -101,6 +101,7 @@ def report(
     if path is not None or is_opened or not as_json:
         output_file.check(file)
     layout, _ = place.open()
+    output_file.check_apart(file, layout)
     with Warehouse(layout.root) as warehouse:
         facts = warehouse.report(start=first, end=last, symbols=wanted)
     if as_json:
@@ -196,6 +197,8 @@ def query(
     if sql == "-":
         sql = sys.stdin.read()
     layout, _ = place.open()
+    if file is not None:
+        output_file.check_apart(file, layout)
     answer = output.ask(layout.root, sql, parameters)
     if file is None:
         with storing("standard output"):

@@ -55,7 +55,8 @@ class Place:
 
         root = find_root(Path.cwd()) if self.folder is None else Path(self.folder)
         if not (root / CONFIG_FILE).is_file():
-            raise NotAWarehouseError(root)
+            above = (each for each in root.parents if (each / CONFIG_FILE).is_file())
+            raise NotAWarehouseError(root, next(above, None))
         config = load(root / CONFIG_FILE)
         check_paths(root, root / CONFIG_FILE, config)
         layout = config.layout(root)
@@ -117,12 +118,22 @@ class Commands(click.Group):
                 raise click.exceptions.Exit(INTERRUPTED) from None
             if isinstance(error, WarehouseError):
                 raise Failure(str(error)) from error
+            if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+                raise Failure("the working directory is gone; begin with: cd /") from error
             raise
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handles SIGINT."""
         self.interrupted = True
         raise KeyboardInterrupt
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def parse_span(start: Moment, end: Moment | None = None) -> Span:
     are_sessions = not isinstance(first_at, datetime) and not isinstance(last_at, datetime)
     if end_ns < start_ns or (are_sessions and last < first):
         raise RequestError("end", str(end), f"it lies before start = {start}")
-    return Span(start_ns, end_ns, first, last)
+    # Of no time at all, the one session is that in which it would begin.
+    return Span(start_ns, end_ns, first, max(first, last))
 
 
 def span_between(start_ns: int, end_ns: int) -> Span:
@@ -160,7 +161,7 @@ def _read(parameter: str, value: Moment) -> date | pd.Timestamp:
                 return _within_bounds(stamp.date())
             stamp = stamp.tz_localize(NEW_YORK)
         return stamp.as_unit("ns")
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
         raise RequestError(
             parameter,
             value if isinstance(value, str | int | float | None) else str(value),

@@ -178,11 +178,12 @@ class Config(_Section):
         """
         root = root.absolute()
         cache = root / expanded(self.storage.cache_dir)
-        if "?" in str(cache):
-            # DuckDB takes what follows for the query of a URL, and writes its log elsewhere.
-            raise ConfigError(
-                root / CONFIG_FILE, "storage.cache_dir", str(cache), "no '?' may be in the path"
-            )
+        # What follows a `?` DuckDB takes for the query of a URL, and writes its log elsewhere; a
+        # `\\` it takes for a `/`.
+        for letter in "?" if os.sep == "\\" else "?\\":
+            if letter in str(cache):
+                problem = f"no '{letter}' may be in the path"
+                raise ConfigError(root / CONFIG_FILE, "storage.cache_dir", str(cache), problem)
         raw = root / expanded(self.storage.raw_data_dir)
         for path in (root, cache, raw):
             try:

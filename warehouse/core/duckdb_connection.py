@@ -15,10 +15,12 @@ import re
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -32,6 +34,9 @@ _SETTINGS = {
 _LOCKED = "Could not set lock on file"
 _FOREIGN_LOG = "while replaying WAL"
 _ATTEMPTS = 5
+_ASKED_AGAIN_SECONDS = 0.05
+
+T = TypeVar("T")
 
 
 def connect(
@@ -71,6 +76,8 @@ def connect(
         settings["memory_limit"] = f"{memory_bytes}B"
     if compatible_with is not None:
         settings["storage_compatibility_version"] = compatible_with
+    for path in (*(() if file is None else (file,)), *(attached or {}).values()):
+        _check_file(path)
     connection = duckdb.connect(
         ":memory:" if file is None else str(file), read_only=read_only, config=settings
     )
@@ -99,6 +106,59 @@ def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
     shows = connection.execute("select current_setting('enable_progress_bar')").fetchall()[0][0]
     if shows:
         connection.execute("set enable_progress_bar = false")
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """What `work` gives, which asks the connection; Ctrl-C ends it, however long it would take.
+
+    Only the main thread is told of a signal, and not while it is inside DuckDB, which looks for one
+    in some of its operators alone. So another thread asks, and the main one waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    came: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            came.put((work(), None))
+        except BaseException as error:
+            came.put((None, error))
+
+    asking = threading.Thread(target=ask, name="warehouse-query", daemon=True)
+    try:
+        asking.start()
+    except RuntimeError:  # the interpreter ends, or the system gives no more threads
+        return work()
+    try:
+        answer, error = came.get()
+    except BaseException:
+        while asking.is_alive():
+            connection.interrupt()
+            asking.join(_ASKED_AGAIN_SECONDS)
+        raise
+    asking.join()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # or this frame and the error's traceback would keep each other
+    return answer  # type: ignore[return-value]
+
+
+def within(database: str) -> str:
+    """The statement after which names are those of an attached database.
+
+    DuckDB's own come first: what a catalog calls `max` or `count` is asked by nobody, unless by
+    its own views.
+    """
+    return f"set search_path = 'system.main,{database}.main'"
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a pipe or a device in the place of a database or its log: DuckDB would wait for it."""
+    for name in (os.fspath(path), f"{os.fspath(path)}.wal"):
+        if os.path.exists(name) and not os.path.isfile(name):
+            raise duckdb.IOException(f"{name} is no regular file")
 
 
 def _attach(

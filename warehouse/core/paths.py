@@ -274,6 +274,16 @@ class Layout:
         by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
         return (*tiers, *by_type)
 
+    def keeps(self, path: Path) -> bool:
+        """Whether a path leads to what the warehouse keeps itself: nobody else writes there."""
+        place = Path(os.path.realpath(path))
+        folders = (self.raw, self.cache, *(self.data / name for name in OWN_FOLDERS))
+        files = (self.catalog, self.journal, self.marker, self.lock, self.lock_note)
+        kept = [Path(os.path.realpath(one)) for one in (*folders, *self.served)]
+        return place in map(Path, map(os.path.realpath, files)) or any(
+            place.is_relative_to(folder) for folder in kept
+        )
+
     @property
     def lock_note(self) -> Path:
         """Says who holds the lock, and since when."""

@@ -36,8 +36,11 @@ class Modes:
         return self.file | (self.file & 0o444) >> 2 | shared
 
     def opener(self, path: str | Path, flags: int) -> int:
-        """A descriptor of a file, for `open(…, opener=…)`; a link in its place is not followed."""
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, self.file)
+        """A descriptor of a file, for `open(…, opener=…)`; a link in its place is not followed.
+
+        Nor is a reader of a pipe waited for.
+        """
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, self.file)
         if flags & os.O_CREAT:
             # Another's file, in a shared warehouse, is his to change.
             with suppress(PermissionError):

@@ -38,6 +38,12 @@ class Request:
     def last(self) -> date:
         return self.end or today()
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether nothing is left out of it: no data type, session or symbol."""
+        is_bounded = self.start is not None or self.end is not None or self.symbols
+        return len(self.kinds) == len(DATA_TYPES) and not is_bounded
+
     @classmethod
     def of(
         cls,

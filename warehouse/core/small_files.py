@@ -8,6 +8,7 @@ pipe is opened, no more is read than such a file has, and text that is none of o
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -31,6 +32,17 @@ def read_small(path: Path, most: int = MOST_BYTES) -> str:
     if len(content) > most:
         raise ValueError(f"it is larger than {most:,} bytes")
     return content.decode("utf-8")
+
+
+def plain(path: Path) -> Path:
+    """The path of a file that is about to be opened.
+
+    Raises:
+        OSError: a pipe or a device stands there, which might never end.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
 
 
 def check_small(path: Path, most: int = MOST_BYTES) -> None:

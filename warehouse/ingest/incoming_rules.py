@@ -21,9 +21,10 @@ import pyarrow as pa
 from warehouse.core.calendar import last_day_of_month, trading_hours
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DataType
+from warehouse.errors import SqlFileError
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.rule_file import CHECKED, Rule
+from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
 from warehouse.store.catalog_writer import make_reference
 from warehouse.validation.evaluate import ValidationResult, ask, sessions_table
 
@@ -74,6 +75,9 @@ class Auditor:
         month: the batch's month; `sessions` are those of it.
         rules: those that are asked on ingest of this data type.
         cleaner: its DuckDB is used, within its limits.
+
+    Attributes:
+        broken: rules that failed when they were asked, by name.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Auditor:
     ) -> None:
         self._kind, self._rules, self._config, self._cleaner = kind, rules, config, cleaner
         self.columns = _columns(kind, rules)
+        self.broken: dict[str, BrokenRule] = {}
         self._lock = Lock()
         self._serials = count()
         self._pool: list[Taken] = []
@@ -161,7 +166,15 @@ class Auditor:
         """Ask every rule of the table; keep what it finds of symbols not begun anew since."""
         found: dict[str, list[ValidationResult]] = {symbol: [] for symbol in serials}
         for rule in self._rules:
-            for result in ask(connection, rule, self._kind.name, self._config):
+            if rule.name in self.broken:
+                continue
+            try:
+                results = ask(connection, rule, self._kind.name, self._config)
+            except SqlFileError as error:
+                # The others are asked all the same, and the rows are not lost for a rule's fault.
+                self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
+                continue
+            for result in results:
                 found.setdefault(result.symbol or "", []).append(result)
         with self._lock:
             for symbol, results in found.items():

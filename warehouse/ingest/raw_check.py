@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from warehouse.core.small_files import plain
 from warehouse.source.etag_check import EtagCheck, check, read_into
 from warehouse.source.file_identity import Stamp
 from warehouse.store.catalog import SourceFile
@@ -20,7 +21,7 @@ def problem(path: Path, record: SourceFile | None) -> str | None:
     ETag and the gzip's CRC are what there is to go by; of one nobody has a record of, the CRC.
     """
     try:
-        with io.FileIO(path) as file:
+        with io.FileIO(plain(path)) as file:
             size = os.fstat(file.fileno()).st_size
             if record is not None and record.bytes is not None and size != record.bytes:
                 return f"{size:,} bytes, {record.bytes:,} came"
@@ -59,7 +60,7 @@ def restamped(path: Path, record: SourceFile) -> SourceFile | None:
     if record.sha256 is None:
         return None
     try:
-        with io.FileIO(path) as file:
+        with io.FileIO(plain(path)) as file:
             stamp = Stamp.of(os.fstat(file.fileno()))
             if stamp.bytes != record.bytes:
                 return None

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import RawFile
+from warehouse.core.small_files import plain
 from warehouse.errors import StorageError
 
 _HELD_ROWS = 200_000
@@ -82,7 +83,7 @@ class RejectsWriter:
         if not published.exists():
             return
         # A folder above may be called `symbol=…`, which is no column.
-        old = pq.read_table(published, schema=self._schema, partitioning=None)
+        old = pq.read_table(plain(published), schema=self._schema, partitioning=None)
         replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
         # A row without a symbol is met again whichever symbols are selected.
         gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))

@@ -28,7 +28,7 @@ from warehouse.ingest.row_store import Gatherer
 from warehouse.source.folder import portable
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.rule_file import Rule
+from warehouse.sqlfolder.rule_file import BrokenRule, Rule
 from warehouse.store.partitions import Partition
 from warehouse.validation.evaluate import ValidationResult
 
@@ -80,6 +80,7 @@ class StagedBatch:
         removed: symbols whose partition of the month has no rows any more.
         unchanged: partitions whose rows were read again and stay as they are.
         findings: what the rules found in the rows that are new.
+        broken: rules that failed when they were asked.
     """
 
     data_type: str
@@ -89,6 +90,7 @@ class StagedBatch:
     removed: list[str] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
     findings: list[ValidationResult] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
 
 
 class Stager:
@@ -214,6 +216,7 @@ class Stager:
             merged = merger.finish(list(self._origins.values()))
             if auditor is not None:
                 batch.findings = auditor.finish()
+                batch.broken = list(auditor.broken.values())
         for item in staged:
             item.rows_unselected += merged.passed_over[item.file.key]
         batch.partitions, batch.removed = merged.written, merged.removed

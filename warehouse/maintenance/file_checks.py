@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import completed, data_type
 from warehouse.core.paths import month_of
-from warehouse.core.small_files import parsed_json
+from warehouse.core.small_files import parsed_json, plain
 from warehouse.errors import one_line
 from warehouse.ingest.segments import Key, Keys, keys_of
 from warehouse.store.catalog import SourceFile
@@ -33,8 +33,10 @@ _EPOCH = date(1970, 1, 1)
 
 def partition(path: Path, expected: Partition) -> str | None:
     """What is wrong with a partition: its bytes, its pages, its rows, their order, their labels."""
+    if path.is_symlink() or path.parent.is_symlink():
+        return "it is a link, which may lead out of the warehouse"
     try:
-        with open(path, "rb") as file:
+        with open(plain(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != expected.bytes:
                 return f"{size:,} bytes, {expected.bytes:,} were written"
@@ -109,7 +111,7 @@ def rejects(path: Path, record: SourceFile) -> str | None:
     due = Counter(record.rejects_by_reason or {})
     counted: Counter[str] = Counter()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
             for batch in _batches(file):
                 if set(batch.column("source").unique().to_pylist()) - {record.source}:
                     return "rows of another file stand in it"

@@ -13,7 +13,7 @@ from warehouse.core.config import CONFIG_FILE, Config, load
 from warehouse.core.paths import BUCKET_PREFIX, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
-from warehouse.text import expanded, one_of
+from warehouse.text import expanded, is_utf8, one_of
 
 _LAYOUTS = ("day", "symbol")
 _EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
@@ -85,7 +85,7 @@ def lay_out(
         symbols: become `source.symbols` of a new warehouse; none: all.
 
     Raises:
-        RequestError: there is no such layout, or the endpoint is no address.
+        RequestError: there is no such layout, the endpoint is no address, or a text is no UTF-8.
         ConfigError: the configuration that is there cannot be used.
         StorageError: the disk refuses.
     """
@@ -93,6 +93,9 @@ def lay_out(
         raise RequestError("layout", layout, one_of(layout, _LAYOUTS))
     if endpoint and not _ADDRESS.fullmatch(endpoint):
         raise RequestError("endpoint", endpoint, "it must be https://HOST or http://HOST:PORT")
+    for name, text in (("source", source), *(("symbol", symbol) for symbol in symbols)):
+        if not is_utf8(text):
+            raise RequestError(name, text, "it must be UTF-8")
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})

@@ -113,7 +113,7 @@ def rebuild_changed(
             "ingest", sum(pipeline.layout.raw_file(file).stat().st_size for file in here)
         )
         gate = pipeline.gate(request)
-        run.broken = gate.broken
+        run.broken = list(gate.broken)
         for symbols, files in batches.by_selection(here, known, pipeline.configured):
             for batch in batches.batches(pipeline.layout, files):
                 pipeline.ingest_batch(

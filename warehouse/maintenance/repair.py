@@ -31,6 +31,7 @@ from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.store import ledger
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
+from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.recover_catalog import parse_key
 
@@ -118,6 +119,9 @@ class _Repair:
         whole = self._whole()
         self._fetch(broken, whole)
         self._write_ledger()
+        if self._of("schema"):
+            # Each publish looks for them.
+            self._pipeline.writer.publish(CatalogChange())
         self._partitions(broken)
         self._files(whole | self._restated)
         self._conclude(broken)
@@ -305,6 +309,8 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
+        elif fault.kind == "schema":
+            problem = schema_problem(fault.path)
         if problem is None:
             return None
         why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]

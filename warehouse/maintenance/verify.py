@@ -35,6 +35,7 @@ from warehouse.maintenance.unknown_files import strays
 from warehouse.source.partfile import superseded
 from warehouse.store import journal, ledger
 from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 
@@ -51,8 +52,8 @@ class Fault:
 
     Attributes:
         path: the file.
-        kind: raw, partition, rejects, ledger, catalog or journal: what the file is; rows: its rows
-            do not add up; unknown: nobody knows what it is.
+        kind: raw, partition, rejects, ledger, schema, catalog or journal: what the file is; rows:
+            its rows do not add up; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -201,9 +202,21 @@ class _Round:
             for month in sorted(months):
                 files = by_month[kind.name, month]
                 yield from self._month(kind, month, files, raw)
+        yield from self._schemas()
         if self._is_whole:
             for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
                 yield Fault(path, "unknown", problem)
+
+    def _schemas(self) -> Iterator[Fault]:
+        """Whether the files that views take their columns from are there, and no others."""
+        due = schema_files(self._layout)
+        for path in due:
+            problem = schema_problem(path)
+            if problem is not None:
+                yield Fault(path, "schema", problem)
+        if self._is_whole and self._layout.schema.is_dir():
+            for path in set(self._layout.schema.iterdir()) - set(due):
+                yield Fault(path, "unknown", "no file that a view takes its columns from")
 
     def _bytes_of(self, kind: DataType) -> int:
         rows = self._catalog.rows(_BYTES, data_type=kind.name)

@@ -486,6 +486,17 @@ def files_to_ingest(
     return found
 
 
+def may_be_copied(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
+    """Whether a file of `files_to_ingest` may hold what was published; nothing is read."""
+    if record is None or record.state != "ingested" or not _covers(config, file, record):
+        return False
+    try:
+        size = layout.raw_file(file).stat().st_size
+    except OSError:
+        return False
+    return record.sha256 is not None and size == record.bytes
+
+
 def unread_raw(
     layout: Layout, kinds: Iterable[DataType], first: date, last: date
 ) -> list[StorageError]:

@@ -141,7 +141,7 @@ class Pipeline:
 
         Raises:
             RequestError: there is no such rule.
-            SqlFileError: a rule breaks the conventions, or fails.
+            SqlFileError: a rule that is named breaks the conventions, or fails.
         """
         gate = self.gate(request)
         asked = chosen(gate.rules, names, gate.broken)
@@ -149,9 +149,13 @@ class Pipeline:
             layout, allowed = self.layout, gate.allowances
             report = validate(layout, self.config, asked, request, allowed, self.progress)
             report.metrics = run.metrics
-            report.broken = [] if names else gate.broken
+            if names and report.broken:
+                raise report.broken[0].error
             if layout.catalog.exists():
-                self.writer.publish(change_of(report, asked))
+                asked_all = set(asked) == set(gate.rules) and not (gate.broken or report.broken)
+                is_whole = request.is_of_all and asked_all
+                self.writer.publish(change_of(report, asked, is_whole=is_whole))
+            report.broken += [] if names else gate.broken
         return report
 
     def gate(self, request: Request) -> Gate:
@@ -241,7 +245,7 @@ class Pipeline:
         dry_run: bool,
     ) -> RunReport:
         gate = self.gate(request)
-        report.broken = gate.broken
+        report.broken = list(gate.broken)
         if dry_run:
             self._estimate(report, selected)
             return report
@@ -311,6 +315,8 @@ class Pipeline:
         batch = stager.stage([(file, etags[file]) for file in files], present)
         found = gate.judge(batch, selected) if gate else []
         report.findings += found
+        told = {one.name for one in report.broken}
+        report.broken += [one for one in batch.broken if one.name not in told]
         if gate is not None and any(one.is_error for one in found):
             report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
             change = self._record(report, report.state if is_last else "running", report.problem)

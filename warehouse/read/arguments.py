@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
 
 import pyarrow as pa
 
@@ -13,7 +15,7 @@ from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
 from warehouse.errors import RequestError
 from warehouse.read.frame_options import INDEXES, REPEATING, Shape
 from warehouse.read.frames import check_form, check_zone
-from warehouse.text import meant, one_of
+from warehouse.text import is_utf8, meant, one_of
 
 if TYPE_CHECKING:
     from warehouse.core.request import Request
@@ -43,7 +45,11 @@ class StreamOptions(TypedDict, total=False):
     missing: Missing
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _MISSING = ("raise", "ignore")
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
 
 
@@ -98,6 +104,41 @@ def question(
     )
 
 
+def named(*options_of: Callable[..., Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Tells a caller who misspelt the name of an argument which one was meant.
+
+    Args:
+        options_of: the functions that the decorated one's own `**options` go to.
+
+    Raises:
+        RequestError: by the function that is made, where there is no argument of that name.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        valid = tuple(
+            dict.fromkeys(
+                name
+                for each in (function, *options_of)
+                for name, parameter in signature(each).parameters.items()
+                if parameter.kind in _BY_NAME
+                and name != "self"
+                and (each is function or parameter.default is not Parameter.empty)
+            )
+        )
+        known = frozenset(valid)
+
+        @wraps(function)
+        def asked(*arguments: P.args, **options: P.kwargs) -> T:
+            if not known.issuperset(options):
+                name = next(name for name in options if name not in known)
+                raise RequestError(name, options[name], one_of(name, valid, "the arguments are"))
+            return function(*arguments, **options)
+
+        return asked
+
+    return decorate
+
+
 def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
     """The value, which must be one of the valid ones.
 
@@ -138,7 +179,7 @@ def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
         RequestError: there is none, or it is no text.
     """
     named = _named(symbols)
-    if not named or not all(isinstance(symbol, str) and symbol for symbol in named):
+    if not named or not all(isinstance(each, str) and each and is_utf8(each) for each in named):
         raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
     return tuple(dict.fromkeys(named))
 

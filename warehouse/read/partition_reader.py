@@ -282,7 +282,7 @@ def check_footer(
         refuse(path, kind.name, stored.symbol, "it is a link, which may lead out of the warehouse")
     if size != stored.bytes:
         refuse(path, kind.name, stored.symbol, f"{size:,} bytes, the catalog says {stored.bytes:,}")
-    return edges_of(file, path, kind, stored.symbol, stored.rows)
+    return edges_of(file, path, kind, stored.symbol, stored.rows, stored.month)
 
 
 def narrowed(

@@ -25,7 +25,12 @@ import duckdb
 
 from warehouse.core import fork
 from warehouse.core.config import Config
-from warehouse.core.duckdb_connection import connect, make_spill_folder, remove_spill_folder
+from warehouse.core.duckdb_connection import (
+    connect,
+    make_spill_folder,
+    remove_spill_folder,
+    within,
+)
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal
@@ -126,7 +131,7 @@ class Snapshot:
             self._users += 1
         is_clean = False
         try:
-            connection.execute(f"use {ATTACHED_AS}")
+            connection.execute(within(ATTACHED_AS))
             yield connection
             is_clean = True
         finally:

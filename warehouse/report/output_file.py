@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from warehouse.core.paths import Layout
 from warehouse.errors import StorageError
 
 
@@ -28,6 +29,16 @@ def check(path: Path) -> None:
         place = target.parent if _is_replaced(target) else target
         if not os.access(place, os.W_OK):
             raise StorageError(path, f"cannot be written: {place} may not be written to")
+
+
+def check_apart(path: Path, layout: Layout) -> None:
+    """Refuse what would take the place of a file of the warehouse's own.
+
+    Raises:
+        StorageError: it would, or would stand among them.
+    """
+    if layout.keeps(path):
+        raise StorageError(path, "is where the warehouse keeps its own files; name another place")
 
 
 @contextmanager

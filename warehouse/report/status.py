@@ -15,7 +15,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError
-from warehouse.pipeline.download_plan import files_to_ingest
+from warehouse.pipeline.download_plan import files_to_ingest, may_be_copied
 from warehouse.report.collect import Facts, gather
 from warehouse.sqlfolder import shipped_files
 from warehouse.store.catalog import Catalog, SourceFile
@@ -64,6 +64,8 @@ class Status:
         generation: how many times something was published.
         holdings: by data type, in the order of DATA_TYPES.
         waiting: raw files whose present version is not published.
+        copied: raw files of the size of what was published that bear another time, as after a
+            copy of the folder; the next command that writes compares their bytes.
         set_aside: files whose present version failed verification.
         not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
@@ -78,6 +80,7 @@ class Status:
     facts: Facts
     holdings: dict[str, Holdings] = field(default_factory=dict)
     waiting: list[RawFile] = field(default_factory=list)
+    copied: list[RawFile] = field(default_factory=list)
     set_aside: list[SourceFile] = field(default_factory=list)
     not_here: list[SourceFile] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
@@ -106,15 +109,18 @@ def status(layout: Layout, config: Config) -> Status:
         raw_bytes[file.data_type] += layout.raw_file(file).stat().st_size
     for name, held in holdings.items():
         holdings[name] = replace(held, raw_files=raw_files[name], raw_bytes=raw_bytes[name])
+    unsettled = files_to_ingest(
+        layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
+    )
+    copied = [file for file in unsettled if may_be_copied(layout, config, file, known.get(file))]
     return Status(
         root=layout.root,
         source=config.source.url,
         generation=generation,
         facts=gather(layout, config),
         holdings=holdings,
-        waiting=files_to_ingest(
-            layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
-        ),
+        waiting=[file for file in unsettled if file not in copied],
+        copied=copied,
         set_aside=_in_states(known.values(), "set_aside"),
         not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,

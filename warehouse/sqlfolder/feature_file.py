@@ -32,6 +32,7 @@ import duckdb
 from warehouse.core import fork
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
+from warehouse.core.small_files import plain
 from warehouse.errors import RequestError, SqlFileError, one_line
 from warehouse.sqlfolder.feature import FREQUENCIES, KINDS, Feature, Lookback, Parameter
 from warehouse.sqlfolder.feature_select import (
@@ -112,7 +113,7 @@ class FeatureFolder:
     @staticmethod
     def _read(path: Path) -> Feature | SqlFileError:
         try:
-            return _parsed(path, path.read_text("utf-8"))
+            return _parsed(path, plain(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             return SqlFileError(path, f"cannot be read: {one_line(error)}")
 
@@ -129,7 +130,7 @@ class FeatureFolder:
 
 def _lenient_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return plain(path).read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -95,7 +95,7 @@ def _table(feature: Feature, table: str) -> str:
     return f"""{table} as (
 select *
 from read_parquet({files}, hive_partitioning = false)
-where session between {first} and {_LAST}::date and is_in_place()
+where session between {first} and {_LAST}::date and is_in_place() and is_the_only_one()
 )"""
 
 

@@ -17,6 +17,7 @@ import duckdb
 from warehouse.errors import QueryError, SqlFileError
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS, function_name, nodes, parse
 from warehouse.sqlfolder.files import SqlFile
+from warehouse.text import meant
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
@@ -84,7 +85,8 @@ def check_tree(tree: Any, sql: str, may_call: Collection[str], what: str) -> Non
         if kind == "TABLE_FUNCTION":
             name = function_name(node["function"])
             if name not in may_call:
-                raise QueryError(sql, f"{what} may not select from {name}()")
+                hint = meant(name, sorted(may_call))
+                raise QueryError(sql, f"{what} may not select from {name}(){hint}")
 
 
 def _kind(statement: duckdb.Statement) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from warehouse.core.config import CONFIG_FILE, Config
 from warehouse.core.paths import shipped
+from warehouse.core.small_files import plain
 
 RECORD = Path("config/.shipped.json")
 
@@ -166,7 +167,7 @@ def _real(path: Path) -> Path:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(plain(path).read_bytes()).hexdigest()
 
 
 def _files() -> Iterator[tuple[str, Path]]:
@@ -193,7 +194,7 @@ def _before() -> dict[str, list[str]]:
 def _told(root: Path) -> dict[str, object]:
     """What the record says. Whatever cannot be understood is as if it were not there."""
     try:
-        told = json.loads((root / RECORD).read_text("utf-8"))
+        told = json.loads(plain(root / RECORD).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -222,5 +223,5 @@ def _keep(root: Path, record: dict[str, str], outdated: list[str]) -> None:
     text = json.dumps(told, indent=1) + "\n"
     path = root / RECORD
     is_ours = (root / CONFIG_FILE).parent.is_dir() and not path.is_symlink()
-    if is_ours and (not path.exists() or path.read_text("utf-8", "replace") != text):
+    if is_ours and (not path.exists() or plain(path).read_text("utf-8", "replace") != text):
         write(path, text.encode())

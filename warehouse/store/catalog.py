@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import (
@@ -180,7 +180,7 @@ class Catalog:
                     folders=layout.served, attached={"published": layout.catalog}
                 )
                 check_tables(self._connection, "published", layout.catalog)
-                self._connection.execute("use published")
+                self._connection.execute(within("published"))
             except DamagedCatalogError:
                 self.close()
                 raise

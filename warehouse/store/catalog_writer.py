@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import Layout, RawFile, glob_literal, partition_name, shipped
-from warehouse.core.small_files import check_small
+from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
@@ -435,27 +435,46 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
 def _write_schemas(layout: Layout) -> None:
     """A file without rows for each view, which takes its columns from it."""
     layout.modes.make_folder(layout.schema)
-    columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
-    columns["rejects"] = _all_rejects()
-    for name, schema in columns.items():
+    for name, columns in _schemas().items():
         path = layout.schema / f"{name}.parquet"
-        if not _has_columns(path, schema):
+        if schema_problem(path) is not None or not _has_columns(path, columns):
             draft = layout.staging / f"schema-{name}.parquet"
-            pq.write_table(schema.empty_table(), draft, store_schema=False)
+            pq.write_table(columns.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)
+
+
+def schema_files(layout: Layout) -> list[Path]:
+    """The files without rows that the views take their columns from."""
+    return [layout.schema / f"{name}.parquet" for name in _schemas()]
+
+
+def schema_problem(path: Path) -> str | None:
+    """What is wrong with such a file; that of an earlier version has fewer columns."""
+    if path.is_symlink():
+        return "it is a link"
+    try:
+        with pq.ParquetFile(plain(path)) as file:
+            rows = file.metadata.num_rows
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, pa.ArrowException) as error:
+        return f"cannot be read: {one_line(error, 200)}"
+    return "it has rows, and gives views their columns alone" if rows else None
+
+
+def _has_columns(path: Path, columns: pa.Schema) -> bool:
+    return bool(pq.read_schema(path).remove_metadata().equals(columns))
+
+
+def _schemas() -> dict[str, pa.Schema]:
+    columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
+    return {**columns, "rejects": _all_rejects()}
 
 
 def _all_rejects() -> pa.Schema:
     """The columns of the rejects of all data types."""
     return pa.unify_schemas([kind.rejects_columns for kind in DATA_TYPES.values()])
-
-
-def _has_columns(path: Path, columns: pa.Schema) -> bool:
-    try:
-        return bool(pq.read_schema(path).remove_metadata().equals(columns))
-    except (OSError, pa.ArrowException):
-        return False
 
 
 def _connect(

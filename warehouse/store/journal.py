@@ -20,6 +20,7 @@ from typing import Literal, NoReturn, TypeAlias
 
 from warehouse.core import small_files
 from warehouse.core.paths import STAGED_CATALOG, Layout
+from warehouse.core.small_files import plain
 from warehouse.errors import DamagedJournalError, InterruptedPublishError, StorageError
 
 WAIT_SECONDS = 60.0
@@ -251,7 +252,7 @@ def progress_of(layout: Layout, change: Change) -> Progress:
 def holder(layout: Layout) -> str:
     """Who is writing, and since when."""
     try:
-        return layout.lock_note.read_text("utf-8", "replace")[:200] or "another process"
+        return plain(layout.lock_note).read_text("utf-8", "replace")[:200] or "another process"
     except OSError:
         return "another process"
 

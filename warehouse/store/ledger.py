@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import Layout, month_of
+from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError, one_line
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.catalog_writer import schema_of
@@ -81,7 +82,7 @@ def read(path: Path) -> pa.Table:
         CorruptPartitionError: it cannot be read, or is none.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
             return completed(file.read(use_threads=False), schema_of(SourceFile))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptPartitionError(

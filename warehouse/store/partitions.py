@@ -7,6 +7,7 @@ verifies on reading.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,7 +27,13 @@ import pyarrow.parquet as pq
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
 from warehouse.core.paths import decode_symbol, partition_name
-from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.core.small_files import plain
+from warehouse.errors import (
+    CorruptPartitionError,
+    StorageError,
+    UnreadablePartitionError,
+    one_line,
+)
 from warehouse.store.parquet_writer import declared_by, encode
 
 METADATA_KEY = b"flatfile_warehouse"
@@ -35,6 +42,8 @@ DIGEST_KEY = b"flatfile_warehouse.sha256"
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
+REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
+"""With these the system refuses, and says nothing of the file: whatever else is told is damage."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,7 @@ class _RowGroups:
         self._file, self._path, self._partition = file, path, partition
         kind = data_type(partition.data_type)
         self._columns = kind.columns
-        self._edges = edges_of(file, path, kind, partition.symbol, partition.rows)
+        self._edges = edges_of(file, path, kind, partition.symbol, partition.rows, partition.month)
         self._present: tuple[int, pa.Table] | None = None
 
     def rows(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
@@ -253,16 +262,20 @@ class _RowGroups:
         return self._present[1]
 
 
-def edges_of(file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows: int) -> list[int]:
+def edges_of(
+    file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows: int, month: date
+) -> list[int]:
     """The row at which each row group begins, and the end, as far as the footer can be believed.
 
     Raises:
-        CorruptPartitionError: its rows are not so many, or its columns not the data type's.
+        CorruptPartitionError: its rows are not so many, its columns not the data type's, or it is
+            another partition under this one's name.
     """
     try:
         metadata = file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        due = declared_by(kind, metadata.metadata or {})
+        told = metadata.metadata or {}
+        due = declared_by(kind, told)
         found = file.schema_arrow.remove_metadata()
         is_right = found.equals(due) or _is_of_earlier_form(found, due, kind)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
@@ -271,7 +284,14 @@ def edges_of(file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows
         refuse(path, kind.name, symbol, f"{sum(counts):,} rows, the catalog says {rows:,}")
     if not is_right:
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
+    if not told.get(METADATA_KEY, b"").startswith(_named(kind.name, symbol, month)):
+        refuse(path, kind.name, symbol, f"it does not say that it is {symbol}'s of {month:%Y-%m}")
     return [0, *accumulate(counts)]
+
+
+def _named(data_type_name: str, symbol: str, month: date) -> bytes:
+    """How `provenance` begins: whose rows they are."""
+    return provenance(data_type_name, symbol, month, (), "").partition(b',"fingerprint"')[0]
 
 
 def _is_of_earlier_form(found: pa.Schema, due: pa.Schema, kind: DataType) -> bool:
@@ -299,7 +319,7 @@ def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFi
     try:
         # Ahead of the decoder a thread would fetch each column of each row group by itself, and
         # from the page cache that takes longer than to read it.
-        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        return pq.ParquetFile(plain(path), page_checksum_verification=True, pre_buffer=False)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, data_type_name, symbol, error) from error
 
@@ -314,6 +334,8 @@ def damaged(
     """
     if isinstance(error, MemoryError):
         raise error
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        return UnreadablePartitionError(path, os.strerror(error.errno))
     return _corrupt(path, data_type_name, symbol, one_line(error, 200))
 
 
@@ -351,7 +373,7 @@ def describe(path: Path) -> Partition:
             if (record["data_type"], record["symbol"]) != (data_type_name, symbol):
                 raise ValueError(f"it says that it is {record['data_type']} of {record['symbol']}")
             rows = sum(session.rows for session in sessions)
-            edges_of(file, path, DATA_TYPES[data_type_name], symbol, rows)
+            edges_of(file, path, DATA_TYPES[data_type_name], symbol, rows, month)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             first = _stamp(file, 0, 0)
             last = _stamp(file, metadata.num_row_groups - 1, -1)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, Layout, RawFile, month_of, parse_raw_path
+from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
 from warehouse.store import ledger
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
@@ -119,7 +120,7 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
 
 
 def _rejects(path: Path) -> list[tuple[str, str]]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
         told = file.read(columns=["source", "reason"], use_threads=False)
     table = told.cast(pa.schema([("source", pa.string()), ("reason", pa.string())]))
     return list(zip(table["source"].to_pylist(), table["reason"].to_pylist(), strict=True))

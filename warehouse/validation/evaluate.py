@@ -15,6 +15,7 @@ import pyarrow as pa
 from warehouse.core.calendar import SessionHours
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import earlier_form
+from warehouse.core.duckdb_connection import interruptible
 from warehouse.core.representation import Face
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance, reason_for
@@ -105,13 +106,15 @@ def ask(
                 f"returns no {', '.join(missing)}; a rule returns {', '.join(_COLUMNS)} and more",
             )
         count = "sum(row_count)::bigint" if "row_count" in columns else "count(*)"
-        answer = connection.sql(
-            # The smallest rows: those of the earliest stamps, and always the same.
+        # The smallest rows: those of the earliest stamps, and always the same.
+        by_place = (
             f"select symbol, session, {count} as found,"
             f" to_json(min(offending, {EXAMPLES}))::varchar as examples"
-            f" from (\n{rule.file.body}\n) as offending group by symbol, session",
-            params=values,
-        ).fetchall()
+            f" from (\n{rule.file.body}\n) as offending group by symbol, session"
+        )
+        answer = interruptible(
+            connection, lambda: connection.sql(by_place, params=values).fetchall()
+        )
     except duckdb.Error as error:
         if (told := earlier_form(error)) is not None:
             raise StorageError(rule.name, told) from error

@@ -18,12 +18,12 @@ import duckdb
 from warehouse.core.calendar import last_day_of_month, today, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.core.duckdb_connection import connect, quoted, within
 from warehouse.core.metrics import Progress, RunMetrics
 from warehouse.core.paths import Layout, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
-from warehouse.errors import DamagedCatalogError, StorageError, one_line
+from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
 from warehouse.store.catalog import CatalogChange, Checked, of_run
@@ -40,6 +40,8 @@ _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
 _WHOLE = "day_aggs"
 _REJECTS = "rejects"
+_IN_PART = "asked in part"
+"""What the record of a validation says that was not of all rules, or not about everything."""
 
 
 @dataclass(repr=False)
@@ -121,8 +123,9 @@ def validate(
     Args:
         request: data types, sessions (both inclusive) and symbols; none mean all.
 
+    A rule that fails stops no other; the report names it.
+
     Raises:
-        SqlFileError: a rule fails.
         StorageError: a file cannot be read.
     """
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
@@ -137,13 +140,20 @@ def validate(
             found += asked.about(kind.name, of_type)
     finally:
         asked.close()
+    report.broken = list(asked.broken.values())
+    report.rules = tuple(name for name in report.rules if name not in asked.broken)
+    found = [one for one in found if one.rule not in asked.broken]
     # Of symbols that are named all is told, and nothing of the sessions as a whole.
     report.results = settle(found, allowances, named=0 if request.symbols else NAMED_SYMBOLS)
     return report
 
 
-def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
-    """What the catalog is to keep of a validation."""
+def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool) -> CatalogChange:
+    """What the catalog is to keep of a validation.
+
+    Args:
+        is_whole: every rule was asked, about all that is published.
+    """
     request = report.request
     now = datetime.now(UTC).replace(tzinfo=None)
     return CatalogChange(
@@ -156,26 +166,32 @@ def change_of(report: ValidationReport, rules: Iterable[Rule]) -> CatalogChange:
                 request.end or date.max,
             )
             for rule in rules
+            if rule.name in report.rules
             for kind in request.kinds
             if kind.name in rule.data_types
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
-        runs=[of_run(report.metrics, "done")],
+        runs=[of_run(report.metrics, "done", None if is_whole else _IN_PART)],
     )
 
 
 class _Questions:
-    """A DuckDB with the catalog attached, in which each rule sees what it is asked about."""
+    """A DuckDB with the catalog attached, in which each rule sees what it is asked about.
+
+    Attributes:
+        broken: rules that failed when they were asked, by name.
+    """
 
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
+        self.broken: dict[str, BrokenRule] = {}
         self._connection = self._opened()
         try:
             check_tables(self._connection, "published", layout.catalog)
         except DamagedCatalogError:
             self.close()
             raise
-        self._run("use published")
+        self._run(within("published"))
         self._stored = self._partitions()
 
     def close(self) -> None:
@@ -249,7 +265,13 @@ class _Questions:
 
     def _ask(self, rule: Rule, data_type: str) -> list[ValidationResult]:
         wanted = self._request.symbols
-        results = ask(self._connection, rule, data_type, self._config.validation)
+        if rule.name in self.broken:
+            return []
+        try:
+            results = ask(self._connection, rule, data_type, self._config.validation)
+        except SqlFileError as error:
+            self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
+            return []
         return [
             one
             for one in results

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import count as count_from
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
@@ -47,8 +48,10 @@ _OTHER_COMPRESSION = frozenset({".zst", ".zstd", ".bz2", ".xz", ".lz4", ".zip", 
 _ALL_ENDINGS = (
     ".csv, .tsv, .json, .jsonl, .ndjson or .txt, each with .gz too, .parquet, .pq, .arrow, .feather"
 )
-_ARMED = r"^[=+\-@\t\r\n]"
-"""What a spreadsheet takes for the beginning of a formula."""
+_ARMED = "^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+"""What a spreadsheet takes for the beginning of a formula, in full width too."""
+_json_text = partial(json.dumps, ensure_ascii=False)
+_NO_TEXT = "<value out of range"
 _ROWS = 50_000
 _SHOWN = 40
 _AROUND = 6
@@ -129,6 +132,7 @@ def write(answer: pa.Table, form: Form, file: TextIO, limit: int | None = None) 
     Args:
         limit: rows of a table that are shown; 0: all; None: as many as the terminal has lines.
     """
+    _check_times(answer, form)
     if form.name == "table":
         is_terminal = file.isatty()
         screen = shutil.get_terminal_size((80, _SHOWN + _AROUND))
@@ -173,6 +177,7 @@ def save(answer: pa.Table, form: Form, path: Path, limit: int | None = None) -> 
 
 
 def _write(answer: pa.Table, form: Form, file: IO[bytes], limit: int | None = None) -> None:
+    _check_times(answer, form)
     if form.name == "table":
         for line in table_lines(answer, limit or 0):
             file.write(f"{line}\n".encode())
@@ -181,6 +186,21 @@ def _write(answer: pa.Table, form: Form, file: IO[bytes], limit: int | None = No
     else:
         writers = {"json": write_json, "ndjson": write_ndjson, "parquet": write_parquet}
         writers.get(form.name, write_arrow)(answer, file)
+
+
+def _check_times(answer: pa.Table, form: Form) -> None:
+    """Refuse dates and times that have no text: Arrow would write of what range they are out.
+
+    Raises:
+        QueryError: there is one, infinite or of a year far away.
+    """
+    if form.name in _BINARY:
+        return
+    for name, column in zip(answer.column_names, answer.columns, strict=True):
+        if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+            ends = pc.min_max(column)
+            if any(str(ends[end].cast(pa.string())).startswith(_NO_TEXT) for end in ends):
+                raise QueryError("", f"column {name} has a date or time that has no text; cast it")
 
 
 def table_lines(answer: pa.Table, limit: int, width: int | None = None) -> list[str]:
@@ -209,8 +229,9 @@ def write_csv(
     """The answer as CSV with a header; NULL is empty, an empty text `""`.
 
     Args:
-        safe: put an apostrophe before texts that begin with `=`, `+`, `-`, `@`, a tab or a line
-            end, which a spreadsheet would take for formulas. Numbers stay as they are.
+        safe: put an apostrophe before texts that begin with `=`, `+`, `-`, `@` (in full width
+            too), a tab or a line end, which a spreadsheet would take for formulas. Numbers stay
+            as they are.
     """
     header = io.StringIO()
     names = [_disarmed(name) if safe else name for name in answer.column_names]
@@ -259,13 +280,11 @@ def write_ndjson(answer: pa.Table, file: IO[bytes]) -> None:
 
 def _objects(answer: pa.Table) -> Iterator[list[str]]:
     """Each row as the text of a JSON object, in batches."""
-    names = answer.column_names
+    names = [_json_text(name) for name in answer.column_names]
     for rows in _batches(answer):
         columns = [_values(column) for column in rows.columns]
         yield [
-            escaped_json(
-                json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
-            )
+            escaped_json("{" + ", ".join(map("{}: {}".format, names, row)) + "}")
             for row in zip(*columns, strict=True)
         ]
 
@@ -315,43 +334,43 @@ def _is_odd(kind: pa.DataType) -> bool:
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_nested(kind) or _is_odd(kind):
-        values = (_plain(kind, value) for value in column.to_pylist())
-        texts = [
-            value
-            if value is None or isinstance(value, str)
-            else json.dumps(value, ensure_ascii=False)
-            for value in values
-        ]
-        return pa.chunked_array([pa.array(texts, pa.string())])
+        write = _json if pa.types.is_nested(kind) else _plain
+        values = [None if value is None else write(kind, value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(values, pa.string())])
     return column.cast(pa.string())
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The values as JSON knows them; instants, dates and the like are text."""
+def _values(column: pa.ChunkedArray) -> list[str]:
+    """The values as texts of JSON."""
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        values: list[Any] = column.to_pylist()
-        return values
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind):
-        return [_plain(kind, value) for value in column.to_pylist()]
-    texts: list[Any] = _texts(column).to_pylist()
-    return texts
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if is_number or pa.types.is_boolean(kind) or pa.types.is_nested(kind) or _is_odd(kind):
+        return [_json(kind, value) for value in column.to_pylist()]
+    return ["null" if text is None else _json_text(text) for text in _texts(column).to_pylist()]
 
 
-def _plain(kind: pa.DataType, value: Any) -> Any:
-    """A value in terms of JSON: no NaN, whole decimals as integers, maps as objects."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
+def _json(kind: pa.DataType, value: Any) -> str:
+    """A value as JSON, exact: a decimal has all of its digits, what is no finite number is null."""
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return repr(value) if math.isfinite(value) else "null"
     if isinstance(value, Decimal):
-        return int(value) if kind.scale == 0 else float(value)
-    if isinstance(value, bytes):
-        return value.hex()
+        return format(value, "f")
+    if pa.types.is_union(kind):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, list) and not pa.types.is_map(kind):
+        return "[" + ", ".join(_json(kind.value_type, item) for item in value) + "]"
+    pairs: list[tuple[str, str]]
     if pa.types.is_struct(kind):
-        return {field.name: _plain(field.type, value[field.name]) for field in kind}
-    if pa.types.is_map(kind):
-        return {str(key): _plain(kind.item_type, item) for key, item in value}
-    if isinstance(value, list):
-        return [_plain(kind.value_type, item) for item in value]
-    return str(value)
+        pairs = [(field.name, _json(field.type, value[field.name])) for field in kind]
+    elif pa.types.is_map(kind):
+        pairs = [(str(key), _json(kind.item_type, item)) for key, item in value]
+    else:
+        return _json_text(_plain(kind, value))
+    return "{" + ", ".join(f"{_json_text(name)}: {text}" for name, text in pairs) + "}"
+
+
+def _plain(kind: pa.DataType, value: Any) -> str:
+    """The text of a value for which Arrow has none, or that stands within another."""
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -18,6 +18,7 @@ _KINDS = {
     "partition": "partition",
     "rejects": "rejects file",
     "ledger": "ledger file",
+    "schema": "file of columns",
 }
 
 

@@ -42,6 +42,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "left_out": status.left_out,
         "outdated": status.outdated,
         "waiting": [file.key for file in status.waiting],
+        "copied": [file.key for file in status.copied],
         "set_aside": [
             {"file": record.source, "problem": record.problem} for record in status.set_aside
         ],
@@ -110,6 +111,9 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
     if status.waiting:
         named = some(label(file) for file in status.waiting)
         yield from row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
+    if status.copied:
+        told = f"{count(len(status.copied), 'raw file')} bear another time than was recorded, as"
+        yield from row("copied", f"{told} copies do; ingest or update will compare their bytes")
     for place, run in enumerate(status.runs):
         begun = f"{run.started_at:%Y-%m-%d %H:%M} UTC  {run.command:<8}"
         if run.state in ("failed", "interrupted"):

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from warehouse.core.calendar import Span, midnight_ns
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, DataType
-from warehouse.core.duckdb_connection import connect, spill_folder
+from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
 from warehouse.read.frames import distinct
@@ -178,7 +178,10 @@ def run(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        rows = connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table()
+        rows = interruptible(
+            connection,
+            lambda: connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table(),
+        )
     except duckdb.Error as error:
         raise SqlFileError(feature.file.path, f"fails on these rows: {complaint(error)}") from error
     finally:

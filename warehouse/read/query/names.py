@@ -17,7 +17,7 @@ from warehouse.sqlfolder.determinism import (
     with_macros,
 )
 
-PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place"})
+PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place", "is_the_only_one"})
 """Macros of the catalog that say where it stands; what an answer is does not rest on them."""
 FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
 """Macros of the catalog that list files: what of they are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,13 +20,21 @@ import pyarrow as pa
 
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.datatypes import earlier_form
-from warehouse.errors import CorruptPartitionError, QueryError, WarehouseError
+from warehouse.core.duckdb_connection import interruptible
+from warehouse.errors import (
+    CorruptPartitionError,
+    QueryError,
+    UnreadablePartitionError,
+    WarehouseError,
+)
 from warehouse.read.frames import distinct
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import is_stable
 from warehouse.sqlfolder.determinism import names as names_in
 from warehouse.sqlfolder.select_check import check_select, explained
+from warehouse.store.partitions import REFUSED
+from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
 # has checked), that take addresses in memory, or that change how DuckDB runs.
@@ -55,6 +63,10 @@ _EXACT = frozenset(
     }
 )
 
+# 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
+_NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
+_NESTED = frozenset({"list", "array", "struct", "map", "union"})
+
 
 @dataclass(frozen=True)
 class Query:
@@ -81,6 +93,8 @@ def check(snapshot: Snapshot, sql: str) -> Query:
     """
     if not isinstance(sql, str):
         raise QueryError(repr(sql), f"a query is a text, not {type(sql).__name__}")
+    if not is_utf8(sql):
+        raise QueryError(ascii(sql), "it is no UTF-8")
     return snapshot.once(("query", sql), lambda: _check(snapshot, sql))
 
 
@@ -212,12 +226,36 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
     bound = values(query, given)
     with snapshot.connection() as connection:
         try:
-            table = connection.sql(query.sql, params=bound).to_arrow_table()
+            relation = connection.sql(query.sql, params=bound)
+            _check_types(query, relation)
+            table = interruptible(connection, relation.to_arrow_table)
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
     return table.rename_columns(distinct(table.column_names))
+
+
+def _check_types(query: Query, relation: duckdb.DuckDBPyRelation) -> None:
+    """Refuse what Arrow has no type for: DuckDB hands on other values than it computed.
+
+    Raises:
+        QueryError: a column is of such a type, or holds one.
+    """
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        if found := next(_not_in_arrow(kind), None):
+            raise QueryError(
+                query.sql, f"column {name} is of type {found}, which no answer can hold; cast it"
+            )
+
+
+def _not_in_arrow(kind: Any) -> Iterator[str]:
+    if kind.id in _NOT_IN_ARROW:
+        yield str(kind)
+    elif kind.id in _NESTED:
+        for _, child in kind.children:
+            if not isinstance(child, int):  # how many an array has
+                yield from _not_in_arrow(child)
 
 
 def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
@@ -234,7 +272,20 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
         # A pattern is one that the query gives itself.
         named = re.escape(os.path.realpath(tier))
         if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
-            path = Path(found[1])
-            problem = text if path.exists() else "missing"
-            return CorruptPartitionError(path, problem, "warehouse verify --repair")
+            return _unreadable(Path(found[1]), text)
     return QueryError(query.sql, text)
+
+
+def _unreadable(path: Path, text: str) -> WarehouseError:
+    """What it means that DuckDB cannot read a file that the catalog names."""
+    problem = text
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        problem = "missing"
+    except OSError as error:
+        if error.errno in REFUSED:
+            # It may be sound: to make it anew would help nobody who may not read it.
+            return UnreadablePartitionError(path, os.strerror(error.errno))
+    return CorruptPartitionError(path, problem, "warehouse verify --repair")

@@ -79,7 +79,7 @@ class HeldFile:
 
     def _open(self) -> int:
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
             raise Replaced(self.path) from None
         if _identity(os.fstat(descriptor)) != self._identity:
