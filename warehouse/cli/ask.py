@@ -1,4 +1,4 @@
-"""The commands that look at what is there: status, report, query, shell."""
+"""The commands that look at what is there: status, report, shell."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import os
 import re
 import sys
 import webbrowser
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import Failure, Place, example, say, say_json, storing
-from warehouse.errors import RequestError
+from warehouse.cli.options import Failure, Place, example, say, say_json
 from warehouse.text import printable
-
-_FORMATS = ("table", "csv", "tsv", "json", "ndjson", "parquet", "arrow")
-_COMMENT = re.compile(r"--[^=\s]*\s")
 
 
 @click.command(epilog=example("warehouse status", "warehouse status --openmetrics"))
@@ -117,98 +112,6 @@ def report(
         raise Failure(f"no browser could be started; open {file} yourself")
 
 
-def _parameters(pairs: Iterable[str]) -> dict[str, str]:
-    parameters = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise RequestError("-p", pair, "it must be name=value, for a $name in the SQL")
-        parameters[name] = value
-    return parameters
-
-
-class _TakesSql(click.Command):
-    """A command whose argument is SQL, which may begin with a comment: `-- …` is no option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(
-            ctx, [f" {each}" if _COMMENT.match(each) else each for each in args]
-        )
-
-
-@click.command(
-    cls=_TakesSql,
-    epilog=example(
-        'warehouse query "select symbol, count(*) from trades group by symbol"',
-        "warehouse query 'from trades where symbol = $symbol' -p symbol=BRK.B -o brk.parquet",
-    ),
-)
-@click.argument("sql")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(_FORMATS),
-    help="Default: as FILE ends; on the screen a table.",
-)
-@click.option("-o", "--output", "path", metavar="FILE", help="Write all rows to FILE.")
-@click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Fills in $NAME.")
-@click.option("--limit", type=click.IntRange(min=0), help="Rows of a table that are shown; 0: all.")
-@click.option("--safe-csv", is_flag=True, help="Disarm texts that a spreadsheet would run.")
-@click.pass_obj
-def query(
-    place: Place,
-    sql: str,
-    form: str | None,
-    path: str | None,
-    pairs: tuple[str, ...],
-    limit: int | None,
-    *,
-    safe_csv: bool,
-) -> None:
-    """Answer a SELECT; `-` reads it from standard input.
-
-    On the screen a table shows the first rows and says how many there are; all else is complete.
-    FILE ends in .csv, .tsv, .json (an array of objects), .jsonl or .ndjson (an object a line), .txt
-    (the table), each with .gz too, or in .parquet, .pq, .arrow or .feather; it is written whole or
-    not at all. Timestamps are UTC, with all nanoseconds. What is no finite number is null in JSON.
-    Values of -p are taken as text, which DuckDB compares with numbers and dates as it does a
-    literal. EXPLAIN before the SELECT shows how DuckDB would go about it.
-
-    A cell that begins with = + - @ may be run by a spreadsheet that opens the CSV, and names in
-    files are a stranger's; --safe-csv puts an apostrophe before such texts.
-    """
-    from warehouse.cli.render import answer as output
-    from warehouse.report import output_file
-    from warehouse.text import count
-
-    file = None if path in (None, "-") else Path(path or "")
-    meant = output.chosen(form, file, safe=safe_csv)
-    if file is None and meant.name in ("parquet", "arrow"):
-        raise click.UsageError(f"{meant.name} is not for the screen: name a file with -o FILE")
-    if limit is not None and meant.name != "table":
-        raise click.UsageError(
-            f"--limit is for tables; {meant.name} is complete (write it into the SQL)"
-        )
-    if safe_csv and meant.name not in ("csv", "tsv"):
-        raise click.UsageError(f"--safe-csv is for csv and tsv, not for {meant.name}")
-    if file is not None:
-        output_file.check(file)
-    parameters = _parameters(pairs)
-    if sql == "-":
-        sql = sys.stdin.read()
-    layout, _ = place.open()
-    if file is not None:
-        output_file.check_apart(file, layout)
-    answer = output.ask(layout.root, sql, parameters)
-    if file is None:
-        with storing("standard output"):
-            output.write(answer, meant, sys.stdout, limit)
-        return
-    rows = output.save(answer, meant, file, limit)
-    of_all = "" if rows == answer.num_rows else f" of {answer.num_rows:,}"
-    click.echo(printable(f"{count(rows, 'row')}{of_all} in {file}"), err=True)
-
-
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=example("warehouse shell", """warehouse shell -c "from trades_of('AAPL') limit 5\""""),
@@ -232,4 +135,4 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *found])
 
 
-COMMANDS = (status, report, query, shell)
+COMMANDS = (status, report, shell)

@@ -65,7 +65,11 @@ def ask(root: Path, sql: str, parameters: dict[str, str]) -> pa.Table:
     reads them back from a file.
     """
     with Warehouse(root) as warehouse:
-        answer: pa.Table = warehouse.query(sql, "arrow", **parameters)
+        return plain(warehouse.query(sql, "arrow", **parameters))
+
+
+def plain(answer: pa.Table) -> pa.Table:
+    """The answer with its stamps in UTC and without a zone, each column under a name of its own."""
     aware, naive = pa.timestamp("ns", "UTC"), pa.timestamp("ns")
     fields = [field.with_type(naive) if field.type == aware else field for field in answer.schema]
     return answer.cast(pa.schema(fields)).rename_columns(_distinct(answer.column_names))
