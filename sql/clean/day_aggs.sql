@@ -1,6 +1,6 @@
 -- clean/day_aggs: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
--- params: $start, $end, $symbol
+-- params: $start bigint, $end bigint, $symbol varchar
 --
 -- Reads `ingested`, the result of ingest/day_aggs. $start and $end bound the instants [$start,
 -- $end), in nanoseconds, of the file's day (or month) in New York, $symbol the one whose own file

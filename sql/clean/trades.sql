@@ -1,6 +1,6 @@
 -- clean/trades: every typed row of a piece, with the reason it is rejected for; NULL keeps it.
 -- grain: one row per line, in the file's order
--- params: $corrections, $start, $end, $symbol
+-- params: $corrections integer[], $start bigint, $end bigint, $symbol varchar
 --
 -- Reads `ingested`, the result of ingest/trades. $symbol is the one whose own file it is (NULL
 -- where a file holds all). $start and $end bound the instants [$start, $end), in nanoseconds, of
@@ -37,9 +37,8 @@ select
         then 'no_price'
         when size is null
         then 'no_size'
-        -- Each record of a correction is named by what it says, so that the pairs
-        -- 7/11, 8/10
-        -- and 1/12 can be counted among the rejects.
+        -- Each record of a correction is named by what it says, so that the pairs 7/11, 8/10 and
+        -- 1/12 can be counted among the rejects.
         when not list_contains($corrections, coalesce(correction, 0))
         then
             case

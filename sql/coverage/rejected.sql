@@ -1,6 +1,6 @@
 -- coverage/rejected: of each session and symbol asked for, how many of its rows were refused.
 -- grain: one row per session and symbol of which there are rejects
--- params: $files, $sessions, $symbols
+-- params: $files varchar[], $sessions date[], $symbols varchar[]
 --
 -- Reads the rejects of $files. A line that could not be read as far as its symbol is nobody's.
 with

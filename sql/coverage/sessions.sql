@@ -1,6 +1,6 @@
 -- coverage/sessions: of each session and symbol asked for, whether its rows are there, or why not.
 -- grain: one row per session and symbol asked for
--- params: $data_type, $sessions, $symbols, $is_monthly, $due
+-- params: $data_type varchar, $sessions date[], $symbols varchar[], $is_monthly boolean, $due date
 --
 -- Reads the catalog's tables. A symbol's own file says more than the one that holds all of them;
 -- where $is_monthly, it holds the sessions of its month that there were when it was made. A file

@@ -2,11 +2,10 @@
 -- `reason`.
 -- grain: one row per kept row
 --
--- Reads `kept`: the rows of clean/day_aggs whose reason is NULL, with the `line_number` each
--- stood in. Rows equal in full identity (symbol, session) are one event: a day has one bar. The
--- first line stands for it. A repeat with other values is told from a plain one. Rows that
--- already ascend strictly
--- hold nothing to sort or to drop and do not come here.
+-- Reads `kept`: the rows of clean/day_aggs whose reason is NULL, with the `line_number` each stood
+-- in. Rows equal in full identity (symbol, session) are one event: a day has one bar. The first
+-- line stands for it. A repeat with other values is told from a plain one. Rows that already ascend
+-- strictly hold nothing to sort or to drop and do not come here.
 with
     compared as (
         select

@@ -1,6 +1,6 @@
 -- ingest/day_aggs: the typed rows of one piece of a raw day_aggs file.
 -- grain: one row per line, in the file's order
--- params: $file, $columns, $day
+-- params: $file varchar, $columns struct, $day date
 --
 -- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own order, $day
 -- its session (NULL where a file holds a month of one symbol: then each row's date in New York).

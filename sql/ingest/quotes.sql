@@ -1,6 +1,6 @@
 -- ingest/quotes: the typed rows of one piece of a raw quotes file.
 -- grain: one row per line, in the file's order
--- params: $file, $columns, $day
+-- params: $file varchar, $columns struct, $day date
 --
 -- $file is the plain CSV, $columns its header as {name: 'VARCHAR'} in the file's own order, $day
 -- its session. Every field is read as text and cast here: a typed read_csv takes 100.7, 1_000,

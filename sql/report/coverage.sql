@@ -1,6 +1,6 @@
 -- report/coverage: what became of each session of each data type, closed days apart.
 -- grain: data_type, session
--- params: $start, $end, $trading_days, $whole
+-- params: $start date, $end date, $trading_days date[], $whole boolean
 --
 -- $start and $end are sessions, both inclusive; $trading_days are the exchange's in between. Where
 -- $whole is false, a trading day before a data type's first or after its last session that the

@@ -1,6 +1,6 @@
 -- report/day_candles: a symbol's day_aggs, drawn together until they fit a screen.
 -- grain: session
--- params: $symbol, $start, $end, $most
+-- params: $symbol varchar, $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive. `unit` (day, week or month) is the narrowest of
 -- which there are at most $most candles (else the widest); `session` is a candle's first.

@@ -1,6 +1,6 @@
 -- report/day_gaps: trading days of which a symbol has no day bar.
 -- grain: session
--- params: $symbol, $start, $end, $sessions, $most
+-- params: $symbol varchar, $start date, $end date, $sessions date[], $most integer
 --
 -- $start and $end are sessions, both inclusive; $sessions are the trading days in between. At most
 -- $most, `of_gaps` says how many there are.

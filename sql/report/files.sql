@@ -1,6 +1,6 @@
 -- report/files: the vendor's files by state, and whether their lines add up.
 -- grain: data_type, state
--- params: $start, $end
+-- params: $start date, $end date
 --
 -- $start and $end are sessions, both inclusive; NULL is open. lines = rows_published +
 -- rows_rejected + rows_unselected of every file that is published; `off` counts those of which this

@@ -1,6 +1,6 @@
 -- report/held: what is published of each data type, in a range of sessions.
 -- grain: data_type
--- params: $start, $end
+-- params: $start date, $end date
 --
 -- $start and $end are sessions, both inclusive; NULL is open. `bytes` are those of the partitions
 -- that the rows stand in, whole.

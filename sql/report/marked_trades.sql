@@ -1,6 +1,6 @@
 -- report/marked_trades: a symbol's trades by what the condition table lets them set.
 -- grain: timestamp, sequence_number, id
--- params: $symbol, $start, $end, $most, $slices
+-- params: $symbol varchar, $start date, $end date, $most integer, $slices integer
 --
 -- A trade may set what all of its conditions allow; an unknown condition forbids nothing. All
 -- trades where there are at most $most; else of each kind and stretch of time the lowest and the

@@ -1,6 +1,6 @@
 -- report/minute_candles: a symbol's minute_aggs, drawn together until they fit a screen.
 -- grain: start_ns
--- params: $symbol, $start, $end, $most
+-- params: $symbol varchar, $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive. `minutes` is the narrowest width of which there are
 -- at most $most candles (else the widest); start_ns and end_ns bound a candle, in nanoseconds UTC.

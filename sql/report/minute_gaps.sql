@@ -1,7 +1,8 @@
 -- report/minute_gaps: stretches of regular hours in which a symbol has no minute bar, longest
 -- first.
 -- grain: start_ns
--- params: $symbol, $start, $end, $sessions, $opens, $closes, $minutes, $most
+-- params: $symbol varchar, $start date, $end date, $sessions date[], $opens bigint[], $closes
+-- bigint[], $minutes double, $most integer
 --
 -- $start and $end are sessions, both inclusive; $sessions, $opens and $closes name the trading days
 -- in between and their regular hours [open, close), in nanoseconds UTC. Longer than $minutes; at

@@ -1,6 +1,7 @@
 -- report/quoted: a symbol's quoted spread and depth over the regular hours of the day.
 -- grain: slice
--- params: $symbol, $start, $end, $sessions, $opens, $closes, $minutes
+-- params: $symbol varchar, $start date, $end date, $sessions date[], $opens bigint[], $closes
+-- bigint[], $minutes integer
 --
 -- Slices of $minutes from the open on, sessions taken together. Each quote counts for as long as it
 -- stood within a slice; of quotes with a side missing, or crossed, only `seconds_out` tells. Sizes

@@ -1,6 +1,6 @@
 -- report/rejects: rejected rows by reason, of the files that are published.
 -- grain: data_type, reason
--- params: $start, $end
+-- params: $start date, $end date
 --
 -- $start and $end are sessions, both inclusive; NULL is open. A file of a month counts by its
 -- first day.

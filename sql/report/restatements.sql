@@ -1,7 +1,7 @@
 -- report/restatements: sessions whose file the vendor replaced after it was published, latest
 -- first.
 -- grain: source, earlier_sha256, restated_at
--- params: $start, $end, $most
+-- params: $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive; NULL is open. At most $most; `of_restatements` says
 -- how many there are.

@@ -1,6 +1,6 @@
 -- report/rules: what each rule of sql/validate found, with its first offending rows.
 -- grain: rule, severity, allowed
--- params: $start, $end, $most
+-- params: $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive; NULL is open, and a finding of no session counts.
 -- `allowed` is why a finding counts for nothing, NULL where it counts. `examples` are of the $most

@@ -1,6 +1,6 @@
 -- report/runs: the last runs, latest first.
 -- grain: run_id
--- params: $most
+-- params: $most integer
 with
     final as (
         select *, count(*) over () as of_runs

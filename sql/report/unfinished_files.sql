@@ -1,7 +1,7 @@
 -- report/unfinished_files: the vendor's files that are not published as they should be, latest
 -- first.
 -- grain: source
--- params: $start, $end, $most
+-- params: $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive; NULL is open. At most $most files; `of_files` says
 -- how many there are. A set-aside file comes before one that waits, that before one that is absent.

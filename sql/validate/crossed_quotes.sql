@@ -1,13 +1,12 @@
 -- validate/crossed_quotes: symbols whose bid stands above their ask more often than is usual.
+-- grain: one row per symbol and session
+-- params: $max_crossed_share double = 0.02
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol and session
--- params: $max_crossed_share
 -- on_ingest: no
 --
 -- Of the regular hours. Quotes of several exchanges cross for milliseconds all day; a symbol that
--- is
--- crossed for long has the quote of an exchange that no longer stands behind it.
+-- is crossed for long has the quote of an exchange that no longer stands behind it.
 with
     counted as (
         select

@@ -1,8 +1,7 @@
 -- validate/day_extremes: day bars that a minute of the regular hours goes beyond.
+-- grain: one row per symbol and session
 -- severity: warning
 -- data_types: day_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: no
 --
 -- A trade that may set the high or the low of a minute within regular hours may set the day's. Of

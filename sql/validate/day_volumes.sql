@@ -1,8 +1,7 @@
 -- validate/day_volumes: day bars with less volume than their minutes have together.
+-- grain: one row per symbol and session
 -- severity: warning
 -- data_types: day_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: no
 --
 -- What counts in a minute's volume counts in the day's, and a minute with no eligible trade has no

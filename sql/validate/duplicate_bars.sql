@@ -1,8 +1,7 @@
 -- validate/duplicate_bars: symbols with the same bars in one session as in the one before.
+-- grain: one row per symbol and session
 -- severity: error
 -- data_types: minute_aggs, day_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: no
 --
 -- Equal to the cent, the share and the minute: one of the two is a copy under a wrong date, as the

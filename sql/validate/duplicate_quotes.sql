@@ -1,8 +1,8 @@
 -- validate/duplicate_quotes: symbols with the same quotes in one session as in the one before.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: error
 -- data_types: quotes
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- Equal in prices, sizes and time of day to the nanosecond: one of the two is a copy under a wrong

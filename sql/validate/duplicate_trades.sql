@@ -1,13 +1,12 @@
 -- validate/duplicate_trades: symbols with the same trades in one session as in the one before.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: error
 -- data_types: trades
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: no
 --
--- Equal in price, size, exchange and time of day to the nanosecond: one of the two is a copy
--- under a
--- wrong date. A few trades may repeat themselves by chance, min_daily_trades of them do not.
+-- Equal in price, size, exchange and time of day to the nanosecond: one of the two is a copy under
+-- a wrong date. A few trades may repeat themselves by chance, min_daily_trades of them do not.
 with
     described as (
         select

@@ -1,8 +1,7 @@
 -- validate/empty_bars: bars of the regular hours with no volume.
+-- grain: one row per bar
 -- severity: warning
 -- data_types: minute_aggs, day_aggs
--- grain: one row per bar
--- params:
 -- on_ingest: no
 --
 -- After the close a corrected closing price (condition 38) sets prices and counts in no volume.

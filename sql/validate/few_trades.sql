@@ -1,8 +1,8 @@
 -- validate/few_trades: symbols that traded fewer times in a session than a study can rest on.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: yes
 --
 -- Most of them are just rarely traded, every day. One that is usually busy was halted, or part of

@@ -1,8 +1,8 @@
 -- validate/half_days: symbols that traded on after the close of a half-day as on a full day.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- In the three hours after an early close there is a tenth of the trading there was before it. At

@@ -1,8 +1,8 @@
 -- validate/locked_quotes: symbols whose bid equals their ask more often than is usual.
+-- grain: one row per symbol and session
+-- params: $max_locked_share double = 0.1
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol and session
--- params: $max_locked_share
 -- on_ingest: no
 --
 -- Of the regular hours. Liquid stocks of low price are locked in some per cent of their quotes; far

@@ -1,8 +1,7 @@
 -- validate/missing_sessions: sessions of the exchange's calendar without a single row.
+-- grain: one row per session
 -- severity: warning
 -- data_types: trades, quotes, minute_aggs, day_aggs
--- grain: one row per session
--- params:
 -- on_ingest: no
 --
 -- From the first session that is asked about to the last. A warning: the file may not be had at the

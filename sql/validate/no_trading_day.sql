@@ -1,8 +1,7 @@
 -- validate/no_trading_day: sessions with rows on which the exchange did not trade.
+-- grain: one row per session
 -- severity: error
 -- data_types: trades, quotes, minute_aggs, day_aggs
--- grain: one row per session
--- params:
 -- on_ingest: no
 --
 -- A file under a wrong date, whose rows bear stamps of that date.

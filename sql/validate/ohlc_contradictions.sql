@@ -1,8 +1,7 @@
 -- validate/ohlc_contradictions: bars whose open or close lies outside their low and high.
+-- grain: one row per bar
 -- severity: error
 -- data_types: minute_aggs, day_aggs
--- grain: one row per bar
--- params:
 -- on_ingest: yes
 --
 -- No condition lets a trade set open or close and not high and low, so no such bar can come from

@@ -1,13 +1,12 @@
 -- validate/one_sided_quotes: symbols that lack a bid or an ask more often than is usual.
+-- grain: one row per symbol and session
+-- params: $max_one_sided_share double = 0.05
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol and session
--- params: $max_one_sided_share
 -- on_ingest: no
 --
 -- Of the regular hours: before the open and after the close a side is often absent. A spread or a
--- mid
--- price taken from such a quote is none.
+-- mid price taken from such a quote is none.
 with
     counted as (
         select

@@ -1,8 +1,7 @@
 -- validate/outside_hours: rows stamped outside the hours that the vendor's files cover.
+-- grain: one row per symbol and session
 -- severity: warning
 -- data_types: trades, quotes, minute_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: no
 --
 -- 04:00 to 20:00 in New York, counted from the open at 09:30, which is the same in every session; a

@@ -1,8 +1,8 @@
 -- validate/price_deviations: trades further from the mean of their session than so many deviations.
+-- grain: one row per trade
+-- params: $max_price_deviation_std double = 5
 -- severity: warning
 -- data_types: trades
--- grain: one row per trade
--- params: $max_price_deviation_std
 -- on_ingest: yes
 --
 -- Standard deviations of all prices of the session. Where the price moves the whole trend is spread

@@ -1,18 +1,17 @@
 -- validate/price_spikes: trades far from the prices just before and after them.
+-- grain: one row per trade
+-- params: $max_spike_std double = 3, $min_spike_share double = 0.005
 -- severity: warning
 -- data_types: trades
--- grain: one row per trade
--- params: $max_spike_std, $min_spike_share
 -- on_ingest: no
 --
 -- Brownlees and Gallo, Financial econometric analysis at ultra-high frequency: Data handling
 -- concerns, Computational Statistics & Data Analysis 51 (2006): a price p is kept where
 -- |p - mean(k)| < 3 s(k) + gamma, with the trimmed mean and deviation of its k neighbours. Here k
--- is
--- 60 of the same symbol and session, without the trade itself, of which a tenth is trimmed; gamma
--- is min_spike_share of the price, for s is zero where neighbours are all alike. Asked are trades
--- of the regular hours that may set a high or a low. Neighbours are looked at only of prices that
--- are gamma away from one beside them: one that is not is no spike of its own.
+-- is 60 of the same symbol and session, without the trade itself, of which a tenth is trimmed;
+-- gamma is min_spike_share of the price, for s is zero where neighbours are all alike. Asked are
+-- trades of the regular hours that may set a high or a low. Neighbours are looked at only of prices
+-- that are gamma away from one beside them: one that is not is no spike of its own.
 with
     unfit as (
         select conditions

@@ -1,8 +1,8 @@
 -- validate/round_lots: symbols whose quoted sizes look like round lots, where shares are due.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- The vendor gave sizes in round lots until 2025-11-03 and in shares since, and has made the older

@@ -1,8 +1,8 @@
 -- validate/sequence_gaps: stretches of sequence numbers that a busy symbol is missing from.
+-- grain: one row per gap; `timestamp` is the row before it
+-- params: $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: trades, quotes
--- grain: one row per gap; `timestamp` is the row before it
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- The vendor numbers all messages of a channel, which many symbols share: within one symbol the

@@ -1,8 +1,7 @@
 -- validate/sequence_repeats: rows of a symbol that bear the same sequence number in a session.
+-- grain: one row per symbol, session and number
 -- severity: error
 -- data_types: trades, quotes
--- grain: one row per symbol, session and number
--- params:
 -- on_ingest: no
 --
 -- The vendor's numbers are unique to a symbol and session. Copies of a line were rejected when it

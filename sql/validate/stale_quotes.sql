@@ -1,8 +1,8 @@
 -- validate/stale_quotes: stretches of the regular hours in which a busy symbol's quote stood still.
+-- grain: one row per stretch; `timestamp` is the quote that stood
+-- params: $max_time_gap_minutes double = 5, $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: quotes
--- grain: one row per stretch; `timestamp` is the quote that stood
--- params: $max_time_gap_minutes, $min_daily_trades
 -- on_ingest: no
 --
 -- As time_gaps asks of trades: longer than max_time_gap_minutes, and so long that at the symbol's

@@ -1,8 +1,7 @@
 -- validate/test_symbols: securities that exist for the exchanges' own tests.
+-- grain: one row per symbol and session
 -- severity: warning
 -- data_types: trades, quotes, minute_aggs, day_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: yes
 --
 -- The vendor's files hold them like any other; nobody owns or trades them. A study of the whole

@@ -1,8 +1,8 @@
 -- validate/thin_sessions: sessions with far fewer rows, or symbols, than those around them.
+-- grain: one row per session
+-- params: $min_session_share double = 0.5
 -- severity: warning
 -- data_types: trades, quotes, minute_aggs, day_aggs
--- grain: one row per session
--- params: $min_session_share
 -- on_ingest: no
 --
 -- Less than min_session_share of the median of the five sessions before and the five after it; of

@@ -1,8 +1,8 @@
 -- validate/time_gaps: stretches of a session's regular hours in which a busy symbol did not trade.
+-- grain: one row per gap; `timestamp` is the last trade before it, NULL at the open
+-- params: $max_time_gap_minutes double = 5, $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: trades
--- grain: one row per gap; `timestamp` is the last trade before it, NULL at the open
--- params: $max_time_gap_minutes, $min_daily_trades
 -- on_ingest: no
 --
 -- Longer than max_time_gap_minutes, and so long that at the symbol's own pace thirty trades were

@@ -1,8 +1,7 @@
 -- validate/time_order: rows that stand before an earlier one of their symbol and session.
+-- grain: one row per offending row
 -- severity: error
 -- data_types: trades, quotes, minute_aggs, day_aggs
--- grain: one row per offending row
--- params:
 -- on_ingest: yes
 --
 -- Whatever goes through the tape row by row would look into the future and back. Asked is the order

@@ -1,14 +1,13 @@
 -- validate/traded_volumes: symbols whose trades come to another volume than their day bar's.
+-- grain: one row per symbol and session
+-- params: $min_daily_trades integer = 100
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol and session
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- Twice as much or half as much: a part of the trades is missing, or their sizes are wrong, as
--- those
--- of 2015-01-06 and 07 are at the vendor. Only trades that count in a volume are added up; the rest
--- of a difference may be corrections that came after one of the files was made.
+-- those of 2015-01-06 and 07 are at the vendor. Only trades that count in a volume are added up;
+-- the rest of a difference may be corrections that came after one of the files was made.
 with
     uncounted as (
         select conditions

@@ -1,8 +1,8 @@
 -- validate/uniform_sizes: sessions of many trades, none of a share or less and none of a round lot.
+-- grain: one row per session
+-- params: $min_daily_trades integer = 100
 -- severity: error
 -- data_types: trades
--- grain: one row per session
--- params: $min_daily_trades
 -- on_ingest: no
 --
 -- Of all symbols together. The vendor's trades of 2015-01-06 and 2015-01-07 have sizes of 33 to 49

@@ -1,8 +1,7 @@
 -- validate/unknown_quote_conditions: codes that config/quote_conditions.csv does not name.
+-- grain: one row per symbol, session and code
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol, session and code
--- params:
 -- on_ingest: yes
 --
 -- What a condition that nobody knows says of its quote, nobody knows: it may not be one to trade

@@ -1,8 +1,7 @@
 -- validate/unknown_quote_exchanges: quotes of an exchange that config/exchanges.csv does not name.
+-- grain: one row per symbol, session and pair of exchanges
 -- severity: warning
 -- data_types: quotes
--- grain: one row per symbol, session and pair of exchanges
--- params:
 -- on_ingest: yes
 --
 -- A side that nobody quotes has no exchange either: 0, or a code that is left from before. So only

@@ -1,9 +1,8 @@
 -- validate/unknown_trade_conditions: sale conditions that config/trade_conditions.csv does not
 -- name.
+-- grain: one row per symbol, session and code
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol, session and code
--- params:
 -- on_ingest: yes
 --
 -- An unknown condition forbids nothing, so bars take their prices from such trades. Whether they

@@ -1,8 +1,7 @@
 -- validate/unknown_trade_exchanges: trades at an exchange that config/exchanges.csv does not name.
+-- grain: one row per symbol, session and exchange
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol, session and exchange
--- params:
 -- on_ingest: yes
 --
 -- A new exchange is added to the table; a code that is none at all means that columns have moved.

@@ -1,15 +1,13 @@
 -- validate/unpaired_corrections: corrections whose two records are not there in equal numbers.
+-- grain: one row per symbol, session and kind of correction
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol, session and kind of correction
--- params:
 -- on_ingest: no
 --
 -- A cancelled trade (8) is followed by a cancel record (10), an erroneous one (7) by an error
--- record
--- (11), a corrected one (1) by a record of the original (12); on real days they pair exactly. All
--- but 1 are among the rejects. One without the other: a part of the file is missing, or a trade
--- counts that should not.
+-- record (11), a corrected one (1) by a record of the original (12); on real days they pair
+-- exactly. All but 1 are among the rejects. One without the other: a part of the file is missing,
+-- or a trade counts that should not.
 with
     marked as (
         select symbol, session, timestamp, correction

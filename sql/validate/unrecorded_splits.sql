@@ -1,14 +1,12 @@
 -- validate/unrecorded_splits: symbols whose price jumped overnight as a split would make it.
+-- grain: one row per symbol and session
 -- severity: warning
 -- data_types: day_aggs
--- grain: one row per symbol and session
--- params:
 -- on_ingest: no
 --
 -- The vendor's files are not adjusted: every split is such a jump, and returns over it are wrong
 -- unless the split is known. Told are opens that stand within three per cent of a usual ratio to
--- the
--- last close, of at most ten days before. Bad news may look the same.
+-- the last close, of at most ten days before. Bad news may look the same.
 with
     ratios as (select unnest([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100]) as ratio),
 

@@ -1,8 +1,8 @@
 -- validate/zero_sizes: symbols of whose trades in a session more than is usual have size zero.
+-- grain: one row per symbol and session
+-- params: $max_zero_size_share double = 0.01
 -- severity: warning
 -- data_types: trades
--- grain: one row per symbol and session
--- params: $max_zero_size_share
 -- on_ingest: yes
 --
 -- The vendor's files hold a few trades of size zero every day (official opening and closing prices

@@ -6,6 +6,7 @@ import gzip
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import sqlglot
 from building import HEADERS, REPOSITORY, SESSION, Made, bar, csv_text, instant, quote, trade
 
 from warehouse.core.calendar import midnight_ns
+from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import shipped
 from warehouse.errors import AccountingError, SqlFileError
@@ -48,30 +50,74 @@ def sql_file(text: str) -> SqlFile:
     return SqlFile(Path("x.sql"), "clean/x", text)
 
 
-def comment(file: SqlFile) -> str:
-    """The header comment, its line breaks taken out."""
-    lines = []
-    for line in file.text.splitlines():
-        if not line.startswith("--"):
-            break
-        lines.append(line.removeprefix("--").strip())
-    return "\n".join(lines)
-
-
 # Conventions
+
+KEYS = (
+    *("grain", "params", "severity", "data_types", "on_ingest"),
+    *("lookback", "freq", "columns", "source"),
+)
+"""Keys of a header in the order in which they stand."""
+NEEDED = {
+    "catalog": set(),
+    "validate": {"grain", "severity", "data_types", "on_ingest"},
+    "features": {"grain", "lookback", "columns", "source"},
+}
+ALSO = {"catalog": set(), "features": {"params", "freq"}}
+DECLARED = re.compile(
+    r"\$(?P<name>[a-z_]+) (?P<type>[a-z]+(?:\[\])?)"
+    r"(?: \((?P<least>[\d.]+) or more\))?(?: = (?P<default>[\w.]+))?"
+)
+TYPES = ("boolean", "integer", "bigint", "double", "varchar", "date", "struct")
+FULL = 80
+"""A line of a comment that the next one's first word would still leave so short was torn."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_begins_with_its_name_and_a_sentence(name: str, folder: SqlFolder) -> None:
-    text = comment(folder[name])
-    assert text.startswith(f"{name}: ")
-    sentence = " ".join(text.removeprefix(f"{name}: ").split())
-    assert re.search(r"\w.*\.( |$)", sentence), sentence
+def test_a_header_is_a_name_a_sentence_and_the_keys_of_its_folder(
+    name: str, folder: SqlFolder
+) -> None:
+    file = folder[name]
+    step = name.partition("/")[0]
+    assert file.comment[0].startswith(f"{name}: ")
+    assert re.fullmatch(r"[^.]*(\.\w[^.]*)*\.", file.sentence), file.sentence
+    # The keys follow the sentence at once; what else there is to say stands after an empty line.
+    head = file.comment[: [*file.comment, ""].index("")]
+    found = [line.partition(":")[0] for line in head if re.match(r"\w+:", line)]
+    needed = NEEDED.get(step, {"grain"})
+    assert found == [key for key in KEYS if key in found]
+    assert needed <= {*found} <= needed | ALSO.get(step, {"params"})
+    assert list(file.header) == found or step == "catalog"
+    assert all(file.header.values())
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_names_its_grain(name: str, folder: SqlFolder) -> None:
-    assert folder[name].header["grain"]
+def test_a_parameter_has_a_type_and_the_default_that_it_has_elsewhere(
+    name: str, folder: SqlFolder
+) -> None:
+    file = folder[name]
+    declared = file.header.get("params")
+    found = [DECLARED.fullmatch(part) for part in declared.split(", ")] if declared else []
+    for each in found:
+        assert each, declared
+        assert each["type"].removesuffix("[]") in TYPES
+        used_as = re.findall(rf"\${each['name']}::(\w+(?:\[\])?)", file.body)
+        assert {*used_as} <= {each["type"]}
+        if name.startswith("validate/"):
+            field = ValidationConfig.model_fields[each["name"]]
+            assert each["default"] == f"{field.default:g}"
+            assert each["type"] == {int: "integer", float: "double"}[field.annotation]
+        else:
+            assert (each["default"] is None) != name.startswith("features/")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_formatter_has_torn_no_comment_apart(name: str, folder: SqlFolder) -> None:
+    lines = folder[name].text.splitlines()
+    for line, below in pairwise(lines):
+        is_one = all(re.match(r" *-- (?!\w+: )", each) for each in (line, below))
+        if is_one or (re.match("-- ", line) and re.match(r"-- (?!\w+: )", below)):
+            word = below.split()[1]
+            assert len(f"{line} {word}") > FULL, f"{line!r} goes on with {word!r}: wrap it anew"
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

@@ -20,7 +20,6 @@ from warehouse.core.paths import Layout
 from warehouse.errors import SqlFileError
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.rule_file import sentence_of
 from warehouse.store.catalog import Catalog
 
 _MOST_FILES = 200
@@ -176,7 +175,7 @@ class _Gathering:
     def _sentence(self, rule: str) -> str:
         """What the rule's file says of it; nothing where there is no such file any more."""
         try:
-            return sentence_of(self._sql[f"validate/{rule}"])
+            return self._sql[f"validate/{rule}"].sentence
         except SqlFileError:
             return ""
 

@@ -2,9 +2,16 @@
 
 A file holds one statement (those of catalog/ hold several) under a header comment:
 
-    -- clean/trades: every typed row with the reason it is rejected for, NULL where it is kept.
-    -- grain: one row per line of the raw file
-    -- params: $corrections, $session_start, $session_end
+    -- report/runs: the last runs, latest first.
+    -- grain: run_id
+    -- params: $most integer
+    --
+    -- Whatever else a reader should know.
+
+First its name and a sentence, then keys in this order, each where it applies: `grain`, what one row
+is (its unique key); `params`, each with its type and, where it has one, its default. Rules go on
+with `severity`, `data_types` and `on_ingest` (`rule_file` says what they mean), features with
+`lookback`, `freq`, `columns` and `source` (`feature_file`).
 """
 
 from __future__ import annotations
@@ -101,16 +108,22 @@ class SqlFile:
         return [line.removeprefix("--").strip() for line in kept]
 
     @cached_property
+    def sentence(self) -> str:
+        """What stands in the header after the name, up to the first key or empty line."""
+        rest = takewhile(lambda line: line and not _HEADER_LINE.match(line), self.comment[1:])
+        return " ".join([*self.comment[:1], *rest]).partition(": ")[2]
+
+    @cached_property
     def header(self) -> dict[str, str]:
-        """A key's text goes on over the lines that follow, up to an empty one."""
+        """A key's text goes on over the lines that follow; after an empty one there are none."""
         found: dict[str, str] = {}
         key = None
         for line in self.comment:
             if match := _HEADER_LINE.match(line):
                 key = match[1]
                 found[key] = match[2].strip()
-            elif not line:
-                key = None
+            elif not line and found:
+                break
             elif key is not None:
                 found[key] = f"{found[key]} {line}".strip()
         return found

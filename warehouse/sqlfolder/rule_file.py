@@ -3,19 +3,19 @@
 A rule is one SELECT that gives the offending rows out; where it gives none, all is well:
 
     -- validate/locked_quotes: symbols whose bid equals their ask more often than is usual.
+    -- grain: one row per symbol and session
+    -- params: $max_locked_share double = 0.1
     -- severity: warning
     -- data_types: quotes
-    -- grain: one row per symbol and session
-    -- params: $max_locked_share
     -- on_ingest: no
 
 It reads the data type under its own name (`quotes`) or as `checked`, which is each of its
 `data_types` in turn; it may read other data types too, and beside them `sessions` (session,
 open_ns, close_ns, is_half_day of the exchange's calendar), `trade_conditions`, `quote_conditions`,
 `exchanges`, `partitions`, `source_files` and `rejects`. Parameters are the keys of `validation` in
-the configuration. Its columns are `symbol`, `session`, `timestamp` (each NULL where it makes no
-sense) and whatever a person wants to see of the row. One that stands for several rows says for how
-many in `row_count`.
+the configuration; what the header gives as their defaults is what holds where it has none. Its
+columns are `symbol`, `session`, `timestamp` (each NULL where it makes no sense) and whatever a
+person wants to see of the row. One that stands for several rows says for how many in `row_count`.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _rule(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
     if on_ingest:
         _check_on_ingest(file, data_types, reads)
     named = _names(tree) if on_ingest else None
-    return Rule(file, severity, data_types, reads, on_ingest, named, sentence_of(file))
+    return Rule(file, severity, data_types, reads, on_ingest, named, file.sentence)
 
 
 def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozenset[str]) -> None:
@@ -318,15 +318,3 @@ def _check_by_name(node: Mapping[str, Any]) -> None:
 
 def _broken(file: SqlFile, found: str, expected: str) -> SqlFileError:
     return SqlFileError(file.path, f"has {found}; a rule of validation has {expected}")
-
-
-def sentence_of(file: SqlFile) -> str:
-    """What stands in the header after the name, up to the first line of another kind."""
-    lines = [line.removeprefix("--").strip() for line in file.text.splitlines()]
-    taken: list[str] = []
-    for line in lines:
-        key, colon, _ = line.partition(":")
-        if not line or (taken and colon and key.replace("_", "").isalpha()):
-            break
-        taken.append(line.partition(": ")[2] if not taken else line)
-    return " ".join(taken)
