@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture check lint format bench bench-load lock clean
+.PHONY: help demo test test-newest test-oldest torture check lint format graph docs bench bench-load lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -21,6 +21,8 @@ help:
 	@echo "make check    run every static check, then the tests"
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
 	@echo "make format   format the Python and the SQL"
+	@echo "make graph    print what the packages import of each other; fails on an upward arrow or a circle"
+	@echo "make docs     build the documents into site/, every link checked"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
 	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
@@ -70,6 +72,13 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/sqlfmt --no-progressbar sql
 
+graph: $(VENV)/app $(VENV)/dev
+	@$(BIN)/python tests/test_architecture.py
+
+docs: $(VENV)/app $(VENV)/dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/ingest.py $(ARGS)
 
@@ -118,5 +127,5 @@ $(UV):
 	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
 
 clean:
-	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb demo-warehouse build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb demo-warehouse build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -9,7 +9,7 @@ import tomllib
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,49 @@ def below(package: str) -> set[str]:
     for each in BELOW[package]:
         found |= below(each)
     return found
+
+
+def packages() -> dict[str, set[str]]:
+    """What each package imports of the others, the modules that stand beside them too."""
+    graph: dict[str, set[str]] = {name: set() for name in BELOW}
+    for name, others in GRAPH.items():
+        if name not in OUTSIDE:
+            package = package_of(name)
+            graph[package] |= {package_of(other) for other in others} - {package} - OUTSIDE
+    return graph
+
+
+def graph_lines() -> tuple[list[str], list[str]]:
+    """The imports between packages as they are, the highest first; and what is wrong with them."""
+    graph = packages()
+    width = max(map(len, graph))
+    lines, wrong = [], []
+    for name in reversed(BELOW):
+        upward = graph[name] - below(name)
+        shown = [f"{each} (!)" if each in upward else each for each in BELOW if each in graph[name]]
+        lines.append(f"{name:<{width}} → {', '.join(shown) or '–'}")
+        wrong += [f"{name} imports {each}, which is not below it" for each in sorted(upward)]
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        wrong.append(f"a circle: {' → '.join(reversed(error.args[1]))}")
+    return lines, wrong
+
+
+def test_the_graph_shows_every_import_between_packages_and_nothing_wrong() -> None:
+    lines, wrong = graph_lines()
+    assert wrong == []
+    assert sum(line.count(",") + ("–" not in line) for line in lines) == sum(
+        map(len, packages().values())
+    )
+
+
+def test_the_graph_tells_an_upward_arrow_and_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GRAPH, "core.paths", {*GRAPH["core.paths"], "read.cache"})
+    lines, wrong = graph_lines()
+    assert any(line.startswith("core ") and "read (!)" in line for line in lines)
+    assert wrong[0] == "core imports read, which is not below it"
+    assert wrong[1].startswith("a circle: ")
 
 
 def test_every_package_has_its_place() -> None:
@@ -201,3 +244,9 @@ def test_no_module_asks_the_machine_which_day_it_is() -> None:
                 call = ast.unparse(node)
                 assert node.func.attr not in ("today", "utcnow"), f"{name}: {call}"
                 assert node.func.attr != "now" or node.args or node.keywords, f"{name}: {call}"
+
+
+if __name__ == "__main__":  # make graph
+    drawn, faults = graph_lines()
+    print("\n".join([*drawn, *faults]))
+    sys.exit(1 if faults else 0)

@@ -51,6 +51,8 @@ class WarehouseError(Exception):
 
     Its message is one line that no terminal obeys: names of files, and what servers answer, are
     spelt out where they hold anything else (`printable`). The attributes have them as they are.
+
+    Remedy: that of the error itself; catch this one to catch all.
     """
 
     def __init__(self, *said: Any) -> None:
@@ -82,7 +84,11 @@ def _again(kind: type[WarehouseError], arguments: tuple[Any, ...]) -> WarehouseE
 
 
 class ConfigError(WarehouseError):
-    """A configuration value is unknown, of the wrong type or out of range."""
+    """A configuration value is unknown, of the wrong type or out of range.
+
+    Remedy: set the key to one of the values that the message names, in config/data_config.yaml
+    or in the environment variable.
+    """
 
     def __init__(self, path: Path | str, key: str, value: Any, expected: str) -> None:
         self.path, self.key, self.value, self.expected = path, key, value, expected
@@ -91,6 +97,8 @@ class ConfigError(WarehouseError):
 
 class NotAWarehouseError(WarehouseError):
     """The folder (and none above it) is a warehouse.
+
+    Remedy: name the warehouse with `-C DIR`, or make one with `warehouse init DIR --source URL`.
 
     Args:
         around: one that is above it, where only the folder itself would do.
@@ -111,6 +119,9 @@ class ForeignWarehouseError(WarehouseError):
     """A warehouse belongs to somebody else, and what it asks for is only done in one's own.
 
     `path` is what belongs to them, or what their configuration leads to.
+
+    Remedy: name it with `-C DIR` if you trust it; set paths that lead out of it by environment
+    variables of your own.
     """
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -119,7 +130,10 @@ class ForeignWarehouseError(WarehouseError):
 
 
 class RequestError(WarehouseError):
-    """An argument is not one of the things it may be."""
+    """An argument is not one of the things it may be.
+
+    Remedy: give one of the values that the message names.
+    """
 
     def __init__(self, parameter: str, value: Any, expected: str) -> None:
         self.parameter, self.value, self.expected = parameter, value, expected
@@ -131,6 +145,8 @@ class TooLargeError(WarehouseError):
 
     `bytes` is what it would take, `needed` the most that would be there while it is put together,
     `available` what there is.
+
+    Remedy: name fewer `columns=`, ask for less at a time, or take it in batches with `stream`.
     """
 
     def __init__(self, asked: str, rows: int, size: int, needed: int, available: int) -> None:
@@ -145,7 +161,11 @@ class TooLargeError(WarehouseError):
 
 
 class SqlFileError(WarehouseError):
-    """A file of sql/ is missing, breaks the conventions, or fails in DuckDB."""
+    """A file of sql/ is missing, breaks the conventions, or fails in DuckDB.
+
+    Remedy: mend the file as the message says, or delete it and let `warehouse init DIR` add the
+    shipped one.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
@@ -156,6 +176,9 @@ class LookAheadError(SqlFileError):
     """A feature's row is another where what comes after it, or before its lookback, is not there.
 
     `difference` is a `warehouse.lookahead.Difference`: the row in both answers.
+
+    Remedy: mend the feature: let its windows end at the current row, or declare a longer
+    `lookback:`.
     """
 
     def __init__(self, path: Path, difference: Any) -> None:
@@ -165,7 +188,10 @@ class LookAheadError(SqlFileError):
 
 
 class QueryError(WarehouseError):
-    """A query is no single SELECT, or DuckDB could not run it."""
+    """A query is no single SELECT, or DuckDB could not run it.
+
+    Remedy: give one SELECT and a value for each `$name`; DuckDB's hint is in the message.
+    """
 
     def __init__(self, sql: str, problem: str) -> None:
         self.sql, self.problem = sql, problem
@@ -173,7 +199,10 @@ class QueryError(WarehouseError):
 
 
 class SourceError(WarehouseError):
-    """The source of the flat files cannot be read."""
+    """The source of the flat files cannot be read.
+
+    Remedy: check `source.url` and `source.endpoint`, then run the command again.
+    """
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
@@ -181,11 +210,17 @@ class SourceError(WarehouseError):
 
 
 class CredentialsError(SourceError):
-    """The server does not know the access key, or the secret does not fit it, or none is set."""
+    """The server does not know the access key, or the secret does not fit it, or none is set.
+
+    Remedy: set `POLYGON_S3_ACCESS_KEY` and `POLYGON_S3_SECRET`, or the usual AWS credentials.
+    """
 
 
 class NotInPlanError(SourceError):
-    """The server lists a file and refuses to hand it out (403)."""
+    """The server lists a file and refuses to hand it out (403).
+
+    Remedy: extend the vendor's plan, or ask for sessions that it includes.
+    """
 
     def __init__(self, url: str, key: str, answer: str) -> None:
         self.key = key
@@ -193,7 +228,10 @@ class NotInPlanError(SourceError):
 
 
 class MissingFileError(SourceError):
-    """A file that was listed is not there (404)."""
+    """A file that was listed is not there (404).
+
+    Remedy: ask the vendor; the next `warehouse update` looks again.
+    """
 
     def __init__(self, url: str, key: str) -> None:
         self.key = key
@@ -201,7 +239,10 @@ class MissingFileError(SourceError):
 
 
 class TransferError(SourceError):
-    """A file did not come through; what came of it is kept, and the next download goes on there."""
+    """A file did not come through; what came of it is kept, and the next download goes on there.
+
+    Remedy: run the same command again.
+    """
 
     def __init__(self, url: str, key: str, problem: str) -> None:
         self.key = key
@@ -212,6 +253,9 @@ class RawFileError(WarehouseError):
     """A raw file is not a whole, readable file of its data type.
 
     `line` counts from 1 (the header) in the inflated text, where one line is to blame.
+
+    Remedy: look at the record in data/set_aside/; fetch the file again with `warehouse download
+    --start SESSION`.
     """
 
     def __init__(self, path: Path, problem: str, line: int | None = None) -> None:
@@ -221,11 +265,17 @@ class RawFileError(WarehouseError):
 
 
 class DamagedInTransitError(RawFileError):
-    """What arrived is not what the source has, and fetching it again did not help."""
+    """What arrived is not what the source has, and fetching it again did not help.
+
+    Remedy: run the same command again later; if it persists, the source's copy is damaged.
+    """
 
 
 class AccountingError(WarehouseError):
-    """The rows of a file do not add up; nothing of it is published."""
+    """The rows of a file do not add up; nothing of it is published.
+
+    Remedy: please report the file; the rest of the run goes on.
+    """
 
     def __init__(self, path: Path, lines: int, published: int, rejected: int, other: int) -> None:
         self.path, self.lines = path, lines
@@ -239,7 +289,10 @@ class AccountingError(WarehouseError):
 
 
 class StorageError(WarehouseError):
-    """The disk refused; what was published before is untouched."""
+    """The disk refused; what was published before is untouched.
+
+    Remedy: make room (`warehouse prune`) or give permission, then run the same command again.
+    """
 
     def __init__(self, path: Path | str, problem: str) -> None:
         self.path, self.problem = path, problem
@@ -247,7 +300,10 @@ class StorageError(WarehouseError):
 
 
 class OutdatedCatalogError(StorageError):
-    """The catalog was written by a version that laid it out otherwise."""
+    """The catalog was written by a version that laid it out otherwise.
+
+    Remedy: `warehouse update`.
+    """
 
     def __init__(self, path: Path, found: Any, expected: int) -> None:
         self.found, self.expected = found, expected
@@ -260,7 +316,10 @@ class OutdatedCatalogError(StorageError):
 
 
 class DamagedCatalogError(StorageError):
-    """The catalog cannot be read as it was written; all it says stands in the files too."""
+    """The catalog cannot be read as it was written; all it says stands in the files too.
+
+    Remedy: `warehouse verify --repair`.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(
@@ -271,7 +330,10 @@ class DamagedCatalogError(StorageError):
 
 
 class DamagedJournalError(StorageError):
-    """The journal of a publish says what no publish of this warehouse would; nothing was done."""
+    """The journal of a publish says what no publish of this warehouse would; nothing was done.
+
+    Remedy: any command that writes puts it aside; `warehouse verify` says what is left to mend.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(path, f"is no journal of a publish that was begun here: {problem}")
@@ -280,7 +342,10 @@ class DamagedJournalError(StorageError):
 
 
 class InterruptedPublishError(StorageError):
-    """A publish was broken off, and the files are not those of one generation."""
+    """A publish was broken off, and the files are not those of one generation.
+
+    Remedy: `warehouse verify --repair`, as a user who may write there.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(
@@ -292,7 +357,10 @@ class InterruptedPublishError(StorageError):
 
 
 class LockedError(WarehouseError):
-    """Another process holds the writer's lock."""
+    """Another process holds the writer's lock.
+
+    Remedy: run it again later, or let it wait with `--wait`; readers need not.
+    """
 
     def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
         self.path, self.holder, self.waited = path, holder, waited
@@ -304,7 +372,10 @@ class LockedError(WarehouseError):
 
 
 class CorruptPartitionError(WarehouseError):
-    """A partition cannot be read back as it was written."""
+    """A partition cannot be read back as it was written.
+
+    Remedy: `warehouse verify --repair`.
+    """
 
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         self.path, self.problem = path, problem
@@ -315,6 +386,8 @@ class UnreadablePartitionError(CorruptPartitionError):
     """The system does not let a partition be read: no permission, or too many files are open.
 
     It may be sound, and to make it anew would not help who asks.
+
+    Remedy: give permission to read, or raise the limit of open files.
     """
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -327,6 +400,8 @@ class SupersededError(WarehouseError):
 
     Every row stamped before `resume` (an instant, as `start` takes it) was given, and none from
     there on: a stream that starts there goes on without a gap or a repeat.
+
+    Remedy: begin the stream again with `start=error.resume`.
     """
 
     def __init__(self, path: Path, resume: str) -> None:
@@ -341,6 +416,8 @@ class NoDataError(WarehouseError):
     """What was asked is not (all) in the warehouse.
 
     `missing` lists what is not there: symbols, or sessions as ISO dates.
+
+    Remedy: run the command that the message names, or ask with `missing="ignore"`.
     """
 
     def __init__(self, asked: str, found: str, remedy: str, missing: Sequence[str] = ()) -> None:
