@@ -335,16 +335,6 @@ def sql_files(folder: str) -> list[SqlFile]:
     ]
 
 
-def sentence(file: SqlFile) -> str:
-    """The first of its header."""
-    said = []
-    for line in file.comment:
-        if not line or (said and re.match(r"\w+:", line)):
-            break
-        said.append(line)
-    return capital(" ".join(said).partition(": ")[2])
-
-
 def catalog_page() -> str:
     parts = [
         "# Catalog\n",
@@ -356,7 +346,7 @@ def catalog_page() -> str:
     ]
     files = sql_files("catalog")
     views = {
-        match[1]: sentence(file)
+        match[1]: capital(file.sentence)
         for file in files
         for match in re.finditer(r"create or replace view (\w+)", file.text)
     }
@@ -409,7 +399,7 @@ def macros_of(file: SqlFile) -> Iterator[tuple[str, bool, str]]:
         if match := re.match(
             r"\s*create or replace macro (\w+)\s*(\([^)]*\)) as( table)?", statement
         ):
-            what = sentence(file)
+            what = capital(file.sentence)
             yield match[1] + " ".join(match[2].split()), bool(match[3]), what
             for more in re.finditer(r"\n(\([^)]*\)) as table", statement):
                 yield match[1] + more[1], True, what
@@ -457,7 +447,11 @@ def sql_page() -> str:
         keys = [key for file in files for key in file.header if key not in ("source",)]
         keys = list(dict.fromkeys(keys))
         rows = (
-            (code(file.path.stem), sentence(file), *(starred(file.header.get(k, "")) for k in keys))
+            (
+                code(file.path.stem),
+                capital(file.sentence),
+                *(starred(file.header.get(k, "")) for k in keys),
+            )
             for file in files
         )
         parts.append(table(("file", "what it gives", *keys), rows))
