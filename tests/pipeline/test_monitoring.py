@@ -521,8 +521,8 @@ def test_levels_that_are_on_reach_the_program(made: Made, caplog: pytest.LogCapt
     assert len([each for each in logged(made) if each["level"] == "info"]) > 4
 
 
-def test_what_the_operations_page_names_is_there(made: Made) -> None:
-    page = (REPOSITORY / "docs/operations.md").read_text("utf-8")
+def test_what_the_page_on_monitoring_names_is_there(made: Made) -> None:
+    page = (REPOSITORY / "docs/guides/monitoring.md").read_text("utf-8")
     made.put(TRADES, b"no gzip")
     made.update("trades")
     made.put(TRADES, LINES)

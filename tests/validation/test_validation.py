@@ -75,7 +75,7 @@ def test_the_vendors_real_files_come_in_and_offend_as_written_down(
     assert report.refused == []
     assert report.findings == []
     found = made.pipeline.validate(Request.of())
-    written = REPOSITORY.joinpath("docs/real-data-findings.md").read_text("utf-8")
+    written = REPOSITORY.joinpath("docs/explanation/real-data-findings.md").read_text("utf-8")
     assert found.errors == []
     # Those of day_aggs beyond the three days are not read here.
     assert {one.rule for one in found.results} == {"day_extremes", "day_volumes", "price_spikes"}
