@@ -88,8 +88,10 @@ def test_rows_that_were_all_rejected_are_no_day_without_trades(
         assert len(wh.aggs("MSFT", first, freq="day", missing="ignore")) == 0
         # A range has its other rows.
         assert len(wh.aggs("MSFT", first, late, freq="day")) == 1
-        with pytest.raises(NoDataError, match="no symbol 'ZZ'"):
+        with pytest.raises(NoDataError, match="rejected: 1 of 'ZZ' on 2024-01-12"):
             wh.aggs("ZZ", first, freq="day")
+        with pytest.raises(NoDataError, match="no symbol 'ZY' in"):
+            wh.aggs(["ZZ", "ZY"], first, freq="day")
 
 
 def test_every_session_and_symbol_has_its_state_and_holidays_have_no_row(wh: Warehouse) -> None:

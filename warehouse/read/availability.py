@@ -119,9 +119,7 @@ def _check_rows(
     """
     if not empty:
         return
-    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    refused = rejected(snapshot, kind, empty, days)
+    refused = rejected(snapshot, kind, empty, _days_of(span))
     if refused:
         named = [
             f"{rows:,} of {symbol!r} on {day} ({reasons})"
@@ -145,6 +143,12 @@ def _check_rows(
             "take what is there with missing='ignore'",
             without,
         )
+
+
+def _days_of(span: Span) -> list[date]:
+    """The days of a span of which there may be a file."""
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def rejected(
@@ -250,6 +254,10 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
         return
     every = snapshot.once("every symbol", lambda: frozenset(symbols_of(snapshot)))
     unknown = [symbol for symbol in without if symbol not in every]
+    if unknown:
+        # The vendor's files have it, and each of its rows was refused: that is told as such.
+        refused = {symbol for _, symbol in rejected(snapshot, kind, unknown, _days_of(span))}
+        unknown = [symbol for symbol in unknown if symbol not in refused]
     if not unknown:
         return
     selected = snapshot.config.source.symbols
