@@ -20,6 +20,7 @@ from warehouse.errors import RequestError, TooLargeError
 from warehouse.read import fingerprint as ids
 from warehouse.read import partition_reader
 from warehouse.read.frames import size_of
+from warehouse.read.snapshot import Snapshot
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
 
@@ -383,3 +384,21 @@ def test_metrics_go_to_the_log(wh: Warehouse, caplog: pytest.LogCaptureFixture) 
 def test_a_warehouse_without_runs_has_metrics_too(make_warehouse: MakeWarehouse) -> None:
     with Warehouse(make_warehouse().root) as wh:
         assert wh.metrics.records_processed == 0
+
+
+def test_ctrl_c_is_no_exception_that_a_loop_could_swallow(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*arguments: Any, **options: Any) -> None:
+        # What DuckDB raises in the main thread.
+        raise RuntimeError("Query interrupted")
+
+    for name, ask in (
+        ("partitions", lambda: wh.trades("AAPL", "2024-01-02")),
+        ("fetch", lambda: wh.query("select count(*) from trades")),
+        ("connection", lambda: wh.features("spread", "AAPL", "2024-01-02")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Snapshot, name, pressed)
+            with pytest.raises(KeyboardInterrupt):
+                ask()

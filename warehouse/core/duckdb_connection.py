@@ -145,6 +145,13 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) 
     return answer  # type: ignore[return-value]
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is what DuckDB makes of Ctrl-C: in the main thread not KeyboardInterrupt."""
+    return isinstance(error, duckdb.InterruptException) or (
+        isinstance(error, RuntimeError) and "Query interrupted" in str(error)
+    )
+
+
 def within(database: str) -> str:
     """The statement after which names are those of an attached database.
 

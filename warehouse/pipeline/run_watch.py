@@ -11,6 +11,7 @@ from importlib.metadata import version
 import duckdb
 import pyarrow as pa
 
+from warehouse.core.duckdb_connection import is_interrupt
 from warehouse.core.paths import Layout
 from warehouse.errors import LockedError, WarehouseError, one_line
 from warehouse.pipeline.logs import RunLog
@@ -30,10 +31,8 @@ def outcome(error: BaseException) -> tuple[str, str]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or what a library makes of it: DuckDB has two errors of its own."""
-    return isinstance(error, (KeyboardInterrupt, duckdb.InterruptException, pa.ArrowCancelled)) or (
-        isinstance(error, RuntimeError) and "Query interrupted" in str(error)
-    )
+    """Whether it is Ctrl-C, or what a library makes of it."""
+    return isinstance(error, (KeyboardInterrupt, pa.ArrowCancelled)) or is_interrupt(error)
 
 
 @contextmanager

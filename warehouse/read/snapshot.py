@@ -27,6 +27,7 @@ from warehouse.core import fork
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import (
     connect,
+    is_interrupt,
     make_spill_folder,
     remove_spill_folder,
     within,
@@ -327,6 +328,7 @@ class Snapshots:
 
         Raises:
             RequestError: it is closed.
+            KeyboardInterrupt: Ctrl-C was pressed, whatever DuckDB made of it.
             StorageError: the catalog changes faster than it can be read.
         """
         for attempt in range(_ATTEMPTS):
@@ -334,6 +336,11 @@ class Snapshots:
                 return answer(self._current())
             except Moved:
                 time.sleep(_PAUSE_SECONDS * min(attempt, 5))
+            except RuntimeError as error:
+                # A loop that goes on after any Exception must not swallow Ctrl-C.
+                if is_interrupt(error):
+                    raise KeyboardInterrupt from error
+                raise
         raise StorageError(
             self._layout.catalog, "changes faster than it can be read; try again a little later"
         )
