@@ -32,6 +32,7 @@ from warehouse.pipeline.download_plan import DownloadPlan, open_source, plan_dow
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.report.collect import gather
+from warehouse.report.status import status as how_it_stands
 from warehouse.source.folder import Fetched, FolderSource, SourceObject
 from warehouse.source.partfile import superseded
 from warehouse.store.catalog import Catalog
@@ -300,8 +301,15 @@ def test_dates_that_the_source_has_not_leave_no_gap_of_years_behind(tmp_path: Pa
     assert (before.answer, before.command) == ("yes", "")
     made.update("trades", start=date(2016, 6, 1), end=date(2016, 6, 3))
     now = gather(made.layout, made.config)
-    assert {row["state"] for row in now.coverage} == {"here", "missing", "outside"}
-    assert sum(row["state"] == "missing" for row in now.coverage) == 3
+    assert (now.complete, now.start) == (before, SESSION.isoformat())
+    assert {row["state"] for row in now.coverage} == {"here"}
+    # They are still told of, and days that lie next to what is there are missing.
+    told = how_it_stands(made.layout, made.config).not_here
+    assert [record.day.day for record in told] == [1, 2, 3]
+    made.update("trades", start=MONDAY, end=MONDAY)
+    now = gather(made.layout, made.config)
+    assert (now.complete.answer, now.start) == ("no", MONDAY.isoformat())
+    assert sum(row["state"] == "missing" for row in now.coverage) == 1
 
 
 def test_entering_what_came_costs_the_same_for_each_of_many_changed_files(
