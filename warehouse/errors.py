@@ -86,13 +86,20 @@ def _again(kind: type[WarehouseError], arguments: tuple[Any, ...]) -> WarehouseE
 class ConfigError(WarehouseError):
     """A configuration value is unknown, of the wrong type or out of range.
 
+    Args:
+        path: the file, or the environment's variable.
+        key: `section.key`, or WHOLE: what is wrong is not the value of a key.
+
     Remedy: set the key to one of the values that the message names, in config/data_config.yaml
     or in the environment variable.
     """
 
+    WHOLE = "(file)"
+
     def __init__(self, path: Path | str, key: str, value: Any, expected: str) -> None:
         self.path, self.key, self.value, self.expected = path, key, value, expected
-        super().__init__(f"{path}: {key[:_SHOWN]} = {_shown(value)}: {expected}")
+        what = "" if key == self.WHOLE else f" {key[:_SHOWN]} = {_shown(value)}:"
+        super().__init__(f"{path}:{what} {expected}")
 
 
 class NotAWarehouseError(WarehouseError):

@@ -1381,8 +1381,9 @@ def test_the_status_is_coloured_on_a_terminal_alone(filled: Path) -> None:
     command = ["-C", str(filled), "status"]
     coloured = CliRunner().invoke(cli, command, color=True).stdout
     assert "\x1b[32m\x1b[1myes\x1b[0m" in coloured
-    plain = CliRunner(env={"NO_COLOR": "1"}).invoke(cli, command, color=True).stdout
-    assert "\x1b" not in plain
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        plain = CliRunner(env=environment).invoke(cli, command, color=True).stdout
+        assert "\x1b" not in plain
 
 
 def test_explain_shows_the_plan_of_what_may_run_and_of_nothing_else(filled: Path) -> None:
@@ -1684,3 +1685,34 @@ def test_a_misspelt_macro_is_told_the_one_that_was_meant(root: Path) -> None:
     run("-C", str(root), "update", "day_aggs")
     problem = fails("-C", str(root), "query", "from day_agg_of('AAPL')")
     assert problem == "a query may not select from day_agg_of(); did you mean day_aggs_of?"
+
+
+def test_ctrl_c_while_it_still_begins_is_no_traceback() -> None:
+    program = """
+import os, signal, sys
+from warehouse.cli.start import main
+
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_no_line_of_help_is_wider_than_a_terminal() -> None:
+    for name in cli.commands:
+        assert max(map(len, run(name, "--help").stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "named", ["'x.csv'", "read_csv('/etc/passwd')", "glob('/etc/*')", "'https://x.org/a.parquet'"]
+)
+def test_a_query_of_a_file_elsewhere_is_told_where_it_may_read(named: str, filled: Path) -> None:
+    said = fails("-C", str(filled), "query", f"select * from {named}")
+    assert "lies outside of the warehouse's folders" in said
+    assert "configuration" not in said

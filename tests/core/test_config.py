@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,8 +216,8 @@ def test_a_version_that_is_none_is_an_error(version: Any, write: Write) -> None:
     [
         ("source: [\n", "is no valid YAML"),
         ("source:\n\turl: x\n", "is no valid YAML"),
-        ("- a\n- b\n", "must hold sections"),
-        ("just text\n", "must hold sections"),
+        ("- a\n- b\n", "holds no sections"),
+        ("just text\n", "holds no sections"),
         ("source:\n  url: a\n  url: b\n", "the key 'url' stands twice"),
         ("source:\n  url: a\nsource:\n  url: b\n", "the key 'source' stands twice"),
         ("source: text\n", "source"),
@@ -351,3 +352,37 @@ def test_a_folder_that_is_no_warehouse_is_told_how_to_make_one(tmp_path: Path) -
         find_root(tmp_path / "nowhere")
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WAREHOUSE_STORAGE", "WAREHOUSE_STORAGE__KEY"),
+        ("WAREHOUSE_STORAGE_RETENTION_DAYS", "WAREHOUSE_STORAGE__RETENTION_DAYS"),
+        ("WAREHOUSE_source_urll", "WAREHOUSE_SOURCE__URL"),
+    ],
+)
+def test_an_override_without_its_two_underscores_is_not_passed_over(
+    name: str, meant: str, write: Write
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(write(""), {name: "AKIA-not-to-be-shown"})
+    assert str(refused.value).startswith(f"{name}: is no key")
+    assert str(refused.value).endswith(f": {meant}")
+    assert "AKIA" not in str(refused.value)
+    for other in ("WAREHOUSE_HOME", "WAREHOUSE_VERSION", "WAREHOUSE_STORAGES", "WAREHOUSE_"):
+        assert load(write(""), {other: "1"}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("source: [", r"expected the node content, but found '<stream end>' \(line 1\)"),
+        ("source:\n\turl: x", r"found character '\\t' that cannot start any token \(line 2\)"),
+        ("source: {url: *x}", r"anchors and aliases .* \(line 1\)"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_line_alone(text: str, told: str, write: Write) -> None:
+    path = write(text)
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: is no valid YAML: {told}$"):
+        load(path, {})

@@ -148,3 +148,17 @@ def test_an_instant_that_no_clock_has_is_a_request_error(wh: Warehouse) -> None:
     for moment in (datetime.max, datetime.min.replace(hour=1), pd.Timestamp.max, pd.NaT):
         with pytest.raises(RequestError, match="it must be a session"):
             wh.trades("AAPL", FIRST, moment)
+
+
+def test_a_time_that_clocks_show_twice_or_never_is_told_in_words(wh: Warehouse) -> None:
+    twice, never = pd.Timestamp("2024-11-03 01:30"), pd.Timestamp("2024-03-10 02:30")
+    for asked in (
+        lambda when: wh.trades("AAPL", str(when), "2024-12-01"),
+        lambda when: wh.query("select $when", when=when),
+    ):
+        with pytest.raises((RequestError, QueryError), match=r"as 2024-11-03 01:30:00-04:00$"):
+            asked(twice)
+        with pytest.raises((RequestError, QueryError), match="no clock in New York shows this"):
+            asked(never)
+    there = wh.trades("AAPL", "2024-11-03 01:30:00-04:00", "2024-11-03 02:30", missing="ignore")
+    assert len(there) == 0

@@ -152,9 +152,10 @@ def say(lines: Iterable[str], style: Callable[[str], str] | None = None) -> None
 
     Args:
         style: gives a line its colours; they are for a terminal alone, and not where the
-            environment has NO_COLOR.
+            environment has NO_COLOR or says that it knows no colours (TERM=dumb).
     """
-    is_coloured = style is not None and not os.environ.get("NO_COLOR")
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    is_coloured = style is not None and not is_plain
     with storing("standard output"):
         for line in lines:
             shown = text.printable(line)

@@ -111,7 +111,7 @@ class _TakesSql(click.Command):
     cls=_TakesSql,
     epilog=example(
         'warehouse query "select symbol, count(*) from trades group by symbol"',
-        "warehouse query 'from trades where symbol = $symbol' -p symbol=BRK.B -o brk.parquet",
+        "warehouse query 'from trades_of($symbol)' -p symbol=BRK.B -o brk.parquet",
     ),
 )
 @click.argument("sql")

@@ -159,7 +159,7 @@ def _read(parameter: str, value: Moment) -> date | pd.Timestamp:
         if stamp.tzinfo is None:
             if stamp == stamp.normalize():
                 return _within_bounds(stamp.date())
-            stamp = stamp.tz_localize(NEW_YORK)
+            stamp = in_new_york(stamp)
         return stamp.as_unit("ns")
     except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
         raise RequestError(
@@ -167,6 +167,30 @@ def _read(parameter: str, value: Moment) -> date | pd.Timestamp:
             value if isinstance(value, str | int | float | None) else str(value),
             "it must be a session (YYYY-MM-DD) or a time (YYYY-MM-DD HH:MM[:SS], New York):"
             f" {error}",
+        ) from None
+
+
+def in_new_york(stamp: pd.Timestamp) -> pd.Timestamp:
+    """The instant at which a clock in New York shows a time without a zone.
+
+    Raises:
+        ValueError: none does, or two do.
+    """
+    try:
+        return stamp.tz_localize(NEW_YORK)
+    except ValueError:
+        shown = stamp.to_pydatetime(warn=False).replace(tzinfo=NEW_YORK)
+        before, after = (shown.replace(fold=fold).utcoffset() for fold in (0, 1))
+        if before is None or after is None or before == after:
+            raise
+        if before < after:
+            raise ValueError(
+                "no clock in New York shows this time, for it is set forward over it"
+            ) from None
+        offset = f"{shown:%z}"
+        raise ValueError(
+            "clocks in New York show this time twice that day; say which by its offset, as"
+            f" {stamp}{offset[:3]}:{offset[3:]}"
         ) from None
 
 

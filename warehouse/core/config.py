@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -284,11 +285,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     try:
         settings = yaml.load(read_small(path, MOST_BYTES), Loader=_TextLoader) or {}
     except (OSError, ValueError) as error:
-        raise ConfigError(path, "(file)", None, f"cannot be read: {error}") from error
+        raise ConfigError(path, ConfigError.WHOLE, None, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(path, "(file)", None, f"is no valid YAML: {one_line(error)}") from error
+        raise ConfigError(
+            path, ConfigError.WHOLE, None, f"is no valid YAML: {_told(error)}"
+        ) from error
     if not isinstance(settings, dict):
-        raise ConfigError(path, "(file)", settings, "must hold sections such as `source:`")
+        raise ConfigError(path, ConfigError.WHOLE, settings, "holds no sections such as `source:`")
     for section, value in settings.items():
         if section != "version" and value == "":
             settings[section] = {}
@@ -304,6 +307,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """What a parser found, and in which line; without the picture of it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return one_line(error)
+    return f"{error.problem} (line {error.problem_mark.line + 1})"
 
 
 def check_paths(root: Path, file: Path, config: Config) -> None:
@@ -341,9 +351,12 @@ def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str,
     """
     names = {}
     for variable, value in environ.items():
-        if not variable.startswith(ENV_PREFIX) or "__" not in variable:
+        if not variable.startswith(ENV_PREFIX):
             continue
-        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        section, between, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        if not between:
+            _check_is_no_key(variable, section)
+            continue
         target = settings.setdefault(section, {})
         if isinstance(target, dict):
             target[key] = value
@@ -351,6 +364,24 @@ def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str,
         if section not in Config.model_fields:
             names[section] = variable
     return names
+
+
+def _check_is_no_key(variable: str, name: str) -> None:
+    """Refuse a variable that begins with a section's name, and lacks what divides it from the key.
+
+    Others that begin with WAREHOUSE_ are somebody else's.
+    """
+    for section, field in Config.model_fields.items():
+        if name != section and not name.startswith(f"{section}_"):
+            continue
+        keys = getattr(field.annotation, "model_fields", None)
+        if keys is None:
+            continue
+        meant = name.removeprefix(section).removeprefix("_")
+        near = get_close_matches(meant, keys, 1) or ["KEY"]
+        hint = f"{ENV_PREFIX}{section}__{near[0]}".upper()
+        told = f"is no key of the configuration; two underscores divide section and key: {hint}"
+        raise ConfigError(variable, ConfigError.WHOLE, None, told)
 
 
 def _expectation(error: Any, place: list[str]) -> str:

@@ -66,7 +66,9 @@ def load(config_dir: Path, rules: Collection[str]) -> list[Allowance]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(path, "(file)", None, f"cannot be read: {one_line(error)}") from error
+        raise ConfigError(
+            path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
+        ) from error
     if not lines or lines[0] != _COLUMNS:
         found = ",".join(lines[0]) if lines else ""
         raise ConfigError(path, "line 1", found, f"it must be {','.join(_COLUMNS)}")

@@ -111,7 +111,9 @@ class Feature:
         valid = {parameter.name: parameter for parameter in self.parameters}
         for name, value in given.items():
             if name not in valid:
-                has = ", ".join(map(str, self.parameters)) or "none"
+                if not self.parameters:
+                    raise RequestError(name, value, f"{self.name} has no parameters")
+                has = ", ".join(map(str, self.parameters))
                 hint = meant(name, valid)
                 raise RequestError(name, value, f"{self.name} has the parameters {has}{hint}")
         return {

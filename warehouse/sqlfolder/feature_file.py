@@ -79,7 +79,9 @@ class FeatureFolder:
             RequestError: there is none.
             SqlFileError: its file does not keep the conventions.
         """
-        is_name = isinstance(name, str) and _NAME.fullmatch(name)
+        if not isinstance(name, str):
+            raise RequestError("feature", name, "it is the name of one feature, a text")
+        is_name = _NAME.fullmatch(name)
         path = self.folder / (f"{name}.sql" if is_name else "")
         # To list the folder takes as long as all else that an answer from memory needs.
         if not os.path.isfile(path):

@@ -348,7 +348,9 @@ def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config
         try:
             check_small(path)
         except (OSError, ValueError) as error:
-            raise ConfigError(path, "(file)", None, f"cannot be read: {one_line(error)}") from error
+            raise ConfigError(
+                path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
+            ) from error
     _run(connection, sql, "reference", None, config_dir)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from warehouse.core.calendar import NEW_YORK
+from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import interruptible
 from warehouse.errors import (
@@ -179,7 +179,7 @@ def _stamp(query: Query, name: str, value: datetime) -> str:
                     "a midnight without a zone may be a session or an instant; give its .date(),"
                     " or the zone"
                 )
-            stamp = stamp.tz_localize(NEW_YORK)
+            stamp = in_new_york(stamp)
         return str(stamp.tz_convert("UTC").tz_localize(None).as_unit("ns"))
     except (ValueError, OverflowError) as error:
         raise QueryError(query.sql, f"${name} = {value} cannot be used: {error}") from error
@@ -266,6 +266,12 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
     if told := earlier_form(error):
         return QueryError(query.sql, told)
     if isinstance(error, duckdb.PermissionException):
+        if outside := re.search(r"Cannot access (?:file|directory) (\".*?\") - file system", text):
+            text = (
+                f"{outside[1]} lies outside of the warehouse's folders, and a query reads what is"
+                " in them; read it with a DuckDB of your own, which can open the catalog too:"
+                " duckdb -readonly data/warehouse.duckdb"
+            )
         return QueryError(query.sql, text)
     layout = snapshot.layout
     for tier in (layout.cache, layout.rejects):
