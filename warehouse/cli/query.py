@@ -143,7 +143,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
 @click.command(
     epilog=example(
         "warehouse features spread --symbols AAPL --start 2024-01-02",
-        "warehouse features volume_ma --symbols AAPL,F --start 2024-01-02 -p periods=60",
+        "warehouse features volume_ma --symbols F --start 2024-01-02 -p periods=60",
     )
 )
 @click.argument("name")
