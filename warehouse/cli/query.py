@@ -185,7 +185,7 @@ def features(
 
 @click.command(
     epilog=example(
-        "warehouse coverage trades --symbols AAPL,F --start 2024-01-02 --end 2024-01-31",
+        "warehouse coverage trades --symbols F --start 2024-01-02 --end 2024-01-31",
     )
 )
 @click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes(), required=True)
