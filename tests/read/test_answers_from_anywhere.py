@@ -16,8 +16,6 @@ from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quo
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
 from warehouse.errors import ConfigError, CorruptPartitionError, QueryError
-from warehouse.report import symbol_facts
-from warehouse.report.collect import gather as facts_of
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 NOON = instant(SESSION, "12:00")
@@ -93,8 +91,8 @@ def told(made: Made) -> dict[str, Any]:
             (one.rule, one.data_type, one.symbol, one.session, one.count, one.examples)
             for one in validated.results
         ]
-        facts = facts_of(made.layout, made.config)
-        (report,) = symbol_facts.added(facts, wh, made.layout, made.config, ["AAPL"]).symbols
+        facts = wh.report(symbols="AAPL")
+        (report,) = facts.symbols
     found["report"] = (facts.holdings, facts.coverage, facts.rejects, report)
     for each in facts.holdings.values():
         # A footer says in what folder of the source its rows stood, in so many bytes.
@@ -385,7 +383,7 @@ def test_a_partition_under_the_name_of_another_is_not_read(tmp_path: Path) -> No
     with Warehouse(made.root) as wh:
         for ask in (
             lambda: wh.trades("AAPL", SESSION),
-            lambda: list(wh.stream("AAPL", SESSION, types="trades")),
+            lambda: list(wh.stream("AAPL", SESSION, data_types="trades")),
             lambda: wh.features("vwap", "AAPL", SESSION, SESSION),
         ):
             with pytest.raises(CorruptPartitionError, match="it does not say that it is AAPL's"):

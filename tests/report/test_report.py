@@ -132,9 +132,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def facts(made: Made) -> Facts:
-    found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        return symbol_facts.added(found, warehouse, made.layout, made.config, SYMBOLS)
+        return warehouse.report(symbols=SYMBOLS)
 
 
 @pytest.fixture(scope="module")
@@ -366,11 +365,10 @@ def test_of_many_trades_no_kinds_extreme_is_lost_and_the_choice_is_always_the_sa
     ]
     made = make(tmp_path, {day_key("trades", day): lines})
     made.update("trades", start=day, end=day)
-    found = gather(made.layout, made.config)
     drawn = []
     for _ in range(2):
         with Warehouse(made.root) as warehouse:
-            whole = symbol_facts.added(found, warehouse, made.layout, made.config, ["A"])
+            whole = warehouse.report(symbols="A")
         drawn.append(whole.symbols[0]["trades"])
     assert drawn[0] == drawn[1]
     assert drawn[0]["of_trades"] == 3_000
@@ -803,10 +801,8 @@ def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends
     }
     made = make(tmp_path, files)
     made.update("minute_aggs", start=days[0], end=days[-1])
-    found = gather(made.layout, made.config)
     with Warehouse(made.root) as warehouse:
-        found = symbol_facts.added(found, warehouse, made.layout, made.config, ["A"])
-    html.save(found, tmp_path / "report.html", "warehouse")
+        warehouse.report(tmp_path / "report.html", symbols="A")
     page = open_page(file=tmp_path / "report.html")
     places = page.evaluate(
         """() => {
