@@ -77,7 +77,7 @@ graph: $(VENV)/app $(VENV)/dev
 
 docs: $(VENV)/app $(VENV)/dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "site/index.html; with its search: $(BIN)/python -m http.server --directory site"
 
 bench: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/ingest.py $(ARGS)
