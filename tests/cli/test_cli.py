@@ -1716,3 +1716,10 @@ def test_a_query_of_a_file_elsewhere_is_told_where_it_may_read(named: str, fille
     said = fails("-C", str(filled), "query", f"select * from {named}")
     assert "lies outside of the warehouse's folders" in said
     assert "configuration" not in said
+
+
+def test_a_verify_of_what_is_not_there_says_so(filled: Path) -> None:
+    told = "holds no file of what was asked about"
+    command = ("-C", str(filled), "verify", "trades")
+    assert told in run(*command, "--start", "2020-01-02", "--end", "2020-01-31").stdout
+    assert told not in run(*command).stdout

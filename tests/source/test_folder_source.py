@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.report import RunReport
 from warehouse.report.status import status as status_of
-from warehouse.source.folder import FolderSource
+from warehouse.source.folder import FolderSource, SourceObject, Unlisted, without_doubles
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.publish import Committer
 
@@ -482,3 +483,14 @@ def test_a_source_that_may_not_be_entered_says_so(open_folder: Path) -> None:
         with pytest.raises(SourceError, match="no permission"):
             FolderSource(made.source / "inner")
         made.source.chmod(0o755)
+
+
+def test_of_many_spellings_each_that_is_left_out_is_told_the_one_that_counts() -> None:
+    names = ("B%43pC", "BC%70C", "BCpC")
+    file = RawFile("trades", SESSION, "BCpC")
+    found = [SourceObject(file, symbol_key("trades", SESSION, name), 1, "e") for name in names]
+    for order in permutations(found):
+        told: list[Unlisted] = []
+        assert list(without_doubles(order, told.append)) == [found[2]]
+        assert {each.key for each in told} == {found[0].key, found[1].key}
+        assert all(repr(found[2].key) in each.problem for each in told)

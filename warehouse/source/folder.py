@@ -99,15 +99,18 @@ def without_doubles(found: Iterable[SourceObject], complain: Complain) -> Iterat
     The vendor's spelling counts; where it is not among them, the first in the order of keys does.
     """
     chosen: dict[RawFile, SourceObject] = {}
+    left: list[SourceObject] = []
     for item in found:
         other = chosen.setdefault(item.file, item)
         if other is item or other.key == item.key:
             continue
         best = min(other, item, key=lambda each: (each.key != each.file.key, each.key))
         chosen[item.file] = best
-        left = item if best is other else other
-        problem = f"is left out: it means the same file as {best.key!r}, which counts"
-        complain(Unlisted(left.key, problem, item.file, item.file.day, item.file.day, True))
+        left.append(item if best is other else other)
+    # Which one counts is known once all are.
+    for item in left:
+        problem = f"is left out: it means the same file as {chosen[item.file].key!r}, which counts"
+        complain(Unlisted(item.key, problem, item.file, item.file.day, item.file.day, True))
     yield from chosen.values()
 
 

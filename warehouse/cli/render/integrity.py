@@ -72,6 +72,8 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
     """
     yield from _looked_at(report)
     if not report.faults:
+        if not any(report.files[kind] for kind in ("raw", "partition", "rejects")):
+            yield row("", "the warehouse holds no file of what was asked about")
         yield row("sound", f"all is as it was written (generation {report.generation})")
         return
     for fault in report.faults:
