@@ -2,10 +2,14 @@
 -- `reason`.
 -- grain: one row per kept row
 --
--- Reads `kept`: the rows of clean/day_aggs whose reason is NULL, with the `line_number` each stood
--- in. Rows equal in full identity (symbol, session) are one event: a day has one bar. The first
--- line stands for it. A repeat with other values is told from a plain one. Rows that already ascend
--- strictly hold nothing to sort or to drop and do not come here.
+-- Reads `kept`: rows of clean/day_aggs whose reason is NULL, with the `line_number` each stood in.
+-- Rows equal in full identity (symbol, session) are one event: a day has one bar; the first line
+-- stands for it. A repeat with other values is told from a plain one.
+--
+-- Rows come preselected: those that share symbol, session and timestamp with another, all of them
+-- together, and those that stood out of order. The rest hold nothing to drop, and do not come. By
+-- clean/day_aggs a session has one timestamp; symbol, and session or timestamp, must be among the
+-- columns by which the windows partition.
 with
     compared as (
         select

@@ -2,10 +2,13 @@
 -- `reason`.
 -- grain: one row per kept row
 --
--- Reads `kept`: the rows of clean/minute_aggs whose reason is NULL, with the `line_number` each
--- stood in. Rows equal in full identity (symbol, timestamp) are one event; the first line stands
--- for it. A repeat with other values is told from a plain one. Rows that already ascend strictly
--- hold nothing to sort or to drop and do not come here.
+-- Reads `kept`: rows of clean/minute_aggs whose reason is NULL, with the `line_number` each stood
+-- in. Rows equal in full identity (symbol, timestamp) are one event; the first line stands for it.
+-- A repeat with other values is told from a plain one.
+--
+-- Rows come preselected: those that share symbol, session and timestamp with another, all of them
+-- together, and those that stood out of order. The rest hold nothing to drop, and do not come.
+-- Symbol and timestamp must be among the columns by which the windows partition.
 with
     compared as (
         select

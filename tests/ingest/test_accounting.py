@@ -114,3 +114,55 @@ def test_no_sequence_number_stands_for_an_absent_one(
     assert of_a == [number for number in order for _ in "xy"]
     assert file.reasons == {"duplicate": 8}
     assert [fault.problem for fault in made.verify("trades").faults] == []
+
+
+@pytest.mark.parametrize("chunk_size", [1000, 1_000_000])
+def test_rows_are_one_event_by_the_columns_that_the_users_own_dedupe_partitions_by(
+    chunk_size: int, make_warehouse: MakeWarehouse
+) -> None:
+    """Of several numbers too: the file alone says which rows come to it."""
+    at = instant(SESSION)
+    # B's repeats stand next to each other, A's in other pieces and out of order.
+    rows = [trade("A", at + n, n, id=str(n)) for n in range(4)]
+    rows += [trade("B", at + n, 2 * n + k, id=str(n)) for n in range(20_000) for k in (1, 0)]
+    rows += [trade("A", at + n, 100 - n, id=str(n)) for n in range(4)]
+    rows += [trade("A", at, 50, id="x")]
+    made = make_warehouse({day_key("trades", SESSION): rows}, processing__chunk_size=chunk_size)
+    path = made.root / "sql/dedupe/trades.sql"
+    text = path.read_text("utf-8")
+    by = "partition by symbol, timestamp, sequence_number, exchange, id"
+    assert by in text
+    path.write_text(text.replace(by, by.replace("sequence_number, ", "")), "utf-8")
+
+    (file,) = made.update("trades").files
+
+    assert file.problem is None
+    # The number is one of the values by now.
+    assert file.reasons == {"duplicate": 20_004}
+    stored = {
+        name: pq.read_table(path, partitioning=None) for name, path in made.partitions().items()
+    }
+    of_a = stored["trades/A/2024_01.parquet"]
+    assert of_a["id"].to_pylist() == ["0", "x", "1", "2", "3"]
+    assert of_a["sequence_number"].to_pylist() == [0, 50, 1, 2, 3]
+    of_b = stored["trades/B/2024_01.parquet"]["sequence_number"].to_pylist()
+    assert of_b == [2 * n + 1 for n in range(20_000)]
+    assert [fault.problem for fault in made.verify("trades").faults] == []
+
+
+@pytest.mark.parametrize("left", ["symbol, id", "timestamp, id"])
+def test_a_dedupe_that_wants_rows_together_that_never_come_so_is_an_error(
+    left: str, make_warehouse: MakeWarehouse
+) -> None:
+    made = make_warehouse()
+    made.put_raw("trades", SESSION, [trade("A", instant(SESSION))])
+    path = made.root / "sql/dedupe/trades.sql"
+    text = path.read_text("utf-8")
+    by = "partition by symbol, timestamp, sequence_number, exchange, id"
+    path.write_text(text.replace(by, f"partition by {left}"), "utf-8")
+
+    with pytest.raises(SqlFileError, match="symbol and timestamp must be among those") as caught:
+        made.ingest("trades")
+
+    assert caught.value.path == path
+    assert made.partitions() == {}

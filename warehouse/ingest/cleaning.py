@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import RawFile
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.ingest.inflate import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
+from warehouse.sqlfolder.determinism import nodes, parse
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, check_file
 
@@ -148,6 +149,38 @@ class Cleaner:
             kept: as `sort` takes them; a few, all in memory at once.
         """
         return self._stream(self._sql[f"dedupe/{kind.name}"], kept)
+
+    def by_event(self, kind: DataType) -> DataType:
+        """The data type with the part of its order in which the rows of one event are equal.
+
+        These are the columns by which sql/dedupe partitions its windows. A row that shares them
+        with no other is no repeat, and need not go there. A statement without windows gets the
+        rows that are equal in the whole order.
+
+        Raises:
+            SqlFileError: it takes rows of several symbols, or of several stamps, for one event.
+        """
+        file = self._sql[f"dedupe/{kind.name}"]
+        check_file(self._connection, file)
+        windows = [
+            {str(part["column_names"][-1]).lower() for part in parts if "column_names" in part}
+            for node in nodes(parse(self._connection, file.body))
+            if node.get("class") == "WINDOW" and (parts := node.get("partitions"))
+        ]
+        if not windows:
+            return kind
+        event = set.intersection(*windows)
+        # Cleaning has seen to it that a session has one such stamp.
+        if kind.monthly_by_symbol and "session" in event:
+            event.add("timestamp")
+        if not {"symbol", "timestamp"} <= event:
+            raise SqlFileError(
+                file.path,
+                f"partitions its windows by {', '.join(sorted(event)) or 'no column'}; symbol and"
+                " timestamp must be among those, since no rows of several of them come there"
+                " together",
+            )
+        return replace(kind, order=tuple(name for name in kind.order if name in event))
 
     def dedupe_crowd(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """The same of more rows than fit into memory.

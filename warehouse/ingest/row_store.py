@@ -2,8 +2,9 @@
 
 The vendor's files come symbol by symbol in the order of the tape, for the most part. So rows are
 never copied to be sorted: what is kept of a piece are slices of it, and only what is found out of
-order, or to repeat a line, goes through sql/dedupe. Past its budget the store writes what it holds
-to one Arrow file in the staging folder, a batch per symbol and session, and goes on empty.
+order, or may repeat a line by the columns that sql/dedupe partitions by, goes through that file.
+Past its budget the store writes what it holds to one Arrow file in the staging folder, a batch per
+symbol and session, and goes on empty.
 
 Rows of a symbol that the file has left behind can be written at once and released (`take_ended`,
 `release`). Should the symbol come back after all, they are read back from where they were written.
@@ -126,6 +127,7 @@ class Gatherer:
         cleaner: Cleaner,
     ) -> None:
         self.kind = kind
+        self._by_event = cleaner.by_event(kind)
         self.files: dict[RawFile, FileRows] = {}
         self._scratch, self._budget = scratch, budget
         self._selected, self._reject, self._cleaner = selected, reject, cleaner
@@ -196,7 +198,7 @@ class Gatherer:
             rejected = reasons.is_valid()
             kept = ~rejected.to_numpy(zero_copy_only=False)
             self.reject(file, batch.filter(rejected))
-        for run in cut(batch.select(self._columns.names), kept, self.kind):
+        for run in cut(batch.select(self._columns.names), kept, self._by_event):
             self._add_run(file, run, suspects, batch)
 
     def _add_run(
@@ -282,12 +284,12 @@ class Gatherer:
         found: dict[EventKey, list[pa.RecordBatch]] = {}
         deduped = self._cleaner.dedupe(self.kind, unsettled)
         for rows in self._cleared(file, deduped, sum(group.num_rows for group in groups)):
-            for key, group in by_key(rows, self.kind):
+            for key, group in by_key(rows, self._by_event):
                 found.setdefault(key, []).append(group)
         for stretch, place in suspects:
             group = stretch.slices[place]
             assert isinstance(group, pa.RecordBatch)
-            key, _ = next(by_key(group, self.kind))
+            key, _ = next(by_key(group, self._by_event))
             # Where the same key came up twice, the first place has the rows of both.
             kept = pa.Table.from_batches(found.pop(key, []), self._columns).combine_chunks()
             batches = kept.to_batches()
@@ -389,7 +391,7 @@ class Gatherer:
             self._held -= stretch.bytes
         ordered = self._counted("sort", self._cleaner.sort(self.kind, unsettled), _rows_in(group))
         crowds = []
-        for part in _whole_keys(ordered, self.kind):
+        for part in _whole_keys(ordered, self._by_event):
             if isinstance(part, pa.RecordBatch):
                 self._settle_some(file, part)
             else:
@@ -404,7 +406,7 @@ class Gatherer:
     def _settle_some(self, file: RawFile, rows: pa.RecordBatch) -> None:
         stretches = self.files[file].stretches
         suspects: list[_Suspects] = []
-        for run in cut(rows, None, self.kind):
+        for run in cut(rows, None, self._by_event):
             stretch = stretches[run.symbol, run.session]
             self._append(stretch, run, suspects, rows, may_wait=False)
         if suspects:
