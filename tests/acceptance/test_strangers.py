@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -21,7 +22,7 @@ from warehouse.report.status import status
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, READING_REJECTS, check_file
-from warehouse.store.catalog_tables import REQUIRED
+from warehouse.store.catalog_tables import FILLED, REQUIRED
 
 CANARY = "canary in a coal mine"
 
@@ -223,6 +224,65 @@ def test_a_table_that_is_another_is_refused_in_one_line(
     READERS["status"](made)
 
 
+IMPOSSIBLE = {
+    "a month that no calendar has": ["update partitions set month = 'infinity'"],
+    "a day that Python has not": ["update source_files set day = date '5874897-12-31'"],
+    "a day before Christ": ["update source_files set day = date '0044-03-15 (BC)'"],
+    "an instant without end": ["update runs set started_at = 'infinity'"],
+    "no session": ["update partitions set sessions = [null]"],
+    "a session that no calendar has": [
+        "update partitions set sessions = [struct_pack(session := 'infinity'::date, rows := 1,"
+        " rejects := 0, source := '', etag := '', sha256 := '', fingerprint := '')]"
+    ],
+    "no generation": ["delete from warehouse"],
+    "the last generation": ["update warehouse set generation = 9223372036854775807"],
+    "no symbol": [
+        "alter table partitions alter symbol drop not null",
+        "update partitions set symbol = null",
+    ],
+    "a symbol that is none": ["update source_files set symbols = [null]"],
+    "a count that is none": ["update source_files set rejects_by_reason = map {'x': null}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_a_value_that_no_publish_writes_is_damage_and_is_mended(made: Made, what: str) -> None:
+    changed(made, *IMPOSSIBLE[what])
+    with pytest.raises(DamagedCatalogError, match=r"an impossible value|is empty") as caught:
+        status(made.layout, made.config)
+    assert "\n" not in str(caught.value)
+    for reader in ("the facade", "verify"):
+        with suppress(WarehouseError):
+            READERS[reader](made)
+    made.repair()
+    status(made.layout, made.config)
+    assert made.sql("select count(*) from trades") == [(1,)]
+
+
+def test_a_column_that_is_computed_is_refused_and_never_asked(made: Made) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        kinds = catalog.execute("select column_name, column_type from (describe runs)").fetchall()
+        columns = ", ".join(f"{name} {kind}" for name, kind in kinds if name != "problem")
+        catalog.execute("drop table runs")
+        catalog.execute(
+            f"create table runs ({columns}, problem varchar generated always as (repeat('x', 9)))"
+        )
+    for reader in ("status", "the facade", "a query"):
+        with pytest.raises(DamagedCatalogError, match="its table runs has a column that is comp"):
+            READERS[reader](made)
+
+
+def test_what_must_have_a_value_is_what_the_shipped_files_say() -> None:
+    with duckdb.connect() as connection:
+        connection.execute((REPOSITORY / "sql/catalog/tables.sql").read_text("utf-8"))
+        declared = connection.execute(
+            "select table_name, column_name from duckdb_columns() where not is_nullable"
+        ).fetchall()
+    assert {(table, name) for table, names in FILLED.items() for name in names.split()} == set(
+        declared
+    )
+
+
 def test_a_column_that_a_later_version_adds_is_no_damage(made: Made) -> None:
     changed(made, "alter table partitions add column later varchar")
     with Warehouse(made.root) as warehouse:
@@ -288,3 +348,48 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(made: Made, name: str) 
         for path in made.root.rglob("*"):
             if path.is_fifo():
                 path.unlink()
+
+
+SQL_READS = {
+    "a query": lambda made: Warehouse(made.root).query("from trades_of('AAPL')"),
+    "a feature's macro": lambda made: Warehouse(made.root).query(
+        "from vwap_of('AAPL', $day, $day)", day=SESSION
+    ),
+    "a table by its name": lambda made: Warehouse(made.root).query("from query_table('trades')"),
+    "validate": lambda made: Warehouse(made.root).validate("trades"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reader", SQL_READS)
+def test_sql_does_not_wait_for_a_pipe_in_the_place_of_a_partition(made: Made, reader: str) -> None:
+    path = made.root / "data/cache/trades/AAPL/2024_01.parquet"
+    in_its_place(path)
+    try:
+        with pytest.raises(WarehouseError, match="it is no regular file") as caught:
+            SQL_READS[reader](made)
+        assert str(path) in str(caught.value)
+    finally:
+        path.unlink()
+
+
+def test_sql_does_not_wait_for_a_pipe_in_the_place_of_rejects(made: Made) -> None:
+    rejected(made)
+    (path,) = (made.root / "data/rejects").rglob("*.parquet")
+    in_its_place(path)
+    try:
+        for read in ("from rejects", "from query_table('rejects')"):
+            with pytest.raises(WarehouseError, match="it is no regular file"):
+                Warehouse(made.root).query(read)
+    finally:
+        path.unlink()
+
+
+def test_a_folder_in_the_place_of_the_catalogs_log_is_kept_and_stops_nothing(made: Made) -> None:
+    log = made.root / "data/warehouse.duckdb.wal"
+    log.mkdir()
+    (log / "somebodys.txt").write_text("mine", "utf-8")
+    made.update()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    (kept,) = made.layout.set_aside.glob("warehouse.duckdb.wal-*/somebodys.txt")
+    assert kept.read_text("utf-8") == "mine"
+    assert not log.exists()

@@ -136,6 +136,18 @@ def test_a_command_ends_with_status_2_and_no_traceback(
     assert result.stderr.count("\n") == 1
 
 
+def test_of_an_errors_code_no_more_is_shown_than_a_code_has(tmp_path: Path) -> None:
+    body = b"<Error><Code>" + b"x" * 1_000_000 + b"</Code></Error>"
+    with (
+        OddServer(
+            answers=lambda line: http("400 No", body, "Content-Type: application/xml")
+        ) as odd,
+        pytest.raises(SourceError, match="answers 400 x") as caught,
+    ):
+        listed(source(odd.endpoint))
+    assert len(str(caught.value)) < 300
+
+
 def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warehouse.source.s3._MAX_KEYS", 50)
     with (

@@ -187,6 +187,16 @@ def test_a_record_that_is_none_is_made_anew(made: Made, text: str) -> None:
     assert json.loads((made.root / RECORD).read_text("utf-8"))["files"]
 
 
+def test_a_record_or_a_file_of_any_size_is_looked_at_in_little_memory(made: Made) -> None:
+    large = made.root / "sql/report/span.sql"
+    for path in (made.root / RECORD, large):
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)
+    update(made)
+    assert json.loads((made.root / RECORD).read_text("utf-8"))["files"]
+    assert large.stat().st_size == 1 << 40
+
+
 def test_where_it_cannot_be_written_the_run_goes_on_and_says_so(
     made: Made, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import shipped
 from warehouse.errors import AccountingError, SqlFileError
+from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
 
 SQL = REPOSITORY / "sql"
@@ -430,3 +431,28 @@ def test_users_may_clean_by_rules_of_their_own(make_warehouse: Callable[..., Mad
 
     assert made.table("day_aggs")["symbol"].to_pylist() == ["A"]
     assert [row["reason"] for row in made.rejects()] == ["thin"]
+
+
+LARGE = "select [" + ",".join(["1"] * 70_000) + "] as a"
+
+
+def test_a_file_of_sql_that_is_larger_than_any_that_a_person_writes_is_not_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "clean/trades.sql"
+    path.parent.mkdir()
+    path.write_text(f"-- clean/trades: all.\n{LARGE}\n", "utf-8")
+    with pytest.raises(SqlFileError, match="larger than 131,072 bytes"):
+        SqlFolder(tmp_path)["clean/trades"]
+
+
+def test_a_feature_that_is_larger_than_any_that_a_person_writes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "features/large.sql"
+    path.parent.mkdir()
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+    folder = FeatureFolder(tmp_path)
+    (found,) = folder
+    assert isinstance(found, SqlFileError)
+    assert "larger than 131,072 bytes" in str(found)
+    assert len(folder.texts()["large"]) == 131_072

@@ -40,7 +40,11 @@ def plain(path: Path) -> Path:
     Raises:
         OSError: a pipe or a device stands there, which might never end.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return path  # who opens it is told why not
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return path
 

@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout
-from warehouse.core.small_files import plain
+from warehouse.core.small_files import read_small
 from warehouse.errors import StorageError
 from warehouse.store.catalog import Catalog
 from warehouse.store.holdings import published
@@ -124,7 +124,7 @@ def _runs(layout: Layout) -> dict[str, Figures]:
     """The last run of each command, as the present file has it; none where it is no such file."""
     runs: dict[str, Figures] = {}
     with suppress(OSError, ValueError, KeyError):
-        for family in text_string_to_metric_families(plain(layout.openmetrics).read_text("utf-8")):
+        for family in text_string_to_metric_families(read_small(layout.openmetrics)):
             name = family.name.removeprefix("warehouse_run_")
             if name in _RUN:
                 for sample in family.samples:

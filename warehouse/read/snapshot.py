@@ -33,7 +33,7 @@ from warehouse.core.duckdb_connection import (
     within,
 )
 from warehouse.core.paths import Layout
-from warehouse.errors import NoDataError, RequestError, StorageError
+from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
 from warehouse.store.journal import Identity, catalog_identity
@@ -96,7 +96,7 @@ class Snapshot:
         try:
             if catalog_identity(layout) != identity:
                 raise Moved
-            check_tables(self._base, ATTACHED_AS, layout.catalog)
+            check_tables(self._base, ATTACHED_AS, layout.catalog, deeply=False)
             facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
             self.generation, form, writer = self.fetch(facts)[0]
             if form > CATALOG_FORMAT:
@@ -258,6 +258,9 @@ class Snapshot:
                 months=list({month for _, _, month in wanted}),
             )
             for symbol, month, sessions, counts in rows:
+                if None in sessions or None in counts:
+                    problem = "sessions of its table partitions has an impossible value"
+                    raise DamagedCatalogError(self.layout.catalog, problem)
                 if (data_type, symbol, month) in wanted:
                     self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
         return {one: self._sessions[one] for one in partitions}

@@ -80,6 +80,8 @@ _NONSENSE = (
     ValueError,
 )
 _REDIRECTS = 300
+_LONGEST_CODE = 64
+"""Letters of an error's code that are shown; those of S3 have some thirty."""
 # A page of a list holds 1,000 keys of at most 1,024 bytes.
 _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
 # Seconds that an answer that is read whole may take, however it drips, or the time-out if longer.
@@ -353,7 +355,7 @@ class S3Server:
 
     def _answer(self, error: boto.ClientError, key: str | None) -> Exception:
         response: Any = error.response
-        code = str(response.get("Error", {}).get("Code", ""))
+        code = str(response.get("Error", {}).get("Code", ""))[:_LONGEST_CODE]
         meta = response.get("ResponseMetadata", {})
         status = int(meta.get("HTTPStatusCode", 0))
         answer = f"{status}" if code in ("", str(status)) else f"{status} {code}"

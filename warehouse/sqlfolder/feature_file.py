@@ -32,7 +32,7 @@ import duckdb
 from warehouse.core import fork
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
-from warehouse.core.small_files import plain
+from warehouse.core.small_files import plain, read_small
 from warehouse.errors import RequestError, SqlFileError, one_line
 from warehouse.sqlfolder.feature import FREQUENCIES, KINDS, Feature, Lookback, Parameter
 from warehouse.sqlfolder.feature_select import (
@@ -46,7 +46,7 @@ from warehouse.sqlfolder.feature_select import (
     complaint,
     names_in,
 )
-from warehouse.sqlfolder.files import SqlFile
+from warehouse.sqlfolder.files import MOST_BYTES, SqlFile
 from warehouse.text import one_of
 
 MACRO_ARGUMENTS = ("of_symbol", "first_session", "last_session")
@@ -115,8 +115,8 @@ class FeatureFolder:
     @staticmethod
     def _read(path: Path) -> Feature | SqlFileError:
         try:
-            return _parsed(path, plain(path).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            return _parsed(path, read_small(path, MOST_BYTES))
+        except (OSError, ValueError) as error:
             return SqlFileError(path, f"cannot be read: {one_line(error)}")
 
     def _hint(self, name: Any, paths: Mapping[str, Path]) -> str:
@@ -132,7 +132,8 @@ class FeatureFolder:
 
 def _lenient_text(path: Path) -> str:
     try:
-        return plain(path).read_bytes().decode("utf-8", "replace")
+        with open(plain(path), "rb") as file:
+            return file.read(MOST_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
 

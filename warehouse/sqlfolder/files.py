@@ -29,6 +29,8 @@ from warehouse.core.paths import shipped
 from warehouse.core.small_files import read_small
 from warehouse.errors import SqlFileError
 
+MOST_BYTES = 1 << 17
+"""A larger file is not read: its trees, DuckDB's and sqlglot's, have thousands of times that."""
 _HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
@@ -184,7 +186,7 @@ class SqlFolder:
         if name not in self._files:
             path = self.folder / f"{name}.sql"
             try:
-                self._files[name] = SqlFile(path, name, read_small(path))
+                self._files[name] = SqlFile(path, name, read_small(path, MOST_BYTES))
             except (OSError, ValueError) as error:
                 raise SqlFileError(
                     path,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from warehouse.core.config import CONFIG_FILE, Config
 from warehouse.core.paths import shipped
-from warehouse.core.small_files import plain
+from warehouse.core.small_files import MOST_BYTES, plain, read_small
 
 RECORD = Path("config/.shipped.json")
 
@@ -167,7 +167,9 @@ def _real(path: Path) -> Path:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(plain(path).read_bytes()).hexdigest()
+    with open(plain(path), "rb") as file:
+        # None that ships is larger, so a larger one is another, whatever else it holds.
+        return hashlib.sha256(file.read(MOST_BYTES)).hexdigest()
 
 
 def _files() -> Iterator[tuple[str, Path]]:
@@ -194,7 +196,7 @@ def _before() -> dict[str, list[str]]:
 def _told(root: Path) -> dict[str, object]:
     """What the record says. Whatever cannot be understood is as if it were not there."""
     try:
-        told = json.loads(plain(root / RECORD).read_text("utf-8"))
+        told = json.loads(read_small(root / RECORD))
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -218,10 +220,17 @@ def _is_name(name: str) -> bool:
     return bool(below) and is_plain and folder in ends and name.endswith(ends[folder])
 
 
+def _says(path: Path, text: str) -> bool:
+    try:
+        return read_small(path) == text
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def _keep(root: Path, record: dict[str, str], outdated: list[str]) -> None:
     told = {"of": _of_all(), "outdated": sorted(outdated), "files": dict(sorted(record.items()))}
     text = json.dumps(told, indent=1) + "\n"
     path = root / RECORD
     is_ours = (root / CONFIG_FILE).parent.is_dir() and not path.is_symlink()
-    if is_ours and (not path.exists() or plain(path).read_text("utf-8", "replace") != text):
+    if is_ours and not _says(path, text):
         write(path, text.encode())

@@ -71,26 +71,67 @@ over. What is here was there in every catalog of this format."""
 
 _OPTIONAL = {"features"}
 
+FILLED = {
+    "warehouse": "generation data_folder catalog_format written_by written_at",
+    "partitions": "data_type symbol month path rows bytes first_timestamp last_timestamp sha256"
+    " fingerprint sessions",
+    "source_files": "data_type day source state recorded_at",
+    "runs": "run_id command started_at state version seconds files files_set_aside lines"
+    " rows_published rows_rejected partitions bytes_read bytes_written peak_memory_bytes",
+    "restatements": "data_type day source earlier_sha256 earlier_rows sha256 restated_at",
+    "findings": "run_id checked_at rule severity data_type count examples",
+}
+"""Table → columns that have a value in each row."""
 
-def check_tables(connection: duckdb.DuckDBPyConnection, database: str, path: Path) -> None:
+_FIRST, _LAST = "0001-01-01", "9999-11-30"
+"""Days that Python has; and a month, whose last day is asked for."""
+_MOST_GENERATIONS = 1 << 62
+_ODD = {
+    "warehouse": [("generation", f"generation not between 0 and {_MOST_GENERATIONS}")],
+    "source_files": [
+        ("symbols", "list_count(symbols) < len(symbols)"),
+        (
+            "rejects_by_reason",
+            "list_count(map_values(rejects_by_reason)) < cardinality(rejects_by_reason)",
+        ),
+    ],
+}
+
+
+def check_tables(
+    connection: duckdb.DuckDBPyConnection, database: str, path: Path, *, deeply: bool = True
+) -> None:
     """Refuse an attached catalog whose tables are none, or not those that this version writes.
 
     Of a catalog of another format only this is said: that what has a table's name is one.
+
+    Args:
+        deeply: the sessions of each partition are looked at, too; of many this takes a while.
 
     Raises:
         DamagedCatalogError: names what is wrong.
         duckdb.Error: it cannot be read.
     """
     found = connection.execute(
-        "select table_name from duckdb_tables() where database_name = ? and schema_name = 'main'",
+        """
+        select table_name, sql
+        from duckdb_tables()
+        where database_name = ? and schema_name = 'main'
+        """,
         [database],
     ).fetchall()
-    tables = {name for (name,) in found}
+    tables = {name for name, _ in found}
+    for name, sql in found:
+        if name in REQUIRED and "GENERATED ALWAYS" in sql:
+            # It could be any SQL, asked anew for each row.
+            raise DamagedCatalogError(path, f"its table {name} has a column that is computed")
     if "warehouse" in tables:
         columns = _columns(connection, database, "warehouse")
         if columns.get("catalog_format") == "INTEGER":
             asked = f"select max(catalog_format) from {database}.main.warehouse"
             ((form,),) = connection.execute(asked).fetchall()
+            if form is None:
+                raise DamagedCatalogError(path, "its table warehouse is empty")
             if form != CATALOG_FORMAT:
                 _check_no_views(connection, database, path, tables)
                 return
@@ -108,6 +149,51 @@ def check_tables(connection: duckdb.DuckDBPyConnection, database: str, path: Pat
                     raise DamagedCatalogError(
                         path, f"{column} of its table {name} is {is_what}, not {kind}"
                     )
+        _check_values(connection, database, path, name)
+    if deeply:
+        _check_sessions(connection, database, path)
+
+
+def _check_values(
+    connection: duckdb.DuckDBPyConnection, database: str, path: Path, table: str
+) -> None:
+    """Refuse values that no publish writes: NULLs, and days that no calendar has.
+
+    The columns of a table of ours may be declared so; those of a stranger's need not be.
+    """
+    asked = [(name, f"{name} is null") for name in FILLED.get(table, "").split()]
+    asked += [
+        (name, f"{name} not between '{_FIRST}' and '{_LAST}'")
+        for kind in ("DATE", "TIMESTAMP")
+        for name in REQUIRED[table].get(kind, "").split()
+    ]
+    asked += _ODD.get(table, [])
+    if not asked:
+        return
+    conditions = ", ".join(f"coalesce(bool_or({condition}), false)" for _, condition in asked)
+    rows = connection.execute(f"select {conditions} from {database}.main.{table}").fetchall()
+    for (name, _), is_odd in zip(asked, rows[0], strict=True):
+        if is_odd:
+            raise DamagedCatalogError(path, f"{name} of its table {table} has an impossible value")
+
+
+def _check_sessions(connection: duckdb.DuckDBPyConnection, database: str, path: Path) -> None:
+    ((is_odd,),) = connection.execute(
+        f"""
+        select
+            coalesce(
+                bool_or(
+                    entry.session is null
+                    or entry.session not between '{_FIRST}' and '{_LAST}'
+                    or entry.rows is null
+                ),
+                false
+            )
+        from (select unnest(sessions) as entry from {database}.main.partitions)
+        """
+    ).fetchall()
+    if is_odd:
+        raise DamagedCatalogError(path, "sessions of its table partitions has an impossible value")
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:

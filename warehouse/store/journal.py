@@ -252,7 +252,8 @@ def progress_of(layout: Layout, change: Change) -> Progress:
 def holder(layout: Layout) -> str:
     """Who is writing, and since when."""
     try:
-        return plain(layout.lock_note).read_text("utf-8", "replace")[:200] or "another process"
+        with open(plain(layout.lock_note), encoding="utf-8", errors="replace") as file:
+            return file.read(200) or "another process"
     except OSError:
         return "another process"
 

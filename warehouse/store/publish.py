@@ -244,13 +244,26 @@ def _carry_out(layout: Layout, change: Change) -> None:
             (data / gone).parent.rmdir()
     if (data / change.catalog).exists():
         os.replace(data / change.catalog, layout.catalog)
-        # What a shell that writes had not yet put into the catalog that stood here.
-        Path(f"{layout.catalog}.wal").unlink(missing_ok=True)
+        _drop_log(layout)
     _sync(layout, [final for _, final in change.renames])
     _sync_folder(data)
     layout.journal.unlink(missing_ok=True)
     _sync_folder(data)
     _clear_shelves(layout)
+
+
+def _drop_log(layout: Layout) -> None:
+    """Remove what a shell that writes had not yet put into the catalog that stood here."""
+    log = Path(f"{layout.catalog}.wal")
+    try:
+        log.unlink(missing_ok=True)
+    except OSError:
+        if not log.is_dir():
+            raise
+        # A folder is no log: it is somebody's, and DuckDB opens nothing beside it.
+        layout.modes.make_folders(layout.set_aside)
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        rename(log, layout.set_aside / f"{log.name}-{stamp}")
 
 
 def _put(layout: Layout, staged: str, final: str) -> None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,6 +24,7 @@ from warehouse.core.metrics import Progress, RunMetrics
 from warehouse.core.paths import Layout, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
+from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
@@ -341,7 +343,7 @@ class _Questions:
                 for one in unit.partitions
                 if one.data_type == name
             ] or [self._layout.schema / f"{name}.parquet"]
-            listed = ", ".join(f"'{glob_literal(path)}'" for path in paths)
+            listed = ", ".join(self._literals(paths))
             self._run(
                 f"create or replace temp view {name} as select * from"
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
@@ -374,4 +376,14 @@ class _Questions:
             if months[0] <= name.rpartition("/")[0] <= months[1]
         ]
         files = wanted or [self._layout.schema / f"{_REJECTS}.parquet"]
-        return [f"'{glob_literal(path)}'" for path in files]
+        return self._literals(files)
+
+    def _literals(self, paths: Iterable[Path]) -> list[str]:
+        """Paths as DuckDB is told them; it would wait for a pipe that stands in one's place."""
+        try:
+            return [f"'{glob_literal(plain(path))}'" for path in paths]
+        except OSError as error:
+            self.close()
+            raise StorageError(
+                Path(error.filename), f"cannot be read: {error.strerror or error}"
+            ) from error
