@@ -90,7 +90,8 @@ def rebuild_changed(
                 run.copied,
             )
         )
-        found = _Search(pipeline, request, known, waiting).stale()
+        by_type = batches.ByType(pipeline.progress)
+        found = _Search(pipeline, request, known, waiting).stale(by_type)
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}
         here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
@@ -107,6 +108,7 @@ def rebuild_changed(
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
         if dry_run:
+            by_type.raise_stopped()
             return report
         run.metrics.begin("processing")
         pipeline.progress.begin(
@@ -116,19 +118,25 @@ def rebuild_changed(
         run.broken = list(gate.broken)
         for symbols, files in batches.by_selection(here, known, pipeline.configured):
             for batch in batches.batches(pipeline.layout, files):
-                pipeline.ingest_batch(
-                    report.run,
-                    batch,
-                    request.symbols or (pipeline.configured if waiting & set(batch) else symbols),
-                    known,
-                    gate,
-                    changed_only=True,
-                )
+                kind = batch[0].data_type
+                if kind in by_type.stopped:
+                    continue
+                again = pipeline.configured if waiting & set(batch) else symbols
+                with by_type.work_on(kind):
+                    pipeline.ingest_batch(
+                        report.run,
+                        batch,
+                        request.symbols or again,
+                        known,
+                        gate,
+                        changed_only=True,
+                    )
         if stale or run.copied:
             done = [of_run(run.metrics, run.state, run.problem)]
             read = {item.file for item in run.files}
             copied = [record for file, record in run.copied.items() if file not in read]
             pipeline.writer.publish(CatalogChange(files=copied, runs=done))
+        by_type.raise_stopped()
         return report
 
 
@@ -148,14 +156,15 @@ class _Search:
         self._changes: dict[str, list[str]] = {}
         self._found: _Stale = defaultdict(lambda: (set(), set()))
 
-    def stale(self) -> _Stale:
+    def stale(self, by_type: batches.ByType) -> _Stale:
         """Reason → stale partitions, and the raw files that those are to be made from."""
         for kind in self._request.kinds:
-            now = self._pipeline.recipe(kind)
-            published: set[RawFile] = set()
-            for partition in self._partitions(kind):
-                published |= self._look_at(partition, now)
-            self._look_at_files(kind, now, published)
+            with by_type.work_on(kind.name):
+                now = self._pipeline.recipe(kind)
+                published: set[RawFile] = set()
+                for partition in self._partitions(kind):
+                    published |= self._look_at(partition, now)
+                self._look_at_files(kind, now, published)
         return self._found
 
     def _partitions(self, kind: DataType) -> Iterator[Partition]:

@@ -110,6 +110,7 @@ class _Repair:
         self._why: dict[RawFile, str] = {}
         """Raw files that are not to be had, and why."""
         self._restated: set[RawFile] = set()
+        self._by_type = batches.ByType(pipeline.progress)
 
     def work(self) -> None:
         for fault in self._faults:
@@ -216,13 +217,11 @@ class _Repair:
                 months[name, month].append(partition)
         for partitions in months.values():
             files = {file for one in partitions for file in _files_of(one)}
-            self._pipeline.ingest_batch(
-                self._report.run,
+            # They were let in when they first came: no rule is asked.
+            self._read(
                 sorted(files, key=lambda file: file.sort_key),
                 frozenset(one.symbol for one in partitions),
                 self._pipeline.known(),
-                # They were let in when they first came.
-                gate=None,
             )
 
     def _files(self, files: set[RawFile]) -> None:
@@ -233,9 +232,23 @@ class _Repair:
         ):
             for batch in batches.batches(self._layout, some):
                 try:
-                    self._pipeline.ingest_batch(self._report.run, batch, symbols, known, None)
+                    self._read(batch, symbols, known)
                 except CorruptPartitionError as error:
                     self._why |= dict.fromkeys(batch, f"it cannot be read again: {error}")
+
+    def _read(
+        self,
+        files: Sequence[RawFile],
+        symbols: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+    ) -> None:
+        """Publish raw files of one data type and month anew, unless its SQL is broken."""
+        kind, stopped = files[0].data_type, self._by_type.stopped
+        if kind not in stopped:
+            with self._by_type.work_on(kind):
+                self._pipeline.ingest_batch(self._report.run, files, symbols, known, None)
+        if kind in stopped:
+            self._why |= dict.fromkeys(files, f"it cannot be read again: {stopped[kind]}")
 
     def _conclude(self, broken: Mapping[PartitionKey, Partition]) -> None:
         """Look again at what was wrong, and tell what is mended from what is left."""

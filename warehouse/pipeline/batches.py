@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 from warehouse.core.config import Config
+from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
-from warehouse.errors import NoDataError, StorageError
+from warehouse.errors import NoDataError, SqlFileError, StorageError
+from warehouse.pipeline.run_watch import outcome
+from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
 
 # So much compressed input is staged before it is published: what a batch sets aside on disk in
@@ -123,3 +127,40 @@ def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[Raw
         and file.overlaps(request.first, request.last)
         and (not request.symbols or file.symbol is None or file.symbol in request.symbols)
     ]
+
+
+class ByType:
+    """Work on several data types, of which one whose SQL fails does not stop the others.
+
+    Attributes:
+        stopped: data type → why nothing more of it is done.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.stopped: dict[str, SqlFileError] = {}
+
+    @contextmanager
+    def work_on(self, kind: str) -> Iterator[None]:
+        """A part of the work that is of one data type; `raise_stopped` when all is done."""
+        try:
+            yield
+        except SqlFileError as error:
+            # What the catalog is made of is everybody's. DuckDB says so when Ctrl-C ends it, too.
+            if not is_step_of(error.path, kind) or outcome(error)[0] == "interrupted":
+                raise
+            self.stopped[kind] = error
+            self._progress.note(f"{kind}: stopped, the other data types go on: {error}")
+
+    def raise_stopped(self) -> None:
+        """Say of what nothing more was done.
+
+        Raises:
+            SqlFileError: that of the first; those of the others are its notes.
+        """
+        for kind, error in self.stopped.items():
+            told = SqlFileError(error.path, f"{error.problem}; it stopped {kind} alone")
+            for other in self.stopped.values():
+                if other is not error:
+                    told.add_note(str(other))
+            raise told from error

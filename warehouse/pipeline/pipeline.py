@@ -257,9 +257,15 @@ class Pipeline:
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self.progress.begin("ingest", sum(sizes), len(report.planned))
         batches = list(plan.batches(self.layout, report.planned))
+        by_type = plan.ByType(self.progress)
         for number, files in enumerate(batches, 1):
-            is_last = number == len(batches)
-            self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
+            kind = files[0].data_type
+            if kind in by_type.stopped:
+                continue
+            is_last = number == len(batches) and not by_type.stopped
+            with by_type.work_on(kind):
+                self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
+        by_type.raise_stopped()
         return report
 
     def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
@@ -294,6 +300,9 @@ class Pipeline:
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
         folder = self.layout.staging / f"{report.metrics.run_id}-{report.read}"
+        if folder.exists():
+            # Of a batch that failed.
+            shutil.rmtree(folder)
         self.layout.modes.make_folders(folder)
         stager = Stager(
             self.layout,

@@ -32,6 +32,11 @@ _FIRST_COLUMNS = {
 _STEPS = ("ingest", "clean", "sort", "dedupe")
 
 
+def is_step_of(path: Path, kind: str) -> bool:
+    """Whether a file of sql/ is a step that rows of this data type alone go through."""
+    return path.stem == kind and path.parent.name in _STEPS
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what becomes of a row of a data type.
