@@ -10,6 +10,7 @@ from pathlib import Path
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError
 from warehouse.read.snapshot import place
+from warehouse.store.catalog import check_not_lost
 
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
 
@@ -28,7 +29,9 @@ def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) ->
 
     Raises:
         NoDataError: there is no catalog yet.
+        DamagedCatalogError: there is none any more.
     """
+    check_not_lost(layout)
     if not layout.catalog.exists():
         raise NoDataError(
             str(layout.catalog), "nothing has been ingested yet", f"start with: {warehouse} update"

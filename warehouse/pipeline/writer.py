@@ -130,7 +130,7 @@ class Writer:
                 self.publish(CatalogChange())
                 self._write_ledger()
                 return
-            self.layout.catalog.unlink()
+            self.set_catalog_aside(f"is of format {error.found}")
             folder, features, is_older = None, {}, False
         except DamagedCatalogError:
             self.set_catalog_aside()
@@ -152,12 +152,15 @@ class Writer:
             files = list(catalog.source_files().values())
         self.publish(CatalogChange(files=files))
 
-    def set_catalog_aside(self) -> None:
-        """Take a damaged catalog out of the way; make another with `recover_catalog`."""
+    def set_catalog_aside(self, why: str = "is damaged") -> None:
+        """Take a catalog that is of no use out of the way; make another with `recover_catalog`.
+
+        Its history of runs and findings stands nowhere else.
+        """
         target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
         self.layout.modes.make_folders(target.parent)
         rename(self.layout.catalog, target)
-        self._progress.note(f"the catalog is damaged; it is kept as {target}")
+        self._progress.note(f"the catalog {why}; it is kept as {target}")
 
     def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""

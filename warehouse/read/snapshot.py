@@ -35,6 +35,7 @@ from warehouse.core.duckdb_connection import (
 from warehouse.core.paths import Layout
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal
+from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
 from warehouse.store.journal import Identity, catalog_identity
 
@@ -91,6 +92,7 @@ class Snapshot:
         self.generation = 0
         data_folder_id.check(layout)
         if identity is None:
+            check_not_lost(layout)
             return
         self._base = _locked_down(layout, config, spill)
         try:

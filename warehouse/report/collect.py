@@ -20,7 +20,7 @@ from warehouse.core.paths import Layout
 from warehouse.errors import SqlFileError
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store.catalog import Catalog
+from warehouse.store.catalog import Catalog, check_not_lost
 
 _MOST_FILES = 200
 _MOST_RUNS = 30
@@ -94,6 +94,7 @@ def gather(
         SqlFileError: a file of sql/report is missing.
     """
     check_order(start, end)
+    check_not_lost(layout)
     with Catalog(layout) as catalog:
         return _Gathering(catalog, layout, config, start, end).facts()
 

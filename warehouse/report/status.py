@@ -18,7 +18,7 @@ from warehouse.errors import NoDataError
 from warehouse.pipeline.download_plan import files_to_ingest, may_be_copied
 from warehouse.report.collect import Facts, gather
 from warehouse.sqlfolder import shipped_files
-from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.catalog import Catalog, SourceFile, check_not_lost
 from warehouse.store.holdings import Holdings, published
 
 _RUNS = 5
@@ -94,6 +94,7 @@ def status(layout: Layout, config: Config) -> Status:
     Raises:
         StorageError: the catalog cannot be opened.
     """
+    check_not_lost(layout)
     with Catalog(layout) as catalog:
         holdings = published(catalog)
         runs = [

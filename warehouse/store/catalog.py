@@ -30,7 +30,7 @@ from warehouse.errors import (
 )
 from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.select_check import check_file
-from warehouse.store import data_folder_id
+from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
 from warehouse.store.partitions import Partition, SessionSource
 
@@ -157,6 +157,21 @@ class CatalogChange:
     checked: list[Checked] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     rejects: dict[str, bool] = field(default_factory=dict)
+
+
+def check_not_lost(layout: Layout) -> None:
+    """Look whether there is no catalog though there are partitions, which it would have to name.
+
+    Of a publish that is under way the partitions come first, and its journal goes last.
+
+    Raises:
+        DamagedCatalogError: so it is.
+    """
+    if layout.catalog.exists():
+        return
+    is_published = any(any((layout.cache / kind).glob("*/*.parquet")) for kind in DATA_TYPES)
+    if is_published and not journal.stands(layout) and not layout.catalog.exists():
+        raise DamagedCatalogError(layout.catalog, "it is missing, and there are partitions")
 
 
 class Catalog:

@@ -1,0 +1,75 @@
+"""A catalog that is gone, of another format, or another warehouse's, never passes for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from building import SESSION, Made, day_key, instant, keep, make, put_back, trade
+from click.testing import CliRunner
+
+from warehouse import Warehouse
+from warehouse.cli.main import cli
+from warehouse.errors import DamagedCatalogError, NoDataError
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    lines = [trade("AAPL", instant(SESSION))]
+    made = make(tmp_path_factory.mktemp("lost"), {day_key("trades", SESSION): lines})
+    made.update("trades")
+    keep(made)
+    return made
+
+
+@pytest.fixture
+def made(template: Made) -> Made:
+    put_back(template)
+    return template
+
+
+ASKED: dict[str, Callable[[Warehouse], object]] = {
+    "trades": lambda wh: wh.trades("AAPL", SESSION),
+    "query": lambda wh: wh.query("select count(*) from trades"),
+    "report": lambda wh: wh.report(),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_without_a_catalog_published_rows_are_not_called_never_ingested(
+    name: str, made: Made
+) -> None:
+    made.layout.catalog.unlink()
+    with (
+        Warehouse(made.root) as wh,
+        pytest.raises(DamagedCatalogError, match=r"it is missing, and .*verify --repair"),
+    ):
+        ASKED[name](wh)
+
+
+@pytest.mark.parametrize("command", [["status"], ["shell", "-c", "select 1"]])
+def test_commands_say_what_brings_a_missing_catalog_back(command: list[str], made: Made) -> None:
+    made.layout.catalog.unlink()
+    done = CliRunner().invoke(cli, ["-C", str(made.root), *command])
+    assert done.exit_code == 2
+    assert "make it anew from the files with: warehouse verify --repair" in done.output
+    assert not made.repair().left
+    assert made.sql("select count(*) from trades") == [(1,)]
+
+
+def test_where_nothing_was_ever_published_nothing_is_missing(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    with Warehouse(made.root) as wh, pytest.raises(NoDataError, match="nothing has been ingested"):
+        wh.query("select 1")
+
+
+def test_a_catalog_of_a_later_format_is_kept_when_it_is_made_anew(made: Made) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        catalog.execute("update warehouse set catalog_format = 99")
+    made.update("trades")
+    assert made.sql("select count(*) from trades") == [(1,)]
+    (kept,) = made.layout.set_aside.glob("warehouse-*.duckdb")
+    with duckdb.connect(str(kept), read_only=True) as catalog:
+        assert catalog.execute("select count(*) from runs").fetchall() == [(1,)]
