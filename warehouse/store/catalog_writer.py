@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
@@ -43,6 +44,12 @@ _COMPATIBLE_WITH = "v1.5.0"
 
 _PROBE_SESSION = date(2000, 1, 3)
 _LATER = ("files",)
+_REFERENCE = {
+    "trade_conditions": "id,name,updates_high_low,updates_open_close,updates_volume",
+    "quote_conditions": "id,type,name",
+    "exchanges": "id,mic,participant_id,type,name",
+}
+"""List of config/ → its header, which sql/catalog/reference.sql passes over."""
 _PARTITION_NAMES = """
     with
         named as (
@@ -351,7 +358,31 @@ def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config
             raise ConfigError(
                 path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
             ) from error
+    if sql["catalog/reference"].body == SqlFolder(shipped("sql"))["catalog/reference"].body:
+        # Who has other columns reads them otherwise, too.
+        for name, header in _REFERENCE.items():
+            _check_header(config_dir / f"{name}.csv", header)
     _run(connection, sql, "reference", None, config_dir)
+
+
+def _check_header(path: Path, header: str) -> None:
+    """Refuse a list whose first line is not its header: its columns are read by their places."""
+    try:
+        with open(plain(path), encoding="utf-8-sig", newline="") as file:
+            found = next(csv.reader(file), [])
+    except FileNotFoundError:
+        raise ConfigError(
+            path,
+            ConfigError.WHOLE,
+            None,
+            "is missing; `warehouse init DIR` adds the one that is shipped",
+        ) from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(
+            path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
+        ) from error
+    if found != header.split(","):
+        raise ConfigError(path, "line 1", ",".join(found), f"it must be {header}")
 
 
 def _refused(staged: Path, error: duckdb.Error) -> StorageError:
@@ -440,7 +471,8 @@ def _write_schemas(layout: Layout) -> None:
     for name, columns in _schemas().items():
         path = layout.schema / f"{name}.parquet"
         if schema_problem(path) is not None or not _has_columns(path, columns):
-            draft = layout.staging / f"schema-{name}.parquet"
+            # Beside it: the folder may stand on another disk.
+            draft = path.with_name(f".{path.name}.new")
             pq.write_table(columns.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)

@@ -1,0 +1,53 @@
+"""A list of config/ whose header is not its own is refused by name before a publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from building import SESSION, Made, bar, day_key, instant, make
+
+from warehouse.errors import ConfigError
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return make(tmp_path, {day_key("day_aggs", SESSION): [bar("AAPL", instant(SESSION, "00:00"))]})
+
+
+CHANGES = {
+    "empty": (lambda text: "", "line 1 = '': it must be id,type,name"),
+    "no header": (lambda text: text.partition("\n")[2], "line 1 = '1,quote_condition,"),
+    "others": (lambda text: text.replace("type,name", "name,type", 1), "line 1 = 'id,name,type'"),
+    "semicolons": (lambda text: text.replace(",", ";"), "line 1 = 'id;type;name'"),
+    "UTF-16": (lambda text: text.encode("utf-16"), "cannot be read: 'utf-8' codec"),
+    "gone": (None, "is missing; `warehouse init DIR`"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_list_with_a_wrong_header_is_named_and_nothing_is_published(
+    name: str, made: Made
+) -> None:
+    path = made.root / "config/quote_conditions.csv"
+    change, told = CHANGES[name]
+    if change is None:
+        path.unlink()
+    else:
+        text = change(path.read_text("utf-8"))
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(ConfigError) as caught:
+        made.update("day_aggs")
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert told in str(caught.value)
+    assert made.partitions() == {}
+
+
+def test_a_list_that_a_spreadsheet_has_saved_is_read_as_it_is(made: Made) -> None:
+    path = made.root / "config/quote_conditions.csv"
+    path.write_text("\ufeff" + path.read_text("utf-8").replace("\n", "\r\n"), "utf-8")
+    made.update("day_aggs")
+    answers = made.sql("select count(*), min(id), max(type) from quote_conditions")
+    assert answers == [(39, 1, "sip_generated_flag")]
