@@ -494,3 +494,15 @@ def test_of_many_spellings_each_that_is_left_out_is_told_the_one_that_counts() -
         assert list(without_doubles(order, told.append)) == [found[2]]
         assert {each.key for each in told} == {found[0].key, found[1].key}
         assert all(repr(found[2].key) in each.problem for each in told)
+
+
+def test_what_failed_twice_under_one_name_does_not_stay_in_the_raw_tier(tmp_path: Path) -> None:
+    key = day_key("day_aggs", SESSION)
+    made = make(tmp_path)
+    source = made.put(key, b"no gzip file")
+    raw = made.root / "data/raw" / f"day_aggs/{SESSION:%Y/%m/%Y-%m-%d}.csv.gz"
+    for _ in range(2):
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, raw)
+        assert len(made.ingest("day_aggs").set_aside) == 1
+        assert not raw.exists()

@@ -374,6 +374,9 @@ def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str
     with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:
         written.write(json.dumps(record, indent=2) + "\n")
     if os.path.lexists(path):
+        if target.exists() and target.samefile(path):
+            # Two names of one file, set aside before: a rename would leave both.
+            target.unlink()
         try:
             os.replace(path, target)
         except OSError:
