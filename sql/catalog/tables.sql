@@ -9,7 +9,10 @@ create table warehouse (
     data_folder varchar not null,
     catalog_format integer not null,
     written_by varchar not null,
-    written_at timestamp not null
+    written_at timestamp not null,
+    -- of the data folder that it is of, which bears the same in warehouse.id; null: of an earlier
+    -- version
+    warehouse_id varchar
 );
 create table partitions (
     data_type varchar not null,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,69 @@ def test_a_catalog_of_a_later_format_is_kept_when_it_is_made_anew(made: Made) ->
     (kept,) = made.layout.set_aside.glob("warehouse-*.duckdb")
     with duckdb.connect(str(kept), read_only=True) as catalog:
         assert catalog.execute("select count(*) from runs").fetchall() == [(1,)]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Another warehouse, whose catalog knows of nothing that the first has."""
+    lines = [trade("MSFT", instant(SESSION)), trade("MSFT", instant(SESSION), 2)]
+    made = make(tmp_path_factory.mktemp("other"), {day_key("trades", SESSION): lines})
+    made.update("trades")
+    return made
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_another_warehouses_catalog_answers_no_question(name: str, made: Made, other: Made) -> None:
+    shutil.copy(other.layout.catalog, made.layout.catalog)
+    with (
+        pytest.raises(DamagedCatalogError, match=r"it is another warehouse's\); .*verify --repair"),
+        Warehouse(made.root) as wh,
+    ):
+        ASKED[name](wh)
+
+
+def test_a_repair_puts_the_warehouses_own_catalog_in_place_of_another(
+    made: Made, other: Made
+) -> None:
+    shutil.copy(other.layout.catalog, made.layout.catalog)
+    (fault,) = made.verify().faults
+    assert (fault.kind, fault.problem) == ("catalog", "damaged: it is another warehouse's")
+    digests = made.digests()
+    assert not made.repair().left
+    assert made.digests() == digests
+    assert made.sql("select symbol from trades") == [("AAPL",)]
+    (kept,) = made.layout.set_aside.glob("warehouse-*.duckdb")
+    with duckdb.connect(str(kept), read_only=True) as catalog:
+        assert catalog.execute("select symbol from partitions").fetchall() == [("MSFT",)]
+
+
+def test_an_update_does_not_publish_into_another_warehouses_catalog(
+    made: Made, other: Made
+) -> None:
+    shutil.copy(other.layout.catalog, made.layout.catalog)
+    made.update("trades")
+    assert made.sql("select symbol from trades") == [("AAPL",)]
+
+
+def test_a_copy_of_a_warehouse_and_one_without_its_mark_keep_their_catalog(
+    made: Made, tmp_path: Path
+) -> None:
+    (before,) = made.sql("select warehouse_id from warehouse")
+    made.layout.marker.unlink()
+    made.rebuild("trades")
+    assert made.sql("select warehouse_id from warehouse") == [before]
+    assert len(made.sql("from runs")) == 2
+    shutil.copytree(made.root, tmp_path / "copy")
+    with Warehouse(tmp_path / "copy") as wh:
+        assert len(wh.trades("AAPL", SESSION)) == 1
+
+
+def test_a_catalog_of_an_earlier_version_which_has_no_id_is_read_and_gets_one(made: Made) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        catalog.execute("alter table warehouse drop column warehouse_id")
+    with Warehouse(made.root) as wh:
+        assert len(wh.trades("AAPL", SESSION)) == 1
+    made.rebuild("trades")
+    ((found,),) = made.sql("select warehouse_id from warehouse")
+    assert found in made.layout.marker.read_text("utf-8")
+    assert len(made.sql("from runs")) == 2

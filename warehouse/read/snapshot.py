@@ -98,7 +98,8 @@ class Snapshot:
         try:
             if catalog_identity(layout) != identity:
                 raise Moved
-            check_tables(self._base, ATTACHED_AS, layout.catalog, deeply=False)
+            warehouse_id = data_folder_id.id_of(layout)
+            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id, deeply=False)
             facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
             self.generation, form, writer = self.fetch(facts)[0]
             if form > CATALOG_FORMAT:

@@ -31,7 +31,7 @@ from warehouse.errors import (
 from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal
-from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
+from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
 from warehouse.store.partitions import Partition, SessionSource
 
 
@@ -159,6 +159,16 @@ class CatalogChange:
     rejects: dict[str, bool] = field(default_factory=dict)
 
 
+def id_in(layout: Layout) -> str | None:
+    """The id of the warehouse that the catalog is of; None where it says none, or is none."""
+    try:
+        with Catalog(layout) as catalog:
+            rows = catalog.rows(f"select max({WAREHOUSE_ID}) as id from warehouse")
+    except (StorageError, duckdb.CatalogException, duckdb.BinderException):
+        return None
+    return rows[0]["id"] if rows else None
+
+
 def check_not_lost(layout: Layout) -> None:
     """Look whether there is no catalog though there are partitions, which it would have to name.
 
@@ -194,7 +204,8 @@ class Catalog:
                 self._connection = connect(
                     folders=layout.served, attached={"published": layout.catalog}
                 )
-                check_tables(self._connection, "published", layout.catalog)
+                warehouse_id = data_folder_id.id_of(layout)
+                check_tables(self._connection, "published", layout.catalog, warehouse_id)
                 self._connection.execute(within("published"))
             except DamagedCatalogError:
                 self.close()

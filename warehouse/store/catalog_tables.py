@@ -14,6 +14,9 @@ from warehouse.errors import DamagedCatalogError
 
 CATALOG_FORMAT = 4
 
+WAREHOUSE_ID = "warehouse_id"
+"""Column of the table `warehouse`, which a catalog of an earlier version has not."""
+
 _SESSIONS = (
     'STRUCT("session" DATE, "rows" BIGINT, rejects BIGINT, "source" VARCHAR, etag VARCHAR,'
     " sha256 VARCHAR, fingerprint VARCHAR)[]"
@@ -99,13 +102,19 @@ _ODD = {
 
 
 def check_tables(
-    connection: duckdb.DuckDBPyConnection, database: str, path: Path, *, deeply: bool = True
+    connection: duckdb.DuckDBPyConnection,
+    database: str,
+    path: Path,
+    warehouse_id: str | None,
+    *,
+    deeply: bool = True,
 ) -> None:
     """Refuse an attached catalog whose tables are none, or not those that this version writes.
 
     Of a catalog of another format only this is said: that what has a table's name is one.
 
     Args:
+        warehouse_id: that of the data folder it stands in; None: it has none.
         deeply: the sessions of each partition are looked at, too; of many this takes a while.
 
     Raises:
@@ -127,6 +136,11 @@ def check_tables(
             raise DamagedCatalogError(path, f"its table {name} has a column that is computed")
     if "warehouse" in tables:
         columns = _columns(connection, database, "warehouse")
+        if columns.get(WAREHOUSE_ID) == "VARCHAR" and warehouse_id is not None:
+            asked = f"select max({WAREHOUSE_ID}) from {database}.main.warehouse"
+            ((found_id,),) = connection.execute(asked).fetchall()
+            if found_id not in (None, warehouse_id):
+                raise DamagedCatalogError(path, "it is another warehouse's")
         if columns.get("catalog_format") == "INTEGER":
             asked = f"select max(catalog_format) from {database}.main.warehouse"
             ((form,),) = connection.execute(asked).fetchall()

@@ -27,6 +27,7 @@ from warehouse.sqlfolder import feature_macro
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import (
     CatalogChange,
     Checked,
@@ -34,7 +35,7 @@ from warehouse.store.catalog import (
     Run,
     SourceFile,
 )
-from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
+from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
 from warehouse.store.partitions import Partition
 
 logger = logging.getLogger("warehouse")
@@ -177,7 +178,7 @@ def build(
         generation, rejects = 0, None
         before: set[str] = set()
         if previous is not None:
-            _show_previous(connection, previous)
+            _show_previous(connection, previous, layout)
             row = connection.execute(
                 "select generation, data_folder from previous.warehouse"
             ).fetchone()
@@ -194,14 +195,22 @@ def build(
             connection.execute("detach previous")
             connection.execute("detach replaced")
         _run(connection, sql, "add", layout, config_dir)
+        # Where its SQL is of an earlier version.
+        connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
         connection.execute(
-            "insert into warehouse values (?, ?, ?, ?, ?)",
+            f"""
+            insert into warehouse (
+                generation, data_folder, catalog_format, written_by, written_at, {WAREHOUSE_ID}
+            )
+            values (?, ?, ?, ?, ?, ?)
+            """,
             [
                 generation + 1,
                 str(layout.data),
                 CATALOG_FORMAT,
                 f"flatfile-warehouse {version('flatfile-warehouse')}",
                 datetime.now(UTC).replace(tzinfo=None),
+                data_folder_id.id_of(layout),
             ],
         )
         make_reference(connection, sql, config_dir)
@@ -322,12 +331,12 @@ def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None)
     return {name for (name,) in rows}
 
 
-def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
+def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path, layout: Layout) -> None:
     """Show the catalog attached as `replaced` as `previous`, with each table that there is now.
 
     One that it has not, being of an earlier format, is empty in `previous`.
     """
-    check_tables(connection, "replaced", catalog)
+    check_tables(connection, "replaced", catalog, data_folder_id.id_of(layout))
     connection.execute("attach ':memory:' as previous")
     tables = connection.execute(
         """

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ def _is_name(text: str) -> bool:
     return text not in ("", ".", "..") and not {"/", "\0"} & set(text)
 
 
+def id_of(layout: Layout) -> str | None:
+    """The id that the data folder bears; None where it bears none."""
+    found = read(layout)
+    return found.id if found is not None else None
+
+
 def check(layout: Layout) -> None:
     """Look whether the data folder is another warehouse's.
 
@@ -91,8 +98,11 @@ def look(layout: Layout) -> None:
             )
 
 
-def claim(layout: Layout) -> None:
+def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None:
     """Mark the data folder as this warehouse's, if it is not; hold the writer's lock.
+
+    Args:
+        told: says the id that what stands there bears, where the mark itself is gone.
 
     Raises:
         OSError: the disk refuses.
@@ -100,7 +110,10 @@ def claim(layout: Layout) -> None:
     found = read(layout)
     if found is not None and found.cache == layout.cache.name:
         return
-    record = {"id": found.id if found else secrets.token_hex(16), "cache": layout.cache.name}
+    of_old = found.id if found else told()
+    if of_old is None or not _ID.fullmatch(of_old):
+        of_old = secrets.token_hex(16)
+    record = {"id": of_old, "cache": layout.cache.name}
     draft = layout.marker.with_name(f"{layout.marker.name}.new")
     draft.unlink(missing_ok=True)
     with open(draft, "x", encoding="utf-8", opener=layout.modes.opener) as file:

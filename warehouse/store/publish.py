@@ -30,7 +30,7 @@ from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, ledger
-from warehouse.store.catalog import CatalogChange
+from warehouse.store.catalog import CatalogChange, id_in
 from warehouse.store.journal import Change
 
 _SYNC_SINGLY = 64
@@ -98,7 +98,7 @@ def _locked(layout: Layout, wait: float) -> Iterator[None]:
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
         try:
-            data_folder_id.claim(layout)
+            data_folder_id.claim(layout, lambda: id_in(layout))
             recover(layout)
         except OSError as error:
             raise StorageError(

@@ -28,6 +28,7 @@ from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables
 from warehouse.validation.evaluate import (
@@ -189,7 +190,8 @@ class _Questions:
         self.broken: dict[str, BrokenRule] = {}
         self._connection = self._opened()
         try:
-            check_tables(self._connection, "published", layout.catalog)
+            warehouse_id = data_folder_id.id_of(layout)
+            check_tables(self._connection, "published", layout.catalog, warehouse_id)
         except DamagedCatalogError:
             self.close()
             raise
