@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from warehouse import Warehouse
 from warehouse.errors import QueryError
+from warehouse.read.query import query
 from warehouse.read.query.provenance import behind
 
 DAY = date(2024, 1, 31)
@@ -606,3 +607,13 @@ def test_a_type_that_no_answer_can_hold_is_refused_by_its_name(
     with pytest.raises(QueryError, match=f"column odd is of type {kind}, .*; cast it"):
         wh.query(f"select 1 as n, {value} as odd")
     assert len(wh.query(f"select ({value})::varchar as odd")) == 1
+
+
+def test_a_partition_that_too_many_open_files_keep_from_being_read_is_not_called_damaged(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "2024_01.parquet"
+    path.write_bytes(b"sound")
+    told = f'IO Error: Cannot open file "{path}": Too many open files'
+    error = query._unreadable(path, told)
+    assert str(error) == f"{path}: cannot be read: Too many open files"

@@ -95,6 +95,13 @@ def test_another_warehouses_catalog_answers_no_question(name: str, made: Made, o
         ASKED[name](wh)
 
 
+def test_the_shell_does_not_open_another_warehouses_catalog(made: Made, other: Made) -> None:
+    shutil.copy(other.layout.catalog, made.layout.catalog)
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "shell", "-c", "select 1"])
+    assert done.exit_code == 2
+    assert "it is another warehouse's" in done.output
+
+
 def test_a_repair_puts_the_warehouses_own_catalog_in_place_of_another(
     made: Made, other: Made
 ) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from warehouse.core.paths import Layout
-from warehouse.errors import NoDataError
+from warehouse.errors import DamagedCatalogError, NoDataError, StorageError
 from warehouse.read.snapshot import place
-from warehouse.store.catalog import check_not_lost
+from warehouse.store.catalog import Catalog, check_not_lost
 
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
 
@@ -29,13 +29,21 @@ def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) ->
 
     Raises:
         NoDataError: there is no catalog yet.
-        DamagedCatalogError: there is none any more.
+        DamagedCatalogError: there is none any more, or it is another warehouse's.
     """
     check_not_lost(layout)
     if not layout.catalog.exists():
         raise NoDataError(
             str(layout.catalog), "nothing has been ingested yet", f"start with: {warehouse} update"
         )
+    try:
+        Catalog(layout).close()
+    except DamagedCatalogError:
+        # Or another warehouse's.
+        raise
+    except StorageError:
+        # Of another version, or held: the shell says for itself what it can do with it.
+        pass
     # Where the warehouse was moved, its views read what stands here all the same.
     adapted = [part for statement in place(layout) for part in ("-cmd", f"{statement};")]
     return ["-readonly", *adapted, str(layout.catalog), *arguments]

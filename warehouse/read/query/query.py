@@ -287,6 +287,10 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
 def _unreadable(path: Path, text: str) -> WarehouseError:
     """What it means that DuckDB cannot read a file that the catalog names."""
     problem = text
+    for code in REFUSED:
+        # Once DuckDB has let go of its files there may be room for another.
+        if text.endswith(f": {os.strerror(code)}"):
+            return UnreadablePartitionError(path, os.strerror(code))
     try:
         with open(path, "rb"):
             pass
