@@ -14,6 +14,7 @@ import pyarrow as pa
 from building import Made, instant
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import month_of
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer
@@ -108,7 +109,7 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     """Write the catalog that knows these partitions, and their sessions as ingested."""
     listed = list(partitions)
     days = {(one.data_type, source.session) for one in listed for source in one.sessions}
-    files = [SourceFile(name, day, None, "made", "ingested") for name, day in sorted(days)]
+    files = [SourceFile(name, day, None, "made", FileState.INGESTED) for name, day in sorted(days)]
     layout, sql = made.layout, SqlFolder(made.config.sql_dir(made.root))
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"

@@ -20,8 +20,8 @@ import pandas as pd
 
 from warehouse.core import config as configuration
 from warehouse.core.calendar import Moment, parse_span, session_at
-from warehouse.core.memory import resident_bytes
 from warehouse.core.metrics import PipelineMetrics
+from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
 from warehouse.read import availability
 from warehouse.read import coverage as gaps

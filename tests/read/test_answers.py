@@ -15,7 +15,7 @@ from building import REPOSITORY, Made, day_key, instant, quote, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
-from warehouse.core import memory
+from warehouse.core import process
 from warehouse.errors import RequestError, TooLargeError
 from warehouse.read import fingerprint as ids
 from warehouse.read import partition_reader
@@ -335,12 +335,12 @@ def test_the_limit_of_the_process_counts() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    free = memory.available_bytes()
-    assert 0 < free <= memory.os.sysconf("SC_PHYS_PAGES") * memory.os.sysconf("SC_PAGE_SIZE")
+    free = process.available_bytes()
+    assert 0 < free <= process.os.sysconf("SC_PHYS_PAGES") * process.os.sysconf("SC_PAGE_SIZE")
     try:
-        taken = memory._statm()[0]
+        taken = process._statm()[0]
         resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), hard))
-        assert memory.available_bytes() <= 64 << 20
+        assert process.available_bytes() <= 64 << 20
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -350,15 +350,15 @@ def test_the_limit_of_the_container_counts(tmp_path: Path, monkeypatch: pytest.M
     name = next((name for number, _, name in groups if number == "0"), None)
     if name is None:
         pytest.skip("no control groups of the second kind")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(process, "_CGROUPS", tmp_path)
     group = tmp_path / name.lstrip("/")
     group.mkdir(parents=True, exist_ok=True)
     (group / "memory.max").write_text("9000\n")
     (group / "memory.current").write_text("5000\n")
     (group / "memory.stat").write_text("anon 4000\ninactive_file 700\n")
-    assert memory.available_bytes() == 4700
+    assert process.available_bytes() == 4700
     (group / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 9000
+    assert process.available_bytes() > 9000
 
 
 # Metrics

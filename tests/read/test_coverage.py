@@ -139,7 +139,7 @@ def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
         "    MSFT: 2024-01-16",
         "  not ingested: 2",
         "    all symbols: 2024-01-19",
-        "  set aside: the file failed verification: 2",
+        "  set aside: 2",
         "    all symbols: 2024-01-17",
         "  missing at the vendor: 2",
         "    all symbols: 2024-01-18",

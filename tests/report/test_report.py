@@ -256,7 +256,7 @@ def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_pa
 def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts) -> None:
     assert facts.complete.answer == "no"
     assert facts.complete.command == "update --start 2024-01-19 --end 2024-01-31"
-    assert "missing at the source" in facts.complete.text
+    assert "missing at the vendor" in facts.complete.text
 
 
 def test_errors_make_the_answer_no_warnings_mostly_and_what_is_allowed_yes(facts: Facts) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from warehouse.core.memory import peak_memory_bytes, resident_bytes
+from warehouse.core.process import peak_memory_bytes, resident_bytes
 
 logger = logging.getLogger("warehouse")
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import completed, data_type
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import month_of
 from warehouse.core.small_files import parsed_json, plain
 from warehouse.errors import one_line
@@ -125,7 +126,11 @@ def rejects(path: Path, record: SourceFile) -> str | None:
         return "missing" if due else None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         return f"cannot be read back: {one_line(error, 200)}"
-    if record.state == "ingested" and record.rejects_by_reason is not None and counted != due:
+    if (
+        record.state == FileState.INGESTED
+        and record.rejects_by_reason is not None
+        and counted != due
+    ):
         return f"{counted.total():,} rows, the catalog says {due.total():,}, or of other reasons"
     return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.core.config import Config
+from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.representation import Face
@@ -81,7 +82,7 @@ def prune(
         hashed: dict[RawFile, Stamp] = {}
         for file in layout.raw_files():
             record = known.get(file)
-            if record is None or record.state != "ingested" or record.recorded_at > before:
+            if record is None or record.state != FileState.INGESTED or record.recorded_at > before:
                 continue
             path = layout.raw_file(file)
             try:

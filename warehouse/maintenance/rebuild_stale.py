@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warehouse.core.datatypes import DataType
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
@@ -189,7 +190,7 @@ class _Search:
             record = self._known.get(file)
             is_other = (
                 record is not None
-                and record.state == "ingested"
+                and record.state == FileState.INGESTED
                 and record.sha256 is not None
                 and record.sha256 != session.sha256
             )
@@ -208,7 +209,7 @@ class _Search:
             if (
                 file.data_type != kind.name
                 or file in published
-                or record.state != "ingested"
+                or record.state != FileState.INGESTED
                 or not file.overlaps(self._request.first, self._request.last)
             ):
                 continue
@@ -231,7 +232,7 @@ class _Search:
     def _why_waiting(self, file: RawFile, record: SourceFile | None) -> str:
         what = f"{file.data_type} {file.day}{f' {file.symbol}' if file.symbol else ''}"
         path = self._pipeline.layout.raw_file(file)
-        is_ingested = record is not None and record.state == "ingested"
+        is_ingested = record is not None and record.state == FileState.INGESTED
         if record is not None and is_ingested and raw_check.is_recorded(path, record):
             return "source.symbols selects more than was published"
         return f"{what} has a new version"

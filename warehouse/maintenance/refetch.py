@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.errors import ConfigError, SourceError
 from warehouse.ingest import raw_check
@@ -81,7 +82,11 @@ def refetch(
             result.why[item.file] = "the source's copy of it is damaged as well"
             continue
         records.append(record)
-        if before is not None and before.state == "ingested" and record.state != "ingested":
+        if (
+            before is not None
+            and before.state == FileState.INGESTED
+            and record.state != FileState.INGESTED
+        ):
             result.restated.add(item.file)
     pipeline.writer.publish(CatalogChange(files=records))
     return result
@@ -116,6 +121,6 @@ def _received(
         return None
     if old.exists():
         set_aside(old)
-    if same is not None and same.state == "ingested":
+    if same is not None and same.state == FileState.INGESTED:
         return replace(same, etag=item.etag, vouched_by=vouched_by)
     return fetched(item, vouched_by)

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
+from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.representation import Face
@@ -268,10 +269,10 @@ class _Round:
         self, file: RawFile, record: SourceFile | None, is_there: bool
     ) -> Iterator[Callable[[], Fault | None]]:
         path = self._layout.raw_file(file)
-        ingested = record is not None and record.state == "ingested"
+        ingested = record is not None and record.state == FileState.INGESTED
         if not is_there and ingested and record is not None and record.raw_modified_ns is None:
             self._report.pruned += 1
-        elif is_there or (record is not None and record.state in ("ingested", "downloaded")):
+        elif is_there or (record is not None and record.state.is_here):
             if is_there and (not ingested or os.path.exists(superseded(path))):
                 self._report.waiting += 1
             yield lambda: self._raw(file, path, record)
@@ -317,7 +318,7 @@ class _Round:
                     told = "partitions have rows of it, and the catalog does not know it"
                     yield Fault(path, "rows", told, subject=file)
                 continue
-            if record.state != "ingested" or record.rows_published is None:
+            if record.state != FileState.INGESTED or record.rows_published is None:
                 continue
             problem: str | None = _imbalance(record, versions[record.sha256])
             for sha256 in versions.keys() - {record.sha256}:
@@ -352,7 +353,7 @@ def _size(path: Path) -> int:
 
 def raw_problem(path: Path, record: SourceFile | None) -> str | None:
     """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
-    if record is None or record.state not in ("ingested", "downloaded"):
+    if record is None or not record.state.is_here:
         return raw_check.problem(path, None)
     problem = raw_check.problem(path, record)
     if problem is not None and os.path.exists(superseded(path)):

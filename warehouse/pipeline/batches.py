@@ -10,6 +10,7 @@ from pathlib import Path
 
 from warehouse.core.config import Config
 from warehouse.core.metrics import Progress
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError, SqlFileError, StorageError
@@ -61,7 +62,7 @@ def by_selection(
     found: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
     for file in sorted(files, key=lambda file: file.sort_key):
         record = known.get(file)
-        if record is None or record.state != "ingested":
+        if record is None or record.state != FileState.INGESTED:
             found[configured].append(file)
         else:
             found[frozenset(record.symbols or ())].append(file)
@@ -122,7 +123,7 @@ def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[Raw
     return [
         file
         for file, record in known.items()
-        if record.state == "ingested"
+        if record.state == FileState.INGESTED
         and file.data_type in names
         and file.overlaps(request.first, request.last)
         and (not request.symbols or file.symbol is None or file.symbol in request.symbols)

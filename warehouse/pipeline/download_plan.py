@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from warehouse.core.calendar import FIRST_SESSION, NEW_YORK, absent_sessions, today
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, parse_raw_path
 from warehouse.core.representation import Face
 from warehouse.errors import (
@@ -188,11 +189,7 @@ def plan_download(
     plan = DownloadPlan()
     now = now or datetime.now(NEW_YORK)
     symbols = frozenset(config.source.symbols)
-    kept = {
-        (file.data_type, file.day)
-        for file, record in known.items()
-        if record.state in ("ingested", "downloaded")
-    }
+    kept = {(file.data_type, file.day) for file, record in known.items() if record.state.is_here}
     bare: list[DataType] = []
     for kind in kinds:
         days: set[date] = set()
@@ -207,27 +204,27 @@ def plan_download(
             if (
                 record is not None
                 and not same
-                and record.state in ("ingested", "downloaded")
+                and record.state.is_here
                 and source.is_copy(item, record.etag, record.sha256, layout.raw_file(item.file))
             ):
                 record, same = replace(record, etag=item.etag), True
                 plan.restamped.append((item.file, record))
             if record is None:
                 plan.fetch.append(item)
-            elif same and record.state == "set_aside":
+            elif same and record.state == FileState.SET_ASIDE:
                 aside = layout.set_aside / item.file.raw_path
                 # What rotted here after it had come is whole there.
                 rotted = not no_md5(record) and source.differs(item, aside)
                 (plan.fetch if rotted else plan.set_aside).append(item)
-            elif same and record.state == "not_in_plan" and open_start:
+            elif same and record.state == FileState.NOT_IN_PLAN and open_start:
                 plan.not_in_plan.append(item)
             elif same and _is_here(layout, config, record, item.file):
                 plan.have.append(item)
-            elif record.state == "ingested" and not same and record.etag is not None:
+            elif record.state == FileState.INGESTED and not same and record.etag is not None:
                 published.append(item)
             else:
                 plan.fetch.append(item)
-                if record.state == "downloaded" and not same:
+                if record.state == FileState.DOWNLOADED and not same:
                     plan.changed.append(item)
         since = first
         if open_start:
@@ -287,7 +284,7 @@ def _note_bare(
         for file, record in known.items()
         if file.data_type == kind.name
         and record.etag is not None
-        and record.state in ("downloaded", "ingested", "set_aside")
+        and (record.state.is_here or record.state == FileState.SET_ASIDE)
         and (file.symbol is None) == (config.source.layout == "day")
     )
     if not any(span[0] <= day <= span[1] for day in before):
@@ -392,7 +389,7 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
     found = dict(plan.restamped)
     found |= {item.file: fetched(item, plan.vouched_by.get(item.file)) for item in plan.fetch}
     news = [did_not_come(outcome) for outcome in plan.problems]
-    for state, sessions in (("missing", plan.absent), ("not_yet", plan.not_yet)):
+    for state, sessions in ((FileState.MISSING, plan.absent), (FileState.NOT_YET, plan.not_yet)):
         news += [
             (file, SourceFile(name, day, None, file.key, state))
             for name, day in sessions
@@ -401,8 +398,7 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
     for file, record in news:
         before = known.get(file)
         if before is not None and (
-            before.state in ("ingested", "downloaded")
-            or (before.state, before.etag) == (record.state, record.etag)
+            before.state.is_here or (before.state, before.etag) == (record.state, record.etag)
         ):
             continue
         found[file] = record
@@ -412,13 +408,13 @@ def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[Raw
 def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
     """The record of a file that was to be fetched and did not come."""
     item, problem = outcome.item, outcome.problem
-    state, etag = "failed", None
+    state, etag = FileState.FAILED, None
     if isinstance(problem, NotInPlanError):
-        state, etag = "not_in_plan", item.etag
+        state, etag = FileState.NOT_IN_PLAN, item.etag
     elif isinstance(problem, MissingFileError):
-        state = "missing"
+        state = FileState.MISSING
     elif isinstance(problem, RawFileError):
-        state = "set_aside"
+        state = FileState.SET_ASIDE
         # What was damaged on the way may come whole the next time: it is to be asked for again.
         etag = None if isinstance(problem, DamagedInTransitError) else item.etag
     file = item.file
@@ -436,9 +432,9 @@ def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
 
 
 def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:
-    if record.state == "ingested" and _covers(config, file, record):
+    if record.state == FileState.INGESTED and _covers(config, file, record):
         return True
-    return record.state in ("downloaded", "ingested") and os.path.exists(layout.raw_file(file))
+    return record.state.is_here and os.path.exists(layout.raw_file(file))
 
 
 def fetched(item: SourceObject, vouched_by: str | None) -> SourceFile:
@@ -453,7 +449,7 @@ def fetched(item: SourceObject, vouched_by: str | None) -> SourceFile:
         file.day,
         file.symbol,
         file.key,
-        state="downloaded",
+        state=FileState.DOWNLOADED,
         etag=item.etag,
         bytes=item.size,
         vouched_by=vouched_by,
@@ -478,7 +474,11 @@ def files_to_ingest(
     found = []
     for file in raw_files(layout, config, kinds, first, last):
         record = known.get(file)
-        if record is not None and record.state == "ingested" and _covers(config, file, record):
+        if (
+            record is not None
+            and record.state == FileState.INGESTED
+            and _covers(config, file, record)
+        ):
             path = layout.raw_file(file)
             if is_recorded(path, record):
                 continue
@@ -491,7 +491,7 @@ def files_to_ingest(
 
 def may_be_copied(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
     """Whether a file of `files_to_ingest` may hold what was published; nothing is read."""
-    if record is None or record.state != "ingested" or not _covers(config, file, record):
+    if record is None or record.state != FileState.INGESTED or not _covers(config, file, record):
         return False
     try:
         size = layout.raw_file(file).stat().st_size

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.ingest.stage import StagedFile
 from warehouse.store.catalog import SourceFile
@@ -39,7 +40,7 @@ def of_file(
             file.day,
             file.symbol,
             file.key,
-            state="set_aside",
+            state=FileState.SET_ASIDE,
             problem=item.problem,
             etag=item.etag,
             vouched_by=vouched_by,
@@ -51,7 +52,7 @@ def of_file(
         file.day,
         file.symbol,
         file.key,
-        state="ingested",
+        state=FileState.INGESTED,
         etag=item.etag,
         bytes=item.facts.bytes,
         sha256=item.facts.sha256,
@@ -67,7 +68,12 @@ def of_file(
         fingerprint=fingerprint,
         run_id=run_id,
     )
-    if not selected or file.symbol is not None or before is None or before.state != "ingested":
+    if (
+        not selected
+        or file.symbol is not None
+        or before is None
+        or before.state != FileState.INGESTED
+    ):
         return record
     if before.sha256 != record.sha256 or before.rows_published is None:
         return record
@@ -113,7 +119,7 @@ def taken_over(
     for key, rows in (before - after).items():
         file = parse_key(key)
         record = known.get(file) if file is not None else None
-        if record is None or record.state != "ingested" or record.rows_published is None:
+        if record is None or record.state != FileState.INGESTED or record.rows_published is None:
             continue
         found.append(
             replace(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from warehouse.core import fork
+from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.errors import TooLargeError
@@ -39,12 +39,12 @@ class Answers:
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
-        fork.prepare(self)
+        process.prepare_for_fork(self)
 
     def in_child(self) -> None:
         """The parent's threads are not there."""
         self._lock = Lock()
-        fork.abandon(self._pool)
+        process.abandon(self._pool)
         self._pool = None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from glob import escape
 
 from warehouse.core.calendar import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
 from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.errors import NoDataError
 from warehouse.read.snapshot import Snapshot
@@ -24,15 +25,6 @@ from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
 _NAMED = 4
 _SATURDAY = 5
 _UPDATE = "warehouse update"
-# Why a session is not there, by the state of its file.
-_WHY = {
-    "downloaded": "not ingested yet",
-    "set_aside": "set aside",
-    "failed": "download failed",
-    "missing": "missing at the vendor",
-    "not_yet": "not yet published",
-    "not_in_plan": "not in your plan",
-}
 
 
 def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
@@ -396,7 +388,7 @@ def _gap(
     found = have
     if absent and there:
         named = ", ".join(
-            f"{day} ({_WHY[states[day]]})" if states.get(day) in _WHY else f"{day}"
+            f"{day} ({FileState(states[day]).words})" if day in states else f"{day}"
             for day in absent[:_NAMED]
         )
         more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""

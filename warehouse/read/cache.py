@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
-from warehouse.core import fork
+from warehouse.core import process
 from warehouse.core.representation import Face
 from warehouse.read.cache_ranges import Edges, Range
 from warehouse.read.frames import shared, size_of
@@ -79,7 +79,7 @@ class FrameCache(Face):
         self._covering: dict[tuple[Hashable, str], dict[Hashable, Held]] = {}
         self._making: dict[Hashable, Future[Any]] = {}
         self._bytes = self._hits = self._misses = self._evictions = 0
-        fork.prepare(self)
+        process.prepare_for_fork(self)
 
     def in_child(self) -> None:
         """What is held is the child's too, but not what the parent's threads were about."""

@@ -14,24 +14,30 @@ import pyarrow as pa
 
 from warehouse.core.calendar import FIRST_SESSION, today, trading_days
 from warehouse.core.datatypes import DataType
+from warehouse.core.file_state import FileState
 from warehouse.read.availability import rejected
 from warehouse.read.frames import as_form
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import check_file
 
-STATES = {
+STATES: dict[str, str] = {
     "present": "present",
     "no_rows": "did not trade",
     "rejected": "all its rows were rejected",
     "unknown": "no symbol of that name in the warehouse",
     "not_selected": "left out by source.symbols",
     "not_ingested": "not ingested",
-    "set_aside": "set aside: the file failed verification",
-    "missing": "missing at the vendor",
-    "not_yet": "not yet published",
-    "not_in_plan": "not in your plan",
-    "failed": "download failed",
+    **{
+        state: state.words
+        for state in (
+            FileState.SET_ASIDE,
+            FileState.MISSING,
+            FileState.NOT_YET,
+            FileState.NOT_IN_PLAN,
+            FileState.FAILED,
+        )
+    },
 }
 """What may be said of a session and symbol, and what it means."""
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.core import fork
+from warehouse.core import process
 from warehouse.errors import RequestError
 from warehouse.text import one_of
 
@@ -136,7 +136,7 @@ def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
         import polars as pl
 
         # Of polars' threads, which put chunks together, a child of a fork has none.
-        return pl.DataFrame(_Chunks(table)) if fork.is_child() else pl.from_arrow(table)
+        return pl.DataFrame(_Chunks(table)) if process.is_child() else pl.from_arrow(table)
     columns: dict[str, Any] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if zone is not None and column.type == _STAMP:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.calendar import Span, day_bounds_ns
 from warehouse.core.datatypes import DataType
-from warehouse.core.memory import available_bytes, frame_bytes
+from warehouse.core.process import available_bytes
 from warehouse.errors import TooLargeError
 from warehouse.read import availability
 from warehouse.read.frames import compact, nanoseconds, symbol_column
@@ -36,6 +36,8 @@ from warehouse.store.partitions import columns_of, damaged, edges_of, open_parti
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
 _LITTLE = 1_024
+_TEXT_BYTES = 16
+"""Of a text and its place: symbols, ids and conditions have a few characters each."""
 _MUCH = 64 << 20
 """Bytes that are always there: to ask how many are takes a tenth of a millisecond."""
 
@@ -136,7 +138,7 @@ def _check_room(
     span: Span,
 ) -> None:
     rows = sum(piece.high - piece.low for piece in pieces)
-    size = frame_bytes(kind, columns, rows)
+    size = _frame_bytes(kind, columns, rows)
     # While several are put together, they are there twice.
     needed = 2 * size if len(pieces) > 1 else size
     if needed > _MUCH and needed > (available := available_bytes()):
@@ -336,3 +338,14 @@ def _first_at(
     # As an int64, or numpy would compare as floats.
     row = edges[first] + int(np.searchsorted(stamps(first), np.int64(bound_ns), side="left"))
     return min(max(row, low), high)
+
+
+def _frame_bytes(kind: DataType, columns: Iterable[str], rows: int) -> int:
+    """What so many rows of these columns take as a pandas frame; text by what is usual."""
+    return rows * sum(_width(kind.columns.field(name).type) for name in columns)
+
+
+def _width(kind: pa.DataType) -> int:
+    if pa.types.is_string(kind):
+        return _TEXT_BYTES
+    return 8 if pa.types.is_date(kind) else kind.bit_width // 8

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from warehouse.core import fork
+from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import (
     connect,
@@ -312,12 +312,12 @@ class Snapshots:
         self._closed = False
         # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
         self._spill: Path | None = None
-        fork.prepare(self)
+        process.prepare_for_fork(self)
 
     def in_child(self) -> None:
         """Leave the parent's snapshot and folder alone; the child's own come with its questions."""
         self._lock = Lock()
-        fork.abandon(self._present)
+        process.abandon(self._present)
         self._present = self._spill = None
 
     def close(self) -> None:

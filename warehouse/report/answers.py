@@ -8,19 +8,23 @@ from datetime import date
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 
 Row = dict[str, Any]
 
-ABSENT = ("missing", "never", "set_aside", "failed", "waiting", "not_in_plan")
+ABSENT = (
+    FileState.MISSING,
+    "never",
+    FileState.SET_ASIDE,
+    FileState.FAILED,
+    "waiting",
+    FileState.NOT_IN_PLAN,
+)
 """States of sessions that should be here and are not."""
-STATES = {
+STATES: dict[str, str] = {
     "here": "here",
-    "waiting": "downloaded and not ingested",
-    "set_aside": "set aside, for they failed verification",
-    "failed": "failed to download",
-    "missing": "missing at the source",
-    "not_in_plan": "not in your plan",
-    "not_yet": "not yet published",
+    "waiting": FileState.DOWNLOADED.words,
+    **{state: state.words for state in FileState},
     "never": "never asked for",
     "outside": "outside of what there is of the data type",
 }

@@ -8,18 +8,19 @@ from datetime import date
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.report.answers import ABSENT, STATES, Row
 from warehouse.report.collect import Facts
 from warehouse.text import count, size
 
 GLYPHS = {
-    "missing": "×",
-    "set_aside": "!",
-    "failed": "#",
+    FileState.MISSING: "×",
+    FileState.SET_ASIDE: "!",
+    FileState.FAILED: "#",
     "never": "?",
     "waiting": "…",
-    "not_in_plan": "–",
-    "not_yet": "○",
+    FileState.NOT_IN_PLAN: "–",
+    FileState.NOT_YET: "○",
     "outside": "",
 }
 WEEKDAYS = [(name[:2], name) for name in calendar.day_name]

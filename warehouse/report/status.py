@@ -12,6 +12,7 @@ from pathlib import Path
 from warehouse.core.calendar import FIRST_SESSION
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError
@@ -22,7 +23,7 @@ from warehouse.store.catalog import Catalog, SourceFile, check_not_lost
 from warehouse.store.holdings import Holdings, published
 
 _RUNS = 5
-_NOT_HERE = ("missing", "not_yet", "not_in_plan", "failed")
+_NOT_HERE = (FileState.MISSING, FileState.NOT_YET, FileState.NOT_IN_PLAN, FileState.FAILED)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def status(layout: Layout, config: Config) -> Status:
         holdings=holdings,
         waiting=[file for file in unsettled if file not in copied],
         copied=copied,
-        set_aside=_in_states(known.values(), "set_aside"),
+        set_aside=_in_states(known.values(), FileState.SET_ASIDE),
         not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,
         left_out=left_out,
@@ -130,7 +131,7 @@ def status(layout: Layout, config: Config) -> Status:
     )
 
 
-def _in_states(records: Iterable[SourceFile], *states: str) -> list[SourceFile]:
+def _in_states(records: Iterable[SourceFile], *states: FileState) -> list[SourceFile]:
     return sorted(
         (record for record in records if record.state in states),
         key=lambda record: (record.data_type, record.day, record.symbol or ""),

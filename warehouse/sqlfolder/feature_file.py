@@ -29,7 +29,7 @@ from typing import Any
 
 import duckdb
 
-from warehouse.core import fork
+from warehouse.core import process
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.small_files import plain, read_small
@@ -169,7 +169,7 @@ def _in_child() -> None:
     global _one_at_a_time
     _one_at_a_time = Lock()
     if _checker.cache_info().currsize:
-        fork.abandon(_checker())
+        process.abandon(_checker())
         _checker.cache_clear()
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, within
+from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import (
@@ -43,7 +44,7 @@ class SourceFile:
     day: date
     symbol: str | None
     source: str
-    state: str
+    state: FileState
     problem: str | None = None
     etag: str | None = None
     bytes: int | None = None
@@ -367,7 +368,10 @@ class Catalog:
         """What is known of each of the vendor's files."""
         found = {}
         for row in self.rows("select * from source_files"):
-            record = file_record(row)
+            try:
+                record = file_record(row)
+            except ValueError as error:
+                raise DamagedCatalogError(self._layout.catalog, str(error)) from error
             if record.data_type not in DATA_TYPES:
                 problem = f"it speaks of files of {record.data_type!r}, which is no data type"
                 raise DamagedCatalogError(self._layout.catalog, problem)
@@ -376,11 +380,16 @@ class Catalog:
 
 
 def file_record(row: dict[str, Any]) -> SourceFile:
-    """The record of a row of `source_files`."""
+    """The record of a row of `source_files`.
+
+    Raises:
+        ValueError: it has a state that there is not.
+    """
     reasons, symbols = row["rejects_by_reason"], row["symbols"]
     return SourceFile(
         **{
             **row,
+            "state": FileState(row["state"]),
             "rejects_by_reason": None if reasons is None else dict(reasons),
             "symbols": None if symbols is None else tuple(symbols),
         }

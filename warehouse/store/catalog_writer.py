@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, glob_literal, partition_name, shipped
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
@@ -116,6 +117,7 @@ _PARTITIONS = pa.schema(
 _REMOVED = pa.schema([("data_type", pa.string()), ("symbol", pa.string()), ("month", pa.date32())])
 _ARROW = {
     str: pa.string(),
+    FileState: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
     date: pa.date32(),

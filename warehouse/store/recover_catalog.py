@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import BUCKET_PREFIX, Layout, RawFile, month_of, parse_raw_path
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
@@ -46,7 +47,7 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     files = [
         record
         for record in records.values()
-        if record.state != "ingested"
+        if record.state != FileState.INGESTED
         or (record.data_type, f"{month_of(record.day):%Y_%m}") not in in_doubt
     ]
     return CatalogChange(partitions=partitions, files=files), damaged
@@ -133,7 +134,7 @@ def _record(file: RawFile, sessions: list[SessionSource], rejects: Counter[str])
         file.day,
         file.symbol,
         file.key,
-        state="ingested",
+        state=FileState.INGESTED,
         etag=sessions[0].etag if sessions else None,
         sha256=sessions[0].sha256 if sessions else None,
         rows_published=published,

@@ -13,8 +13,8 @@ from warehouse.cli.render.shortfalls import shortfalls
 from warehouse.core.calendar import today
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.memory import peak_memory_bytes
 from warehouse.core.paths import BUCKET_PREFIX, RawFile
+from warehouse.core.process import peak_memory_bytes
 from warehouse.core.request import Request
 from warehouse.errors import RawFileError
 from warehouse.maintenance.init import Laid

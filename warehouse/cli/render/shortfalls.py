@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
 from warehouse.source.folder import Fetched
@@ -14,26 +15,25 @@ from warehouse.source.folder import Fetched
 def shortfalls(plan: DownloadPlan) -> Iterator[str]:
     """What a download could not bring, and what it found changed: a line for each kind of thing."""
 
-    def state(outcome: Fetched) -> str:
+    def state(outcome: Fetched) -> FileState:
         return did_not_come(outcome)[1].state
 
     for name, outcomes in groupby(sorted(plan.problems, key=state), key=state):
         group = list(outcomes)
-        if name == "failed":
+        if name == FileState.FAILED:
             yield from (f"failed: {outcome.problem}" for outcome in group)
-        elif name == "set_aside":
+        elif name == FileState.SET_ASIDE:
             for outcome in group:
                 why = str(outcome.problem).removeprefix(f"{outcome.item.file.raw_path.name}: ")
-                yield f"set aside: {_some([outcome.item.file])}: {why}"
+                yield f"{name.words}: {_some([outcome.item.file])}: {why}"
         else:
-            what = "not in your plan" if name == "not_in_plan" else "missing at the vendor"
-            yield f"{what}: {_some([outcome.item.file for outcome in group])}"
+            yield f"{name.words}: {_some([outcome.item.file for outcome in group])}"
     yield from (f"warning: {problem}" for problem in plan.left_out)
     refused = [item.file for item in plan.not_in_plan]
     if refused:
-        yield f"not in your plan: {_some(refused)}; give --start to ask for them again"
+        yield f"{FileState.NOT_IN_PLAN.words}: {_some(refused)}; give --start to ask for them again"
     if plan.not_yet:
-        yield f"not yet published: {_some([RawFile(*each) for each in plan.not_yet])}"
+        yield f"{FileState.NOT_YET.words}: {_some([RawFile(*each) for each in plan.not_yet])}"
     if plan.changed:
         yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
     if plan.changed_before:

@@ -11,6 +11,7 @@ from typing import Any
 from warehouse.cli.render.brief import brief_as_json, brief_lines
 from warehouse.cli.render.run import NAMED, instant, label, some, spans, why
 from warehouse.cli.render.terminal import labelled, table
+from warehouse.core.file_state import FileState
 from warehouse.report.status import RunRecord, Status
 from warehouse.store.catalog import SourceFile
 from warehouse.text import count, duration, size
@@ -18,9 +19,9 @@ from warehouse.text import count, duration, size
 _WIDTH = 108
 """Columns that a line of many figures takes at most, where no terminal says less."""
 _NOT_HERE = {
-    "missing": ("missing", "the source has no file"),
-    "not_yet": ("not yet", "not published when last looked for"),
-    "not_in_plan": ("refused", "not in your plan; download with --start asks again"),
+    FileState.MISSING: ("missing", "the source has no file"),
+    FileState.NOT_YET: ("not yet", "not published when last looked for"),
+    FileState.NOT_IN_PLAN: ("refused", "not in your plan; download with --start asks again"),
 }
 """States of files that need no reason of their own: how a line of them begins and ends."""
 
@@ -98,7 +99,7 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
     if status.outdated:
         told = "changed by you, and the project's have changed since"
         yield from row("outdated", f"{some(status.outdated)}: {told}")
-    failed = [record for record in status.not_here if record.state == "failed"]
+    failed = [record for record in status.not_here if record.state == FileState.FAILED]
     yield from _named("set aside", status.set_aside, row)
     yield from _named("failed", failed, row)
     for state, (name, why_not) in _NOT_HERE.items():

@@ -1,33 +1,24 @@
-"""What memory there is, what a frame would take of it, and what this process holds."""
+"""This process: the memory it holds and may still take, and what a child of a fork lets go of.
+
+A DuckDB has threads, and of those a fork takes none along: to ask the parent's connection waits for
+ever, and to close it, or to let Python destroy it at the end, kills the process. So a child lets go
+of such things without destroying them, and opens its own where it asks. Locks may have been held by
+a thread that is not there any more; they are made anew.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-import pyarrow as pa
-
-from warehouse.core.datatypes import DataType
-
-_TEXT_BYTES = 16
-"""Of a text and its place: symbols, ids and conditions have a few characters each."""
+from typing import Protocol
+from weakref import WeakSet
 
 _CGROUPS = Path("/sys/fs/cgroup")
-
-
-def frame_bytes(kind: DataType, columns: Iterable[str], rows: int) -> int:
-    """What so many rows of these columns take as a pandas frame; text by what is usual."""
-    return rows * sum(_width(kind.columns.field(name).type) for name in columns)
-
-
-def _width(kind: pa.DataType) -> int:
-    if pa.types.is_string(kind):
-        return _TEXT_BYTES
-    return 8 if pa.types.is_date(kind) else kind.bit_width // 8
 
 
 def available_bytes() -> int:
@@ -91,3 +82,39 @@ def _statm() -> list[int]:
     """The process's sizes in bytes: all its addresses, then what of them is resident."""
     pages = Path("/proc/self/statm").read_text().split()
     return [int(count) * os.sysconf("SC_PAGE_SIZE") for count in pages[:2]]
+
+
+class Inherited(Protocol):
+    """What a child of a fork finds in its memory."""
+
+    def in_child(self) -> None:
+        """Let go of what is the parent's; called in the child before anything else is."""
+
+
+_inherited: WeakSet[Inherited] = WeakSet()
+
+
+def prepare_for_fork(one: Inherited) -> None:
+    """Have a child of a fork call `in_child` of this, if it still is there then."""
+    _inherited.add(one)
+
+
+def abandon(thing: object) -> None:
+    """Let go of a thing that is never to be destroyed, not even when the process ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def is_child() -> bool:
+    """Whether this process came of a fork since this was imported."""
+    return os.getpid() != _process_id
+
+
+_process_id = os.getpid()
+
+
+def _in_child() -> None:
+    for one in list(_inherited):
+        one.in_child()
+
+
+os.register_at_fork(after_in_child=_in_child)
