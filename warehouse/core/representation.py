@@ -1,9 +1,12 @@
-"""How an object shows itself to a person: on one short line, and as a small table in a notebook."""
+"""How an object shows itself: to a person on a line, or in a notebook; to a program as JSON."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -39,6 +42,42 @@ class Face:
         rows = [row.format(name.replace("_", " "), text) for name, text in _texts(self._face())]
         table = Markup("<table><caption>{}</caption>{}</table>")
         return str(table.format(type(self).__name__, Markup().join(rows)))
+
+
+def as_object(thing: Any, *names: str, **more: Any) -> dict[str, Any]:
+    """An object in terms of JSON.
+
+    Args:
+        names: the attributes that are told; none: all fields of a dataclass, but for those that are
+            declared with repr=False.
+        more: what is told besides, or in the place of a field.
+    """
+    told = names or [item.name for item in fields(thing) if item.repr]
+    values = {name: getattr(thing, name) for name in told if name not in more}
+    return {name: plain(value) for name, value in {**values, **more}.items()}
+
+
+def plain(value: Any, timespec: str = "auto") -> Any:
+    """A value in terms of JSON. A datetime is UTC; a file of the vendor's is told by its key.
+
+    Args:
+        timespec: how exact a datetime is told; see `datetime.isoformat`.
+    """
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec=timespec)}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item, timespec) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, timespec) for item in value]
+    if isinstance(value, AbstractSet):
+        return sorted(plain(item, timespec) for item in value)
+    if is_dataclass(value):
+        return value.key if hasattr(value, "key") else as_object(value)
+    return value
 
 
 def _texts(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

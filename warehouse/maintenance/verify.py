@@ -64,7 +64,7 @@ class Fault:
     kind: str
     problem: str
     remedy: str = _MEND
-    subject: RawFile | PartitionKey | None = None
+    subject: RawFile | PartitionKey | None = field(default=None, repr=False)
 
 
 @dataclass(repr=False)

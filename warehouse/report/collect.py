@@ -7,7 +7,7 @@ from the catalog alone, by the statements of sql/report: what they cost does not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from warehouse.core.calendar import SessionHours, check_order, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout
+from warehouse.core.representation import plain
 from warehouse.errors import SqlFileError
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.sqlfolder.files import SqlFolder
@@ -227,13 +228,4 @@ def _rule(row: Row) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """A value in terms of JSON. A datetime of the catalog is UTC."""
-    if isinstance(value, datetime):
-        return f"{value.isoformat(timespec='seconds')}Z"
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    return plain(value, "seconds")

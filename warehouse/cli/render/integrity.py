@@ -8,9 +8,10 @@ from typing import Any
 
 from warehouse.cli.render.run import NAMED, label, row, some
 from warehouse.core.paths import Layout
+from warehouse.core.representation import as_object, plain
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
-from warehouse.maintenance.verify import Fault, PartitionKey, VerifyReport
+from warehouse.maintenance.verify import PartitionKey, VerifyReport
 from warehouse.text import count, duration, size
 
 _KINDS = {
@@ -24,38 +25,19 @@ _KINDS = {
 
 def verify_as_json(report: VerifyReport) -> dict[str, Any]:
     """What was looked at and what is wrong as one JSON object."""
-    return {
-        "generation": report.generation,
-        "is_clean": not report.faults,
-        "files": dict(report.files),
-        "bytes": dict(report.bytes),
-        "waiting": report.waiting,
-        "pruned": report.pruned,
-        "seconds": round(report.seconds, 3),
-        "faults": [_fault_as_json(fault) for fault in report.faults],
-    }
-
-
-def _fault_as_json(fault: Fault) -> dict[str, Any]:
-    return {
-        "path": str(fault.path),
-        "kind": fault.kind,
-        "problem": fault.problem,
-        "remedy": fault.remedy,
-    }
+    return as_object(report, is_clean=not report.faults, seconds=round(report.seconds, 3))
 
 
 def repair_as_json(report: RepairReport) -> dict[str, Any]:
     """What was wrong and what came of it as one JSON object."""
     return {
-        "run_id": report.run.metrics.run_id,
+        **as_object(report.run.metrics, "run_id", "files_fetched"),
         "found": verify_as_json(report.found),
-        "mended": [_fault_as_json(fault) for fault in report.mended],
-        "left": [{**_fault_as_json(fault), "why": why} for fault, why in report.left],
+        "mended": plain(report.mended),
+        "left": [as_object(fault, why=why) for fault, why in report.left],
         "restored": [_key_as_json(key) for key in report.restored],
         "remade": [_key_as_json(key) for key in report.remade],
         "moved": [{"from": str(old), "to": str(new)} for old, new in report.moved],
-        "files_fetched": report.run.metrics.files_fetched,
     }
 
 
@@ -126,12 +108,11 @@ def changed_as_json(report: ChangedReport, *, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "reasons": {reason: len(keys) for reason, keys in report.reasons.items()},
         "partitions": [_key_as_json(key) for key in sorted(report.partitions)],
-        "to_read" if dry_run else "read": [file.key for file in report.files],
-        "to_fetch": [file.key for file in report.absent],
-        "not_fetched": {file.key: why for file, why in report.why_absent.items()},
+        "to_read" if dry_run else "read": plain(report.files),
+        "to_fetch": plain(report.absent),
+        "not_fetched": plain(report.why_absent),
         "partitions_written": metrics.partitions,
-        "rows_published": metrics.rows_published,
-        "rows_rejected": metrics.rows_rejected,
+        **as_object(metrics, "rows_published", "rows_rejected"),
         "set_aside": [item.file.key for item in report.run.set_aside],
         "seconds": round(metrics.seconds, 3),
     }

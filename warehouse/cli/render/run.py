@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from warehouse.cli.render.shortfalls import shortfalls
@@ -15,6 +14,7 @@ from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, RawFile
 from warehouse.core.process import peak_memory_bytes
+from warehouse.core.representation import as_object, plain
 from warehouse.core.request import Request
 from warehouse.errors import RawFileError
 from warehouse.maintenance.init import Laid
@@ -81,40 +81,27 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
     """A run as one JSON object."""
     metrics, plan = report.metrics, report.download
     return {
-        "command": metrics.command,
-        "run_id": metrics.run_id,
+        **as_object(metrics, "command", "run_id", "started_at"),
         "dry_run": dry_run,
-        "started_at": instant(metrics.started_at),
         "seconds": round(metrics.seconds, 3),
         "nothing_new": report.did_nothing and not (dry_run and report.planned),
-        "retries": metrics.retries,
-        "errors": metrics.errors,
+        **as_object(metrics, "retries", "errors"),
         "download": plan and _download_as_json(plan, report, request, dry_run=dry_run),
-        "planned": [file.key for file in report.planned],
-        "estimate": None if report.estimate is None else asdict(report.estimate),
+        **as_object(report, "planned", "estimate"),
         "files": [
-            {
-                "file": item.file.key,
-                "lines": item.facts.lines,
-                "rows_published": item.rows_published,
-                "rows_rejected": item.rows_rejected,
-                "rows_unselected": item.rows_unselected,
-                "rejects_by_reason": dict(item.reasons),
-            }
+            as_object(
+                item,
+                *("file", "rows_published", "rows_rejected", "rows_unselected"),
+                lines=item.facts.lines,
+                rejects_by_reason=item.reasons,
+            )
             for item in report.files
             if item.problem is None
         ],
-        "set_aside": [
-            {"file": item.file.key, "problem": item.problem} for item in report.set_aside
-        ],
-        "lines": metrics.lines,
-        "rows_published": metrics.rows_published,
-        "rows_rejected": metrics.rows_rejected,
-        "rows_unselected": metrics.rows_unselected,
-        "rejects_by_reason": dict(_reasons(report)),
-        "partitions": metrics.partitions,
-        "bytes_read": metrics.bytes_read,
-        "bytes_written": metrics.bytes_written,
+        "set_aside": [as_object(item, "file", "problem") for item in report.set_aside],
+        **as_object(metrics, "lines", "rows_published", "rows_rejected", "rows_unselected"),
+        "rejects_by_reason": plain(_reasons(report)),
+        **as_object(metrics, "partitions", "bytes_read", "bytes_written"),
         "ingest_seconds": round(metrics.processing_time, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
@@ -125,29 +112,22 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
 def _download_as_json(
     plan: DownloadPlan, report: RunReport, request: Request, *, dry_run: bool
 ) -> dict[str, Any]:
-    not_yet: dict[str, list[str]] = {}
+    not_yet: dict[str, list[date]] = {}
     for name, session in plan.not_yet:
-        not_yet.setdefault(name, []).append(session.isoformat())
+        not_yet.setdefault(name, []).append(session)
     records = [did_not_come(outcome)[1] for outcome in plan.problems]
     return {
-        "fetched" if not dry_run else "to_fetch": [item.key for item in plan.fetch],
+        "fetched" if not dry_run else "to_fetch": plain(plan.fetch),
         "bytes": plan.bytes,
         "seconds": round(report.metrics.download_time, 3),
         "already_here": len(plan.have),
-        "changed": [item.key for item in plan.changed],
-        "changed_before": [item.key for item in plan.changed_before],
-        "problems": [
-            {"file": record.source, "state": record.state, "problem": record.problem}
-            for record in records
-        ],
+        **as_object(plan, "changed", "changed_before"),
+        "problems": [as_object(one, "state", "problem", file=one.source) for one in records],
         "left_out": plan.left_out,
-        "set_aside_before": [item.key for item in plan.set_aside],
-        "not_in_plan_before": [item.key for item in plan.not_in_plan],
-        "not_yet": not_yet,
-        "absent": {
-            name: [session.isoformat() for session in sessions]
-            for name, sessions in absent_sessions(report, request).items()
-        },
+        "set_aside_before": plain(plan.set_aside),
+        "not_in_plan_before": plain(plan.not_in_plan),
+        "not_yet": plain(not_yet),
+        "absent": plain(absent_sessions(report, request)),
     }
 
 
@@ -306,7 +286,7 @@ def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:
     """What was removed from the raw tier as one JSON object."""
     return {
         "dry_run": dry_run,
-        "to_remove" if dry_run else "removed": [file.key for file in report.removed],
+        "to_remove" if dry_run else "removed": plain(report.removed),
         "bytes": report.bytes,
         "kept": [{"file": file.key, "why": why} for file, why in report.kept],
     }
@@ -409,7 +389,3 @@ def spans(sessions: list[date]) -> str:
     if len(sessions) <= NAMED:
         return ", ".join(f"{session}" for session in sessions)
     return f"{len(sessions):,} sessions from {sessions[0]} to {sessions[-1]}"
-
-
-def instant(moment: datetime) -> str:
-    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")

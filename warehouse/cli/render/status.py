@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from warehouse.cli.render.brief import brief_as_json, brief_lines
-from warehouse.cli.render.run import NAMED, instant, label, some, spans, why
+from warehouse.cli.render.run import NAMED, label, some, spans, why
 from warehouse.cli.render.terminal import labelled, table
 from warehouse.core.file_state import FileState
+from warehouse.core.representation import as_object, plain
 from warehouse.report.status import RunRecord, Status
 from warehouse.store.catalog import SourceFile
 from warehouse.text import count, duration, size
@@ -30,35 +30,15 @@ def status_as_json(status: Status) -> dict[str, Any]:
     """A warehouse's state as one JSON object."""
     return {
         "warehouse": str(status.root),
-        "source": status.source,
-        "generation": status.generation,
+        **as_object(status, "source", "generation"),
         **brief_as_json(status.facts),
-        "data_types": {
-            name: {
-                key: value.isoformat() if isinstance(value, date) else value
-                for key, value in asdict(holdings).items()
-            }
-            for name, holdings in status.holdings.items()
-        },
-        "left_out": status.left_out,
-        "outdated": status.outdated,
-        "waiting": [file.key for file in status.waiting],
-        "copied": [file.key for file in status.copied],
-        "set_aside": [
-            {"file": record.source, "problem": record.problem} for record in status.set_aside
-        ],
+        "data_types": plain(status.holdings),
+        **as_object(status, "left_out", "outdated", "waiting", "copied"),
+        "set_aside": [as_object(each, "problem", file=each.source) for each in status.set_aside],
         "not_here": [
-            {"file": record.source, "state": record.state, "problem": record.problem}
-            for record in status.not_here
+            as_object(each, "state", "problem", file=each.source) for each in status.not_here
         ],
-        "runs": [
-            {
-                **asdict(run),
-                "started_at": instant(run.started_at),
-                "seconds": round(run.seconds, 3),
-            }
-            for run in status.runs
-        ],
+        "runs": [as_object(run) | {"seconds": round(run.seconds, 3)} for run in status.runs],
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from warehouse.cli.render.run import NAMED, instant, row, some
+from warehouse.cli.render.run import NAMED, row, some
+from warehouse.core.representation import as_object, plain
 from warehouse.pipeline.report import RunReport
 from warehouse.pipeline.validation_gate import Refused
 from warehouse.sqlfolder.rule_file import BrokenRule
@@ -18,27 +18,18 @@ from warehouse.validation.validate import ValidationReport
 
 def validation_as_json(report: ValidationReport) -> dict[str, Any]:
     """A validation as one JSON object."""
-    metrics, request = report.metrics, report.request
+    request = report.request
     return {
-        "command": metrics.command,
-        "run_id": metrics.run_id,
-        "started_at": instant(metrics.started_at),
-        "seconds": round(metrics.seconds, 3),
+        **as_object(report.metrics, "command", "run_id", "started_at"),
+        "seconds": round(report.metrics.seconds, 3),
         "data_types": [kind.name for kind in request.kinds],
-        "start": request.start and request.start.isoformat(),
-        "end": request.end and request.end.isoformat(),
-        "symbols": sorted(request.symbols),
+        **as_object(request, "start", "end", "symbols"),
         "rules": list(report.rules),
         "errors": len(report.errors),
         "warnings": len(report.warnings),
         "allowed": len(report.allowed),
-        "results": results_as_json(report.results),
+        "results": plain(report.results),
     }
-
-
-def results_as_json(results: Iterable[ValidationResult]) -> list[dict[str, Any]]:
-    """Results as JSON objects."""
-    return [{**asdict(one), "session": one.session and one.session.isoformat()} for one in results]
 
 
 def validation_lines(report: ValidationReport) -> Iterator[str]:
@@ -125,14 +116,6 @@ def _refused_lines(refused: Refused) -> Iterator[str]:
 def found_as_json(report: RunReport) -> dict[str, Any]:
     """The same as JSON: `findings`, and `refused` batches."""
     return {
-        "findings": results_as_json(report.findings),
-        "refused": [
-            {
-                "data_type": refused.data_type,
-                "month": f"{refused.month:%Y-%m}",
-                "folder": str(refused.folder),
-                "errors": results_as_json(refused.errors),
-            }
-            for refused in report.refused
-        ],
+        "findings": plain(report.findings),
+        "refused": [as_object(one, month=f"{one.month:%Y-%m}") for one in report.refused],
     }
