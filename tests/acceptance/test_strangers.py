@@ -146,7 +146,7 @@ def rejected(made: Made) -> None:
     [
         ("report/span", lambda made: gather(made.layout, made.config)),
         ("report/files", lambda made: status(made.layout, made.config)),
-        ("coverage/sessions", covered),
+        ("coverage/states", covered),
         ("coverage/rejected", rejected),
         ("ingest/trades", update),
         ("clean/trades", update),

@@ -131,6 +131,20 @@ def test_what_is_present_is_just_what_can_be_loaded(wh: Warehouse) -> None:
                 wh.load(row.data_type, row.symbol, day, day)
 
 
+def test_what_cannot_be_loaded_is_named_with_the_reason_that_coverage_has(wh: Warehouse) -> None:
+    with pytest.raises(NoDataError) as caught:
+        wh.trades("AAPL", DAYS[0], DAYS[-1])
+    assert (
+        f"never ingested: {DAYS[2]} (set aside), {DAYS[3]} (missing at the vendor), {DAYS[4]};"
+        in str(caught.value)
+    )
+    today = calendar.today()
+    days = trading_days(today - timedelta(days=1), today)
+    if days:
+        with pytest.raises(NoDataError, match=rf"{days[-1]} \(not yet published\)"):
+            wh.trades("AAPL", days[0], days[-1])
+
+
 def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
     frame = wh.coverage(["trades", "quotes"], ["AAPL", "MSFT"], DAYS[0], DAYS[-1])
     assert coverage_report(frame).splitlines() == [
@@ -182,6 +196,8 @@ def test_symbols_that_were_left_out_are_told_from_those_that_did_not_trade(
     with Warehouse(made.root) as wh:
         frame = wh.coverage("trades", ["AAPL", "NONE", "MSFT"], DAYS[0], DAYS[0])
         assert list(frame["state"]) == ["present", "unknown", "not_selected"]
+        with pytest.raises(NoDataError, match=r"source\.symbols leaves 'MSFT' out"):
+            wh.trades(["AAPL", "MSFT"], DAYS[0])
 
 
 def test_files_of_one_symbol_each_speak_for_their_symbol_and_months_for_their_sessions(

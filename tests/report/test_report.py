@@ -27,10 +27,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.cli.render.brief import sparkline
+from warehouse.core.calendar import today
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
+from warehouse.read.availability import states_asked
 from warehouse.report import html, symbol_facts
 from warehouse.report.answers import is_right
-from warehouse.report.collect import Facts, gather
+from warehouse.report.collect import Facts, gather, named_states
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store.catalog import Catalog
 from warehouse.text import as_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -206,18 +211,52 @@ def test_a_range_that_is_asked_for_is_expected_whole(made: Made) -> None:
 
 
 def test_sessions_before_and_after_what_there_is_of_a_data_type_are_no_gap(made: Made) -> None:
-    with duckdb.connect(str(made.layout.catalog), read_only=True) as catalog:
-        whole = (made.root / "sql/report/coverage.sql").read_text("utf-8")
-        rows = catalog.execute(
-            whole,
-            {
-                "start": date(2024, 1, 16),
-                "end": LAST,
-                "trading_days": [date(2024, 1, 16), *TRADING_DAYS],
-                "whole": False,
-            },
-        ).fetchall()
-    assert {row[2] for row in rows if row[1] == date(2024, 1, 16)} == {"outside"}
+    days = [date(2024, 1, 16), *TRADING_DAYS]
+    with Catalog(made.layout) as catalog:
+        statement = SqlFolder(made.root / "sql")["coverage/states"]
+        rows = catalog.rows_of(statement, **states_asked(DATA_TYPES["trades"], None, days))
+
+    def state(*, whole: bool) -> str:
+        found = {row["session"]: row["state"] for row in named_states(rows, set(days), whole=whole)}
+        return found[days[0]]
+
+    assert (state(whole=False), state(whole=True)) == ("outside", "never")
+
+
+def test_the_report_and_coverage_say_the_same_of_each_session(made: Made) -> None:
+    now = today()
+    first = now - timedelta(days=6)
+    for start, end in ((FIRST, LAST), (first, now)):
+        reported = gather(made.layout, made.config, start, end).coverage
+        with Warehouse(made.root) as wh:
+            frame = wh.coverage(list(DATA_TYPES), "AAPL", start, end)
+        same = {"present": "here", "no_rows": "here", "unknown": "here"}
+        days = frame["session"].dt.date.astype(str)
+        for name, day, state in zip(frame["data_type"], days, frame["state"], strict=True):
+            told = [row for row in reported if (row["data_type"], row["session"]) == (name, day)]
+            if told and state == "not_ingested":
+                assert told[0]["state"] in ("never", "waiting")
+            elif told:
+                assert told[0]["state"] == same.get(state, state)
+            else:
+                assert state in ("not_ingested", "not_yet")
+        # What is not due yet was never missing.
+        assert {row["state"] for row in reported if row["session"] == str(now)} <= {"not_yet"}
+
+
+def test_a_months_file_of_a_symbol_that_failed_is_told_of_its_sessions(tmp_path: Path) -> None:
+    day = HERE[0]
+    made = make(
+        tmp_path,
+        {
+            symbol_key("trades", day, "A"): [trade("A", instant(day))],
+            symbol_key("day_aggs", day, "A"): b"\x1f\x8b this is no gzip",
+        },
+        source__layout="symbol",
+    )
+    made.update("trades", "day_aggs", start=day, end=day)
+    row = row_of(gather(made.layout, made.config, day, day), "day_aggs", day)
+    assert (row["state"], row["rows"]) == ("set_aside", 0)
 
 
 def test_one_file_a_symbol_covers_its_sessions_too(tmp_path: Path) -> None:

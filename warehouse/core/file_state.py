@@ -1,4 +1,4 @@
-"""What became of one of the vendor's files, and what a person is told of it."""
+"""What became of the vendor's files and of sessions, and what a person is told of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FileState(StrEnum):
 
     @property
     def words(self) -> str:
-        return _WORDS[self]
+        return WORDS[self]
 
     @property
     def is_here(self) -> bool:
@@ -26,7 +26,7 @@ class FileState(StrEnum):
         return self in (FileState.DOWNLOADED, FileState.INGESTED)
 
 
-_WORDS = {
+WORDS: dict[str, str] = {
     FileState.DOWNLOADED: "downloaded and not ingested",
     FileState.INGESTED: "ingested",
     FileState.SET_ASIDE: "set aside",
@@ -34,4 +34,16 @@ _WORDS = {
     FileState.MISSING: "missing at the vendor",
     FileState.NOT_YET: "not yet published",
     FileState.NOT_IN_PLAN: "not in your plan",
+    "present": "present",
+    "no_rows": "did not trade",
+    "rejected": "all its rows were rejected",
+    "unknown": "no symbol of that name in the warehouse",
+    "not_selected": "left out by source.symbols",
+    "not_ingested": "not ingested",
+    "here": "here",
+    "waiting": "downloaded and not ingested",
+    "never": "never asked for",
+    "outside": "outside of what there is of the data type",
 }
+"""States of files; then of sessions and symbols, as sql/coverage has them; then of sessions in the
+report, which does not tell symbols apart."""

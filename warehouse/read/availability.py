@@ -12,11 +12,14 @@ from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from difflib import get_close_matches
 from glob import escape
+from typing import Any
 
-from warehouse.core.calendar import FIRST_SESSION, Span, absent_sessions, last_day_of_month, today
+import pyarrow as pa
+
+from warehouse.core.calendar import FIRST_SESSION, Span, absent_sessions, today
 from warehouse.core.datatypes import DATA_TYPES, DataType
-from warehouse.core.file_state import FileState
-from warehouse.core.paths import RawFile
+from warehouse.core.file_state import WORDS
+from warehouse.core.paths import RawFile, month_of
 from warehouse.errors import NoDataError
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.files import SqlFolder
@@ -25,6 +28,9 @@ from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
 _NAMED = 4
 _SATURDAY = 5
 _UPDATE = "warehouse update"
+STATES = "coverage/states"
+INGESTED = frozenset(("present", "no_rows", "unknown", "rejected"))
+"""States of sessions whose file was ingested, whether or not a symbol has rows in it."""
 
 
 def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
@@ -51,24 +57,16 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
     empty = _without_rows(snapshot, kind, symbols, span)
     first, last = max(span.first, FIRST_SESSION), min(span.last, today())
     ingested = _of_all_symbols(snapshot, kind)
-    absent = _absent_days(first, last, ingested)
-    if not absent and any(first <= day <= last for day in ingested):
+    days = _absent_days(first, last, ingested)
+    if not days and any(first <= day <= last for day in ingested):
         _check_rows(snapshot, kind, symbols, span, empty)
         return True
     # What follows looks at every partition, to say just what is missing and what there is.
     there = sessions(snapshot, kind)
-    if absent:
-        present = ingested | _earlier(snapshot, kind)
-        absent = sorted(
-            {
-                session
-                for symbol in symbols
-                for session in _absent(snapshot, kind, symbol, first, last, present)
-            }
-        )
+    absent = _absent(snapshot, kind, symbols, days)
     outside = not there or span.last < there[0] or span.first > there[-1]
     if absent or outside:
-        raise _gap(kind, symbols, span, absent, there, _states(snapshot, kind, absent))
+        raise _gap(kind, symbols, span, absent, there)
     _check_rows(snapshot, kind, symbols, span, empty)
     return True
 
@@ -297,51 +295,72 @@ def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     )
 
 
-def _earlier(snapshot: Snapshot, kind: DataType) -> set[date]:
-    """Sessions whose file has come down anew since, or was refused then: its rows still stand."""
-    again = snapshot.fetch(
-        """
-        select day
-        from source_files
-        where data_type = $data_type and symbol is null and state <> 'ingested'
-        """,
-        data_type=kind.name,
-    )
-    return {day for (day,) in again} & set(sessions(snapshot, kind))
-
-
 def _absent(
-    snapshot: Snapshot,
-    kind: DataType,
-    symbol: str,
-    first: date,
-    last: date,
-    ingested: AbstractSet[date],
-) -> list[date]:
-    """Trading days from first to last of which nothing was ingested for the symbol."""
-    present = set(ingested)
-    for day, is_own in snapshot.fetch(
-        """
-        select day, symbol is not null
-        from source_files
-        where
-            data_type = $data_type
-            and state = 'ingested'
-            and (symbol = $symbol or (symbol is null and list_contains(symbols, $symbol)))
-        union
-        select unnest(list_transform(sessions, lambda entry: entry.session)), false
-        from partitions
-        where data_type = $data_type and symbol = $symbol
-        """,
-        data_type=kind.name,
-        symbol=symbol,
-    ):
-        present.add(day)
-        if is_own and kind.monthly_by_symbol:
-            # A symbol's own file holds its month as far as there was one when it was made.
-            end = last_day_of_month(day)
-            present.update(s for s in sessions(snapshot, kind) if day <= s <= end)
-    return _absent_days(first, last, present)
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+) -> dict[date, str]:
+    """Those of the days that were not ingested for all of the symbols, and why in words."""
+    asked = [
+        (symbol, wanted)
+        for symbol, present in _sessions_of(snapshot, kind, symbols, days).items()
+        if (wanted := [day for day in days if day not in present])
+    ]
+    if not asked:
+        return {}
+    wanted = sorted({day for _, absent in asked for day in absent})
+    table = states(snapshot, kind, [symbol for symbol, _ in asked], wanted)
+    columns = (table[name].to_pylist() for name in ("session", "state", "file_state"))
+    return {
+        session: _why(state, file_state)
+        for session, state, file_state in zip(*columns, strict=True)
+        if state not in INGESTED
+    }
+
+
+def _why(state: str, file_state: str | None) -> str:
+    if state != "not_ingested":
+        return WORDS[state]
+    return WORDS[file_state] if file_state else ""
+
+
+def _sessions_of(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+) -> dict[str, set[date]]:
+    """The sessions that each symbol has rows in, in the months of the days."""
+    months = {month_of(day) for day in days}
+    found = snapshot.partitions(kind.name, symbols)
+    stored = {symbol: [one for one in found[symbol] if one.month in months] for symbol in symbols}
+    counts = snapshot.rows_by_session([one for each in stored.values() for one in each])
+    return {
+        symbol: {day for one in each for day, rows in zip(*counts[one], strict=True) if rows}
+        for symbol, each in stored.items()
+    }
+
+
+def states(
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+) -> pa.Table:
+    """What sql/coverage/states says of each of the days and symbols."""
+    folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
+    statement = folder.or_shipped(STATES)
+    with snapshot.connection() as connection:
+        check_file(connection, statement)
+        return connection.sql(
+            statement.body, params=states_asked(kind, symbols, days)
+        ).to_arrow_table()
+
+
+def states_asked(
+    kind: DataType, symbols: Sequence[str] | None, days: Sequence[date]
+) -> dict[str, Any]:
+    """The parameters of sql/coverage/states; symbols None: of all of them together."""
+    return {
+        "data_type": kind.name,
+        "sessions": list(days),
+        "symbols": None if symbols is None else list(symbols),
+        "is_monthly": kind.monthly_by_symbol,
+        # A day's file comes in the course of the next.
+        "due": today() - timedelta(days=1),
+    }
 
 
 def _absent_days(first: date, last: date, present: AbstractSet[date]) -> list[date]:
@@ -354,32 +373,12 @@ def _absent_days(first: date, last: date, present: AbstractSet[date]) -> list[da
     return [day for day in absent if first <= day <= last]
 
 
-def _states(snapshot: Snapshot, kind: DataType, days: Sequence[date]) -> dict[date, str]:
-    """What is known of the days' files that hold all symbols."""
-    return dict(
-        snapshot.fetch(
-            """
-            select day, state
-            from source_files
-            where
-                data_type = $data_type
-                and symbol is null
-                and day between $first and $last
-            """,
-            data_type=kind.name,
-            first=min(days, default=None),
-            last=max(days, default=None),
-        )
-    )
-
-
 def _gap(
     kind: DataType,
     symbols: Sequence[str],
     span: Span,
-    absent: Sequence[date],
+    absent: Mapping[date, str],
     there: Sequence[date],
-    states: Mapping[date, str],
 ) -> NoDataError:
     if there:
         have = f"there are {kind.name} from {there[0]} to {there[-1]}"
@@ -387,18 +386,16 @@ def _gap(
         have = f"there are no {kind.name} at all"
     found = have
     if absent and there:
-        named = ", ".join(
-            f"{day} ({FileState(states[day]).words})" if day in states else f"{day}"
-            for day in absent[:_NAMED]
-        )
+        told = [f"{day} ({why})" if why else f"{day}" for day, why in sorted(absent.items())]
+        named = ", ".join(told[:_NAMED])
         more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
         found = f"never ingested: {named}{more}; {have}"
-    first, last = (absent[0], absent[-1]) if absent else (span.first, span.last)
+    first, last = (min(absent), max(absent)) if absent else (span.first, span.last)
     return NoDataError(
         asked(kind, symbols, span),
         found,
         f"{_get(first, last)}, or take what is there with missing='ignore'",
-        [session.isoformat() for session in absent],
+        [session.isoformat() for session in sorted(absent)],
     )
 
 

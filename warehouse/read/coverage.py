@@ -7,41 +7,29 @@ print(report(frame))
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import pandas as pd
 import pyarrow as pa
 
 from warehouse.core.calendar import FIRST_SESSION, today, trading_days
 from warehouse.core.datatypes import DataType
-from warehouse.core.file_state import FileState
-from warehouse.read.availability import rejected
+from warehouse.core.file_state import WORDS
+from warehouse.read.availability import rejected, states
 from warehouse.read.frames import as_form
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.select_check import check_file
 
-STATES: dict[str, str] = {
-    "present": "present",
-    "no_rows": "did not trade",
-    "rejected": "all its rows were rejected",
-    "unknown": "no symbol of that name in the warehouse",
-    "not_selected": "left out by source.symbols",
-    "not_ingested": "not ingested",
-    **{
-        state: state.words
-        for state in (
-            FileState.SET_ASIDE,
-            FileState.MISSING,
-            FileState.NOT_YET,
-            FileState.NOT_IN_PLAN,
-            FileState.FAILED,
-        )
-    },
+STATES = {
+    state: WORDS[state]
+    for state in (
+        *("present", "no_rows", "rejected", "unknown", "not_selected", "not_ingested"),
+        *("set_aside", "missing", "not_yet", "not_in_plan", "failed"),
+    )
 }
 """What may be said of a session and symbol, and what it means."""
 
 _NAMED = 4
+_COLUMNS = ["session", "symbol", "state", "rows", "problem"]
 
 
 def coverage(
@@ -55,26 +43,12 @@ def coverage(
 
     Raises:
         NoDataError: nothing was ever ingested.
-        SqlFileError: sql/coverage/sessions.sql is missing.
+        SqlFileError: sql/coverage/states.sql is no SELECT of the catalog.
     """
-    now = today()
-    days = trading_days(max(first, FIRST_SESSION), min(last, now))
-    statement = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))["coverage/sessions"]
+    days = trading_days(max(first, FIRST_SESSION), min(last, today()))
     tables = []
     for kind in kinds:
-        with snapshot.connection() as connection:
-            check_file(connection, statement)
-            table = connection.sql(
-                statement.body,
-                params={
-                    "data_type": kind.name,
-                    "sessions": list(days),
-                    "symbols": list(symbols),
-                    "is_monthly": kind.monthly_by_symbol,
-                    # A day's file comes in the course of the next.
-                    "due": now - timedelta(days=1),
-                },
-            ).to_arrow_table()
+        table = states(snapshot, kind, symbols, days).select(_COLUMNS)
         table = _with_rejected(snapshot, kind, table)
         names = pa.repeat(pa.scalar(kind.name), table.num_rows)
         tables.append(table.add_column(0, "data_type", names))
@@ -84,8 +58,8 @@ def coverage(
 
 def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Table:
     """Who seems not to have traded, and of whom rows were refused, is said to have these."""
-    states, problems = table["state"].to_pylist(), table["problem"].to_pylist()
-    places = [place for place, state in enumerate(states) if state in ("no_rows", "unknown")]
+    told, problems = table["state"].to_pylist(), table["problem"].to_pylist()
+    places = [place for place, state in enumerate(told) if state in ("no_rows", "unknown")]
     days, symbols = table["session"].to_pylist(), table["symbol"].to_pylist()
     refused = rejected(
         snapshot,
@@ -95,9 +69,9 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
     )
     for place in places:
         if found := refused.get((days[place], symbols[place])):
-            states[place] = "rejected"
+            told[place] = "rejected"
             problems[place] = f"{_count(found[0], 'row')} rejected: {found[1]}"
-    for name, values in (("state", states), ("problem", problems)):
+    for name, values in (("state", told), ("problem", problems)):
         column = table.schema.get_field_index(name)
         table = table.set_column(column, table.schema.field(name), pa.array(values, pa.string()))
     return table

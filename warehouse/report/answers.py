@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.file_state import FileState
+from warehouse.core.file_state import WORDS, FileState
 
 Row = dict[str, Any]
 
@@ -21,14 +21,6 @@ ABSENT = (
     FileState.NOT_IN_PLAN,
 )
 """States of sessions that should be here and are not."""
-STATES: dict[str, str] = {
-    "here": "here",
-    "waiting": FileState.DOWNLOADED.words,
-    **{state: state.words for state in FileState},
-    "never": "never asked for",
-    "outside": "outside of what there is of the data type",
-}
-"""States of sessions, in words."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def is_complete(
         for state in ABSENT
         if any(row["state"] == state for row in absent)
     }
-    reasons = _listed([f"{count:,} {STATES[state]}" for state, count in by_state.items()])
+    reasons = _listed([f"{count:,} {WORDS[state]}" for state, count in by_state.items()])
     by_type = {
         name: sum(row["data_type"] == name for row in absent)
         for name in DATA_TYPES

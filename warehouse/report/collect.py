@@ -7,18 +7,21 @@ from the catalog alone, by the statements of sql/report: what they cost does not
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
 from warehouse.core.calendar import SessionHours, check_order, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout
 from warehouse.core.representation import plain
 from warehouse.errors import SqlFileError
+from warehouse.read.availability import INGESTED, STATES, states_asked
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import Catalog, check_not_lost
@@ -27,6 +30,7 @@ _MOST_FILES = 200
 _MOST_RUNS = 30
 _MOST_RESTATEMENTS = 200
 _MOST_EXAMPLES = 25
+_NO_FILE: Row = {"file_bytes": None, "rejects": None, "unfinished": 0, "problem": None}
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class _Gathering:
 
     def _ask(self, name: str, **given: Any) -> list[Row]:
         """Rows of a statement, as plain values; none where there is no catalog yet."""
-        file = self._sql[f"report/{name}"]
+        file = self._sql.or_shipped(f"report/{name}")
         values = {"whole": self._whole, **given}
         if {"start", "end"} & file.parameters:
             values |= {"start": self._start, "end": self._end}
@@ -187,9 +191,22 @@ class _Gathering:
         return trading_hours(self._start, self._end)
 
     def _coverage(self) -> list[Row]:
-        if self._start is None:
+        if self._start is None or self._end is None:
             return []
-        return self._ask("coverage", trading_days=[each.session for each in self._hours()])
+        trading_days = {each.session for each in self._hours()}
+        span = range((self._end - self._start).days + 1)
+        days = [self._start + timedelta(days=number) for number in span]
+        files = {(row["data_type"], row["session"]): row for row in self._ask("session_files")}
+        statement = self._sql.or_shipped(STATES)
+        found = []
+        for kind in DATA_TYPES.values():
+            rows = self._catalog.rows_of(statement, **states_asked(kind, None, days))
+            for row in named_states(rows, trading_days, whole=self._whole):
+                row = _plain({"data_type": kind.name, **row})
+                file = files.get((kind.name, row["session"]), _NO_FILE)
+                rejects = row["rejects"] if file["rejects"] is None else file["rejects"]
+                found.append({**row, **file, "rejects": rejects})
+        return found
 
     def _holdings(self, coverage: Sequence[Row]) -> dict[str, Row]:
         held = {row.pop("data_type"): row for row in self._ask("held")}
@@ -210,6 +227,37 @@ class _Gathering:
             name: {**held.get(name, nothing), "expected_sessions": expected.get(name, 0)}
             for name in DATA_TYPES
         }
+
+
+def named_states(
+    rows: Sequence[Row], trading_days: AbstractSet[date], *, whole: bool
+) -> Iterator[Row]:
+    """Of rows of sql/coverage/states, those that the report shows, by its names of the states.
+
+    Args:
+        whole: a trading day before the first or after the last session that the source had is
+            `never` asked for, or `not_yet` there; else it is `outside`.
+    """
+    known = [row for row in rows if row["rows"] or row["file_state"]]
+    if not known:
+        return
+    # What the source was asked for in vain says nothing of the sessions in between.
+    had = [row["session"] for row in known if row["state"] not in ("missing", "not_yet")]
+    for row in rows:
+        session, state = row["session"], row["state"]
+        if state in INGESTED:
+            state = "here"
+        elif row["file_state"] == FileState.DOWNLOADED:
+            state = "waiting"
+        elif row["file_state"] is None:
+            if session not in trading_days:
+                continue
+            if not (whole or (had and had[0] <= session <= had[-1])):
+                state = "outside"
+            elif state == "not_ingested":
+                state = "never"
+        told = {name: row[name] for name in ("session", "rows", "rejects", "symbols")}
+        yield {**told, "state": state, "is_trading_day": session in trading_days}
 
 
 def _rule(row: Row) -> Row:

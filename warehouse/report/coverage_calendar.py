@@ -8,8 +8,8 @@ from datetime import date
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.file_state import FileState
-from warehouse.report.answers import ABSENT, STATES, Row
+from warehouse.core.file_state import WORDS, FileState
+from warehouse.report.answers import ABSENT, Row
 from warehouse.report.collect import Facts
 from warehouse.text import count, size
 
@@ -101,7 +101,7 @@ def _cell(
         said.append("the exchange was closed")
     state = row["state"]
     if state != "here":
-        said.append(STATES[state] + (f" ({row['problem']})" if row["problem"] else ""))
+        said.append(WORDS[state] + (f" ({row['problem']})" if row["problem"] else ""))
         classes.append(state)
         text: Any = GLYPHS[state] or day.day
     else:

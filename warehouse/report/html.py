@@ -19,9 +19,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import WORDS
 from warehouse.report import charts as figures
 from warehouse.report import symbol_charts
-from warehouse.report.answers import STATES, Row
+from warehouse.report.answers import Row
 from warehouse.report.chart_style import PALETTE, Chart
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
@@ -116,7 +117,7 @@ def html(facts: Facts, program: str) -> str:
         breadth=_breadth(facts),
         seen_states={row["state"] for row in facts.coverage},
         glyphs=GLYPHS,
-        states=STATES,
+        states=WORDS,
         weekdays=WEEKDAYS,
         volume=volume,
         rejects=rejects,

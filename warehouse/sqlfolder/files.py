@@ -195,6 +195,11 @@ class SqlFolder:
                 ) from error
         return self._files[name]
 
+    def or_shipped(self, name: str) -> SqlFile:
+        """The file of that name; the project's own, where an earlier version made the folder."""
+        is_here = (self.folder / f"{name}.sql").exists()
+        return self[name] if is_here else SqlFolder(shipped("sql"))[name]
+
     def forget(self) -> None:
         """Read each file again, when it is asked for: they have changed."""
         self._files.clear()

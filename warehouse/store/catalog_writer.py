@@ -581,9 +581,7 @@ def _warn(holder: str) -> None:
 
 def _catalog_file(sql: SqlFolder, name: str) -> SqlFile:
     """A file of sql/catalog. A folder made by an earlier version has not all that there are now."""
-    if name in _LATER and not (sql.folder / f"catalog/{name}.sql").exists():
-        return SqlFolder(shipped("sql"))[f"catalog/{name}"]
-    return sql[f"catalog/{name}"]
+    return sql.or_shipped(f"catalog/{name}") if name in _LATER else sql[f"catalog/{name}"]
 
 
 def _quoted(path: Path) -> str:
