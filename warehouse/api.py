@@ -46,6 +46,7 @@ from warehouse.read.frames import check_form
 from warehouse.read.query.answers import QueryAnswers
 from warehouse.read.snapshot import Snapshot
 from warehouse.read.stream import stream as streaming
+from warehouse.sqlfolder.feature import FREQUENCIES
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.text import expanded
 
@@ -68,7 +69,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TABLES = ("partitions", "source_files", "runs", "findings", "features")
-_FREQUENCIES = {"minute": "minute_aggs", "day": "day_aggs"}
 
 
 class Warehouse(Face):
@@ -285,7 +285,7 @@ class Warehouse(Face):
         A bar's stamp is its first instant, that of a day midnight in New York; `vwap` is NaN, for
         the vendor's files have none.
         """
-        kind = _FREQUENCIES[choice("freq", freq, _FREQUENCIES)]
+        kind = FREQUENCIES[choice("freq", freq, FREQUENCIES)]
         return self._load(kind, symbols, start, end, to, options)
 
     @overload

@@ -107,6 +107,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def some(items: Iterable[str], limit: int) -> str:
+    """The first few of many, and how many more there are: `A, B and 1,234 more`."""
+    named = list(items)
+    more = f" and {len(named) - limit:,} more" if len(named) > limit else ""
+    return ", ".join(named[:limit]) + more
+
+
+def minute(stamp: str) -> str:
+    """`2024-01-02 09:30` of an instant in ISO's form."""
+    return stamp[:16].replace("T", " ")
+
+
 def duration(seconds: float) -> str:
     """`0.4 s`, `75 s`, `12 min`, `3 h 20 min`."""
     if seconds < 10:

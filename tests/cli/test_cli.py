@@ -512,7 +512,7 @@ def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
         r"^download +failed: .*trades of the 25th.* it was cut$", done.stdout, re.MULTILINE
     )
     assert re.search(r"^ +not in your plan: trades 2025-11-26$", done.stdout, re.MULTILINE)
-    assert re.search(r"^trades 2025-11-25 +\S+ \w+ +failed$", done.stdout, re.MULTILINE)
+    assert re.search(r"^trades 2025-11-25 +\S+ \w+ +failed to download$", done.stdout, re.MULTILINE)
     assert re.search(r"^trades 2025-11-26 .+  not in your plan$", done.stdout, re.MULTILINE)
     assert re.search(r"^took .*, 3 retries, 2 errors$", done.stdout, re.MULTILINE)
     assert "it was cut" not in done.stderr

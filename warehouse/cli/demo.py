@@ -27,6 +27,7 @@ from warehouse.report.status import status
 from warehouse.store.catalog import Catalog
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
+from warehouse.text import some
 
 FOLDER = "demo-warehouse"
 _FILES = "flatfiles"
@@ -76,7 +77,7 @@ def make(folder: Path, progress: Progress) -> RunReport:
         ) from error
     laid = lay_out(folder, _SOURCE)
     if laid.differing:
-        names = run.some(laid.differing)
+        names = some(laid.differing, run.NAMED)
         progress.note(f"not as shipped: {names}; for a fresh demo remove {folder}")
     config = laid.config
     return Pipeline(config.layout(folder), config, progress).update(Request.of())

@@ -252,8 +252,19 @@ def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
 
 def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:
     """Sessions from first to last, both inclusive, that are not among `present`."""
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    if all(day in present for day in days if day.weekday() < _SATURDAY):
+    if not weekdays_absent(first, last, present):
         # The calendar takes a while to be made, and could only name days that are there.
         return []
     return [session for session in trading_days(first, last) if session not in present]
+
+
+def weekdays_absent(first: date, last: date, present: AbstractSet[date]) -> bool:
+    """Whether a Monday to Friday from first to last, both inclusive, is not among `present`."""
+    return any(
+        day.weekday() < _SATURDAY and day not in present for day in days_between(first, last)
+    )
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Every day from first to last, both inclusive."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -32,7 +32,7 @@ from warehouse.source.folder import Fetched, FolderSource, SourceObject, Unliste
 from warehouse.source.partfile import part_of
 from warehouse.source.unexpected_layout import instead
 from warehouse.store.catalog import SourceFile
-from warehouse.text import expanded
+from warehouse.text import count, expanded
 
 if TYPE_CHECKING:
     from warehouse.source.s3 import S3Source
@@ -151,8 +151,7 @@ def glance(config: Config, root: Path) -> list[str]:
     for kind in DATA_TYPES.values():
         days = [item.file.day for item in source.list(kind, layout, date.min, date.max, odd.append)]
         if days:
-            files = f"{len(days):,} file{'' if len(days) == 1 else 's'}"
-            said.append(f"{files} of {kind.name}, {min(days)} to {max(days)}")
+            said.append(f"{count(len(days), 'file')} of {kind.name}, {min(days)} to {max(days)}")
     said = said or [instead(source.names(), source.url, DATA_TYPES["trades"], layout)]
     said += [f"{each.key} {each.problem}" for each in odd[:_NAMED]]
     if len(odd) > _NAMED:
@@ -293,7 +292,7 @@ def _note_bare(
     if any(True for _ in everything):
         return
     plan.hint = instead(source.names(), source.url, kind, config.source.layout)
-    held = f"{len(before):,} file{'' if len(before) == 1 else 's'} of {kind.name} came from here"
+    held = f"{count(len(before), 'file')} of {kind.name} came from here"
     plan.unread.append(
         SourceError(
             source.url, f"{held} ({before[0]} to {before[-1]}), and now it has none; {plan.hint}"

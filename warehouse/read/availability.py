@@ -16,7 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.core.calendar import FIRST_SESSION, Span, absent_sessions, today
+from warehouse.core.calendar import (
+    FIRST_SESSION,
+    Span,
+    absent_sessions,
+    days_between,
+    today,
+    weekdays_absent,
+)
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import WORDS
 from warehouse.core.paths import RawFile, month_of
@@ -24,9 +31,9 @@ from warehouse.errors import NoDataError
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
+from warehouse.text import some
 
 _NAMED = 4
-_SATURDAY = 5
 _UPDATE = "warehouse update"
 STATES = "coverage/states"
 INGESTED = frozenset(("present", "no_rows", "unknown", "rejected"))
@@ -111,14 +118,13 @@ def _check_rows(
         return
     refused = rejected(snapshot, kind, empty, _days_of(span))
     if refused:
-        named = [
+        named = (
             f"{rows:,} of {symbol!r} on {day} ({reasons})"
-            for (day, symbol), (rows, reasons) in list(refused.items())[:_NAMED]
-        ]
-        more = f" and {len(refused) - _NAMED:,} more" if len(refused) > _NAMED else ""
+            for (day, symbol), (rows, reasons) in refused.items()
+        )
         raise NoDataError(
             asked(kind, symbols, span),
-            f"all rows were rejected: {', '.join(named)}{more}",
+            f"all rows were rejected: {some(named, _NAMED)}",
             'see them with: warehouse query "select * from rejects", or take what is there with'
             " missing='ignore'",
             sorted({symbol for _, symbol in refused}),
@@ -128,7 +134,7 @@ def _check_rows(
     if without:
         raise NoDataError(
             asked(kind, symbols, span),
-            f"no {kind.name} of {_listed(without)} in the warehouse; there are"
+            f"no {kind.name} of {some(map(repr, without), _NAMED)} in the warehouse; there are"
             f" {' and '.join(_kinds_of(snapshot, without[0]))} of {without[0]!r}",
             "take what is there with missing='ignore'",
             without,
@@ -253,14 +259,15 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
     selected = snapshot.config.source.symbols
     left_out = [symbol for symbol in unknown if selected and symbol not in selected]
     if left_out:
-        hint = f"source.symbols leaves {_listed(left_out)} out: add it there, then {_UPDATE}"
+        named = some(map(repr, left_out), _NAMED)
+        hint = f"source.symbols leaves {named} out: add it there, then {_UPDATE}"
     else:
         hint = f"new sessions come with: {_get(span.first, span.last, '')}"
     near = _near(unknown[0], sorted(every)) if len(unknown) == 1 else []
     known = f"; near it: {', '.join(near)}" if near else ""
     raise NoDataError(
         asked(kind, symbols, span),
-        f"no symbol {_listed(unknown)} in the warehouse (case counts){known}",
+        f"no symbol {some(map(repr, unknown), _NAMED)} in the warehouse (case counts){known}",
         hint,
         unknown,
     )
@@ -365,8 +372,7 @@ def states_asked(
 
 def _absent_days(first: date, last: date, present: AbstractSet[date]) -> list[date]:
     """Trading days from first to last that are not present."""
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    if all(day in present for day in days if day.weekday() < _SATURDAY):
+    if not weekdays_absent(first, last, present):
         return []
     # Whole years: a calendar takes a tenth of a second to make, and the last few are kept.
     absent = absent_sessions(date(first.year, 1, 1), date(last.year, 12, 31), present)
@@ -387,9 +393,7 @@ def _gap(
     found = have
     if absent and there:
         told = [f"{day} ({why})" if why else f"{day}" for day, why in sorted(absent.items())]
-        named = ", ".join(told[:_NAMED])
-        more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
-        found = f"never ingested: {named}{more}; {have}"
+        found = f"never ingested: {some(told, _NAMED)}; {have}"
     first, last = (min(absent), max(absent)) if absent else (span.first, span.last)
     return NoDataError(
         asked(kind, symbols, span),
@@ -402,13 +406,8 @@ def _gap(
 def asked(kind: DataType, symbols: Sequence[str], span: Span) -> str:
     """What is asked, in words."""
     days = f"{span.first}" if span.first == span.last else f"{span.first} to {span.last}"
-    return f"{kind.name} of {_listed(symbols)}, {days}"
+    return f"{kind.name} of {some(map(repr, symbols), _NAMED)}, {days}"
 
 
 def _get(first: date, last: date, what: str = "get the rest with: ") -> str:
     return f"{what}{_UPDATE} --start {first} --end {last}"
-
-
-def _listed(symbols: Sequence[str]) -> str:
-    named = ", ".join(repr(symbol) for symbol in symbols[:_NAMED])
-    return f"{named} and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else named

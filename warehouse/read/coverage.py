@@ -18,6 +18,7 @@ from warehouse.core.file_state import WORDS
 from warehouse.read.availability import rejected, states
 from warehouse.read.frames import as_form
 from warehouse.read.snapshot import Snapshot
+from warehouse.text import count, some
 
 STATES = {
     state: WORDS[state]
@@ -70,7 +71,7 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
     for place in places:
         if found := refused.get((days[place], symbols[place])):
             told[place] = "rejected"
-            problems[place] = f"{_count(found[0], 'row')} rejected: {found[1]}"
+            problems[place] = f"{count(found[0], 'row')} rejected: {found[1]}"
     for name, values in (("state", told), ("problem", problems)):
         column = table.schema.get_field_index(name)
         table = table.set_column(column, table.schema.field(name), pa.array(values, pa.string()))
@@ -93,7 +94,7 @@ def _lines(part: pd.DataFrame) -> Iterator[str]:
     first, last = part["session"].min(), part["session"].max()
     yield (
         f"{part['data_type'].iloc[0]}, {first:%Y-%m-%d} to {last:%Y-%m-%d}: {present:,} of"
-        f" {len(part):,} present ({_count(sessions, 'session')}, {_count(symbols, 'symbol')})"
+        f" {len(part):,} present ({count(sessions, 'session')}, {count(symbols, 'symbol')})"
     )
     for state, meaning in STATES.items():
         of_state = part[part["state"] == state]
@@ -103,20 +104,11 @@ def _lines(part: pd.DataFrame) -> Iterator[str]:
         counts = of_state.groupby("session")["symbol"].size()
         whole = counts.index[counts == symbols]
         if len(whole) and symbols > 1:
-            yield f"    all symbols: {_some([f'{day:%Y-%m-%d}' for day in whole])}"
+            yield f"    all symbols: {some((f'{day:%Y-%m-%d}' for day in whole), _NAMED)}"
             of_state = of_state[~of_state["session"].isin(whole)]
         names = of_state["symbol"].unique()
         for symbol in names[:_NAMED]:
             days = of_state.loc[of_state["symbol"] == symbol, "session"]
-            yield f"    {symbol}: {_some([f'{day:%Y-%m-%d}' for day in days])}"
+            yield f"    {symbol}: {some((f'{day:%Y-%m-%d}' for day in days), _NAMED)}"
         if len(names) > _NAMED:
-            yield f"    and {_count(len(names) - _NAMED, 'symbol')} more"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+            yield f"    and {count(len(names) - _NAMED, 'symbol')} more"

@@ -29,6 +29,7 @@ from warehouse.core.duckdb_connection import (
     connect,
     is_interrupt,
     make_spill_folder,
+    quoted,
     remove_spill_folder,
     within,
 )
@@ -274,11 +275,9 @@ def place(layout: Layout) -> list[str]:
 
     A temporary macro goes before one of the catalog.
     """
-    folder = os.path.realpath(layout.data).replace("'", "''")
-    cache = layout.cache.name.replace("'", "''")
     return [
-        f"create or replace temp macro data_folder() as '{folder}'",
-        f"create or replace temp macro cache_name() as '{cache}'",
+        f"create or replace temp macro data_folder() as {quoted(os.path.realpath(layout.data))}",
+        f"create or replace temp macro cache_name() as {quoted(layout.cache.name)}",
         "create or replace temp macro is_in_place() as true",
     ]
 

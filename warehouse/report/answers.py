@@ -9,6 +9,7 @@ from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS, FileState
+from warehouse.text import count
 
 Row = dict[str, Any]
 
@@ -111,8 +112,8 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
         for severity in ("error", "warning")
     }
     said = [
-        f"{_counted(sum(rule['findings'] for rule in those), severity)}"
-        f" by {_counted(len({rule['rule'] for rule in those}), 'rule')}"
+        f"{count(sum(rule['findings'] for rule in those), severity)}"
+        f" by {count(len({rule['rule'] for rule in those}), 'rule')}"
         for severity, those in found.items()
         if those
     ]
@@ -128,10 +129,6 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
         f"{accounts}",
         "validate",
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:

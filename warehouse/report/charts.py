@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.report.chart_style import ACCENT, DOWN, INK, Chart, plain, style
 from warehouse.report.collect import Facts
+from warehouse.text import minute
 
 _MOST_BARS = 400
 """Sessions that still stand apart on a screen; of more, the bars are months."""
@@ -164,7 +165,7 @@ def run_times(facts: Facts) -> Chart | None:
         customdata=[
             [
                 plain(run["command"]),
-                _minute(run["started_at"]),
+                minute(run["started_at"]),
                 plain(run["state"]),
                 run["rows_published"],
             ]
@@ -181,7 +182,7 @@ def run_times(facts: Facts) -> Chart | None:
     labelled = range((len(runs) - 1) % step, len(runs), step)
     figure.update_xaxes(
         tickvals=list(labelled),
-        ticktext=[_minute(runs[n]["started_at"]).replace(" ", "<br>") for n in labelled],
+        ticktext=[minute(runs[n]["started_at"]).replace(" ", "<br>") for n in labelled],
         # A few runs are not to look like walls.
         range=[min(0, len(runs) - _RUNS_SHOWN) - 0.5, len(runs) - 0.5],
         title="started (UTC), the latest to the right",
@@ -196,11 +197,7 @@ def run_times(facts: Facts) -> Chart | None:
         figure,
         ("started (UTC)", "command", "seconds", "state"),
         [
-            [_minute(run["started_at"]), run["command"], round(run["seconds"], 3), run["state"]]
+            [minute(run["started_at"]), run["command"], round(run["seconds"], 3), run["state"]]
             for run in runs
         ],
     )
-
-
-def _minute(stamp: str) -> str:
-    return stamp[:16].replace("T", " ")

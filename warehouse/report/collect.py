@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from typing import Any
 
-from warehouse.core.calendar import SessionHours, check_order, trading_hours
+from warehouse.core.calendar import SessionHours, check_order, days_between, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
@@ -194,8 +194,7 @@ class _Gathering:
         if self._start is None or self._end is None:
             return []
         trading_days = {each.session for each in self._hours()}
-        span = range((self._end - self._start).days + 1)
-        days = [self._start + timedelta(days=number) for number in span]
+        days = days_between(self._start, self._end)
         files = {(row["data_type"], row["session"]): row for row in self._ask("session_files")}
         statement = self._sql.or_shipped(STATES)
         found = []

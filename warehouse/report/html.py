@@ -27,7 +27,7 @@ from warehouse.report.chart_style import PALETTE, Chart
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.report.output_file import replacing
-from warehouse.text import as_json, count, size
+from warehouse.text import as_json, count, minute, size
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
@@ -102,7 +102,7 @@ def html(facts: Facts, program: str) -> str:
         "right_of": _right_of,
         "size": size,
         "day": day_in_words,
-        "minute": _minute,
+        "minute": minute,
     }
     return environment.get_template("report.html.jinja").render(
         facts=facts,
@@ -131,11 +131,11 @@ def html(facts: Facts, program: str) -> str:
         ],
         unfinished=[
             [row["source"], row["state"].replace("_", " "), row["problem"],
-             _minute(row["recorded_at"])]
+             minute(row["recorded_at"])]
             for row in facts.unfinished_files
         ],
         restatements=[
-            [row["source"], _minute(row["restated_at"]), row["earlier_rows"],
+            [row["source"], minute(row["restated_at"]), row["earlier_rows"],
              row["rows_published"], row["earlier_sha256"][:12], row["sha256"][:12]]
             for row in facts.restatements
         ],
@@ -263,7 +263,7 @@ def _figure_of(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "started_at":
-        return _minute(value)
+        return minute(value)
     if name == "peak_memory_bytes":
         return size(value)
     if name == "cache_hit_rate":
@@ -315,7 +315,3 @@ def _right_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[boo
 
 def _figures(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}".rstrip("0").rstrip(".")
-
-
-def _minute(stamp: str) -> str:
-    return stamp[:16].replace("T", " ")

@@ -19,6 +19,7 @@ from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
 from warehouse.report.collect import Facts
 from warehouse.sqlfolder.files import SqlFolder
+from warehouse.text import count
 
 MOST_CANDLES = 480
 MOST_TRADES = 2_000
@@ -245,7 +246,7 @@ def _minute_candles(rows: Sequence[Row]) -> Row:
     minutes = rows[0]["minutes"]
     return {
         "data_type": "minute_aggs",
-        "width": f"{minutes} minute{'' if minutes == 1 else 's'}",
+        "width": count(minutes, "minute"),
         "of_bars": sum(row["bars"] for row in rows),
         "rows": [
             {

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, glob_literal, partition_name, shipped
 from warehouse.core.small_files import check_small, plain
@@ -455,14 +455,14 @@ def _name_files(
 def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     """Tell where the warehouse stands, and of no file yet."""
     folder = os.path.realpath(layout.data)
-    connection.execute(f"create or replace macro data_folder() as {_text(folder)}")
-    connection.execute(f"create or replace macro cache_name() as {_text(layout.cache.name)}")
+    connection.execute(f"create or replace macro data_folder() as {quoted(folder)}")
+    connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
     for name in (*DATA_TYPES, "rejects"):
         _set_names(connection, name, "")
 
 
 def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:
-    connection.execute(f"create or replace macro {of}_names() as {_text(names)}")
+    connection.execute(f"create or replace macro {of}_names() as {quoted(names)}")
 
 
 def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set[str]:
@@ -558,7 +558,7 @@ def _run(
     if layout is not None:
         text = (
             text.replace("'data/cache/", f"'{glob_literal(layout.cache)}/")
-            .replace("'data/schema/", f"'{_quoted(layout.schema)}/")
+            .replace("'data/schema/", f"{quoted(layout.schema)[:-1]}/")
             .replace("'data/rejects/", f"'{glob_literal(layout.rejects)}/")
         )
     try:
@@ -582,14 +582,6 @@ def _warn(holder: str) -> None:
 def _catalog_file(sql: SqlFolder, name: str) -> SqlFile:
     """A file of sql/catalog. A folder made by an earlier version has not all that there are now."""
     return sql.or_shipped(f"catalog/{name}") if name in _LATER else sql[f"catalog/{name}"]
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:

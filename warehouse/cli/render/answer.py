@@ -2,6 +2,9 @@
 
 Forms: a table for people, CSV and TSV, JSON (one array) and NDJSON (an object a line), Parquet and
 Arrow. All but the last two may be compressed by gzip.
+
+DuckDB's own writers keep nanoseconds and decimals exact as well, but they write NaN into JSON,
+letters that a terminal obeys, and nested values of CSV as texts that are no JSON.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from warehouse.cli.render.run import NAMED, label, row, some
+from warehouse.cli.render.run import NAMED, label, row
 from warehouse.core.paths import Layout
 from warehouse.core.representation import as_object, plain
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
 from warehouse.maintenance.verify import PartitionKey, VerifyReport
-from warehouse.text import count, duration, size
+from warehouse.text import count, duration, size, some
 
 _KINDS = {
     "raw": "raw file",
@@ -86,11 +86,8 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
     if report.restored:
         yield row("restored", f"{count(len(report.restored), 'partition')}, byte for byte")
     if report.remade:
-        named = ", ".join(f"{name} {symbol} {m:%Y-%m}" for name, symbol, m in report.remade[:NAMED])
-        more = f" and {len(report.remade) - NAMED:,} more" if len(report.remade) > NAMED else ""
-        yield row(
-            "remade", f"{named}{more}: by the SQL, the settings, the files or the version of now"
-        )
+        named = some((f"{name} {symbol} {m:%Y-%m}" for name, symbol, m in report.remade), NAMED)
+        yield row("remade", f"{named}: by the SQL, the settings, the files or the version of now")
     for old, new in report.moved:
         yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
     for fault, why in report.left:
@@ -140,7 +137,7 @@ def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> It
     for item in report.run.set_aside:
         yield row("set aside", f"{label(item.file)}: {item.problem}")
     if report.absent:
-        yield row("not here", some(label(file) for file in report.absent))
+        yield row("not here", some((label(file) for file in report.absent), NAMED))
         for file, why in list(report.why_absent.items())[:NAMED]:
             yield row("", f"{label(file)}: {why}")
         if not report.why_absent:

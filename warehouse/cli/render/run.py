@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -22,7 +22,7 @@ from warehouse.maintenance.prune import PruneReport
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
 from warehouse.pipeline.estimate import Estimate
 from warehouse.pipeline.report import RunReport
-from warehouse.text import count, duration, size
+from warehouse.text import count, duration, size, some
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""
@@ -155,7 +155,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
     for name, sessions in absent_sessions(report, request).items():
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
     if plan is not None and plan.set_aside:
-        before = some(label(item.file) for item in plan.set_aside)
+        before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")
     for item in report.set_aside:
         yield row("set aside", f"{label(item.file)}: {why(item.problem, item.path.name)}")
@@ -359,7 +359,7 @@ def laid_lines(
     if symbols:
         kept = "" if settings.symbols == tuple(symbols) else "kept "
         changed = f"; to change it edit {CONFIG_FILE.as_posix()}" if kept else ""
-        yield row("symbols", f"{kept}{some(settings.symbols) or 'all'}{changed}")
+        yield row("symbols", f"{kept}{some(settings.symbols, NAMED) or 'all'}{changed}")
     if settings.url:
         yield row("next", f"{command} update")
     else:
@@ -368,13 +368,6 @@ def laid_lines(
 
 def _folder(top: str, files: int, added: Sequence[str]) -> str:
     return f"{top}/" if f"{top}/" in added else f"{top}/ ({count(files, 'file')})"
-
-
-def some(items: Iterable[str], limit: int = NAMED) -> str:
-    """The first few of many, and how many more there are."""
-    named = list(items)
-    more = f" and {len(named) - limit:,} more" if len(named) > limit else ""
-    return ", ".join(named[:limit]) + more
 
 
 def row(name: str, text: str) -> str:

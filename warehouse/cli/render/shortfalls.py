@@ -10,6 +10,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
 from warehouse.source.folder import Fetched
+from warehouse.text import some
 
 
 def shortfalls(plan: DownloadPlan) -> Iterator[str]:
@@ -50,7 +51,6 @@ def _some(files: Sequence[RawFile], limit: int = 5) -> str:
     for name in DATA_TYPES:
         these = sorted((file for file in files if file.data_type == name), key=lambda f: f.sort_key)
         if these:
-            named = ", ".join(" ".join([str(f.day), f.symbol or ""]).strip() for f in these[:limit])
-            more = f" and {len(these) - limit:,} more" if len(these) > limit else ""
-            parts.append(f"{name} {named}{more}")
+            named = (" ".join([str(file.day), file.symbol or ""]).strip() for file in these)
+            parts.append(f"{name} {some(named, limit)}")
     return "; ".join(parts)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.cli.render.brief import brief_as_json, brief_lines
-from warehouse.cli.render.run import NAMED, label, some, spans, why
+from warehouse.cli.render.run import NAMED, label, spans, why
 from warehouse.cli.render.terminal import labelled, table
 from warehouse.core.file_state import FileState
 from warehouse.core.representation import as_object, plain
 from warehouse.report.status import RunRecord, Status
 from warehouse.store.catalog import SourceFile
-from warehouse.text import count, duration, size
+from warehouse.text import count, duration, size, some
 
 _WIDTH = 108
 """Columns that a line of many figures takes at most, where no terminal says less."""
@@ -78,7 +78,7 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
         yield from row("source", "none yet; set source.url in config/data_config.yaml")
     if status.outdated:
         told = "changed by you, and the project's have changed since"
-        yield from row("outdated", f"{some(status.outdated)}: {told}")
+        yield from row("outdated", f"{some(status.outdated, NAMED)}: {told}")
     failed = [record for record in status.not_here if record.state == FileState.FAILED]
     yield from _named("set aside", status.set_aside, row)
     yield from _named("failed", failed, row)
@@ -90,7 +90,7 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
         for data_type, those in days.items():
             yield from row(name, f"{data_type} {spans(sorted(set(those)))}: {why_not}")
     if status.waiting:
-        named = some(label(file) for file in status.waiting)
+        named = some((label(file) for file in status.waiting), NAMED)
         yield from row("waiting", f"{count(len(status.waiting), 'raw file')} ({named})")
     if status.copied:
         told = f"{count(len(status.copied), 'raw file')} bear another time than was recorded, as"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from warehouse.cli.render.run import NAMED, row, some
+from warehouse.cli.render.run import NAMED, row
 from warehouse.core.representation import as_object, plain
 from warehouse.pipeline.report import RunReport
 from warehouse.pipeline.validation_gate import Refused
 from warehouse.sqlfolder.rule_file import BrokenRule
-from warehouse.text import count, duration, printable
+from warehouse.text import count, duration, printable, some
 from warehouse.validation.evaluate import ValidationResult
 from warehouse.validation.validate import ValidationReport
 
@@ -90,7 +90,7 @@ def found_lines(report: RunReport) -> Iterator[str]:
             name = one.rule if one.allowed is None else f"{one.rule} (allowed)"
             warnings[name] = warnings.get(name, 0) + one.count
     if warnings:
-        listed = some(f"{name} {number:,}" for name, number in sorted(warnings.items()))
+        listed = some((f"{name} {number:,}" for name, number in sorted(warnings.items())), NAMED)
         yield row("found", f"{listed}; rows in the catalog's table findings")
     yield from unasked_lines(report.broken)
     for refused in report.refused:
