@@ -29,7 +29,7 @@ from warehouse.core.file_state import WORDS
 from warehouse.core.paths import RawFile, month_of
 from warehouse.errors import NoDataError
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
 from warehouse.text import some
 
@@ -310,6 +310,7 @@ def _absent(
         (symbol, wanted)
         for symbol, present in _sessions_of(snapshot, kind, symbols, days).items()
         if (wanted := [day for day in days if day not in present])
+        and (wanted := sorted({*wanted} - _ingested(snapshot, kind, symbol)))
     ]
     if not asked:
         return {}
@@ -327,6 +328,28 @@ def _why(state: str, file_state: str | None) -> str:
     if state != "not_ingested":
         return WORDS[state]
     return WORDS[file_state] if file_state else ""
+
+
+def _ingested(snapshot: Snapshot, kind: DataType, symbol: str) -> set[date]:
+    """Sessions of which a file with this symbol was ingested: of them nothing need be asked."""
+    found = set()
+    for day, is_own in snapshot.fetch(
+        """
+        select day, symbol is not null
+        from source_files
+        where
+            data_type = $data_type
+            and state = 'ingested'
+            and (symbol = $symbol or (symbol is null and list_contains(symbols, $symbol)))
+        """,
+        data_type=kind.name,
+        symbol=symbol,
+    ):
+        found.add(day)
+        if is_own and kind.monthly_by_symbol:
+            # A symbol's own file holds its month as far as there was one when it was made.
+            found.update(s for s in sessions(snapshot, kind) if month_of(s) == month_of(day))
+    return found
 
 
 def _sessions_of(
@@ -347,13 +370,18 @@ def states(
     snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
 ) -> pa.Table:
     """What sql/coverage/states says of each of the days and symbols."""
-    folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
-    statement = folder.or_shipped(STATES)
+    statement = snapshot.once(STATES, lambda: _checked(snapshot))
     with snapshot.connection() as connection:
-        check_file(connection, statement)
         return connection.sql(
             statement.body, params=states_asked(kind, symbols, days)
         ).to_arrow_table()
+
+
+def _checked(snapshot: Snapshot) -> SqlFile:
+    statement = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root)).or_shipped(STATES)
+    with snapshot.connection() as connection:
+        check_file(connection, statement)
+    return statement
 
 
 def states_asked(
