@@ -144,7 +144,7 @@ def _check_rows(
 def _days_of(span: Span) -> list[date]:
     """The days of a span of which there may be a file."""
     first, last = max(span.first, FIRST_SESSION), min(span.last, today())
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return days_between(first, last)
 
 
 def rejected(

@@ -198,7 +198,7 @@ class _Gathering:
         files = {(row["data_type"], row["session"]): row for row in self._ask("session_files")}
         statement = self._sql.or_shipped(STATES)
         found = []
-        for kind in DATA_TYPES.values():
+        for _, kind in sorted(DATA_TYPES.items()):
             rows = self._catalog.rows_of(statement, **states_asked(kind, None, days))
             for row in named_states(rows, trading_days, whole=self._whole):
                 row = _plain({"data_type": kind.name, **row})
