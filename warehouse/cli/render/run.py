@@ -81,20 +81,21 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
     """A run as one JSON object."""
     metrics, plan = report.metrics, report.download
     return {
-        **as_object(metrics, "command", "run_id", "started_at"),
+        **as_object(metrics, "command", "run_id"),
         "dry_run": dry_run,
+        **as_object(metrics, "started_at"),
         "seconds": round(metrics.seconds, 3),
         "nothing_new": report.did_nothing and not (dry_run and report.planned),
         **as_object(metrics, "retries", "errors"),
         "download": plan and _download_as_json(plan, report, request, dry_run=dry_run),
         **as_object(report, "planned", "estimate"),
         "files": [
-            as_object(
-                item,
-                *("file", "rows_published", "rows_rejected", "rows_unselected"),
-                lines=item.facts.lines,
-                rejects_by_reason=item.reasons,
-            )
+            {
+                "file": item.file.key,
+                "lines": item.facts.lines,
+                **as_object(item, "rows_published", "rows_rejected", "rows_unselected"),
+                "rejects_by_reason": plain(item.reasons),
+            }
             for item in report.files
             if item.problem is None
         ],
