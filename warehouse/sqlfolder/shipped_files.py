@@ -19,6 +19,7 @@ from pathlib import Path
 from warehouse.core.config import CONFIG_FILE, Config
 from warehouse.core.paths import shipped
 from warehouse.core.small_files import MOST_BYTES, plain, read_small
+from warehouse.core.small_files import plain
 from warehouse.text import some
 
 RECORD = Path("config/.shipped.json")
