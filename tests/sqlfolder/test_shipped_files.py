@@ -120,6 +120,27 @@ def test_what_is_new_comes_and_what_is_gone_goes_unless_it_was_changed(
     assert not (made.root / "sql/validate/locked_quotes.sql").exists()
 
 
+def test_a_warehouse_of_a_version_without_a_record_is_known_by_its_files_hashes(
+    made: Made, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (made.root / RECORD).unlink()
+    listed = json.loads(shipped_files._BEFORE.read_text("utf-8"))
+    names = {name for name, _ in shipped_files._files()}
+    assert {len(digest) for digests in listed.values() for digest in digests} == {16}
+    assert len(names & {*listed}) > 80
+    listed[CLEAN] = [hashlib.sha256((made.root / CLEAN).read_bytes()).hexdigest()[:16]]
+    listed[RULE] = [hashlib.sha256((made.root / RULE).read_bytes()).hexdigest()[:16]]
+    monkeypatch.setattr(shipped_files, "_BEFORE", tmp_path / "before.json")
+    (tmp_path / "before.json").write_text(json.dumps(listed))
+    append(release / CLEAN)
+    append(made.root / RULE, "-- mine\n")
+    # The rule was changed by the user alone: nobody need be told.
+    assert update(made) == [f"{CLEAN}: replaced by the present version's"]
+    assert update(made) == []
+    append(release / RULE)
+    assert [line.partition(":")[0] for line in update(made)] == [RULE]
+
+
 def test_init_does_the_same_and_restores_what_is_missing(made: Made, release: Path) -> None:
     append(release / CLEAN)
     (made.root / RULE).unlink()

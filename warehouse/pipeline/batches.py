@@ -9,8 +9,8 @@ from itertools import groupby
 from pathlib import Path
 
 from warehouse.core.config import Config
-from warehouse.core.metrics import Progress
 from warehouse.core.file_state import FileState
+from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError, SqlFileError, StorageError

@@ -124,21 +124,26 @@ class Writer:
         try:
             with Catalog(self.layout) as catalog:
                 folder, features = catalog.folder(), catalog.features()
+                is_older = folder is not None and not catalog.names_files()
         except OutdatedCatalogError as error:
             if error.may_be_carried_over:
                 self.publish(CatalogChange())
                 self._write_ledger()
                 return
             self.set_catalog_aside(f"is of format {error.found}")
-            folder, features = None, {}
+            folder, features, is_older = None, {}, False
         except DamagedCatalogError:
             self.set_catalog_aside()
-            folder, features = None, {}
+            folder, features, is_older = None, {}, False
         if folder is None:
             self.recover_catalog()
-        elif folder != str(self.layout.data) or features != catalog_writer.features(self.sql):
-            # The warehouse was moved, and its views point to where it was; or its features are
-            # other than their macros.
+        elif (
+            is_older
+            or folder != str(self.layout.data)
+            or features != catalog_writer.features(self.sql)
+        ):
+            # Its views read whatever stands in a folder; the warehouse was moved, and they point to
+            # where it was; or its features are other than their macros.
             self.publish(CatalogChange())
 
     def _write_ledger(self) -> None:

@@ -2,7 +2,7 @@
 
 A warehouse has its own copies, which are the user's to change. `config/.shipped.json` says what
 each was when we wrote it, so that one that was not changed since gives way to a later version's,
-and one that was stays.
+and one that was stays. What was written before there was such a record is known by its hash.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from warehouse.core.config import CONFIG_FILE, Config
 from warehouse.core.paths import shipped
 from warehouse.core.small_files import MOST_BYTES, plain, read_small
-from warehouse.core.small_files import plain
-from warehouse.text import some
 
 RECORD = Path("config/.shipped.json")
 
+_BEFORE = Path(__file__).with_name("shipped_before.json")
+"""Of each file the hashes that it had in versions that kept no record, shortened."""
 _SHORT = 16
 _NAMED = 5
 
@@ -56,8 +56,9 @@ class Refreshed:
             (self.removed, "removed, as the present version has it no more"),
             (self.outdated, "kept as you changed it, though the shipped one has changed since"),
         ):
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
             if names:
-                yield f"{some(names, _NAMED)}: {told}"
+                yield f"{', '.join(names[:_NAMED])}{more}: {told}"
         if self.problem:
             yield f"the shipped files cannot be brought up to date: {self.problem}"
 
@@ -72,12 +73,14 @@ def refresh(root: Path, config: Config, *, restore: bool = False) -> Refreshed:
         OSError: one cannot be read or written.
     """
     found = Refreshed()
-    record = _record(root)
+    record, is_recorded = _record(root)
     now = dict(_shipped())
+    before = {} if is_recorded else _before()
     for name, (source, digest) in now.items():
         target, is_ours = _place(root, config, name)
+        known = {record.get(name, ""), *before.get(name, ())} - {""}
         if not target.exists():
-            if is_ours and (restore or name not in record):
+            if is_ours and (restore or not known):
                 write(target, source.read_bytes())
                 found.added.append(name)
                 record[name] = digest
@@ -85,20 +88,25 @@ def refresh(root: Path, config: Config, *, restore: bool = False) -> Refreshed:
         present = _digest(target)
         if present == digest:
             record[name] = digest
-        elif is_ours and present == record.get(name):
+        elif is_ours and (present in known or present[:_SHORT] in known):
             write(target, source.read_bytes())
             found.replaced.append(name)
             record[name] = digest
         else:
             found.differing.append(Path(os.path.relpath(target, root.absolute())).as_posix())
+            if name not in record and digest[:_SHORT] in known:
+                # It has not changed in any version, so it was changed by the user alone.
+                record[name] = digest
             if is_ours and record.get(name) != digest:
                 found.outdated.append(name)
-    for name in sorted({*record} - {*now}):
+    for name in sorted({*record, *before} - {*now}):
         target, is_ours = _place(root, config, name)
-        if is_ours and target.exists() and _digest(target) == record[name]:
-            target.unlink()
-            found.removed.append(name)
-        del record[name]
+        known = {record.pop(name, ""), *before.get(name, ())} - {""}
+        if is_ours and target.exists():
+            present = _digest(target)
+            if present in known or present[:_SHORT] in known:
+                target.unlink()
+                found.removed.append(name)
     _keep(root, record, found.outdated)
     return found
 
@@ -181,6 +189,10 @@ def _of_all() -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:_SHORT]
 
 
+def _before() -> dict[str, list[str]]:
+    return dict(json.loads(_BEFORE.read_text("utf-8")))
+
+
 def _told(root: Path) -> dict[str, object]:
     """What the record says. Whatever cannot be understood is as if it were not there."""
     try:
@@ -190,13 +202,14 @@ def _told(root: Path) -> dict[str, object]:
     return told if isinstance(told, dict) else {}
 
 
-def _record(root: Path) -> dict[str, str]:
+def _record(root: Path) -> tuple[dict[str, str], bool]:
     files = _told(root).get("files")
     if not isinstance(files, dict):
-        return {}
-    return {
+        return {}, False
+    safe = {
         name: digest for name, digest in files.items() if isinstance(digest, str) and _is_name(name)
     }
+    return safe, True
 
 
 def _is_name(name: str) -> bool:

@@ -292,6 +292,13 @@ class Catalog:
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
 
+    def names_files(self) -> bool:
+        """Whether it says which files its views read: one of an earlier version has patterns."""
+        try:
+            return self.table("select rejects_names()") is not None
+        except duckdb.CatalogException:
+            return False
+
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.
 
