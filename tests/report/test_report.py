@@ -816,7 +816,7 @@ def test_the_keyboard_opens_a_rule_and_walks_through_a_calendar(page: Page) -> N
     calendar.locator("td[tabindex='0']").focus()
     readout = calendar.locator(".readout")
     assert "19 Jan 2024" in readout.inner_text()
-    assert "failed verification" in readout.inner_text()
+    assert "set aside (2024-01-19.csv.gz: is damaged" in readout.inner_text()
     page.keyboard.press("ArrowRight")
     assert "20 Jan 2024, trades: exchange closed" in readout.inner_text()
     page.keyboard.press("ArrowLeft")
