@@ -24,7 +24,6 @@ from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
 from warehouse.read import availability
-from warehouse.read import coverage as gaps
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import (
     Form,
@@ -41,6 +40,7 @@ from warehouse.read.arguments import (
     symbols_of,
 )
 from warehouse.read.cache import FrameCache
+from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
 from warehouse.read.frames import check_form
 from warehouse.read.query.answers import QueryAnswers
@@ -425,7 +425,7 @@ class Warehouse(Face):
 
         Returns:
             A row for each data type, session of the exchange up to today, and symbol, in this
-            order: `data_type`, `session`, `symbol`, `state` (see `gaps.STATES`: "present",
+            order: `data_type`, `session`, `symbol`, `state` (see `read.coverage.STATES`: "present",
             "no_rows", "not_ingested", …), `rows`, and `problem`, which is what went wrong with the
             session's file, or how many of the symbol's rows were rejected, and why.
 
@@ -435,7 +435,7 @@ class Warehouse(Face):
         """
         kinds, names, span = kinds_of(data_types), symbols_of(symbols), parse_span(start, end)
         return self._read(
-            lambda snapshot: gaps.coverage(snapshot, kinds, names, span.first, span.last)
+            lambda snapshot: coverage_of(snapshot, kinds, names, span.first, span.last)
         )
 
     @overload

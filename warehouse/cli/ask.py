@@ -33,15 +33,15 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
 
         click.echo(figures.text(place.open()[0]), nl=False)
         return
-    from warehouse.cli.render import status as overview
+    from warehouse.cli.render.status import status_as_json, status_lines
     from warehouse.cli.render.terminal import columns_of
     from warehouse.report.status import status as status_of
 
     found = status_of(*place.open())
     if as_json:
-        say_json(overview.status_as_json(found))
+        say_json(status_as_json(found))
         return
-    say(overview.status_lines(found, place.command, columns_of(sys.stdout)), _coloured)
+    say(status_lines(found, place.command, columns_of(sys.stdout)), _coloured)
 
 
 _COLOURS = {

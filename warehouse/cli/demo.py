@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warehouse.cli.render import answer, run
-from warehouse.cli.render import status as overview
+from warehouse.cli.render.status import status_lines
 from warehouse.cli.shell import HOW_TO_GET, find_shell, shell_arguments
 from warehouse.core.config import CONFIG_FILE, load
 from warehouse.core.metrics import Progress
@@ -137,7 +137,7 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
     yield from f'$ {command} query "{QUERY}"'.splitlines()
     yield from answer.table_lines(answer.ask(root, QUERY, {}), 0)
     yield from ("", f"$ {command} status")
-    yield from overview.status_lines(status(layout, config), command)
+    yield from status_lines(status(layout, config), command)
     called = program()
     yield from (
         "",

@@ -36,13 +36,13 @@ def init(
     missing, changes no file, and names the SQL files that are not as they are shipped.
     """
     from warehouse.cli.render import run
-    from warehouse.maintenance import init as scaffold
+    from warehouse.maintenance.init import lay_out, source_url
     from warehouse.pipeline.download_plan import glance
 
     folder = folder or place.folder or "."
-    url = scaffold.source_url(source) if source else ""
+    url = source_url(source) if source else ""
     wanted = parse_symbols(symbols)
-    laid = scaffold.lay_out(Path(folder), url, layout, endpoint, wanted)
+    laid = lay_out(Path(folder), url, layout, endpoint, wanted)
     seen = glance(laid.config, laid.root) if laid.config.source.url else []
     say(run.laid_lines(laid, folder, url, layout, seen, endpoint, wanted))
 

@@ -18,8 +18,15 @@ from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, partition_name
 from warehouse.core.request import Request
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
-from warehouse.pipeline import batches as plan
 from warehouse.pipeline import records
+from warehouse.pipeline.batches import (
+    ByType,
+    batches,
+    check_raw,
+    narrowed,
+    of_symbols,
+    published,
+)
 from warehouse.pipeline.download_plan import (
     DownloadPlan,
     Source,
@@ -86,8 +93,8 @@ class Pipeline:
                 report.copied,
             )
             self.look_at_raw(report, request)
-            published = set(plan.published(request, known))
-            report.metrics.files_here = len(published.difference(report.planned))
+            present = set(published(request, known))
+            report.metrics.files_here = len(present.difference(report.planned))
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
@@ -97,7 +104,7 @@ class Pipeline:
         the others follow with the next update of all.
         """
         with self.run("update", dry_run) as report:
-            config = plan.narrowed(self.config, request.symbols)
+            config = narrowed(self.config, request.symbols)
             self._download(request, report, dry_run=dry_run)
             known = self.known() if dry_run else self.known() | self._fetched_records(report)
             report.planned = files_to_ingest(
@@ -127,9 +134,9 @@ class Pipeline:
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
             )
-            report.planned = plan.of_symbols(report.planned, request.symbols)
+            report.planned = of_symbols(report.planned, request.symbols)
             self.look_at_raw(report, request)
-            plan.check_raw(self.layout, request, known, report.planned, report.raw_unread)
+            check_raw(self.layout, request, known, report.planned, report.raw_unread)
             selected = request.symbols or self.configured
             return self._ingest(report, request, selected, known, dry_run=dry_run)
 
@@ -192,7 +199,7 @@ class Pipeline:
         found = plan_download(
             source,
             self.layout,
-            plan.narrowed(self.config, request.symbols),
+            narrowed(self.config, request.symbols),
             request.kinds,
             request.first,
             request.last,
@@ -256,13 +263,13 @@ class Pipeline:
             return report
         sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
         self.progress.begin("ingest", sum(sizes), len(report.planned))
-        batches = list(plan.batches(self.layout, report.planned))
-        by_type = plan.ByType(self.progress)
-        for number, files in enumerate(batches, 1):
+        planned = list(batches(self.layout, report.planned))
+        by_type = ByType(self.progress)
+        for number, files in enumerate(planned, 1):
             kind = files[0].data_type
             if kind in by_type.stopped:
                 continue
-            is_last = number == len(batches) and not by_type.stopped
+            is_last = number == len(planned) and not by_type.stopped
             with by_type.work_on(kind):
                 self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
         by_type.raise_stopped()

@@ -20,10 +20,12 @@ from plotly.offline import get_plotlyjs
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS
-from warehouse.report import charts as figures
 from warehouse.report import symbol_charts
 from warehouse.report.answers import Row
 from warehouse.report.chart_style import PALETTE, Chart
+from warehouse.report.charts import by_session
+from warehouse.report.charts import rejects as chart_of_rejects
+from warehouse.report.charts import run_times as chart_of_run_times
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.report.output_file import replacing
@@ -81,11 +83,9 @@ def save(facts: Facts, path: Path, program: str) -> int:
 def html(facts: Facts, program: str) -> str:
     """The report as one page; see `save`."""
     volume = [
-        chart
-        for what in ("rows", "file_bytes")
-        if (chart := figures.by_session(facts, what)) is not None
+        chart for what in ("rows", "file_bytes") if (chart := by_session(facts, what)) is not None
     ]
-    rejects, run_times = figures.rejects(facts), figures.run_times(facts)
+    rejects, run_times = chart_of_rejects(facts), chart_of_run_times(facts)
     symbols = [_symbol(facts, row, place) for place, row in enumerate(facts.symbols, start=1)]
     charts = [*volume, *(chart for chart in (rejects, run_times) if chart is not None)]
     charts += [chart for symbol in symbols for chart in symbol["charts"]]

@@ -330,9 +330,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-logger = logging.getLogger("warehouse")
-
-
 @dataclass(frozen=True)
 class Committer:
     """Publishes to one warehouse; hold its writer's lock.
