@@ -896,9 +896,9 @@ def test_status_says_what_there_is(filled: Path) -> None:
 def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
-        "warehouse", "source", "generation", "complete", "right", "last_sessions", "checked",
-        "findings", "data_types", "left_out", "outdated", "waiting", "copied", "set_aside",
-        "not_here", "runs",
+        "warehouse", "source", "source_problem", "generation", "complete", "right",
+        "last_sessions", "checked", "findings", "data_types", "broken_rules", "rules_not_asked",
+        "left_out", "outdated", "waiting", "copied", "set_aside", "not_here", "runs",
     ]  # fmt: skip
     assert (found["left_out"], found["outdated"]) == ({}, [])
     assert found["source"] == str(source)
@@ -1723,3 +1723,26 @@ def test_a_verify_of_what_is_not_there_says_so(filled: Path) -> None:
     command = ("-C", str(filled), "verify", "trades")
     assert told in run(*command, "--start", "2020-01-02", "--end", "2020-01-31").stdout
     assert told not in run(*command).stdout
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_rebuild_of_what_has_no_raw_file_says_what_there_is_and_ends_with_1(
+    root: Path, is_dry: bool
+) -> None:
+    run("-C", str(root), "update", "trades")
+    before = snapshot(root / "data/cache")
+    asked = ("rebuild", "trades", "--start", "2020-01-02", "--end", "2020-01-31")
+    dry = ("--dry-run",) if is_dry else ()
+    said = run("-C", str(root), *asked, *dry, exit_code=1).stdout
+    there = "the raw tier holds 3 files of trades, 2025-11-25 to 2025-11-28"
+    if is_dry:
+        assert said == f"would read 0 files\n  {there}\n"
+    else:
+        assert said == (
+            f"nothing done: looked for raw files of trades of 2020-01-02 to 2020-01-31; {there};"
+            f" fetch with: warehouse -C {root} download trades --start 2020-01-02"
+            " --end 2020-01-31\n"
+        )
+        said = run("-C", str(root), "rebuild", "quotes", exit_code=1).stdout
+        assert "the raw tier holds no file of quotes; fetch with" in said
+    assert snapshot(root / "data/cache") == before

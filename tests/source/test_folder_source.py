@@ -506,3 +506,30 @@ def test_what_failed_twice_under_one_name_does_not_stay_in_the_raw_tier(tmp_path
         os.link(source, raw)
         assert len(made.ingest("day_aggs").set_aside) == 1
         assert not raw.exists()
+
+
+@pytest.mark.parametrize(
+    ("is_there", "told"),
+    [
+        (False, "there is no such folder; set source.url to one; then: "),
+        (True, "1 file of trades came from here (2024-01-31 to 2024-01-31), and now it has none; "),
+    ],
+)
+def test_status_says_in_one_line_that_the_source_is_gone_and_what_to_run(
+    tmp_path: Path, is_there: bool, told: str
+) -> None:
+    made = make(tmp_path, {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    made.update()
+
+    def said() -> list[str]:
+        lines = status_lines(status_of(made.layout, made.config), "warehouse")
+        return [line for line in lines if line.startswith("gone ")]
+
+    assert said() == []
+    shutil.rmtree(made.source)
+    if is_there:
+        # As where a disk is no longer mounted.
+        made.source.mkdir()
+    (line,) = said()
+    assert line.startswith(f"gone       {told}")
+    assert line.endswith("; then: warehouse update, once it is there")

@@ -86,3 +86,35 @@ def test_validate_asks_the_other_rules_beside_one_that_fails(made: Made) -> None
     assert "test_symbols" in {one.rule for one in report.results}
     with pytest.raises(SqlFileError, match="Conversion"):
         made.pipeline.validate(Request.of(()), ["mine"])
+
+
+def status(made: Made) -> str:
+    return CliRunner().invoke(cli, ["-C", str(made.root), "status"]).output
+
+
+def test_status_names_a_broken_rule_file_and_the_command_that_asks_it(made: Made) -> None:
+    made.update()
+    path = broken(made, "mine", "no")
+    said = status(made)
+    assert f"\nrules      mine cannot be asked: {path}: has severity: 'fatal'" in said
+    assert f"mend it, then: warehouse -C {made.root} validate\n" in said
+
+
+@pytest.mark.parametrize("on_ingest", ["no", "yes"])
+def test_status_names_a_rule_that_failed_when_it_was_asked_until_all_were(
+    made: Made, on_ingest: str
+) -> None:
+    path = made.root / "sql/validate/mine.sql"
+    path.write_text(FAILS.format(on_ingest))
+    made.update()
+    if on_ingest == "no":
+        made.pipeline.validate(Request.of(()))
+    said = status(made)
+    (line,) = [line for line in said.splitlines() if line.startswith("rules ")]
+    assert "rules not asked: mine (Conversion Error" in line
+    assert line.endswith(f"; mend it, then: warehouse -C {made.root} validate")
+    path.write_text(
+        FAILS.format(on_ingest).replace("'x' || symbol", "'1'").replace("error", "warning")
+    )
+    made.pipeline.validate(Request.of(()))
+    assert "\nrules " not in status(made)

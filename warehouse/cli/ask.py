@@ -47,6 +47,7 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
 _COLOURS = {
     **{"yes": "green", "mostly": "yellow", "no": "red", "not known": "yellow"},
     **{"set aside": "red", "failed": "red", "refused": "red", "missing": "yellow"},
+    **{"gone": "red", "rules": "red"},
     **dict.fromkeys(("all there", "right", "source", "not yet", "waiting", "runs", "next")),
 }
 _ANSWER = re.compile("(yes|mostly|no|not known)\\b")

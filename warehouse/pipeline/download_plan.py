@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
@@ -269,6 +269,47 @@ def _note_unlisted(
             plan.problems.append(Fetched(SourceObject(file, each.key, 0, ""), problem))
 
 
+def gone(config: Config, root: Path, known: Mapping[RawFile, SourceFile]) -> str | None:
+    """Why nothing can come from the source any more, though something did; None: it can.
+
+    A folder alone is looked at; a server is not spoken to.
+    """
+    if not config.source.url or config.source.url.startswith("s3://"):
+        return None
+    try:
+        source = open_source(config, root)
+    except SourceError as error:
+        return error.problem
+    if not isinstance(source, FolderSource):
+        return None
+    for kind in DATA_TYPES.values():
+        before = _came(config, kind, known)
+        if before and not source.holds(kind, config.source.layout):
+            return _went(source, config, kind, before).problem
+    return None
+
+
+def _came(config: Config, kind: DataType, known: Mapping[RawFile, SourceFile]) -> list[date]:
+    """Days of the files of a data type that came from the source."""
+    return sorted(
+        file.day
+        for file, record in known.items()
+        if file.data_type == kind.name
+        and record.etag is not None
+        and (record.state.is_here or record.state == FileState.SET_ASIDE)
+        and (file.symbol is None) == (config.source.layout == "day")
+    )
+
+
+def _went(source: Source, config: Config, kind: DataType, before: Sequence[date]) -> SourceError:
+    """That a source has nothing of a data type, and had something before."""
+    hint = instead(source.names(), source.url, kind, config.source.layout)
+    held = f"{count(len(before), 'file')} of {kind.name} came from here"
+    return SourceError(
+        source.url, f"{held} ({before[0]} to {before[-1]}), and now it has none; {hint}"
+    )
+
+
 def _note_bare(
     plan: DownloadPlan,
     source: Source,
@@ -278,26 +319,14 @@ def _note_bare(
     span: tuple[date, date],
 ) -> None:
     """Say so where the source has nothing of a data type, and had something before."""
-    before = sorted(
-        file.day
-        for file, record in known.items()
-        if file.data_type == kind.name
-        and record.etag is not None
-        and (record.state.is_here or record.state == FileState.SET_ASIDE)
-        and (file.symbol is None) == (config.source.layout == "day")
-    )
+    before = _came(config, kind, known)
     if not any(span[0] <= day <= span[1] for day in before):
         return
     everything = source.list(kind, config.source.layout, before[0], today())
     if any(True for _ in everything):
         return
     plan.hint = instead(source.names(), source.url, kind, config.source.layout)
-    held = f"{count(len(before), 'file')} of {kind.name} came from here"
-    plan.unread.append(
-        SourceError(
-            source.url, f"{held} ({before[0]} to {before[-1]}), and now it has none; {plan.hint}"
-        )
-    )
+    plan.unread.append(_went(source, config, kind, before))
 
 
 def _find_absent(
@@ -533,6 +562,24 @@ def raw_files(
         and (not symbols or file.symbol is None or file.symbol in symbols)
         and file.overlaps(first, last)
     ]
+
+
+def raw_there(layout: Layout, config: Config, kinds: Sequence[DataType]) -> str:
+    """What the raw tier holds of some data types, of whichever days, in words."""
+    held = list(layout.raw_files())
+    said = []
+    for kind in kinds:
+        for name in ("day", "symbol"):
+            days = [
+                file.day
+                for file in held
+                if file.data_type == kind.name and (file.symbol is None) == (name == "day")
+            ]
+            other = "" if name == config.source.layout else f" (of source.layout {name})"
+            if days:
+                files = f"{count(len(days), 'file')} of {kind.name}"
+                said.append(f"{files}, {min(days)} to {max(days)}{other}")
+    return "; ".join(said) or f"no file of {', '.join(kind.name for kind in kinds)}"
 
 
 def _covers(config: Config, file: RawFile, record: SourceFile) -> bool:

@@ -35,6 +35,7 @@ from warehouse.pipeline.download_plan import (
     plan_download,
     put_aside,
     raw_files,
+    raw_there,
     records_of,
     take,
     unread_raw,
@@ -137,6 +138,8 @@ class Pipeline:
             report.planned = of_symbols(report.planned, request.symbols)
             self.look_at_raw(report, request)
             check_raw(self.layout, request, known, report.planned, report.raw_unread)
+            if not report.planned:
+                report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
             return self._ingest(report, request, selected, known, dry_run=dry_run)
 

@@ -14,7 +14,7 @@ from warehouse.pipeline.download_plan import DownloadPlan
 from warehouse.pipeline.estimate import Estimate
 from warehouse.pipeline.validation_gate import Refused
 from warehouse.source.folder import Fetched
-from warehouse.sqlfolder.rule_file import BrokenRule
+from warehouse.sqlfolder.rule_file import BrokenRule, not_asked
 from warehouse.store.catalog import SourceFile
 from warehouse.validation.evaluate import ValidationResult
 
@@ -28,6 +28,7 @@ class RunReport(Face):
         download: what was fetched, and what was not to be had; None where nothing was asked for.
         planned: the raw files that a dry run would read.
         copied: new records of raw files that were copied since they were published.
+        raw_there: what the raw tier holds, where a rebuild found nothing in it of what was asked.
         raw_unread: places of the raw tier that cannot be looked at.
         estimate: what a dry run would come to.
         findings: what validation found in the rows that came in.
@@ -40,6 +41,7 @@ class RunReport(Face):
     download: DownloadPlan | None = None
     planned: list[RawFile] = field(default_factory=list)
     copied: dict[RawFile, SourceFile] = field(default_factory=dict)
+    raw_there: str | None = None
     raw_unread: list[StorageError] = field(default_factory=list)
     estimate: Estimate | None = None
     findings: list[ValidationResult] = field(default_factory=list)
@@ -80,7 +82,9 @@ class RunReport(Face):
     @property
     def problem(self) -> str | None:
         kept_out = ", ".join(f"{one.data_type} {one.month:%Y-%m}" for one in self.refused)
-        return f"validation refused {kept_out}" if kept_out else None
+        refused = f"validation refused {kept_out}" if kept_out else ""
+        unasked = not_asked([one for one in self.broken if one.on_ingest])
+        return "; ".join(filter(None, (refused, unasked))) or None
 
     @property
     def set_aside(self) -> list[StagedFile]:

@@ -16,9 +16,11 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError
-from warehouse.pipeline.download_plan import files_to_ingest, may_be_copied
+from warehouse.pipeline.download_plan import files_to_ingest, gone, may_be_copied
 from warehouse.report.collect import Facts, gather
 from warehouse.sqlfolder import shipped_files
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.rule_file import NOT_ASKED, read_rules
 from warehouse.store.catalog import Catalog, SourceFile, check_not_lost
 from warehouse.store.holdings import Holdings, published
 
@@ -62,6 +64,7 @@ class Status:
 
     Attributes:
         source: `source.url`; empty where none is set.
+        source_problem: why nothing can come from there; None: nothing is known against it.
         generation: how many times something was published.
         holdings: by data type, in the order of DATA_TYPES.
         waiting: raw files whose present version is not published.
@@ -71,12 +74,16 @@ class Status:
         not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
         runs: the last few, the latest first.
         facts: what the report draws, over all that there is.
+        broken_rules: files of sql/validate that cannot be asked, by name, and why.
+        rules_not_asked: what the last run that could not ask a rule says of it; None: all have been
+            asked since.
         left_out: features that the catalog could not take in, and why.
         outdated: shipped files that the user changed, and the project has changed since.
     """
 
     root: Path
     source: str
+    source_problem: str | None
     generation: int
     facts: Facts
     holdings: dict[str, Holdings] = field(default_factory=dict)
@@ -85,6 +92,8 @@ class Status:
     set_aside: list[SourceFile] = field(default_factory=list)
     not_here: list[SourceFile] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
+    broken_rules: dict[str, str] = field(default_factory=dict)
+    rules_not_asked: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
 
@@ -104,6 +113,7 @@ def status(layout: Layout, config: Config) -> Status:
         known = catalog.source_files()
         generation = catalog.generation()
         left_out = catalog.left_out()
+        not_asked = [row["problem"] for row in catalog.rows(_NOT_ASKED, mark=NOT_ASKED)]
     raw_files: Counter[str] = Counter()
     raw_bytes: Counter[str] = Counter()
     for file in layout.raw_files():
@@ -118,6 +128,7 @@ def status(layout: Layout, config: Config) -> Status:
     return Status(
         root=layout.root,
         source=config.source.url,
+        source_problem=gone(config, layout.root, known),
         generation=generation,
         facts=gather(layout, config),
         holdings=holdings,
@@ -126,6 +137,11 @@ def status(layout: Layout, config: Config) -> Status:
         set_aside=_in_states(known.values(), FileState.SET_ASIDE),
         not_here=_in_states(known.values(), *_NOT_HERE),
         runs=runs,
+        broken_rules={
+            one.name: str(one.error)
+            for one in read_rules(SqlFolder(config.sql_dir(layout.root)))[1]
+        },
+        rules_not_asked=next(iter(not_asked), None),
         left_out=left_out,
         outdated=shipped_files.outdated(layout.root),
     )
@@ -169,6 +185,19 @@ def check_symbols(layout: Layout, request: Request) -> None:
 _RUN_COLUMNS = [item.name for item in fields(RunRecord)]
 _SYMBOLS = """
     select distinct symbol from partitions where list_contains($data_types, data_type)
+"""
+_NOT_ASKED = """
+    select problem
+    from runs
+    where
+        contains(problem, $mark)
+        and started_at > (
+            select coalesce(max(started_at), '-infinity')
+            from runs
+            where command = 'validate' and state = 'done' and problem is null
+        )
+    order by started_at desc, run_id desc
+    limit 1
 """
 _LAST_RUNS = """
     select columns(lambda name: list_contains($names, name))

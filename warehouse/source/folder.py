@@ -209,6 +209,13 @@ class FolderSource:
                 continue
             yield SourceObject(file, key, entry.stat.st_size, _mark(entry.stat))
 
+    def holds(self, kind: DataType, layout: str) -> bool:
+        """Whether it has a file of a data type, or what cannot be looked at and may be one."""
+        for entry in walk(self._folder / source_folder(kind, layout)):
+            if entry.is_folder or file_of(kind, layout, entry.below) is not None:
+                return True
+        return False
+
     def names(self) -> Sequence[str]:
         """Paths of what is there, folders that hold nothing with a `/` behind; the first few
         thousand.

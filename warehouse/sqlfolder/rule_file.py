@@ -111,6 +111,17 @@ class BrokenRule:
     on_ingest: bool
 
 
+NOT_ASKED = "rules not asked: "
+"""How the record of a run names those."""
+
+
+def not_asked(broken: Sequence[BrokenRule]) -> str:
+    """The same of rules, for the record of a run; empty: each was asked."""
+    named = ", ".join(f"{one.name} ({one.error.problem[:200]})" for one in broken[:3])
+    more = f" and {len(broken) - 3:,} more" if len(broken) > 3 else ""
+    return f"{NOT_ASKED}{named}{more}" if broken else ""
+
+
 def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
     """All rules, by name, and the files that are none."""
     found: list[Rule] = []

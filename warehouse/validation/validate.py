@@ -27,7 +27,7 @@ from warehouse.core.request import Request
 from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
-from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
+from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables
@@ -158,6 +158,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
         is_whole: every rule was asked, about all that is published.
     """
     request = report.request
+    in_part = "; ".join(filter(None, (_IN_PART, not_asked(report.broken))))
     now = datetime.now(UTC).replace(tzinfo=None)
     return CatalogChange(
         checked=[
@@ -174,7 +175,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
             if kind.name in rule.data_types
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
-        runs=[of_run(report.metrics, "done", None if is_whole else _IN_PART)],
+        runs=[of_run(report.metrics, "done", None if is_whole else in_part)],
     )
 
 

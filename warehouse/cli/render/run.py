@@ -63,9 +63,11 @@ def exit_code(report: RunReport, request: Request) -> int:
     A session that the source has not counts where it was asked for, so where a start or an end was
     given: who gives neither asks for what there is. Who names no data type does not ask for one
     that the source has nothing of, where it has others. A rule that incoming rows were to be asked
-    by, and were not, counts as one that failed.
+    by, and were not, counts as one that failed; so does a rebuild that found no file to read.
     """
     unasked = any(one.on_ingest for one in report.broken)
+    if report.raw_there is not None:
+        return 1
     if unasked or report.set_aside or report.not_fetched or report.refused or report.unread:
         return 1
     if report.download is None or not (request.start or request.end):
@@ -140,7 +142,8 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
     """
     metrics, plan = report.metrics, report.download
     if report.did_nothing:
-        yield f"nothing new: {_nothing(report, request, warehouse)}"
+        said = "nothing new" if report.raw_there is None else "nothing done"
+        yield f"{said}: {_nothing(report, request, warehouse)}"
     if plan is not None and plan.fetch:
         yield row("fetched", f"{count(len(plan.fetch), 'file')}, {_transfer(report, plan)}")
     if report.files:
@@ -225,8 +228,8 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
     names = ", ".join(kind.name for kind in request.kinds)
     span = _span(request)
     if plan is None:
-        if report.metrics.command == "rebuild":
-            return f"the raw tier holds no file of {names}{span}; fetch with: {warehouse} download"
+        if report.raw_there is not None:
+            return _no_raw_file(report.raw_there, request, warehouse)
         return f"all raw files of {names}{span} are published"
     others = len(plan.set_aside) + len(plan.not_in_plan) + len(plan.changed_before)
     if plan.have:
@@ -238,6 +241,20 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
         return f"{count(others, 'file')}{span} at the source, none of them to be fetched"
     hint = f"; {plan.hint}" if plan.hint else ""
     return f"the source has no file of {names}{span}{hint or f' below {BUCKET_PREFIX}/'}"
+
+
+def _no_raw_file(there: str, request: Request, warehouse: str) -> str:
+    """What a rebuild looked for, what there is, and what would bring it."""
+    names = ", ".join(kind.name for kind in request.kinds)
+    symbols = f" of {some(sorted(request.symbols), NAMED)}" if request.symbols else ""
+    command = [warehouse, "download"]
+    command += [kind.name for kind in request.kinds if len(request.kinds) < len(DATA_TYPES)]
+    command += ["--start", f"{request.start}"] if request.start else []
+    command += ["--end", f"{request.end}"] if request.end else []
+    return (
+        f"looked for raw files of {names}{symbols}{_span(request)}; the raw tier holds {there};"
+        f" fetch with: {' '.join(command)}"
+    )
 
 
 def why(problem: str | None, name: str) -> str:
@@ -263,6 +280,8 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         yield from shortfalls(report.download)
     if report.metrics.command != "download":
         yield f"would read {count(len(report.planned), 'file')}"
+        if report.raw_there is not None:
+            yield f"  the raw tier holds {report.raw_there}"
         here = [file for file in report.planned if file not in new]
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"

@@ -14,7 +14,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.representation import as_object, plain
 from warehouse.report.status import RunRecord, Status
 from warehouse.store.catalog import SourceFile
-from warehouse.text import count, duration, size, some
+from warehouse.text import count, duration, printable, size, some
 
 _WIDTH = 108
 """Columns that a line of many figures takes at most, where no terminal says less."""
@@ -30,9 +30,10 @@ def status_as_json(status: Status) -> dict[str, Any]:
     """A warehouse's state as one JSON object."""
     return {
         "warehouse": str(status.root),
-        **as_object(status, "source", "generation"),
+        **as_object(status, "source", "source_problem", "generation"),
         **brief_as_json(status.facts),
         "data_types": plain(status.holdings),
+        **as_object(status, "broken_rules", "rules_not_asked"),
         **as_object(status, "left_out", "outdated", "waiting", "copied"),
         "set_aside": [as_object(each, "problem", file=each.source) for each in status.set_aside],
         "not_here": [
@@ -76,6 +77,10 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
         yield from row("source", _below(status.source, status.root))
     else:
         yield from row("source", "none yet; set source.url in config/data_config.yaml")
+    if status.source_problem:
+        again = f"{warehouse} update, once it is there"
+        yield from row("gone", f"{printable(status.source_problem)}; then: {again}")
+    yield from _broken_rules(status, warehouse, row)
     if status.outdated:
         told = "changed by you, and the project's have changed since"
         yield from row("outdated", f"{some(status.outdated, NAMED)}: {told}")
@@ -113,6 +118,8 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
             parts.insert(1, f"{run.files_set_aside:,} set aside")
         if run.errors_count:
             parts.append(count(run.errors_count, "error"))
+        if run.problem:
+            parts.append(printable(run.problem))
         if run.state == "running":
             parts.append("goes on")
         yield from row("" if place else "runs", ", ".join(parts))
@@ -120,6 +127,23 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
             yield from labelled("", _costs(run), width or _WIDTH)
     if status.waiting or not status.generation:
         yield f"{'next':<10} {warehouse} {'ingest' if status.waiting else 'update'}"
+
+
+def _broken_rules(
+    status: Status, warehouse: str, row: Callable[[str, str], list[str]]
+) -> Iterator[str]:
+    """The rules that find nothing since they cannot be asked, and what to do."""
+    for place, (name, problem) in enumerate(status.broken_rules.items()):
+        label = "" if place else "rules"
+        if place == NAMED:
+            more = f"and {len(status.broken_rules) - NAMED:,} more (--json names all)"
+            yield from row(label, more)
+            break
+        told = f"{name} cannot be asked: {problem}; mend it, then: {warehouse} validate"
+        yield from row(label, printable(told))
+    if status.rules_not_asked and not status.broken_rules:
+        told = f"{status.rules_not_asked}; mend it, then: {warehouse} validate"
+        yield from row("rules", printable(told))
 
 
 def left_out_lines(left_out: Mapping[str, str], width: int | None = None) -> Iterator[str]:
