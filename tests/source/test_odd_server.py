@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -114,6 +115,64 @@ def test_a_list_that_is_none_of_s3s_is_one_line(name: str, tmp_path: Path) -> No
         assert most < 100 << 20
         assert len(odd.lines) <= 100
         assert odd.sent < 100 << 20
+
+
+def dripping(start: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces that come long before a read would be given up, and too long in all."""
+    yield start
+    for piece in itertools.islice(pieces, 1_000):
+        time.sleep(0.02)
+        yield piece
+
+
+def bytes_of(text: bytes) -> Iterator[bytes]:
+    return (bytes([each]) for each in itertools.cycle(text))
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+DRIPPING: dict[str, Callable[[str], object]] = {
+    "one Continue after the other": lambda line: dripping(
+        b"", itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n")
+    ),
+    "a Continue with headers without end": lambda line: dripping(
+        b"HTTP/1.1 100 Continue\r\n", itertools.repeat(b"a: b\r\n")
+    ),
+    "a status byte by byte": lambda line: dripping(b"HTTP/1.1 200 ", bytes_of(b"O")),
+    "a header byte by byte": lambda line: dripping(b"HTTP/1.1 200 OK\r\na: ", bytes_of(b"x")),
+    "a page byte by byte": lambda line: dripping(FEW_HEADERS, bytes_of(b"<!-- -->")),
+    "a chunk's size byte by byte": lambda line: dripping(CHUNKED, bytes_of(b"0")),
+    "trailers without end": lambda line: dripping(
+        CHUNKED + b"0\r\n", itertools.repeat(b"a: b\r\n")
+    ),
+    "a refusal's trailers": lambda line: dripping(
+        CHUNKED.replace(b"200 OK", b"403 No") + b"0\r\n", itertools.repeat(b"a: b\r\n")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRIPPING)
+def test_an_answer_that_drips_without_end_is_given_up(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.source.s3client._PATIENCE", 0.5)
+    with (
+        OddServer(answers=DRIPPING[name]) as odd,
+        pytest.raises(SourceError, match="no answer in time") as caught,
+    ):
+        listed(source(odd.endpoint))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["one Continue after the other", "a header byte by byte"])
+def test_a_file_whose_head_drips_without_end_is_given_up(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.source.s3client._PATIENCE", 0.5)
+    target = tmp_path / "file.csv.gz"
+    with OddServer(b"x" * 1_000, "e", answers=DRIPPING[name]) as odd:
+        (done,) = source(odd.endpoint).fetch_all([(odd.item(), target)])
+    assert "no answer in time" in str(done.problem)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("name", ["no size", "another document", "a token that repeats", "moved"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ _LONGEST_CODE = 64
 """Letters of an error's code that are shown; those of S3 have some thirty."""
 # A page of a list holds 1,000 keys of at most 1,024 bytes.
 _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
-# Seconds that an answer that is read whole may take, however it drips, or the time-out if longer.
+# Seconds that the head of an answer, and again an answer that is read whole, may take, however it
+# drips; the time-out if that is longer.
 _PATIENCE = 10.0
 _FAILURES = (
     boto.BotoCoreError,
@@ -207,6 +209,7 @@ class S3Server:
                 raise
             raise SourceError(self.url, f"{self.endpoint} is no server's URL") from error
         self._longest = max(_PATIENCE, timeout)
+        _bound_heads(self._client, self._longest)
         events = self._client.meta.events
         events.register_first("before-send.s3", self._send)
         events.register("before-call.s3", _stay)
@@ -293,19 +296,21 @@ class S3Server:
         answer = self._client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
         if is_file and answer.status_code < _REDIRECTS:
             return answer
-        content, until = bytearray(), time.monotonic() + self._longest
-        for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
-            content += data
-            if len(content) > _LONGEST_ANSWER:
-                answer.raw.close()
-                raise SourceError(
-                    self.url,
-                    f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,} bytes where"
-                    " S3 has a short one; check source.endpoint",
-                )
-            if time.monotonic() > until:
-                answer.raw.close()
-                raise boto.ReadTimeoutError(endpoint_url=self.endpoint)
+        content = bytearray()
+        try:
+            with _within(self._longest, answer.raw.shutdown):
+                for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
+                    content += data
+                    if len(content) > _LONGEST_ANSWER:
+                        answer.raw.close()
+                        raise SourceError(
+                            self.url,
+                            f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,}"
+                            " bytes where S3 has a short one; check source.endpoint",
+                        )
+        except TimeoutError:
+            answer.raw.close()
+            raise boto.ReadTimeoutError(endpoint_url=self.endpoint) from None
         answer._content = bytes(content)
         answer.raw.release_conn()
         return answer
@@ -386,6 +391,68 @@ class S3Server:
                 self.url, f"the bucket is not at {self.endpoint} ({answer}); check source.endpoint"
             )
         return SourceError(self.url, f"{self.endpoint} answers {answer}; check source.endpoint")
+
+
+@contextmanager
+def _within(seconds: float, shut: Callable[[], object]) -> Iterator[None]:
+    """Shut a connection that something is read from, unless it is done in time.
+
+    A time-out is one of each read, and a server can send without end what is not handed out:
+    answers "100 Continue", headers, trailers. Of a shut connection the rest reads as if it ended.
+
+    Raises:
+        TimeoutError: it was not done, whatever came of it.
+    """
+    lock, is_done, is_late = threading.Lock(), False, False
+
+    def give_up() -> None:
+        nonlocal is_late
+        with lock:
+            if not is_done:
+                is_late = True
+                with suppress(Exception):
+                    shut()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if is_late:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        with lock:
+            is_done = True
+    if is_late:
+        raise TimeoutError
+
+
+def _bound_heads(client: S3Client, seconds: float) -> None:
+    """Give up connections whose answer does not come to the end of its head in time."""
+    classes = client._endpoint.http_session._pool_classes_by_scheme  # type: ignore[attr-defined]
+    for scheme, pool in classes.items():
+        plain_connection: Any = pool.ConnectionCls
+
+        class Connection(plain_connection):  # type: ignore[misc]
+            def connect(self) -> Any:
+                """The way to the server; a proxy's answer has a head too."""
+                with _within(seconds, self._shut):
+                    return super().connect()
+
+            def getresponse(self, *arguments: Any, **named: Any) -> Any:
+                """The answer, whose body is not read yet."""
+                with _within(seconds, self._shut):
+                    return super().getresponse(*arguments, **named)
+
+            def _shut(self) -> None:
+                # One of TLS would say good-bye, in the midst of what another thread reads.
+                inner: Any = getattr(self.sock, "socket", self.sock)
+                socket.socket.shutdown(inner, socket.SHUT_RDWR)
+
+        classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
 def _stay(params: dict[str, Any], **_: object) -> None:
