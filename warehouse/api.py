@@ -949,11 +949,14 @@ class Warehouse(Face):
         Raises:
             RequestError: an argument is not one of the things it may be.
             SqlFileError: a rule breaks the conventions, or fails.
+            NoDataError: there is nothing to look at.
             LockedError: another process is writing to the warehouse.
         """
         request = run_request(data_types, start, end, symbols)
         wanted = [rules] if isinstance(rules, str) else rules
-        return self._pipeline(wait).validate(request, wanted)
+        report = self._pipeline(wait).validate(request, wanted)
+        report.check_looked()
+        return report
 
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it

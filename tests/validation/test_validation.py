@@ -19,7 +19,7 @@ from warehouse.cli import demo
 from warehouse.cli.main import cli
 from warehouse.core.metrics import Silent
 from warehouse.core.request import Request
-from warehouse.errors import ConfigError, RequestError, StorageError
+from warehouse.errors import ConfigError, NoDataError, RequestError, StorageError
 from warehouse.ingest import incoming_rules
 from warehouse.sqlfolder import allow_list
 from warehouse.sqlfolder.allow_list import Allowance
@@ -459,11 +459,12 @@ def test_errors_stand_first_and_what_is_allowed_last() -> None:
     assert [each.is_error for each in settled] == [True, False, False]
 
 
-def test_validate_of_an_empty_warehouse_finds_nothing_and_leaves_nothing(
+def test_validate_of_an_empty_warehouse_has_nothing_to_look_at_and_leaves_nothing(
     make_warehouse: Callable[..., Made],
 ) -> None:
     made = make_warehouse()
-    assert "found      nothing" in command(made, "validate")
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "validate"])
+    assert (done.exit_code, "there is nothing to look at" in done.output) == (2, True)
     assert not made.layout.catalog.exists()
 
 
@@ -488,3 +489,45 @@ def test_a_symbol_that_is_not_there_is_no_clean_answer(
     result = CliRunner().invoke(cli, ["-C", str(made.root), command, "--symbols", "aapl"])
     assert result.exit_code == 2
     assert "there is AAPL (symbols are case-sensitive)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        (
+            ("--start", "2020-01-02", "--end", "2020-01-31"),
+            "are trades of 2024-01-31",
+        ),
+        (
+            ("--start", "2024-01-27", "--end", "2024-01-28"),
+            "are trades of 2024-01-31",
+        ),
+        (("quotes",), "is nothing of these at all"),
+    ],
+)
+def test_a_validation_of_nothing_says_that_there_was_nothing_to_look_at(
+    asked: tuple[str, ...], there: str, make_warehouse: Callable[..., Made]
+) -> None:
+    made = make_warehouse({day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    arguments = ["-C", str(made.root), "validate", *asked]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2
+    assert "there is nothing to look at; there is nothing of these at all" in done.output
+    made.update("trades")
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2
+    assert f"there is nothing to look at; there {there}" in done.output
+    assert "get them with: warehouse update" in done.output
+    with Warehouse(made.root) as wh, pytest.raises(NoDataError, match="nothing to look at"):
+        wh.validate("quotes")
+
+
+def test_a_session_that_is_missing_is_found_though_nothing_of_it_is_there(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    days = [date(2024, 1, 29), date(2024, 1, 31)]
+    made = make_warehouse({day_key("trades", day): [trade("AAPL", instant(day))] for day in days})
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        found = wh.validate("trades", "2024-01-30", "2024-01-30").results
+    assert [(one.rule, one.session) for one in found] == [("missing_sessions", date(2024, 1, 30))]

@@ -54,6 +54,7 @@ def validate(
     check_symbols(place.open()[0], request)
     with progress() as shown:
         report = Pipeline(*place.open(), shown, wait).validate(request, rules)
+    report.check_looked()
     if as_json:
         say_json(validation.validation_as_json(report))
     else:

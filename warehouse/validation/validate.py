@@ -25,12 +25,19 @@ from warehouse.core.paths import Layout, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
-from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, one_line
+from warehouse.errors import (
+    DamagedCatalogError,
+    NoDataError,
+    SqlFileError,
+    StorageError,
+    one_line,
+)
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables
+from warehouse.text import some
 from warehouse.validation.evaluate import (
     NAMED_SYMBOLS,
     ValidationResult,
@@ -39,6 +46,7 @@ from warehouse.validation.evaluate import (
     settle,
 )
 
+_NAMED = 5
 _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
 _WHOLE = "day_aggs"
@@ -56,6 +64,8 @@ class ValidationReport(Face):
         request: data types, sessions and symbols they were asked about.
         results: errors first, by rule, data type and session; what is allowed stands last.
         broken: rules that could not be asked.
+        held: first and last session there is of each data type, of the symbols asked about.
+        looked_at: data types of which there was a session to look at.
     """
 
     metrics: RunMetrics
@@ -63,6 +73,8 @@ class ValidationReport(Face):
     request: Request
     results: list[ValidationResult] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+    held: dict[str, tuple[date, date]] = field(default_factory=dict)
+    looked_at: frozenset[str] = frozenset()
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -76,6 +88,32 @@ class ValidationReport(Face):
             "end": self.request.end,
             "symbols": len(self.request.symbols) or None,
         }
+
+    def check_looked(self) -> None:
+        """Whether there was anything to look at: of nothing, nothing amiss can be said.
+
+        Raises:
+            NoDataError: there was not.
+        """
+        if self.looked_at or self.results or self.broken:
+            return
+        request = self.request
+        symbols = f" of {some(sorted(request.symbols), _NAMED)}" if request.symbols else ""
+        names = [kind.name for kind in request.kinds]
+        start = f" from {request.start}" if request.start else ""
+        end = f" to {request.end}" if request.end else ""
+        held = [f"{name} of {first} to {last}" for name, (first, last) in self.held.items()]
+        bounds = [
+            f" --{side} {day}"
+            for side, day in (("start", request.start), ("end", request.end))
+            if day
+        ]
+        raise NoDataError(
+            f"validate {', '.join(names)}{symbols}{start}{end}",
+            f"there is nothing to look at; there {'are' if held else 'is'}"
+            f" {', '.join(held) or 'nothing of these at all'}",
+            f"get them with: warehouse update{''.join(bounds)}",
+        )
 
     @property
     def errors(self) -> list[ValidationResult]:
@@ -141,6 +179,7 @@ def validate(
             progress.begin(f"{kind.name}: validating", 0)
             of_type = [rule for rule in rules if kind.name in rule.data_types]
             found += asked.about(kind.name, of_type)
+        report.held, report.looked_at = asked.held()
     finally:
         asked.close()
     report.broken = list(asked.broken.values())
@@ -242,6 +281,38 @@ class _Questions:
             for one in stored
             if one.month <= request.last and last_day_of_month(one.month) >= request.first
         ]
+
+    def held(self) -> tuple[dict[str, tuple[date, date]], frozenset[str]]:
+        """First and last session of each data type, and those with a session that was asked for."""
+        request = self._request
+        rows = self._connection.execute(
+            """
+            select
+                data_type,
+                min(entry.session),
+                max(entry.session),
+                bool_or(entry.session between $first and $last)
+            from (
+                select data_type, unnest(sessions) as entry
+                from published.partitions
+                where
+                    list_contains($data_types, data_type)
+                    and (len($symbols) = 0 or list_contains($symbols, symbol))
+            )
+            group by data_type
+            order by data_type
+            """,
+            {
+                "data_types": [kind.name for kind in request.kinds],
+                "symbols": sorted(request.symbols),
+                "first": request.first,
+                "last": request.last,
+            },
+        ).fetchall()
+        return (
+            {name: (first, last) for name, first, last, _ in rows},
+            frozenset(name for name, _, _, is_in in rows if is_in),
+        )
 
     def about(self, data_type: str, rules: Sequence[Rule]) -> list[ValidationResult]:
         """What the rules find of a data type."""

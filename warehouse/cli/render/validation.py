@@ -34,7 +34,9 @@ def validation_as_json(report: ValidationReport) -> dict[str, Any]:
 
 def validation_lines(report: ValidationReport) -> Iterator[str]:
     """A validation, line by line: each rule that found something, the worst first."""
-    kinds = ", ".join(kind.name for kind in report.request.kinds)
+    asked = [kind.name for kind in report.request.kinds]
+    # Of what is not there at all nothing was asked.
+    kinds = ", ".join([name for name in asked if name in report.held] or asked)
     rules = count(len(report.rules), "rule")
     yield row("asked", f"{rules} about {kinds}: {duration(report.metrics.seconds)}")
     yield from _by_rule("error", report.errors)
