@@ -1746,3 +1746,24 @@ def test_a_rebuild_of_what_has_no_raw_file_says_what_there_is_and_ends_with_1(
         said = run("-C", str(root), "rebuild", "quotes", exit_code=1).stdout
         assert "the raw tier holds no file of quotes; fetch with" in said
     assert snapshot(root / "data/cache") == before
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
+def test_an_answer_goes_plainly_to_what_is_open_already(filled: Path, tmp_path: Path) -> None:
+    program = shlex.join([WAREHOUSE, "-C", str(filled), "query", "select 1 as a"])
+
+    def said(rest: str) -> tuple[bytes, bytes]:
+        done = subprocess.run(
+            ["bash", "-c", f"{program} {rest}"], capture_output=True, check=False, cwd=tmp_path
+        )
+        return done.stdout, done.stderr
+
+    assert said("-o /dev/stdout --format csv") == (b"a\n1\n", b"1 row in /dev/stdout\n")
+    assert said("-o /dev/fd/1 --format json | cat")[0] == b'[\n{"a": 1}\n]\n'
+    assert said("-o /dev/stdout --format parquet")[0].startswith(b"PAR1")
+    (tmp_path / "x.csv").write_text("before\n")
+    assert said("-o /dev/stdout --format csv >> x.csv")[1] == b"1 row in /dev/stdout\n"
+    assert said("-o /dev/fd/7 --format tsv 7>> x.csv")[1] == b"1 row in /dev/fd/7\n"
+    assert (tmp_path / "x.csv").read_text() == "before\na\n1\na\n1\n"
+    told = b"Error: /dev/fd/9: cannot be written: Bad file descriptor\n"
+    assert said("-o /dev/fd/9 --format csv") == (b"", told)

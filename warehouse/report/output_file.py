@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,9 @@ from typing import IO
 
 from warehouse.core.paths import Layout
 from warehouse.errors import StorageError
+
+_OPEN = re.compile(r"(/dev/stdout|/dev/stderr)|(?:/dev/fd|/proc/self/fd)/([0-9]{1,6})")
+_STANDARD = {"/dev/stdout": "1", "/dev/stderr": "2"}
 
 
 def check(path: Path) -> None:
@@ -21,6 +25,9 @@ def check(path: Path) -> None:
             written to.
     """
     with _told(path):
+        if (number := _descriptor(path)) is not None:
+            os.fstat(number)
+            return
         target = Path(os.path.realpath(path))
         if target.is_dir():
             raise StorageError(path, "is a folder; name a file in it")
@@ -45,14 +52,18 @@ def check_apart(path: Path, layout: Layout) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """The file to write to; under `path` a reader sees what was there before, or all of it.
 
-    A link stays one, and what it points to is replaced. Into a pipe or a device it is written as
-    it comes.
+    A link stays one, and what it points to is replaced. Into a pipe, a device or what is open
+    already (`/dev/stdout`) it is written as it comes.
 
     Raises:
         StorageError: the disk refuses.
         BrokenPipeError: whoever read the pipe has gone.
     """
     with _told(path):
+        if (number := _descriptor(path)) is not None:
+            with os.fdopen(os.dup(number), "wb") as file:
+                yield file
+            return
         target = Path(os.path.realpath(path))
         if not _is_replaced(target):
             with open(target, "wb") as file:
@@ -71,6 +82,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             with suppress(OSError):
                 os.unlink(draft)
             raise
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of what is open already that a path names, as /dev/stdout does; None: none.
+
+    What the shell has opened (`> x.csv`, `>> x.csv`, a pipe) is the shell's to name.
+    """
+    found = _OPEN.fullmatch(os.path.abspath(path))
+    return None if found is None else int(_STANDARD.get(found[1]) or found[2])
 
 
 def _is_replaced(target: Path) -> bool:
