@@ -491,6 +491,20 @@ def test_a_symbol_that_is_not_there_is_no_clean_answer(
     assert "there is AAPL (symbols are case-sensitive)" in result.output
 
 
+def test_day_bars_in_the_place_of_minutes_are_kept_out_when_they_come(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    bars = [bar(symbol, MIDNIGHT) for symbol in ("AAPL", "MSFT")]
+    made = make_warehouse({day_key("minute_aggs", SESSION): bars, KEY: bars})
+    (refused,) = made.update().refused
+    assert refused.data_type == "minute_aggs"
+    assert [(one.rule, one.session, one.count) for one in refused.errors] == [
+        ("midnight_bars", SESSION, 2)
+    ]
+    counts = "select (select count(*) from minute_aggs), (select count(*) from day_aggs)"
+    assert made.sql(counts) == [(0, 2)]
+
+
 @pytest.mark.parametrize(
     ("asked", "there"),
     [
