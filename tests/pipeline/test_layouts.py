@@ -8,6 +8,9 @@ from datetime import date
 import pytest
 from building import SESSION, Made, bar, day_key, instant, symbol_key, trade
 
+from warehouse.core.paths import RawFile
+from warehouse.core.request import Request
+from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.maintenance.verify import VerifyReport
 
 MakeWarehouse = Callable[..., Made]
@@ -138,8 +141,9 @@ def test_a_warehouse_that_counts_rows_twice_is_mended_once(
     assert [fault.kind for fault in repaired.mended] == ["rows"]
     assert repaired.left == []
     assert faults(made.verify()) == []
-    assert sum(published for published, _, _ in counts(made).values()) == 6
-    assert made.table("trades").num_rows == 6
+    assert prices(made) == {"A": {2.0}, "B": {1.0}}
+    assert counts(made) == {whole: (3, 0, 3), own: (2, 0, 0)}
+    assert made.table("trades").num_rows == 5
 
 
 def test_a_fault_that_comes_up_in_mending_is_told(
@@ -150,8 +154,12 @@ def test_a_fault_that_comes_up_in_mending_is_told(
     made.update("trades")
     made.put(own, trades("A", rows=2, price=2))
     made.configure(source__layout="symbol")
-    monkeypatch.setattr("warehouse.pipeline.records.taken_over", lambda *_: [])
     made.update("trades")
+    # The source has another version of what is damaged here: that one takes over.
+    made.configure(source__layout="day")
+    made.put(whole, trades("A", "B", price=3))
+    made.layout.raw_file(RawFile("trades", SESSION)).write_bytes(b"damaged")
+    monkeypatch.setattr("warehouse.pipeline.records.taken_over", lambda *_: [])
 
     repaired = made.repair()
 
@@ -176,4 +184,96 @@ def test_two_files_of_one_batch_that_have_the_same_rows_bring_them_once(
 
     assert repaired.left == []
     assert prices(made) == {"A": {2.0}, "B": {1.0}}
+    assert faults(made.verify()) == []
+
+
+def change_cleaning(made: Made, data_type: str) -> None:
+    """Have everything that was made before be stale."""
+    path = made.root / f"sql/clean/{data_type}.sql"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("when", "when false then 'never' when", 1), "utf-8")
+
+
+@pytest.mark.parametrize("first", ["day", "symbol"])
+def test_a_file_that_another_took_over_takes_nothing_back_when_its_sql_has_changed(
+    make_warehouse: MakeWarehouse, first: str
+) -> None:
+    """It alone was made by the SQL before: who took over was read by that of now."""
+    whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "A")
+    files = {whole: trades("A"), own: trades("A", rows=2, price=2)}
+    made = make_warehouse(files, source__layout=first)
+    made.update("trades")
+    change_cleaning(made, "trades")
+    made.configure(source__layout="symbol" if first == "day" else "day")
+    made.update("trades")
+    before, rows = prices(made), counts(made)
+
+    changed = rebuild_changed(made.pipeline, Request.of(["trades"]))
+
+    assert [file.key for file in changed.files] == [whole if first == "day" else own]
+    assert prices(made) == before
+    assert counts(made) == rows
+    assert faults(made.verify()) == []
+
+
+def test_a_month_of_which_a_day_was_taken_over_takes_back_no_session_of_it(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    own = symbol_key("day_aggs", SESSION, "A")
+    bars = [bar("A", instant(day, "00:00"), volume=7) for day in DAYS]
+    made = make_warehouse({own: bars}, source__layout="symbol")
+    made.update("day_aggs")
+    change_cleaning(made, "day_aggs")
+    made.put(day_key("day_aggs", DAYS[1]), [bar("A", instant(DAYS[1], "00:00"))])
+    made.configure(source__layout="day")
+    made.update("day_aggs")
+
+    rebuild_changed(made.pipeline, Request.of(["day_aggs"]))
+
+    found = [(row["session"], row["volume"]) for row in made.table("day_aggs").to_pylist()]
+    assert found == list(zip(DAYS, (7, 100, 7), strict=True))
+    assert counts(made)[own] == (2, 0, 1)
+    assert faults(made.verify()) == []
+
+
+@pytest.mark.parametrize("selected", [(), ("A", "B")])
+@pytest.mark.parametrize("first", ["day", "symbol"])
+def test_files_of_several_selections_are_made_anew_and_none_takes_back(
+    make_warehouse: MakeWarehouse, first: str, selected: tuple[str, ...]
+) -> None:
+    whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "A")
+    files = {whole: trades("A", "B"), own: trades("A", rows=2, price=2)}
+    made = make_warehouse(files, source__layout=first, source__symbols=list(selected))
+    made.update("trades")
+    other = "symbol" if first == "day" else "day"
+    made.configure(source__layout=other, source__symbols=[] if selected else ["A"])
+    made.update("trades")
+    before, rows = prices(made), counts(made)
+    change_cleaning(made, "trades")
+
+    rebuild_changed(made.pipeline, Request.of(["trades"]))
+
+    assert prices(made) == before
+    assert counts(made) == rows
+    assert faults(made.verify()) == []
+
+
+@pytest.mark.parametrize("first", ["day", "symbol"])
+def test_a_repair_of_rejects_takes_over_no_rows(make_warehouse: MakeWarehouse, first: str) -> None:
+    bad = [trade("A", instant(SESSION), 9, price=-1)]
+    whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "A")
+    files = {whole: trades("A") + bad, own: trades("A", rows=2, price=2) + bad}
+    made = make_warehouse(files, source__layout=first)
+    made.update("trades")
+    made.configure(source__layout="symbol" if first == "day" else "day")
+    made.update("trades")
+    before, rows = prices(made), counts(made)
+    for path in (made.root / "data/rejects").glob("*/*/*.parquet"):
+        path.write_bytes(b"damaged")
+
+    repaired = made.repair()
+
+    assert [fault.kind for fault in repaired.mended] == ["rejects", "rejects"]
+    assert prices(made) == before
+    assert counts(made) == rows
     assert faults(made.verify()) == []

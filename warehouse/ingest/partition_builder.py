@@ -4,7 +4,8 @@ Merge rule: a new version of a partition = the rows of its present version that 
 and of sessions of which nothing comes in + the rows that come in. A file replaces all that it
 brought before, and what another file (a symbol's own, or the day's of all symbols) brought of just
 the symbols and sessions that it has rows of. So a file ingested twice changes nothing, no file
-takes away what it does not bring, and raw files may be pruned.
+takes away what it does not bring, and raw files may be pruned. A file that is read again as it was
+takes nothing over: who did so last is who brings a session.
 
 Partitions are written while the batch's last file is still being read, as soon as the file has
 left a symbol behind: rows need not wait in memory, and no processor waits for the other. What was
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -87,7 +89,7 @@ class Merged:
         removed: symbols whose partition has no rows any more.
         unchanged: partitions whose rows were read again and come from the same file and the same
             SQL as before.
-        passed_over: rows of files of the batch, by key, that another file of it brings too.
+        passed_over: rows of files of the batch, by key, that another file brings too.
     """
 
     written: list[tuple[Partition, str]] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Merger:
         workers: threads.
         auditor: is handed the rows that are new, as they are written; None: nobody.
         changed_only: leave a partition alone that would become what it is.
+        settled: files that take over no session that another brings.
     """
 
     def __init__(
@@ -123,8 +126,9 @@ class Merger:
         auditor: Auditor | None,
         *,
         changed_only: bool = False,
+        settled: AbstractSet[RawFile] = frozenset(),
     ) -> None:
-        self._auditor = auditor
+        self._auditor, self._settled = auditor, settled
         self._changed_only = changed_only
         self._layout, self._kind, self._month = layout, kind, month
         self._fingerprint, self._gatherer = fingerprint, gatherer
@@ -260,7 +264,7 @@ class Merger:
                 not taken.
         """
         old = self._present.get(symbol)
-        fresh = self._fresh(symbol, old, passed_over)
+        fresh = self._fresh(symbol, old, origins, passed_over)
         coming = {session for session, _, _ in fresh}
         kept = [
             session
@@ -297,7 +301,11 @@ class Merger:
         return _Job(symbol, old, parts, made_by)
 
     def _fresh(
-        self, symbol: str, old: Partition | None, passed_over: Counter[str] | None
+        self,
+        symbol: str,
+        old: Partition | None,
+        origins: Sequence[Origin],
+        passed_over: Counter[str] | None,
     ) -> list[tuple[date, Stretch, RawFile]]:
         """The rows that come in of a symbol, by session, each session from one file.
 
@@ -305,7 +313,16 @@ class Merger:
         """
         found: dict[date, tuple[Stretch, RawFile]] = {}
         sources = {session.session: session.source for session in (old.sessions if old else ())}
+        others = {
+            present.session
+            for present in (old.sessions if old and self._settled else ())
+            if not self._is_read_again(present, symbol, origins)
+        }
         for session, stretch, file in self._gatherer.of_symbol(symbol):
+            if session in others and file in self._settled:
+                if passed_over is not None:
+                    passed_over[file.key] += stretch.rows
+                continue
             taken = found.get(session)
             if taken is not None:
                 is_better = file.key == sources.get(session) or (

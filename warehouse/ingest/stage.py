@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -103,6 +104,7 @@ class Stager:
         folder: an empty folder of the staging tier.
         rules: those that the new rows are asked by.
         changed_only: leave a partition alone that would become what it is.
+        settled: files that take over no session that another brings.
     """
 
     def __init__(
@@ -117,9 +119,10 @@ class Stager:
         rules: Sequence[Rule] = (),
         *,
         changed_only: bool = False,
+        settled: AbstractSet[RawFile] = frozenset(),
     ) -> None:
         self._rules = rules
-        self._changed_only = changed_only
+        self._changed_only, self._settled = changed_only, settled
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
@@ -202,6 +205,7 @@ class Stager:
                 workers,
                 auditor := self._auditor(kind, month, cleaner),
                 changed_only=self._changed_only,
+                settled=self._settled,
             ) as merger,
         ):
             for item in staged:

@@ -100,9 +100,11 @@ def rebuild_changed(
         unread = batches.unread_of(pipeline.layout, stale - here, run.raw_unread)
         report.why_absent = {file: str(problem) for file, problem in unread.items()}
         absent = stale - here
+        new_versions = set(waiting)
         if fetch and not dry_run:
             came = refetch(pipeline, report.run, absent - set(unread), lambda path: None)
             report.why_absent |= came.why
+            new_versions |= came.restated
             absent = set(report.why_absent)
             here = stale - absent
             known = pipeline.known()
@@ -131,6 +133,7 @@ def rebuild_changed(
                         known,
                         gate,
                         changed_only=True,
+                        settled=set(batch) - new_versions,
                     )
         if stale or run.copied:
             done = [of_run(run.metrics, run.state, run.problem)]

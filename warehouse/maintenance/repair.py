@@ -18,6 +18,7 @@ from typing import Any
 
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
@@ -245,8 +246,15 @@ class _Repair:
         """Publish raw files of one data type and month anew, unless its SQL is broken."""
         kind, stopped = files[0].data_type, self._by_type.stopped
         if kind not in stopped:
+            settled = {
+                file
+                for file in set(files) - self._restated
+                if file in known and known[file].state == FileState.INGESTED
+            }
             with self._by_type.work_on(kind):
-                self._pipeline.ingest_batch(self._report.run, files, symbols, known, None)
+                self._pipeline.ingest_batch(
+                    self._report.run, files, symbols, known, None, settled=settled
+                )
         if kind in stopped:
             self._why |= dict.fromkeys(files, f"it cannot be read again: {stopped[kind]}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from warehouse.core.config import Config
@@ -297,6 +298,7 @@ class Pipeline:
         gate: Gate | None,
         *,
         changed_only: bool = False,
+        settled: AbstractSet[RawFile] = frozenset(),
         is_last: bool = False,
     ) -> None:
         """Stage and publish raw files of one data type and month. Within `run`.
@@ -306,6 +308,7 @@ class Pipeline:
             known: what is known of the files.
             gate: keeps the batch out if rules find an error in it; None: they are not asked.
             changed_only: leave a partition alone that would become what it is.
+            settled: files that take over no session that another brings.
             is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
@@ -324,6 +327,7 @@ class Pipeline:
             self.progress,
             gate.rules if gate else (),
             changed_only=changed_only,
+            settled=settled,
         )
         with Catalog(self.layout) as catalog:
             present = {
