@@ -49,12 +49,13 @@ create or replace macro is_the_only_one() as (
 -- The data folder within the path of a file: each of a list is a pattern.
 create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])', '[\1]', 'g');
 -- A file of which there is no trace where it should be was moved with its warehouse, most likely.
--- All that DuckDB then says is the pattern: what stands in its brackets matches a `t`.
+-- All that DuckDB then says is the pattern. What stands in its brackets matches a `q` and nothing
+-- else: whatever is neither up to `p`, nor from `r` on, nor in the sentence, which has none.
 create or replace macro file_without_rows(of_name) as
     data_pattern()
     || '/schema/'
     || of_name
-    || '.parque[t; is this the place? where the warehouse stands now: warehouse update]';
+    || '.par[! -pr-~; is this the place? where the warehouse stands now: warehouse update]uet';
 create or replace macro folder_of(of_name) as
     data_pattern()
     || '/'

@@ -214,6 +214,21 @@ def test_what_stands_beside_a_partition_changes_no_answer(tmp_path: Path) -> Non
     assert by_query(made) == before[0]
 
 
+def test_what_stands_beside_the_files_without_rows_changes_no_answer(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    before = by_query(made), by_shell(made, *QUESTIONS)
+    for name in ("trades", "quotes", "day_aggs", "rejects"):
+        path = made.layout.schema / f"{name}.parquet"
+        found = [*made.partitions().values(), *made.layout.rejects.rglob("*.parquet")]
+        rows = next(each for each in found if name in each.parts).read_bytes()
+        for letter in map(chr, (*range(0x20, 0x2F), *range(0x30, 0x7F), 0xE9)):
+            for place in ("parque{}", "par{}uet"):
+                if (ending := place.format(letter)) != "parquet":
+                    stray(path.with_suffix(f".{ending}"), rows)
+        stray(path.with_name(f"{name}.parquets"), rows)
+    assert (by_query(made), by_shell(made, *QUESTIONS)) == before
+
+
 DAMAGE = {
     "gone": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),

@@ -118,3 +118,13 @@ def test_status_names_a_rule_that_failed_when_it_was_asked_until_all_were(
     )
     made.pipeline.validate(Request.of(()))
     assert "\nrules " not in status(made)
+
+
+def test_what_a_mac_leaves_beside_the_files_is_neither_a_rule_nor_a_part_of_the_catalog(
+    made: Made,
+) -> None:
+    for name in ("catalog/._trades.sql", "validate/._crossed.sql", "clean/._trades.sql"):
+        (made.root / "sql" / name).write_bytes(b"\0\5\26\7 \xff no SQL")
+    report = made.update()
+    assert report.broken == []
+    assert made.sql("select count(*) from trades") == [(1,)]

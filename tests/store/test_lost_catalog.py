@@ -147,3 +147,21 @@ def test_a_catalog_of_an_earlier_version_which_has_no_id_is_read_and_gets_one(ma
     ((found,),) = made.sql("select warehouse_id from warehouse")
     assert found in made.layout.marker.read_text("utf-8")
     assert len(made.sql("from runs")) == 2
+
+
+def test_a_copy_beside_a_file_of_rejects_is_not_counted_when_the_catalog_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    lines = [trade("AAPL", instant(SESSION)), trade("AAPL", instant(SESSION), 2, price=-1)]
+    made = make(tmp_path, {day_key("trades", SESSION): lines})
+    made.update("trades")
+    asked = "select rows_published, rows_rejected from source_files"
+    assert made.sql(asked) == [(1, 1)]
+    (path,) = made.layout.rejects.rglob("*.parquet")
+    shutil.copy(path, path.with_name("copy.parquet"))
+    shutil.rmtree(made.layout.ledger)
+    made.layout.catalog.unlink()
+
+    made.repair()
+
+    assert made.sql(asked) == [(1, 1)]

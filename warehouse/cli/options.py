@@ -198,7 +198,7 @@ class RuleNames(click.types.StringParamType):
         folder = ctx.find_root().params.get("folder")
         with suppress(WarehouseError, OSError):
             layout, config = Place(folder).open()
-            files = (config.sql_dir(layout.root) / "validate").glob("*.sql")
+            files = (config.sql_dir(layout.root) / "validate").glob("[!.]*.sql")
             return _items((f"{file.stem}{self._ending}" for file in sorted(files)), incomplete)
         return []
 

@@ -127,7 +127,7 @@ def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
     found: list[Rule] = []
     broken: list[BrokenRule] = []
     with connect(threads=1) as connection:
-        for path in sorted((sql.folder / "validate").glob("*.sql")):
+        for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
             says = "yes"
             try:
                 file = sql[f"validate/{path.stem}"]

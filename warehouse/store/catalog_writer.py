@@ -312,7 +312,7 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
 
 def _macros(sql: SqlFolder) -> frozenset[str]:
     """Names of the macros that the files of sql/catalog make."""
-    names = {path.stem for path in (sql.folder / "catalog").glob("*.sql")} | {*_LATER}
+    names = {path.stem for path in (sql.folder / "catalog").glob("[!.]*.sql")} | {*_LATER}
     return macros_of(_catalog_file(sql, name) for name in sorted(names))
 
 

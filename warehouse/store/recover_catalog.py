@@ -107,12 +107,15 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
     rejects: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path in layout.rejects.glob("*/*/*.parquet"):
         try:
-            pairs = _rejects(path)
+            pairs = Counter(_rejects(path))
         except (OSError, ValueError, KeyError, pa.ArrowException):
             damaged.append(path)
             continue
-        for source, reason in pairs:
-            rejects[source][reason] += 1
+        for (source, reason), rows in pairs.items():
+            file = parse_key(source)
+            # A copy beside it would count twice.
+            if file is not None and layout.rejects_of(file) == path:
+                rejects[source][reason] += rows
     return [
         _record(file, sessions[source], rejects[source])
         for source in {*sessions, *rejects}
