@@ -252,6 +252,24 @@ def test_sql_leaves_no_partition_out(damage: str, tmp_path: Path) -> None:
     assert "MSFT/2024_01.parquet" in refused(made, "from trades_of('MSFT')")
 
 
+def test_sql_takes_no_other_parquet_file_for_a_partition(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
+    for other in (
+        made.layout.partition("trades", "AAPL", SESSION.replace(day=1)),
+        made.layout.schema / "trades.parquet",
+    ):
+        path.write_bytes(other.read_bytes())
+        with Warehouse(made.root) as wh:
+            for sql in ("select count(*), sum(price) from trades", "from trades_of('MSFT')"):
+                with pytest.raises(CorruptPartitionError, match="bytes, the catalog says") as found:
+                    wh.query(sql)
+                assert found.value.path == path
+            assert len(wh.query("from quotes")) > 0
+    made.repair()
+    assert len(by_query(made)) == len(QUESTIONS)
+
+
 def test_sql_leaves_no_file_of_rejects_out(tmp_path: Path) -> None:
     made = fresh(tmp_path)
     (path,) = (made.layout.rejects / "quotes").rglob("*.parquet")

@@ -28,7 +28,7 @@ from warehouse.errors import (
     WarehouseError,
 )
 from warehouse.read.frames import distinct
-from warehouse.read.query import pipes
+from warehouse.read.query import file_check
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import is_stable
@@ -225,7 +225,7 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
         CorruptPartitionError: a file that the catalog names is not there, or cannot be read.
     """
     bound = values(query, given)
-    pipes.check(snapshot, query.names)
+    file_check.check(snapshot, query.names)
     with snapshot.connection() as connection:
         try:
             relation = connection.sql(query.sql, params=bound)

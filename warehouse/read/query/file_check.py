@@ -1,0 +1,95 @@
+"""Looks at the files that a query reads for what DuckDB would not notice.
+
+For a pipe in the place of one it would wait for ever, and another Parquet file it would read as if
+it were the one that was published.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
+from warehouse.errors import CorruptPartitionError
+from warehouse.read.query.names import FILES, known
+from warehouse.read.snapshot import Snapshot
+from warehouse.sqlfolder.determinism import names
+from warehouse.store.partitions import open_partition
+
+_ANY = "query_table"
+"""A function that is told by a text what it reads."""
+
+
+def check(snapshot: Snapshot, named: Iterable[str]) -> None:
+    """Refuse them among the files that the catalog's views and macros of these names read.
+
+    The files of a generation are looked at once. Another file is told by its size alone: DuckDB
+    says itself that one cannot be read, and only where it would be.
+
+    Raises:
+        CorruptPartitionError: names the file.
+    """
+    for kind in sorted(_kinds(snapshot, named)):
+        snapshot.once(("file check", kind), partial(_check_kind, snapshot, kind))
+
+
+def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
+    """Data types whose files are read, and "rejects" where theirs are."""
+    definitions = known(snapshot).definitions
+    waiting, seen, kinds = set(named), set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        if name == _ANY:
+            return set(FILES.values())
+        if name in FILES:
+            kinds.add(FILES[name])
+            continue
+        for one in definitions.get(name, ()):
+            waiting |= set(names(json.loads(one.tree))) - seen
+    return kinds
+
+
+def _check_kind(snapshot: Snapshot, kind: str) -> None:
+    for path, size in _rejects(snapshot) if kind == "rejects" else _partitions(snapshot, kind):
+        try:
+            facts = os.stat(path)
+        except OSError:
+            continue  # who opens it is told why not
+        problem = ""
+        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+            problem = "it is no regular file"
+        elif size is not None and size != facts.st_size and _is_parquet(path):
+            problem = f"it has {facts.st_size:,} bytes, the catalog says {size:,}"
+        if problem:
+            raise CorruptPartitionError(path, problem, "warehouse verify --repair")
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with open_partition(path, "", ""):
+            return True
+    except CorruptPartitionError:
+        return False
+
+
+def _partitions(snapshot: Snapshot, kind: str) -> Iterator[tuple[Path, int | None]]:
+    sql = "select symbol, month, bytes from partitions where data_type = $data_type"
+    for symbol, month, size in snapshot.fetch(sql, data_type=kind):
+        yield snapshot.layout.partition(kind, symbol, month), size
+
+
+def _rejects(snapshot: Snapshot) -> Iterator[tuple[Path, int | None]]:
+    """Of these the catalog does not say how large they are."""
+    sql = "select data_type, day, symbol from source_files where rows_rejected > 0"
+    for data_type, day, symbol in snapshot.fetch(sql):
+        kind = DATA_TYPES.get(data_type)
+        if kind is not None:
+            is_monthly = symbol is not None and kind.monthly_by_symbol
+            file = RawFile(data_type, day, symbol, monthly=is_monthly)
+            yield snapshot.layout.rejects_of(file), None
