@@ -167,9 +167,11 @@ def _real(path: Path) -> Path:
 
 
 def _digest(path: Path) -> str:
+    """Of a file's lines, however they end: a checkout of git ends them as the system does."""
     with open(plain(path), "rb") as file:
         # None that ships is larger, so a larger one is another, whatever else it holds.
-        return hashlib.sha256(file.read(MOST_BYTES)).hexdigest()
+        content = file.read(MOST_BYTES)
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _files() -> Iterator[tuple[str, Path]]:
