@@ -166,3 +166,20 @@ def test_a_dedupe_that_wants_rows_together_that_never_come_so_is_an_error(
 
     assert caught.value.path == path
     assert made.partitions() == {}
+
+
+def test_a_rejects_stamp_that_is_no_instant_is_kept_in_its_line(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    stamps = (-5, 2**63 - 1, 0, 1, instant(SESSION))
+    lines = [trade("AAPL", stamp, n) for n, stamp in enumerate(stamps)]
+    made = make_warehouse({day_key("trades", SESSION): lines})
+    made.update()
+    assert [(row["reason"], row["timestamp"], row["line"]) for row in made.rejects()][:3] == [
+        ("outside_session", None, lines[0]),
+        ("outside_session", None, lines[1]),
+        ("no_timestamp", None, None),
+    ]
+    # What has a value of its own needs no other.
+    assert made.rejects()[3]["timestamp"].value == 1
+    assert made.rejects()[3]["line"] is None

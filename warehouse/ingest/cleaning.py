@@ -33,7 +33,7 @@ class CleanedPiece:
     Attributes:
         rows: the data type's columns, `reason` (NULL: kept) and `line_number`, in the file's order.
         malformed: `line_number` and `line`, the text, of the lines that are no rows at all.
-        texts: the same of the rows a field of which could not be typed.
+        texts: the same of the rows a field of which has no value of its type.
     """
 
     rows: pa.Table
@@ -241,12 +241,18 @@ class Cleaner:
 
 
 def _untyped(rows: pa.Table, piece: Piece) -> pa.Table:
-    """The text of the rows whose `reason` says that a field is malformed."""
+    """The text of the rejects a field of which is malformed, or the stamp beyond all instants."""
     reasons = rows["reason"]
     numbers: list[int] = []
     if reasons.null_count < len(reasons):
-        malformed = pc.starts_with(reasons, "malformed_").fill_null(False)
-        numbers = rows["line_number"].filter(malformed)
+        untyped = pc.starts_with(reasons, "malformed_")
+        if rows["timestamp"].null_count:
+            # The vendor's number is in no column then.
+            is_beyond = pc.and_(
+                pc.is_null(rows["timestamp"]), pc.not_equal(reasons, "no_timestamp")
+            )
+            untyped = pc.or_(untyped, is_beyond)
+        numbers = rows["line_number"].filter(untyped.fill_null(False))
     if not len(numbers):
         return LINES.empty_table()
     is_wanted = np.isin(piece.line_numbers, np.asarray(numbers))
