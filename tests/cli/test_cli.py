@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import random
 import re
 import shlex
 import shutil
@@ -1767,3 +1768,22 @@ def test_an_answer_goes_plainly_to_what_is_open_already(filled: Path, tmp_path: 
     assert (tmp_path / "x.csv").read_text() == "before\na\n1\na\n1\n"
     told = b"Error: /dev/fd/9: cannot be written: Bad file descriptor\n"
     assert said("-o /dev/fd/9 --format csv") == (b"", told)
+
+
+def test_an_interval_is_written_as_duckdb_prints_it(filled: Path) -> None:
+    dice = random.Random(7)
+    texts = ["0 days", "-00:00:00.000001", "-1 month 12 months", "1 year -1 day 100:00:00.5"]
+    texts += [
+        f"{dice.choice((0, dice.randint(-30, 30)))} months {dice.choice((0, dice.randint(-2, 2)))}"
+        f" days {dice.choice((0, dice.randint(-(10**11), 10**11)))} microseconds"
+        for _ in range(200)
+    ]
+    listed = ", ".join(f"interval '{text}'" for text in texts)
+    sql = "select a, a::varchar as text, [a] as many, {'x': a} as one"
+    sql += f" from (select unnest([{listed}]) as a)"
+    rows = list(csv.DictReader(io.StringIO(query(filled, sql, "--format", "csv"))))
+    assert len(rows) == len(texts)
+    assert [row["a"] for row in rows] == [row["text"] for row in rows]
+    found = json.loads(query(filled, sql, "--format", "json"))
+    for row in found:
+        assert row == {**row, "a": row["text"], "many": [row["text"]], "one": {"x": row["text"]}}

@@ -365,14 +365,14 @@ def _json(kind: pa.DataType, value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     if pa.types.is_union(kind):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json.dumps(value, ensure_ascii=False, default=partial(_plain, kind))
     if isinstance(value, list) and not pa.types.is_map(kind):
         return "[" + ", ".join(_json(kind.value_type, item) for item in value) + "]"
     pairs: list[tuple[str, str]]
     if pa.types.is_struct(kind):
         pairs = [(field.name, _json(field.type, value[field.name])) for field in kind]
     elif pa.types.is_map(kind):
-        pairs = [(str(key), _json(kind.item_type, item)) for key, item in value]
+        pairs = [(_plain(kind.key_type, key), _json(kind.item_type, item)) for key, item in value]
     else:
         return _json_text(_plain(kind, value))
     return "{" + ", ".join(f"{_json_text(name)}: {text}" for name, text in pairs) + "}"
@@ -380,4 +380,26 @@ def _json(kind: pa.DataType, value: Any) -> str:
 
 def _plain(kind: pa.DataType, value: Any) -> str:
     """The text of a value for which Arrow has none, or that stands within another."""
+    if isinstance(value, pa.MonthDayNano):
+        return _interval(value)
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _interval(value: pa.MonthDayNano) -> str:
+    """An interval as DuckDB writes it: `1 year 2 months -3 days 04:05:06.789`."""
+    years = abs(value.months) // 12 * (1 if value.months > 0 else -1)
+    parts = [
+        f"{number} {name}{'' if abs(number) == 1 else 's'}"
+        for number, name in (
+            (years, "year"),
+            (value.months - 12 * years, "month"),
+            (value.days, "day"),
+        )
+        if number
+    ]
+    if value.nanoseconds or not parts:
+        seconds, rest = divmod(abs(value.nanoseconds) // 1_000, 1_000_000)
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        fraction = f".{rest:06}".rstrip("0") if rest else ""
+        parts.append(f"{'-' if value.nanoseconds < 0 else ''}{clock}{fraction}")
+    return " ".join(parts)
