@@ -31,7 +31,7 @@ from warehouse.read import availability
 from warehouse.read.frames import compact, nanoseconds, symbol_column
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.store import page_check
-from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition, refuse
+from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition
 
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
@@ -191,8 +191,8 @@ def _read(
     # A partition has one symbol: reading it back from the file would take longer than the prices.
     names = _longest_first(kind, [name for name in columns if name != "symbol"])
     try:
-        with open_partition(path, stored.data_type, stored.symbol) as file:
-            edges = check_footer(path, kind, stored, path.stat().st_size, file)
+        with open_partition(path, stored.data_type, stored.symbol, stored.bytes) as file:
+            edges = edges_of(file, path, kind, stored.symbol, stored.rows, stored.month)
             names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
             table = None
@@ -270,21 +270,6 @@ def _read_groups(
 
 def _read_at(descriptor: int, offset: int, count: int) -> bytes:
     return os.pread(descriptor, count, offset)
-
-
-def check_footer(
-    path: Path, kind: DataType, stored: Stored, size: int, file: pq.ParquetFile
-) -> list[int]:
-    """Hold the footer against the catalog; the row at which each row group begins, and the end.
-
-    Raises:
-        CorruptPartitionError: the file, of `size` bytes, is not the one the catalog knows.
-    """
-    if path.is_symlink() or path.parent.is_symlink():
-        refuse(path, kind.name, stored.symbol, "it is a link, which may lead out of the warehouse")
-    if size != stored.bytes:
-        refuse(path, kind.name, stored.symbol, f"{size:,} bytes, the catalog says {stored.bytes:,}")
-    return edges_of(file, path, kind, stored.symbol, stored.rows, stored.month)
 
 
 def narrowed(

@@ -11,10 +11,12 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
@@ -27,7 +29,6 @@ import pyarrow.parquet as pq
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
 from warehouse.core.paths import decode_symbol, partition_name
-from warehouse.core.small_files import plain
 from warehouse.errors import (
     CorruptPartitionError,
     StorageError,
@@ -108,15 +109,9 @@ def provenance(
     data_type_name: str, symbol: str, month: date, sessions: Iterable[SessionSource], made_by: str
 ) -> bytes:
     """What a partition says of itself in its metadata, as JSON in a fixed form."""
-    record = {
-        "format": FORMAT_VERSION,
-        "data_type": data_type_name,
-        "symbol": symbol,
-        "month": f"{month:%Y-%m}",
-        "fingerprint": made_by,
-        "sessions": [_entry(session) for session in sessions],
-    }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    record = {"fingerprint": made_by, "sessions": [_entry(session) for session in sessions]}
+    told = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return b"%b,%b" % (_named(data_type_name, symbol, month), told[1:].encode())
 
 
 def _digest(told: bytes) -> bytes:
@@ -291,7 +286,9 @@ def edges_of(
 
 def _named(data_type_name: str, symbol: str, month: date) -> bytes:
     """How `provenance` begins: whose rows they are."""
-    return provenance(data_type_name, symbol, month, (), "").partition(b',"fingerprint"')[0]
+    name = json.dumps(symbol, ensure_ascii=False)
+    whose = f'"data_type":"{data_type_name}","symbol":{name},"month":"{month:%Y-%m}"'
+    return f'{{"format":{FORMAT_VERSION},{whose}'.encode()
 
 
 def _is_of_earlier_form(found: pa.Schema, due: pa.Schema, kind: DataType) -> bool:
@@ -310,18 +307,50 @@ def columns_of(file: pq.ParquetFile, kind: DataType, names: Sequence[str]) -> li
     return [name for name in names if name in there]
 
 
-def open_partition(path: Path, data_type_name: str, symbol: str) -> pq.ParquetFile:
-    """A partition opened for reading with its page checksums verified; close it.
+@contextmanager
+def open_partition(
+    path: Path, data_type_name: str, symbol: str, due_bytes: int | None = None
+) -> Iterator[pq.ParquetFile]:
+    """A partition opened for reading with its page checksums verified.
+
+    Args:
+        due_bytes: its size in the catalog, which says nothing of a link; None: none is known.
 
     Raises:
-        CorruptPartitionError: it is no Parquet file.
+        CorruptPartitionError: it is no Parquet file, or not the one the catalog knows.
     """
     try:
-        # Ahead of the decoder a thread would fetch each column of each row group by itself, and
-        # from the page cache that takes longer than to read it.
-        return pq.ParquetFile(plain(path), page_checksum_verification=True, pre_buffer=False)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        # One look at the path and one at the file: threads wait for each other at each of them.
+        facts = os.stat(path) if due_bytes is None else os.lstat(path)
+        if due_bytes is not None:
+            check_no_link(path, data_type_name, symbol, stat.S_ISLNK(facts.st_mode))
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        source = pa.OSFile(str(path))
+    except OSError as error:
         raise damaged(path, data_type_name, symbol, error) from error
+    with source:
+        if due_bytes is not None:
+            check_size(path, data_type_name, symbol, source.size(), due_bytes)
+        try:
+            # Ahead of the decoder a thread would fetch each column of each row group by itself, and
+            # from the page cache that takes longer than to read it.
+            file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise damaged(path, data_type_name, symbol, error) from error
+        yield file
+
+
+def check_no_link(path: Path, data_type_name: str, symbol: str, is_link: bool) -> None:
+    """Refuse a partition that is a link, or whose folder is one."""
+    if is_link or os.path.islink(path.parent):
+        refuse(path, data_type_name, symbol, "it is a link, which may lead out of the warehouse")
+
+
+def check_size(path: Path, data_type_name: str, symbol: str, size: int, due: int) -> None:
+    """Refuse a partition that has not the size the catalog says."""
+    if size != due:
+        refuse(path, data_type_name, symbol, f"{size:,} bytes, the catalog says {due:,}")
 
 
 def damaged(

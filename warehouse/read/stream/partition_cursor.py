@@ -2,11 +2,12 @@
 
 Of a partition that is being read only a page of each column is in memory, not yet decoded, and the
 rows of one batch, decoded. Every page's checksum is verified, and the footer believed as little,
-as in `reading`.
+as in `partition_reader`.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,9 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DataType
-from warehouse.read.partition_reader import Piece, check_footer, holding, narrowed
+from warehouse.read.partition_reader import Piece, holding, narrowed
 from warehouse.read.stream.pinned_file import HeldFile
-from warehouse.store.partitions import columns_of, damaged, refuse
+from warehouse.store.partitions import (
+    check_no_link,
+    check_size,
+    columns_of,
+    damaged,
+    edges_of,
+    refuse,
+)
 
 Stamps = np.ndarray[Any, np.dtype[np.int64]]
 Rows = tuple[pa.RecordBatch, Stamps]
@@ -136,7 +144,9 @@ class _Reader:
                 pre_buffer=False,
                 buffer_size=_BUFFER_BYTES,
             )
-            edges = check_footer(path, kind, stored, file.size, parquet)
+            check_no_link(path, kind.name, stored.symbol, os.path.islink(path))
+            check_size(path, kind.name, stored.symbol, file.size, stored.bytes)
+            edges = edges_of(parquet, path, kind, stored.symbol, stored.rows, stored.month)
             low, high = narrowed(parquet, edges, piece)
             self.due = max(high - low, 0)
             if not self.due:
