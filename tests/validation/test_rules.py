@@ -24,14 +24,13 @@ import pyarrow as pa
 import pytest
 from building import REPOSITORY, instant
 
-from warehouse.core.calendar import trading_hours
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RequestError, SqlFileError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import Rule, chosen, rules
 from warehouse.store.catalog_writer import make_reference
-from warehouse.validation.evaluate import ask, sessions_table
+from warehouse.validation.evaluate import ask, checked_as, show_sessions
 
 CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/expected.csv"))
@@ -108,11 +107,10 @@ class Case:
         self.connection = empty.cursor()
         for name, rows in given.items():
             self._make(name, rows)
-        self._run(f"create temp view checked as select * from {self.data_type}")
+        self._run(checked_as(self.data_type))
         days = sorted(row.get("session") or row["day"] for rows in given.values() for row in rows)
         first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
-        self.connection.register("calendar", sessions_table(trading_hours(first, last)))
-        self._run("create temp table sessions as select * from calendar")
+        show_sessions(self.connection, first, last)
 
     def _run(self, sql: str) -> None:
         self.connection.execute(sql)

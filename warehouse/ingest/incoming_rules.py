@@ -18,15 +18,19 @@ from threading import Lock
 import duckdb
 import pyarrow as pa
 
-from warehouse.core.calendar import last_day_of_month, trading_hours
+from warehouse.core.calendar import last_day_of_month
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DataType
-from warehouse.errors import SqlFileError
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule
+from warehouse.sqlfolder.rule_file import BrokenRule, Rule
 from warehouse.store.catalog_writer import make_reference
-from warehouse.validation.evaluate import ValidationResult, ask, sessions_table
+from warehouse.validation.evaluate import (
+    Evaluation,
+    ValidationResult,
+    checked_as,
+    show_sessions,
+)
 
 _POOL_ROWS = 500_000
 _ALWAYS = ("symbol", "timestamp", "session")
@@ -75,9 +79,6 @@ class Auditor:
         month: the batch's month; `sessions` are those of it.
         rules: those that are asked on ingest of this data type.
         cleaner: its DuckDB is used, within its limits.
-
-    Attributes:
-        broken: rules that failed when they were asked, by name.
     """
 
     def __init__(
@@ -90,9 +91,9 @@ class Auditor:
         config_dir: Path,
         cleaner: Cleaner,
     ) -> None:
-        self._kind, self._rules, self._config, self._cleaner = kind, rules, config, cleaner
+        self._kind, self._rules, self._cleaner = kind, rules, cleaner
         self.columns = _columns(kind, rules)
-        self.broken: dict[str, BrokenRule] = {}
+        self._evaluation = Evaluation(config)
         self._lock = Lock()
         self._serials = count()
         self._pool: list[Taken] = []
@@ -104,9 +105,12 @@ class Auditor:
             if reads & _REFERENCE:
                 make_reference(connection, sql, config_dir)
             if "sessions" in reads:
-                hours = trading_hours(month, last_day_of_month(month))
-                connection.register("calendar", sessions_table(hours))
-                connection.execute("create table sessions as select * from calendar")
+                show_sessions(connection, month, last_day_of_month(month), to_all=True)
+
+    @property
+    def broken(self) -> list[BrokenRule]:
+        """Rules that failed when they were asked: the rows are not lost for a rule's fault."""
+        return list(self._evaluation.broken.values())
 
     def begin(self, symbol: str) -> Taken:
         """A symbol's rows begin to be written; what was taken of it before no longer counts."""
@@ -149,7 +153,7 @@ class Auditor:
         connection = self._cleaner.cursor()
         connection.register("incoming", self._kind.fields(self.columns).empty_table())
         connection.execute(f"create temp table {self._kind.name} as select * from incoming")
-        connection.execute(f"create temp view {CHECKED} as select * from {self._kind.name}")
+        connection.execute(checked_as(self._kind.name))
         connection.unregister("incoming")
         return connection
 
@@ -165,17 +169,8 @@ class Auditor:
     def judge(self, connection: duckdb.DuckDBPyConnection, serials: dict[str, int]) -> None:
         """Ask every rule of the table; keep what it finds of symbols not begun anew since."""
         found: dict[str, list[ValidationResult]] = {symbol: [] for symbol in serials}
-        for rule in self._rules:
-            if rule.name in self.broken:
-                continue
-            try:
-                results = ask(connection, rule, self._kind.name, self._config)
-            except SqlFileError as error:
-                # The others are asked all the same, and the rows are not lost for a rule's fault.
-                self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
-                continue
-            for result in results:
-                found.setdefault(result.symbol or "", []).append(result)
+        for result in self._evaluation.ask(connection, self._rules, self._kind.name):
+            found.setdefault(result.symbol or "", []).append(result)
         with self._lock:
             for symbol, results in found.items():
                 if symbol not in serials:

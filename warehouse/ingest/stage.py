@@ -220,7 +220,7 @@ class Stager:
             merged = merger.finish(list(self._origins.values()))
             if auditor is not None:
                 batch.findings = auditor.finish()
-                batch.broken = list(auditor.broken.values())
+                batch.broken = auditor.broken
         for item in staged:
             item.rows_unselected += merged.passed_over[item.file.key]
         batch.partitions, batch.removed = merged.written, merged.removed

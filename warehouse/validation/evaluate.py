@@ -1,4 +1,9 @@
-"""One rule asked of the rows at hand, and what it answers, by symbol and session."""
+"""Rules asked of the tables at hand, and what they answer, by symbol and session.
+
+Who asks brings a connection and shows it the tables: `ingest.incoming_rules` rows on their way in,
+`validation.validate` what is published. What a rule finds in them, and what becomes of one that
+fails, is decided here.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +17,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.core.calendar import SessionHours
+from warehouse.core.calendar import trading_hours
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import interruptible
 from warehouse.core.representation import Face
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance, reason_for
-from warehouse.sqlfolder.rule_file import ERROR, Rule
+from warehouse.sqlfolder.rule_file import CHECKED, ERROR, BrokenRule, Rule
 from warehouse.store.catalog import Finding
 
 EXAMPLES = 3
@@ -85,6 +90,36 @@ class ValidationResult(Face):
             json.dumps(self.examples, ensure_ascii=False),
             self.allowed,
         )
+
+
+class Evaluation:
+    """Asks rules, and keeps which of them failed: a rule that fails stops no other.
+
+    Attributes:
+        broken: rules that failed when they were asked, by name; they are not asked again.
+    """
+
+    def __init__(self, config: ValidationConfig) -> None:
+        self._config = config
+        self.broken: dict[str, BrokenRule] = {}
+
+    def ask(
+        self, connection: duckdb.DuckDBPyConnection, rules: Iterable[Rule], data_type: str
+    ) -> list[ValidationResult]:
+        """What the rules find in the tables that the connection sees.
+
+        Raises:
+            StorageError: as `ask`.
+        """
+        found: list[ValidationResult] = []
+        for rule in rules:
+            if rule.name in self.broken:
+                continue
+            try:
+                found += ask(connection, rule, data_type, self._config)
+            except SqlFileError as error:
+                self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
+        return found
 
 
 def ask(
@@ -202,6 +237,21 @@ _SESSIONS = pa.schema(
 )
 
 
-def sessions_table(hours: Iterable[SessionHours]) -> pa.Table:
-    """The table `sessions` that rules read."""
-    return pa.Table.from_pylist([vars(each) for each in hours], _SESSIONS)
+def show_sessions(
+    connection: duckdb.DuckDBPyConnection, first: date, last: date, *, to_all: bool = False
+) -> None:
+    """Make the table `sessions` that rules read: those from first to last.
+
+    Args:
+        to_all: to every connection of this DuckDB; else to this one alone.
+    """
+    hours = [vars(each) for each in trading_hours(first, last)]
+    connection.register("calendar", pa.Table.from_pylist(hours, _SESSIONS))
+    table = "table" if to_all else "temp table"
+    connection.execute(f"create or replace {table} sessions as select * from calendar")
+    connection.unregister("calendar")
+
+
+def checked_as(data_type: str) -> str:
+    """SQL that lets rules of several data types read as `checked` the one they are asked about."""
+    return f"create or replace temp view {CHECKED} as select * from {data_type}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from warehouse.core.calendar import last_day_of_month, today, trading_hours
+from warehouse.core.calendar import last_day_of_month, today
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, quoted, within
@@ -25,25 +25,20 @@ from warehouse.core.paths import Layout, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
-from warehouse.errors import (
-    DamagedCatalogError,
-    NoDataError,
-    SqlFileError,
-    StorageError,
-    one_line,
-)
+from warehouse.errors import DamagedCatalogError, NoDataError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
-from warehouse.sqlfolder.rule_file import CHECKED, BrokenRule, Rule, not_asked
+from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables
 from warehouse.text import some
 from warehouse.validation.evaluate import (
     NAMED_SYMBOLS,
+    Evaluation,
     ValidationResult,
-    ask,
-    sessions_table,
+    checked_as,
     settle,
+    show_sessions,
 )
 
 _NAMED = 5
@@ -182,9 +177,10 @@ def validate(
         report.held, report.looked_at = asked.held()
     finally:
         asked.close()
-    report.broken = list(asked.broken.values())
-    report.rules = tuple(name for name in report.rules if name not in asked.broken)
-    found = [one for one in found if one.rule not in asked.broken]
+    broken = asked.evaluation.broken
+    report.broken = list(broken.values())
+    report.rules = tuple(name for name in report.rules if name not in broken)
+    found = [one for one in found if one.rule not in broken]
     # Of symbols that are named all is told, and nothing of the sessions as a whole.
     report.results = settle(found, allowances, named=0 if request.symbols else NAMED_SYMBOLS)
     return report
@@ -219,15 +215,11 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
 
 
 class _Questions:
-    """A DuckDB with the catalog attached, in which each rule sees what it is asked about.
-
-    Attributes:
-        broken: rules that failed when they were asked, by name.
-    """
+    """A DuckDB with the catalog attached, in which each rule sees what it is asked about."""
 
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
-        self.broken: dict[str, BrokenRule] = {}
+        self.evaluation = Evaluation(config.validation)
         self._connection = self._opened()
         try:
             warehouse_id = data_folder_id.id_of(layout)
@@ -328,29 +320,21 @@ class _Questions:
         for rule in by_rows.pop(frozenset(), []):
             if _REJECTS in rule.reads:
                 self._show_rejects(data_type, None, first, last)
-            found += self._ask(rule, data_type)
+            found += self._ask([rule], data_type)
         for read, members in by_rows.items():
             for unit in self._units(data_type, read, first, last):
                 self._show(data_type, read, unit)
                 if any(_REJECTS in rule.reads for rule in members):
                     symbols = sorted({one.symbol for one in unit.partitions})
                     self._show_rejects(data_type, symbols, unit.first, unit.last)
-                for rule in members:
-                    found += self._ask(rule, data_type)
+                found += self._ask(members, data_type)
         return found
 
-    def _ask(self, rule: Rule, data_type: str) -> list[ValidationResult]:
+    def _ask(self, rules: Iterable[Rule], data_type: str) -> list[ValidationResult]:
         wanted = self._request.symbols
-        if rule.name in self.broken:
-            return []
-        try:
-            results = ask(self._connection, rule, data_type, self._config.validation)
-        except SqlFileError as error:
-            self.broken[rule.name] = BrokenRule(rule.name, error, rule.on_ingest)
-            return []
         return [
             one
-            for one in results
+            for one in self.evaluation.ask(self._connection, rules, data_type)
             if (not wanted or one.symbol in wanted)
             and (one.session is None or self._request.first <= one.session <= self._request.last)
         ]
@@ -399,10 +383,7 @@ class _Questions:
                 yield _Unit(unit, start, stop)
 
     def _show_facts(self, data_type: str, first: date, last: date) -> None:
-        hours = sessions_table(trading_hours(first, last))
-        self._connection.register("calendar", hours)
-        self._run("create or replace temp table sessions as select * from calendar")
-        self._connection.unregister("calendar")
+        show_sessions(self._connection, first, last)
         for table in ("partitions", "source_files"):
             self._run(
                 f"create or replace temp view {table} as"
@@ -422,7 +403,7 @@ class _Questions:
                 f"create or replace temp view {name} as select * from"
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
             )
-        self._run(f"create or replace temp view {CHECKED} as select * from {data_type}")
+        self._run(checked_as(data_type))
 
     def _show_rejects(
         self, data_type: str, symbols: list[str] | None, first: date, last: date
