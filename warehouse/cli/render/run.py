@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 from warehouse.cli.render.shortfalls import shortfalls
-from warehouse.core.calendar import today
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, RawFile
@@ -35,10 +34,11 @@ def label(file: RawFile) -> str:
 
 
 def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]]:
-    """Sessions of the exchange's calendar that the source has no file of, by data type.
+    """Those of the sessions that the plan found absent which were asked for, by data type.
 
-    A side that the request leaves open ends where the source's own files end: before its first
-    and after its last session it is not expected to have any.
+    What is absent is the plan's to say, also in a dry run: the catalog keeps it as missing, and
+    sql/coverage/states answers from that. A side that the request leaves open ends where the
+    source's own files end: who names no end asks for what there is.
     """
     if report.download is None:
         return {}
@@ -47,12 +47,11 @@ def absent_sessions(report: RunReport, request: Request) -> dict[str, list[date]
     for item in (*plan.fetch, *plan.have, *plan.set_aside):
         there.setdefault(item.file.data_type, []).append(item.file.day)
     absent: dict[str, list[date]] = {}
-    present = today()
     for name, session in plan.absent:
         days = there.get(name)
         first = request.start or (min(days) if days else date.max)
         last = request.end or (max(days) if days else date.min)
-        if first <= session <= last and session < present:
+        if first <= session <= last:
             absent.setdefault(name, []).append(session)
     return absent
 
