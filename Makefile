@@ -9,16 +9,18 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture check lint format graph docs bench bench-load lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
-	@echo "make test     run the tests                     (ARGS='-k publish' goes on to pytest)"
+	@echo "make test     run the tests but those of torture (ARGS='-k publish' goes on to pytest)"
 	@echo "make test-newest, make test-oldest"
 	@echo "              run those of them that lean on other packages, with the newest (the oldest)"
 	@echo "              versions that pyproject.toml allows, whatever the lock says"
-	@echo "make torture  run the long forms of the tests that kill, break and fill (an hour or so)"
-	@echo "make check    run every static check, then the tests"
+	@echo "make torture  run the tests that kill, break, fill and soak, in their long form (an hour or so)"
+	@echo "make torture-short"
+	@echo "              run them in their short form, as CI does (a few minutes)"
+	@echo "make check    run every static check, then all tests, torture in its short form"
 	@echo "make lint     run the static checks alone: ruff, mypy, sqlfmt"
 	@echo "make format   format the Python and the SQL"
 	@echo "make graph    print what the packages import of each other; fails on an upward arrow or a circle"
@@ -33,8 +35,10 @@ help:
 demo: $(VENV)/app
 	$(BIN)/warehouse demo demo-warehouse
 
+RUN_TESTS := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
 test: $(VENV)/app $(VENV)/dev
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+	$(RUN_TESTS) -m "not torture" $(ARGS)
 
 # What leans on the ways of other packages: the interfaces, the features, the catalog, the SQL.
 RANGE_TESTS := tests/sqlfolder tests/cli tests/test_api.py tests/store/test_catalog.py \
@@ -59,7 +63,10 @@ test-newest test-oldest: test-%: .venv-%/base $(UV)
 torture: $(VENV)/app $(VENV)/dev
 	WAREHOUSE_TEST_LONG=1 $(BIN)/python -m pytest -m torture $(ARGS)
 
-check: lint test
+torture-short: $(VENV)/app $(VENV)/dev
+	$(RUN_TESTS) -m torture $(ARGS)
+
+check: lint test torture-short
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,6 +34,7 @@ from warehouse.maintenance.repair import RepairReport, repair
 from warehouse.maintenance.verify import VerifyReport, verify
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
+from warehouse.sqlfolder import shipped_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEW_YORK = ZoneInfo("America/New_York")
@@ -333,12 +336,27 @@ def make(folder: Path, files: Mapping[str, Any] | None = None, **overrides: Any)
     """
     made = Made(folder / "warehouse", folder / "source")
     made.source.mkdir(parents=True, exist_ok=True)
-    for name in ("config", "sql"):
-        shutil.copytree(REPOSITORY / name, made.root / name)
+    _copy_shipped(made.root)
+    (made.root / shipped_files.RECORD).write_bytes(_record_of_shipped())
     made.configure(**{"source__url": str(made.source), **overrides})
     for key, content in (files or {}).items():
         made.put(key, content)
     return made
+
+
+def _copy_shipped(root: Path) -> None:
+    for name in ("config", "sql"):
+        shutil.copytree(REPOSITORY / name, root / name)
+
+
+@cache
+def _record_of_shipped() -> bytes:
+    """What `warehouse init` notes of the shipped files, so that no first run compares them all."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        _copy_shipped(root)
+        shipped_files.refresh(root, configuration.load(root / configuration.CONFIG_FILE, {}))
+        return (root / shipped_files.RECORD).read_bytes()
 
 
 def keep(made: Made) -> None:

@@ -585,6 +585,7 @@ def test_a_publish_between_two_questions_makes_the_old_answer_unreachable(
         assert list(wh.trades("AAPL", first, first)["price"]) == [2.0]
 
 
+@pytest.mark.torture
 def test_readers_beside_a_writer_see_one_generation_or_the_next(
     make_warehouse: MakeWarehouse,
 ) -> None:

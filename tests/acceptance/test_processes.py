@@ -152,6 +152,7 @@ def test_a_child_of_a_threaded_parent_asks_closes_and_ends_as_any_process(
     assert rest == 2 * ROWS - 2
 
 
+@pytest.mark.torture
 def test_threads_that_ask_while_another_publishes_get_answers(
     make_warehouse: MakeWarehouse,
 ) -> None:

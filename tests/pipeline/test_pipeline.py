@@ -279,6 +279,7 @@ def test_a_rebuild_gives_the_same_bytes_in_every_partition(
     assert busy.rejects() == rejects
 
 
+@pytest.mark.torture
 def test_rows_that_exceed_the_memory_limit_give_the_same_bytes(tmp_path: Path) -> None:
     # Mixed by time, so that no symbol ends before the file does. Long ids spare some rows.
     symbols = [f"S{n:03}" for n in range(100)]
@@ -382,6 +383,7 @@ def at_once(make_warehouse: MakeWarehouse) -> tuple[dict[date, list[str]], Made]
     return files, made
 
 
+@pytest.mark.torture
 @settings(max_examples=3, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_days_in_any_order_and_company_give_the_partitions_of_all_at_once(
@@ -882,6 +884,7 @@ def test_a_source_that_is_not_there_is_an_error_that_says_what_to_set(
 # Kills
 
 
+@pytest.mark.torture
 def test_a_kill_at_any_point_of_a_publish_leaves_the_old_or_the_new_never_a_mix(
     tmp_path: Path,
 ) -> None:

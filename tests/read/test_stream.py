@@ -725,6 +725,7 @@ def streamed(made: Made, start: date, end: date, room: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on the heap is Linux's")
 def test_a_range_five_times_as_long_takes_no_more_memory(make_warehouse: MakeWarehouse) -> None:
     limit_gb = 0.5
