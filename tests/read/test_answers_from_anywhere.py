@@ -11,7 +11,19 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
+from building import (
+    REPOSITORY,
+    SESSION,
+    Made,
+    bar,
+    day_key,
+    instant,
+    keep,
+    make,
+    put_back,
+    quote,
+    trade,
+)
 
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
@@ -172,6 +184,20 @@ def fresh(folder: Path) -> Made:
     return made
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    made = fresh(tmp_path_factory.mktemp("fresh"))
+    keep(made)
+    return made
+
+
+@pytest.fixture
+def made(template: Made) -> Made:
+    """A warehouse of FILES that was not touched since it was made."""
+    put_back(template)
+    return template
+
+
 def by_query(made: Made) -> list[str]:
     with Warehouse(made.root) as wh:
         return [wh.query(one).to_csv(index=False) for one in QUESTIONS]
@@ -182,8 +208,7 @@ def stray(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def test_what_stands_beside_a_partition_changes_no_answer(tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_what_stands_beside_a_partition_changes_no_answer(made: Made) -> None:
     before = by_query(made), by_shell(made, *QUESTIONS)
     with Warehouse(made.root) as wh:
         findings = wh.validate().results
@@ -239,8 +264,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_sql_leaves_no_partition_out(damage: str, tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_sql_leaves_no_partition_out(damage: str, made: Made) -> None:
     path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
     DAMAGE[damage](path)
     with Warehouse(made.root) as wh:
@@ -252,8 +276,7 @@ def test_sql_leaves_no_partition_out(damage: str, tmp_path: Path) -> None:
     assert "MSFT/2024_01.parquet" in refused(made, "from trades_of('MSFT')")
 
 
-def test_sql_takes_no_other_parquet_file_for_a_partition(tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_sql_takes_no_other_parquet_file_for_a_partition(made: Made) -> None:
     path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
     for other in (
         made.layout.partition("trades", "AAPL", SESSION.replace(day=1)),
@@ -270,8 +293,7 @@ def test_sql_takes_no_other_parquet_file_for_a_partition(tmp_path: Path) -> None
     assert len(by_query(made)) == len(QUESTIONS)
 
 
-def test_sql_leaves_no_file_of_rejects_out(tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_sql_leaves_no_file_of_rejects_out(made: Made) -> None:
     (path,) = (made.layout.rejects / "quotes").rglob("*.parquet")
     path.unlink()
     with Warehouse(made.root) as wh, pytest.raises(CorruptPartitionError, match="missing"):
@@ -281,8 +303,7 @@ def test_sql_leaves_no_file_of_rejects_out(tmp_path: Path) -> None:
     assert len(by_query(made)) == len(QUESTIONS)
 
 
-def test_a_filter_on_the_symbol_opens_no_other_partition(tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_a_filter_on_the_symbol_opens_no_other_partition(made: Made) -> None:
     made.layout.partition("trades", "MSFT", SESSION.replace(day=1)).write_bytes(b"no Parquet")
     question = "select count(*) from trades where symbol = 'AAPL'"
     with Warehouse(made.root) as wh:
@@ -433,8 +454,7 @@ def test_a_partition_under_the_name_of_another_is_not_read(tmp_path: Path) -> No
         assert len(wh.trades("AAPL", later, SESSION)) == 4
 
 
-def test_a_partition_that_is_a_link_is_told_and_mended(tmp_path: Path) -> None:
-    made = fresh(tmp_path)
+def test_a_partition_that_is_a_link_is_told_and_mended(made: Made, tmp_path: Path) -> None:
     path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
     path.rename(tmp_path / "kept.parquet")
     path.symlink_to(tmp_path / "kept.parquet")
@@ -455,9 +475,8 @@ DAMAGED_SCHEMAS = {
 
 @pytest.mark.parametrize("damage", DAMAGED_SCHEMAS)
 def test_a_file_that_gives_views_their_columns_is_verified_and_mended(
-    damage: str, tmp_path: Path
+    damage: str, made: Made
 ) -> None:
-    made = fresh(tmp_path)
     before = by_query(made)
     path = made.layout.schema / "trades.parquet"
     rows = made.layout.partition("trades", "AAPL", SESSION.replace(day=1))

@@ -246,6 +246,7 @@ def test_what_makes_no_sense_is_refused(wh: Warehouse, make_warehouse: MakeWareh
         empty.coverage("trades", "AAPL", DAYS[0], DAYS[1])
 
 
+@pytest.mark.torture
 def test_five_thousand_symbols_over_a_year_take_seconds(make_warehouse: MakeWarehouse) -> None:
     made = make_warehouse({day_key("trades", DAYS[0]): [trade("AAPL", instant(DAYS[0]))]})
     made.update()

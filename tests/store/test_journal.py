@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Made, day_key, instant, make, small_disk, trade
+from building import Made, day_key, instant, keep, make, put_back, small_disk, trade
 
 from warehouse import Warehouse
 from warehouse.core.paths import STAGED_CATALOG, Layout
@@ -39,14 +39,21 @@ def put(made: Made, price: float, symbols: tuple[str, ...] = SYMBOLS) -> None:
     made.put(day_key("trades", DAY), [*lines, "too,few"])
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    """A warehouse in which all prices are 1, and a later version of the file to come."""
-    made = make(tmp_path / "w")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    made = make(tmp_path_factory.mktemp("journal") / "w")
     put(made, 1)
     made.update("trades")
     put(made, 2, SYMBOLS[1:])
+    keep(made)
     return made
+
+
+@pytest.fixture
+def made(template: Made) -> Made:
+    """A warehouse in which all prices are 1, and a later version of the file to come."""
+    put_back(template)
+    return template
 
 
 def break_off(made: Made, monkeypatch: pytest.MonkeyPatch, step: str) -> None:

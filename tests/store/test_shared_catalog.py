@@ -13,7 +13,7 @@ from typing import IO
 
 import duckdb
 import pytest
-from building import SESSION, Made, day_key, instant, make, trade
+from building import SESSION, Made, day_key, instant, keep, make, put_back, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
@@ -23,11 +23,19 @@ SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 pytestmark = pytest.mark.skipif(not SHELL.exists(), reason="no duckdb shell beside this Python")
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    made = make(tmp_path, {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    lines = [trade("AAPL", instant(SESSION))]
+    made = make(tmp_path_factory.mktemp("shared"), {day_key("trades", SESSION): lines})
     made.update()
+    keep(made)
     return made
+
+
+@pytest.fixture
+def made(template: Made) -> Made:
+    put_back(template)
+    return template
 
 
 @contextmanager
