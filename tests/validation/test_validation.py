@@ -433,6 +433,17 @@ def test_a_partition_that_cannot_be_read_is_named(make_warehouse: Callable[..., 
         made.pipeline.validate(Request.of())
 
 
+def test_another_parquet_file_is_not_asked_in_a_partitions_place(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    made = make_warehouse({day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    made.update("trades")
+    path = made.partitions()["trades/AAPL/2024_01.parquet"]
+    path.write_bytes((made.layout.schema / "trades.parquet").read_bytes())
+    with pytest.raises(StorageError, match=r"AAPL/2024_01\.parquet has .* the catalog says"):
+        made.pipeline.validate(Request.of())
+
+
 def test_examples_are_json_whatever_a_rule_gives_out(make_warehouse: Callable[..., Made]) -> None:
     made = make_warehouse({day_key("trades", SESSION): [trade('"A""<script>"', instant(SESSION))]})
     made.update("trades")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -131,6 +132,7 @@ class _Stored:
     symbol: str
     month: date
     rows: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ class _Questions:
         request = self._request
         rows = self._connection.execute(
             """
-            select data_type, symbol, month, rows
+            select data_type, symbol, month, rows, bytes
             from published.partitions
             where
                 len($symbols) = 0 or list_contains($symbols, symbol)
@@ -393,17 +395,29 @@ class _Questions:
     def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
         for name in read:
-            paths = [
-                self._layout.partition(name, one.symbol, one.month)
-                for one in unit.partitions
-                if one.data_type == name
-            ] or [self._layout.schema / f"{name}.parquet"]
+            paths = [self._path_of(one) for one in unit.partitions if one.data_type == name] or [
+                self._layout.schema / f"{name}.parquet"
+            ]
             listed = ", ".join(self._literals(paths))
             self._run(
                 f"create or replace temp view {name} as select * from"
                 f" read_parquet([{listed}], hive_partitioning = false) where {within}"
             )
         self._run(checked_as(data_type))
+
+    def _path_of(self, one: _Stored) -> Path:
+        """Where a partition lies; DuckDB would read another Parquet file in its place, too."""
+        path = self._layout.partition(one.data_type, one.symbol, one.month)
+        with suppress(FileNotFoundError):  # which DuckDB says itself
+            size = path.stat().st_size
+            if path.is_file() and size != one.bytes:
+                self.close()
+                raise StorageError(
+                    self._layout.data,
+                    f"a partition cannot be read: {path} has {size:,} bytes, the catalog says"
+                    f" {one.bytes:,}; mend it with: warehouse verify --repair",
+                )
+        return path
 
     def _show_rejects(
         self, data_type: str, symbols: list[str] | None, first: date, last: date
