@@ -55,6 +55,14 @@ class Origin:
     rejects: Counter[tuple[str, date]]
 
 
+class _Read:
+    """The files of a batch that were read, found without a look at each."""
+
+    def __init__(self, origins: Sequence[Origin]) -> None:
+        self.by_file = {origin.file: origin for origin in origins}
+        self.keys = frozenset(origin.file.key for origin in origins)
+
+
 @dataclass(frozen=True)
 class _Job:
     """One partition to write: its sessions in order, each from raw or (None) from the old file.
@@ -153,7 +161,7 @@ class Merger:
         Args:
             origins: the batch's good files; the last is the one being read.
         """
-        file = origins[-1].file
+        file, read = origins[-1].file, _Read(origins)
         jobs: list[tuple[_Job, str]] = []
         keys: list[tuple[str, date]] = []
         for key in self._gatherer.take_ended(file):
@@ -161,7 +169,7 @@ class Merger:
             stretch = self._gatherer.files[file].stretches[key]
             if symbol in self._early or not stretch.ascending:
                 continue
-            job = self._job(symbol, origins)
+            job = self._job(symbol, read)
             if job is not None and job.sessions and not self._may_stay(job):
                 jobs.append((job, self._next_path()))
                 keys.append(key)
@@ -197,9 +205,10 @@ class Merger:
         self.release(wait=True)
         merged = Merged()
         todo: deque[tuple[_Job, str]] = deque()
+        read = _Read(origins)
         # In the order in which the file had them: the rows of neighbours share memory.
         for symbol in dict.fromkeys([*self._gatherer.symbols(), *self._present]):
-            job = self._job(symbol, origins, merged.passed_over)
+            job = self._job(symbol, read, merged.passed_over)
             if job is None:
                 continue
             early = None
@@ -255,7 +264,7 @@ class Merger:
         return f"{shelf}/{self._count}.parquet"
 
     def _job(
-        self, symbol: str, origins: Sequence[Origin], passed_over: Counter[str] | None = None
+        self, symbol: str, read: _Read, passed_over: Counter[str] | None = None
     ) -> _Job | None:
         """What a symbol's new partition is made of; None where nothing about it changes.
 
@@ -264,20 +273,19 @@ class Merger:
                 not taken.
         """
         old = self._present.get(symbol)
-        fresh = self._fresh(symbol, old, origins, passed_over)
+        fresh = self._fresh(symbol, old, read, passed_over)
         coming = {session for session, _, _ in fresh}
         kept = [
             session
             for session in (old.sessions if old else ())
-            if session.session not in coming and not self._is_read_again(session, symbol, origins)
+            if session.session not in coming and not self._is_read_again(session, symbol, read)
         ]
         if not fresh and (old is None or len(kept) == len(old.sessions)):
             return None
-        by_file = {origin.file: origin for origin in origins}
         parts: list[tuple[SessionSource, tuple[Slice, ...] | None]] = []
         parts += [(present, None) for present in kept]
         for session, stretch, file in fresh:
-            origin = by_file[file]
+            origin = read.by_file[file]
             rejects = origin.rejects[symbol, session]
             source = SessionSource(
                 session,
@@ -304,7 +312,7 @@ class Merger:
         self,
         symbol: str,
         old: Partition | None,
-        origins: Sequence[Origin],
+        read: _Read,
         passed_over: Counter[str] | None,
     ) -> list[tuple[date, Stretch, RawFile]]:
         """The rows that come in of a symbol, by session, each session from one file.
@@ -316,7 +324,7 @@ class Merger:
         others = {
             present.session
             for present in (old.sessions if old and self._settled else ())
-            if not self._is_read_again(present, symbol, origins)
+            if not self._is_read_again(present, symbol, read)
         }
         for session, stretch, file in self._gatherer.of_symbol(symbol):
             if session in others and file in self._settled:
@@ -336,13 +344,11 @@ class Merger:
             found[session] = (stretch, file)
         return [(session, *found[session]) for session in sorted(found)]
 
-    def _is_read_again(
-        self, session: SessionSource, symbol: str, origins: Sequence[Origin]
-    ) -> bool:
+    def _is_read_again(self, session: SessionSource, symbol: str, read: _Read) -> bool:
         """Whether the file that a session came from is read again, for this symbol too."""
         if self._selected and symbol not in self._selected:
             return False
-        return any(origin.file.key == session.source for origin in origins)
+        return session.source in read.keys
 
     def _write(self, job: _Job, path: str) -> tuple[Partition, str]:
         partition = write_partition(
