@@ -298,7 +298,8 @@ class S3Server:
             return answer
         content = bytearray()
         try:
-            with _within(self._longest, answer.raw.shutdown):
+            # Not every urllib3 that boto3 takes has it.
+            with _within(self._longest, getattr(answer.raw, "shutdown", answer.raw.close)):
                 for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
                     content += data
                     if len(content) > _LONGEST_ANSWER:
