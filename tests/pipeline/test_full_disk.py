@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from building import (
     SESSION,
@@ -26,10 +27,10 @@ from building import (
 
 from warehouse import Warehouse
 from warehouse.errors import StorageError
-from warehouse.ingest import partition_builder, rejects, row_store
+from warehouse.ingest import incoming_rules, partition_builder, rejects, row_store
 from warehouse.pipeline import openmetrics
 from warehouse.source import folder as source
-from warehouse.store import catalog_writer, publish
+from warehouse.store import catalog_writer, ledger, publish
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
@@ -200,3 +201,39 @@ def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
             made.update("trades", start=SESSION, end=SESSION)
 
         assert list((made.root / "data/raw").rglob("*.csv.gz*")) == []
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [duckdb.IOException("No space left\non device"), duckdb.OutOfMemoryException("no\nmemory")],
+    ids=["disk", "memory"],
+)
+@pytest.mark.parametrize(
+    ("place", "name", "told"),
+    [
+        (ledger, "connect", "warehouse.duckdb: cannot be read back: "),
+        (incoming_rules.Auditor, "fill", "data: DuckDB cannot go on: "),
+    ],
+    ids=["ledger", "rules"],
+)
+def test_what_duckdb_is_refused_is_one_line_of_the_place_wherever_it_happens(
+    place: Any,
+    name: str,
+    told: str,
+    refused: duckdb.Error,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = make(tmp_path, {day_key("trades", MONDAY): random_trades(SYMBOLS, 9, MONDAY)})
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        # One of its own each time: what is raised twice would be its own cause.
+        raise type(refused)(str(refused))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, refuse)
+        with pytest.raises(StorageError) as caught:
+            made.update()
+    assert told + " ".join(str(refused).split()) in str(caught.value)
+    assert made.update().set_aside == []
+    assert made.sql("select count(*) > 0 from trades") == [(True,)]

@@ -9,10 +9,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
+
 from warehouse.core.config import Config
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout
-from warehouse.errors import DamagedCatalogError, OutdatedCatalogError, StorageError, WarehouseError
+from warehouse.errors import (
+    DamagedCatalogError,
+    OutdatedCatalogError,
+    StorageError,
+    WarehouseError,
+    one_line,
+)
 from warehouse.pipeline.logs import RunLog
 from warehouse.pipeline.report import RunReport
 from warehouse.pipeline.run_watch import outcome, watched
@@ -97,6 +105,10 @@ class Writer:
             # Not of a raw file, whose errors are its own: the disk refused our own work.
             place = error.filename or self.layout.data
             raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            # The same, of what DuckDB wanted to put on disk.
+            problem = f"DuckDB cannot go on: {one_line(error)}"
+            raise StorageError(self.layout.data, problem) from error
 
     @contextmanager
     def _recorded(self, report: RunReport, record: Record) -> Iterator[None]:

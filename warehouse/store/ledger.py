@@ -12,6 +12,7 @@ from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import Layout, month_of
 from warehouse.core.small_files import plain
-from warehouse.errors import CorruptPartitionError, one_line
+from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.catalog_writer import schema_of
 
@@ -41,23 +42,29 @@ def stage(
 
     Returns:
         (staged, final) of each.
+
+    Raises:
+        StorageError: DuckDB cannot read it, as where the disk is full.
     """
     keys = sorted({(file.data_type, month_of(file.day)) for file in files})
     moves = []
     if not keys:
         return []
-    with connect(staged_catalog, read_only=True) as connection:
-        for number, key in enumerate(keys):
-            values = dict(zip(("data_type", "month"), key, strict=True))
-            page = connection.sql(_RECORDS, params=values).to_arrow_table()
-            path = layout.staging / f"ledger-{number}.parquet"
-            pq.write_table(
-                completed(page, schema_of(SourceFile)),
-                path,
-                compression="zstd",
-                write_page_checksum=True,
-            )
-            moves.append((path, layout.ledger_of(*key)))
+    try:
+        with connect(staged_catalog, read_only=True) as connection:
+            for number, key in enumerate(keys):
+                values = dict(zip(("data_type", "month"), key, strict=True))
+                page = connection.sql(_RECORDS, params=values).to_arrow_table()
+                path = layout.staging / f"ledger-{number}.parquet"
+                pq.write_table(
+                    completed(page, schema_of(SourceFile)),
+                    path,
+                    compression="zstd",
+                    write_page_checksum=True,
+                )
+                moves.append((path, layout.ledger_of(*key)))
+    except duckdb.Error as error:
+        raise StorageError(staged_catalog, f"cannot be read back: {one_line(error)}") from error
     return moves
 
 

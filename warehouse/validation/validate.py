@@ -229,6 +229,9 @@ class _Questions:
         except DamagedCatalogError:
             self.close()
             raise
+        except duckdb.Error as error:
+            self.close()
+            raise self._unreadable(error) from error
         self._run(within("published"))
         self._stored = self._partitions()
 
@@ -246,7 +249,18 @@ class _Questions:
                 memory_bytes=processing.memory_limit_bytes,
             )
         except duckdb.Error as error:
-            raise StorageError(layout.catalog, f"cannot be read: {one_line(error)}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> StorageError:
+        return StorageError(self._layout.catalog, f"cannot be read: {one_line(error)}")
+
+    def _rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """What the catalog's tables answer."""
+        try:
+            return self._connection.execute(sql, values or None).fetchall()
+        except duckdb.Error as error:
+            self.close()
+            raise self._unreadable(error) from error
 
     def _run(self, sql: str) -> None:
         try:
@@ -259,7 +273,7 @@ class _Questions:
 
     def _partitions(self) -> list[_Stored]:
         request = self._request
-        rows = self._connection.execute(
+        rows = self._rows(
             """
             select data_type, symbol, month, rows, bytes
             from published.partitions
@@ -267,8 +281,8 @@ class _Questions:
                 len($symbols) = 0 or list_contains($symbols, symbol)
             order by data_type, month, symbol
             """,
-            {"symbols": sorted(request.symbols)},
-        ).fetchall()
+            symbols=sorted(request.symbols),
+        )
         stored = [_Stored(*row) for row in rows]
         return [
             one
@@ -279,7 +293,7 @@ class _Questions:
     def held(self) -> tuple[dict[str, tuple[date, date]], frozenset[str]]:
         """First and last session of each data type, and those with a session that was asked for."""
         request = self._request
-        rows = self._connection.execute(
+        rows = self._rows(
             """
             select
                 data_type,
@@ -296,13 +310,11 @@ class _Questions:
             group by data_type
             order by data_type
             """,
-            {
-                "data_types": [kind.name for kind in request.kinds],
-                "symbols": sorted(request.symbols),
-                "first": request.first,
-                "last": request.last,
-            },
-        ).fetchall()
+            data_types=[kind.name for kind in request.kinds],
+            symbols=sorted(request.symbols),
+            first=request.first,
+            last=request.last,
+        )
         return (
             {name: (first, last) for name, first, last, _ in rows},
             frozenset(name for name, _, _, is_in in rows if is_in),
@@ -343,7 +355,7 @@ class _Questions:
 
     def _span(self, data_type: str) -> tuple[date, date]:
         """The sessions asked about; a side that is left open ends where the data does."""
-        ((first, last),) = self._connection.execute(
+        ((first, last),) = self._rows(
             """
             select min(entry.session), max(entry.session)
             from (
@@ -352,8 +364,8 @@ class _Questions:
                 where data_type = $data_type
             )
             """,
-            {"data_type": data_type},
-        ).fetchall()
+            data_type=data_type,
+        )
         request = self._request
         return request.start or first, min(request.end, today()) if request.end else last
 
@@ -437,7 +449,7 @@ class _Questions:
 
     def _rejects_files(self, data_type: str, first: date, last: date) -> list[str]:
         """The files of rejects that the catalog names, of the months asked about."""
-        ((names,),) = self._connection.execute("select published.main.rejects_names()").fetchall()
+        ((names,),) = self._rows("select published.main.rejects_names()")
         months = f"{data_type}/{first:%Y_%m}", f"{data_type}/{last:%Y_%m}"
         wanted = [
             self._layout.rejects / name
