@@ -22,6 +22,7 @@ from warehouse.report.status import status
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, READING_REJECTS, check_file
+from warehouse.store import catalog_tables
 from warehouse.store.catalog_tables import FILLED, REQUIRED
 
 CANARY = "canary in a coal mine"
@@ -256,6 +257,47 @@ def test_a_value_that_no_publish_writes_is_damage_and_is_mended(made: Made, what
             READERS[reader](made)
     made.repair()
     status(made.layout, made.config)
+    assert made.sql("select count(*) from trades") == [(1,)]
+
+
+ENORMOUS = {
+    "a table of very many rows": (
+        "insert into findings select was.* from findings as was, range({rows})",
+        "has .* values of .* in .* bytes",
+    ),
+    "very many symbols of a file": (
+        "update source_files set symbols = list_resize(['A'], {rows}, 'A') where symbol is null",
+        "has .* values of symbols in .* bytes",
+    ),
+    "very long texts": (
+        "insert into runs by name select was.* replace (repeat('a', 2_000_000) as problem)"
+        " from runs as was, range(5)",
+        "problem of its table runs holds texts too long to be read",
+    ),
+    "very many long texts": (
+        "insert into runs by name select was.* replace (repeat('a', 20_000) as problem)"
+        " from runs as was, range(1000)",
+        "problem of its table runs holds texts too long to be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENORMOUS)
+def test_a_table_that_would_fill_the_memory_is_refused_in_one_line_and_mended(
+    made: Made, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement, problem = ENORMOUS[what]
+    changed(made, statement.format(rows=5_000_000), "checkpoint")
+    assert made.layout.catalog.stat().st_size < 10_000_000
+    # Or the test would take the memory that is not to be taken.
+    for name in ("_MOST_AT_ONCE", "_MOST_TEXT"):
+        monkeypatch.setattr(catalog_tables, name, 8 << 20)
+    monkeypatch.setattr(catalog_tables, "_UNPACKED", 1)
+    for reader in ("status", "the facade", "a query"):
+        with pytest.raises(DamagedCatalogError, match=problem) as caught:
+            READERS[reader](made)
+        assert "\n" not in str(caught.value)
+    made.repair()
     assert made.sql("select count(*) from trades") == [(1,)]
 
 

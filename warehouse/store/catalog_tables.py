@@ -6,6 +6,7 @@ that may be read. A column of another kind, or none, would end in the middle of 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -73,6 +74,16 @@ REQUIRED = {
 over. What is here was there in every catalog of this format."""
 
 _OPTIONAL = {"features"}
+_REFERENCE = ("trade_conditions", "quote_conditions", "exchanges")
+
+_FEW_VALUES, _VALUE_BYTES = 200_000, 2
+"""So many values of a column there may be however small the file is; beyond, one for so many bytes
+of it: each row that a publish writes takes several times that, were it only for a hash or a key."""
+_MOST_TEXT = 1 << 30
+_UNPACKED = 64
+"""The texts of a column may take so many bytes, or so many times those of the file."""
+_VECTOR, _MOST_AT_ONCE = 2048, 4 << 30
+"""DuckDB unpacks so many values at once; they may take so many bytes together."""
 
 FILLED = {
     "warehouse": "generation data_folder catalog_format written_by written_at",
@@ -130,6 +141,8 @@ def check_tables(
         [database],
     ).fetchall()
     tables = {name for name, _ in found}
+    if own := tables & {*REQUIRED, *_REFERENCE}:
+        _check_sizes(connection, database, path, own)
     for name, sql in found:
         if name in REQUIRED and "GENERATED ALWAYS" in sql:
             # It could be any SQL, asked anew for each row.
@@ -166,6 +179,65 @@ def check_tables(
         _check_values(connection, database, path, name)
     if deeply:
         _check_sessions(connection, database, path)
+
+
+def _check_sizes(
+    connection: duckdb.DuckDBPyConnection, database: str, path: Path, tables: Collection[str]
+) -> None:
+    """Refuse tables that take far more memory than their file takes disk; none of them is read.
+
+    A value that repeats takes next to nothing in the file, and is read out as often as it stands.
+    """
+    size = path.stat().st_size
+    segments = " union all ".join(
+        f"""
+        select '{table}' as table_name, column_path, column_name, count, stats
+        from pragma_storage_info('{database}.main.{table}')
+        where segment_type <> 'VALIDITY'
+        """
+        for table in sorted(tables)
+    )
+    columns = connection.execute(
+        f"""
+        with
+            segments as ({segments}),
+
+            measured as (
+                select
+                    *,
+                    coalesce(
+                        try_cast(
+                            regexp_extract(
+                                stats::varchar, 'max_string_length[^0-9]{{1,4}}([0-9]+)', 1
+                            ) as bigint
+                        ),
+                        0
+                    ) as longest
+                from segments
+            )
+
+        select
+            table_name,
+            any_value(column_name),
+            sum(count)::bigint as held,
+            max(least(count, {_VECTOR})::hugeint * longest) > {_MOST_AT_ONCE} as is_too_much,
+            sum(count::hugeint * longest) > {_MOST_TEXT} as may_be_too_much
+        from measured
+        group by table_name, column_path
+        having held > {_FEW_VALUES} or is_too_much or may_be_too_much
+        """
+    ).fetchall()
+    for table, column, held, is_too_much, may_be_too_much in columns:
+        if held > max(size // _VALUE_BYTES, _FEW_VALUES):
+            problem = f"its table {table} has {held:,} values of {column} in {size:,} bytes"
+            raise DamagedCatalogError(path, problem)
+        if may_be_too_much and not is_too_much:
+            asked = f"select sum(strlen({column}::varchar)) from {database}.main.{table}"
+            ((total,),) = connection.execute(asked).fetchall()
+            is_too_much = (total or 0) > max(_MOST_TEXT, _UNPACKED * size)
+        if is_too_much:
+            problem = f"{column} of its table {table} holds texts too long to be read"
+            raise DamagedCatalogError(path, problem)
 
 
 def _check_values(
