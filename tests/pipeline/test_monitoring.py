@@ -540,3 +540,9 @@ def test_what_the_page_on_monitoring_names_is_there(made: Made) -> None:
     assert set(events) < {each["event"] for each in logged(made)}
     for path in re.findall(r"`(data/\S+\.\w+)`", page):
         assert (made.root / path).is_file(), path
+
+
+def test_an_error_that_is_its_own_cause_ends_the_run_all_the_same() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert outcome(first) == ("failed", "ValueError: first")

@@ -21,9 +21,12 @@ from warehouse.pipeline.report import RunReport
 def outcome(error: BaseException) -> tuple[str, str]:
     """What an error makes of a run: its state, failed or interrupted, and the problem in a line."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: list[BaseException] = []
+    # An error that was raised twice may be the cause of its own cause.
+    while cause is not None and not any(cause is one for one in seen):
         if _is_interrupt(cause):
             return "interrupted", "by Ctrl-C"
+        seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     problem = one_line(error)
     is_ours = isinstance(error, WarehouseError)
