@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from building import SESSION, Made, day_key, instant, trade
+from building import SESSION, Made, day_key, instant, keep, put_back, trade
 from conftest import MakeWarehouse
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -36,11 +36,18 @@ cli.main()
 """
 
 
-@pytest.fixture
-def made(make_warehouse: MakeWarehouse) -> Made:
+@pytest.fixture(scope="module")
+def template(make_warehouse: MakeWarehouse) -> Made:
     made = make_warehouse({day_key("trades", SESSION): trades(1)})
     made.update("trades")
+    keep(made)
     return made
+
+
+@pytest.fixture
+def made(template: Made) -> Made:
+    put_back(template)
+    return template
 
 
 def trades(count: int) -> list[str]:
