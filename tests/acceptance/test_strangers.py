@@ -414,6 +414,29 @@ def test_sql_does_not_wait_for_a_pipe_in_the_place_of_a_partition(made: Made, re
         path.unlink()
 
 
+@pytest.mark.parametrize("reader", [name for name in SQL_READS if name != "validate"])
+def test_rows_of_a_file_that_gives_views_their_columns_are_in_no_answer(
+    made: Made, reader: str
+) -> None:
+    (partition,) = (made.root / "data/cache/trades/AAPL").iterdir()
+    path = made.root / "data/schema/trades.parquet"
+    shutil.copyfile(partition, path)
+    with pytest.raises(WarehouseError, match=r"it has rows, .* verify --repair"):
+        SQL_READS[reader](made)
+    made.repair()
+    SQL_READS[reader](made)
+
+
+def test_what_gives_views_their_columns_is_named_where_it_is_none(made: Made) -> None:
+    path = made.root / "data/schema/trades.parquet"
+    for content in (None, b"text"):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(WarehouseError, match=r"schema/trades\.parquet .* verify --repair"):
+            Warehouse(made.root).query("select count(*) from trades")
+
+
 def test_sql_does_not_wait_for_a_pipe_in_the_place_of_rejects(made: Made) -> None:
     rejected(made)
     (path,) = (made.root / "data/rejects").rglob("*.parquet")

@@ -1035,6 +1035,14 @@ def test_sql_comes_from_stdin_too(filled: Path) -> None:
     assert found.stdout == "x\n1\n"
 
 
+def test_a_standard_input_without_end_is_not_read_to_its_end(filled: Path) -> None:
+    command = [WAREHOUSE, "-C", str(filled), "query", "-"]
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run(command, stdin=endless, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: a query is no longer than 4,000,000 letters\n"
+
+
 def test_what_would_disturb_a_terminal_is_spelt_out(filled: Path) -> None:
     sql = r"select 'a' || chr(27) || '[31m' || chr(10) || 'b' as x, '[bold]' as y"
     assert r"a\x1b[31m\nb  [bold]" in query(filled, sql)
@@ -1247,6 +1255,36 @@ def test_a_command_works_although_nobody_can_hear_it(filled: Path, tmp_path: Pat
     done = subprocess.run(["bash", "-c", f"{command} >&- 2>&- <&-"], check=False)
     assert done.returncode == 0
     assert file.read_text() == "x\n1\n"
+
+
+def test_the_shell_never_takes_the_catalog_for_its_standard_input(filled: Path) -> None:
+    command = shlex.join([WAREHOUSE, "-C", str(filled), "shell"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} <&-"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["status", "update", "verify", "report", "shell", "prune"])
+def test_a_data_folder_that_may_not_be_entered_is_one_line(
+    filled: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_stat, real_lstat, real_open = os.stat, os.lstat, os.open
+    data = str(filled / "data")
+
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(path: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and os.fspath(path).startswith(f"{data}/"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return real(path, *arguments, **options)
+
+        return ask
+
+    for name, real in (("stat", real_stat), ("lstat", real_lstat), ("open", real_open)):
+        monkeypatch.setattr(os, name, refusing(real))
+    told = fails("-C", str(filled), command)
+    assert told.startswith(data)
+    assert "Permission denied" in told
 
 
 # What strangers name

@@ -19,6 +19,7 @@ from building import Made, day_key, instant, keep, make, put_back, small_disk, t
 
 from warehouse import Warehouse
 from warehouse.core.paths import STAGED_CATALOG, Layout
+from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
     DamagedJournalError,
@@ -232,6 +233,9 @@ STRANGE = {
     "final the raw tier": renames(("staging/evil", "raw/trades/2024/01/2024-01-02.csv.gz")),
     "final NUL": renames(("staging/evil", "cache/trades/A\0/2024_01.parquet")),
     "final a surrogate": renames(("staging/evil", "cache/trades/\ud800/2024_01.parquet")),
+    "final a name that no disk takes": renames(
+        ("staging/1", f"cache/minute_aggs/{'A' * 256}/2024_01.parquet")
+    ),
     "final twice": renames(("staging/1", PART), ("staging/2", PART)),
     "staged twice": renames(("staging/1", PART), ("staging/1", PART.replace("AAPL", "B"))),
     "made and removed": change_of(renames=[["staging/1", PART]], removals=[PART]),
@@ -261,6 +265,15 @@ def test_what_no_publish_of_ours_would_write_is_believed_by_nobody(
     with pytest.raises(DamagedJournalError, match="no journal of a publish") as told:
         journal.read(bare)
     assert "\n" not in str(told.value)
+
+
+def test_of_a_journal_that_cannot_be_believed_no_more_is_shown_than_a_line_holds(
+    bare: Layout,
+) -> None:
+    bare.journal.write_bytes(change_of(removals=["../" + "x" * 3_000_000]))
+    with pytest.raises(DamagedJournalError) as told:
+        journal.read(bare)
+    assert len(str(told.value)) < 1_000
 
 
 @pytest.mark.parametrize("removals", [[], ["../../victim"], [PART, PART]])
@@ -418,6 +431,30 @@ def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: s
         assert made.verify().faults == []
         assert not (place / ".staging").exists()
         assert list(made.layout.staging.iterdir()) == []
+
+
+def test_what_waits_on_a_disk_of_its_own_is_no_fault(made: Made) -> None:
+    """A verify meanwhile, or after a writer that was killed, comes upon it."""
+    for tier in ("cache", "rejects", "ledger"):
+        waiting = made.layout.data / tier / "trades/.staging"
+        waiting.mkdir()
+        (waiting / "0").write_text("half a partition")
+    assert made.verify("trades").faults == []
+    made.ingest("trades")
+    assert not waiting.exists()
+    assert made.verify("trades").faults == []
+
+
+def test_a_version_that_a_killed_run_left_beside_a_published_file_waits_for_nothing(
+    made: Made,
+) -> None:
+    raw = made.layout.raw / "trades/2024/01/2024-01-02.csv.gz"
+    made.update("trades")
+    raw.with_name(f"{raw.name}.old").write_bytes(raw.read_bytes())
+    assert made.verify("trades").waiting == 0
+    put(made, 3)
+    made.pipeline.download(Request.of(["trades"], DAY, DAY))
+    assert made.verify("trades").waiting == 1
 
 
 def test_what_an_earlier_version_left_between_two_disks_is_ended(

@@ -105,6 +105,8 @@ def test_what_somebody_made_in_the_catalog_is_kept_and_named(
     assert "mine, notes in the catalog" in caplog.text
     (kept,) = made.layout.set_aside.glob("*.duckdb")
     assert str(kept) in caplog.text
+    modes = {path.stat().st_mode & 0o777 for path in kept.parent.glob("*.duckdb*")}
+    assert modes == {0o600}
     with duckdb.connect(str(kept)) as connection:
         assert connection.execute("select answer from mine").fetchall() == [(42,)]
     # It is told once: what was made anew holds nothing of it.

@@ -56,6 +56,9 @@ def _open_what_is_closed() -> None:
             os.fstat(number)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY), number)
+            # Or the shell that this process becomes would take its first file for it: a catalog
+            # as standard input is run, line by line.
+            os.set_inheritable(number, True)
     sys.stdin = sys.stdin or io.StringIO()
     sys.stdout = sys.stdout or _Closed()
     sys.stderr = sys.stderr or io.StringIO()

@@ -120,6 +120,10 @@ class Commands(click.Group):
                 raise Failure(str(error)) from error
             if isinstance(error, FileNotFoundError) and not _stands_somewhere():
                 raise Failure("the working directory is gone; begin with: cd /") from error
+            if isinstance(error, OSError) and error.filename is not None:
+                # What the system refuses is no fault of the program, whoever came upon it.
+                name = os.fsdecode(error.filename)
+                raise Failure(f"{name}: {error.strerror or error}") from error
             raise
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import click
 
 from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import DataTypes, Place, example, say, storing
-from warehouse.errors import RequestError
+from warehouse.errors import QueryError, RequestError
 from warehouse.text import printable
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _FORMATS = ("table", "csv", "tsv", "json", "ndjson", "parquet", "arrow")
 _COMMENT = re.compile(r"--[^=\s]*\s")
 _NUMBER = re.compile(r"[-+]?\d+")
+_LONGEST_SQL = 4_000_000
+"""What is read from standard input, which need not end."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -136,7 +138,9 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
     output = _Output.of(place, options)
     parameters = _parameters(pairs)
     if sql == "-":
-        sql = sys.stdin.read()
+        sql = sys.stdin.read(_LONGEST_SQL + 1)
+        if len(sql) > _LONGEST_SQL:
+            raise QueryError(sql, f"a query is no longer than {_LONGEST_SQL:,} letters")
     output.take(answer.ask(place.open()[0].root, sql, parameters))
 
 

@@ -210,13 +210,17 @@ def _holder(error: duckdb.Error) -> str:
     return found[1] if found else "another process"
 
 
-def keep_copy(path: Path, target: Path) -> None:
+def keep_copy(path: Path, target: Path) -> list[Path]:
     """Copy a database, and its log where it has one, though another process may hold it.
+
+    Returns:
+        The files that were made.
 
     Raises:
         OSError: the disk refuses, or the file changes all the time.
     """
-    _copied(path, target, logs=True)
+    copies = (_copied(path, target, logs=True), Path(f"{target}.wal"))
+    return [copy for copy in copies if copy.exists()]
 
 
 def _copied(path: Path, target: Path, *, logs: bool) -> Path:

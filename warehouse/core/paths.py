@@ -32,6 +32,8 @@ OWN_FOLDERS = frozenset(
     )
 )
 """What a warehouse makes beside its cache folder, by name."""
+_LONGEST_NAME = 255
+"""Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
 SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
 
@@ -299,7 +301,7 @@ class Layout:
     def is_published(self, name: str) -> bool:
         """Whether `name`, below the data folder, is one of a file that a publish puts there."""
         tier, *below = name.split("/")
-        if tier not in self.tiers or not below:
+        if tier not in self.tiers or not below or len(max(below, key=len)) > _LONGEST_NAME:
             return False
         if tier == "recipes":
             return len(below) == 1 and bool(_RECIPE_NAME.fullmatch(below[0]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import Layout, RawFile, encode_symbol, parse_raw_path
+from warehouse.core.paths import SHELF_STAGING, Layout, RawFile, encode_symbol, parse_raw_path
 from warehouse.store.catalog import Catalog, SourceFile
 
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
@@ -30,8 +30,13 @@ def strays(
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Every file below the folder, by its path in it."""
-    for place, _, names in os.walk(folder):
+    """Every file below the folder, by its path in it, but for what waits to be published.
+
+    A writer is at it, or was killed: the next clears it, as it does the staging folder.
+    """
+    for place, folders, names in os.walk(folder):
+        if place == os.fspath(folder) and SHELF_STAGING in folders:
+            folders.remove(SHELF_STAGING)
         below = os.path.relpath(place, folder)
         for name in sorted(names):
             yield name if below == "." else f"{below}/{name}"

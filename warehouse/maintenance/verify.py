@@ -273,7 +273,8 @@ class _Round:
         if not is_there and ingested and record is not None and record.raw_modified_ns is None:
             self._report.pruned += 1
         elif is_there or (record is not None and record.state.is_here):
-            if is_there and (not ingested or os.path.exists(superseded(path))):
+            # A run that is killed once it has published leaves the version before beside it.
+            if is_there and not (ingested and record is not None and _is_read(path, record)):
                 self._report.waiting += 1
             yield lambda: self._raw(file, path, record)
         if record is not None and (ingested or self._layout.rejects_of(file).exists()):
@@ -349,6 +350,11 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _is_read(path: Path, record: SourceFile) -> bool:
+    """Whether no later version of a file that was ingested stands at `path`."""
+    return not os.path.exists(superseded(path)) or raw_check.is_recorded(path, record)
 
 
 def raw_problem(path: Path, record: SourceFile | None) -> str | None:

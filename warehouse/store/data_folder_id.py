@@ -65,13 +65,24 @@ def check(layout: Layout) -> None:
     """Look whether the data folder is another warehouse's.
 
     Raises:
-        StorageError: it is.
+        StorageError: it is, or the system does not let it be entered.
     """
     found = read(layout)
-    if found is None or found.cache == layout.cache.name:
+    if found is None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _enter(layout)
+        return
+    if found.cache == layout.cache.name:
         return
     if os.path.lexists(layout.data / found.cache):
         raise _shared(layout, layout.data / found.cache)
+
+
+def _enter(layout: Layout) -> None:
+    try:
+        os.lstat(layout.marker)
+    except PermissionError as error:
+        raise StorageError(layout.data, f"cannot be read: {error.strerror}") from error
 
 
 def look(layout: Layout) -> None:

@@ -28,6 +28,7 @@ WAIT_SECONDS = 60.0
 
 _PAUSE_SECONDS = 0.02
 _MOST_BYTES = 1 << 28
+_SHOWN = 500
 _KEYS = frozenset(("catalog", "renames", "removals"))
 
 Progress: TypeAlias = Literal["begun", "torn", "done"]
@@ -124,7 +125,8 @@ def check(layout: Layout, change: Change) -> None:
 
 
 def _refuse(layout: Layout, problem: str) -> NoReturn:
-    raise DamagedJournalError(layout.journal, problem)
+    shown = problem if len(problem) <= _SHOWN else f"{problem[:_SHOWN]}…"
+    raise DamagedJournalError(layout.journal, shown)
 
 
 def _check_owner(layout: Layout, facts: os.stat_result) -> None:

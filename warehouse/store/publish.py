@@ -389,8 +389,8 @@ class Committer:
         kept = layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
         try:
             layout.modes.make_folders(kept.parent)
-            keep_copy(layout.catalog, kept)
-            layout.modes.settle(kept)
+            for file in keep_copy(layout.catalog, kept):
+                layout.modes.settle(file)
         except OSError as error:
             raise StorageError(
                 kept, f"cannot keep {', '.join(others)}: {error.strerror or error}"

@@ -19,6 +19,7 @@ from warehouse.errors import CorruptPartitionError
 from warehouse.read.query.names import FILES, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names
+from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import open_partition
 
 _ANY = "query_table"
@@ -56,6 +57,11 @@ def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
 
 
 def _check_kind(snapshot: Snapshot, kind: str) -> None:
+    # Its rows would be taken for published ones.
+    path = snapshot.layout.schema / f"{kind}.parquet"
+    is_refused = path.exists() and not os.access(path, os.R_OK)
+    if not is_refused and (problem := schema_problem(path)) is not None:
+        raise CorruptPartitionError(path, problem, "warehouse verify --repair")
     for path, size in _rejects(snapshot) if kind == "rejects" else _partitions(snapshot, kind):
         try:
             facts = os.stat(path)
