@@ -648,6 +648,10 @@ def test_rebuild_refuses_symbols_it_does_not_have(root: Path) -> None:
     assert "there is AAPL (symbols are case-sensitive)" in fails(*command, "aapl")
     assert "ZZZ: not among the symbols of trades" in fails(*command, "AAPL,ZZZ")
     assert "empty name" in fails(*command, "AAPL,,NA")
+    many = ",".join(f"Z{number}" for number in range(5_000))
+    told = fails(*command, many)
+    assert " and 4,992 more: not among the symbols" in told
+    assert len(told) < 500
     assert snapshot(root / "data") == before
 
 

@@ -78,6 +78,11 @@ def test_a_holiday_alone_is_a_range_without_sessions() -> None:
     assert trading_days(date(2024, 12, 24), date(2024, 12, 24)) == (date(2024, 12, 24),)
 
 
+@pytest.mark.parametrize("day", ["1500-01-03", "2262-12-31", "9999-12-31"])
+def test_days_whose_nanoseconds_no_stamp_holds_have_no_sessions(day: str) -> None:
+    assert trading_days(date.fromisoformat(day), date.fromisoformat(day)) == ()
+
+
 def test_a_year_has_the_sessions_that_the_exchange_kept(calendar: frozenset[date]) -> None:
     for year in (2013, 2024):
         assert len([day for day in calendar if day.year == year]) == 252

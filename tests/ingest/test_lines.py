@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import HEADERS, REPOSITORY, SESSION, Made, day_key, instant, trade
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,7 @@ from warehouse.core.paths import RawFile
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.ingest.inflate import Inflater
 from warehouse.ingest.lines import is_row, no_rows
+from warehouse.ingest.rejects import RejectsWriter
 from warehouse.sqlfolder.files import SqlFolder
 
 T = instant(SESSION, "09:30")
@@ -207,3 +210,25 @@ def test_a_file_of_no_rows_at_all_is_read_and_each_line_is_refused(
 
     assert (file.problem, file.rows_rejected) == (None, 3)
     assert [row["line_number"] for row in made.rejects()] == [2, 3, 4]
+
+
+def test_lines_that_are_no_rows_are_written_few_at_a_time_however_many_a_piece_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    append = RejectsWriter._append
+
+    def noted(writer: RejectsWriter, table: pa.Table, **options: Any) -> None:
+        held.append(table.num_rows)
+        append(writer, table, **options)
+
+    monkeypatch.setattr(RejectsWriter, "_append", noted)
+    count = 1_000_001
+    writer = RejectsWriter(RawFile("trades", SESSION), KIND, tmp_path / "rejects.parquet")
+    numbers = pa.array(np.arange(2, count + 2), KIND.rejects_columns.field("line_number").type)
+    writer.add_lines(pa.table({"line_number": numbers, "line": pa.repeat("", count)}))
+    writer.close()
+
+    assert max(held) <= 200_000
+    written = pq.read_table(tmp_path / "rejects.parquet", columns=["line_number"])
+    assert written["line_number"].to_pylist() == list(range(2, count + 2))

@@ -445,6 +445,32 @@ def test_what_waits_on_a_disk_of_its_own_is_no_fault(made: Made) -> None:
     assert made.verify("trades").faults == []
 
 
+def test_of_what_waits_on_another_disk_only_our_own_files_are_removed(made: Made) -> None:
+    folder = made.layout.cache / ".staging"
+    (folder / "theirs").mkdir(parents=True)
+    (folder / "theirs/precious").write_text("precious")
+    (folder / "notes.txt").write_text("precious")
+    (folder / "12").write_text("ours")
+    made.update("trades")
+    assert (folder / "theirs/precious").read_text() == "precious"
+    assert (folder / "notes.txt").read_text() == "precious"
+    assert not (folder / "12").exists()
+
+
+def test_no_file_is_written_where_the_folder_of_the_views_columns_leads(
+    made: Made, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "trades.parquet").write_text("precious")
+    shutil.rmtree(made.layout.schema)
+    made.layout.schema.symlink_to(outside)
+    with pytest.raises(StorageError, match="schema: is a link"):
+        made.update("trades")
+    assert tree(outside).keys() == {"trades.parquet"}
+    assert (outside / "trades.parquet").read_text() == "precious"
+
+
 def test_a_version_that_a_killed_run_left_beside_a_published_file_waits_for_nothing(
     made: Made,
 ) -> None:

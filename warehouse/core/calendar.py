@@ -236,6 +236,8 @@ def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
     import exchange_calendars
     import pandas as pd
 
+    # Of days whose nanoseconds no stamp holds there are no sessions.
+    first, last = max(first, _FIRST_DAY), min(last, _LAST_DAY - timedelta(days=31))
     if last < first:
         return ()
     # A calendar wants at least one session; the margin gives it one around any holiday.

@@ -295,8 +295,13 @@ class Layout:
         """Whether `name`, below the data folder, is one of a file that waits to be published."""
         shelf, _, rest = name.partition(f"/{SHELF_STAGING}/")
         if shelf in self.shelves and rest:
-            return rest.isascii() and rest.isdecimal()
+            return self.is_staged_name(rest)
         return bool(_STAGED.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
+
+    @staticmethod
+    def is_staged_name(name: str) -> bool:
+        """Whether a file that waits in a shelf's own staging folder may be called so."""
+        return name.isascii() and name.isdecimal()
 
     def is_published(self, name: str) -> bool:
         """Whether `name`, below the data folder, is one of a file that a publish puts there."""

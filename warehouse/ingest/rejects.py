@@ -61,6 +61,11 @@ class RejectsWriter:
 
     def add_lines(self, lines: pa.Table) -> None:
         """Lines that are no rows at all: `line_number` and `line`."""
+        # Of lines without a letter a piece has millions.
+        for start in range(0, lines.num_rows, _HELD_ROWS):
+            self._add_lines(lines.slice(start, _HELD_ROWS))
+
+    def _add_lines(self, lines: pa.Table) -> None:
         session = None if self._file.monthly else self._file.day
         columns = {
             "data_type": pa.repeat(pa.scalar(self._kind.name, pa.string()), lines.num_rows),

@@ -23,8 +23,10 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import NOT_ASKED, read_rules
 from warehouse.store.catalog import Catalog, SourceFile, check_not_lost
 from warehouse.store.holdings import Holdings, published
+from warehouse.text import some
 
 _RUNS = 5
+_NAMED = 8
 _NOT_HERE = (FileState.MISSING, FileState.NOT_YET, FileState.NOT_IN_PLAN, FileState.FAILED)
 
 
@@ -171,14 +173,16 @@ def check_symbols(layout: Layout, request: Request) -> None:
         return
     folded = {symbol.casefold() for symbol in missing}
     similar = sorted(symbol for symbol in known if symbol.casefold() in folded)
-    close = [near for name in missing for near in get_close_matches(name.upper(), known, 3)]
+    # Each is compared with every symbol there is.
+    likely = missing if len(missing) <= _NAMED else []
+    close = [near for name in likely for near in get_close_matches(name.upper(), known, 3)]
     hint = "`warehouse status` says what there is; without --symbols all is taken"
     if similar:
-        hint = f"there is {', '.join(similar)} (symbols are case-sensitive)"
+        hint = f"there is {some(similar, _NAMED)} (symbols are case-sensitive)"
     elif close:
         hint = f"did you mean {', '.join(dict.fromkeys(close))}? {hint}"
     raise NoDataError(
-        ", ".join(missing), f"not among the symbols of {', '.join(names)}", hint, missing
+        some(missing, _NAMED), f"not among the symbols of {', '.join(names)}", hint, missing
     )
 
 

@@ -478,6 +478,9 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
 
 def _write_schemas(layout: Layout) -> None:
     """A file without rows for each view, which takes its columns from it."""
+    if layout.schema.is_symlink():
+        # Where it leads files of these names may be somebody's data.
+        raise StorageError(layout.schema, "is a link; it must lie beside the cache folder")
     layout.modes.make_folder(layout.schema)
     for name, columns in _schemas().items():
         path = layout.schema / f"{name}.parquet"

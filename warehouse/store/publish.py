@@ -290,12 +290,22 @@ def _copy(layout: Layout, source: str, target: str) -> None:
 
 
 def _clear_shelves(layout: Layout) -> None:
-    """Remove what waited on disks of their own, and is not to be published any more."""
+    """Remove what waited on disks of their own, and is not to be published any more.
+
+    Such a disk may be somebody else's too, and a folder of that name theirs: only files are removed
+    that are named as ours are.
+    """
     for shelf in layout.shelves:
         folder = layout.data / shelf / SHELF_STAGING
         with suppress(FileNotFoundError, NotADirectoryError):
-            if stat.S_ISDIR(os.lstat(folder).st_mode):
-                shutil.rmtree(folder)
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                continue
+            with os.scandir(folder) as entries:
+                ours = [each.path for each in entries if layout.is_staged_name(each.name)]
+            for path in ours:
+                os.unlink(path)
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 def rename(path: Path, target: Path) -> None:
