@@ -512,7 +512,7 @@ def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(tmp_pa
         with open(filler, "wb", buffering=0) as file:
             free = os.statvfs(disk)
             file.write(bytes(free.f_bavail * free.f_frsize))
-        with pytest.raises(StorageError, match="No space left"):
+        with pytest.raises(StorageError, match=r"data/cache/.*\.staging/\d+: .*No space left"):
             made.update("trades")
         assert not journal.stands(made.layout)
         with Warehouse(made.root) as wh:

@@ -200,9 +200,9 @@ def _make_folders(layout: Layout, change: Change) -> None:
     for folder in {os.path.dirname(final) for _, final in change.renames}:
         layout.modes.make_folders(layout.data / folder)
         if not os.access(f"{layout.data}/{folder}", os.W_OK | os.X_OK):
-            raise PermissionError(
-                errno.EACCES, os.strerror(errno.EACCES), f"{layout.data}/{folder}"
-            )
+            is_read_only = os.statvfs(layout.data / folder).f_flag & os.ST_RDONLY
+            number = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(number, os.strerror(number), f"{layout.data}/{folder}")
 
 
 def _beside_their_places(layout: Layout, change: Change) -> Change:
@@ -280,13 +280,18 @@ def _put(layout: Layout, staged: str, final: str) -> None:
 
 
 def _copy(layout: Layout, source: str, target: str) -> None:
-    with (
-        open(source, "rb") as old,
-        open(target, "wb", opener=layout.modes.opener) as new,
-    ):
-        shutil.copyfileobj(old, new, 1 << 20)
-        new.flush()
-        os.fsync(new.fileno())
+    try:
+        with (
+            open(source, "rb") as old,
+            open(target, "wb", opener=layout.modes.opener) as new,
+        ):
+            shutil.copyfileobj(old, new, 1 << 20)
+            new.flush()
+            os.fsync(new.fileno())
+    except OSError as error:
+        # A write that is refused names no file, and the disk may be another than the data folder's.
+        error.filename = error.filename or target
+        raise
 
 
 def _clear_shelves(layout: Layout) -> None:

@@ -59,8 +59,7 @@ def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
 def _check_kind(snapshot: Snapshot, kind: str) -> None:
     # Its rows would be taken for published ones.
     path = snapshot.layout.schema / f"{kind}.parquet"
-    is_refused = path.exists() and not os.access(path, os.R_OK)
-    if not is_refused and (problem := schema_problem(path)) is not None:
+    if not _is_refused(path) and (problem := schema_problem(path)) is not None:
         raise CorruptPartitionError(path, problem, "warehouse verify --repair")
     for path, size in _rejects(snapshot) if kind == "rejects" else _partitions(snapshot, kind):
         try:
@@ -74,6 +73,17 @@ def _check_kind(snapshot: Snapshot, kind: str) -> None:
             problem = f"it has {facts.st_size:,} bytes, the catalog says {size:,}"
         if problem:
             raise CorruptPartitionError(path, problem, "warehouse verify --repair")
+
+
+def _is_refused(path: Path) -> bool:
+    """Whether the system does not let it be read: DuckDB says so."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not os.access(path, os.R_OK)
 
 
 def _is_parquet(path: Path) -> bool:
