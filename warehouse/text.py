@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+_SHOWN = 200
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -108,10 +109,14 @@ def count(number: int, noun: str) -> str:
 
 
 def some(items: Iterable[str], limit: int) -> str:
-    """The first few of many, and how many more there are: `A, B and 1,234 more`."""
+    """The first few of many, and how many more there are: `A, B and 1,234 more`.
+
+    Of a name that is none, for its length, the beginning is shown.
+    """
     named = list(items)
     more = f" and {len(named) - limit:,} more" if len(named) > limit else ""
-    return ", ".join(named[:limit]) + more
+    shown = (each if len(each) <= _SHOWN else f"{each[:_SHOWN]}…" for each in named[:limit])
+    return ", ".join(shown) + more
 
 
 def minute(stamp: str) -> str:

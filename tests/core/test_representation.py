@@ -17,7 +17,7 @@ from conftest import MakeWarehouse
 
 from warehouse import Warehouse, WarehouseError, errors
 from warehouse.core.representation import MOST, Face
-from warehouse.errors import RequestError
+from warehouse.errors import NoDataError, RequestError
 from warehouse.maintenance.prune import PruneReport, prune
 from warehouse.pipeline.download_plan import DownloadPlan
 from warehouse.pipeline.validation_gate import Refused
@@ -301,6 +301,9 @@ def test_a_value_that_was_given_is_not_shown_without_end(made: Made) -> None:
             with pytest.raises(RequestError) as caught:
                 ask()
             assert len(str(caught.value)) < 400
+        with pytest.raises(NoDataError) as told:
+            wh.trades("A" * 1_000_000, DAY)
+        assert len(str(told.value)) < 1_000
 
 
 def test_ipython_shows_the_one_line_and_of_other_errors_the_traceback(tmp_path: Path) -> None:
