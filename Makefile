@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load bench-market lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -26,6 +26,7 @@ help:
 	@echo "make graph    print what the packages import of each other; fails on an upward arrow or a circle"
 	@echo "make docs     build the documents into site/, every link checked"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
+	@echo "make bench-market time the day bars of a whole market, in and asked"
 	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
 	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
@@ -88,6 +89,9 @@ docs: $(VENV)/app $(VENV)/dev
 
 bench: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/ingest.py $(ARGS)
+
+bench-market: $(VENV)/app $(VENV)/dev
+	$(BIN)/python benchmarks/market.py $(ARGS)
 
 # ArcticDB wants an older pandas than we do, so it has an environment of its own.
 ARCTICDB := .venv-arcticdb

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from functools import cache
@@ -20,13 +20,14 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from warehouse.core import config as configuration
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.metrics import Silent
 from warehouse.core.paths import Layout
 from warehouse.core.request import Request
@@ -35,6 +36,7 @@ from warehouse.maintenance.verify import VerifyReport, verify
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.sqlfolder import shipped_files
+from warehouse.store import manifests
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEW_YORK = ZoneInfo("America/New_York")
@@ -283,14 +285,17 @@ class Made:
     def check_catalog(self) -> None:
         """The catalog must name just the partitions on disk, each with its rows and its hash."""
         listed = self.sql(
-            "select data_type, symbol, month, path, rows, bytes, sha256 from partitions"
+            "select data_type, symbol, month, path, rows, bytes, sha256, first_row, file_rows"
+            " from partitions"
         )
         assert {Path(row[3]) for row in listed} == set(self.partitions().values())
-        for data_type, symbol, month, path, rows, size, sha256 in listed:
+        for data_type, symbol, month, path, rows, size, sha256, first_row, file_rows in listed:
             file = Path(path)
             assert (file.stat().st_size, _sha256(file)) == (size, sha256)
-            assert pq.read_metadata(file).num_rows == rows
+            assert pq.read_metadata(file).num_rows == (rows if first_row is None else file_rows)
             table = pq.read_table(file, columns=["symbol", "session"], partitioning=None)
+            if first_row is not None:
+                table = table.slice(first_row, rows)
             assert table["symbol"].unique().to_pylist() == [symbol]
             assert {day.replace(day=1) for day in table["session"].unique().to_pylist()} == {month}
             assert file.parent.parent.name == data_type
@@ -357,6 +362,95 @@ def _record_of_shipped() -> bytes:
         _copy_shipped(root)
         shipped_files.refresh(root, configuration.load(root / configuration.CONFIG_FILE, {}))
         return (root / shipped_files.RECORD).read_bytes()
+
+
+def edit_catalog(made: Made, *statements: str) -> None:
+    """Change the catalog, and the rows of its manifests, as a stranger could.
+
+    Args:
+        statements: on the catalog's tables, or on a table `partitions` of the manifests' rows.
+    """
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        own = [one for one in statements if not re.search(r"\bpartitions\b", one)]
+        for statement in own:
+            catalog.execute(statement)
+        rest = [one for one in statements if one not in own]
+        named = catalog.execute("select name from manifests").fetchall() if rest else []
+        for (name,) in named:
+            with duckdb.connect() as rows:
+                path = str(made.layout.manifests / name)
+                rows.execute(f"create table partitions as from read_parquet('{path}')")
+                for statement in rest:
+                    rows.execute(statement)
+                table = rows.sql("from partitions").to_arrow_table()
+            _name(made, catalog, _written(made, name, table), name)
+
+
+def with_a_table_of_partitions(made: Made) -> None:
+    """Make the catalog one of a format in which no manifest names what is published."""
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        for statement in (
+            "create table listed as select * exclude (first_row, file_rows) from partitions",
+            "drop view partitions",
+            "alter table listed rename to partitions",
+            "drop table manifests",
+        ):
+            catalog.execute(statement)
+    shutil.rmtree(made.layout.manifests)
+
+
+def add_partitions(made: Made, select: str, **values: Any) -> None:
+    """Let the catalog name partitions that are not there: `select` gives rows of a manifest."""
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        rows = catalog.sql(select, params=values).to_arrow_table()
+        months = {*zip(rows["data_type"].to_pylist(), rows["month"].to_pylist(), strict=True)}
+        for data_type, month in sorted(months):
+            of_type = pc.equal(rows["data_type"], data_type)
+            own = rows.filter(pc.and_(of_type, pc.equal(rows["month"], pa.scalar(month))))
+            tables = [completed(own, manifests.SCHEMA)]
+            values = {"data_type": data_type, "month": month}
+            asked = "from manifests where data_type = $data_type and month = $month"
+            found = catalog.execute(f"select name {asked}", values).fetchall()
+            for (name,) in found:
+                tables.append(pq.read_table(made.layout.manifests / name, partitioning=None))
+            name = f"{data_type}/{month:%Y_%m}-{0:016}.parquet"
+            written = _written(made, name, pa.concat_tables(tables))
+            if found:
+                _name(made, catalog, written, found[0][0])
+            else:
+                one = (data_type, month, *written)
+                catalog.execute(f"insert into manifests values (?, ?{', ?' * len(written)})", one)
+
+
+def _written(made: Made, name: str, table: pa.Table) -> tuple[Any, ...]:
+    """A manifest's name, bytes, SHA-256 and sums, written in place of the one of a name."""
+    sink = pa.BufferOutputStream()
+    sums: tuple[Any, ...] = (1, 1, 1, [])
+    # A stranger writes what he likes.
+    with suppress(ValueError, TypeError, AttributeError, OverflowError, pa.ArrowException):
+        *counts, sessions = manifests._sums(table)
+        sums = (*counts, list(sessions)) if None not in sessions else sums
+    with suppress(ValueError, TypeError, pa.ArrowException):
+        if [field.type for field in table.schema] == [field.type for field in manifests.SCHEMA]:
+            table = table.cast(manifests._STORED)
+    pq.write_table(table, sink, store_schema=False)
+    content = sink.getvalue().to_pybytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"{name.rpartition('-')[0]}-{sha256[:16]}.parquet"
+    path = made.layout.manifests / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return name, len(content), sha256, *sums
+
+
+def _name(
+    made: Made, catalog: duckdb.DuckDBPyConnection, written: tuple[Any, ...], before: str
+) -> None:
+    catalog.execute(
+        "update manifests set name = ?, bytes = ?, sha256 = ?, partitions = ?, rows = ?,"
+        " cache_bytes = ?, sessions = ? where name = ?",
+        [*written, before],
+    )
 
 
 def keep(made: Made) -> None:

@@ -113,5 +113,8 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     layout, sql = made.layout, SqlFolder(made.config.sql_dir(made.root))
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"
-    catalog_writer.build(staged, layout, sql, config, CatalogChange(partitions=listed, files=files))
+    change = CatalogChange(partitions=listed, files=files)
+    for source, target in catalog_writer.build(staged, layout, sql, config, change).moves:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
     staged.replace(layout.catalog)

@@ -18,7 +18,7 @@ METHODS = {
     "download": ("download",),
     "ingest": ("ingest",),
     "update": ("update",),
-    "rebuild": ("rebuild", "rebuild_changed"),
+    "rebuild": ("rebuild", "rebuild_changed", "rebuild_layout"),
     "validate": ("validate",),
     "verify": ("verify", "repair"),
     "prune": ("prune",),

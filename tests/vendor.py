@@ -10,7 +10,13 @@ from building import Made, day_key, instant, quote, trade
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
 SYMBOLS = ("A", "BRK.B", "NA", "TpC")
-KINDS = ("trades", "quotes")
+KINDS = ("trades", "quotes", "day_aggs")
+COLUMNS = {
+    "trades": ("sequence_number", "price"),
+    "quotes": ("sequence_number", "bid_price"),
+    "day_aggs": ("trades", "close"),
+}
+"""What tells the rows of a symbol and session apart, and a price of each."""
 
 Row = tuple[str, date, int, float]
 
@@ -24,7 +30,12 @@ def lines_of(kind: str, day: date, version: int) -> tuple[list[str], Counter[Row
     lines: list[str] = []
     rows: Counter[Row] = Counter()
     symbols = [*SYMBOLS, f"V{version % 3}"]
-    for symbol in symbols:
+    for symbol in symbols if kind == "day_aggs" else ():
+        price = 10.0 + version
+        bar = f"{symbol},100,{price},{price},{price},{price},{instant(day, '00:00')},{version}"
+        lines.append(bar)
+        rows[symbol, day, version, round(price, 6)] += 1
+    for symbol in symbols if kind != "day_aggs" else ():
         for number in range(40 + version % 5):
             stamp, price = instant(day, "10:00", number // 2), 10.0 + version + number / 100
             if kind == "trades":
@@ -65,8 +76,7 @@ def rows_of(versions: dict[tuple[str, date], int], kind: str) -> Counter[Row]:
 
 
 def published(made: Made, kind: str) -> Counter[Row]:
-    price = "price" if kind == "trades" else "bid_price"
     table = made.table(kind)
-    names = ("symbol", "session", "sequence_number", price)
+    names = ("symbol", "session", *COLUMNS[kind])
     columns = [table[name].to_pylist() for name in names] if table.num_rows else [[]] * 4
     return Counter((*key, round(value, 6)) for *key, value in zip(*columns, strict=True))

@@ -43,6 +43,8 @@ from warehouse.read.cache import FrameCache
 from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
 from warehouse.read.frames import check_form
+from warehouse.read.market.answers import MarketAnswers
+from warehouse.read.market.panel import cross_section, panel
 from warehouse.read.query.answers import QueryAnswers
 from warehouse.read.snapshot import Snapshot
 from warehouse.read.stream import stream as streaming
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pandas.api.typing import NaTType
 
+    from warehouse.core.config import PartitionLayout
+    from warehouse.maintenance.convert_layout import LayoutReport
     from warehouse.maintenance.prune import PruneReport
     from warehouse.maintenance.rebuild_stale import ChangedReport
     from warehouse.maintenance.repair import RepairReport
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LAYOUTS = ("market", "symbol")
 _TABLES = ("partitions", "source_files", "runs", "findings", "features")
 
 
@@ -97,6 +102,7 @@ class Warehouse(Face):
         self._layout = self._config.layout(root)
         self._answers = Answers(self._layout, self._config)
         self._queries = QueryAnswers(self._answers)
+        self._market = MarketAnswers(self._answers)
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
@@ -339,7 +345,8 @@ class Warehouse(Face):
 
         Args:
             data_type: trades, quotes, minute_aggs or day_aggs.
-            symbols: one or several, case-sensitive; one named twice counts once.
+            symbols: one or several, case-sensitive; one named twice counts once. "*": all that
+                have rows, in byte order (a symbol of that very name is asked for as ["*"]).
             start: a session or an instant, inclusive. A day is a session: a date, "YYYY-MM-DD", and
                 any midnight without a zone (a Timestamp, a datetime64, a label of an exchange's
                 calendar or of our column `session`). Any other time (a datetime, or "YYYY-MM-DD
@@ -385,7 +392,147 @@ class Warehouse(Face):
         to: Form,
         options: LoadOptions,
     ) -> Any:
-        return self._answers.load(question(data_type, symbols, start, end, to=to, **options))
+        asked = question(data_type, symbols, start, end, to=to, **options)
+        return self._answers.load(asked) if asked.symbols else self._market.load(asked)
+
+    @overload
+    def cross_section(
+        self,
+        data_type: str,
+        at: Moment,
+        *,
+        columns: Sequence[str] | None = None,
+        to: Literal["pandas"] = "pandas",
+        missing: Missing = "raise",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def cross_section(
+        self,
+        data_type: str,
+        at: Moment,
+        *,
+        columns: Sequence[str] | None = None,
+        to: Literal["polars"],
+        missing: Missing = "raise",
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def cross_section(
+        self,
+        data_type: str,
+        at: Moment,
+        *,
+        columns: Sequence[str] | None = None,
+        to: Literal["arrow"],
+        missing: Missing = "raise",
+    ) -> pa.Table: ...
+
+    @named()
+    def cross_section(
+        self,
+        data_type: str,
+        at: Moment,
+        *,
+        columns: Sequence[str] | None = None,
+        to: Form = "pandas",
+        missing: Missing = "raise",
+    ) -> Any:
+        """One session (or minute) across all symbols: a row for each that has a bar.
+
+        Args:
+            data_type: day_aggs or minute_aggs.
+            at: of day_aggs the session; of minute_aggs an instant in the minute that the bar
+                begins at. As `start` of `load`.
+            columns: which of the data type's, in this order; None: all in theirs.
+            to, missing: as in `load`.
+
+        Returns:
+            Rows in the byte order of the symbols, which are the index of a pandas frame, and the
+            first column of others. The types are those of `load`.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: the session was never ingested.
+            CorruptPartitionError: a file's bytes are not those that were written.
+        """
+        asked = cross_section(data_type, at, columns=columns, to=to, missing=missing)
+        return self._market.load(asked, by_symbol=to == "pandas")
+
+    @overload
+    def panel(
+        self,
+        data_type: str,
+        column: str,
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        symbols: str | Sequence[str] = "*",
+        to: Literal["pandas"] = "pandas",
+        missing: Missing = "raise",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def panel(
+        self,
+        data_type: str,
+        column: str,
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        symbols: str | Sequence[str] = "*",
+        to: Literal["polars"],
+        missing: Missing = "raise",
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def panel(
+        self,
+        data_type: str,
+        column: str,
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        symbols: str | Sequence[str] = "*",
+        to: Literal["arrow"],
+        missing: Missing = "raise",
+    ) -> pa.Table: ...
+
+    @named()
+    def panel(
+        self,
+        data_type: str,
+        column: str,
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        symbols: str | Sequence[str] = "*",
+        to: Form = "pandas",
+        missing: Missing = "raise",
+    ) -> Any:
+        """One column of bars as a matrix: what a vectorised backtest wants.
+
+        Args:
+            data_type: day_aggs, or minute_aggs.
+            column: one of its columns of numbers: close, volume.
+            start, end: as in `load`.
+            symbols: the columns, in this order; "*": all that have a bar in the span.
+            to, missing: as in `load`.
+
+        Returns:
+            A row for each session (of minute_aggs: for each minute's stamp) in which one of the
+            symbols has a bar, ascending; a column of float64 for each symbol, of "*" in byte
+            order; NaN where a symbol has no bar. Sessions, or stamps, are the index of a pandas
+            frame, and the first column of others. A session's label is a midnight without a zone.
+
+        Raises:
+            TooLargeError: it would not fit into memory.
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: trading days of the span were never ingested.
+            CorruptPartitionError: a file's bytes are not those that were written.
+        """
+        asked = panel(data_type, column, start, end, symbols=symbols, to=to, missing=missing)
+        return self._market.panel(asked)
 
     @named(question)
     def fingerprint(
@@ -407,7 +554,8 @@ class Warehouse(Face):
         change to one of the partitions, makes another id. Nothing is read but the catalog.
         """
         asked = question(data_type, symbols, start, end, to=to, **options)
-        return self._answers.fingerprint(asked)
+        answers = self._answers if asked.symbols else self._market
+        return answers.fingerprint(asked)
 
     @named()
     def coverage(
@@ -826,6 +974,33 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, symbols, allow)
         check_symbols(self._layout, request)
         return rebuild_changed(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
+
+    @named()
+    def rebuild_layout(
+        self,
+        data_types: str | Sequence[str],
+        layout: PartitionLayout,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        dry_run: bool = False,
+        wait: float = 0,
+    ) -> LayoutReport:
+        """Convert published months, each whole: `warehouse rebuild TYPE --layout`.
+
+        From the partitions themselves, row for row: raw files may be gone.
+
+        Args:
+            layout: "market": all symbols of a month share a file; "symbol": each has its own.
+
+        Raises:
+            RequestError: the data type has no such layout.
+        """
+        from warehouse.maintenance.convert_layout import convert_layout
+
+        request = run_request(data_types, start, end)
+        choice("layout", layout, _LAYOUTS)
+        return convert_layout(self._pipeline(wait), request, layout, dry_run=dry_run)
 
     @named()
     def verify(

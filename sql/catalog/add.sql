@@ -1,5 +1,5 @@
 -- catalog/add: into a new catalog, what the run has changed.
-insert into partitions by name select * from changed_partitions
+insert into manifests by name select * from present_manifests
 ;
 insert into source_files by name select * from changed_files
 ;

@@ -4,18 +4,6 @@
 -- changed_runs and checked are the run's. Each row of `checked` names findings that no longer
 -- stand: of a rule (NULL: of any) and a data type, of some symbols (NULL: of all), from the session
 -- `first` to the session `last`, both inclusive.
-insert into partitions by name
-select *
-from previous.partitions
-where
-    (data_type, symbol, month) not in (
-        select (data_type, symbol, month)
-        from changed_partitions
-        union all
-        select (data_type, symbol, month)
-        from removed_partitions
-    )
-;
 insert into source_files by name
 select * from previous.source_files where source not in (select source from changed_files)
 ;

@@ -3,16 +3,28 @@
 -- A glob would read whatever stands in a folder (a copy that a syncing program left, say), and
 -- would say nothing of a partition that is gone: a file that is named and not there is an error.
 -- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
--- not keep a view from being made. A data type's `…_names()` has a line for each symbol: its folder
--- and the months that are published. They, `data_folder()` and `cache_name()` are filled in when a
--- catalog is made. As they stand here, run in the warehouse's folder, they take all that is there.
+-- not keep a view from being made. A data type's `…_names()` has a line for each symbol that has
+-- files of its own: its folder and the months that are published. `…_market_names()` has the months
+-- in which all symbols share a file, with commas between them, and `…_market_symbols()` a line for
+-- each symbol of these, as its folder would be called. They, `data_folder()` and `cache_name()` are
+-- filled in when a catalog is made. As they stand here, run in the warehouse's folder, they take
+-- all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
 create or replace macro trades_names() as '* *';
+create or replace macro trades_market_names() as '';
+create or replace macro trades_market_symbols() as '';
 create or replace macro quotes_names() as '* *';
+create or replace macro quotes_market_names() as '';
+create or replace macro quotes_market_symbols() as '';
 create or replace macro minute_aggs_names() as '* *';
+create or replace macro minute_aggs_market_names() as '';
+create or replace macro minute_aggs_market_symbols() as '';
 create or replace macro day_aggs_names() as '* *';
+create or replace macro day_aggs_market_names() as '';
+create or replace macro day_aggs_market_symbols() as '';
 create or replace macro rejects_names() as '*/*/*.parquet';
+create or replace macro manifest_names() as '*/*.parquet';
 -- The paths that lead to what is published are those of the place where the catalog was made.
 create or replace macro is_in_place() as (
     select
@@ -87,7 +99,7 @@ create or replace macro months_of(of_names, of_symbol) as case
             split_part(chr(10) || of_names, chr(10) || path_name(of_symbol) || ' ', 2), chr(10), 1
         )
 end;
-create or replace macro files_named_of(of_name, of_names, of_symbol) as case
+create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_symbol) as case
     when months_of(of_names, of_symbol) <> ''
     then
         list_concat(
@@ -101,6 +113,12 @@ create or replace macro files_named_of(of_name, of_names, of_symbol) as case
                 || '.parquet'
             )
         )
+    when
+        of_symbol <> ''
+        and contains(
+            chr(10) || of_market_symbols || chr(10), chr(10) || path_name(of_symbol) || chr(10)
+        )
+    then [file_without_rows(of_name)]
     else
         error(
             'there are no '
@@ -110,18 +128,45 @@ create or replace macro files_named_of(of_name, of_names, of_symbol) as case
             || ' (case counts)'
         )
 end;
+-- The files that all symbols share, of the months from that of one session to that of another.
+create or replace macro market_files_named(of_name, of_months, first, last) as list_concat(
+    [file_without_rows(of_name)],
+    list_transform(
+        list_filter(
+            string_split(of_months, ','),
+            lambda month: month <> ''
+            and month between strftime(first, '%Y_%m') and strftime(last, '%Y_%m')
+        ),
+        lambda month: folder_of(of_name) || 'market/' || month || '.parquet'
+    )
+);
 create or replace macro trades_files() as files_named('trades', trades_names());
 create or replace macro quotes_files() as files_named('quotes', quotes_names());
 create or replace macro minute_aggs_files() as files_named('minute_aggs', minute_aggs_names());
 create or replace macro day_aggs_files() as files_named('day_aggs', day_aggs_names());
 create or replace macro trades_files_of(of_symbol) as
-    files_named_of('trades', trades_names(), of_symbol);
+    files_named_of('trades', trades_names(), trades_market_symbols(), of_symbol);
+create or replace macro trades_market_files(first, last) as
+    market_files_named('trades', trades_market_names(), first::date, last::date);
 create or replace macro quotes_files_of(of_symbol) as
-    files_named_of('quotes', quotes_names(), of_symbol);
+    files_named_of('quotes', quotes_names(), quotes_market_symbols(), of_symbol);
+create or replace macro quotes_market_files(first, last) as
+    market_files_named('quotes', quotes_market_names(), first::date, last::date);
 create or replace macro minute_aggs_files_of(of_symbol) as
-    files_named_of('minute_aggs', minute_aggs_names(), of_symbol);
+    files_named_of('minute_aggs', minute_aggs_names(), minute_aggs_market_symbols(), of_symbol);
+create or replace macro minute_aggs_market_files(first, last) as
+    market_files_named('minute_aggs', minute_aggs_market_names(), first::date, last::date);
 create or replace macro day_aggs_files_of(of_symbol) as
-    files_named_of('day_aggs', day_aggs_names(), of_symbol);
+    files_named_of('day_aggs', day_aggs_names(), day_aggs_market_symbols(), of_symbol);
+create or replace macro day_aggs_market_files(first, last) as
+    market_files_named('day_aggs', day_aggs_market_names(), first::date, last::date);
+create or replace macro manifest_files() as list_concat(
+    [file_without_rows('partitions')],
+    list_transform(
+        list_filter(string_split(manifest_names(), chr(10)), lambda line: line <> ''),
+        lambda line: data_pattern() || '/manifests/' || line
+    )
+);
 create or replace macro rejects_files() as list_concat(
     [file_without_rows('rejects')],
     list_transform(

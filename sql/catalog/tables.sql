@@ -14,30 +14,21 @@ create table warehouse (
     -- version
     warehouse_id varchar
 );
-create table partitions (
+create table manifests (
     data_type varchar not null,
-    symbol varchar not null,
     -- first day of the month
     month date not null,
-    path varchar not null,
-    rows bigint not null,
+    -- of the file below data/manifests; its rows are those of the view `partitions`
+    name varchar not null,
     bytes bigint not null,
-    first_timestamp timestamp_ns not null,
-    last_timestamp timestamp_ns not null,
-    -- of the file
     sha256 varchar not null,
-    -- of the SQL and the settings that made it, its latest session at least
-    fingerprint varchar not null,
-    sessions struct(
-        session date,
-        rows bigint,
-        rejects bigint,
-        source varchar,
-        etag varchar,
-        sha256 varchar,
-        -- null: that of the partition
-        fingerprint varchar
-    )[] not null
+    -- how many it names, and how many rows these have
+    partitions bigint not null,
+    rows bigint not null,
+    -- of the files that the rows stand in
+    cache_bytes bigint not null,
+    -- of which there are rows, ascending
+    sessions date[] not null
 );
 create table source_files (
     data_type varchar not null,

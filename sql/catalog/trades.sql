@@ -1,19 +1,39 @@
 -- catalog/trades: all trades as a view, and those of one symbol as a table macro.
 --
 -- The macro opens the symbol's few files and answers in milliseconds. The view has to look at the
--- names of all; its `symbol` is that of the path, so that a filter on it opens no file in vain.
+-- names of all; of a symbol with files of its own `symbol` is that of the path, so that a filter on
+-- it opens no file in vain. In a file that all symbols share a filter passes over most of the rows.
 -- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive.
 create or replace view trades as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(trades_files(), filename = true, hive_partitioning = false)
+where is_in_place() and parse_path(filename)[-2] <> 'market'
+union all
+select *
+from read_parquet(trades_market_files('0001-01-01', '9999-12-31'), hive_partitioning = false)
 where is_in_place();
 create or replace macro trades_of(symbol) as table (
     select *
     from read_parquet(trades_files_of(symbol), hive_partitioning = false)
     where is_in_place() and is_the_only_one()
+    union all
+    select *
+    from
+        read_parquet(
+            trades_market_files('0001-01-01', '9999-12-31'), hive_partitioning = false
+        ) as shared
+    where shared.symbol = symbol and is_in_place() and is_the_only_one()
 ),
 (symbol, first, last) as table (
     select *
     from read_parquet(trades_files_of(symbol), hive_partitioning = false)
     where session between first::date and last::date and is_in_place() and is_the_only_one()
+    union all
+    select *
+    from read_parquet(trades_market_files(first, last), hive_partitioning = false) as shared
+    where
+        shared.symbol = symbol
+        and session between first::date and last::date
+        and is_in_place()
+        and is_the_only_one()
 );

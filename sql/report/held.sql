@@ -5,7 +5,9 @@
 -- $start and $end are sessions, both inclusive; NULL is open. `bytes` are those of the partitions
 -- that the rows stand in, whole.
 with
-    entries as (select data_type, symbol, month, bytes, unnest(sessions) as entry from partitions),
+    entries as (
+        select data_type, symbol, month, path, bytes, unnest(sessions) as entry from partitions
+    ),
 
     inside as (
         select *
@@ -15,15 +17,15 @@ with
             and entry.session <= coalesce($end::date, entry.session)
     ),
 
-    partition_sizes as (
-        select data_type, symbol, month, any_value(bytes) as bytes
+    file_sizes as (
+        select data_type, path, any_value(bytes) as bytes, count(distinct symbol) as partitions
         from inside
-        group by data_type, symbol, month
+        group by data_type, path
     ),
 
     sizes as (
-        select data_type, sum(bytes)::bigint as bytes, count(*) as partitions
-        from partition_sizes
+        select data_type, sum(bytes)::bigint as bytes, sum(partitions)::bigint as partitions
+        from file_sizes
         group by data_type
     ),
 

@@ -18,14 +18,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from killing import Killed, killed_at
-from vendor import DAYS, KINDS, Source, lines_of, published, rows_of
+from vendor import COLUMNS, DAYS, KINDS, Source, lines_of, published, rows_of
 
 from warehouse import Warehouse
+from warehouse.core.config import PartitionLayout
+from warehouse.core.request import Request
 from warehouse.errors import NoDataError
+from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.prune import prune
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
 File = tuple[str, date]
+LAYOUTS = st.sampled_from(["market", "symbol"])
 FILES = st.sampled_from([(kind, day) for kind in KINDS for day in DAYS])
 
 
@@ -62,8 +66,6 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
     @rule()
     def download(self) -> None:
         first, last = self.made._days()
-        from warehouse.core.request import Request
-
         self.made.pipeline.download(Request.of(KINDS, first, last))
         self.fetched()
 
@@ -107,7 +109,7 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
     @rule()
     def lose_the_catalog(self) -> None:
         self.made.layout.catalog.unlink()
-        self.made.ingest("day_aggs")
+        self.made.ingest("minute_aggs")
 
     @precondition(lambda self: self.source.versions)
     @rule(number=st.integers(0, 25))
@@ -116,7 +118,7 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
         with killed_at(number), suppress(Killed):
             self.made.update(*KINDS)
         # The next opener finishes or clears what was begun; it has nothing new to bring.
-        self.made.ingest("day_aggs")
+        self.made.ingest("minute_aggs")
         new = self.published | self.raw | self.source.versions
         for kind in KINDS:
             found = published(self.made, kind)
@@ -131,6 +133,22 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
         self.made.update(*KINDS)
         self.fetched()
         self.published |= self.raw
+
+    @rule(layout=LAYOUTS)
+    def lay_new_months_out(self, layout: PartitionLayout) -> None:
+        self.made.configure(storage__layout={"day_aggs": layout})
+
+    @precondition(lambda self: self.published)
+    @rule(layout=LAYOUTS)
+    def convert(self, layout: PartitionLayout) -> None:
+        convert_layout(self.made.pipeline, Request.of(["day_aggs"]), layout)
+
+    @precondition(lambda self: self.published)
+    @rule(layout=LAYOUTS, number=st.integers(0, 25))
+    def kill_a_conversion(self, layout: PartitionLayout, number: int) -> None:
+        with killed_at(number), suppress(Killed):
+            convert_layout(self.made.pipeline, Request.of(["day_aggs"]), layout)
+        self.made.ingest("minute_aggs")
 
     @invariant()
     def the_rows_are_those_of_the_dictionary(self) -> None:
@@ -147,8 +165,8 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
         version = self.published.get(file)
         rows = lines_of(kind, day, version)[1] if version is not None else {}
         due = sorted(row[2:] for row in rows if row[0] == symbol)
-        price = "price" if kind == "trades" else "bid_price"
-        found = zip(frame["sequence_number"], frame[price].round(6), strict=True)
+        number, price = COLUMNS[kind]
+        found = zip(frame[number], frame[price].round(6), strict=True)
         assert sorted(found) == due
 
     def teardown(self) -> None:

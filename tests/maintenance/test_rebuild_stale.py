@@ -8,9 +8,18 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import pytest
-from building import Made, day_key, instant, keep, put_back, quote, random_trades, trade
+from building import (
+    Made,
+    day_key,
+    edit_catalog,
+    instant,
+    keep,
+    put_back,
+    quote,
+    random_trades,
+    trade,
+)
 from conftest import MakeWarehouse
 
 from warehouse.core.paths import RawFile
@@ -303,11 +312,11 @@ def test_what_has_another_fingerprint_by_the_same_sql_is_not_stale(made: Made) -
         entry["fingerprint"] = "of an earlier form"
         entry["text"] = f"-- as it was\n{entry['text']}".replace("<>", "!=").replace("when", "WHEN")
     (made.layout.recipes / f"{earlier}.json").write_text(json.dumps(recipe), "utf-8")
-    with duckdb.connect(str(made.layout.catalog)) as connection:
-        connection.execute(
-            f"update partitions set fingerprint = '{earlier}' where data_type = 'trades';"
-            f"update source_files set fingerprint = '{earlier}' where data_type = 'trades'"
-        )
+    edit_catalog(
+        made,
+        f"update partitions set fingerprint = '{earlier}' where data_type = 'trades'",
+        f"update source_files set fingerprint = '{earlier}' where data_type = 'trades'",
+    )
 
     assert changed(made).reasons == {}
     edit(made, "clean/trades", "price <= 0", "price <= 0.01")

@@ -14,7 +14,16 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import REPOSITORY, SESSION, Made, bar, day_key, instant, trade
+from building import (
+    REPOSITORY,
+    SESSION,
+    Made,
+    bar,
+    day_key,
+    instant,
+    trade,
+    with_a_table_of_partitions,
+)
 from click.testing import CliRunner
 from conftest import MakeWarehouse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -111,9 +120,9 @@ def test_every_batch_says_that_the_run_goes_on_and_the_last_that_it_is_done(
     states = []
     build = catalog_writer.build
 
-    def note(*arguments: Any) -> None:
+    def note(*arguments: Any) -> Any:
         states.extend(run.state for run in arguments[-1].runs)
-        build(*arguments)
+        return build(*arguments)
 
     monkeypatch.setattr(catalog_writer, "build", note)
     made.update()
@@ -130,10 +139,10 @@ def test_a_run_that_was_killed_is_called_interrupted_by_the_next(
 
     stage = staging.Stager.stage
 
-    def kill(self: Any, files: Any, present: Any) -> Any:
+    def kill(self: Any, files: Any, *more: Any) -> Any:
         if files[0][0].data_type == "trades":
             raise Killed
-        return stage(self, files, present)
+        return stage(self, files, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(staging.Stager, "stage", kill)
@@ -238,7 +247,8 @@ def test_a_publish_that_was_broken_off_is_done_once_the_next_one_finishes_it(
 
 
 def as_of_an_earlier_format(made: Made) -> None:
-    """The catalog as format 1 had it."""
+    """The catalog as format 1 had it: its partitions stood in a table."""
+    with_a_table_of_partitions(made)
     with duckdb.connect(str(made.layout.catalog)) as catalog:
         catalog.execute("update warehouse set catalog_format = 1")
         for name in ("download_time", "processing_time", "records_processed", "cpu_seconds"):
@@ -246,6 +256,7 @@ def as_of_an_earlier_format(made: Made) -> None:
 
 
 def test_a_catalog_of_an_earlier_format_mends_itself_and_keeps_its_runs(made: Made) -> None:
+    made.configure(storage__layout={"day_aggs": "symbol"})
     made.update()
     before = made.answers(
         "select * from partitions order by all", "select * from source_files order by all"
@@ -269,6 +280,7 @@ def test_a_catalog_of_an_earlier_format_mends_itself_and_keeps_its_runs(made: Ma
 
 def test_a_table_that_an_earlier_format_had_not_is_empty(made: Made) -> None:
     made.update("trades")
+    with_a_table_of_partitions(made)
     with duckdb.connect(str(made.layout.catalog)) as catalog:
         catalog.execute("update warehouse set catalog_format = 1; drop table runs")
 

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pytest
-from building import Made, bar, day_key, instant, symbol_key, trade
+from building import Made, add_partitions, bar, day_key, instant, symbol_key, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
@@ -251,21 +251,24 @@ def test_five_thousand_symbols_over_a_year_take_seconds(make_warehouse: MakeWare
     made = make_warehouse({day_key("trades", DAYS[0]): [trade("AAPL", instant(DAYS[0]))]})
     made.update()
     days = trading_days(date(2023, 1, 1), date(2023, 12, 31))
+    add_partitions(
+        made,
+        """
+        select
+            'trades' as data_type, 'S' || number as symbol, date_trunc('month', day)::date as month,
+            '' as file, count(*) as rows, 1::bigint as bytes,
+            now()::timestamp_ns as first_timestamp, now()::timestamp_ns as last_timestamp,
+            '' as sha256, '' as fingerprint,
+            list({session: day, rows: 1::bigint, rejects: 0::bigint, source: '',
+                etag: null::varchar, sha256: '', fingerprint: null::varchar} order by day)
+                as sessions
+        from range(5000) as numbers(number), (select unnest($days) as day)
+        where (number + dayofyear(day)) % 10 > 0
+        group by all
+        """,
+        days=list(days),
+    )
     with duckdb.connect(str(made.layout.catalog)) as catalog:
-        catalog.execute(
-            """
-            insert into partitions
-            select
-                'trades', 'S' || number, date_trunc('month', day), '', count(*), 1,
-                now()::timestamp, now()::timestamp, '', '',
-                list({session: day, rows: 1, rejects: 0, source: '', etag: null, sha256: ''}
-                     order by day)
-            from range(5000) as numbers(number), (select unnest($days) as day)
-            where (number + dayofyear(day)) % 10 > 0
-            group by all
-            """,
-            {"days": list(days)},
-        )
         catalog.execute(
             """
             insert into source_files by name

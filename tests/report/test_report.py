@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from building import Made, bar, day_key, instant, make, quote, symbol_key, trade
+from building import Made, add_partitions, bar, day_key, instant, make, quote, symbol_key, trade
 from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -631,19 +631,22 @@ def test_the_catalog_of_5000_symbols_and_a_month_takes_less_than_10_seconds(
     day = HERE[0]
     made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})
     made.update("trades", start=day, end=day)
+    add_partitions(
+        made,
+        """
+        select
+            data_type, 'S' || n as symbol, date '2024-01-01' as month, 'nowhere' as file,
+            21000::bigint as rows, 100000::bigint as bytes,
+            timestamp_ns '2024-01-02' as first_timestamp,
+            timestamp_ns '2024-01-31' as last_timestamp, 'x' as sha256, 'y' as fingerprint,
+            list_transform(range(21), lambda d: struct_pack(
+                session := date '2024-01-02' + (d * 29 // 20)::integer, rows := 1000::bigint,
+                rejects := 1::bigint, source := 's', etag := 'e', sha256 := 'h',
+                fingerprint := null::varchar)) as sessions
+        from range(5000) t(n), (select unnest(['trades', 'quotes', 'minute_aggs']) as data_type)
+        """,
+    )
     with duckdb.connect(str(made.layout.catalog)) as catalog:
-        catalog.execute(
-            """
-            insert into partitions
-            select
-                data_type, 'S' || n, date '2024-01-01', 'nowhere', 21000, 100000,
-                timestamp '2024-01-02', timestamp '2024-01-31', 'x', 'y',
-                list_transform(range(21), lambda d: struct_pack(
-                    session := date '2024-01-02' + (d * 29 // 20)::integer, rows := 1000::bigint,
-                    rejects := 1::bigint, source := 's', etag := 'e', sha256 := 'h'))
-            from range(5000) t(n), (select unnest(['trades', 'quotes', 'minute_aggs']) as data_type)
-            """
-        )
         catalog.execute(
             """
             insert into findings

@@ -211,14 +211,16 @@ def test_ingest_reads_the_compressed_file_as_it_is_too(
 def test_the_catalogs_files_run_as_they_stand_from_the_warehouses_folder(
     make_warehouse: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, folder: SqlFolder
 ) -> None:
-    made = make_warehouse()
+    made = make_warehouse(storage__layout={"day_aggs": "symbol"})
     for kind, lines in LINES.items():
         made.put_raw(kind, SESSION, lines)
     made.ingest()
     monkeypatch.chdir(made.root)
     with duckdb.connect() as connection:
-        for name in ("tables", "path_name", "reference", "files", "rejects", *DATA_TYPES):
+        names = ("tables", "path_name", "reference", "files", "partitions", "rejects", *DATA_TYPES)
+        for name in names:
             connection.execute(folder[f"catalog/{name}"].text)
+        assert connection.execute("select count(*) from partitions").fetchall() == [(4,)]
         for kind in DATA_TYPES:
             assert connection.execute(f"select symbol from {kind}").fetchall() == [("A",)]
             assert connection.execute(f"select symbol from {kind}_of('A')").fetchall() == [("A",)]

@@ -10,7 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import Made, day_key, instant, keep, put_back, random_trades, trade
+from building import (
+    Made,
+    day_key,
+    instant,
+    keep,
+    put_back,
+    random_trades,
+    trade,
+    with_a_table_of_partitions,
+)
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
@@ -118,6 +127,7 @@ def test_a_new_column_alone_makes_partitions_stale(made: Made) -> None:
 
 
 def test_a_catalog_of_fewer_columns_is_carried_over(made: Made) -> None:
+    with_a_table_of_partitions(made)
     with duckdb.connect(str(made.layout.catalog)) as connection:
         for table, column in (("runs", "retries"), ("source_files", "rows_unselected")):
             connection.execute(f"alter table {table} drop column {column}")

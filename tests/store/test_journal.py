@@ -397,7 +397,7 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
     assert change is not None
     assert change.removals == [PART]
     tiers = {final.partition("/")[0] for _, final in change.renames}
-    assert tiers == {"cache", "rejects", "ledger"}
+    assert tiers == {"cache", "rejects", "ledger", "manifests"}
     assert "cache/trades/BC%70C/2024_01.parquet" in {final for _, final in change.renames}
 
 
@@ -412,6 +412,8 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
         ("cache/trades", "link"),
         ("rejects", "link"),
         ("ledger", "mount"),
+        ("manifests", "link"),
+        ("manifests/trades", "mount"),
         ("recipes", "link"),
     ],
 )
@@ -573,7 +575,8 @@ def test_no_link_in_place_of_a_file_that_a_writer_writes_is_written_through(
 
 
 def test_what_validation_refused_bears_the_files_mode(tmp_path: Path) -> None:
-    made = make(tmp_path / "w", storage__file_mode="640")
+    by_symbol = {"day_aggs": "symbol"}
+    made = make(tmp_path / "w", storage__file_mode="640", storage__layout=by_symbol)
     stranger = made.layout.refused / "mine"
     stranger.mkdir(parents=True)
     made.put(day_key("day_aggs", DAY), [f"BAD,100,10.1,10.2,9.0,10.0,{instant(DAY, '00:00')},3"])

@@ -17,12 +17,18 @@ from warehouse.cli.options import (
     wait_option,
     writer_options,
 )
-from warehouse.errors import RequestError
+from warehouse.core.small_files import read_small
+from warehouse.errors import RequestError, one_line
+from warehouse.text import expanded
 
 if TYPE_CHECKING:
+    from warehouse.core.config import PartitionLayout
     from warehouse.core.request import Request
     from warehouse.pipeline.pipeline import Pipeline
     from warehouse.pipeline.report import RunReport
+
+
+_MOST_BYTES = 8 << 20
 
 
 def parse_request(
@@ -46,11 +52,24 @@ def parse_request(
 
 
 def parse_symbols(given: Sequence[str]) -> list[str]:
-    """The symbols of --symbols A,B."""
-    wanted = [name for each in given for name in each.split(",")]
+    """The symbols of --symbols A,B, or of a file of them, one a line: --symbols @list.txt."""
+    wanted = [name for each in given for part in each.split(",") for name in _named(part)]
     if "" in wanted:
         raise RequestError("symbols", ",".join(given), "an empty name is no symbol")
     return wanted
+
+
+def _named(part: str) -> list[str]:
+    """A symbol, or those of the file that is named after an @, without empty lines."""
+    if not part.startswith("@"):
+        return [part]
+    path = expanded(part[1:])
+    try:
+        lines = read_small(path, _MOST_BYTES).removeprefix("\ufeff").splitlines()
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else one_line(error)
+        raise RequestError("symbols", part, f"the file cannot be read: {problem}") from error
+    return [name for line in lines if (name := line.strip())]
 
 
 def _run(
@@ -158,12 +177,18 @@ def update(
     epilog=example(
         "warehouse rebuild --changed --dry-run",
         "warehouse rebuild trades --symbols AAPL,BRK.B --start 2024-01-02",
+        "warehouse rebuild day_aggs --layout market",
     )
 )
 @click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
 @click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
+@click.option(
+    "--layout",
+    type=click.Choice(["market", "symbol"]),
+    help="Convert whole months: all symbols in one file, or one each.",
+)
 @allow_option
 @writer_options
 def rebuild(
@@ -176,6 +201,7 @@ def rebuild(
     *,
     changed: bool,
     fetch: bool,
+    layout: PartitionLayout | None,
     **options: Any,
 ) -> None:
     """Make partitions anew from the raw tier.
@@ -186,9 +212,18 @@ def rebuild(
     --changed makes only what was made by other SQL, by other settings or from another version of
     a file, and says why of each; a comment or a line break in the SQL is no change. Then no TYPE
     means all of them.
+
+    --layout converts what is published from the partitions themselves, row for row; raw files may
+    be gone. New months are laid out as storage.layout says.
     """
     from warehouse.report.status import check_symbols
 
+    if layout is not None:
+        if changed or fetch or symbols or allow:
+            raise click.UsageError("--layout goes with TYPE, --start and --end alone")
+        if not types:
+            raise click.UsageError("say which: TYPE...")
+        _rebuild_layout(place, parse_request(types, start, end), layout, **options)
     if not types and not changed:
         raise click.UsageError("say which: TYPE..., all, or --changed")
     if fetch and not changed:
@@ -227,6 +262,31 @@ def _rebuild_changed(
         say(validation.found_lines(report.run))
     failed = report.absent or report.run.set_aside or report.run.refused
     raise click.exceptions.Exit(1 if failed else 0)
+
+
+def _rebuild_layout(
+    place: Place,
+    request: Request,
+    layout: PartitionLayout,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    wait: float,
+) -> NoReturn:
+    from warehouse.cli.render import integrity
+    from warehouse.cli.render.terminal import progress
+    from warehouse.maintenance.convert_layout import convert_layout
+    from warehouse.pipeline.pipeline import Pipeline
+
+    folders, config = place.open()
+    with progress() as shown:
+        pipeline = Pipeline(folders, config, shown, wait)
+        report = convert_layout(pipeline, request, layout, dry_run=dry_run)
+    if as_json:
+        say_json(integrity.layout_as_json(report, dry_run=dry_run))
+    else:
+        say(integrity.layout_lines(report, config, request, dry_run=dry_run))
+    raise click.exceptions.Exit(0)
 
 
 @click.command(epilog=example("warehouse prune --dry-run", "warehouse prune"))

@@ -18,7 +18,12 @@ from warehouse.cli.options import Failure, Place, example, say
     default="",
     help="The folder that holds us_stocks_sip/, or s3://BUCKET.",
 )
-@click.option("--layout", default="", metavar="day|symbol", help="One file a day, or a symbol.")
+@click.option(
+    "--layout",
+    metavar="day|symbol",
+    multiple=True,
+    help="The source has one file a day, or a symbol. day_aggs=symbol: so do partitions.",
+)
 @click.option("--endpoint", metavar="URL", default="", help="The S3 server; default: the vendor's.")
 @click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
 @click.pass_obj
@@ -26,7 +31,7 @@ def init(
     place: Place,
     folder: str | None,
     source: str,
-    layout: str,
+    layout: tuple[str, ...],
     endpoint: str,
     symbols: tuple[str, ...],
 ) -> None:
@@ -42,9 +47,15 @@ def init(
     folder = folder or place.folder or "."
     url = source_url(source) if source else ""
     wanted = parse_symbols(symbols)
-    laid = lay_out(Path(folder), url, layout, endpoint, wanted)
+    of_source = [one for one in layout if "=" not in one]
+    if len(of_source) > 1:
+        raise click.UsageError(f"--layout: the source has one, not {' and '.join(of_source)}")
+    (source_layout,) = of_source or [""]
+    pairs = (one.partition("=") for one in layout if "=" in one)
+    partitions = {name: value for name, _, value in pairs}
+    laid = lay_out(Path(folder), url, source_layout, endpoint, wanted, partitions)
     seen = glance(laid.config, laid.root) if laid.config.source.url else []
-    say(run.laid_lines(laid, folder, url, layout, seen, endpoint, wanted))
+    say(run.laid_lines(laid, folder, url, source_layout, seen, endpoint, wanted))
 
 
 @click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))

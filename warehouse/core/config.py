@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -86,6 +86,24 @@ class SourceConfig(_Section):
     symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
 
+PartitionLayout: TypeAlias = Literal["symbol", "market"]
+"""Whether each symbol has a file of its own for a month, or all symbols share one."""
+
+
+MARKET_TYPES = ("day_aggs",)
+"""Data types whose symbols may share a file."""
+
+
+class LayoutConfig(_Section):
+    """How the partitions of months that are new are laid out, by data type."""
+
+    day_aggs: PartitionLayout = "symbol"
+
+    def of(self, data_type: str) -> PartitionLayout:
+        """The layout of a data type's new months."""
+        return self.day_aggs if data_type in MARKET_TYPES else "symbol"
+
+
 class StorageConfig(_Section):
     """Where everything is kept; relative paths start at the warehouse's folder."""
 
@@ -95,6 +113,7 @@ class StorageConfig(_Section):
     max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
     file_mode: Annotated[str, AfterValidator(_mode)] = "600"
+    layout: LayoutConfig = LayoutConfig()
 
     @property
     def max_cache_bytes(self) -> int:

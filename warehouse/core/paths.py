@@ -27,13 +27,18 @@ STAGED_CATALOG = "staging/warehouse.duckdb"
 """Where a publish makes the next catalog, below the data folder."""
 OWN_FOLDERS = frozenset(
     (
-        *("rejects", "schema", "ledger", "recipes", "staging", "set_aside", "refused"),
+        *("rejects", "schema", "ledger", "manifests", "recipes", "staging", "set_aside"),
+        "refused",
         *("logs", "metrics"),
     )
 )
 """What a warehouse makes beside its cache folder, by name."""
 _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
+MARKET = "market"
+"""The folder of a data type that holds files of all symbols; no symbol's folder is called so."""
+ALL_SYMBOLS = ""
+"""In the place of a symbol: the partition of a month that holds all of them."""
 SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
 
@@ -76,8 +81,9 @@ def _is_symbol(name: str) -> bool:
 
 
 def partition_name(data_type_name: str, symbol: str, month: date) -> str:
-    """Where a partition stands below the cache folder."""
-    return f"{data_type_name}/{encode_symbol(symbol)}/{month.year:04}_{month.month:02}.parquet"
+    """Where a partition stands below the cache folder; that of `ALL_SYMBOLS` in `MARKET`."""
+    folder = encode_symbol(symbol) or MARKET
+    return f"{data_type_name}/{folder}/{month.year:04}_{month.month:02}.parquet"
 
 
 def month_of(session: date) -> date:
@@ -134,6 +140,7 @@ class RawFile:
 
 
 _MONTH_NAME = re.compile(r"(\d{4})_(0[1-9]|1[0-2])", re.ASCII)
+_MANIFEST_NAME = re.compile(r"(\d{4}_(?:0[1-9]|1[0-2]))-[0-9a-f]{16}\.parquet", re.ASCII)
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
 _REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
 _DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
@@ -164,6 +171,23 @@ def parse_raw_path(data_type_name: str, below: str) -> RawFile | None:
     except (ValueError, UnicodeDecodeError):
         return None
     return None
+
+
+def parse_key(key: str) -> RawFile | None:
+    """The raw file of that key in the source, or None where it is no such key."""
+    for kind in DATA_TYPES.values():
+        for folder in (kind.vendor_folder, kind.symbol_folder):
+            prefix = f"{BUCKET_PREFIX}/{folder}/"
+            if key.startswith(prefix):
+                return parse_raw_path(kind.name, key.removeprefix(prefix))
+    return None
+
+
+def is_manifest(name: str, data_type_name: str, month: date) -> bool:
+    """Whether `name`, below the folder of manifests, is one of that data type and month."""
+    folder, _, file = name.partition("/")
+    match = _MANIFEST_NAME.fullmatch(file)
+    return folder == data_type_name and match is not None and match[1] == f"{month:%Y_%m}"
 
 
 def source_folder(kind: DataType, layout: str) -> str:
@@ -209,6 +233,11 @@ class Layout:
         return self.data / "ledger"
 
     @property
+    def manifests(self) -> Path:
+        """What is published of each data type and month."""
+        return self.data / "manifests"
+
+    @property
     def recipes(self) -> Path:
         """What each fingerprint stands for."""
         return self.data / "recipes"
@@ -226,7 +255,7 @@ class Layout:
     @cached_property
     def tiers(self) -> frozenset[str]:
         """The folders that a publish renames files into, by their names in the data folder."""
-        return frozenset((self.cache.name, "rejects", "ledger", "recipes"))
+        return frozenset((self.cache.name, "rejects", "ledger", "manifests", "recipes"))
 
     @cached_property
     def shelves(self) -> frozenset[str]:
@@ -272,7 +301,7 @@ class Layout:
 
         A tier, or what it holds of a data type, may be a link to another disk.
         """
-        tiers = (self.cache, self.rejects, self.schema, self.ledger)
+        tiers = (self.cache, self.rejects, self.schema, self.ledger, self.manifests)
         by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
         return (*tiers, *by_type)
 
@@ -313,6 +342,8 @@ class Layout:
         stem, dot, ending = below[-1].rpartition(".")
         if below[0] not in DATA_TYPES or dot + ending != ".parquet":
             return False
+        if tier == "manifests":
+            return len(below) == 2 and bool(_MANIFEST_NAME.fullmatch(below[1]))
         if tier == "ledger":
             return len(below) == 2 and bool(_MONTH_NAME.fullmatch(stem))
         if len(below) != 3:
@@ -325,7 +356,8 @@ class Layout:
                 and bool(_MONTH_NAME.fullmatch(below[1]))
                 and (match[4] is None or _is_symbol(match[4]))
             )
-        return _is_symbol(below[1]) and bool(_MONTH_NAME.fullmatch(stem))
+        is_folder = below[1] == MARKET or _is_symbol(below[1])
+        return is_folder and bool(_MONTH_NAME.fullmatch(stem))
 
     def raw_file(self, file: RawFile) -> Path:
         return self.raw / file.raw_path

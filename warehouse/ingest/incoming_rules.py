@@ -98,6 +98,7 @@ class Auditor:
         self._serials = count()
         self._pool: list[Taken] = []
         self._pooled = 0
+        self._waiting: list[pa.Table] = []
         self._latest: dict[str, int] = {}
         self._found: dict[str, list[ValidationResult]] = {}
         reads = frozenset().union(*(rule.reads for rule in rules))
@@ -129,11 +130,28 @@ class Auditor:
             members = self._empty_pool()
         self._judge_pool(members)
 
+    def take(self, rows: pa.Table) -> None:
+        """Take new rows of whole symbols at once; ask the rules once there are enough."""
+        with self._lock:
+            self._waiting.append(rows.select(self.columns))
+            if sum(table.num_rows for table in self._waiting) < _POOL_ROWS:
+                return
+            waiting, self._waiting = self._waiting, []
+        self._judge_tables(waiting)
+
+    def _judge_tables(self, tables: Sequence[pa.Table]) -> None:
+        if tables:
+            with self.connect() as connection:
+                self.fill(connection, pa.concat_tables(tables).to_batches())
+                self.judge(connection, {})
+
     def finish(self) -> list[ValidationResult]:
         """What was found, of all symbols."""
         with self._lock:
             members = self._empty_pool()
+            waiting, self._waiting = self._waiting, []
         self._judge_pool(members)
+        self._judge_tables(waiting)
         return [result for results in self._found.values() for result in results]
 
     def _empty_pool(self) -> list[Taken]:

@@ -98,12 +98,14 @@ class Merged:
         unchanged: partitions whose rows were read again and come from the same file and the same
             SQL as before.
         passed_over: rows of files of the batch, by key, that another file brings too.
+        brought: rows of files of the batch, by key, that were written, or are there already.
     """
 
     written: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    brought: Counter[str] = field(default_factory=Counter)
 
 
 class Merger:
@@ -226,6 +228,9 @@ class Merger:
                 todo.append((job, self._next_path()))
         if todo:
             merged.written += self._write_all(todo)
+        for partition in [*(found for found, _ in merged.written), *merged.unchanged]:
+            for session in partition.sessions:
+                merged.brought[session.source] += session.rows
         return merged
 
     def _may_stay(self, job: _Job) -> bool:

@@ -183,13 +183,8 @@ class Gatherer:
         stretch.slices, stretch.bytes = [load], 0
 
     def _add_batch(self, file: RawFile, batch: pa.RecordBatch, suspects: list[_Suspects]) -> None:
-        if self._selected:
-            wanted = pc.is_in(batch.column("symbol"), pa.array(sorted(self._selected)))
-            # A row that names no symbol at all belongs to everybody: it must not go unseen.
-            wanted = pc.or_(wanted, pc.is_null(batch.column("symbol")))
-            before = batch.num_rows
-            batch = batch.filter(wanted)
-            self.files[file].unselected += before - batch.num_rows
+        batch, unselected = accepted(batch, self._selected)
+        self.files[file].unselected += unselected
         if batch.num_rows == 0:
             return
         reasons = batch.column("reason")
@@ -391,7 +386,7 @@ class Gatherer:
             self._held -= stretch.bytes
         ordered = self._counted("sort", self._cleaner.sort(self.kind, unsettled), _rows_in(group))
         crowds = []
-        for part in _whole_keys(ordered, self._by_event):
+        for part in whole_keys(ordered, self._by_event):
             if isinstance(part, pa.RecordBatch):
                 self._settle_some(file, part)
             else:
@@ -474,6 +469,16 @@ class Gatherer:
         )
 
 
+def accepted(batch: pa.RecordBatch, selected: frozenset[str]) -> tuple[pa.RecordBatch, int]:
+    """The rows of the selected symbols (none: of all), and how many others there were."""
+    if not selected:
+        return batch, 0
+    wanted = pc.is_in(batch.column("symbol"), pa.array(sorted(selected)))
+    # A row that names no symbol at all belongs to everybody: it must not go unseen.
+    kept = batch.filter(pc.or_(wanted, pc.is_null(batch.column("symbol"))))
+    return kept, batch.num_rows - kept.num_rows
+
+
 def _put_away(slices: Sequence[Slice], put: Callable[[pa.RecordBatch], _Spilled]) -> list[Slice]:
     """The slices in their order, with those in memory put away."""
     found: list[Slice] = []
@@ -500,7 +505,7 @@ def _rows_in(group: dict[tuple[str, date], Stretch]) -> int:
     return sum(stretch.rows for stretch in group.values())
 
 
-def _whole_keys(
+def whole_keys(
     batches: Iterator[pa.RecordBatch], kind: DataType
 ) -> Iterator[pa.RecordBatch | Iterator[pa.RecordBatch]]:
     """The same rows, cut so that rows with equal keys stand in one batch.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,23 +15,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.core.config import Config
+from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import DataType, data_type
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import Layout, RawFile, month_of
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.inflate import LINES, FileFacts, Inflater, read_ahead
-from warehouse.ingest.partition_builder import Merger, Origin
+from warehouse.ingest.market_builder import MarketBuilder
+from warehouse.ingest.market_rows import MarketRows
+from warehouse.ingest.partition_builder import Merged, Merger, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
 from warehouse.ingest.row_store import Gatherer
 from warehouse.source.folder import portable
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule
-from warehouse.store.partitions import Partition
+from warehouse.store.partitions import ENTRIES, Partition
 from warehouse.validation.evaluate import ValidationResult
 
 # Shares of the memory limit. What remains is the interpreter, the pieces in flight, which are
@@ -132,13 +135,19 @@ class Stager:
         self._texts = LINES.empty_table()
 
     def stage(
-        self, files: Sequence[tuple[RawFile, str | None]], present: dict[str, Partition]
+        self,
+        files: Sequence[tuple[RawFile, str | None]],
+        present: dict[str, Partition],
+        layout: PartitionLayout = "symbol",
+        entries: pa.Table | None = None,
     ) -> StagedBatch:
         """Read the files and write the partitions they change.
 
         Args:
             files: of one data type and month, each with the etag it is known by.
             present: the month's partitions as they are published, by symbol.
+            layout: of the month's partitions.
+            entries: of a partition of all symbols, where each one's sessions came from.
 
         A file whose rows do not add up is set aside, and the others are read without it.
 
@@ -148,7 +157,7 @@ class Stager:
         refused: dict[Path, str] = {}
         while True:
             try:
-                return self._stage(files, present, refused)
+                return self._stage(files, present, refused, layout, entries)
             except AccountingError as error:
                 if error.path in refused:
                     raise
@@ -169,6 +178,8 @@ class Stager:
         files: Sequence[tuple[RawFile, str | None]],
         present: dict[str, Partition],
         refused: Mapping[Path, str],
+        layout: PartitionLayout,
+        entries: pa.Table | None,
     ) -> StagedBatch:
         kind = data_type(files[0][0].data_type)
         month = month_of(files[0][0].day)
@@ -185,39 +196,60 @@ class Stager:
                 transform_version.settings(self._config),
                 [self._layout.root / "config"],
             ) as cleaner,
-            Gatherer(
-                kind,
-                self._folder,
-                budget,
-                self._selected,
-                self._reject,
-                cleaner,
-            ) as gatherer,
-            Merger(
-                self._layout,
-                kind,
-                month,
-                self._fingerprint,
-                gatherer,
-                present,
-                self._selected,
-                self._folder,
-                workers,
-                auditor := self._auditor(kind, month, cleaner),
-                changed_only=self._changed_only,
-                settled=self._settled,
-            ) as merger,
+            ExitStack() as opened,
         ):
+            auditor = self._auditor(kind, month, cleaner)
+            gathering = (kind, self._folder, budget, self._selected, self._reject, cleaner)
+            rows: Gatherer | MarketRows
+            merger: Merger | None = None
+            if layout == "market":
+                rows = opened.enter_context(MarketRows(*gathering))
+            else:
+                rows = opened.enter_context(Gatherer(*gathering))
+                merger = Merger(
+                    self._layout,
+                    kind,
+                    month,
+                    self._fingerprint,
+                    rows,
+                    present,
+                    self._selected,
+                    self._folder,
+                    workers,
+                    auditor,
+                    changed_only=self._changed_only,
+                    settled=self._settled,
+                )
+                opened.enter_context(merger)
             for item in staged:
                 item.problem = refused.get(item.path)
                 if item.problem is not None:
                     continue
-                self._read(item, kind, gatherer, cleaner, merger if item is staged[-1] else None)
+                self._read(item, kind, rows, cleaner, merger if item is staged[-1] else None)
                 if item.problem is None:
-                    gatherer.settle(item.file)
-                    self._close_rejects(item, gatherer)
+                    rows.settle(item.file)
+                    self._close_rejects(item, rows)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
-            merged = merger.finish(list(self._origins.values()))
+            origins = list(self._origins.values())
+            if isinstance(rows, MarketRows):
+                builder = MarketBuilder(
+                    self._layout,
+                    kind,
+                    month,
+                    self._fingerprint,
+                    rows,
+                    present.get(ALL_SYMBOLS),
+                    ENTRIES.empty_table() if entries is None else entries,
+                    self._selected,
+                    self._folder,
+                    auditor,
+                    changed_only=self._changed_only,
+                    settled=self._settled,
+                )
+                merged = builder.finish(origins)
+            else:
+                assert merger is not None
+                merged = merger.finish(origins)
             if auditor is not None:
                 batch.findings = auditor.finish()
                 batch.broken = auditor.broken
@@ -225,7 +257,7 @@ class Stager:
             item.rows_unselected += merged.passed_over[item.file.key]
         batch.partitions, batch.removed = merged.written, merged.removed
         batch.unchanged = merged.unchanged
-        self._account(batch)
+        self._account(batch, merged)
         return batch
 
     def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
@@ -243,7 +275,7 @@ class Stager:
         self,
         item: StagedFile,
         kind: DataType,
-        gatherer: Gatherer,
+        gatherer: Gatherer | MarketRows,
         cleaner: Cleaner,
         merger: Merger | None,
     ) -> None:
@@ -288,7 +320,11 @@ class Stager:
             self._writers.pop(item.file).close()
 
     def _gather(
-        self, gatherer: Gatherer, file: RawFile, cleaned: CleanedPiece, merger: Merger | None
+        self,
+        gatherer: Gatherer | MarketRows,
+        file: RawFile,
+        cleaned: CleanedPiece,
+        merger: Merger | None,
     ) -> None:
         self._texts = cleaned.texts
         if cleaned.malformed.num_rows:
@@ -301,7 +337,7 @@ class Stager:
         if gatherer.is_full:
             gatherer.spill()
 
-    def _close_rejects(self, item: StagedFile, gatherer: Gatherer) -> None:
+    def _close_rejects(self, item: StagedFile, gatherer: Gatherer | MarketRows) -> None:
         gathered, writer = gatherer.files[item.file], self._writers[item.file]
         if self._selected and item.file.symbol is None:
             writer.carry(self._layout.rejects_of(item.file), self._selected)
@@ -311,19 +347,16 @@ class Stager:
         item.rows_rejected = writer.rows
         item.rows_unselected = gathered.unselected
 
-    def _account(self, batch: StagedBatch) -> None:
+    @staticmethod
+    def _account(batch: StagedBatch, merged: Merged) -> None:
         """Lines = rows published + rows rejected (+ rows of symbols not asked for), of each file.
 
         Published rows are counted in what was written, not in what was meant to be.
         """
-        written: Counter[str] = Counter()
-        for partition in [*(found for found, _ in batch.partitions), *batch.unchanged]:
-            for session in partition.sessions:
-                written[session.source] += session.rows
         for item in batch.files:
             if item.problem is not None:
                 continue
-            item.rows_published = written[item.file.key]
+            item.rows_published = merged.brought[item.file.key]
             total = item.rows_published + item.rows_rejected + item.rows_unselected
             if total != item.facts.lines or item.rows_rejected != item.reasons.total():
                 raise AccountingError(

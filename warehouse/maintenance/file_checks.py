@@ -19,14 +19,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import completed, data_type
+from warehouse.core.datatypes import DataType, completed, data_type
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import month_of
+from warehouse.core.paths import ALL_SYMBOLS, month_of
 from warehouse.core.small_files import parsed_json, plain
 from warehouse.errors import one_line
 from warehouse.ingest.segments import Key, Keys, keys_of
 from warehouse.store.catalog import SourceFile
-from warehouse.store.partitions import METADATA_KEY, Partition, provenance
+from warehouse.store.partitions import (
+    METADATA_KEY,
+    SLICES,
+    Partition,
+    provenance,
+    slices_in,
+    starts_of,
+)
 
 _AT_ONCE = 8 << 20
 _EPOCH = date(1970, 1, 1)
@@ -75,6 +82,8 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
         return "a session of it is of another month"
     sessions: Counter[int] = Counter()
     last: tuple[int, Key] | None = None
+    if expected.symbol == ALL_SYMBOLS:
+        return _content_of_all(file, kind, expected)
     for group in range(file.metadata.num_row_groups):
         rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
         if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
@@ -89,6 +98,41 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     if days_due != sessions:
         return "rows of a session are not as many as it says"
     return None
+
+
+def _content_of_all(file: pq.ParquetFile, kind: DataType, expected: Partition) -> str | None:
+    """What is wrong with the rows of all symbols: their order, and where the catalog has each."""
+    last: tuple[str, int, Key] | None = None
+    for group in range(file.metadata.num_row_groups):
+        rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
+        symbols = rows["symbol"].combine_chunks()
+        starts = np.flatnonzero(starts_of(symbols))
+        names = symbols.take(pa.array(starts)).to_pylist()
+        days, keys = rows["session"].cast(pa.int32()).to_numpy(), keys_of(rows, kind)
+        for name, low, high in zip(names, starts, [*starts[1:], rows.num_rows], strict=True):
+            before = None
+            if last is not None:
+                if name < last[0]:
+                    return "its rows are not by symbol"
+                before = last[1:] if name == last[0] else None
+            if not _ascend(days[low:high], keys[low:high], before):
+                return "its rows are not in the order of the tape"
+            last = name, int(days[high - 1]), keys.at(high - 1)
+    found = slices_in(file, expected.sessions)
+    due = SLICES.empty_table() if expected.slices is None else expected.slices
+    if not found.drop_columns(["sessions"]).equals(due.drop_columns(["sessions"])):
+        return "its symbols do not stand where the catalog says"
+    told, said = (_without_rejects(one) for one in (found, due))
+    if not told.equals(said):
+        return "rows of a symbol's session are not as many as the catalog says, or of another file"
+    return None
+
+
+def _without_rejects(slices: pa.Table) -> pa.Table:
+    """Each symbol's sessions without what the rows themselves do not tell."""
+    entries = slices["sessions"].combine_chunks().flatten()
+    names = ("session", "rows", "source", "etag", "sha256", "fingerprint")
+    return pa.table({name: entries.field(name) for name in names})
 
 
 def _counted(days: npt.NDArray[np.int32]) -> tuple[list[int], list[int]]:

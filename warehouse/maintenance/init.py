@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.core.config import CONFIG_FILE, Config, load
+from warehouse.core.config import CONFIG_FILE, MARKET_TYPES, Config, load
 from warehouse.core.paths import BUCKET_PREFIX, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
 from warehouse.text import expanded, is_utf8, one_of
 
 _LAYOUTS = ("day", "symbol")
+_PARTITIONS_LAYOUTS = ("market", "symbol")
 _EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
 _LAYOUT = re.compile(r"^(  layout: *)day\b", re.MULTILINE)
+_PARTITIONS_LAYOUT = r"^(    {}: *)(?:market|symbol)\b"
 _ENDPOINT = re.compile(r"^(  endpoint: *)\S+", re.MULTILINE)
 _SYMBOLS = re.compile(r"^(  symbols: *)\[\]", re.MULTILINE)
 _ADDRESS = re.compile(r"https?://[\w.:@\[\]/~%-]+")
@@ -72,6 +74,7 @@ def lay_out(
     layout: str = "",
     endpoint: str = "",
     symbols: Sequence[str] = (),
+    partitions: Mapping[str, str] | None = None,
 ) -> Laid:
     """Make `root` a warehouse; of one that is there already, add what is missing.
 
@@ -83,6 +86,7 @@ def lay_out(
         layout: becomes `source.layout` of a new warehouse; empty: `day`.
         endpoint: becomes `source.endpoint` of a new warehouse; empty: the vendor's.
         symbols: become `source.symbols` of a new warehouse; none: all.
+        partitions: by data type, becomes `storage.layout` of a new warehouse.
 
     Raises:
         RequestError: there is no such layout, the endpoint is no address, or a text is no UTF-8.
@@ -91,6 +95,12 @@ def lay_out(
     """
     if layout and layout not in _LAYOUTS:
         raise RequestError("layout", layout, one_of(layout, _LAYOUTS))
+    partitions = partitions or {}
+    for name, wanted in partitions.items():
+        if name not in MARKET_TYPES:
+            raise RequestError("layout", f"{name}={wanted}", one_of(name, MARKET_TYPES))
+        if wanted not in _PARTITIONS_LAYOUTS:
+            raise RequestError("layout", f"{name}={wanted}", one_of(wanted, _PARTITIONS_LAYOUTS))
     if endpoint and not _ADDRESS.fullmatch(endpoint):
         raise RequestError("endpoint", endpoint, "it must be https://HOST or http://HOST:PORT")
     for name, text in (("source", source), *(("symbol", symbol) for symbol in symbols)):
@@ -114,6 +124,9 @@ def lay_out(
             settled = _EMPTY_URL.sub(lambda match: _url_line(match, source), text, count=1)
         if layout and is_new:
             settled = _LAYOUT.sub(rf"\g<1>{layout}", settled, count=1)
+        for name, wanted in partitions.items() if is_new else ():
+            pattern = re.compile(_PARTITIONS_LAYOUT.format(name), re.MULTILINE)
+            settled = pattern.sub(rf"\g<1>{wanted}", settled, count=1)
         if endpoint and is_new:
             settled = _ENDPOINT.sub(rf"\g<1>{endpoint}", settled, count=1)
         if symbols and is_new:

@@ -14,7 +14,7 @@ from typing import Any
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import RawFile, month_of
+from warehouse.core.paths import RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.ingest import raw_check
@@ -28,7 +28,6 @@ from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.partitions import Partition
-from warehouse.store.recover_catalog import parse_key
 
 
 @dataclass(repr=False)

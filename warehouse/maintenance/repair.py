@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import RawFile, month_of
+from warehouse.core.paths import ALL_SYMBOLS, RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError
@@ -34,7 +34,6 @@ from warehouse.store import ledger
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
-from warehouse.store.recover_catalog import parse_key
 
 
 @dataclass(repr=False)
@@ -158,8 +157,9 @@ class _Repair:
         found = {}
         with Catalog(self._layout) as catalog:
             for (name, month), symbols in wanted.items():
-                for one in catalog.partitions(name, sorted(symbols), month, month):
-                    found[name, one.symbol, month] = one
+                for one in catalog.partitions(name, None, month, month):
+                    if one.symbol in symbols:
+                        found[name, one.symbol, month] = one
         return found
 
     def _whole(self) -> set[RawFile]:
@@ -218,6 +218,10 @@ class _Repair:
                 months[name, month].append(partition)
         for partitions in months.values():
             files = {file for one in partitions for file in _files_of(one)}
+            if any(one.symbol == ALL_SYMBOLS for one in partitions):
+                # For whatever symbols they were read before.
+                self._files(files)
+                continue
             # They were let in when they first came: no rule is asked.
             self._read(
                 sorted(files, key=lambda file: file.sort_key),
@@ -266,7 +270,7 @@ class _Repair:
             present = {
                 (key[0], one.symbol, key[2]): one
                 for key in broken
-                for one in catalog.partitions(key[0], [key[1]], key[2], key[2])
+                for one in _with_slices(catalog, key)
             }
         for fault in self._faults:
             why = self._still(fault, present, known)
@@ -344,6 +348,14 @@ class _Repair:
         again = verify(self._layout, pipeline.config, request, pipeline.progress)
         same = (f.problem for f in again.faults if f.kind == "rows" and f.subject == file)
         return next(same, None)
+
+
+def _with_slices(catalog: Catalog, key: PartitionKey) -> Iterator[Partition]:
+    """The partition as the catalog has it; of one of all symbols, where each one's rows stand."""
+    name, symbol, month = key
+    for one in catalog.partitions(name, [symbol] if symbol else None, month, month):
+        if one.symbol == symbol:
+            yield one if symbol else replace(one, slices=catalog.slices(name, month))
 
 
 def _files_of(partition: Partition) -> list[RawFile]:

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import SHELF_STAGING, Layout, RawFile, encode_symbol, parse_raw_path
+from warehouse.core.paths import (
+    MARKET,
+    SHELF_STAGING,
+    Layout,
+    RawFile,
+    encode_symbol,
+    parse_raw_path,
+)
+from warehouse.store import manifests
 from warehouse.store.catalog import Catalog, SourceFile
 
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
@@ -27,6 +35,7 @@ def strays(
         yield from _rejects(layout, kind, known)
         yield from _raw(layout, kind)
         yield from _ledger(layout, kind, known)
+        yield from _manifests(layout, catalog, kind)
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -45,7 +54,7 @@ def _files(folder: Path) -> Iterator[str]:
 def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:
     months: defaultdict[str, set[str]] = defaultdict(set)
     for row in catalog.rows(_PARTITIONS, data_type=kind.name):
-        months[encode_symbol(row["symbol"])].add(f"{row['month']:%Y_%m}.parquet")
+        months[encode_symbol(row["symbol"]) or MARKET].add(f"{row['month']:%Y_%m}.parquet")
     folder = layout.cache / kind.name
     for below in _files(folder):
         symbol, _, name = below.partition("/")
@@ -83,4 +92,16 @@ def _ledger(
             yield folder / below, "the catalog knows no file of that month"
 
 
-_PARTITIONS = "select symbol, month from partitions where data_type = $data_type"
+def _manifests(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:
+    due = {one.path(layout) for one in catalog.manifests}
+    folder = layout.manifests / kind.name
+    for below in _files(folder):
+        if folder / below not in due and not manifests.is_superseded(folder / below):
+            yield folder / below, "the catalog names no such manifest"
+
+
+_PARTITIONS = """
+    select distinct if(first_row is null, symbol, '') as symbol, month
+    from partitions
+    where data_type = $data_type
+"""

@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import Layout, RawFile, month_of
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import (
@@ -230,7 +230,10 @@ class _Round:
         files: Mapping[RawFile, SourceFile | None],
         raw: set[RawFile],
     ) -> Iterator[Fault]:
-        partitions = self._catalog.partitions(kind.name, None, month, month)
+        partitions = [
+            one if one.symbol else replace(one, slices=self._catalog.slices(kind.name, month))
+            for one in self._catalog.partitions(kind.name, None, month, month)
+        ]
         wanted = {
             file: record
             for file, record in files.items()
@@ -249,7 +252,7 @@ class _Round:
 
     def _is_wanted(self, partition: Partition) -> bool:
         request = self._request
-        if request.symbols and partition.symbol not in request.symbols:
+        if request.symbols and partition.symbol not in {ALL_SYMBOLS, *request.symbols}:
             return False
         return any(request.first <= s.session <= request.last for s in partition.sessions)
 
@@ -311,6 +314,12 @@ class _Round:
             for session in partition.sessions:
                 rows[session.source][session.sha256] += session.rows
                 symbols[session.source, session.sha256].add(partition.symbol)
+        if any(partition.symbol == ALL_SYMBOLS for partition in partitions):
+            first = partitions[0]
+            entries = self._catalog.entries(first.data_type, first.month)
+            others = entries.group_by(["source", "sha256"]).aggregate([("symbol", "distinct")])
+            for row in others.to_pylist():
+                symbols[row["source"], row["sha256"]] |= set(row["symbol_distinct"])
         for file, record in files.items():
             path, key = self._layout.raw_file(file), file.key
             versions = rows.get(key, Counter())
@@ -386,6 +395,9 @@ def _imbalance(record: SourceFile, in_partitions: int) -> str | None:
 _MONTHS = "select distinct month from partitions where data_type = $data_type"
 _BYTES = """
     select
-        (select sum(bytes) from partitions where data_type = $data_type)
+        (
+            select sum(bytes)
+            from (select distinct path, bytes from partitions where data_type = $data_type)
+        )
         + (select coalesce(sum(bytes), 0) from source_files where data_type = $data_type) as bytes
 """

@@ -21,8 +21,8 @@ from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout
 from warehouse.core.small_files import read_small
 from warehouse.errors import StorageError
+from warehouse.pipeline.holdings import published
 from warehouse.store.catalog import Catalog
-from warehouse.store.holdings import published
 from warehouse.text import printable
 
 _RUN = {
@@ -142,7 +142,7 @@ def _text(layout: Layout, runs: Mapping[str, Figures]) -> bytes:
             if name in figures:
                 gauge.labels(printable(command)).set(figures[name])
     # A catalog that cannot be opened is what the run's own figures are there to tell.
-    with suppress(StorageError), Catalog(layout) as catalog:
+    with suppress(StorageError), Catalog(layout, deeply=False) as catalog:
         _held(registry, catalog)
     found: bytes = generate_latest(registry)
     return found

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from warehouse.core.config import Config
+from warehouse.core.config import MARKET_TYPES, Config
 from warehouse.core.datatypes import DataType, data_type
 from warehouse.core.metrics import Progress, RunMetrics, Silent
-from warehouse.core.paths import Layout, RawFile, month_of, partition_name
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, partition_name
 from warehouse.core.request import Request
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
@@ -55,6 +55,8 @@ from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.partitions import Partition, rows_by_file
 from warehouse.validation.validate import ValidationReport, change_of, validate
+
+_MANY_FILES = 2_000
 
 
 class Pipeline:
@@ -193,7 +195,7 @@ class Pipeline:
 
     def known(self) -> dict[RawFile, SourceFile]:
         """What is known of each of the vendor's files."""
-        with Catalog(self.layout) as catalog:
+        with Catalog(self.layout, deeply=False) as catalog:
             return catalog.source_files()
 
     def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
@@ -329,13 +331,22 @@ class Pipeline:
             changed_only=changed_only,
             settled=settled,
         )
-        with Catalog(self.layout) as catalog:
+        with Catalog(self.layout, deeply=False) as catalog:
+            catalog.look_at(kind.name, month)
             present = {
                 partition.symbol: partition
                 for partition in catalog.partitions(kind.name, None, month, month)
             }
+            entries = catalog.entries(kind.name, month)
+        # A month stays as it is laid out: only `rebuild --layout` changes that.
+        place = self.config.storage.layout.of(kind.name)
+        if present:
+            place = "market" if ALL_SYMBOLS in present else "symbol"
         etags = {file: known[file].etag if file in known else None for file in files}
-        batch = stager.stage([(file, etags[file]) for file in files], present)
+        wanted = [(file, etags[file]) for file in files]
+        batch = stager.stage(wanted, present, place, entries)
+        if place == "symbol" and kind.name in MARKET_TYPES:
+            self._tell_of_market(batch)
         found = gate.judge(batch, selected) if gate else []
         report.findings += found
         told = {one.name for one in report.broken}
@@ -348,8 +359,20 @@ class Pipeline:
             return
         report.files += batch.files
         state = report.state if is_last else "running"
-        self._publish_batch(report, batch, selected, known, present, gate, state)
+        before = rows_by_file(present.values(), entries, selected)
+        self._publish_batch(report, batch, selected, known, present, before, gate, state)
         shutil.rmtree(folder)
+
+    def _tell_of_market(self, batch: StagedBatch) -> None:
+        """Say what the other layout would save, where symbols are many."""
+        files = len(batch.partitions)
+        if files > _MANY_FILES:
+            rows = sum(partition.rows for partition, _ in batch.partitions)
+            self.progress.note(
+                f"{batch.data_type} {batch.month:%Y-%m}: {files:,} files of {rows // files:,} rows"
+                " each; in the layout market it is one, written and read many times as fast:"
+                f" warehouse rebuild {batch.data_type} --layout market"
+            )
 
     def look_at_raw(self, report: RunReport, request: Request) -> None:
         """Note what of the raw tier cannot be looked at; the rest goes on."""
@@ -367,13 +390,13 @@ class Pipeline:
         selected: frozenset[str],
         known: Mapping[RawFile, SourceFile],
         present: Mapping[str, Partition],
+        before: Counter[str],
         gate: Gate | None,
         state: str,
     ) -> None:
         metrics, layout = report.metrics, self.layout
         whole = selected == self.configured
         made_by = self.recipe(data_type(batch.data_type))
-        before = rows_by_file(present.values(), selected)
         change = CatalogChange(
             partitions=[partition for partition, _ in batch.partitions],
             removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
@@ -457,13 +480,22 @@ class Pipeline:
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
 
 
+def _all_rows(partitions: Iterable[Partition]) -> Counter[str]:
+    """How many rows came from each of the vendor's files, by key."""
+    rows: Counter[str] = Counter()
+    for partition in partitions:
+        for session in partition.sessions:
+            rows[session.source] += session.rows
+    return rows
+
+
 def _of_others(
     batch: StagedBatch, present: Mapping[str, Partition]
 ) -> tuple[Counter[str], Counter[str]]:
     """Rows of a month by the key of their file, before and after; not of the batch's own files."""
     later = {symbol: one for symbol, one in present.items() if symbol not in batch.removed}
     later |= {partition.symbol: partition for partition, _ in batch.partitions}
-    counts = rows_by_file(present.values(), frozenset()), rows_by_file(later.values(), frozenset())
+    counts = _all_rows(present.values()), _all_rows(later.values())
     for item in batch.files:
         for rows in counts:
             rows.pop(item.file.key, None)

@@ -8,10 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import RawFile
+from warehouse.core.paths import RawFile, parse_key
 from warehouse.ingest.stage import StagedFile
 from warehouse.store.catalog import SourceFile
-from warehouse.store.recover_catalog import parse_key
 
 
 def of_file(

@@ -134,7 +134,7 @@ class Writer:
     def _mend_catalog(self) -> None:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
         try:
-            with Catalog(self.layout) as catalog:
+            with Catalog(self.layout, deeply=False) as catalog:
                 folder, features = catalog.folder(), catalog.features()
                 is_older = folder is not None and not catalog.names_files()
         except OutdatedCatalogError as error:

@@ -48,6 +48,8 @@ class StreamOptions(TypedDict, total=False):
 P = ParamSpec("P")
 T = TypeVar("T")
 
+ALL = "*"
+"""In the place of symbols: all that there are."""
 _MISSING = ("raise", "ignore")
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
@@ -58,7 +60,7 @@ class Question:
     """What is asked of one data type, checked.
 
     Attributes:
-        symbols: in the order asked, none twice.
+        symbols: in the order asked, none twice; none: all that there are.
         columns: in the order asked, none twice.
         whole: what is not there is an error, and not left out.
     """
@@ -91,7 +93,8 @@ def question(
         RequestError: an argument is not one of the things it may be.
     """
     kind = kind_of(data_type)
-    names, span = symbols_of(symbols), parse_span(start, end)
+    is_all = isinstance(symbols, str) and symbols == ALL
+    names, span = () if is_all else symbols_of(symbols), parse_span(start, end)
     wanted = columns_of(kind, columns)
     form, zone = check_form(to), check_zone(tz)
     keys = index_of(index, form)

@@ -78,6 +78,43 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
     return True
 
 
+def check_market(snapshot: Snapshot, kind: DataType, span: Span) -> None:
+    """Make sure that each trading day of the span was ingested, for all symbols together.
+
+    Raises:
+        NoDataError: one never was, or the span lies outside what was.
+    """
+    snapshot.once(
+        ("covered", kind.name, None, span.first, span.last),
+        lambda: _check_market(snapshot, kind, span),
+    )
+
+
+def _check_market(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
+    if snapshot.generation == 0:
+        raise NoDataError(
+            asked(kind, (), span),
+            "nothing has been ingested yet",
+            _get(span.first, span.last),
+        )
+    first, last = max(span.first, FIRST_SESSION), min(span.last, today())
+    ingested = _of_all_symbols(snapshot, kind)
+    days = _absent_days(first, last, ingested)
+    if not days and any(first <= day <= last for day in ingested):
+        return True
+    there = sessions(snapshot, kind)
+    table = states(snapshot, kind, None, days)
+    columns = (table[name].to_pylist() for name in ("session", "state", "file_state"))
+    absent = {
+        session: _why(state, file_state)
+        for session, state, file_state in zip(*columns, strict=True)
+        if state not in INGESTED
+    }
+    if absent or not there or span.last < there[0] or span.first > there[-1]:
+        raise _gap(kind, (), span, absent, there)
+    return True
+
+
 def _without_rows(
     snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
 ) -> list[str]:
@@ -367,9 +404,9 @@ def _sessions_of(
 
 
 def states(
-    snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
+    snapshot: Snapshot, kind: DataType, symbols: Sequence[str] | None, days: Sequence[date]
 ) -> pa.Table:
-    """What sql/coverage/states says of each of the days and symbols."""
+    """What sql/coverage/states says of each of the days and symbols; None: of all together."""
     statement = snapshot.once(STATES, lambda: _checked(snapshot))
     with snapshot.connection() as connection:
         return connection.sql(
@@ -432,9 +469,10 @@ def _gap(
 
 
 def asked(kind: DataType, symbols: Sequence[str], span: Span) -> str:
-    """What is asked, in words."""
+    """What is asked, in words; no symbols: of all."""
     days = f"{span.first}" if span.first == span.last else f"{span.first} to {span.last}"
-    return f"{kind.name} of {some(map(repr, symbols), _NAMED)}, {days}"
+    whose = some(map(repr, symbols), _NAMED) if symbols else "all symbols"
+    return f"{kind.name} of {whose}, {days}"
 
 
 def _get(first: date, last: date, what: str = "get the rest with: ") -> str:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core.calendar import Span, day_bounds_ns
@@ -31,7 +33,7 @@ from warehouse.read import availability
 from warehouse.read.frames import compact, nanoseconds, symbol_column
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.store import page_check
-from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition
+from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition, refuse
 
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
@@ -44,7 +46,7 @@ _MUCH = 64 << 20
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows [low, high) of a partition are those of the span's sessions.
+    """Rows [low, high) of a partition's file are those of the span's sessions.
 
     Attributes:
         start_ns, end_ns: the rows of it that are wanted lie in [start_ns, end_ns); None: all do.
@@ -112,6 +114,9 @@ def read(
     def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
 
+    if any(piece.stored.first_row is not None for piece in pieces):
+        table, counts = _read_with_shared(kind, pieces, columns, pool)
+        return Rows(table, _edges(stored, counts))
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
         parts = [_read(kind, pieces[0], columns, threads=True)]
@@ -130,6 +135,158 @@ def read(
     return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
 
 
+def _read_with_shared(
+    kind: DataType, pieces: Sequence[Piece], columns: Sequence[str], pool: Executor | None
+) -> tuple[pa.Table, list[int]]:
+    """The pieces' rows in their order, and how many each has; a file of several is read once."""
+    by_file: dict[Path, list[int]] = {}
+    for place, piece in enumerate(pieces):
+        by_file.setdefault(piece.path, []).append(place)
+
+    def read_file(places: list[int]) -> tuple[pa.Table, list[int]]:
+        if len(places) > 1:
+            return _read_shared(kind, [pieces[place] for place in places], columns)
+        table, _ = _read(kind, pieces[places[0]], columns, threads=False)
+        return table, [table.num_rows]
+
+    listed = list(by_file.values())
+    found = list(map(read_file, listed) if pool is None else pool.map(read_file, listed))
+    table = compact(pa.concat_tables([part for part, _ in found]))
+    counts = np.zeros(len(pieces), np.int64)
+    begins = np.zeros(len(pieces), np.int64)
+    low = 0
+    for places, (_, rows) in zip(listed, found, strict=True):
+        for place, count in zip(places, rows, strict=True):
+            begins[place], counts[place] = low, count
+            low += count
+    if (np.diff(begins) < 0).any():
+        table = table.take(pa.array(_ranges(begins, counts)))
+    return table, counts.tolist()
+
+
+def _ranges(
+    begins: np.ndarray[Any, np.dtype[np.int64]], counts: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The numbers [begin, begin + count) of each pair, one after the other."""
+    before = np.cumsum(counts) - counts
+    found: np.ndarray[Any, np.dtype[np.int64]] = np.repeat(begins - before, counts) + np.arange(
+        counts.sum()
+    )
+    return found
+
+
+def _read_shared(
+    kind: DataType, pieces: Sequence[Piece], columns: Sequence[str]
+) -> tuple[pa.Table, list[int]]:
+    """The rows of several symbols of one file, in the pieces' order, and how many each has."""
+    first, path = pieces[0].stored, pieces[0].path
+    is_bounded = any(piece.is_bounded for piece in pieces)
+    wanted = dict.fromkeys([*columns, "symbol", *(["timestamp"] if is_bounded else [])])
+    try:
+        with open_partition(path, kind.name, first.whose, first.bytes) as file:
+            edges = edges_of(file, path, kind, first.whose, first.file_rows, first.month)
+            names = columns_of(file, kind, _longest_first(kind, list(wanted)))
+            table, offsets = _read_stretches(file, path, edges, pieces, names)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged(path, first.data_type, first.whose, error) from error
+    stamps = nanoseconds(table["timestamp"]) if is_bounded else None
+    begins, counts = [], []
+    for piece in pieces:
+        low = piece.low + offsets.get(bisect_right(edges, piece.low) - 1, 0)
+        high = low + max(piece.high - piece.low, 0)
+        if stamps is not None and low < high:
+            own, begin = stamps[low:high], low
+            if piece.start_ns is not None:
+                low = begin + int(np.searchsorted(own, np.int64(piece.start_ns)))
+            if piece.end_ns is not None:
+                high = max(begin + int(np.searchsorted(own, np.int64(piece.end_ns))), low)
+        begins.append(low)
+        counts.append(high - low)
+    places = _ranges(np.array(begins, np.int64), np.array(counts, np.int64))
+    if len(places) != table.num_rows or (np.diff(places) != 1).any():
+        table = table.take(pa.array(places))
+    symbols = pa.array([piece.stored.symbol for piece in pieces], pa.string())
+    due = symbols.take(pa.array(np.repeat(np.arange(len(pieces)), counts)))
+    check_symbols(table, due, first, path)
+    return _completed(table, kind, columns), counts
+
+
+def read_file(
+    snapshot: Snapshot, kind: DataType, stored: Stored, columns: Sequence[str]
+) -> pa.Table:
+    """All rows of a file that all symbols share.
+
+    Args:
+        stored: the file: its symbol is `ALL_SYMBOLS`, its rows are all that it has.
+
+    Raises:
+        CorruptPartitionError: it is damaged, or not the one the catalog knows.
+    """
+    path = stored.path(snapshot.layout)
+    try:
+        with open_partition(path, kind.name, stored.whose, stored.bytes) as file:
+            edges = edges_of(file, path, kind, stored.whose, stored.file_rows, stored.month)
+            names = columns_of(file, kind, _longest_first(kind, columns))
+            table = _read_groups(file, path, edges, range(len(edges) - 1), names, {}, False)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged(path, stored.data_type, stored.whose, error) from error
+    return _completed(table, kind, columns)
+
+
+def _read_stretches(
+    file: pq.ParquetFile,
+    path: Path,
+    edges: Sequence[int],
+    pieces: Sequence[Piece],
+    names: Sequence[str],
+) -> tuple[pa.Table, dict[int, int]]:
+    """The row groups that hold the pieces, and by row group what its rows' places differ by."""
+    needed = sorted(
+        {
+            group
+            for piece in pieces
+            if piece.low < piece.high
+            for group in holding(edges, piece.low, piece.high)
+        }
+    )
+    tables: list[pa.Table] = []
+    offsets: dict[int, int] = {}
+    low = 0
+    for _, stretch in groupby(enumerate(needed), key=lambda item: item[1] - item[0]):
+        groups = [group for _, group in stretch]
+        whole = range(groups[0], groups[-1] + 1)
+        tables.append(_read_groups(file, path, edges, whole, names, {}, False))
+        offsets |= dict.fromkeys(groups, low - edges[whole.start])
+        low += edges[whole.stop] - edges[whole.start]
+    if not tables:
+        return file.schema_arrow.empty_table().select(names), {}
+    return pa.concat_tables(tables), offsets
+
+
+def check_symbols(
+    table: pa.Table | pa.RecordBatch, due: pa.Array | pa.Scalar, stored: Stored, path: Path
+) -> None:
+    """Look whether rows of a file of all symbols are those of the symbols that they should be.
+
+    Raises:
+        CorruptPartitionError: they are not: the file is not the one the catalog knows.
+    """
+    is_right = pc.equal(table["symbol"], due)
+    if is_right.null_count or not pc.all(is_right, min_count=0).as_py():
+        problem = "its symbols do not stand where the catalog says"
+        refuse(path, stored.data_type, stored.whose, problem)
+
+
+def _completed(table: pa.Table, kind: DataType, columns: Sequence[str]) -> pa.Table:
+    """The columns in the order asked; those that a file of an earlier version lacks are NULL."""
+    for name in set(columns) - set(table.column_names):
+        absent = pa.nulls(table.num_rows, kind.columns.field(name).type)
+        table = table.append_column(name, absent)
+    chosen = table.select(list(columns))
+    # Partitions differ in which of their columns are declared to lack no value.
+    return pa.Table.from_arrays(chosen.columns, schema=kind.fields(columns))
+
+
 def _check_room(
     kind: DataType,
     symbols: Sequence[str],
@@ -138,7 +295,7 @@ def _check_room(
     span: Span,
 ) -> None:
     rows = sum(piece.high - piece.low for piece in pieces)
-    size = _frame_bytes(kind, columns, rows)
+    size = frame_bytes(kind, columns, rows)
     # While several are put together, they are there twice.
     needed = 2 * size if len(pieces) > 1 else size
     if needed > _MUCH and needed > (available := available_bytes()):
@@ -168,14 +325,14 @@ def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[
     end = span.end_ns if span.end_ns < end_ns else None
     pieces = []
     for one in stored:
-        path = snapshot.layout.partition(one.data_type, one.symbol, one.month)
+        path, begin = one.path(snapshot.layout), one.first_row or 0
         if one in counts:
             sessions, rows = counts[one]
             before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
             until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
-            pieces.append(Piece(one, path, before, until, start, end))
+            pieces.append(Piece(one, path, begin + before, begin + until, start, end))
         else:
-            pieces.append(Piece(one, path, 0, one.rows, None, None))
+            pieces.append(Piece(one, path, begin, begin + one.rows, None, None))
     return pieces
 
 
@@ -188,11 +345,13 @@ def _read(
 ) -> tuple[pa.Table, bool]:
     """A piece's rows, and whether they were cut out of more that is still in memory."""
     stored, path = piece.stored, piece.path
-    # A partition has one symbol: reading it back from the file would take longer than the prices.
-    names = _longest_first(kind, [name for name in columns if name != "symbol"])
+    # A file of one symbol need not say it: reading it back would take longer than the prices.
+    is_shared = stored.first_row is not None
+    wanted = [name for name in columns if name != "symbol"] + (["symbol"] if is_shared else [])
+    names = _longest_first(kind, wanted)
     try:
-        with open_partition(path, stored.data_type, stored.symbol, stored.bytes) as file:
-            edges = edges_of(file, path, kind, stored.symbol, stored.rows, stored.month)
+        with open_partition(path, stored.data_type, stored.whose, stored.bytes) as file:
+            edges = edges_of(file, path, kind, stored.whose, stored.file_rows, stored.month)
             names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
             table = None
@@ -210,7 +369,7 @@ def _read(
                 groups = holding(edges, low, high)
                 table = _read_groups(file, path, edges, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise damaged(path, stored.data_type, stored.symbol, error) from error
+        raise damaged(path, stored.data_type, stored.whose, error) from error
     is_cut = False
     if names:
         more = table.num_rows - (high - low)
@@ -219,14 +378,11 @@ def _read(
             # What is left of a little more waits: piece by piece this takes as long as reading.
             is_cut = more <= _LITTLE
             table = table if is_cut else compact(table)
-        if "symbol" in columns:
+        if is_shared:
+            check_symbols(table, pa.scalar(stored.symbol), stored, path)
+        elif "symbol" in columns:
             table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
-    for name in set(columns) - set(table.column_names):
-        absent = pa.nulls(table.num_rows, kind.columns.field(name).type)
-        table = table.append_column(name, absent)
-    chosen = table.select(list(columns))
-    # Partitions differ in which of their columns are declared to lack no value.
-    return pa.Table.from_arrays(chosen.columns, schema=kind.fields(columns)), is_cut
+    return _completed(table, kind, columns), is_cut
 
 
 def _longest_first(kind: DataType, names: Sequence[str]) -> list[str]:
@@ -320,12 +476,14 @@ def _first_at(
             first = middle + 1
         else:
             last = middle
+    # A row group may hold rows of other symbols, before the first of these and after the last.
+    begin, end = max(low, edges[first]), min(high, edges[first + 1])
+    own = stamps(first)[begin - edges[first] : end - edges[first]]
     # As an int64, or numpy would compare as floats.
-    row = edges[first] + int(np.searchsorted(stamps(first), np.int64(bound_ns), side="left"))
-    return min(max(row, low), high)
+    return begin + int(np.searchsorted(own, np.int64(bound_ns), side="left"))
 
 
-def _frame_bytes(kind: DataType, columns: Iterable[str], rows: int) -> int:
+def frame_bytes(kind: DataType, columns: Iterable[str], rows: int) -> int:
     """What so many rows of these columns take as a pandas frame; text by what is usual."""
     return rows * sum(_width(kind.columns.field(name).type) for name in columns)
 

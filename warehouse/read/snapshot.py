@@ -33,9 +33,9 @@ from warehouse.core.duckdb_connection import (
     remove_spill_folder,
     within,
 )
-from warehouse.core.paths import Layout
+from warehouse.core.paths import ALL_SYMBOLS, Layout
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
-from warehouse.store import data_folder_id, journal
+from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
 from warehouse.store.journal import Identity, catalog_identity
@@ -47,6 +47,8 @@ _PAUSE_SECONDS = 0.02
 _ATTEMPTS = 50
 _REMEMBERED = 4096
 _NOT_YET: Any = object()
+_WITH_MANIFESTS = 5
+"""From this catalog format on manifests say what is published."""
 
 
 class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
@@ -55,7 +57,16 @@ class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A partition as the catalog knows it; the attributes are those of `partitions.Partition`."""
+    """A symbol's rows of a month as the catalog knows them.
+
+    Attributes:
+        data_type, symbol, month: which; `month` is its first day.
+        rows: how many.
+        bytes, sha256: of the file they stand in.
+        first_ns, last_ns: stamps of the first and the last, both inclusive, nanoseconds UTC.
+        first_row: in a file of all symbols the row at which they begin; None: it is their own.
+        file_rows: how many rows the file has.
+    """
 
     data_type: str
     symbol: str
@@ -65,6 +76,17 @@ class Stored:
     first_ns: int
     last_ns: int
     sha256: str
+    first_row: int | None
+    file_rows: int
+
+    @property
+    def whose(self) -> str:
+        """The symbol whose file they stand in."""
+        return self.symbol if self.first_row is None else ALL_SYMBOLS
+
+    def path(self, layout: Layout) -> Path:
+        """The file."""
+        return layout.partition(self.data_type, self.whose, self.month)
 
     def overlaps(self, start_ns: int, end_ns: int) -> bool:
         """Whether it may hold rows in [start_ns, end_ns)."""
@@ -90,6 +112,9 @@ class Snapshot:
         self._sessions: dict[Stored, tuple[list[date], list[int]]] = {}
         self._memo: dict[Any, Any] = {}
         self._base: duckdb.DuckDBPyConnection | None = None
+        # In a catalog of an earlier version each symbol has files of its own.
+        self._place = "null", "rows"
+        self._view: list[str] = []
         self.generation = 0
         data_folder_id.check(layout)
         if identity is None:
@@ -100,9 +125,20 @@ class Snapshot:
             if catalog_identity(layout) != identity:
                 raise Moved
             warehouse_id = data_folder_id.id_of(layout)
-            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id, deeply=False)
-            facts = "select max(generation), max(catalog_format), max(written_by) from warehouse"
-            self.generation, form, writer = self.fetch(facts)[0]
+            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id)
+            facts = "max(generation), max(catalog_format), max(written_by)"
+            asked = f"select {facts} from {ATTACHED_AS}.main.warehouse"
+            self.generation, form, writer = self._base.execute(asked).fetchall()[0]
+            if form >= _WITH_MANIFESTS:
+                self._place = "first_row", "coalesce(file_rows, rows)"
+                named = manifests.listed(self._base, ATTACHED_AS)
+                try:
+                    manifests.check(layout, named)
+                except DamagedCatalogError:
+                    if catalog_identity(layout) != identity or journal.stands(layout):
+                        raise Moved from None
+                    raise
+                self._view = [manifests.as_view(layout, named)]
             if form > CATALOG_FORMAT:
                 raise StorageError(
                     layout.catalog,
@@ -156,7 +192,7 @@ class Snapshot:
         """A new connection, to which the catalog stands where it is, not where it was made."""
         assert self._base is not None
         connection = self._base.cursor()
-        for statement in place(self.layout):
+        for statement in [*place(self.layout), *self._view]:
             connection.execute(statement)
         return connection
 
@@ -187,7 +223,7 @@ class Snapshot:
             try:
                 return connection.execute(sql, parameters).fetchall()
             except duckdb.Error as error:
-                raise _unusable(self.layout, error) from error
+                raise self._refused(error) from error
 
     def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries by column."""
@@ -197,8 +233,18 @@ class Snapshot:
             try:
                 found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
             except duckdb.Error as error:
-                raise _unusable(self.layout, error) from error
+                raise self._refused(error) from error
         return list(found)
+
+    def _refused(self, error: duckdb.Error) -> Exception:
+        """What it means that DuckDB cannot read the catalog, or a manifest that it names.
+
+        One that another has taken the place of is gone once that is published.
+        """
+        layout = self.layout
+        if journal.stands(layout) or catalog_identity(layout) != self.identity:
+            return Moved()
+        return _unusable(layout, error)
 
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""
@@ -217,10 +263,10 @@ class Snapshot:
         if wanted:
             found: dict[str, list[Stored]] = {symbol: [] for symbol in wanted}
             rows = self.fetch(
-                """
+                f"""
                 select
                     symbol, month, rows, bytes, epoch_ns(first_timestamp), epoch_ns(last_timestamp),
-                    sha256
+                    sha256, {", ".join(self._place)}
                 from partitions
                 where data_type = $data_type and symbol in (select unnest($symbols))
                 order by month
@@ -233,6 +279,65 @@ class Snapshot:
             for symbol, stored in found.items():
                 self._partitions[data_type, symbol] = tuple(stored)
         return {symbol: self._partitions[data_type, symbol] for symbol in symbols}
+
+    def shared(self, data_type: str) -> list[Stored]:
+        """The files of a data type that all symbols of a month share, by month.
+
+        Of each, all its rows; the symbol is `ALL_SYMBOLS`.
+        """
+        if self._place[0] == "null":
+            return []
+        rows = self.fetch(
+            """
+            select
+                month,
+                any_value(file_rows),
+                any_value(bytes),
+                epoch_ns(min(first_timestamp)),
+                epoch_ns(max(last_timestamp)),
+                any_value(sha256)
+            from partitions
+            where data_type = $data_type and first_row is not null
+            group by month
+            order by month
+            """,
+            data_type=data_type,
+        )
+        return [
+            Stored(data_type, ALL_SYMBOLS, month, count, size, first, last, sha256, 0, count)
+            for month, count, size, first, last, sha256 in rows
+        ]
+
+    def own_symbols(self, data_type: str, first: date, last: date) -> list[str]:
+        """Symbols with files of their own, of the months from `first` to `last`, in byte order."""
+        rows = self.fetch(
+            f"""
+            select distinct symbol
+            from partitions
+            where
+                data_type = $data_type
+                and {self._place[0]} is null
+                and month between $first and $last
+            order by symbol
+            """,
+            data_type=data_type,
+            first=first,
+            last=last,
+        )
+        return [symbol for (symbol,) in rows]
+
+    def files(self, data_type: str) -> list[tuple[Path, int]]:
+        """The files of a data type's partitions, and how large each is."""
+        rows = self.fetch(
+            f"""
+            select distinct if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'), month, bytes
+            from partitions
+            where data_type = $data_type
+            """,
+            data_type=data_type,
+        )
+        layout = self.layout
+        return [(layout.partition(data_type, symbol, month), size) for symbol, month, size in rows]
 
     def rows_by_session(
         self, partitions: Sequence[Stored]

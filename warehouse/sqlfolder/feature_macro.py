@@ -83,10 +83,14 @@ order by {order}
 
 def _table(feature: Feature, table: str) -> str:
     files = f"{table}_files_of({_SYMBOL})"
+    # Where all symbols of a month share a file. How far back it goes a list of files cannot ask.
+    shared = f"{table}_market_files('0001-01-01', {_LAST})"
     data_type = f"'{table}'"
     if table == AGGS:
         by_freq = [f"{freq}_aggs_files_of({_SYMBOL})" for freq in ("minute", "day")]
         files = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
+        by_freq = [f"{freq}_{shared}" for freq in ("minute", "day")]
+        shared = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
         data_type = "freq || '_aggs'"
     lookback = feature.lookback
     first = f"{_FIRST}::date"
@@ -96,6 +100,14 @@ def _table(feature: Feature, table: str) -> str:
 select *
 from read_parquet({files}, hive_partitioning = false)
 where session between {first} and {_LAST}::date and is_in_place() and is_the_only_one()
+union all
+select *
+from read_parquet({shared}, hive_partitioning = false) as shared
+where
+    shared.symbol = {_SYMBOL}
+    and session between {first} and {_LAST}::date
+    and is_in_place()
+    and is_the_only_one()
 )"""
 
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
-from warehouse.core.paths import Layout, RawFile
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile
 from warehouse.errors import (
     DamagedCatalogError,
     OutdatedCatalogError,
@@ -31,9 +32,38 @@ from warehouse.errors import (
 )
 from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.select_check import check_file
-from warehouse.store import data_folder_id, journal
+from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
-from warehouse.store.partitions import Partition, SessionSource
+from warehouse.store.manifests import Manifest
+from warehouse.store.partitions import (
+    ENTRIES,
+    SLICES,
+    Partition,
+    SessionSource,
+    sessions_of,
+)
+
+_SHARED = """
+    select
+        data_type,
+        month,
+        any_value(fingerprint) as fingerprint,
+        any_value(file_rows) as rows,
+        any_value(bytes) as bytes,
+        min(epoch_ns(first_timestamp)) as first_ns,
+        max(epoch_ns(last_timestamp)) as last_ns,
+        any_value(sha256) as sha256
+    from partitions
+    where
+        data_type = $data_type
+        and first_row is not null
+        and ($first is null or month >= $first::date)
+        and ($last is null or month <= $last::date)
+    group by data_type, month
+    having $symbols is null or bool_or(list_contains($symbols, symbol))
+    order by month
+"""
+"""Partitions of all symbols."""
 
 
 @dataclass(frozen=True)
@@ -188,15 +218,19 @@ def check_not_lost(layout: Layout) -> None:
 class Catalog:
     """The catalog as it is now, opened for reading; close it, or use `with`.
 
+    Args:
+        deeply: the values of all manifests are looked at; else who asks for a month must.
+
     Raises:
         StorageError: it cannot be opened.
         OutdatedCatalogError: another version wrote it.
         DamagedCatalogError: it is not as it was written; whatever is asked may come upon that.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, *, deeply: bool = True) -> None:
+        self._layout, self._deeply = layout, deeply
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self.manifests: list[Manifest] = []
         data_folder_id.check(layout)
         if layout.catalog.exists():
             try:
@@ -231,6 +265,16 @@ class Catalog:
         if form != CATALOG_FORMAT:
             self.close()
             raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
+        try:
+            self.manifests = manifests.listed(self._connection, "published")
+            manifests.check(self._layout, self.manifests, deeply=self._deeply)
+            self._connection.execute(manifests.as_view(self._layout, self.manifests))
+        except DamagedCatalogError:
+            self.close()
+            raise
+        except duckdb.Error as error:
+            self.close()
+            raise self._unreadable(error) from error
 
     def __enter__(self) -> Catalog:
         return self
@@ -299,6 +343,14 @@ class Catalog:
         except duckdb.CatalogException:
             return False
 
+    def folders(self, data_type: str) -> set[str]:
+        """The symbols that have rows of a data type, as their folders are, or would be, called."""
+        rows = self.rows(
+            f"select {data_type}_names() as own, {data_type}_market_symbols() as shared"
+        )
+        lines = "\n".join(f"{row['own']}\n{row['shared']}" for row in rows).split("\n")
+        return {line.partition(" ")[0] for line in lines} - {""}
+
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.
 
@@ -325,34 +377,49 @@ class Catalog:
         first: date | None = None,
         last: date | None = None,
     ) -> list[Partition]:
-        """Partitions of a data type by symbol and month.
+        """Partitions of a data type by symbol and month; of all symbols without their slices.
 
         Args:
-            symbols: only these; None: all.
+            symbols: only these, and those of all symbols that have one of them; None: all.
             first, last: first days of months, both inclusive; None is open.
         """
+        asked = {
+            "data_type": data_type,
+            "symbols": list(symbols) if symbols is not None else None,
+            "first": first,
+            "last": last,
+        }
         table = self.table(
             """
-            select * exclude (path)
+            select * exclude (path, first_row, file_rows)
             from partitions
             where
                 data_type = $data_type
+                and first_row is null
                 and ($symbols is null or list_contains($symbols, symbol))
                 and ($first is null or month >= $first::date)
                 and ($last is null or month <= $last::date)
             order by symbol, month
             """,
-            data_type=data_type,
-            symbols=list(symbols) if symbols is not None else None,
-            first=first,
-            last=last,
+            **asked,
         )
         if table is None:
             return []
+        shared = self.rows(_SHARED, **asked)
         first_ns = table["first_timestamp"].cast(pa.int64()).to_pylist()
         last_ns = table["last_timestamp"].cast(pa.int64()).to_pylist()
         rows = table.drop_columns(["first_timestamp", "last_timestamp"]).to_pylist()
-        return [
+        of_all = [
+            Partition(
+                **{
+                    **row,
+                    "symbol": ALL_SYMBOLS,
+                    "sessions": sessions_of(self.entries(data_type, row["month"])),
+                }
+            )
+            for row in shared
+        ]
+        return of_all + [
             Partition(
                 **{
                     **row,
@@ -363,6 +430,54 @@ class Catalog:
             )
             for row, start, stop in zip(rows, first_ns, last_ns, strict=True)
         ]
+
+    def look_at(self, data_type: str, month: date) -> None:
+        """Look at the values of one month's manifest.
+
+        Raises:
+            DamagedCatalogError: it has one that no publish writes.
+        """
+        of_month = [one for one in self.manifests if one.key == (data_type, month)]
+        manifests.check(self._layout, of_month, deeply=True)
+
+    def entries(self, data_type: str, month: date) -> pa.Table:
+        """Of the partition of all symbols of a month, where each one's sessions came from.
+
+        Returns:
+            As `partitions.ENTRIES`, by symbol and session; no rows where there is no such one.
+        """
+        table = self.table(
+            """
+            select symbol, unnest(sessions, recursive := true)
+            from partitions
+            where data_type = $data_type and month = $month and first_row is not null
+            """,
+            data_type=data_type,
+            month=month,
+        )
+        if table is None:
+            return ENTRIES.empty_table()
+        found = table.cast(ENTRIES)
+        order = pc.sort_indices(found, [("symbol", "ascending"), ("session", "ascending")])
+        return found.take(order).combine_chunks()
+
+    def slices(self, data_type: str, month: date) -> pa.Table:
+        """Of the partition of all symbols of a month, where each one's rows stand, by their places.
+
+        Returns:
+            As `partitions.SLICES`.
+        """
+        table = self.table(
+            """
+            select symbol, first_row, rows, first_timestamp, last_timestamp, sessions
+            from partitions
+            where data_type = $data_type and month = $month and first_row is not null
+            order by first_row
+            """,
+            data_type=data_type,
+            month=month,
+        )
+        return SLICES.empty_table() if table is None else table.cast(SLICES).combine_chunks()
 
     def source_files(self) -> dict[RawFile, SourceFile]:
         """What is known of each of the vendor's files."""

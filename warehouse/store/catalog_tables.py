@@ -7,21 +7,18 @@ that may be read. A column of another kind, or none, would end in the middle of 
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import duckdb
 
 from warehouse.errors import DamagedCatalogError
 
-CATALOG_FORMAT = 4
+CATALOG_FORMAT = 5
 
 WAREHOUSE_ID = "warehouse_id"
 """Column of the table `warehouse`, which a catalog of an earlier version has not."""
 
-_SESSIONS = (
-    'STRUCT("session" DATE, "rows" BIGINT, rejects BIGINT, "source" VARCHAR, etag VARCHAR,'
-    " sha256 VARCHAR, fingerprint VARCHAR)[]"
-)
 REQUIRED = {
     "warehouse": {
         "VARCHAR": "data_folder written_by",
@@ -29,12 +26,11 @@ REQUIRED = {
         "INTEGER": "catalog_format",
         "TIMESTAMP": "written_at",
     },
-    "partitions": {
-        "VARCHAR": "data_type symbol path sha256 fingerprint",
-        "BIGINT": "rows bytes",
+    "manifests": {
+        "VARCHAR": "data_type name sha256",
+        "BIGINT": "bytes partitions rows cache_bytes",
         "DATE": "month",
-        "TIMESTAMP_NS": "first_timestamp last_timestamp",
-        _SESSIONS: "sessions",
+        "DATE[]": "sessions",
     },
     "source_files": {
         "VARCHAR": "data_type symbol source state problem etag sha256 vouched_by"
@@ -87,8 +83,7 @@ _VECTOR, _MOST_AT_ONCE = 2048, 4 << 30
 
 FILLED = {
     "warehouse": "generation data_folder catalog_format written_by written_at",
-    "partitions": "data_type symbol month path rows bytes first_timestamp last_timestamp sha256"
-    " fingerprint sessions",
+    "manifests": "data_type month name bytes sha256 partitions rows cache_bytes sessions",
     "source_files": "data_type day source state recorded_at",
     "runs": "run_id command started_at state version seconds files files_set_aside lines"
     " rows_published rows_rejected partitions bytes_read bytes_written peak_memory_bytes",
@@ -101,6 +96,13 @@ _FIRST, _LAST = "0001-01-01", "9999-11-30"
 """Days that Python has; and a month, whose last day is asked for."""
 _MOST_GENERATIONS = 1 << 62
 _ODD = {
+    "manifests": [
+        (
+            "sessions",
+            "list_count(sessions) < len(sessions) or coalesce(list_min(sessions)"
+            f" < '{_FIRST}' or list_max(sessions) > '{_LAST}', false)",
+        )
+    ],
     "warehouse": [("generation", f"generation not between 0 and {_MOST_GENERATIONS}")],
     "source_files": [
         ("symbols", "list_count(symbols) < len(symbols)"),
@@ -117,8 +119,6 @@ def check_tables(
     database: str,
     path: Path,
     warehouse_id: str | None,
-    *,
-    deeply: bool = True,
 ) -> None:
     """Refuse an attached catalog whose tables are none, or not those that this version writes.
 
@@ -126,7 +126,6 @@ def check_tables(
 
     Args:
         warehouse_id: that of the data folder it stands in; None: it has none.
-        deeply: the sessions of each partition are looked at, too; of many this takes a while.
 
     Raises:
         DamagedCatalogError: names what is wrong.
@@ -160,7 +159,8 @@ def check_tables(
             if form is None:
                 raise DamagedCatalogError(path, "its table warehouse is empty")
             if form != CATALOG_FORMAT:
-                _check_no_views(connection, database, path, tables)
+                # Of these formats it is a table.
+                _check_no_views(connection, database, path, tables, {"partitions"})
                 return
     for name, types in REQUIRED.items():
         if name not in tables:
@@ -177,8 +177,6 @@ def check_tables(
                         path, f"{column} of its table {name} is {is_what}, not {kind}"
                     )
         _check_values(connection, database, path, name)
-    if deeply:
-        _check_sessions(connection, database, path)
 
 
 def _check_sizes(
@@ -263,36 +261,21 @@ def _check_values(
             raise DamagedCatalogError(path, f"{name} of its table {table} has an impossible value")
 
 
-def _check_sessions(connection: duckdb.DuckDBPyConnection, database: str, path: Path) -> None:
-    ((is_odd,),) = connection.execute(
-        f"""
-        select
-            coalesce(
-                bool_or(
-                    entry.session is null
-                    or entry.session not between '{_FIRST}' and '{_LAST}'
-                    or entry.rows is null
-                ),
-                false
-            )
-        from (select unnest(sessions) as entry from {database}.main.partitions)
-        """
-    ).fetchall()
-    if is_odd:
-        raise DamagedCatalogError(path, "sessions of its table partitions has an impossible value")
-
-
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
     relation = connection.sql(f"from {database}.main.{table}")
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
 
 def _check_no_views(
-    connection: duckdb.DuckDBPyConnection, database: str, path: Path, tables: set[str]
+    connection: duckdb.DuckDBPyConnection,
+    database: str,
+    path: Path,
+    tables: set[str],
+    more: AbstractSet[str] = frozenset(),
 ) -> None:
     views = connection.execute(
         "select view_name from duckdb_views() where database_name = ?", [database]
     ).fetchall()
     for (name,) in views:
-        if name in REQUIRED and name not in tables:
+        if name in {*REQUIRED, *more} and name not in tables:
             raise DamagedCatalogError(path, f"its {name} is a view and no table")

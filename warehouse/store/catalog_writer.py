@@ -7,8 +7,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,19 +17,28 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import Layout, RawFile, glob_literal, partition_name, shipped
+from warehouse.core.paths import (
+    Layout,
+    RawFile,
+    encode_symbol,
+    glob_literal,
+    month_of,
+    partition_name,
+    shipped,
+)
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
-from warehouse.store import data_folder_id
+from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import (
     CatalogChange,
     Checked,
@@ -37,6 +47,7 @@ from warehouse.store.catalog import (
     SourceFile,
 )
 from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
+from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
 
 logger = logging.getLogger("warehouse")
@@ -45,30 +56,30 @@ logger = logging.getLogger("warehouse")
 _COMPATIBLE_WITH = "v1.5.0"
 
 _PROBE_SESSION = date(2000, 1, 3)
-_LATER = ("files",)
+_FOLDERS = re.compile(r"(?:[A-Z0-9%._-]+ \d{4}_\d\d(?:,\d{4}_\d\d)*(?:\n|\Z))*", re.ASCII)
+_MONTHS = re.compile(r"(?:\d{4}_\d\d(?:,(?=\d)|\Z))*", re.ASCII)
+_SYMBOLS = re.compile(r"(?:[A-Z0-9%._-]+(?:\n|\Z))*", re.ASCII)
+_PLACES = pa.schema([manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row")])
+_MANIFESTS = pa.schema(
+    [
+        ("data_type", pa.string()),
+        ("month", pa.date32()),
+        ("name", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("partitions", pa.int64()),
+        ("rows", pa.int64()),
+        ("cache_bytes", pa.int64()),
+        ("sessions", pa.list_(pa.date32())),
+    ]
+)
+_LATER = ("files", "partitions")
 _REFERENCE = {
     "trade_conditions": "id,name,updates_high_low,updates_open_close,updates_volume",
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
 }
 """List of config/ → its header, which sql/catalog/reference.sql passes over."""
-_PARTITION_NAMES = """
-    with
-        named as (
-            select parse_path(path)[-2] as folder, strftime(month, '%Y_%m') as month
-            from partitions
-            where data_type = $data_type
-        ),
-
-        lines as (
-            select folder || ' ' || string_agg(month, ',' order by month) as line
-            from named
-            group by folder
-        )
-
-    select coalesce(string_agg(line, chr(10) order by line), '')
-    from lines
-"""
 # What the files of sql/catalog said before there was files.sql: a user may have edited one.
 _PATTERNS = [
     (
@@ -88,33 +99,6 @@ _PATTERNS += [
 ]
 _PATTERNS += [(re.compile(r"'data/rejects/\*/\*/\*\.parquet'"), "rejects_files()")]
 
-_SESSION = pa.struct(
-    [
-        ("session", pa.date32()),
-        ("rows", pa.int64()),
-        ("rejects", pa.int64()),
-        ("source", pa.string()),
-        ("etag", pa.string()),
-        ("sha256", pa.string()),
-        ("fingerprint", pa.string()),
-    ]
-)
-_PARTITIONS = pa.schema(
-    [
-        ("data_type", pa.string()),
-        ("symbol", pa.string()),
-        ("month", pa.date32()),
-        ("path", pa.string()),
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),
-        ("first_timestamp", pa.timestamp("ns")),
-        ("last_timestamp", pa.timestamp("ns")),
-        ("sha256", pa.string()),
-        ("fingerprint", pa.string()),
-        ("sessions", pa.list_(_SESSION)),
-    ]
-)
-_REMOVED = pa.schema([("data_type", pa.string()), ("symbol", pa.string()), ("month", pa.date32())])
 _ARROW = {
     str: pa.string(),
     FileState: pa.string(),
@@ -138,15 +122,29 @@ def schema_of(record: type) -> pa.Schema:
     )
 
 
+@dataclass
+class Built:
+    """What was built beside the catalog itself.
+
+    Attributes:
+        moves: manifests, as (staged, final).
+        superseded: manifests of the present generation that the next has not.
+        removals: those that were superseded a day ago.
+        others: names of tables and views in the present catalog that somebody else made there.
+    """
+
+    moves: list[tuple[Path, Path]] = field(default_factory=list)
+    superseded: list[Path] = field(default_factory=list)
+    removals: list[Path] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
 def build(
     staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path, change: CatalogChange
-) -> list[str]:
-    """Write the catalog that will hold after `change` to `staged`.
+) -> Built:
+    """Write the catalog that will hold after `change` to `staged`, and the manifests it names.
 
     It names files that are not in place yet: its views are made before it names any.
-
-    Returns:
-        Names of tables and views in the present catalog that somebody else made there.
 
     Raises:
         SqlFileError: a file of sql/catalog or config/ fails.
@@ -158,11 +156,6 @@ def build(
     try:
         _run(connection, sql, "tables", layout, config_dir)
         tables = {
-            "changed_partitions": _partition_table(layout, change.partitions),
-            "removed_partitions": pa.Table.from_pylist(
-                [dict(zip(_REMOVED.names, removed, strict=True)) for removed in change.removed],
-                _REMOVED,
-            ),
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
             "checked": _table(Checked, change.checked),
@@ -177,25 +170,26 @@ def build(
         ):
             _add_columns(connection, name, added)
         _write_schemas(layout)
+        built = Built()
         generation, rejects = 0, None
         before: set[str] = set()
+        named: list[Manifest] = []
+        earlier = manifests.SCHEMA.empty_table()
+        names: dict[str, str] = {}
         if previous is not None:
-            _show_previous(connection, previous, layout)
-            row = connection.execute(
-                "select generation, data_folder from previous.warehouse"
-            ).fetchone()
-            generation, folder = row or (0, str(layout.data))
+            check_tables(connection, "replaced", previous, data_folder_id.id_of(layout))
+            named, earlier = _published(connection, layout)
+            _show_previous(connection, layout, named, change)
+            row = connection.execute("select generation from previous.warehouse").fetchone()
+            generation = row[0] if row else 0
             _run(connection, sql, "carry_over", layout, config_dir)
             rejects = _rejects_names(connection)
-            if folder != str(layout.data):
-                # The warehouse was moved.
-                connection.execute(
-                    "update partitions set path = ? || substr(path, ?)",
-                    [str(layout.data), len(folder) + 1],
-                )
+            names = _names_before(connection)
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
+        present, fresh = _write_manifests(layout, named, earlier, change, built)
+        connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
         # Where its SQL is of an earlier version.
         connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
@@ -219,6 +213,7 @@ def build(
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
+        _run(connection, sql, "partitions", layout, config_dir)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
@@ -226,26 +221,219 @@ def build(
             _run(connection, sql, "features", layout, config_dir)
             feature_macro.create(connection, FeatureFolder(sql.folder))
         _name_files(connection, layout, rejects, change)
-        others = before - _objects(connection)
+        _name_partitions(connection, sql, layout, present, fresh, named, names)
+        built.others = sorted(before - _objects(connection))
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
-        return sorted(others)
+        return built
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
         connection.close()
 
 
+def _write_manifests(
+    layout: Layout,
+    named: Sequence[Manifest],
+    earlier: pa.Table,
+    change: CatalogChange,
+    built: Built,
+) -> tuple[list[Manifest], dict[manifests.Key, pa.Table]]:
+    """Write the manifests of the months that a change touches to the staging folder.
+
+    Args:
+        named: those of the present generation.
+        earlier: rows of a catalog that has none: all of its months are touched.
+
+    Returns:
+        All manifests of the next generation, and the rows of those that are touched.
+    """
+    added: defaultdict[manifests.Key, list[Partition]] = defaultdict(list)
+    removed: defaultdict[manifests.Key, list[tuple[str, str, date]]] = defaultdict(list)
+    for one in change.partitions:
+        added[one.data_type, one.month].append(one)
+    for gone in change.removed:
+        removed[gone[0], gone[2]].append(gone)
+    by_key = {one.key: one for one in named}
+    places = earlier.group_by(["data_type", "month"]).aggregate([]).to_pylist()
+    touched = {*added, *removed, *((row["data_type"], row["month"]) for row in places)}
+    present = [one for one in named if one.key not in touched]
+    fresh: dict[manifests.Key, pa.Table] = {}
+    for key in sorted(touched):
+        before = manifests.SCHEMA.empty_table()
+        if key in by_key:
+            before = manifests.read(layout, by_key[key])
+        elif earlier.num_rows:
+            data_type, month = key
+            is_of = pc.equal(earlier["data_type"], data_type)
+            before = earlier.filter(pc.and_(is_of, pc.equal(earlier["month"], pa.scalar(month))))
+        rows = manifests.changed(before, manifests.rows_of(added[key]), removed[key])
+        fresh[key] = rows
+        if rows.num_rows:
+            manifest, staged = manifests.write(layout.staging, key, rows)
+            present.append(manifest)
+            built.moves.append((staged, manifest.path(layout)))
+    kept = {one.name for one in present}
+    built.superseded = [one.path(layout) for one in named if one.name not in kept]
+    in_use = kept | {one.name for one in named}
+    for data_type in sorted({data_type for data_type, _ in touched}):
+        built.removals += manifests.expired(layout, data_type, in_use)
+    return present, fresh
+
+
+def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """What the replaced catalog says of its files, by macro; of one of an earlier format nothing.
+
+    What is not of the form that it must have is left out: it is gathered anew.
+    """
+    found = {}
+    for kind in DATA_TYPES:
+        try:
+            for macro, form in (
+                (f"{kind}_names", _FOLDERS),
+                (f"{kind}_market_names", _MONTHS),
+                (f"{kind}_market_symbols", _SYMBOLS),
+            ):
+                row = connection.execute(f"select replaced.main.{macro}()").fetchone()
+                text = row[0] if row else None
+                if isinstance(text, str) and form.fullmatch(text):
+                    found[macro] = text
+        except duckdb.CatalogException:
+            continue
+    return found
+
+
+def _name_partitions(
+    connection: duckdb.DuckDBPyConnection,
+    sql: SqlFolder,
+    layout: Layout,
+    present: Sequence[Manifest],
+    fresh: Mapping[manifests.Key, pa.Table],
+    replaced: Sequence[Manifest],
+    before: Mapping[str, str],
+) -> None:
+    """Tell the views and macros which partitions there are; see sql/catalog/files.sql.
+
+    Args:
+        fresh: rows of the months that have changed.
+        replaced: the manifests that those months had.
+        before: what was told until now.
+    """
+    touched = {data_type for data_type, _ in fresh}
+    _set_names(connection, "manifest", "\n".join(sorted(one.name for one in present)))
+    for kind in DATA_TYPES:
+        macros = [f"{kind}_names", f"{kind}_market_names", f"{kind}_market_symbols"]
+        told = {name: before[name] for name in macros if name in before}
+        if len(told) < len(macros) or (
+            kind in touched and not _retold(told, kind, layout, replaced, fresh)
+        ):
+            told = _told(connection, layout, kind, present, fresh)
+        file = _catalog_file(sql, kind)
+        if told[f"{kind}_market_names"] and f"{kind}_market_files" not in file.body:
+            raise SqlFileError(
+                file.path, f"does not read {kind}_market_files, where all symbols share a file"
+            )
+        for name, text in told.items():
+            _set_macro(connection, name, text)
+
+
+def _retold(
+    told: dict[str, str],
+    kind: str,
+    layout: Layout,
+    replaced: Sequence[Manifest],
+    fresh: Mapping[manifests.Key, pa.Table],
+) -> bool:
+    """Bring what is told of a data type's partitions up to date, from the months that have changed.
+
+    Returns:
+        Whether it could be: not where a symbol is gone from a month that all share, for who knows
+        whether another month has it.
+    """
+    own = dict(line.split(" ") for line in told[f"{kind}_names"].split("\n") if line)
+    months = {name for name in told[f"{kind}_market_names"].split(",") if name}
+    symbols = set(told[f"{kind}_market_symbols"].split("\n")) - {""}
+    for (data_type, month), rows in fresh.items():
+        if data_type != kind:
+            continue
+        name = f"{month:%Y_%m}"
+        before: set[str] = set()
+        for one in replaced:
+            if one.key == (data_type, month):
+                before = set(manifests.read(layout, one)["symbol"].to_pylist())
+        is_shared = rows["first_row"].is_valid()
+        shared = set(rows.filter(is_shared)["symbol"].to_pylist())
+        if name in months and before - shared:
+            return False
+        alone = rows.filter(pc.invert(is_shared))["symbol"].to_pylist()
+        for symbol in before - set(alone):
+            folder = encode_symbol(symbol)
+            left = [one for one in own.get(folder, "").split(",") if one not in ("", name)]
+            own.pop(folder, None)
+            if left:
+                own[folder] = ",".join(left)
+        for symbol in alone:
+            folder = encode_symbol(symbol)
+            there = {one for one in own.get(folder, "").split(",") if one}
+            own[folder] = ",".join(sorted({*there, name}))
+        months = months | {name} if shared else months - {name}
+        symbols |= {encode_symbol(symbol) for symbol in shared}
+    told[f"{kind}_names"] = "\n".join(f"{name} {own[name]}" for name in sorted(own))
+    told[f"{kind}_market_names"] = ",".join(sorted(months))
+    told[f"{kind}_market_symbols"] = "\n".join(sorted(symbols))
+    return True
+
+
+def _told(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    kind: str,
+    present: Sequence[Manifest],
+    fresh: Mapping[manifests.Key, pa.Table],
+) -> dict[str, str]:
+    """What the macros of a data type say of its partitions, by macro."""
+    columns = ["symbol", "month", "first_row"]
+    staged = [rows.select(columns) for (name, _), rows in fresh.items() if name == kind]
+    connection.register("staged", pa.concat_tables([_PLACES.empty_table(), *staged]))
+    there = [one for one in present if one.data_type == kind and one.key not in fresh]
+    listed = manifests.as_query(layout, there) if there else "from staged limit 0"
+    connection.execute(
+        f"""
+        create or replace temp table places as
+        select symbol, month, first_row is not null as is_shared
+        from (select {", ".join(columns)} from ({listed}) union all from staged)
+        """
+    )
+    connection.unregister("staged")
+    own: defaultdict[str, list[str]] = defaultdict(list)
+    for symbol, month in connection.execute(
+        "select symbol, month from places where not is_shared order by symbol, month"
+    ).fetchall():
+        own[encode_symbol(symbol)].append(f"{month:%Y_%m}")
+    months = connection.execute(
+        "select distinct month from places where is_shared order by month"
+    ).fetchall()
+    symbols = connection.execute(
+        "select distinct symbol from places where is_shared order by symbol"
+    ).fetchall()
+    connection.execute("drop table places")
+    return {
+        f"{kind}_names": "\n".join(f"{name} {','.join(own[name])}" for name in sorted(own)),
+        f"{kind}_market_names": ",".join(f"{month:%Y_%m}" for (month,) in months),
+        f"{kind}_market_symbols": "\n".join(sorted(encode_symbol(s) for (s,) in symbols)),
+    }
+
+
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     """Give a table the columns of another that it lacks: its SQL may be of an earlier version."""
-    columns = connection.execute(f"select column_name, column_type from (describe {like})")
-    for name, kind in columns.fetchall():
+    for name, kind in _columns_of(connection, like).items():
         connection.execute(f'alter table {table} add column if not exists "{name}" {kind}')
 
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
-    names = ["tables", "reference", "path_name", "files", *DATA_TYPES, "rejects", "outliers"]
+    names = ["tables", "reference", "path_name", "files", "partitions"]
+    names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")
     return [_catalog_file(sql, name) for name in names]
@@ -282,8 +470,9 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
     folder = layout.staging / "bind"
     probe = replace(layout, cache=folder / "cache")
     layout.modes.make_folders(probe.schema)
-    schema = probe.schema / "rejects.parquet"
-    pq.write_table(_all_rejects().empty_table(), schema, store_schema=False)
+    for name, columns in (("rejects", _all_rejects()), ("partitions", manifests.SCHEMA)):
+        schema = probe.schema / f"{name}.parquet"
+        pq.write_table(columns.empty_table(), schema, store_schema=False)
     for kind in DATA_TYPES.values():
         month = f"{_PROBE_SESSION:%Y_%m}"
         for path, columns in (
@@ -333,13 +522,43 @@ def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None)
     return {name for (name,) in rows}
 
 
-def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path, layout: Layout) -> None:
+def _published(
+    connection: duckdb.DuckDBPyConnection, layout: Layout
+) -> tuple[list[Manifest], pa.Table]:
+    """What the catalog attached as `replaced` says is published.
+
+    Returns:
+        Its manifests; or, of one of an earlier format, which has none, the rows of all of them.
+    """
+    if "manifests" in _objects(connection, "replaced"):
+        named = manifests.listed(connection, "replaced")
+        manifests.check(layout, named)
+        return named, manifests.SCHEMA.empty_table()
+    rows = connection.sql("select * exclude (path) from replaced.main.partitions")
+    found = rows.to_arrow_table()
+    keys = zip(*(found[name].to_pylist() for name in ("data_type", "symbol", "month")), strict=True)
+    files = pa.array([partition_name(*key) for key in keys], pa.string())
+    found = found.append_column("file", files)
+    return [], completed(found, manifests.SCHEMA)
+
+
+def _show_previous(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    named: Sequence[Manifest],
+    change: CatalogChange,
+) -> None:
     """Show the catalog attached as `replaced` as `previous`, with each table that there is now.
 
-    One that it has not, being of an earlier format, is empty in `previous`.
+    One that it has not, being of an earlier format, is empty in `previous`; so is a column NULL.
+    Its partitions are those of the months of the vendor's files that the change speaks of.
     """
-    check_tables(connection, "replaced", catalog, data_folder_id.id_of(layout))
     connection.execute("attach ':memory:' as previous")
+    rows = "from replaced.main.partitions"
+    if "manifests" in _objects(connection, "replaced"):
+        months = {(file.data_type, month_of(file.day)) for file in change.files}
+        rows = manifests.as_query(layout, [one for one in named if one.key in months])
+    connection.execute(f"create view previous.main.partitions as {rows}")
     tables = connection.execute(
         """
         select database_name, schema_name, table_name
@@ -352,7 +571,21 @@ def _show_previous(connection: duckdb.DuckDBPyConnection, catalog: Path, layout:
         if database != "replaced":
             empty = f'(from "{database}".{schema}.{name} limit 0)'
             source = f"replaced.main.{name}" if name in there else empty
-            connection.execute(f"create view previous.main.{name} as from {source}")
+            added = ""
+            if name in there:
+                before = _columns_of(connection, source)
+                new = _columns_of(connection, f'"{database}".{schema}.{name}')
+                added = "".join(
+                    f', null::{kind} as "{column}"'
+                    for column, kind in new.items()
+                    if column not in before
+                )
+            connection.execute(f"create view previous.main.{name} as select *{added} from {source}")
+
+
+def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    rows = connection.execute(f"select column_name, column_type from (describe {table})")
+    return dict(rows.fetchall())
 
 
 def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
@@ -433,23 +666,17 @@ def _name_files(
     rejects: set[str] | None,
     change: CatalogChange,
 ) -> None:
-    """Tell the views and macros which files there are; see sql/catalog/files.sql.
+    """Tell the view of the rejects which files there are; see sql/catalog/files.sql.
 
     Args:
-        rejects: the files of rejects before the change; None: those of the vendor's files that the
-            catalog knows, as far as they are there.
+        rejects: the files before the change; None: those of the vendor's files that the catalog
+            knows, as far as they are there.
     """
-    names = {}
-    for kind in DATA_TYPES:
-        row = connection.execute(_PARTITION_NAMES, {"data_type": kind}).fetchone()
-        names[kind] = (row or ("",))[0]
     if rejects is None:
         rejects = _rejects_there(connection, layout)
     gone = {name for name, is_there in change.rejects.items() if not is_there}
     there = {name for name, is_there in change.rejects.items() if is_there}
-    names["rejects"] = "\n".join(sorted((rejects - gone) | there))
-    for name, text in names.items():
-        _set_names(connection, name, text)
+    _set_names(connection, "rejects", "\n".join(sorted((rejects - gone) | there)))
 
 
 def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
@@ -457,12 +684,16 @@ def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     folder = os.path.realpath(layout.data)
     connection.execute(f"create or replace macro data_folder() as {quoted(folder)}")
     connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
-    for name in (*DATA_TYPES, "rejects"):
+    for name in (*DATA_TYPES, "rejects", "manifest"):
         _set_names(connection, name, "")
 
 
 def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:
-    connection.execute(f"create or replace macro {of}_names() as {quoted(names)}")
+    _set_macro(connection, f"{of}_names", names)
+
+
+def _set_macro(connection: duckdb.DuckDBPyConnection, name: str, text: str) -> None:
+    connection.execute(f"create or replace macro {name}() as {quoted(text)}")
 
 
 def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set[str]:
@@ -517,7 +748,7 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
 
 def _schemas() -> dict[str, pa.Schema]:
     columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
-    return {**columns, "rejects": _all_rejects()}
+    return {**columns, "rejects": _all_rejects(), "partitions": manifests.SCHEMA}
 
 
 def _all_rejects() -> pa.Schema:
@@ -585,24 +816,6 @@ def _warn(holder: str) -> None:
 def _catalog_file(sql: SqlFolder, name: str) -> SqlFile:
     """A file of sql/catalog. A folder made by an earlier version has not all that there are now."""
     return sql.or_shipped(f"catalog/{name}") if name in _LATER else sql[f"catalog/{name}"]
-
-
-def _partition_table(layout: Layout, partitions: Sequence[Partition]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in _PARTITIONS.names}
-    for item in partitions:
-        columns["data_type"].append(item.data_type)
-        columns["symbol"].append(item.symbol)
-        columns["month"].append(item.month)
-        name = partition_name(item.data_type, item.symbol, item.month)
-        columns["path"].append(f"{layout.cache}/{name}")
-        columns["rows"].append(item.rows)
-        columns["bytes"].append(item.bytes)
-        columns["first_timestamp"].append(item.first_ns)
-        columns["last_timestamp"].append(item.last_ns)
-        columns["sha256"].append(item.sha256)
-        columns["fingerprint"].append(item.fingerprint)
-        columns["sessions"].append([vars(session) for session in item.sessions])
-    return pa.Table.from_pydict(columns, _PARTITIONS)
 
 
 def _table(record: type, items: Iterable[Any]) -> pa.Table:

@@ -14,7 +14,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DataType
@@ -46,11 +48,13 @@ _UNCOMPRESSED = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_siz
 # A dictionary is two pages instead of one: below this that costs more than it saves.
 _SMALL_ROWS = 1_024
 _NO_LIMIT = 1 << 30
+_MARKET_COMPRESSION = "zstd"
+_MARKET_LEVEL = 1
 
 
 @dataclass
 class Edges:
-    """What was encoded: how many rows, and the stamps of the first and the last."""
+    """What was encoded: how many rows, and the earliest and the latest stamp."""
 
     rows: int = 0
     first_ns: int = 0
@@ -73,11 +77,35 @@ def encode(
     Raises:
         SqlFileError: a row lacks a value that every row of the data type has.
     """
+    groups = _row_groups(rows, kind.columns.names, group_rows(sessions))
+    return _encode(sink, kind, groups, metadata, _options(kind, sum(sessions) < _SMALL_ROWS))
+
+
+def encode_market(
+    sink: Any, kind: DataType, rows: Iterable[pa.RecordBatch], metadata: Mapping[bytes, bytes]
+) -> Edges:
+    """The same of rows of all symbols, by symbol and then in the order of the tape.
+
+    Row groups end with a symbol, so that who asks for one decodes few other rows.
+
+    Raises:
+        SqlFileError: a row lacks a value that every row of the data type has.
+    """
+    groups = _market_groups(rows, kind.columns.names)
+    return _encode(sink, kind, groups, metadata, _market_options(kind))
+
+
+def _encode(
+    sink: Any,
+    kind: DataType,
+    groups: Iterable[pa.Table],
+    metadata: Mapping[bytes, bytes],
+    options: Mapping[str, Any],
+) -> Edges:
     edges = Edges()
-    options = _options(kind, sum(sessions) < _SMALL_ROWS)
     with pq.ParquetWriter(sink, kind.stored, **options) as writer:
         writer.add_key_value_metadata({**metadata, ABSENT_KEY: _optional(kind)})
-        for group in _row_groups(rows, kind.columns.names, group_rows(sessions)):
+        for group in groups:
             for name in kind.required:
                 if group.column(name).null_count:
                     raise SqlFileError(
@@ -86,9 +114,9 @@ def encode(
                         " give such rows a reason",
                     )
             stamps = group.column("timestamp").chunk(0).to_numpy()
-            if edges.rows == 0:
-                edges.first_ns = int(stamps[0])
-            edges.last_ns = int(stamps[-1])
+            first, last = int(stamps.min()), int(stamps.max())
+            edges.first_ns = min(edges.first_ns, first) if edges.rows else first
+            edges.last_ns = max(edges.last_ns, last) if edges.rows else last
             edges.rows += group.num_rows
             table = pa.Table.from_arrays(group.columns, schema=kind.stored)
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
@@ -131,6 +159,16 @@ def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
         "dictionary_pagesize_limit": _NO_LIMIT,
         # The Arrow schema would say again what the Parquet schema says, in 2 KB a file.
         "store_schema": False,
+    }
+
+
+@cache
+def _market_options(kind: DataType) -> dict[str, Any]:
+    # What is read is a few row groups of a file, so bytes count for more than the time to decode.
+    return {
+        **_options(kind, False),
+        "compression": _MARKET_COMPRESSION,
+        "compression_level": _MARKET_LEVEL,
     }
 
 
@@ -184,6 +222,50 @@ def _row_groups(
             count += part.num_rows
     if held:
         yield _one_piece(held)
+
+
+def _market_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterator[pa.Table]:
+    """Rows of all symbols in tables of one row group each, every column in one piece.
+
+    A group ends with the symbol that makes it large enough. A symbol with which it would be too
+    large begins a group of its own, or several, of which the last takes in what follows. So groups
+    follow from the rows alone.
+    """
+    coming = iter(parts)
+    held: list[pa.RecordBatch] = []
+    count = 0
+    is_more = True
+    while is_more or count:
+        while is_more and count < 2 * ROW_GROUP_ROWS:
+            part = next(coming, None)
+            is_more = part is not None
+            if part is not None and part.num_rows:
+                held.append(part.select(names))
+                count += part.num_rows
+        if count:
+            rows = pa.Table.from_batches(held).combine_chunks()
+            end = _end_of_group(rows["symbol"].chunk(0), is_more)
+            yield rows.slice(0, end).combine_chunks()
+            held, count = rows.slice(end).to_batches(), count - end
+
+
+def _end_of_group(symbols: pa.Array, is_more: bool) -> int:
+    """How many of these rows make the next row group.
+
+    Args:
+        is_more: more rows follow; then there are two groups' worth at least.
+    """
+    changed = pc.not_equal(symbols[1:], symbols[:-1]).to_numpy(zero_copy_only=False)
+    edges = np.flatnonzero(changed) + 1
+    if not is_more:
+        edges = np.append(edges, len(symbols))
+    large = edges[edges >= WHOLE_SESSIONS_ROWS]
+    if len(large) and large[0] <= ROW_GROUP_ROWS:
+        return int(large[0])
+    if not is_more and len(symbols) <= ROW_GROUP_ROWS:
+        return len(symbols)
+    small = edges[edges < WHOLE_SESSIONS_ROWS]
+    return int(small[-1]) if len(small) else ROW_GROUP_ROWS
 
 
 def _one_piece(batches: list[pa.RecordBatch]) -> pa.Table:

@@ -1,4 +1,7 @@
-"""Partitions: one data type, one symbol, one month, one Parquet file, and where its rows came from.
+"""Partitions: rows of one data type and month in one Parquet file, and where they came from.
+
+In the layout `symbol` a partition has one symbol's rows. In the layout `market` it has those of all
+symbols, by symbol and then in the order of the tape, and the catalog knows where each one's begin.
 
 The bytes that a version of this library gives a partition depend on its rows and their provenance
 alone: not on threads, pieces or what was ingested before what. Pages carry checksums, which pyarrow
@@ -14,28 +17,37 @@ import os
 import stat
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
-from warehouse.core.paths import decode_symbol, partition_name
+from warehouse.core.paths import (
+    ALL_SYMBOLS,
+    MARKET,
+    decode_symbol,
+    parse_key,
+    partition_name,
+)
 from warehouse.errors import (
     CorruptPartitionError,
     StorageError,
     UnreadablePartitionError,
     one_line,
 )
-from warehouse.store.parquet_writer import declared_by, encode
+from warehouse.store.parquet_writer import Edges, declared_by, encode, encode_market
 
 METADATA_KEY = b"flatfile_warehouse"
 DIGEST_KEY = b"flatfile_warehouse.sha256"
@@ -43,6 +55,34 @@ DIGEST_KEY = b"flatfile_warehouse.sha256"
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
+_SESSION = pa.struct(
+    [
+        ("session", pa.date32()),
+        ("rows", pa.int64()),
+        ("rejects", pa.int64()),
+        ("source", pa.string()),
+        ("etag", pa.string()),
+        ("sha256", pa.string()),
+        ("fingerprint", pa.string()),
+    ]
+)
+ENTRIES = pa.schema([("symbol", pa.string()), *_SESSION])
+"""Where each symbol's sessions came from, one row each; `fingerprint` is NULL where it is the
+partition's."""
+SLICES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("first_row", pa.int64()),
+        ("rows", pa.int64()),
+        ("first_timestamp", pa.timestamp("ns")),
+        ("last_timestamp", pa.timestamp("ns")),
+        ("sessions", pa.list_(_SESSION)),
+    ]
+)
+"""Where each symbol's rows stand in a partition of all symbols, and where they came from."""
+_PLACE = pa.schema(
+    [("symbol", pa.string()), ("timestamp", pa.timestamp("ns")), ("session", pa.date32())]
+)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 """With these the system refuses, and says nothing of the file: whatever else is told is damage."""
 
@@ -75,12 +115,13 @@ class Partition:
     """A written partition.
 
     Attributes:
-        data_type, symbol, month: which one; `month` is its first day.
-        sessions: in ascending order.
+        data_type, symbol, month: which one; `month` is its first day. `ALL_SYMBOLS`: of all.
+        sessions: in ascending order; of all symbols one for each file that a session came from.
         fingerprint: of the SQL and the settings that made it, its latest part at least.
         rows, bytes: its size.
-        first_ns, last_ns: stamps of its first and last row, both inclusive, nanoseconds UTC.
+        first_ns, last_ns: its earliest and latest stamp, both inclusive, nanoseconds UTC.
         sha256: of the file.
+        slices: of all symbols, where each one's rows stand, as `SLICES`; None: it was not asked.
     """
 
     data_type: str
@@ -93,15 +134,26 @@ class Partition:
     first_ns: int
     last_ns: int
     sha256: str
+    slices: pa.Table | None = field(default=None, repr=False, compare=False)
 
 
-def rows_by_file(partitions: Iterable[Partition], symbols: AbstractSet[str]) -> Counter[str]:
-    """How many rows of the symbols (none: of all) came from each of the vendor's files, by key."""
+def rows_by_file(
+    partitions: Iterable[Partition], entries: pa.Table, symbols: AbstractSet[str]
+) -> Counter[str]:
+    """How many rows of the symbols (none: of all) came from each of the vendor's files, by key.
+
+    Args:
+        entries: of the partition of all symbols among them.
+    """
     rows: Counter[str] = Counter()
     for partition in partitions:
-        if not symbols or partition.symbol in symbols:
+        if partition.symbol != ALL_SYMBOLS and (not symbols or partition.symbol in symbols):
             for session in partition.sessions:
                 rows[session.source] += session.rows
+    if symbols:
+        entries = entries.filter(pc.is_in(entries["symbol"], pa.array(sorted(symbols))))
+    for found in entries.group_by("source").aggregate([("rows", "sum")]).to_pylist():
+        rows[found["source"]] += found["rows_sum"]
     return rows
 
 
@@ -154,21 +206,27 @@ def write_partition(
     """Write a partition to `path`, which must not be inside the cache folder: it is not synced.
 
     Args:
-        rows: the data type's columns (others are left out) in the order of the tape.
+        rows: the data type's columns (others are left out) in the order of the tape, of all
+            symbols by symbol first.
         sessions: in ascending order; their rows add up to those of `rows`.
 
     Raises:
         StorageError: the disk refuses.
         SqlFileError: a row lacks a value that every row of the data type has.
     """
-    told = provenance(kind.name, symbol, month, sessions, fingerprint)
-    metadata = {METADATA_KEY: told, DIGEST_KEY: _digest(told)}
+    metadata = _metadata(kind, symbol, month, sessions, fingerprint)
     counts = [session.rows for session in sessions]
     expected = sum(counts)
+
+    def encode_into(sink: Any) -> Edges:
+        if symbol == ALL_SYMBOLS:
+            return encode_market(sink, kind, rows, metadata)
+        return encode(sink, kind, rows, metadata, counts)
+
     try:
         if expected <= _BUFFERED_ROWS:
             buffer = pa.BufferOutputStream()
-            edges = encode(buffer, kind, rows, metadata, counts)
+            edges = encode_into(buffer)
             encoded = buffer.getvalue()
             with open(path, "wb", buffering=0) as file:
                 rest = memoryview(encoded)
@@ -179,9 +237,9 @@ def write_partition(
             size, digest = encoded.size, hashlib.sha256(encoded).hexdigest()
         else:
             with pa.OSFile(path, "wb") as sink:
-                edges = encode(sink, kind, rows, metadata, counts)
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                edges = encode_into(sink)
+            with open(path, "rb") as whole:
+                digest = hashlib.file_digest(whole, "sha256").hexdigest()
             written = size = os.path.getsize(path)
     except OSError as error:
         raise StorageError(path, f"cannot be written: {error.strerror or error}") from error
@@ -204,6 +262,75 @@ def write_partition(
     )
 
 
+def _metadata(
+    kind: DataType,
+    symbol: str,
+    month: date,
+    sessions: Iterable[SessionSource],
+    fingerprint: str,
+) -> dict[bytes, bytes]:
+    told = provenance(kind.name, symbol, month, sessions, fingerprint)
+    return {METADATA_KEY: told, DIGEST_KEY: _digest(told)}
+
+
+def slices_of(entries: pa.Table, first: pa.Array, last: pa.Array) -> pa.Table:
+    """Where each symbol's rows stand in a partition of all symbols, as `SLICES`.
+
+    Args:
+        entries: as `ENTRIES`, by symbol and session; each with the number of its rows.
+        first, last: of each symbol in turn, its first and its last stamp.
+    """
+    entries = entries.combine_chunks()
+    symbols = entries["symbol"].chunk(0) if entries.num_rows else pa.array([], pa.string())
+    starts = np.flatnonzero(starts_of(symbols))
+    offsets = np.append(starts, entries.num_rows).astype(np.int32)
+    rows = entries["rows"].to_numpy()
+    until = np.concatenate([[0], np.cumsum(rows)])[offsets]
+    sessions = pa.StructArray.from_arrays(
+        [entries[name].combine_chunks() for name in _SESSION.names], fields=list(_SESSION)
+    )
+    return pa.Table.from_arrays(
+        [
+            symbols.take(pa.array(starts)),
+            pa.array(until[:-1]),
+            pa.array(np.diff(until)),
+            first.cast(pa.timestamp("ns")),
+            last.cast(pa.timestamp("ns")),
+            pa.ListArray.from_arrays(pa.array(offsets), sessions),
+        ],
+        schema=SLICES,
+    )
+
+
+def starts_of(symbols: pa.Array) -> npt.NDArray[np.bool_]:
+    """Of each row, whether its symbol is another than that of the row before; of the first: yes."""
+    changed = np.ones(len(symbols), np.bool_)
+    if len(symbols) > 1:
+        changed[1:] = pc.not_equal(symbols[1:], symbols[:-1]).to_numpy(zero_copy_only=False)
+    return changed
+
+
+def sessions_of(entries: pa.Table) -> tuple[SessionSource, ...]:
+    """The sessions of a partition of all symbols: one for each file that a session came from."""
+    keys = ["session", "source", "etag", "sha256", "fingerprint"]
+    grouped = entries.group_by(keys, use_threads=False).aggregate(
+        [("rows", "sum"), ("rejects", "sum")]
+    )
+    found = [
+        SessionSource(
+            row["session"],
+            row["rows_sum"],
+            row["rejects_sum"],
+            row["source"],
+            row["etag"],
+            row["sha256"],
+            row["fingerprint"],
+        )
+        for row in grouped.to_pylist()
+    ]
+    return tuple(sorted(found, key=lambda one: (one.session, one.source, one.sha256)))
+
+
 def read_sessions(
     path: Path, partition: Partition, wanted: frozenset[date]
 ) -> Iterator[tuple[SessionSource, Iterator[pa.RecordBatch]]]:
@@ -220,6 +347,17 @@ def read_sessions(
             if session.session in wanted:
                 yield session, groups.rows(start, stop)
             start = stop
+
+
+def read_rows(path: Path, partition: Partition, low: int, high: int) -> pa.Table:
+    """The rows [low, high) of a partition, page checksums verified.
+
+    Raises:
+        CorruptPartitionError: the file is damaged, or not the one the catalog knows.
+    """
+    with open_partition(path, partition.data_type, partition.symbol) as file:
+        rows = _RowGroups(file, path, partition).rows(low, high)
+        return pa.Table.from_batches(list(rows), data_type(partition.data_type).columns)
 
 
 class _RowGroups:
@@ -280,13 +418,14 @@ def edges_of(
     if not is_right:
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
     if not told.get(METADATA_KEY, b"").startswith(_named(kind.name, symbol, month)):
-        refuse(path, kind.name, symbol, f"it does not say that it is {symbol}'s of {month:%Y-%m}")
+        whose = f"{symbol}'s" if symbol else "all symbols'"
+        refuse(path, kind.name, symbol, f"it does not say that it is {whose} of {month:%Y-%m}")
     return [0, *accumulate(counts)]
 
 
 def _named(data_type_name: str, symbol: str, month: date) -> bytes:
     """How `provenance` begins: whose rows they are."""
-    name = json.dumps(symbol, ensure_ascii=False)
+    name = json.dumps(symbol or None, ensure_ascii=False)
     whose = f'"data_type":"{data_type_name}","symbol":{name},"month":"{month:%Y-%m}"'
     return f'{{"format":{FORMAT_VERSION},{whose}'.encode()
 
@@ -374,6 +513,8 @@ def refuse(path: Path, data_type_name: str, symbol: str, problem: str) -> NoRetu
 
 
 def _corrupt(path: Path, data_type_name: str, symbol: str, problem: str) -> CorruptPartitionError:
+    if symbol == ALL_SYMBOLS:
+        return CorruptPartitionError(path, problem, "warehouse verify --repair")
     return CorruptPartitionError(
         path, problem, f"warehouse rebuild {data_type_name} --symbols '{symbol}'"
     )
@@ -385,7 +526,9 @@ def describe(path: Path) -> Partition:
     Raises:
         CorruptPartitionError: it is damaged, or no partition of ours.
     """
-    data_type_name, symbol = path.parts[-3], decode_symbol(path.parts[-2])
+    data_type_name, folder = path.parts[-3:-1]
+    symbol = ALL_SYMBOLS if folder == MARKET else decode_symbol(folder)
+    slices = None
     with open_partition(path, data_type_name, symbol) as file:
         metadata = file.metadata
         try:
@@ -399,13 +542,17 @@ def describe(path: Path) -> Partition:
             month = date.fromisoformat(f"{record['month']}-01")
             if not path.as_posix().endswith(partition_name(data_type_name, symbol, month)):
                 raise ValueError(f"it says that it is of {month:%Y-%m}")
-            if (record["data_type"], record["symbol"]) != (data_type_name, symbol):
+            if (record["data_type"], record["symbol"] or ALL_SYMBOLS) != (data_type_name, symbol):
                 raise ValueError(f"it says that it is {record['data_type']} of {record['symbol']}")
             rows = sum(session.rows for session in sessions)
             edges_of(file, path, DATA_TYPES[data_type_name], symbol, rows, month)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
-            first = _stamp(file, 0, 0)
-            last = _stamp(file, metadata.num_row_groups - 1, -1)
+            if symbol == ALL_SYMBOLS:
+                slices = slices_in(file, sessions)
+                first, last = edges_of_slices(slices)
+            else:
+                first = _stamp(file, 0, 0)
+                last = _stamp(file, metadata.num_row_groups - 1, -1)
         except (KeyError, ValueError, TypeError, OSError, IndexError, pa.ArrowException) as error:
             raise damaged(path, data_type_name, symbol, error) from error
     with open(path, "rb") as raw:
@@ -421,7 +568,100 @@ def describe(path: Path) -> Partition:
         first,
         last,
         sha256,
+        slices,
     )
+
+
+def with_rejects(slices: pa.Table, rejects: Mapping[tuple[str, str, date], int]) -> pa.Table:
+    """The slices, each session with how many of the symbol's rows were rejected.
+
+    Args:
+        rejects: by source, symbol and session.
+    """
+    lists = slices["sessions"].combine_chunks()
+    entries = lists.flatten()
+    lengths = pc.list_value_length(lists)
+    symbols = (
+        slices["symbol"]
+        .combine_chunks()
+        .take(pa.array(np.repeat(np.arange(len(lists)), lengths.to_numpy())))
+    )
+    keys = zip(
+        entries.field("source").to_pylist(),
+        symbols.to_pylist(),
+        entries.field("session").to_pylist(),
+        strict=True,
+    )
+    found = pa.array([rejects.get(key, 0) for key in keys], pa.int64())
+    columns = [found if name == "rejects" else entries.field(name) for name in _SESSION.names]
+    sessions = pa.ListArray.from_arrays(
+        lists.offsets, pa.StructArray.from_arrays(columns, fields=list(_SESSION))
+    )
+    at = slices.schema.get_field_index("sessions")
+    return slices.set_column(at, SLICES.field("sessions"), sessions)
+
+
+def edges_of_slices(slices: pa.Table) -> tuple[int, int]:
+    """The earliest and the latest stamp of a partition of all symbols, both inclusive."""
+    first = pc.min(slices["first_timestamp"].cast(pa.int64())).as_py()
+    return first, pc.max(slices["last_timestamp"].cast(pa.int64())).as_py()
+
+
+def slices_in(file: pq.ParquetFile, sessions: Sequence[SessionSource]) -> pa.Table:
+    """Where each symbol's rows stand, read from the rows themselves.
+
+    Which file a symbol's session came from: its own, where one is named, or else that of all. How
+    many of its rows were rejected the partition does not say: 0 stands for it.
+
+    Raises:
+        ValueError: the rows are not by symbol and session, or of a session that is not named.
+    """
+    rows = file.read(columns=["symbol", "timestamp", "session"], use_threads=False)
+    rows = rows.select(_PLACE.names).cast(_PLACE).combine_chunks()
+    symbols, stamps = rows["symbol"].chunk(0), rows["timestamp"].chunk(0)
+    days = rows["session"].chunk(0)
+    day_numbers = days.cast(pa.int32()).to_numpy()
+    is_first = starts_of(symbols)
+    starts = np.flatnonzero(is_first | np.append(True, day_numbers[1:] != day_numbers[:-1]))
+    counts = np.diff(np.append(starts, len(symbols)))
+    entry_symbols, entry_days = symbols.take(pa.array(starts)), days.take(pa.array(starts))
+    by_file = _by_file(sessions)
+    pairs = zip(entry_symbols.to_pylist(), entry_days.to_pylist(), strict=True)
+    sources = []
+    for symbol, day in pairs:
+        source = by_file.get((symbol, day)) or by_file.get((None, day))
+        if source is None:
+            raise ValueError(f"it says nothing of where {symbol!r} of {day} came from")
+        sources.append(source)
+    entries = pa.Table.from_arrays(
+        [
+            entry_symbols,
+            entry_days,
+            pa.array(counts),
+            pa.array(np.zeros(len(counts), np.int64)),
+            *(
+                pa.array([getattr(source, name) for source in sources], pa.string())
+                for name in ("source", "etag", "sha256", "fingerprint")
+            ),
+        ],
+        schema=ENTRIES,
+    )
+    firsts = np.flatnonzero(is_first)
+    lasts = np.append(firsts[1:], len(symbols)) - 1
+    if len(set(symbols.take(pa.array(firsts)).to_pylist())) < len(firsts):
+        raise ValueError("its rows are not by symbol")
+    return slices_of(entries, stamps.take(pa.array(firsts)), stamps.take(pa.array(lasts)))
+
+
+def _by_file(
+    sessions: Iterable[SessionSource],
+) -> dict[tuple[str | None, date], SessionSource]:
+    """The sessions by the symbol (None: all) whose file they came from."""
+    found = {}
+    for session in sessions:
+        file = parse_key(session.source)
+        found[file.symbol if file is not None else None, session.session] = session
+    return found
 
 
 def _stamp(file: pq.ParquetFile, group: int, row: int) -> int:

@@ -380,11 +380,12 @@ class Committer:
         here = f"{layout.data}/"
         staged = layout.data / STAGED_CATALOG
         staged.unlink(missing_ok=True)
-        others = catalog_writer.build(staged, layout, self.sql, self._config_dir, change)
-        if others:
-            self._keep(others)
+        built = catalog_writer.build(staged, layout, self.sql, self._config_dir, change)
+        if built.others:
+            self._keep(built.others)
         pages = [
-            (str(start), str(end)) for start, end in ledger.stage(staged, layout, change.files)
+            (str(start), str(end))
+            for start, end in [*built.moves, *ledger.stage(staged, layout, change.files)]
         ]
         publish(
             layout,
@@ -394,9 +395,13 @@ class Committer:
                     (start.removeprefix(here), end.removeprefix(here))
                     for start, end in [*moves, *pages]
                 ],
-                removals=[str(path).removeprefix(here) for path in removals],
+                removals=[str(path).removeprefix(here) for path in [*removals, *built.removals]],
             ),
         )
+        for path in built.superseded:
+            # From now on it is kept for a day.
+            with suppress(OSError):
+                os.utime(path)
 
     def _keep(self, others: list[str]) -> None:
         """Keep the catalog that is about to be replaced: somebody else made something in it."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +18,12 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import BUCKET_PREFIX, Layout, RawFile, month_of, parse_raw_path
+from warehouse.core.paths import Layout, RawFile, month_of, parse_key
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
 from warehouse.store import ledger
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
-from warehouse.store.partitions import Partition, SessionSource, describe
+from warehouse.store.partitions import Partition, SessionSource, describe, with_rejects
 
 
 def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:
@@ -41,7 +43,14 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     in_doubt = {(path.parts[-3], path.stem) for path in damaged}
     records, lost = _told(layout)
     damaged += lost
-    for record in _derived(layout, partitions, damaged):
+    rejects = _Rejects.read(layout, damaged)
+    partitions = [
+        one
+        if one.slices is None
+        else replace(one, slices=with_rejects(one.slices, rejects.by_symbol))
+        for one in partitions
+    ]
+    for record in _derived(partitions, rejects.by_source):
         # The ledger knows more. Where it has no word, the files' own stands.
         records.setdefault(record.source, record)
     files = [
@@ -88,34 +97,45 @@ def _is_its_own(record: SourceFile, path: Path) -> bool:
     )
 
 
-def parse_key(key: str) -> RawFile | None:
-    """The raw file of that key in the source, or None where it is no such key."""
-    for kind in DATA_TYPES.values():
-        for folder in (kind.vendor_folder, kind.symbol_folder):
-            prefix = f"{BUCKET_PREFIX}/{folder}/"
-            if key.startswith(prefix):
-                return parse_raw_path(kind.name, key.removeprefix(prefix))
-    return None
+@dataclass
+class _Rejects:
+    """How many rows were rejected.
+
+    Attributes:
+        by_source: by the key of their file and the reason.
+        by_symbol: by the key of their file, symbol and session.
+    """
+
+    by_source: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    by_symbol: Counter[tuple[str, str, date]] = field(default_factory=Counter)
+
+    @classmethod
+    def read(cls, layout: Layout, damaged: list[Path]) -> _Rejects:
+        """What the files of rejects say; those that cannot be read are added to `damaged`."""
+        found = cls()
+        for path in layout.rejects.glob("*/*/*.parquet"):
+            try:
+                rows = _rejects(path)
+            except (OSError, ValueError, KeyError, pa.ArrowException):
+                damaged.append(path)
+                continue
+            for source, reason, symbol, session in rows:
+                file = parse_key(source)
+                # A copy beside it would count twice.
+                if file is not None and layout.rejects_of(file) == path:
+                    found.by_source[source][reason] += 1
+                    found.by_symbol[source, symbol, session] += 1
+        return found
 
 
-def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -> list[SourceFile]:
+def _derived(
+    partitions: list[Partition], rejects: defaultdict[str, Counter[str]]
+) -> list[SourceFile]:
     """What partitions and rejects say of the files they came from."""
     sessions: defaultdict[str, list[SessionSource]] = defaultdict(list)
     for partition in partitions:
         for session in partition.sessions:
             sessions[session.source].append(session)
-    rejects: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for path in layout.rejects.glob("*/*/*.parquet"):
-        try:
-            pairs = Counter(_rejects(path))
-        except (OSError, ValueError, KeyError, pa.ArrowException):
-            damaged.append(path)
-            continue
-        for (source, reason), rows in pairs.items():
-            file = parse_key(source)
-            # A copy beside it would count twice.
-            if file is not None and layout.rejects_of(file) == path:
-                rejects[source][reason] += rows
     return [
         _record(file, sessions[source], rejects[source])
         for source in {*sessions, *rejects}
@@ -123,11 +143,21 @@ def _derived(layout: Layout, partitions: list[Partition], damaged: list[Path]) -
     ]
 
 
-def _rejects(path: Path) -> list[tuple[str, str]]:
+_TOLD = pa.schema(
+    [
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("symbol", pa.string()),
+        ("session", pa.date32()),
+    ]
+)
+
+
+def _rejects(path: Path) -> list[tuple[str, str, str, date]]:
     with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
-        told = file.read(columns=["source", "reason"], use_threads=False)
-    table = told.cast(pa.schema([("source", pa.string()), ("reason", pa.string())]))
-    return list(zip(table["source"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        told = file.read(columns=_TOLD.names, use_threads=False)
+    table = told.select(_TOLD.names).cast(_TOLD)
+    return list(zip(*(table[name].to_pylist() for name in _TOLD.names), strict=True))
 
 
 def _record(file: RawFile, sessions: list[SessionSource], rejects: Counter[str]) -> SourceFile:

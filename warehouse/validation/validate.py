@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.core.calendar import last_day_of_month, today
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, quoted, within
 from warehouse.core.metrics import Progress, RunMetrics
-from warehouse.core.paths import Layout, glob_literal
+from warehouse.core.paths import ALL_SYMBOLS, Layout, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, NoDataError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
-from warehouse.store import data_folder_id
+from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables
 from warehouse.text import some
@@ -133,6 +134,13 @@ class _Stored:
     month: date
     rows: int
     bytes: int
+    is_shared: bool
+
+    @property
+    def file(self) -> tuple[str, str, date, int]:
+        """Whose file it stands in, and how large that is."""
+        whose = ALL_SYMBOLS if self.is_shared else self.symbol
+        return self.data_type, whose, self.month, self.bytes
 
 
 @dataclass(frozen=True)
@@ -233,6 +241,13 @@ class _Questions:
             self.close()
             raise self._unreadable(error) from error
         self._run(within("published"))
+        try:
+            named = manifests.listed(self._connection, "published")
+            manifests.check(layout, named)
+        except DamagedCatalogError:
+            self.close()
+            raise
+        self._run(manifests.as_view(layout, named, "all_partitions"))
         self._stored = self._partitions()
 
     def close(self) -> None:
@@ -275,8 +290,8 @@ class _Questions:
         request = self._request
         rows = self._rows(
             """
-            select data_type, symbol, month, rows, bytes
-            from published.partitions
+            select data_type, symbol, month, rows, bytes, first_row is not null
+            from all_partitions
             where
                 len($symbols) = 0 or list_contains($symbols, symbol)
             order by data_type, month, symbol
@@ -302,7 +317,7 @@ class _Questions:
                 bool_or(entry.session between $first and $last)
             from (
                 select data_type, unnest(sessions) as entry
-                from published.partitions
+                from all_partitions
                 where
                     list_contains($data_types, data_type)
                     and (len($symbols) = 0 or list_contains($symbols, symbol))
@@ -360,7 +375,7 @@ class _Questions:
             select min(entry.session), max(entry.session)
             from (
                 select unnest(sessions) as entry
-                from published.partitions
+                from all_partitions
                 where data_type = $data_type
             )
             """,
@@ -383,16 +398,19 @@ class _Questions:
             start = first if whole else max(first, month)
             stop = last if whole else min(last, last_day_of_month(month))
             unit: list[_Stored] = []
+            files: set[tuple[str, str, date, int]] = set()
+            rows = 0
             for stored in by_symbol.values():
                 if not any(one.data_type == data_type for one in stored):
                     continue
-                if unit and (
-                    sum(one.rows for one in unit) + sum(one.rows for one in stored) > _UNIT_ROWS
-                    or len(unit) + len(stored) > _UNIT_FILES
-                ):
+                more = sum(one.rows for one in stored)
+                others = files | {one.file for one in stored}
+                if unit and (rows + more > _UNIT_ROWS or len(others) > _UNIT_FILES):
                     yield _Unit(unit, start, stop)
-                    unit = []
+                    unit, files, rows = [], set(), 0
                 unit += stored
+                files |= {one.file for one in stored}
+                rows += more
             if unit:
                 yield _Unit(unit, start, stop)
 
@@ -406,30 +424,45 @@ class _Questions:
 
     def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
+        symbols = sorted({one.symbol for one in unit.partitions})
+        # Of a file that all symbols share not all need be of the unit.
+        self._connection.register("listed", pa.table({"symbol": pa.array(symbols, pa.string())}))
+        self._run("create or replace temp table unit_symbols as select * from listed")
+        self._connection.unregister("listed")
         for name in read:
-            paths = [self._path_of(one) for one in unit.partitions if one.data_type == name] or [
-                self._layout.schema / f"{name}.parquet"
-            ]
-            listed = ", ".join(self._literals(paths))
-            self._run(
-                f"create or replace temp view {name} as select * from"
-                f" read_parquet([{listed}], hive_partitioning = false) where {within}"
-            )
+            own = [one for one in unit.partitions if one.data_type == name and not one.is_shared]
+            shared = [one for one in unit.partitions if one.data_type == name and one.is_shared]
+            rows = [
+                f"select * from {self._files(some)} where {within}{of_symbols}"
+                for some, of_symbols in (
+                    (own, ""),
+                    (shared, " and symbol in (select symbol from unit_symbols)"),
+                )
+                if some
+            ] or [f"select * from {self._read([self._layout.schema / f'{name}.parquet'])}"]
+            self._run(f"create or replace temp view {name} as {' union all '.join(rows)}")
         self._run(checked_as(data_type))
 
-    def _path_of(self, one: _Stored) -> Path:
+    def _path_of(self, data_type: str, symbol: str, month: date, due: int) -> Path:
         """Where a partition lies; DuckDB would read another Parquet file in its place, too."""
-        path = self._layout.partition(one.data_type, one.symbol, one.month)
+        path = self._layout.partition(data_type, symbol, month)
         with suppress(FileNotFoundError):  # which DuckDB says itself
             size = path.stat().st_size
-            if path.is_file() and size != one.bytes:
+            if path.is_file() and size != due:
                 self.close()
                 raise StorageError(
                     self._layout.data,
                     f"a partition cannot be read: {path} has {size:,} bytes, the catalog says"
-                    f" {one.bytes:,}; mend it with: warehouse verify --repair",
+                    f" {due:,}; mend it with: warehouse verify --repair",
                 )
         return path
+
+    def _files(self, stored: Iterable[_Stored]) -> str:
+        files = sorted({one.file for one in stored})
+        return self._read([self._path_of(*file) for file in files])
+
+    def _read(self, paths: Iterable[Path]) -> str:
+        return f"read_parquet([{', '.join(self._literals(paths))}], hive_partitioning = false)"
 
     def _show_rejects(
         self, data_type: str, symbols: list[str] | None, first: date, last: date

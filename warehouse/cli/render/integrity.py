@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.cli.render.run import NAMED, label, row
+from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.core.representation import as_object, plain
+from warehouse.core.request import Request
+from warehouse.maintenance.convert_layout import LayoutReport
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
 from warehouse.maintenance.verify import PartitionKey, VerifyReport
@@ -41,9 +44,9 @@ def repair_as_json(report: RepairReport) -> dict[str, Any]:
     }
 
 
-def _key_as_json(key: PartitionKey) -> dict[str, str]:
+def _key_as_json(key: PartitionKey) -> dict[str, str | None]:
     name, symbol, month = key
-    return {"data_type": name, "symbol": symbol, "month": f"{month:%Y-%m}"}
+    return {"data_type": name, "symbol": symbol or None, "month": f"{month:%Y-%m}"}
 
 
 def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterator[str]:
@@ -86,7 +89,10 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
     if report.restored:
         yield row("restored", f"{count(len(report.restored), 'partition')}, byte for byte")
     if report.remade:
-        named = some((f"{name} {symbol} {m:%Y-%m}" for name, symbol, m in report.remade), NAMED)
+        named = some(
+            (f"{name} {symbol or 'of all symbols'} {m:%Y-%m}" for name, symbol, m in report.remade),
+            NAMED,
+        )
         yield row("remade", f"{named}: by the SQL, the settings, the files or the version of now")
     for old, new in report.moved:
         yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
@@ -142,3 +148,45 @@ def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> It
             yield row("", f"{label(file)}: {why}")
         if not report.why_absent:
             yield row("", f"to fetch them again: {warehouse} rebuild --changed --fetch")
+
+
+def layout_as_json(report: LayoutReport, *, dry_run: bool) -> dict[str, Any]:
+    """What was converted from one layout into the other, or would be, as one JSON object."""
+    return {
+        "dry_run": dry_run,
+        **as_object(
+            report,
+            "layout",
+            "rows",
+            "files_before",
+            "files_after",
+            "bytes_before",
+            "bytes_after",
+        ),
+        "months": [{"data_type": name, "month": f"{month:%Y-%m}"} for name, month in report.months],
+        "seconds": round(report.run.metrics.seconds, 3),
+    }
+
+
+def layout_lines(
+    report: LayoutReport, config: Config, request: Request, *, dry_run: bool
+) -> Iterator[str]:
+    """What was converted from one layout into the other, or would be, line by line."""
+    if not report.months:
+        yield row("", f"nothing to convert: all that is published is in the layout {report.layout}")
+    else:
+        names = some((f"{name} {month:%Y-%m}" for name, month in report.months), NAMED)
+        yield row("would convert" if dry_run else "converted", names)
+        yield row("", f"{report.rows:,} rows")
+        before = f"{count(report.files_before, 'file')}, {size(report.bytes_before)}"
+        after = f"{count(report.files_after, 'file')}, {size(report.bytes_after)}"
+        yield row("from", before)
+        if not dry_run:
+            yield row("to", f"{after} in {duration(report.run.metrics.seconds)}")
+    for kind in request.kinds:
+        if (configured := config.storage.layout.of(kind.name)) != report.layout:
+            yield row(
+                "next",
+                f"storage.layout.{kind.name} is {configured}: new months will be; set it to"
+                f" {report.layout} in config/data_config.yaml to have them alike",
+            )

@@ -95,9 +95,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _partitions(snapshot: Snapshot, kind: str) -> Iterator[tuple[Path, int | None]]:
-    sql = "select symbol, month, bytes from partitions where data_type = $data_type"
-    for symbol, month, size in snapshot.fetch(sql, data_type=kind):
-        yield snapshot.layout.partition(kind, symbol, month), size
+    yield from snapshot.files(kind)
 
 
 def _rejects(snapshot: Snapshot) -> Iterator[tuple[Path, int | None]]:

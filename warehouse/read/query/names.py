@@ -20,8 +20,10 @@ from warehouse.sqlfolder.determinism import (
 PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place", "is_the_only_one"})
 """Macros of the catalog that say where it stands; what an answer is does not rest on them."""
 FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
+FILES |= {f"{kind}_market_files": kind for kind in DATA_TYPES}
 """Macros of the catalog that list files: what of they are."""
 _NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects")]
+_NAMES += [f"{kind}_market_{of}" for kind in DATA_TYPES for of in ("names", "symbols")]
 
 
 def known(snapshot: Snapshot) -> Known:

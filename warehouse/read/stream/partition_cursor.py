@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DataType
-from warehouse.read.partition_reader import Piece, holding, narrowed
+from warehouse.read.partition_reader import Piece, check_symbols, holding, narrowed
 from warehouse.read.stream.pinned_file import HeldFile
 from warehouse.store.partitions import (
     check_no_link,
@@ -144,9 +144,9 @@ class _Reader:
                 pre_buffer=False,
                 buffer_size=_BUFFER_BYTES,
             )
-            check_no_link(path, kind.name, stored.symbol, os.path.islink(path))
-            check_size(path, kind.name, stored.symbol, file.size, stored.bytes)
-            edges = edges_of(parquet, path, kind, stored.symbol, stored.rows, stored.month)
+            check_no_link(path, kind.name, stored.whose, os.path.islink(path))
+            check_size(path, kind.name, stored.whose, file.size, stored.bytes)
+            edges = edges_of(parquet, path, kind, stored.whose, stored.file_rows, stored.month)
             low, high = narrowed(parquet, edges, piece)
             self.due = max(high - low, 0)
             if not self.due:
@@ -155,9 +155,12 @@ class _Reader:
             self._skip = low - edges[groups.start]
             counts = [edges[group + 1] - edges[group] for group in groups]
             there = columns_of(parquet, kind, names)
+            if stored.first_row is not None:
+                # Among the symbols of a file it is looked at whose rows they are.
+                there.append("symbol")
             self._batches = _decoded(parquet, groups, counts, there, batch_rows)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise damaged(path, stored.data_type, stored.symbol, error) from error
+            raise damaged(path, stored.data_type, stored.whose, error) from error
 
     def next(self) -> Rows:
         """The next rows, of which there must be some due."""
@@ -171,15 +174,18 @@ class _Reader:
                 refuse(
                     path,
                     stored.data_type,
-                    stored.symbol,
+                    stored.whose,
                     f"it ends {self.due:,} rows too early",
                 )
             batch = batch.slice(self._skip, min(self.due, batch.num_rows - self._skip))
+            if stored.first_row is not None:
+                check_symbols(batch, pa.scalar(stored.symbol), stored, path)
+                batch = batch.drop_columns(["symbol"])
             # Partitions differ in which of their columns are declared to lack no value.
             batch = pa.RecordBatch.from_arrays(self._columns(batch), schema=self._fields)
             stamps = batch.column("timestamp").cast(pa.int64()).to_numpy()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise damaged(path, stored.data_type, stored.symbol, error) from error
+            raise damaged(path, stored.data_type, stored.whose, error) from error
         self._skip = 0
         self.due -= batch.num_rows
         return batch, stamps

@@ -303,7 +303,7 @@ def _hold(snapshot: Snapshot, asked: Question) -> Stream:
             try:
                 files[piece.stored] = HeldFile(piece.path, descriptors)
             except OSError as error:
-                names = (piece.stored.data_type, piece.stored.symbol)
+                names = (piece.stored.data_type, piece.stored.whose)
                 raise damaged(piece.path, *names, error) from error
             files[piece.stored].hold()
     except BaseException:
@@ -341,9 +341,9 @@ def _plan(
 
     def pages(stored: Stored) -> float:
         share = min(1.0, row_bytes / width[stored.data_type])
-        encoded = stored.bytes * min(1.0, ROW_GROUP_ROWS / stored.rows)
-        groups = 1 + min(_MOST_SESSIONS, stored.rows // WHOLE_SESSIONS_ROWS)
-        groups += stored.rows // ROW_GROUP_ROWS
+        encoded = stored.bytes * min(1.0, ROW_GROUP_ROWS / stored.file_rows)
+        groups = 1 + min(_MOST_SESSIONS, stored.file_rows // WHOLE_SESSIONS_ROWS)
+        groups += stored.file_rows // ROW_GROUP_ROWS
         return share * (encoded * _PAGE_EXPANSION + _OPEN_BYTES) + groups * _GROUP_BYTES
 
     # A tape has one partition open at a time. A batch may be there in pieces, and then in one.

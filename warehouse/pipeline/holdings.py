@@ -10,25 +10,15 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.store.catalog import Catalog
 
 _PUBLISHED = """
-    with per_partition as (
-        select
-            data_type,
-            symbol,
-            rows,
-            bytes,
-            list_transform(sessions, lambda item: item.session) as sessions
-        from partitions
-    )
     select
         data_type,
         list_min(flatten(list(sessions))) as first,
         list_max(flatten(list(sessions))) as last,
         list_unique(flatten(list(sessions)))::bigint as sessions,
-        count(distinct symbol) as symbols,
-        count(*) as partitions,
+        sum(partitions)::bigint as partitions,
         sum(rows)::bigint as rows,
-        sum(bytes)::bigint as cache_bytes
-    from per_partition
+        sum(cache_bytes)::bigint as cache_bytes
+    from manifests
     group by data_type
 """
 _REJECTS = """
@@ -67,5 +57,10 @@ def published(catalog: Catalog) -> dict[str, Holdings]:
     rows: dict[str, Any] = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
     rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
     return {
-        name: Holdings(**rows.get(name, {}), rejects=rejects.get(name, 0)) for name in DATA_TYPES
+        name: Holdings(
+            **rows.get(name, {}),
+            symbols=len(catalog.folders(name)),
+            rejects=rejects.get(name, 0),
+        )
+        for name in DATA_TYPES
     }

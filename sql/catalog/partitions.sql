@@ -1,0 +1,24 @@
+-- catalog/partitions: what is published: a row for each data type, symbol and month.
+--
+-- From the manifests that this catalog names (catalog/files says which). `path` is the file that
+-- the rows stand in: their own, or one that all symbols of the month share. Then `first_row` is the
+-- row at which they begin, counted from 0, `file_rows` how many the file has, and `bytes` and
+-- `sha256` are the file's. `fingerprint` is of the SQL and the settings that made the latest
+-- session at least; a session that others made says so itself.
+create or replace view partitions as
+select
+    data_type,
+    symbol,
+    month,
+    data_folder() || '/' || cache_name() || '/' || file as path,
+    rows,
+    bytes,
+    first_row,
+    file_rows,
+    first_timestamp,
+    last_timestamp,
+    sha256,
+    fingerprint,
+    sessions
+from read_parquet(manifest_files(), hive_partitioning = false)
+where is_in_place();

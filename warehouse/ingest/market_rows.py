@@ -1,0 +1,379 @@
+"""Cleaned rows of all symbols together, each raw file's in order: what the layout `market` is
+written from.
+
+A file is put in order once, when all of it has come: by symbol, and then as the tape. Only rows
+that may be one event told twice go through sql/dedupe. Nothing is cut symbol by symbol. Past its
+budget the store writes what it holds to the staging folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import RawFile
+from warehouse.errors import StorageError
+from warehouse.ingest.cleaning import Cleaner
+from warehouse.ingest.row_store import RejectRows, accepted, whole_keys
+from warehouse.ingest.segments import keys_of
+from warehouse.store.partitions import starts_of
+
+Ints = npt.NDArray[np.int64]
+
+_SETTLE_SHARE = 4
+_BATCH_ROWS = 65_536
+
+
+class RowsOnDisk:
+    """Rows in an Arrow file of the staging folder, read back by their places; close it."""
+
+    def __init__(self, path: Path, edges: Sequence[int]) -> None:
+        self._source = pa.OSFile(str(path), "rb")
+        self._file = pa.ipc.open_file(self._source)
+        self._edges = np.asarray(edges, np.int64)
+        self.count = int(edges[-1])
+
+    def rows(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
+        """The rows [low, high)."""
+        place = int(np.searchsorted(self._edges, low, side="right")) - 1
+        while low < high:
+            start, stop = int(self._edges[place]), min(int(self._edges[place + 1]), high)
+            yield self._file.get_batch(place).slice(low - start, stop - low)
+            low, place = stop, place + 1
+
+    def close(self) -> None:
+        self._source.close()
+
+
+@dataclass
+class SortedRows:
+    """The kept rows of one raw file, by symbol and then in the order of the tape.
+
+    Attributes:
+        entries: its symbols and sessions, in that order, each with the number of its rows.
+        rows: how many.
+        bytes: of those that are in memory.
+    """
+
+    entries: pa.Table
+    rows: int
+    bytes: int
+    held: pa.Table | None = None
+    on_disk: RowsOnDisk | None = None
+
+    def between(self, low: int, high: int) -> pa.Table:
+        """The rows [low, high)."""
+        if self.held is not None:
+            return self.held.slice(low, high - low)
+        assert self.on_disk is not None
+        return pa.Table.from_batches(list(self.on_disk.rows(low, high)))
+
+
+@dataclass
+class GatheredFile:
+    """What came of one raw file so far.
+
+    Attributes:
+        pieces: of kept rows, with `line_number`, in the file's order.
+        sorted: all of them in order; None: they are still to be.
+    """
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    unselected: int = 0
+    pieces: list[pa.RecordBatch | RowsOnDisk] = field(default_factory=list)
+    bytes: int = 0
+    sorted: SortedRows | None = None
+
+
+class MarketRows:
+    """The rows of some raw files of one data type.
+
+    Args:
+        kind: the data type.
+        scratch: an existing folder for what does not fit into the budget.
+        budget: bytes of rows held in memory before they are written there.
+        selected: the only symbols that are wanted; empty: all.
+        reject: is given rejected rows as they are met.
+        cleaner: runs sql/sort and sql/dedupe.
+    """
+
+    def __init__(
+        self,
+        kind: DataType,
+        scratch: Path,
+        budget: int,
+        selected: frozenset[str],
+        reject: RejectRows,
+        cleaner: Cleaner,
+    ) -> None:
+        self.kind = kind
+        self.files: dict[RawFile, GatheredFile] = {}
+        self._by_event = cleaner.by_event(kind)
+        self._scratch, self._budget = scratch, budget
+        self._selected, self._reject, self._cleaner = selected, reject, cleaner
+        self._columns = pa.schema([*kind.columns, ("line_number", pa.int64())])
+        self._held = 0
+        self._numbers = count()
+        self._on_disk: list[RowsOnDisk] = []
+
+    def __enter__(self) -> MarketRows:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for rows in self._on_disk:
+            rows.close()
+
+    def open(self, file: RawFile) -> GatheredFile:
+        """Begin a file anew: what was gathered of it before is forgotten."""
+        self.discard(file)
+        self.files[file] = GatheredFile()
+        return self.files[file]
+
+    def discard(self, file: RawFile) -> None:
+        """Forget a file that turned out not to be whole."""
+        gathered = self.files.pop(file, None)
+        if gathered is not None:
+            self._held -= gathered.bytes + (gathered.sorted.bytes if gathered.sorted else 0)
+
+    def add(self, file: RawFile, rows: pa.Table) -> None:
+        """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`)."""
+        gathered = self.files[file]
+        for batch in rows.to_batches():
+            batch, unselected = accepted(batch, self._selected)
+            gathered.unselected += unselected
+            if batch.column("reason").null_count < batch.num_rows:
+                rejected = batch.column("reason").is_valid()
+                self.reject(file, batch.filter(rejected))
+                batch = batch.filter(pc.invert(rejected))
+            if batch.num_rows:
+                kept = batch.select(self._columns.names)
+                gathered.pieces.append(kept)
+                gathered.bytes += kept.nbytes
+                self._held += kept.nbytes
+
+    def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
+        """Hand rows with a `reason` to the rejects, and count them."""
+        counts = pc.value_counts(rows.column("reason"))
+        self.files[file].rejected.update(
+            {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+        )
+        self._reject(file, rows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows in memory exceed the budget: `spill` them."""
+        return self._held > self._budget
+
+    def spill(self) -> None:
+        """Write all rows held in memory to the staging folder."""
+        for gathered in self.files.values():
+            pieces = [piece for piece in gathered.pieces if isinstance(piece, pa.RecordBatch)]
+            if pieces:
+                before = [piece for piece in gathered.pieces if isinstance(piece, RowsOnDisk)]
+                gathered.pieces = [*before, self._put(iter(pieces))]
+                gathered.bytes = 0
+            if gathered.sorted is not None and gathered.sorted.held is not None:
+                table = gathered.sorted.held
+                gathered.sorted.on_disk = self._put(iter(table.to_batches(_BATCH_ROWS)))
+                gathered.sorted.held, gathered.sorted.bytes = None, 0
+        self._held = 0
+
+    def _put(self, batches: Iterator[pa.RecordBatch]) -> RowsOnDisk:
+        path = self._scratch / f"rows-{self.kind.name}-{next(self._numbers)}.arrow"
+        edges = [0]
+        try:
+            with pa.OSFile(str(path), "wb") as sink:
+                writer: pa.ipc.RecordBatchFileWriter | None = None
+                for batch in batches:
+                    if writer is None:
+                        writer = pa.ipc.new_file(sink, batch.schema)
+                    for low in range(0, batch.num_rows, _BATCH_ROWS):
+                        part = batch.slice(low, _BATCH_ROWS)
+                        writer.write_batch(part)
+                        edges.append(edges[-1] + part.num_rows)
+                if writer is None:
+                    writer = pa.ipc.new_file(sink, self.kind.columns)
+                writer.close()
+        except OSError as error:
+            raise StorageError(
+                path, f"cannot hold rows that exceed the memory limit: {error}"
+            ) from error
+        self._on_disk.append(RowsOnDisk(path, edges))
+        return self._on_disk[-1]
+
+    def settle(self, file: RawFile) -> None:
+        """Put a file, all of which has come, in order, without repeats."""
+        gathered = self.files[file]
+        on_disk = any(isinstance(piece, RowsOnDisk) for piece in gathered.pieces)
+        if on_disk or gathered.bytes > self._budget // _SETTLE_SHARE:
+            self.spill()
+            entries = _Entries()
+            ordered = self._in_order_by_disk(file, self._pieces(gathered))
+            rows = self._put(entries.seen(ordered))
+            gathered.sorted = SortedRows(entries.table(), entries.rows, 0, on_disk=rows)
+        else:
+            table = pa.Table.from_batches(list(self._pieces(gathered)), self._columns)
+            table = self._in_order(file, table).select(self.kind.columns.names).combine_chunks()
+            entries = _Entries()
+            for batch in table.to_batches():
+                entries.see(batch)
+            gathered.sorted = SortedRows(entries.table(), table.num_rows, table.nbytes, held=table)
+            self._held += table.nbytes - gathered.bytes
+        gathered.pieces, gathered.bytes = [], 0
+
+    @staticmethod
+    def _pieces(gathered: GatheredFile) -> Iterator[pa.RecordBatch]:
+        for piece in gathered.pieces:
+            if isinstance(piece, RowsOnDisk):
+                yield from piece.rows(0, piece.count)
+            else:
+                yield piece
+
+    def _in_order(self, file: RawFile, rows: pa.Table) -> pa.Table:
+        """The rows by symbol and in the order of the tape; repeats go to the rejects."""
+        if not rows.num_rows:
+            return rows
+        order, twins = self._order(rows)
+        if order is not None:
+            rows = rows.take(pa.array(order))
+        if not twins.any():
+            return rows
+        suspects = rows.filter(pa.array(twins))
+        reader = suspects.to_reader()
+        deduped = self._cleared(file, self._cleaner.dedupe(self.kind, reader), suspects.num_rows)
+        kept = pa.Table.from_batches(list(deduped), self._columns)
+        # Rows of one event are all among the suspects, and sql/dedupe says how they stand.
+        rows = pa.concat_tables([rows.filter(pa.array(~twins)), kept])
+        order, _ = self._order(rows)
+        return rows if order is None else rows.take(pa.array(order))
+
+    def _order(self, rows: pa.Table) -> tuple[Ints | None, npt.NDArray[np.bool_]]:
+        """The rows in order (None: they are), and which, in order, share their event with one."""
+        ranks = ranks_of(rows["symbol"])
+        keys = keys_of(rows, self._by_event)
+        same = ranks[1:] == ranks[:-1]
+        twins = np.zeros(rows.num_rows, np.bool_)
+        if ((ranks[1:] > ranks[:-1]) | (same & keys.later())).all():
+            return None, twins
+        columns = (keys.number, keys.numbered, keys.time, ranks)
+        order: Ints = np.lexsort([column for column in columns if column is not None])
+        keys, ranks = keys[order], ranks[order]
+        equal = (ranks[1:] == ranks[:-1]) & keys.same()
+        twins[1:] |= equal
+        twins[:-1] |= equal
+        return order, twins
+
+    def _in_order_by_disk(
+        self, file: RawFile, pieces: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """The same of more rows than are to be in memory: DuckDB sorts them."""
+        due = self._due(file)
+        reader = pa.RecordBatchReader.from_batches(self._columns, pieces)
+        ordered = self._counted("sort", self._cleaner.sort(self.kind, reader), due)
+        for part in whole_keys(ordered, self._by_event):
+            if isinstance(part, pa.RecordBatch):
+                table = self._in_order(file, pa.Table.from_batches([part], self._columns))
+                yield from table.select(self.kind.columns.names).combine_chunks().to_batches()
+                continue
+            crowd = self._put(part)
+            reader = pa.RecordBatchReader.from_batches(self._columns, crowd.rows(0, crowd.count))
+            deduped = self._cleaner.dedupe_crowd(self.kind, reader)
+            for batch in self._cleared(file, deduped, crowd.count):
+                yield batch.select(self.kind.columns.names)
+
+    def _due(self, file: RawFile) -> int:
+        return sum(
+            piece.count if isinstance(piece, RowsOnDisk) else piece.num_rows
+            for piece in self.files[file].pieces
+        )
+
+    def _cleared(
+        self, file: RawFile, deduped: Iterator[pa.RecordBatch], due: int
+    ) -> Iterator[pa.RecordBatch]:
+        """What sql/dedupe keeps of so many rows, in its order; the rest goes to the rejects."""
+        for batch in self._counted("dedupe", deduped, due):
+            if batch.column("reason").null_count < batch.num_rows:
+                rejected = batch.column("reason").is_valid()
+                self.reject(file, batch.filter(rejected))
+                batch = batch.filter(pc.invert(rejected))
+            if batch.num_rows:
+                yield batch.select(self._columns.names)
+
+    def _counted(
+        self, step: str, batches: Iterator[pa.RecordBatch], due: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The same rows; that none is lost or made is a matter of the user's SQL, not of a file."""
+        rows = 0
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+        if rows != due:
+            raise self._cleaner.unequal(step, self.kind, rows, due)
+
+
+def ranks_of(symbols: pa.ChunkedArray) -> Ints:
+    """Of each symbol its place in the order of bytes; equal symbols have equal places."""
+    encoded = symbols.combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = pa.concat_arrays(encoded.chunks)
+    encoded = encoded.dictionary_encode()
+    places = np.empty(len(encoded.dictionary), np.int64)
+    places[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(encoded.dictionary))
+    found: Ints = places[encoded.indices.to_numpy()]
+    return found
+
+
+class _Entries:
+    """Symbols and sessions of rows that come by, and how many rows each has."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[pa.Array, pa.Array, Ints]] = []
+        self.rows = 0
+
+    def seen(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.see(batch)
+            yield batch
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        symbols, days = batch.column("symbol"), batch.column("session")
+        numbers = days.cast(pa.int32()).to_numpy()
+        is_first = starts_of(symbols)
+        is_first[1:] |= numbers[1:] != numbers[:-1]
+        starts = np.flatnonzero(is_first)
+        places = pa.array(starts)
+        counts = np.diff(np.append(starts, batch.num_rows)).astype(np.int64)
+        self._parts.append((symbols.take(places), days.take(places), counts))
+        self.rows += batch.num_rows
+
+    def table(self) -> pa.Table:
+        """`symbol`, `session` and `rows`, in the order in which they came."""
+        schema = pa.schema(
+            [("symbol", pa.string()), ("session", pa.date32()), ("rows", pa.int64())]
+        )
+        if not self._parts:
+            return schema.empty_table()
+        symbols = pa.concat_arrays([part[0] for part in self._parts])
+        days = pa.concat_arrays([part[1] for part in self._parts])
+        counts = np.concatenate([part[2] for part in self._parts])
+        # What one batch ends with the next may begin with.
+        numbers = days.cast(pa.int32()).to_numpy()
+        is_first = starts_of(symbols)
+        is_first[1:] |= numbers[1:] != numbers[:-1]
+        starts = np.flatnonzero(is_first)
+        places = pa.array(starts)
+        rows = np.add.reduceat(counts, starts)
+        return pa.Table.from_arrays(
+            [symbols.take(places), days.take(places), pa.array(rows)], schema=schema
+        )

@@ -1,0 +1,163 @@
+"""Panels: one column of all symbols, a row for each session and a column for each symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.core.calendar import Moment, Span, day_bounds_ns, parse_span, span_between
+from warehouse.core.datatypes import DataType
+from warehouse.errors import RequestError
+from warehouse.read.arguments import (
+    ALL,
+    Question,
+    choice,
+    columns_of,
+    kind_of,
+    question,
+    symbols_of,
+)
+from warehouse.read.frames import as_form, check_form, guarded
+from warehouse.read.market.rows import ranks
+
+_MISSING = ("raise", "ignore")
+_MINUTE_NS = 60_000_000_000
+_BY: dict[str, Literal["session", "timestamp"]] = {
+    "day_aggs": "session",
+    "minute_aggs": "timestamp",
+}
+"""Data types of which a symbol has one row at most for each of these."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is asked, checked.
+
+    Attributes:
+        column: of numbers.
+        symbols: the columns, in this order; None: all symbols that have a row, in byte order.
+        by: what the rows are.
+        whole: what is not there is an error, and not left out.
+    """
+
+    kind: DataType
+    column: str
+    symbols: tuple[str, ...] | None
+    span: Span
+    form: str
+    whole: bool
+
+    @property
+    def by(self) -> Literal["session", "timestamp"]:
+        return _BY[self.kind.name]
+
+
+def panel(
+    data_type: str,
+    column: str,
+    start: Moment,
+    end: Moment | None = None,
+    *,
+    symbols: str | Sequence[str] = ALL,
+    to: str = "pandas",
+    missing: str = "raise",
+) -> Panel:
+    """What is asked of `Warehouse.panel`, whose arguments these are.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    kind = bars_of(data_type)
+    numbers = [field.name for field in kind.columns if _is_number(field.type)]
+    name = choice("column", column, numbers)
+    is_all = isinstance(symbols, str) and symbols == ALL
+    named = None if is_all else symbols_of(symbols)
+    whole = choice("missing", missing, _MISSING) == "raise"
+    return Panel(kind, name, named, parse_span(start, end), check_form(to), whole)
+
+
+def cross_section(
+    data_type: str,
+    at: Moment,
+    *,
+    columns: Sequence[str] | None = None,
+    to: str = "pandas",
+    missing: str = "raise",
+) -> Question:
+    """What is asked of `Warehouse.cross_section`, whose arguments these are.
+
+    Raises:
+        RequestError: an argument is not one of the things it may be.
+    """
+    kind = bars_of(data_type)
+    wanted = columns_of(kind, columns)
+    names = ("symbol", *(name for name in wanted if name != "symbol"))
+    asked = question(data_type, ALL, at, columns=names, to=to, missing=missing)
+    if _BY[kind.name] == "session":
+        return asked
+    begin = asked.span.start_ns // _MINUTE_NS * _MINUTE_NS
+    if asked.span.start_ns == day_bounds_ns(asked.span.first, asked.span.first)[0]:
+        raise RequestError("at", str(at), "name the minute: YYYY-MM-DD HH:MM")
+    return replace(asked, span=span_between(begin, begin + _MINUTE_NS))
+
+
+def bars_of(data_type: str) -> DataType:
+    """A data type of which a symbol has one row at a time.
+
+    Raises:
+        RequestError: it is none.
+    """
+    kind = kind_of(data_type)
+    if kind.name not in _BY:
+        raise RequestError(
+            "data type",
+            data_type,
+            f"a symbol has many rows at a time; take one of {', '.join(_BY)}, or load",
+        )
+    return kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def as_panel(table: pa.Table, asked: Panel) -> Any:
+    """Rows of `symbol`, the panel's `by` and its column as the frame that was asked for.
+
+    A symbol that has no row at a time has NaN there.
+    """
+    if asked.symbols is not None:
+        wanted = pa.array(asked.symbols, pa.string())
+        table = table.filter(pc.is_in(table["symbol"], wanted))
+        names = wanted
+        places = pc.index_in(table["symbol"], wanted).to_numpy()
+    else:
+        places, names = ranks(table["symbol"])
+    moments = table[asked.by]
+    numbers = moments.cast(pa.int32() if asked.by == "session" else pa.int64()).to_numpy()
+    labels, rows = np.unique(numbers, return_inverse=True)
+    values = np.full((len(labels), len(names)), np.nan)
+    values[rows, places] = table[asked.column].cast(pa.float64()).to_numpy()
+    index = pa.array(labels.astype(numbers.dtype)).cast(moments.type)
+    if asked.form == "pandas":
+        return _frame(values, index, names.to_pylist(), asked.by)
+    columns = [index, *(pa.array(values[:, place]) for place in range(len(names)))]
+    wide = pa.table(columns, names=[asked.by, *names.to_pylist()])
+    return as_form(wide, asked.form, "UTC")
+
+
+def _frame(
+    values: np.ndarray[Any, Any], index: pa.Array, names: list[str], by: str
+) -> pd.DataFrame:
+    stamps = index.cast(pa.timestamp("s" if by == "session" else "ns")).to_numpy()
+    rows = pd.DatetimeIndex(stamps, name=by)
+    if by == "timestamp":
+        rows = rows.tz_localize("UTC")
+    frame = pd.DataFrame(values, rows, pd.Index(names, name="symbol", dtype="str"), copy=False)
+    return guarded(frame)
