@@ -1831,3 +1831,24 @@ def test_an_interval_is_written_as_duckdb_prints_it(filled: Path) -> None:
     found = json.loads(query(filled, sql, "--format", "json"))
     for row in found:
         assert row == {**row, "a": row["text"], "many": [row["text"]], "one": {"x": row["text"]}}
+
+
+def test_symbols_may_be_named_in_a_file(root: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("\ufeffNA\r\n\r\n  BCpC \n", "utf-8")
+    run("-C", str(root), "update", "trades", "--symbols", f"@{listed}")
+    with Warehouse(root) as wh:
+        assert wh.symbols("trades") == ["BCpC", "NA"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b""])
+def test_a_list_of_symbols_that_cannot_be_read_is_one_line(
+    root: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    listed = tmp_path / "list.txt"
+    if content is not None:
+        listed.write_bytes(content)
+    done = CliRunner().invoke(cli, ["-C", str(root), "update", "trades", "--symbols", f"@{listed}"])
+    assert done.exit_code == 2
+    assert done.output.startswith("Error: ")
+    assert done.output.count("\n") == 1

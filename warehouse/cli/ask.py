@@ -65,7 +65,9 @@ def _coloured(line: str) -> str:
 
 @click.command(epilog=example("warehouse report --symbols AAPL,BRK.B --start 2024-01-02 --open"))
 @click.option("-o", "--output", "path", metavar="FILE", help="Default: report.html.")
-@click.option("--symbols", metavar="A,B", multiple=True, help="Draw these too; case-sensitive.")
+@click.option(
+    "--symbols", metavar="A,B|@FILE", multiple=True, help="Draw these too; case-sensitive."
+)
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")

@@ -69,7 +69,10 @@ def _named(part: str) -> list[str]:
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else one_line(error)
         raise RequestError("symbols", part, f"the file cannot be read: {problem}") from error
-    return [name for line in lines if (name := line.strip())]
+    names = [name for line in lines if (name := line.strip())]
+    if not names:
+        raise RequestError("symbols", part, "the file names no symbol")
+    return names
 
 
 def _run(
@@ -103,7 +106,9 @@ def _run(
 
 @click.command(epilog=example("warehouse download trades --start 2024-01-02 --end 2024-01-31"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
-@click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs, of one file a symbol.")
+@click.option(
+    "--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs, of one file a symbol."
+)
 @writer_options
 def download(
     place: Place,
@@ -149,7 +154,7 @@ def ingest(
 
 @click.command(epilog=example("warehouse update", "warehouse update trades --start 2024-01-02"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
-@click.option("--symbols", metavar="A,B", multiple=True, help="Publish only theirs for now.")
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Publish only theirs for now.")
 @allow_option
 @writer_options
 def update(
@@ -181,7 +186,7 @@ def update(
     )
 )
 @click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes())
-@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
 @click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
 @click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
 @click.option(

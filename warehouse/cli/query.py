@@ -151,7 +151,9 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
     )
 )
 @click.argument("name")
-@click.option("--symbols", metavar="A,B", multiple=True, required=True, help="One or several.")
+@click.option(
+    "--symbols", metavar="A,B|@FILE", multiple=True, required=True, help="One or several."
+)
 @click.option("--start", metavar="WHEN", required=True, help="A session, or an instant.")
 @click.option("--end", metavar="WHEN", help="Likewise; default: the session of --start.")
 @click.option("--freq", type=click.Choice(("minute", "day")), help="Of the aggs that are read.")
@@ -193,7 +195,9 @@ def features(
     )
 )
 @click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes(), required=True)
-@click.option("--symbols", metavar="A,B", multiple=True, required=True, help="One or several.")
+@click.option(
+    "--symbols", metavar="A,B|@FILE", multiple=True, required=True, help="One or several."
+)
 @click.option("--start", metavar="SESSION", required=True, help="First session, YYYY-MM-DD.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive; default: --start.")
 @_answer_options

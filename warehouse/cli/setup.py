@@ -25,7 +25,7 @@ from warehouse.cli.options import Failure, Place, example, say
     help="The source has one file a day, or a symbol. day_aggs=symbol: so do partitions.",
 )
 @click.option("--endpoint", metavar="URL", default="", help="The S3 server; default: the vendor's.")
-@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
 @click.pass_obj
 def init(
     place: Place,

@@ -14,7 +14,7 @@ from warehouse.cli.options import DataTypes, Place, RuleNames, example, say, say
     )
 )
 @click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
-@click.option("--symbols", metavar="A,B", multiple=True, help="Only these; case-sensitive.")
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option(

@@ -10,7 +10,7 @@ from warehouse.cli.options import Place, example, say, say_json, wait_option
 
 @click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
-@click.option("--symbols", metavar="A,B", multiple=True, help="Only theirs; case-sensitive.")
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
 @click.option("--repair", "is_repair", is_flag=True, help="Mend what is wrong.")
