@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -379,11 +379,22 @@ class Layout:
         """Every file of the raw tier, in the order of work, but for partial downloads."""
         return self.raw_tier()[0]
 
-    def raw_tier(self) -> tuple[list[RawFile], list[tuple[str, Entry]]]:
-        """Its files in the order of work, and what cannot be looked at, by data type."""
+    def raw_tier(
+        self,
+        data_types: Iterable[str] = tuple(DATA_TYPES),
+        first: date = date.min,
+        last: date = date.max,
+    ) -> tuple[list[RawFile], list[tuple[str, Entry]]]:
+        """Its files in the order of work, and what cannot be looked at, by data type.
+
+        Args:
+            data_types: only theirs.
+            first, last: sessions, both inclusive; folders of other months are not looked into.
+        """
         found, unread = [], []
-        for name in DATA_TYPES:
-            for entry in walk(self.raw / name):
+        for name in data_types:
+            # A file of a month bears its first day.
+            for entry in walk(self.raw / name, first.replace(day=1), last):
                 if entry.stat is None:
                     unread.append((name, entry))
                 elif (file := parse_raw_path(name, entry.below)) is None:

@@ -534,11 +534,11 @@ def unread_raw(
     """What of the raw tier cannot be looked at, where it may hold sessions of first to last."""
     names = {kind.name for kind in kinds}
     found = []
-    for name, entry in layout.raw_tier()[1]:
+    for name, entry in layout.raw_tier(sorted(names), first, last)[1]:
         begin, end = entry.span if entry.is_folder else (date.min, date.max)
         file = None if entry.is_folder else parse_raw_path(name, entry.below)
         is_asked = begin <= last and first <= end and (file is None or file.overlaps(first, last))
-        if name in names and is_asked:
+        if is_asked:
             path = layout.raw / name / entry.below if entry.below else layout.raw / name
             found.append(StorageError(path, entry.problem or ""))
     return found
@@ -552,13 +552,12 @@ def raw_files(
     A symbol's own file and the day's file of all symbols say the same: reading both would count
     everything twice, so only those of `source.layout` are taken.
     """
-    names = {kind.name for kind in kinds}
     symbols = frozenset(config.source.symbols)
+    names = sorted({kind.name for kind in kinds})
     return [
         file
-        for file in layout.raw_files()
-        if file.data_type in names
-        and (file.symbol is None) == (config.source.layout == "day")
+        for file in layout.raw_tier(names, first, last)[0]
+        if (file.symbol is None) == (config.source.layout == "day")
         and (not symbols or file.symbol is None or file.symbol in symbols)
         and file.overlaps(first, last)
     ]
