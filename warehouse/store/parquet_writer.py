@@ -48,8 +48,10 @@ _UNCOMPRESSED = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_siz
 # A dictionary is two pages instead of one: below this that costs more than it saves.
 _SMALL_ROWS = 1_024
 _NO_LIMIT = 1 << 30
-_MARKET_COMPRESSION = "zstd"
-_MARKET_LEVEL = 1
+# Bars of a row group share their stamps. Of prices and volumes hardly one repeats: in a dictionary
+# they take a quarter more bytes, and twice the time to read.
+_MARKET_DICTIONARY = ("symbol", "timestamp", "vwap", "session")
+_MARKET_DELTA = ("trades",)
 
 
 @dataclass
@@ -164,11 +166,12 @@ def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
 
 @cache
 def _market_options(kind: DataType) -> dict[str, Any]:
-    # What is read is a few row groups of a file, so bytes count for more than the time to decode.
     return {
         **_options(kind, False),
-        "compression": _MARKET_COMPRESSION,
-        "compression_level": _MARKET_LEVEL,
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [n for n in kind.columns.names if n in _MARKET_DICTIONARY],
+        "column_encoding": dict.fromkeys(_MARKET_DELTA, "DELTA_BINARY_PACKED"),
     }
 
 
