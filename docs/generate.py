@@ -275,7 +275,7 @@ def configuration_page() -> str:
             continue
         parts.append(f"## {name}\n\n{inspect.getdoc(section)}\n")
         rows = []
-        for key, inner in section.model_fields.items():
+        for key, inner in keys_of(section):
             default = inner.default
             shown = list(default) if isinstance(default, tuple) else default
             limits = ", ".join(limit(each) for each in inner.metadata if limit(each))
@@ -286,7 +286,7 @@ def configuration_page() -> str:
                     told.get(f"{name}.{key}", ""),
                     code(shown) if shown != "" else "empty",
                     ", ".join(filter(None, (kind, limits))),
-                    code(f"{ENV_PREFIX}{name.upper()}__{key.upper()}"),
+                    code(f"{ENV_PREFIX}{name}__{key.replace('.', '__')}".upper()),
                 )
             )
         parts.append(table(("key", "meaning", "default", "value", "environment"), rows))
@@ -294,17 +294,30 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
+def keys_of(section: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """The keys of a section and their fields; a key within a key with its name before it."""
+    for key, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from ((f"{key}.{name}", inner) for name, inner in keys_of(field.annotation))
+        else:
+            yield key, field
+
+
 def comments(text: str) -> dict[str, str]:
     """What the YAML says of each key: beside it, and in the lines above it."""
     found: dict[str, str] = {}
-    section, above = "", []
+    section, group, above = "", "", []
     for line in text.splitlines():
         if match := re.match(r"(\w+):\s*(?:#.*)?$", line):
             section, above = match[1], []
-        elif match := re.match(r"  #\s*(.*)", line):
+        elif match := re.match(r"  (?:  )?#\s*(.*)", line):
             above.append(match[1])
         elif match := re.match(r"  (\w+):[^#]*(?:#\s*(.*))?$", line):
             found[f"{section}.{match[1]}"] = " ".join(filter(None, (match[2], *above)))
+            group, above = match[1], []
+        elif match := re.match(r"    (\w+):[^#]*(?:#\s*(.*))?$", line):
+            said = (match[2], *above, found.get(f"{section}.{group}"))
+            found[f"{section}.{group}.{match[1]}"] = " ".join(filter(None, said))
             above = []
     return found
 

@@ -412,7 +412,8 @@ def add_partitions(made: Made, select: str, **values: Any) -> None:
             asked = "from manifests where data_type = $data_type and month = $month"
             found = catalog.execute(f"select name {asked}", values).fetchall()
             for (name,) in found:
-                tables.append(pq.read_table(made.layout.manifests / name, partitioning=None))
+                there = pq.read_table(made.layout.manifests / name, partitioning=None)
+                tables.append(there.cast(manifests.SCHEMA))
             name = f"{data_type}/{month:%Y_%m}-{0:016}.parquet"
             written = _written(made, name, pa.concat_tables(tables))
             if found:

@@ -224,11 +224,22 @@ def test_every_key_is_in_the_reference_with_its_meaning(pages: dict[str, str]) -
     for section, field in Config.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            for key in model.model_fields:
+            for key in _keys(model):
                 row = re.search(rf"(?m)^\| `{section}\.{key}` \| (.*?) \| ", pages["configuration"])
                 assert row, key
                 assert row[1], key
-                assert f"`WAREHOUSE_{section.upper()}__{key.upper()}`" in pages["configuration"]
+                name = f"{section}__{key.replace('.', '__')}".upper()
+                assert f"`WAREHOUSE_{name}`" in pages["configuration"]
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    """The keys of a section; of one that holds others, those."""
+    for key, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from (f"{key}.{name}" for name in _keys(inner))
+        else:
+            yield key
 
 
 def test_every_view_macro_table_and_column_is_in_the_reference(
@@ -316,7 +327,7 @@ def test_the_json_outputs_are_objects_with_their_keys(
 def test_one_name_stands_for_one_thing(pages: dict[str, str]) -> None:
     """What the table of names says, the sources have."""
     rows = re.findall(r"(?m)^\| (.*) \|$", (DOCS / "reference" / "names.md").read_text("utf-8"))
-    keys = set(re.findall(r"`(\w+\.\w+)`", pages["configuration"]))
+    keys = set(re.findall(r"`(\w+(?:\.\w+)+)`", pages["configuration"]))
     arguments = {
         name for value in vars(Warehouse).values() if inspect.isfunction(value)
         for name in inspect.signature(value).parameters

@@ -948,10 +948,10 @@ def test_what_a_killed_run_had_published_is_not_done_again(
 
     stage = staging.Stager.stage
 
-    def fail(self: Any, files: Any, present: Any) -> Any:
+    def fail(self: Any, files: Any, *more: Any) -> Any:
         if files[0][0].data_type == "trades":
             raise Killed
-        return stage(self, files, present)
+        return stage(self, files, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(staging.Stager, "stage", fail)
@@ -1278,6 +1278,6 @@ def test_every_month_of_a_long_run_is_its_own_partition(make_warehouse: MakeWare
     made.update()
 
     assert set(made.partitions()) == {
-        f"day_aggs/A/{month}.parquet" for month in ("2023_12", "2024_01", "2024_02")
+        f"day_aggs/market/{month}.parquet" for month in ("2023_12", "2024_01", "2024_02")
     }
     assert made.table("day_aggs")["session"].to_pylist() == days

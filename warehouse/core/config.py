@@ -321,7 +321,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
         key = ".".join(place)
-        where = names.get(".".join(place[:2]), path)
+        where: Path | str = names.get(key) or names.get(".".join(place[:2])) or path
         if first["type"] == "secret":
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
@@ -365,6 +365,8 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
 def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Put `WAREHOUSE_SECTION__KEY` variables into the settings; returns key → variable.
 
+    A key that holds others has theirs behind two underscores more.
+
     pydantic-settings would do this too, but it passes over a variable whose section it does not
     know, and a mistyped override that does nothing is the worst kind.
     """
@@ -376,10 +378,13 @@ def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str,
         if not between:
             _check_is_no_key(variable, section)
             continue
-        target = settings.setdefault(section, {})
+        target: Any = settings.setdefault(section, {})
+        *groups, last = key.split("__")
+        for group in groups:
+            target = target.setdefault(group, {}) if isinstance(target, dict) else None
         if isinstance(target, dict):
-            target[key] = value
-        names[f"{section}.{key}"] = variable
+            target[last] = value
+        names[".".join([section, *groups, last])] = variable
         if section not in Config.model_fields:
             names[section] = variable
     return names

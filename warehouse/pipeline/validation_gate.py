@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.core.calendar import last_day_of_month
-from warehouse.core.paths import Layout
+from warehouse.core.paths import MARKET, Layout
 from warehouse.core.representation import Face
 from warehouse.ingest.stage import StagedBatch
 from warehouse.sqlfolder import allow_list
@@ -103,7 +103,9 @@ class Gate:
             # What is no batch of ours somebody else has put here.
             if not old.name.startswith(f"{run_id}-") and (old / RECORD).is_file():
                 shutil.rmtree(old)
-        paths = {one.symbol: os.path.relpath(path, folder) for one, path in batch.partitions}
+        paths = {
+            one.symbol or MARKET: os.path.relpath(path, folder) for one, path in batch.partitions
+        }
         record = {
             "data_type": batch.data_type,
             "month": f"{batch.month:%Y-%m}",
