@@ -528,7 +528,8 @@ class Warehouse(Face):
         Raises:
             TooLargeError: it would not fit into memory.
             RequestError: an argument is not one of the things it may be.
-            NoDataError: trading days of the span were never ingested.
+            NoDataError: trading days of the span were never ingested, or a symbol that is
+                named is unknown.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
         asked = panel(data_type, column, start, end, symbols=symbols, to=to, missing=missing)

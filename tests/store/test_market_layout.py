@@ -38,6 +38,7 @@ from warehouse.errors import (
     NoDataError,
     RequestError,
     SqlFileError,
+    TooLargeError,
     WarehouseError,
 )
 from warehouse.maintenance.convert_layout import convert_layout
@@ -629,3 +630,56 @@ def test_many_symbols_by_symbol_are_told_what_the_other_layout_saves(tmp_path: P
         Request.of(["day_aggs"], day, day)
     )
     assert any("2,001 files of 1 rows each" in text for text in told)
+
+
+def test_a_session_restated_for_one_symbol_alone_is_no_damage(made: Made) -> None:
+    made.configure(source__symbols=["A"])
+    made.put(day_key("day_aggs", DAYS[1]), lines(DAYS[1], seed=1))
+    made.update("day_aggs")
+    assert made.verify().faults == []
+
+
+def test_a_symbol_alone_made_anew_by_other_sql_is_no_damage(made: Made) -> None:
+    clean = made.root / "sql/clean/day_aggs.sql"
+    clean.write_text(clean.read_text().replace("volume < 0", "volume < 1"))
+    made.rebuild("day_aggs", symbols=["BCpC"])
+    assert made.verify().faults == []
+
+
+def test_a_symbol_of_a_panel_that_nobody_knows_is_told(made: Made) -> None:
+    with Warehouse(made.root) as wh:
+        with pytest.raises(NoDataError, match="no symbol 'NOPE' in the warehouse"):
+            wh.panel("day_aggs", "close", DAYS[0], DAYS[2], symbols=["BCpC", "NOPE"])
+        some = wh.panel(
+            "day_aggs", "close", DAYS[0], DAYS[2], symbols=["BCpC", "NOPE"], missing="ignore"
+        )
+        assert some["NOPE"].isna().all()
+
+
+def test_a_cross_section_of_day_bars_at_a_time_of_day_is_refused_not_empty(made: Made) -> None:
+    with Warehouse(made.root) as wh:
+        for at in (pd.Timestamp(f"{DAYS[2]} 09:30"), f"{DAYS[2]} 16:00"):
+            with pytest.raises(RequestError, match="a bar is that of a session"):
+                wh.cross_section("day_aggs", at)
+        assert len(wh.cross_section("day_aggs", pd.Timestamp(DAYS[2])))
+
+
+def test_a_symbol_called_as_a_panels_first_column_is_told(tmp_path: Path) -> None:
+    day = DAYS[0]
+    bars = [f"session,1,1.1,1.1,1.1,1.1,{instant(day, '00:00')},1"]
+    named = make(tmp_path, {day_key("day_aggs", day): bars}, **laid_out("market"))
+    named.update("day_aggs")
+    with Warehouse(named.root) as wh:
+        assert list(wh.panel("day_aggs", "close", day).columns) == ["session"]
+        for form in ("arrow", "polars"):
+            with pytest.raises(RequestError, match="as the first column is"):
+                wh.panel("day_aggs", "close", day, to=form)
+
+
+def test_a_panel_that_does_not_fit_into_memory_is_refused(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Warehouse(made.root) as wh:
+        monkeypatch.setattr("warehouse.read.market.panel.available_bytes", lambda: 10)
+        with pytest.raises(TooLargeError):
+            wh.panel("day_aggs", "close", FIRST, LAST, missing="ignore")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DataType, completed, data_type
@@ -30,6 +31,7 @@ from warehouse.store.partitions import (
     METADATA_KEY,
     SLICES,
     Partition,
+    SessionSource,
     provenance,
     slices_in,
     starts_of,
@@ -122,17 +124,26 @@ def _content_of_all(file: pq.ParquetFile, kind: DataType, expected: Partition) -
     due = SLICES.empty_table() if expected.slices is None else expected.slices
     if not found.drop_columns(["sessions"]).equals(due.drop_columns(["sessions"])):
         return "its symbols do not stand where the catalog says"
-    told, said = (_without_rejects(one) for one in (found, due))
+    told, said = (_as_told(one, expected.sessions) for one in (found, due))
     if not told.equals(said):
         return "rows of a symbol's session are not as many as the catalog says, or of another file"
     return None
 
 
-def _without_rejects(slices: pa.Table) -> pa.Table:
-    """Each symbol's sessions without what the rows themselves do not tell."""
+def _as_told(slices: pa.Table, sessions: Sequence[SessionSource]) -> pa.Table:
+    """Each symbol's sessions without what neither the rows nor the footer tell.
+
+    Of a session of which some symbols were made anew (from a later version of its file, or by other
+    SQL) the footer says what is from which, and how many rows, and not whose.
+    """
     entries = slices["sessions"].combine_chunks().flatten()
-    names = ("session", "rows", "source", "etag", "sha256", "fingerprint")
-    return pa.table({name: entries.field(name) for name in names})
+    made = Counter((one.session, one.source) for one in sessions)
+    several = pa.array(sorted({day for (day, _), times in made.items() if times > 1}), pa.date32())
+    told = {name: entries.field(name) for name in ("session", "rows", "source")}
+    is_one = pc.invert(pc.is_in(entries.field("session"), several))
+    for name in ("etag", "sha256", "fingerprint"):
+        told[name] = pc.if_else(is_one, entries.field(name), pa.scalar(None, pa.string()))
+    return pa.table(told)
 
 
 def _counted(days: npt.NDArray[np.int32]) -> tuple[list[int], list[int]]:

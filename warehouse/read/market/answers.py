@@ -59,7 +59,9 @@ class MarketAnswers:
         """One column as sessions (or stamps) by symbols, as `Warehouse.panel` says."""
 
         def answer(snapshot: Snapshot) -> Any:
-            if asked.whole:
+            if asked.whole and asked.symbols is not None:
+                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+            elif asked.whole:
                 availability.check_market(snapshot, asked.kind, asked.span)
             content = rows.content(snapshot, asked.kind, asked.span)
             span = (asked.span.start_ns, asked.span.end_ns)

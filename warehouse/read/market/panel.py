@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from warehouse.core.calendar import Moment, Span, day_bounds_ns, parse_span, span_between
 from warehouse.core.datatypes import DataType
-from warehouse.errors import RequestError
+from warehouse.core.process import available_bytes
+from warehouse.errors import RequestError, TooLargeError
 from warehouse.read.arguments import (
     ALL,
     Question,
@@ -23,6 +24,7 @@ from warehouse.read.arguments import (
     question,
     symbols_of,
 )
+from warehouse.read.availability import asked as described
 from warehouse.read.frames import as_form, check_form, guarded
 from warehouse.read.market.rows import ranks
 
@@ -99,10 +101,13 @@ def cross_section(
     wanted = columns_of(kind, columns)
     names = ("symbol", *(name for name in wanted if name != "symbol"))
     asked = question(data_type, ALL, at, columns=names, to=to, missing=missing)
+    is_session = asked.span.start_ns == day_bounds_ns(asked.span.first, asked.span.first)[0]
     if _BY[kind.name] == "session":
+        if not is_session:
+            raise RequestError("at", str(at), "a bar is that of a session: name it, YYYY-MM-DD")
         return asked
     begin = asked.span.start_ns // _MINUTE_NS * _MINUTE_NS
-    if asked.span.start_ns == day_bounds_ns(asked.span.first, asked.span.first)[0]:
+    if is_session:
         raise RequestError("at", str(at), "name the minute: YYYY-MM-DD HH:MM")
     return replace(asked, span=span_between(begin, begin + _MINUTE_NS))
 
@@ -142,11 +147,18 @@ def as_panel(table: pa.Table, asked: Panel) -> Any:
     moments = table[asked.by]
     numbers = moments.cast(pa.int32() if asked.by == "session" else pa.int64()).to_numpy()
     labels, rows = np.unique(numbers, return_inverse=True)
+    size = 8 * len(labels) * len(names)
+    if size > (available := available_bytes()):
+        of_whom = described(asked.kind, asked.symbols or (), asked.span)
+        raise TooLargeError(of_whom, len(labels), size, size, available)
     values = np.full((len(labels), len(names)), np.nan)
     values[rows, places] = table[asked.column].cast(pa.float64()).to_numpy()
     index = pa.array(labels.astype(numbers.dtype)).cast(moments.type)
     if asked.form == "pandas":
         return _frame(values, index, names.to_pylist(), asked.by)
+    if asked.by in names.to_pylist():
+        problem = f"a symbol is called {asked.by!r}, as the first column is: take pandas"
+        raise RequestError("to", asked.form, problem)
     columns = [index, *(pa.array(values[:, place]) for place in range(len(names)))]
     wide = pa.table(columns, names=[asked.by, *names.to_pylist()])
     return as_form(wide, asked.form, "UTC")
