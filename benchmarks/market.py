@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from warehouse import Warehouse
-from warehouse.core.calendar import trading_hours
+from warehouse.core.calendar import last_day_of_month, trading_hours
 
 HEADER = "ticker,volume,open,close,high,low,window_start,transactions\n"
 YEAR = 2024
@@ -60,7 +60,7 @@ def make(folder: Path, symbols: int, months: int) -> list[date]:
     price = np.exp(dice.normal(3.2, 1.1, symbols))
     size = np.exp(dice.normal(11, 2.2, symbols))
     sessions = []
-    for hours in trading_hours(date(YEAR, 1, 1), date(YEAR, months, 28)):
+    for hours in trading_hours(date(YEAR, 1, 1), last_day_of_month(date(YEAR, months, 1))):
         session = hours.session
         sessions.append(session)
         price = price * np.exp(dice.normal(0, 0.02, symbols))
@@ -103,25 +103,14 @@ import sys, polars as pl
 """
 
 
-def ours(source: Path, target: Path) -> Cost:
+def ours(source: Path, target: Path, sessions: list[date]) -> Cost:
     shutil.rmtree(target, ignore_errors=True)
     binary = str(Path(sys.executable).with_name("warehouse"))
     subprocess.run(
         [binary, "init", str(target), "--source", str(source)], check=True, capture_output=True
     )
-    return run(
-        [
-            binary,
-            "-C",
-            str(target),
-            "update",
-            "day_aggs",
-            "--start",
-            f"{YEAR}-01-01",
-            "--end",
-            f"{YEAR}-12-31",
-        ]
-    )
+    span = ["--start", f"{sessions[0]}", "--end", f"{sessions[-1]}"]
+    return run([binary, "-C", str(target), "update", "day_aggs", *span])
 
 
 def median(costs: list[Cost]) -> Cost:
@@ -163,7 +152,7 @@ def report(folder: Path, sessions: list[date], told: argparse.Namespace) -> None
     source, target, one_file = folder / "source", folder / "warehouse", folder / "market.parquet"
     mine, theirs = [], []
     for _ in range(told.runs):
-        mine.append(ours(source, target))
+        mine.append(ours(source, target, sessions))
         theirs.append(run([sys.executable, "-c", POLARS, str(source), str(one_file)]))
     files = list((target / "data/cache").rglob("*.parquet"))
     size = sum(path.stat().st_size for path in files)
