@@ -1,9 +1,9 @@
 -- catalog/carry_over: into a new catalog, what the previous one said and has not changed.
 --
--- `previous` is the attached old catalog; changed_partitions, removed_partitions, changed_files,
--- changed_runs and checked are the run's. Each row of `checked` names findings that no longer
--- stand: of a rule (NULL: of any) and a data type, of some symbols (NULL: of all), from the session
--- `first` to the session `last`, both inclusive.
+-- `previous` is the attached old catalog; of its partitions it shows those of the months that
+-- changed_files speaks of. changed_files, changed_runs and checked are the run's. Each row of
+-- `checked` names findings that no longer stand: of a rule (NULL: of any) and a data type, of some
+-- symbols (NULL: of all), from the session `first` to the session `last`, both inclusive.
 insert into source_files by name
 select * from previous.source_files where source not in (select source from changed_files)
 ;

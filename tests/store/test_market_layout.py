@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -35,9 +36,11 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
+    DamagedCatalogError,
     NoDataError,
     RequestError,
     SqlFileError,
+    StorageError,
     TooLargeError,
     WarehouseError,
 )
@@ -45,6 +48,7 @@ from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.holdings import published
 from warehouse.pipeline.pipeline import Pipeline
+from warehouse.store import manifests
 from warehouse.store.catalog import Catalog
 from warehouse.store.parquet_writer import (
     ROW_GROUP_ROWS,
@@ -683,3 +687,36 @@ def test_a_panel_that_does_not_fit_into_memory_is_refused(
         monkeypatch.setattr("warehouse.read.market.panel.available_bytes", lambda: 10)
         with pytest.raises(TooLargeError):
             wh.panel("day_aggs", "close", FIRST, LAST, missing="ignore")
+
+
+def test_a_manifest_that_the_system_refuses_is_no_damage_and_is_asked_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = made.sql("select count(*) from runs")
+    manifests._problem.cache_clear()
+
+    def refuse(*_: object) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    made.put(day_key("day_aggs", date(2024, 3, 4)), lines(date(2024, 3, 4)))
+    with monkeypatch.context() as refused:
+        refused.setattr(manifests, "open", refuse, raising=False)
+        for ask in (made.update, made.verify):
+            with pytest.raises(StorageError, match="Too many open files") as caught:
+                ask("day_aggs")
+            assert not isinstance(caught.value, DamagedCatalogError)
+    assert not list(made.layout.set_aside.glob("warehouse-*"))
+    made.update("day_aggs")
+    assert made.verify().faults == []
+    # Its history is what it was, and one run longer.
+    assert made.sql("select count(*) from runs") == [(runs[0][0] + 1,)]
+
+
+def test_sql_that_keeps_a_row_without_a_symbol_is_told_as_such(made: Made) -> None:
+    clean = made.root / "sql/clean/day_aggs.sql"
+    text = clean.read_text("utf-8")
+    clean.write_text(text.replace("when symbol is null or symbol = ''", "when false"), "utf-8")
+    day = date(2024, 3, 4)
+    made.put(day_key("day_aggs", day), [f",1,1,1,1,1,{instant(day, '00:00')},1", *lines(day)])
+    with pytest.raises(SqlFileError, match="keeps a row without symbol"):
+        made.update("day_aggs")

@@ -97,7 +97,7 @@ class Cleaner:
         except duckdb.InvalidInputException as error:
             raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
         if rows.num_rows != piece.rows:
-            raise self.unequal("clean", kind, rows.num_rows, piece.rows)
+            raise self._unequal("clean", kind, rows.num_rows, piece.rows)
         rows = rows.append_column("line_number", pa.array(piece.line_numbers, pa.int64()))
         return CleanedPiece(rows, piece.malformed, _untyped(rows, piece))
 
@@ -134,21 +134,32 @@ class Cleaner:
             )
         return rows
 
-    def sort(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def sort(
+        self, kind: DataType, kept: pa.RecordBatchReader, due: int
+    ) -> Iterator[pa.RecordBatch]:
         """The rows by symbol and session, in the order of the tape.
 
         Args:
             kept: cleaned rows with `line_number` and without `reason`, in any order.
-        """
-        return self._stream(self._sql[f"sort/{kind.name}"], kept)
+            due: how many they are.
 
-    def dedupe(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        Raises:
+            SqlFileError: the statement fails, or loses rows or makes some.
+        """
+        return self._stream("sort", kind, kept, due)
+
+    def dedupe(
+        self, kind: DataType, kept: pa.RecordBatchReader, due: int
+    ) -> Iterator[pa.RecordBatch]:
         """The rows, sorted, with a `reason` for those that repeat an earlier line.
 
         Args:
-            kept: as `sort` takes them; a few, all in memory at once.
+            kept, due: as `sort` takes them; a few, all in memory at once.
+
+        Raises:
+            SqlFileError: as `sort` does.
         """
-        return self._stream(self._sql[f"dedupe/{kind.name}"], kept)
+        return self._stream("dedupe", kind, kept, due)
 
     def by_event(self, kind: DataType) -> DataType:
         """The data type with the part of its order in which the rows of one event are equal.
@@ -182,7 +193,9 @@ class Cleaner:
             )
         return replace(kind, order=tuple(name for name in kind.order if name in event))
 
-    def dedupe_crowd(self, kind: DataType, kept: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def dedupe_crowd(
+        self, kind: DataType, kept: pa.RecordBatchReader, due: int
+    ) -> Iterator[pa.RecordBatch]:
         """The same of more rows than fit into memory.
 
         In a DuckDB of its own: each thread holds memory that it cannot put on disk, and so does
@@ -194,9 +207,9 @@ class Cleaner:
             threads=1,
             memory_bytes=int(self._memory_bytes * _CROWD_SHARE),
         ) as connection:
-            yield from self._stream(self._sql[f"dedupe/{kind.name}"], kept, connection)
+            yield from self._stream("dedupe", kind, kept, due, connection)
 
-    def unequal(self, step: str, kind: DataType, rows: int, due: int) -> SqlFileError:
+    def _unequal(self, step: str, kind: DataType, rows: int, due: int) -> SqlFileError:
         """That a statement loses rows or makes some."""
         how = {
             "clean": "with sql/ingest it must return each row once, those it refuses with a"
@@ -209,20 +222,28 @@ class Cleaner:
 
     def _stream(
         self,
-        file: SqlFile,
+        step: str,
+        kind: DataType,
         kept: pa.RecordBatchReader,
+        due: int,
         base: duckdb.DuckDBPyConnection | None = None,
     ) -> Iterator[pa.RecordBatch]:
+        file, rows = self._sql[f"{step}/{kind.name}"], 0
         # A connection of its own: `clean` may be at work on another thread.
         with (base or self._connection).cursor() as connection:
             check_file(connection, file)
             connection.register("kept", kept)
             try:
-                yield from connection.sql(file.body).to_arrow_reader(65_536)
+                for batch in connection.sql(file.body).to_arrow_reader(65_536):
+                    rows += batch.num_rows
+                    yield batch
             except duckdb.Error as error:
                 raise self._explained(file, error) from error
             finally:
                 connection.unregister("kept")
+        # That none is lost or made is a matter of the user's SQL, not of a file.
+        if rows != due:
+            raise self._unequal(step, kind, rows, due)
 
     def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
         try:

@@ -25,7 +25,8 @@ from warehouse.errors import StorageError
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.ingest.row_store import RejectRows, accepted, whole_keys
 from warehouse.ingest.segments import keys_of
-from warehouse.store.partitions import starts_of
+from warehouse.store.parquet_writer import check_complete
+from warehouse.store.partitions import ranks_of, starts_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -155,6 +156,7 @@ class MarketRows:
                 self.reject(file, batch.filter(rejected))
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
+                check_complete(self.kind, batch)
                 kept = batch.select(self._columns.names)
                 gathered.pieces.append(kept)
                 gathered.bytes += kept.nbytes
@@ -249,8 +251,8 @@ class MarketRows:
             return rows
         suspects = rows.filter(pa.array(twins))
         reader = suspects.to_reader()
-        deduped = self._cleared(file, self._cleaner.dedupe(self.kind, reader), suspects.num_rows)
-        kept = pa.Table.from_batches(list(deduped), self._columns)
+        deduped = self._cleaner.dedupe(self.kind, reader, suspects.num_rows)
+        kept = pa.Table.from_batches(list(self._cleared(file, deduped)), self._columns)
         # Rows of one event are all among the suspects, and sql/dedupe says how they stand.
         rows = pa.concat_tables([rows.filter(pa.array(~twins)), kept])
         order, _ = self._order(rows)
@@ -258,7 +260,7 @@ class MarketRows:
 
     def _order(self, rows: pa.Table) -> tuple[Ints | None, npt.NDArray[np.bool_]]:
         """The rows in order (None: they are), and which, in order, share their event with one."""
-        ranks = ranks_of(rows["symbol"])
+        ranks, _ = ranks_of(rows["symbol"])
         keys = keys_of(rows, self._by_event)
         same = ranks[1:] == ranks[:-1]
         twins = np.zeros(rows.num_rows, np.bool_)
@@ -278,7 +280,7 @@ class MarketRows:
         """The same of more rows than are to be in memory: DuckDB sorts them."""
         due = self._due(file)
         reader = pa.RecordBatchReader.from_batches(self._columns, pieces)
-        ordered = self._counted("sort", self._cleaner.sort(self.kind, reader), due)
+        ordered = self._cleaner.sort(self.kind, reader, due)
         for part in whole_keys(ordered, self._by_event):
             if isinstance(part, pa.RecordBatch):
                 table = self._in_order(file, pa.Table.from_batches([part], self._columns))
@@ -286,8 +288,8 @@ class MarketRows:
                 continue
             crowd = self._put(part)
             reader = pa.RecordBatchReader.from_batches(self._columns, crowd.rows(0, crowd.count))
-            deduped = self._cleaner.dedupe_crowd(self.kind, reader)
-            for batch in self._cleared(file, deduped, crowd.count):
+            deduped = self._cleaner.dedupe_crowd(self.kind, reader, crowd.count)
+            for batch in self._cleared(file, deduped):
                 yield batch.select(self.kind.columns.names)
 
     def _due(self, file: RawFile) -> int:
@@ -297,39 +299,16 @@ class MarketRows:
         )
 
     def _cleared(
-        self, file: RawFile, deduped: Iterator[pa.RecordBatch], due: int
+        self, file: RawFile, deduped: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
-        """What sql/dedupe keeps of so many rows, in its order; the rest goes to the rejects."""
-        for batch in self._counted("dedupe", deduped, due):
+        """What sql/dedupe keeps, in its order; the rest goes to the rejects."""
+        for batch in deduped:
             if batch.column("reason").null_count < batch.num_rows:
                 rejected = batch.column("reason").is_valid()
                 self.reject(file, batch.filter(rejected))
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
                 yield batch.select(self._columns.names)
-
-    def _counted(
-        self, step: str, batches: Iterator[pa.RecordBatch], due: int
-    ) -> Iterator[pa.RecordBatch]:
-        """The same rows; that none is lost or made is a matter of the user's SQL, not of a file."""
-        rows = 0
-        for batch in batches:
-            rows += batch.num_rows
-            yield batch
-        if rows != due:
-            raise self._cleaner.unequal(step, self.kind, rows, due)
-
-
-def ranks_of(symbols: pa.ChunkedArray) -> Ints:
-    """Of each symbol its place in the order of bytes; equal symbols have equal places."""
-    encoded = symbols.combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = pa.concat_arrays(encoded.chunks)
-    encoded = encoded.dictionary_encode()
-    places = np.empty(len(encoded.dictionary), np.int64)
-    places[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(encoded.dictionary))
-    found: Ints = places[encoded.indices.to_numpy()]
-    return found
 
 
 class _Entries:

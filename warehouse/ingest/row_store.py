@@ -264,8 +264,8 @@ class Gatherer:
         run = stretch.slices[place]
         assert isinstance(run, pa.RecordBatch)
         unsettled = pa.RecordBatchReader.from_batches(self._columns, [run])
-        deduped = self._cleaner.dedupe(self.kind, unsettled)
-        kept = list(self._cleared(file, deduped, run.num_rows))
+        deduped = self._cleaner.dedupe(self.kind, unsettled, run.num_rows)
+        kept = list(self._cleared(file, deduped))
         stretch.slices[place : place + 1] = kept
         stretch.rows += sum(batch.num_rows for batch in kept) - run.num_rows
 
@@ -277,8 +277,9 @@ class Gatherer:
         ]
         unsettled = pa.RecordBatchReader.from_batches(self._columns, groups)
         found: dict[EventKey, list[pa.RecordBatch]] = {}
-        deduped = self._cleaner.dedupe(self.kind, unsettled)
-        for rows in self._cleared(file, deduped, sum(group.num_rows for group in groups)):
+        due = sum(group.num_rows for group in groups)
+        deduped = self._cleaner.dedupe(self.kind, unsettled, due)
+        for rows in self._cleared(file, deduped):
             for key, group in by_key(rows, self._by_event):
                 found.setdefault(key, []).append(group)
         for stretch, place in suspects:
@@ -292,10 +293,10 @@ class Gatherer:
             stretch.rows += kept.num_rows - group.num_rows
 
     def _cleared(
-        self, file: RawFile, deduped: Iterator[pa.RecordBatch], due: int
+        self, file: RawFile, deduped: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
-        """What sql/dedupe keeps of so many rows, in its order; the rest goes to the rejects."""
-        for batch in self._counted("dedupe", deduped, due):
+        """What sql/dedupe keeps, in its order; the rest goes to the rejects."""
+        for batch in deduped:
             if batch.column("reason").null_count < batch.num_rows:
                 rejected = batch.column("reason").is_valid()
                 self.reject(file, batch.filter(rejected))
@@ -384,7 +385,7 @@ class Gatherer:
         for key, stretch in group.items():
             stretches[key] = Stretch()
             self._held -= stretch.bytes
-        ordered = self._counted("sort", self._cleaner.sort(self.kind, unsettled), _rows_in(group))
+        ordered = self._cleaner.sort(self.kind, unsettled, _rows_in(group))
         crowds = []
         for part in whole_keys(ordered, self._by_event):
             if isinstance(part, pa.RecordBatch):
@@ -431,22 +432,11 @@ class Gatherer:
         unsettled = pa.RecordBatchReader.from_batches(self._columns, self.batches(waiting))
         settled: list[Slice] = []
         with self._away() as put:
-            deduped = self._cleaner.dedupe_crowd(self.kind, unsettled)
-            for rows in self._cleared(file, deduped, due):
+            deduped = self._cleaner.dedupe_crowd(self.kind, unsettled, due)
+            for rows in self._cleared(file, deduped):
                 settled.append(put(rows))
                 stretch.rows += rows.num_rows
         stretch.slices[place : place + len(waiting)] = settled
-
-    def _counted(
-        self, step: str, batches: Iterator[pa.RecordBatch], due: int
-    ) -> Iterator[pa.RecordBatch]:
-        """The same rows; that none is lost or made is a matter of the user's SQL, not of a file."""
-        rows = 0
-        for batch in batches:
-            rows += batch.num_rows
-            yield batch
-        if rows != due:
-            raise self._cleaner.unequal(step, self.kind, rows, due)
 
     def of_symbol(self, symbol: str) -> list[tuple[date, Stretch, RawFile]]:
         """What was gathered of a symbol, by session, ascending."""

@@ -129,6 +129,12 @@ class Snapshot:
             facts = "max(generation), max(catalog_format), max(written_by)"
             asked = f"select {facts} from {ATTACHED_AS}.main.warehouse"
             self.generation, form, writer = self._base.execute(asked).fetchall()[0]
+            if form > CATALOG_FORMAT:
+                raise StorageError(
+                    layout.catalog,
+                    f"was written by a later version ({writer}); upgrade with:"
+                    " pip install --upgrade flatfile-warehouse",
+                )
             if form >= _WITH_MANIFESTS:
                 self._place = "first_row", "coalesce(file_rows, rows)"
                 named = manifests.listed(self._base, ATTACHED_AS)
@@ -139,12 +145,6 @@ class Snapshot:
                         raise Moved from None
                     raise
                 self._view = [manifests.as_view(layout, named)]
-            if form > CATALOG_FORMAT:
-                raise StorageError(
-                    layout.catalog,
-                    f"was written by a later version ({writer}); upgrade with:"
-                    " pip install --upgrade flatfile-warehouse",
-                )
         except duckdb.Error as error:
             self._base.close()
             raise _unusable(layout, error) from error

@@ -269,7 +269,7 @@ class Catalog:
             self.manifests = manifests.listed(self._connection, "published")
             manifests.check(self._layout, self.manifests, deeply=self._deeply)
             self._connection.execute(manifests.as_view(self._layout, self.manifests))
-        except DamagedCatalogError:
+        except StorageError:
             self.close()
             raise
         except duckdb.Error as error:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import quoted
 from warehouse.core.paths import ALL_SYMBOLS, Layout, glob_literal, is_manifest, partition_name
-from warehouse.errors import DamagedCatalogError, one_line
+from warehouse.errors import DamagedCatalogError, StorageError, one_line
 from warehouse.store.partitions import SLICES, Partition
 
 SCHEMA = pa.schema(
@@ -266,6 +266,7 @@ def check(layout: Layout, manifests: Sequence[Manifest], *, deeply: bool = False
 
     Raises:
         DamagedCatalogError: one is missing, or is another.
+        StorageError: the system refuses to read one, which says nothing of it.
     """
     seen: set[Key] = set()
     for one in manifests:
@@ -279,28 +280,40 @@ def check(layout: Layout, manifests: Sequence[Manifest], *, deeply: bool = False
         path = one.path(layout)
         try:
             facts = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DamagedCatalogError(layout.catalog, f"{path} is missing") from error
         except OSError as error:
-            problem = f"{path} is missing: {error.strerror or error}"
-            raise DamagedCatalogError(layout.catalog, problem) from error
+            raise _refused(path, error) from error
         if not stat.S_ISREG(facts.st_mode) or facts.st_size != one.bytes:
             problem = f"{path} is not what it names: {facts.st_size:,} bytes, not {one.bytes:,}"
             raise DamagedCatalogError(layout.catalog, problem)
         identity = (str(path), one, facts.st_ino, facts.st_mtime_ns)
-        found = _problem(*identity)
-        if found is None and deeply:
-            found = _odd_value(*identity)
+        try:
+            found = _problem(*identity)
+            if found is None and deeply:
+                found = _odd_value(*identity)
+        except OSError as error:
+            raise _refused(path, error) from error
         if found is not None:
             raise DamagedCatalogError(layout.catalog, f"{path} {found}")
 
 
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(path, f"cannot be read: {error.strerror or error}")
+
+
 @lru_cache(maxsize=1 << 14)
 def _problem(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str | None:
-    """What is wrong with a manifest's bytes or its columns; None: nothing."""
+    """What is wrong with a manifest's bytes or its columns; None: nothing.
+
+    Raises:
+        OSError: the system refuses; it is asked again the next time.
+    """
+    with open(path, "rb") as file:
+        content = file.read(one.bytes + 1)
+    if hashlib.sha256(content).hexdigest() != one.sha256:
+        return "is not what it names (SHA-256)"
     try:
-        with open(path, "rb") as file:
-            content = file.read(one.bytes + 1)
-        if hashlib.sha256(content).hexdigest() != one.sha256:
-            return "is not what it names (SHA-256)"
         schema = pq.read_schema(pa.BufferReader(content)).remove_metadata()
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read: {one_line(error, 200)}"

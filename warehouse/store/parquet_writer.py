@@ -108,13 +108,7 @@ def _encode(
     with pq.ParquetWriter(sink, kind.stored, **options) as writer:
         writer.add_key_value_metadata({**metadata, ABSENT_KEY: _optional(kind)})
         for group in groups:
-            for name in kind.required:
-                if group.column(name).null_count:
-                    raise SqlFileError(
-                        Path("sql", "clean", f"{kind.name}.sql"),
-                        f"keeps a row without {name}, which every row of {kind.name} has;"
-                        " give such rows a reason",
-                    )
+            check_complete(kind, group)
             stamps = group.column("timestamp").chunk(0).to_numpy()
             first, last = int(stamps.min()), int(stamps.max())
             edges.first_ns = min(edges.first_ns, first) if edges.rows else first
@@ -123,6 +117,21 @@ def _encode(
             table = pa.Table.from_arrays(group.columns, schema=kind.stored)
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return edges
+
+
+def check_complete(kind: DataType, rows: pa.Table | pa.RecordBatch) -> None:
+    """Refuse kept rows that lack a value which every row of the data type has.
+
+    Raises:
+        SqlFileError: names the column.
+    """
+    for name in kind.required:
+        if rows.column(name).null_count:
+            raise SqlFileError(
+                Path("sql", "clean", f"{kind.name}.sql"),
+                f"keeps a row without {name}, which every row of {kind.name} has;"
+                " give such rows a reason",
+            )
 
 
 @cache

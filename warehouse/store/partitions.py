@@ -302,6 +302,18 @@ def slices_of(entries: pa.Table, first: pa.Array, last: pa.Array) -> pa.Table:
     )
 
 
+def ranks_of(symbols: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Of each symbol its place among them, and the symbols, in the order of their bytes."""
+    encoded = symbols.dictionary_encode().unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    names = encoded.dictionary
+    order = pc.sort_indices(names)
+    places = np.empty(len(names), np.int64)
+    places[order.to_numpy()] = np.arange(len(names))
+    return places[encoded.indices.to_numpy()], names.take(order)
+
+
 def starts_of(symbols: pa.Array) -> npt.NDArray[np.bool_]:
     """Of each row, whether its symbol is another than that of the row before; of the first: yes."""
     changed = np.ones(len(symbols), np.bool_)

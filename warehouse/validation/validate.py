@@ -244,7 +244,7 @@ class _Questions:
         try:
             named = manifests.listed(self._connection, "published")
             manifests.check(layout, named)
-        except DamagedCatalogError:
+        except StorageError:
             self.close()
             raise
         self._run(manifests.as_view(layout, named, "all_partitions"))

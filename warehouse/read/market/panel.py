@@ -26,7 +26,7 @@ from warehouse.read.arguments import (
 )
 from warehouse.read.availability import asked as described
 from warehouse.read.frames import as_form, check_form, guarded
-from warehouse.read.market.rows import ranks
+from warehouse.store.partitions import ranks_of
 
 _MISSING = ("raise", "ignore")
 _MINUTE_NS = 60_000_000_000
@@ -143,7 +143,7 @@ def as_panel(table: pa.Table, asked: Panel) -> Any:
         names = wanted
         places = pc.index_in(table["symbol"], wanted).to_numpy()
     else:
-        places, names = ranks(table["symbol"])
+        places, names = ranks_of(table["symbol"])
     moments = table[asked.by]
     numbers = moments.cast(pa.int32() if asked.by == "session" else pa.int64()).to_numpy()
     labels, rows = np.unique(numbers, return_inverse=True)

@@ -22,6 +22,7 @@ from warehouse.read import partition_reader
 from warehouse.read.availability import asked
 from warehouse.read.frames import compact
 from warehouse.read.snapshot import Snapshot, Stored
+from warehouse.store.partitions import ranks_of
 
 
 def shared_files(snapshot: Snapshot, kind: DataType, span: Span) -> list[Stored]:
@@ -88,23 +89,9 @@ def read(
 
 def _order(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The rows by symbol and session; a session's are together, and in order."""
-    symbols = ranks(table["symbol"])[0]
+    symbols = ranks_of(table["symbol"])[0]
     days = table["session"].cast(pa.int32()).to_numpy()
     return np.lexsort((days, symbols))
-
-
-def ranks(
-    symbols: pa.ChunkedArray,
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], pa.Array]:
-    """Of each symbol its place among them, and the symbols, in the order of their bytes."""
-    encoded = symbols.dictionary_encode().unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    names = encoded.dictionary
-    order = pc.sort_indices(names)
-    places = np.empty(len(names), np.int64)
-    places[order.to_numpy()] = np.arange(len(names))
-    return places[encoded.indices.to_numpy()], names.take(order)
 
 
 def _read_one(
