@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -85,11 +86,27 @@ def run(command: list[str]) -> Cost:
     """A command in a process of its own."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    # What wait4 says of memory counts in what this process had when it made the other.
+    memory = 0
+    done, status, used = 0, 0, None
+    while not done:
+        memory = max(memory, resident_at_most(process.pid))
+        done, status, used = os.wait4(process.pid, os.WNOHANG)
+        time.sleep(0 if done else 0.02)
+    assert used is not None
     if status:
         raise SystemExit(f"{' '.join(command)[:200]}: exit status {status}")
     wall = time.perf_counter() - began
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return Cost(wall, used.ru_utime + used.ru_stime, memory)
+
+
+def resident_at_most(pid: int) -> int:
+    """Bytes that a process has had in memory at most, so far."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 POLARS = """
