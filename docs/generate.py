@@ -61,6 +61,7 @@ JSON_EXAMPLES = {
     "update": ("update",),
     "rebuild": ("rebuild", "day_aggs", "--symbols", "BRK.B"),
     "rebuild --changed": ("rebuild", "--changed"),
+    "rebuild --layout": ("rebuild", "day_aggs", "--layout", "symbol", "--dry-run"),
     "validate": ("validate", "trades"),
     "prune": ("prune", "--dry-run"),
     "verify": ("verify", "day_aggs"),

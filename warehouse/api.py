@@ -72,7 +72,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LAYOUTS = ("market", "symbol")
 _TABLES = ("partitions", "source_files", "runs", "findings", "features")
 
 
@@ -1000,7 +999,7 @@ class Warehouse(Face):
         from warehouse.maintenance.convert_layout import convert_layout
 
         request = run_request(data_types, start, end)
-        choice("layout", layout, _LAYOUTS)
+        choice("layout", layout, configuration.PARTITION_LAYOUTS)
         return convert_layout(self._pipeline(wait), request, layout, dry_run=dry_run)
 
     @named()

@@ -1852,3 +1852,34 @@ def test_a_list_of_symbols_that_cannot_be_read_is_one_line(
     assert done.exit_code == 2
     assert done.output.startswith("Error: ")
     assert done.output.count("\n") == 1
+
+
+def test_a_new_warehouse_is_laid_out_as_init_is_told(tmp_path: Path) -> None:
+    for given, due in ((), "market"), (("--layout", "day_aggs=symbol"), "symbol"):
+        folder = tmp_path / due
+        run("init", str(folder), *given)
+        assert Warehouse(folder)._config.storage.layout.of("day_aggs") == due
+    for given in ("day_aggs=heap", "trades=market", "day_aggs="):
+        said = run("init", str(tmp_path / "no"), "--layout", given, exit_code=2).stderr
+        assert said.startswith(f"Error: layout = '{given}': it may be ")
+        assert said.count("\n") == 1
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_conversion_says_what_it_did_and_what_new_months_will_be(root: Path) -> None:
+    run("-C", str(root), "update", "day_aggs")
+    before = partitions(root)
+    convert = ("-C", str(root), "rebuild", "day_aggs", "--layout")
+    said = run(*convert, "symbol", "--dry-run").stdout
+    assert said.startswith("would convert day_aggs 2025-11\n")
+    assert partitions(root) == before
+    said = run(*convert, "symbol").stdout
+    assert said.startswith("converted  day_aggs 2025-11\n")
+    assert "storage.layout.day_aggs is market" in said
+    assert "nothing to convert" in run(*convert, "symbol").stdout
+    told = json_of(*convert, "market")
+    assert (told["layout"], told["files_after"]) == ("market", 1)
+    assert told["rows"] > 0
+    assert partitions(root) == before
+    for wrong in (("--symbols", "NA"), ("--changed",), ("--fetch",)):
+        assert "--layout goes with" in run(*convert, "market", *wrong, exit_code=2).output

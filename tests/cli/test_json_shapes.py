@@ -76,6 +76,7 @@ def shapes(folder: Path) -> dict[str, Any]:
     _change(made)
     ask("rebuild --changed --dry-run", "rebuild", "--changed", "--dry-run")
     ask("rebuild --changed", "rebuild", "--changed")
+    ask("rebuild --layout", "rebuild", "day_aggs", "--layout", "symbol")
     made.configure(storage__retention_days=1)
     with duckdb.connect(str(made.layout.catalog)) as connection:
         connection.execute("update source_files set recorded_at = recorded_at - interval 9 day")

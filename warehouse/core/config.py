@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -88,6 +88,7 @@ class SourceConfig(_Section):
 
 PartitionLayout: TypeAlias = Literal["symbol", "market"]
 """Whether each symbol has a file of its own for a month, or all symbols share one."""
+PARTITION_LAYOUTS: tuple[str, ...] = get_args(PartitionLayout)
 
 
 MARKET_TYPES = ("day_aggs",)

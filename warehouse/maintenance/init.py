@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.core.config import CONFIG_FILE, MARKET_TYPES, Config, load
+from warehouse.core.config import CONFIG_FILE, MARKET_TYPES, PARTITION_LAYOUTS, Config, load
 from warehouse.core.paths import BUCKET_PREFIX, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
 from warehouse.text import expanded, is_utf8, one_of
 
 _LAYOUTS = ("day", "symbol")
-_PARTITIONS_LAYOUTS = ("market", "symbol")
 _EMPTY_URL = re.compile(r"""^(  url:)[ ]*(?:""|'')?[ ]*(#[^\r\n]*)?(?=\r?$)""", re.MULTILINE)
 _LAYOUT = re.compile(r"^(  layout: *)day\b", re.MULTILINE)
 _PARTITIONS_LAYOUT = r"^(    {}: *)(?:market|symbol)\b"
@@ -99,8 +98,8 @@ def lay_out(
     for name, wanted in partitions.items():
         if name not in MARKET_TYPES:
             raise RequestError("layout", f"{name}={wanted}", one_of(name, MARKET_TYPES))
-        if wanted not in _PARTITIONS_LAYOUTS:
-            raise RequestError("layout", f"{name}={wanted}", one_of(wanted, _PARTITIONS_LAYOUTS))
+        if wanted not in PARTITION_LAYOUTS:
+            raise RequestError("layout", f"{name}={wanted}", one_of(wanted, PARTITION_LAYOUTS))
     if endpoint and not _ADDRESS.fullmatch(endpoint):
         raise RequestError("endpoint", endpoint, "it must be https://HOST or http://HOST:PORT")
     for name, text in (("source", source), *(("symbol", symbol) for symbol in symbols)):
