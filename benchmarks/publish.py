@@ -1,9 +1,12 @@
 """Times the publish of one session into a warehouse that has much already, beside an empty one.
 
-    python benchmarks/publish.py [--years 10] [--symbols 11000] [--runs 5]
+    python benchmarks/publish.py [--years 10] [--symbols 11000] [--runs 5] [--layout market|symbol]
 
-The history is manifests alone: of each month and data type, all symbols. No partition of it is
-there, for a publish looks at none. Each update runs in a process of its own, in turn; medians.
+The history is manifests alone: of each month and data type, all symbols; and a record of each of
+the vendor's files. The manifests are written directly, and no partition of them is there, for a
+publish looks at none. `--layout` is that of trades, quotes and minute_aggs; day_aggs are `market`.
+Each update runs in a process of its own, in turn, into a copy at the place where the warehouse was
+made; medians. The first questions are asked in a process of their own, too.
 """
 
 from __future__ import annotations
@@ -17,70 +20,119 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
+from itertools import groupby
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-from market import HEADER, run
+import pyarrow.compute as pc
+from market import HEADER, Cost, run
 
-from warehouse import Warehouse
 from warehouse.core import config as configuration
 from warehouse.core.calendar import trading_hours
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import ALL_SYMBOLS
+from warehouse.core.file_state import FileState
+from warehouse.core.paths import ALL_SYMBOLS, RawFile, partition_name
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store.catalog import CatalogChange
-from warehouse.store.partitions import ENTRIES, Partition, sessions_of, slices_of
+from warehouse.store import manifests
+from warehouse.store.catalog import CatalogChange, SourceFile
+from warehouse.store.partitions import ENTRIES, Partition, slices_of
 from warehouse.store.publish import Committer, writer_lock
 
 SESSION = date(2025, 1, 2)
 
 
-def month_of_all(data_type: str, days: list[date], symbols: list[str]) -> Partition:
-    """A partition of all symbols as a manifest knows it."""
-    count = len(days) * len(symbols)
+def rows_of_month(
+    data_type: str, days: list[date], symbols: np.ndarray, layout: str, dice: np.random.Generator
+) -> pa.Table:
+    """What a manifest says of a month in which nearly every symbol has rows of each session."""
+    there = np.flatnonzero(dice.random(len(symbols) * len(days)) > 0.04)
+    whose, when = np.divmod(there, len(days))
+    count = len(there)
+    rows = np.ones(count) if data_type == "day_aggs" else np.exp(dice.normal(5, 2, count)) + 1
     sources = [f"us_stocks_sip/{data_type}_v1/{day:%Y/%m}/{day}.csv.gz" for day in days]
-    hashes = [f"{day.toordinal():064x}" for day in days]
+    hashes = [dice.bytes(32).hex() for _ in days]
     entries = pa.Table.from_arrays(
         [
-            pa.array(np.repeat(symbols, len(days))),
-            pa.array(np.tile(days, len(symbols)), pa.date32()),
-            pa.array(np.ones(count, np.int64)),
+            pa.array(symbols[whose]),
+            pa.array(np.array(days)[when], pa.date32()),
+            pa.array(rows.astype(np.int64)),
             pa.array(np.zeros(count, np.int64)),
-            pa.array(np.tile(sources, len(symbols))),
+            pa.array(np.array(sources)[when]),
             pa.nulls(count, pa.string()),
-            pa.array(np.tile(hashes, len(symbols))),
+            pa.array(np.array(hashes)[when]),
             pa.nulls(count, pa.string()),
         ],
         schema=ENTRIES,
     )
-    first = pa.array(np.full(len(symbols), days[0].toordinal(), np.int64))
-    last = pa.array(np.full(len(symbols), days[-1].toordinal(), np.int64))
-    sessions = sessions_of(entries)
+    stamps = [pd.Timestamp(day, tz="America/New_York").value for day in (days[0], days[-1])]
+    listed = len(np.unique(whose))
+    first, last = (pa.array(dice.integers(0, 10**13, listed) + stamp) for stamp in stamps)
     slices = slices_of(entries, first, last)
     month = days[0].replace(day=1)
-    whole = Partition(data_type, ALL_SYMBOLS, month, sessions, "made", count, 1, 0, 1, "0" * 64)
-    return replace(whole, slices=slices)
+    size = int(rows.sum()) * 20
+    sha256, made_by = dice.bytes(32).hex(), "0" * 64
+    whole = Partition(
+        data_type, ALL_SYMBOLS, month, (), made_by, int(rows.sum()), size, 0, 1, sha256
+    )
+    table = manifests.rows_of([replace(whole, slices=slices)])
+    if layout == "market":
+        return table
+    names = [partition_name(data_type, symbol, month) for symbol in table["symbol"].to_pylist()]
+    own = {
+        "file": pa.array(names),
+        "bytes": pc.multiply(table["rows"], 20),
+        "sha256": pa.array([dice.bytes(32).hex() for _ in names]),
+        "first_row": pa.nulls(len(names), pa.int64()),
+        "file_rows": pa.nulls(len(names), pa.int64()),
+    }
+    for name, column in own.items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table.cast(manifests.SCHEMA)
 
 
-def fill(root: Path, years: int, symbols: int) -> None:
-    """Name the months of so many years in a warehouse's catalog."""
+def fill(root: Path, years: int, count: int, layout_of_others: str) -> None:
+    """Name the months of so many years in a warehouse's catalog, and the vendor's files of them."""
     config = configuration.load(root / configuration.CONFIG_FILE)
     layout = config.layout(root)
     committer = Committer(layout, SqlFolder(config.sql_dir(root)))
-    listed = [f"S{number:05}" for number in range(symbols)]
+    symbols = np.array([f"S{number:05}" for number in range(count)])
+    dice = np.random.default_rng(1)
+    hours = trading_hours(date(SESSION.year - years, 1, 1), date(SESSION.year - 1, 12, 31))
+    named, files = [], []
     with writer_lock(layout):
-        for year in range(SESSION.year - years, SESSION.year):
-            hours = trading_hours(date(year, 1, 1), date(year, 12, 31))
-            days = [one.session for one in hours]
+        for data_type in DATA_TYPES:
+            place = "market" if data_type == "day_aggs" else layout_of_others
+            for month, some in groupby(hours, key=lambda one: one.session.replace(day=1)):
+                days = [one.session for one in some]
+                rows = rows_of_month(data_type, days, symbols, place, dice)
+                one, staged = manifests.write(layout.staging, (data_type, month), rows)
+                layout.modes.make_folders(one.path(layout).parent)
+                staged.rename(one.path(layout))
+                named.append(one)
+                files += [record(data_type, day, dice.bytes(32).hex()) for day in days]
+        committer.commit(CatalogChange(files=files))
+        with duckdb.connect(layout.catalog) as connection:
+            columns = pa.table(manifests.table(named))
+            connection.register("named", columns)
+            connection.execute("insert into manifests by name select * from named")
             for data_type in DATA_TYPES:
-                months = sorted({day.month for day in days})
-                found = [
-                    month_of_all(data_type, [day for day in days if day.month == month], listed)
-                    for month in months
-                ]
-                committer.commit(CatalogChange(partitions=found))
+                # So the next publish gathers it from the manifests.
+                connection.execute(f"drop macro {data_type}_names")
+        committer.commit(CatalogChange())
+
+
+def record(data_type: str, day: date, sha256: str) -> SourceFile:
+    """What the catalog says of a file that was ingested."""
+    key = RawFile(data_type, day).key
+    state = FileState.INGESTED
+    return SourceFile(
+        data_type, day, None, key, state, sha256=sha256, bytes=1, lines=9, rows_published=9,
+        rows_rejected=0, rows_unselected=0, rejects_by_reason={}, fingerprint="0" * 64, run_id="0",
+    )  # fmt: skip
 
 
 def source(folder: Path, symbols: int) -> None:
@@ -91,49 +143,71 @@ def source(folder: Path, symbols: int) -> None:
     path.write_bytes(gzip.compress((HEADER + "".join(lines)).encode(), mtime=0))
 
 
+FIRST_ANSWER = """
+import sys
+from warehouse import Warehouse
+with Warehouse(sys.argv[1]) as wh:
+    wh.aggs("S00001", sys.argv[2], freq="day")
+"""
+IMPORT = "from warehouse import Warehouse"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--years", type=int, default=10)
     parser.add_argument("--symbols", type=int, default=11_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--layout", choices=("market", "symbol"), default="market")
     told = parser.parse_args()
     binary = str(Path(sys.executable).with_name("warehouse"))
     folder = Path(tempfile.mkdtemp(prefix="publish-"))
+    day = f"{SESSION}"
+    costs: dict[str, list[Cost]] = {}
     try:
         source(folder / "source", told.symbols)
-        roots = {}
-        for name in ("empty", "history"):
-            roots[name] = folder / name
-            made = [binary, "init", str(roots[name]), "--source", str(folder / "source")]
+        roots = {name: folder / name for name in ("empty", "history")}
+        for name, root in roots.items():
+            made = [binary, "init", str(root), "--source", str(folder / "source")]
             subprocess.run(made, check=True, capture_output=True)
-        fill(roots["history"], told.years, told.symbols)
-        costs = {name: [] for name in roots}
-        day = f"{SESSION}"
-        for number in range(told.runs):
+            if name == "history":
+                fill(root, told.years, told.symbols, told.layout)
+            root.rename(folder / f"{name}-as-it-was")
+        for _ in range(told.runs):
             for name, root in roots.items():
-                copy = folder / f"{name}-{number}"
-                shutil.copytree(root, copy)
-                command = [binary, "-C", str(copy), "update", "day_aggs", "--start", day]
-                costs[name].append(run([*command, "--end", day]))
-                if number < told.runs - 1:
-                    shutil.rmtree(copy)
-        print("| one session into | wall | CPU | peak memory |\n|---|---:|---:|---:|")
-        for name, some in costs.items():
+                shutil.rmtree(root, ignore_errors=True)
+                shutil.copytree(folder / f"{name}-as-it-was", root)
+                update = [binary, "-C", str(root), "update", "day_aggs", "--start", day]
+                python = [sys.executable, "-c"]
+                for job, command in (
+                    (f"one session into {name}", [*update, "--end", day]),
+                    (f"first answer of {name}", [*python, FIRST_ANSWER, str(root), day]),
+                    ("import alone", [*python, IMPORT]),
+                ):
+                    costs.setdefault(job, []).append(run(command))
+        print("| job | wall | CPU | peak memory |\n|---|---:|---:|---:|")
+        for job, some in costs.items():
             wall = statistics.median(one.wall for one in some)
             cpu = statistics.median(one.cpu for one in some)
             memory = statistics.median(one.memory for one in some)
-            print(f"| {name} | {wall:.2f} s | {cpu:.2f} s | {memory / 2**20:.0f} MiB |")
-        began = time.perf_counter()
-        with Warehouse(folder / f"history-{told.runs - 1}") as wh:
-            wh.aggs("S00001", SESSION, freq="day")
-            print(f"\nopened there, with a first answer: {time.perf_counter() - began:.2f} s")
-            began = time.perf_counter()
-            ask = "select * from day_aggs_of('S00002', $day, $day)"
-            wh.query(ask, day=SESSION)
-            wh.query(ask, day=SESSION + timedelta(days=0))
-            print(f"day_aggs_of: {(time.perf_counter() - began) * 500:.0f} ms")
+            print(f"| {job} | {wall:.2f} s | {cpu:.2f} s | {memory / 2**20:.0f} MiB |")
+        for name, root in roots.items():
+            catalog = root / "data/warehouse.duckdb"
+            took = [of_one_symbol(catalog, f"S{number:05}") for number in range(1, 22)]
+            print(
+                f"day_aggs_of in the catalog of {name}: {statistics.median(took) * 1e3:.0f} ms CPU"
+            )
     finally:
         shutil.rmtree(folder)
+
+
+def of_one_symbol(catalog: Path, symbol: str) -> float:
+    """CPU seconds of one symbol's bars of a session, in a DuckDB that has the catalog open."""
+    with duckdb.connect(catalog, read_only=True) as connection:
+        connection.execute("select 1 from day_aggs_of('S00000', '2025-01-02', '2025-01-02')")
+        began = time.process_time()
+        ask = f"select * from day_aggs_of('{symbol}', '2025-01-02', '2025-01-02')"
+        connection.execute(ask).fetchall()
+        return time.process_time() - began
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
 -- would say nothing of a partition that is gone: a file that is named and not there is an error.
 -- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
 -- not keep a view from being made. A data type's `…_names()` has a line for each symbol that has
--- files of its own: its folder and the months that are published. `…_market_names()` has the months
--- in which all symbols share a file, with commas between them, and `…_market_symbols()` a line for
--- each symbol of these, as its folder would be called. They, `data_folder()` and `cache_name()` are
--- filled in when a catalog is made. As they stand here, run in the warehouse's folder, they take
--- all files of single symbols that are there.
+-- files of its own: its folder and the months that are published, where they follow each other the
+-- first and the last. `…_market_names()` has the months in which all symbols share a file, with
+-- commas between them, and `…_market_symbols()` a line for each symbol of these, as its folder is
+-- called. They, `data_folder()` and `cache_name()` are filled in when a catalog is made. As they
+-- stand here, run in the warehouse's folder, they take all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
 create or replace macro trades_names() as '* *';
@@ -75,13 +75,32 @@ create or replace macro folder_of(of_name) as
     || '/'
     || of_name
     || '/';
+-- The months that a text of months and spans of them (2014_01-2023_12) says.
+create or replace macro months_in(of_spans) as flatten(
+    list_transform(
+        string_split(of_spans, ','),
+        lambda span: case
+            when not contains(span, '-')
+            then [span]
+            else
+                list_transform(
+                    generate_series(
+                        strptime(split_part(span, '-', 1), '%Y_%m'),
+                        strptime(split_part(span, '-', 2), '%Y_%m'),
+                        interval 1 month
+                    ),
+                    lambda month: strftime(month, '%Y_%m')
+                )
+        end
+    )
+);
 create or replace macro files_named(of_name, of_names) as list_concat(
     [file_without_rows(of_name)],
     flatten(
         list_transform(
             list_filter(string_split(of_names, chr(10)), lambda line: line <> ''),
             lambda line: list_transform(
-                string_split(split_part(line, ' ', 2), ','),
+                months_in(split_part(line, ' ', 2)),
                 lambda month: folder_of(of_name)
                 || split_part(line, ' ', 1)
                 || '/'
@@ -105,7 +124,7 @@ create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_
         list_concat(
             [file_without_rows(of_name)],
             list_transform(
-                string_split(months_of(of_names, of_symbol), ','),
+                months_in(months_of(of_names, of_symbol)),
                 lambda month: folder_of(of_name)
                 || path_name(of_symbol)
                 || '/'

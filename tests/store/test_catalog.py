@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.errors import ConfigError, StorageError
+from warehouse.store import catalog_writer
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 FEBRUARY = date(2024, 2, 1)
@@ -481,3 +482,30 @@ def test_sql_names_a_symbol_as_python_does(
     symbols: list[str], path_names: Callable[[list[str]], list[str]]
 ) -> None:
     assert path_names(symbols) == [encode_symbol(symbol) for symbol in symbols]
+
+
+@pytest.fixture(scope="module")
+def months_in() -> Iterator[Callable[[str], list[str]]]:
+    with duckdb.connect() as connection:
+        for file in ("path_name", "files"):
+            connection.execute((REPOSITORY / f"sql/catalog/{file}.sql").read_text("utf-8"))
+        yield lambda spans: connection.sql(f"select months_in('{spans}')").fetchall()[0][0]
+
+
+MONTHS = st.sets(st.integers(2014 * 12, 2016 * 12 - 1), max_size=24)
+
+
+@given(months=MONTHS, more=st.integers(2014 * 12, 2016 * 12 - 1))
+@example(months={2014 * 12 + 11, 2015 * 12}, more=2015 * 12 + 1)
+def test_spans_of_months_say_each_month_once_in_sql_too(
+    months_in: Callable[[str], list[str]], months: set[int], more: int
+) -> None:
+    spelled = [f"{one // 12:04}_{one % 12 + 1:02}" for one in sorted(months | {more})]
+    name = f"{more // 12:04}_{more % 12 + 1:02}"
+    spans = catalog_writer._with(catalog_writer._spans(tuple(sorted(months))), name)
+    assert months_in(spans) == spelled
+    # Its length follows from the gaps, not from the months.
+    gaps = sum(one + 1 not in months | {more} for one in months | {more})
+    assert len(spans) <= 16 * gaps
+    without = catalog_writer._without(spans, name)
+    assert without == catalog_writer._spans(tuple(sorted(months - {more})))

@@ -712,6 +712,58 @@ def test_a_manifest_that_the_system_refuses_is_no_damage_and_is_asked_again(
     assert made.sql("select count(*) from runs") == [(runs[0][0] + 1,)]
 
 
+def flipped(path: Path) -> None:
+    """The file with one bit other than it was written; as large as before."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def manifest_of(made: Made, month: date) -> Path:
+    ((name,),) = made.sql(f"select name from manifests where month = '{month}'")
+    return made.layout.manifests / str(name)
+
+
+def test_a_publish_reads_the_manifests_of_its_own_months_alone(made: Made) -> None:
+    # What was copied is as it was recorded.
+    made.update("day_aggs")
+    flipped(manifest_of(made, date(2024, 1, 1)))
+    manifests._problem.cache_clear()
+    day = date(2024, 3, 4)
+    made.put(day_key("day_aggs", day), lines(day))
+    made.update("day_aggs")
+    assert not list(made.layout.set_aside.glob("warehouse-*"))
+    assert made.sql(f"select count(*) > 0 from day_aggs where session = '{day}'") == [(True,)]
+    with Warehouse(made.root) as wh, pytest.raises(DamagedCatalogError, match="SHA-256"):
+        wh.aggs("A", day, freq="day")
+
+
+def test_a_damaged_manifest_of_a_month_that_is_published_is_made_anew_first(
+    made: Made, by_symbol: Made
+) -> None:
+    flipped(manifest_of(made, date(2024, 3, 1)))
+    manifests._problem.cache_clear()
+    day = date(2024, 3, 4)
+    for one in (made, by_symbol):
+        one.put(day_key("day_aggs", day), lines(day))
+        one.update("day_aggs")
+    (_,) = made.layout.set_aside.glob("warehouse-*")
+    assert made.verify().faults == []
+    asked = "select * from day_aggs order by all"
+    assert made.sql(asked) == by_symbol.sql(asked)
+
+
+def test_a_manifest_that_is_damaged_when_a_run_publishes_is_made_anew(made: Made) -> None:
+    # Of files that were copied nothing but a record is published.
+    flipped(manifest_of(made, date(2024, 1, 1)))
+    manifests._problem.cache_clear()
+    before = made.sql("select source, sha256 from source_files order by all")
+    made.update("day_aggs")
+    (_,) = made.layout.set_aside.glob("warehouse-*")
+    assert made.verify().faults == []
+    assert made.sql("select source, sha256 from source_files order by all") == before
+
+
 def test_sql_that_keeps_a_row_without_a_symbol_is_told_as_such(made: Made) -> None:
     clean = made.root / "sql/clean/day_aggs.sql"
     text = clean.read_text("utf-8")

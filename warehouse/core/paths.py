@@ -43,7 +43,7 @@ SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
 
 _STAGED = re.compile(r"staging/(?:[\w.%-]+/)*[\w.%-]+", re.ASCII)
-_PLAIN = re.compile(r"[A-Z]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z]{3,}")
+_PLAIN = re.compile(r"[A-Z0-9]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z0-9._-]+[A-Z0-9_-]", re.ASCII)
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 # Windows opens these as devices whatever their extension, and strips a final dot.
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")

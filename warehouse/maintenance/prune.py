@@ -77,7 +77,7 @@ def prune(
             data_folder_id.look(layout)
             stack.enter_context(log.opened(RunMetrics("prune").run_id))
             stack.enter_context(writer_lock(layout, wait))
-        with Catalog(layout) as catalog:
+        with Catalog(layout, ()) as catalog:
             known = catalog.source_files()
         hashed: dict[RawFile, Stamp] = {}
         for file in layout.raw_files():

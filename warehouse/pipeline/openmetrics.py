@@ -142,7 +142,7 @@ def _text(layout: Layout, runs: Mapping[str, Figures]) -> bytes:
             if name in figures:
                 gauge.labels(printable(command)).set(figures[name])
     # A catalog that cannot be opened is what the run's own figures are there to tell.
-    with suppress(StorageError), Catalog(layout, deeply=False) as catalog:
+    with suppress(StorageError), Catalog(layout, ()) as catalog:
         _held(registry, catalog)
     found: bytes = generate_latest(registry)
     return found

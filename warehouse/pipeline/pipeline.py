@@ -78,7 +78,7 @@ class Pipeline:
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
         with self.run("download", dry_run) as report:
-            self._download(request, report, dry_run=dry_run)
+            self._download(request, report, self.known(), dry_run=dry_run)
             if not dry_run and report.download and report.download.records:
                 self._publish_records(report)
             return report
@@ -109,8 +109,10 @@ class Pipeline:
         """
         with self.run("update", dry_run) as report:
             config = narrowed(self.config, request.symbols)
-            self._download(request, report, dry_run=dry_run)
-            known = self.known() if dry_run else self.known() | self._fetched_records(report)
+            known = self.known()
+            self._download(request, report, known, dry_run=dry_run)
+            if not dry_run:
+                known |= self._fetched_records(report)
             report.planned = files_to_ingest(
                 self.layout,
                 config,
@@ -195,13 +197,19 @@ class Pipeline:
 
     def known(self) -> dict[RawFile, SourceFile]:
         """What is known of each of the vendor's files."""
-        with Catalog(self.layout, deeply=False) as catalog:
+        with Catalog(self.layout, ()) as catalog:
             return catalog.source_files()
 
-    def _download(self, request: Request, report: RunReport, *, dry_run: bool) -> None:
+    def _download(
+        self,
+        request: Request,
+        report: RunReport,
+        known: dict[RawFile, SourceFile],
+        *,
+        dry_run: bool,
+    ) -> None:
         report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
-        known = self.known()
         found = plan_download(
             source,
             self.layout,
@@ -331,8 +339,7 @@ class Pipeline:
             changed_only=changed_only,
             settled=settled,
         )
-        with Catalog(self.layout, deeply=False) as catalog:
-            catalog.look_at(kind.name, month)
+        with self.writer.catalog_of([(kind.name, month)]) as catalog:
             present = {
                 partition.symbol: partition
                 for partition in catalog.partitions(kind.name, None, month, month)

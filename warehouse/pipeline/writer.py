@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal
 from warehouse.store.catalog import Catalog, CatalogChange
+from warehouse.store.manifests import Key
 from warehouse.store.publish import Committer, rename, writer_lock
 from warehouse.store.recover_catalog import take_inventory
 
@@ -95,7 +96,13 @@ class Writer:
             if str(broken) not in self._noted:
                 self._progress.note(f"a feature is left out: {broken}")
                 self._noted.add(str(broken))
-        self._committer.commit(change, moves, removals)
+        moves, removals = list(moves), list(removals)
+        try:
+            self._committer.commit(change, moves, removals)
+        except DamagedCatalogError:
+            # It was sound when the run began, but for manifests that only this change has read.
+            self._make_anew()
+            self._committer.commit(change, moves, removals)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -134,7 +141,7 @@ class Writer:
     def _mend_catalog(self) -> None:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
         try:
-            with Catalog(self.layout, deeply=False) as catalog:
+            with Catalog(self.layout, ()) as catalog:
                 folder, features = catalog.folder(), catalog.features()
                 is_older = folder is not None and not catalog.names_files()
         except OutdatedCatalogError as error:
@@ -158,9 +165,24 @@ class Writer:
             # where it was; or its features are other than their macros.
             self.publish(CatalogChange())
 
+    def catalog_of(self, months: Collection[Key]) -> Catalog:
+        """The catalog, with what is published of these data types and months; close it.
+
+        Where what it says of them is damaged it is made anew from the files first.
+        """
+        try:
+            return Catalog(self.layout, months)
+        except DamagedCatalogError:
+            self._make_anew()
+            return Catalog(self.layout, months)
+
+    def _make_anew(self) -> None:
+        self.set_catalog_aside()
+        self.recover_catalog()
+
     def _write_ledger(self) -> None:
         """The whole ledger: a catalog of an earlier version may have none."""
-        with Catalog(self.layout) as catalog:
+        with Catalog(self.layout, ()) as catalog:
             files = list(catalog.source_files().values())
         self.publish(CatalogChange(files=files))
 

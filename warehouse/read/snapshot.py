@@ -37,7 +37,7 @@ from warehouse.core.paths import ALL_SYMBOLS, Layout
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
-from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables
+from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables, state_of
 from warehouse.store.journal import Identity, catalog_identity
 
 T = TypeVar("T")
@@ -98,6 +98,10 @@ class Snapshot:
 
     The connections are locked down: they read what is published and no other file,
     see no variable of the caller, and their settings cannot be changed.
+
+    Attributes:
+        manifests: of its generation, by data type and month; None: the catalog is of an earlier
+            version, or there is none.
     """
 
     def __init__(
@@ -115,17 +119,19 @@ class Snapshot:
         # In a catalog of an earlier version each symbol has files of its own.
         self._place = "null", "rows"
         self._view: list[str] = []
+        self.manifests: list[manifests.Manifest] | None = None
         self.generation = 0
         data_folder_id.check(layout)
         if identity is None:
             check_not_lost(layout)
             return
+        state = state_of(layout.catalog)
         self._base = _locked_down(layout, config, spill)
         try:
             if catalog_identity(layout) != identity:
                 raise Moved
             warehouse_id = data_folder_id.id_of(layout)
-            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id)
+            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id, state)
             facts = "max(generation), max(catalog_format), max(written_by)"
             asked = f"select {facts} from {ATTACHED_AS}.main.warehouse"
             self.generation, form, writer = self._base.execute(asked).fetchall()[0]
@@ -144,6 +150,7 @@ class Snapshot:
                     if catalog_identity(layout) != identity or journal.stands(layout):
                         raise Moved from None
                     raise
+                self.manifests = named
                 self._view = [manifests.as_view(layout, named)]
         except duckdb.Error as error:
             self._base.close()

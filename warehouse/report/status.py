@@ -107,7 +107,7 @@ def status(layout: Layout, config: Config) -> Status:
         StorageError: the catalog cannot be opened.
     """
     check_not_lost(layout)
-    with Catalog(layout) as catalog:
+    with Catalog(layout, ()) as catalog:
         holdings = published(catalog)
         runs = [
             RunRecord(**row) for row in catalog.rows(_LAST_RUNS, names=_RUN_COLUMNS, limit=_RUNS)
@@ -165,9 +165,8 @@ def check_symbols(layout: Layout, request: Request) -> None:
     if not request.symbols:
         return
     names = [kind.name for kind in request.kinds]
-    with Catalog(layout) as catalog:
-        rows = catalog.rows(_SYMBOLS, data_types=names)
-    known = {row["symbol"] for row in rows}
+    with Catalog(layout, ()) as catalog:
+        known = {symbol for name in names for symbol in catalog.symbols(name)}
     missing = sorted(request.symbols - known)
     if not missing:
         return
@@ -187,9 +186,6 @@ def check_symbols(layout: Layout, request: Request) -> None:
 
 
 _RUN_COLUMNS = [item.name for item in fields(RunRecord)]
-_SYMBOLS = """
-    select distinct symbol from partitions where list_contains($data_types, data_type)
-"""
 _NOT_ASKED = """
     select problem
     from runs

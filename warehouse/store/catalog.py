@@ -8,7 +8,7 @@ history of runs and of what validation found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, decode_symbol
 from warehouse.errors import (
     DamagedCatalogError,
     OutdatedCatalogError,
@@ -33,8 +33,13 @@ from warehouse.errors import (
 from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal, manifests
-from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
-from warehouse.store.manifests import Manifest
+from warehouse.store.catalog_tables import (
+    CATALOG_FORMAT,
+    WAREHOUSE_ID,
+    check_tables,
+    state_of,
+)
+from warehouse.store.manifests import Key, Manifest
 from warehouse.store.partitions import (
     ENTRIES,
     SLICES,
@@ -219,7 +224,8 @@ class Catalog:
     """The catalog as it is now, opened for reading; close it, or use `with`.
 
     Args:
-        deeply: the values of all manifests are looked at; else who asks for a month must.
+        months: `partitions` has those of these data types and months alone, and of no other a
+            manifest is read; None: all.
 
     Raises:
         StorageError: it cannot be opened.
@@ -227,12 +233,13 @@ class Catalog:
         DamagedCatalogError: it is not as it was written; whatever is asked may come upon that.
     """
 
-    def __init__(self, layout: Layout, *, deeply: bool = True) -> None:
-        self._layout, self._deeply = layout, deeply
+    def __init__(self, layout: Layout, months: Collection[Key] | None = None) -> None:
+        self._layout, self._months = layout, months
         self._connection: duckdb.DuckDBPyConnection | None = None
         self.manifests: list[Manifest] = []
         data_folder_id.check(layout)
         if layout.catalog.exists():
+            before = state_of(layout.catalog)
             try:
                 # Attached rather than opened: to a file that this process has open already DuckDB
                 # would connect again, though another has taken its place.
@@ -240,7 +247,7 @@ class Catalog:
                     folders=layout.served, attached={"published": layout.catalog}
                 )
                 warehouse_id = data_folder_id.id_of(layout)
-                check_tables(self._connection, "published", layout.catalog, warehouse_id)
+                check_tables(self._connection, "published", layout.catalog, warehouse_id, before)
                 self._connection.execute(within("published"))
             except DamagedCatalogError:
                 self.close()
@@ -267,8 +274,12 @@ class Catalog:
             raise OutdatedCatalogError(self._layout.catalog, form, CATALOG_FORMAT)
         try:
             self.manifests = manifests.listed(self._connection, "published")
-            manifests.check(self._layout, self.manifests, deeply=self._deeply)
-            self._connection.execute(manifests.as_view(self._layout, self.manifests))
+            manifests.check_there(self._layout, self.manifests)
+            shown = [
+                one for one in self.manifests if self._months is None or one.key in self._months
+            ]
+            manifests.check(self._layout, shown, deeply=True)
+            self._connection.execute(manifests.as_view(self._layout, shown))
         except StorageError:
             self.close()
             raise
@@ -351,6 +362,14 @@ class Catalog:
         lines = "\n".join(f"{row['own']}\n{row['shared']}" for row in rows).split("\n")
         return {line.partition(" ")[0] for line in lines} - {""}
 
+    def symbols(self, data_type: str) -> set[str]:
+        """The symbols that have rows of a data type."""
+        try:
+            return {decode_symbol(name) for name in self.folders(data_type)}
+        except UnicodeError as error:
+            problem = f"{data_type}_names() is of no symbols"
+            raise DamagedCatalogError(self._layout.catalog, problem) from error
+
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.
 
@@ -430,15 +449,6 @@ class Catalog:
             )
             for row, start, stop in zip(rows, first_ns, last_ns, strict=True)
         ]
-
-    def look_at(self, data_type: str, month: date) -> None:
-        """Look at the values of one month's manifest.
-
-        Raises:
-            DamagedCatalogError: it has one that no publish writes.
-        """
-        of_month = [one for one in self.manifests if one.key == (data_type, month)]
-        manifests.check(self._layout, of_month, deeply=True)
 
     def entries(self, data_type: str, month: date) -> pa.Table:
         """Of the partition of all symbols of a month, where each one's sessions came from.

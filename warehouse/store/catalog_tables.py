@@ -6,6 +6,7 @@ that may be read. A column of another kind, or none, would end in the middle of 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -114,23 +115,58 @@ _ODD = {
 }
 
 
+State = tuple[tuple[int, int, int] | None, ...]
+"""What tells a catalog from one before or after: of the file and of its log inode, time, bytes."""
+
+_sound: set[tuple[str, str | None, State]] = set()
+"""Catalogs that this process has looked at."""
+
+
+def state_of(path: Path) -> State:
+    """What stands at a catalog's place now; taken before it is attached."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (str(path), f"{path}.wal"):
+        try:
+            facts = os.stat(name)
+            found.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
 def check_tables(
     connection: duckdb.DuckDBPyConnection,
     database: str,
     path: Path,
     warehouse_id: str | None,
+    state: State,
 ) -> None:
     """Refuse an attached catalog whose tables are none, or not those that this version writes.
 
-    Of a catalog of another format only this is said: that what has a table's name is one.
+    Of a catalog of another format only this is said: that what has a table's name is one. The same
+    file is looked at once a process.
 
     Args:
         warehouse_id: that of the data folder it stands in; None: it has none.
+        state: what stood there before it was attached.
 
     Raises:
         DamagedCatalogError: names what is wrong.
         duckdb.Error: it cannot be read.
     """
+    known = str(path), warehouse_id, state
+    if known in _sound:
+        return
+    _check_tables(connection, database, path, warehouse_id)
+    if state_of(path) == state:
+        # Else another may have been attached than stood there.
+        _sound.clear()
+        _sound.add(known)
+
+
+def _check_tables(
+    connection: duckdb.DuckDBPyConnection, database: str, path: Path, warehouse_id: str | None
+) -> None:
     found = connection.execute(
         """
         select table_name, sql

@@ -8,9 +8,10 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from warehouse.store.catalog import (
     Run,
     SourceFile,
 )
-from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables
+from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables, state_of
 from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
 
@@ -56,7 +57,8 @@ logger = logging.getLogger("warehouse")
 _COMPATIBLE_WITH = "v1.5.0"
 
 _PROBE_SESSION = date(2000, 1, 3)
-_FOLDERS = re.compile(r"(?:[A-Z0-9%._-]+ \d{4}_\d\d(?:,\d{4}_\d\d)*(?:\n|\Z))*", re.ASCII)
+_SPAN = r"\d{4}_(?:0[1-9]|1[0-2])(?:-\d{4}_(?:0[1-9]|1[0-2]))?"
+_FOLDERS = re.compile(rf"(?:[A-Z0-9%._-]+ {_SPAN}(?:,{_SPAN})*(?:\n|\Z))*", re.ASCII)
 _MONTHS = re.compile(r"(?:\d{4}_\d\d(?:,(?=\d)|\Z))*", re.ASCII)
 _SYMBOLS = re.compile(r"(?:[A-Z0-9%._-]+(?:\n|\Z))*", re.ASCII)
 _PLACES = pa.schema([manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row")])
@@ -152,6 +154,7 @@ def build(
     """
     _bind(layout, sql, config_dir)
     previous = layout.catalog if layout.catalog.exists() else None
+    state = state_of(layout.catalog)
     connection = _connect(staged, layout, config_dir, previous)
     try:
         _run(connection, sql, "tables", layout, config_dir)
@@ -177,8 +180,8 @@ def build(
         earlier = manifests.SCHEMA.empty_table()
         names: dict[str, str] = {}
         if previous is not None:
-            check_tables(connection, "replaced", previous, data_folder_id.id_of(layout))
-            named, earlier = _published(connection, layout)
+            check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
+            named, earlier = _published(connection, layout, change)
             _show_previous(connection, layout, named, change)
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
@@ -286,7 +289,14 @@ def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
     What is not of the form that it must have is left out: it is gathered anew.
     """
-    found = {}
+    found: dict[str, str] = {}
+    spans = """
+        select count(*)
+        from duckdb_functions()
+        where database_name = 'replaced' and function_name = 'months_in'
+    """
+    if connection.execute(spans).fetchall() == [(0,)]:
+        return found
     for kind in DATA_TYPES:
         try:
             for macro, form in (
@@ -329,6 +339,9 @@ def _name_partitions(
         ):
             told = _told(connection, layout, kind, present, fresh)
         file = _catalog_file(sql, kind)
+        lists = _catalog_file(sql, "files")
+        if told[f"{kind}_names"] and "months_in" not in lists.body:
+            raise SqlFileError(lists.path, "does not take spans of months apart, with months_in")
         if told[f"{kind}_market_names"] and f"{kind}_market_files" not in file.body:
             raise SqlFileError(
                 file.path, f"does not read {kind}_market_files, where all symbols share a file"
@@ -368,14 +381,11 @@ def _retold(
         alone = rows.filter(pc.invert(is_shared))["symbol"].to_pylist()
         for symbol in before - set(alone):
             folder = encode_symbol(symbol)
-            left = [one for one in own.get(folder, "").split(",") if one not in ("", name)]
-            own.pop(folder, None)
-            if left:
-                own[folder] = ",".join(left)
+            if left := _without(own.pop(folder, ""), name):
+                own[folder] = left
         for symbol in alone:
             folder = encode_symbol(symbol)
-            there = {one for one in own.get(folder, "").split(",") if one}
-            own[folder] = ",".join(sorted({*there, name}))
+            own[folder] = _with(own.get(folder, ""), name)
         months = months | {name} if shared else months - {name}
         symbols |= {encode_symbol(symbol) for symbol in shared}
     told[f"{kind}_names"] = "\n".join(f"{name} {own[name]}" for name in sorted(own))
@@ -396,6 +406,7 @@ def _told(
     staged = [rows.select(columns) for (name, _), rows in fresh.items() if name == kind]
     connection.register("staged", pa.concat_tables([_PLACES.empty_table(), *staged]))
     there = [one for one in present if one.data_type == kind and one.key not in fresh]
+    manifests.check(layout, there)
     listed = manifests.as_query(layout, there) if there else "from staged limit 0"
     connection.execute(
         f"""
@@ -405,11 +416,15 @@ def _told(
         """
     )
     connection.unregister("staged")
-    own: defaultdict[str, list[str]] = defaultdict(list)
-    for symbol, month in connection.execute(
-        "select symbol, month from places where not is_shared order by symbol, month"
-    ).fetchall():
-        own[encode_symbol(symbol)].append(f"{month:%Y_%m}")
+    own = connection.execute(
+        """
+        select symbol, list(year(month) * 12 + month(month) - 1 order by month)
+        from places
+        where not is_shared
+        group by symbol
+        """
+    ).fetchall()
+    folders = sorted((encode_symbol(symbol), _spans(tuple(found))) for symbol, found in own)
     months = connection.execute(
         "select distinct month from places where is_shared order by month"
     ).fetchall()
@@ -418,10 +433,45 @@ def _told(
     ).fetchall()
     connection.execute("drop table places")
     return {
-        f"{kind}_names": "\n".join(f"{name} {','.join(own[name])}" for name in sorted(own)),
+        f"{kind}_names": "\n".join(f"{folder} {spans}" for folder, spans in folders),
         f"{kind}_market_names": ",".join(f"{month:%Y_%m}" for (month,) in months),
         f"{kind}_market_symbols": "\n".join(sorted(encode_symbol(s) for (s,) in symbols)),
     }
+
+
+@lru_cache(maxsize=1 << 12)
+def _with(spans: str, month: str) -> str:
+    """The months of a symbol's own files, and one more."""
+    return _spans(tuple(sorted({*_months(spans), *_months(month)})))
+
+
+@lru_cache(maxsize=1 << 12)
+def _without(spans: str, month: str) -> str:
+    return _spans(tuple(sorted({*_months(spans)} - {*_months(month)})))
+
+
+def _months(spans: str) -> Iterator[int]:
+    """The months that a text of spans says, counted from that of the year 0."""
+    for span in spans.split(",") if spans else ():
+        first, _, last = span.partition("-")
+        yield from range(_number(first), _number(last or first) + 1)
+
+
+def _number(month: str) -> int:
+    return int(month[:4]) * 12 + int(month[5:]) - 1
+
+
+@lru_cache(maxsize=1 << 12)
+def _spans(months: tuple[int, ...]) -> str:
+    """Months, ascending, as `_months` reads them: where they follow each other, first and last."""
+    breaks = [at for at in range(1, len(months)) if months[at] != months[at - 1] + 1]
+    ends = zip([0, *breaks], [*breaks, len(months)], strict=True) if months else ()
+    named = [(_month_name(months[start]), _month_name(months[stop - 1])) for start, stop in ends]
+    return ",".join(first if first == last else f"{first}-{last}" for first, last in named)
+
+
+def _month_name(number: int) -> str:
+    return f"{number // 12:04}_{number % 12 + 1:02}"
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
@@ -523,16 +573,22 @@ def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None)
 
 
 def _published(
-    connection: duckdb.DuckDBPyConnection, layout: Layout
+    connection: duckdb.DuckDBPyConnection, layout: Layout, change: CatalogChange
 ) -> tuple[list[Manifest], pa.Table]:
     """What the catalog attached as `replaced` says is published.
+
+    Manifests that are read for the change are looked at; the others are there, and are not read.
 
     Returns:
         Its manifests; or, of one of an earlier format, which has none, the rows of all of them.
     """
     if "manifests" in _objects(connection, "replaced"):
         named = manifests.listed(connection, "replaced")
-        manifests.check(layout, named)
+        manifests.check_there(layout, named)
+        read = {(one.data_type, one.month) for one in change.partitions}
+        read |= {(data_type, month) for data_type, _, month in change.removed}
+        read |= {(file.data_type, month_of(file.day)) for file in change.files}
+        manifests.check(layout, (one for one in named if one.key in read))
         return named, manifests.SCHEMA.empty_table()
     rows = connection.sql("select * exclude (path) from replaced.main.partitions")
     found = rows.to_arrow_table()

@@ -257,16 +257,12 @@ def listed(connection: duckdb.DuckDBPyConnection, database: str) -> list[Manifes
     ]
 
 
-def check(layout: Layout, manifests: Sequence[Manifest], *, deeply: bool = False) -> None:
-    """Look whether manifests are those that a catalog names. Each file is read once a process.
-
-    Args:
-        deeply: their values are looked at, too: a stranger's file may be as its catalog says, and
-            say what no publish writes. It takes some milliseconds for each.
+def check_there(layout: Layout, manifests: Iterable[Manifest]) -> None:
+    """Look whether manifests that a catalog names are there, as large as it says; none is read.
 
     Raises:
-        DamagedCatalogError: one is missing, or is another.
-        StorageError: the system refuses to read one, which says nothing of it.
+        DamagedCatalogError: one is missing, of another size, or none of ours.
+        StorageError: the system refuses to look, which says nothing of it.
     """
     seen: set[Key] = set()
     for one in manifests:
@@ -277,16 +273,38 @@ def check(layout: Layout, manifests: Sequence[Manifest], *, deeply: bool = False
             problem = f"it names two manifests of {one.data_type} {one.month:%Y-%m}"
             raise DamagedCatalogError(layout.catalog, problem)
         seen.add(one.key)
+        _facts(layout, one, f"{layout.manifests}/{one.name}")
+
+
+def _facts(layout: Layout, one: Manifest, path: str) -> os.stat_result:
+    try:
+        facts = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedCatalogError(layout.catalog, f"{path} is missing") from error
+    except OSError as error:
+        raise _refused(Path(path), error) from error
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size != one.bytes:
+        problem = f"{path} is not what it names: {facts.st_size:,} bytes, not {one.bytes:,}"
+        raise DamagedCatalogError(layout.catalog, problem)
+    return facts
+
+
+def check(layout: Layout, manifests: Iterable[Manifest], *, deeply: bool = False) -> None:
+    """Look whether manifests are those that a catalog names. Each file is read once a process.
+
+    Args:
+        deeply: their values are looked at, too: a stranger's file may be as its catalog says, and
+            say what no publish writes. It takes some milliseconds for each.
+
+    Raises:
+        DamagedCatalogError: one is missing, or is another.
+        StorageError: the system refuses to read one, which says nothing of it.
+    """
+    manifests = list(manifests)
+    check_there(layout, manifests)
+    for one in manifests:
         path = one.path(layout)
-        try:
-            facts = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DamagedCatalogError(layout.catalog, f"{path} is missing") from error
-        except OSError as error:
-            raise _refused(path, error) from error
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size != one.bytes:
-            problem = f"{path} is not what it names: {facts.st_size:,} bytes, not {one.bytes:,}"
-            raise DamagedCatalogError(layout.catalog, problem)
+        facts = _facts(layout, one, str(path))
         identity = (str(path), one, facts.st_ino, facts.st_mtime_ns)
         try:
             found = _problem(*identity)

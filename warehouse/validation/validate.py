@@ -32,7 +32,7 @@ from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import CatalogChange, Checked, of_run
-from warehouse.store.catalog_tables import check_tables
+from warehouse.store.catalog_tables import check_tables, state_of
 from warehouse.text import some
 from warehouse.validation.evaluate import (
     NAMED_SYMBOLS,
@@ -230,10 +230,11 @@ class _Questions:
     def __init__(self, layout: Layout, config: Config, request: Request) -> None:
         self._layout, self._config, self._request = layout, config, request
         self.evaluation = Evaluation(config.validation)
+        state = state_of(layout.catalog)
         self._connection = self._opened()
         try:
             warehouse_id = data_folder_id.id_of(layout)
-            check_tables(self._connection, "published", layout.catalog, warehouse_id)
+            check_tables(self._connection, "published", layout.catalog, warehouse_id, state)
         except DamagedCatalogError:
             self.close()
             raise
