@@ -39,8 +39,8 @@ from faultproxy import FaultProxy
 from warehouse.core.config import DownloadConfig
 from warehouse.core.paths import RawFile
 from warehouse.source.etag_check import EtagCheck, check, read_into
-from warehouse.source.folder import SourceObject
 from warehouse.source.s3 import S3Source
+from warehouse.source.transfer import SourceObject
 
 MB = 1_000_000
 LINK = 2 * MB

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import date
 
 from warehouse.core.paths import RawFile
-from warehouse.source.folder import SourceObject
+from warehouse.source.transfer import SourceObject
 
 _RANGE = re.compile(rb"[Rr]ange: bytes=(\d+)-(\d+)")
 

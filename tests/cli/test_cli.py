@@ -18,11 +18,12 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
@@ -55,10 +56,11 @@ from warehouse.errors import (
 )
 from warehouse.maintenance import init
 from warehouse.pipeline import pipeline
-from warehouse.pipeline.logs import RunLog
 from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.watch.logs import RunLog
 from warehouse.report.status import status as status_of
-from warehouse.source.folder import Fetched, FolderSource, SourceObject
+from warehouse.source.folder import FolderSource
+from warehouse.source.transfer import SourceObject
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import Market
 from warehouse.text import as_json, escaped_json, printable
@@ -489,20 +491,14 @@ class Refusing(FolderSource):
 
     retries = 3
 
-    def fetch_all(
-        self,
-        wanted: Sequence[tuple[SourceObject, Path]],
-        tell: Callable[[int], None] = lambda count: None,
-    ) -> Iterator[Fetched]:
+    def fetch(self, item: SourceObject, target: Path, stop: Event | None = None) -> SourceObject:
         bad: dict[date, SourceError] = {
             SESSIONS[0]: TransferError(self.url, "trades of the 25th", "it was cut"),
             SESSIONS[1]: NotInPlanError(self.url, "trades of the 26th", "403"),
         }
-        for item, _ in wanted:
-            if item.file.day in bad:
-                yield Fetched(item, bad[item.file.day])
-        good = [each for each in wanted if each[0].file.day not in bad]
-        yield from super().fetch_all(good, tell)
+        if item.file.day in bad:
+            raise bad[item.file.day]
+        return super().fetch(item, target, stop)
 
 
 def test_what_could_not_be_fetched_is_told_once_and_ends_with_1(
@@ -1597,7 +1593,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     for number in range(3):
         progress.begin(f"file {number}", 10_000_000)
         clock.now += 4
-        progress.advance(10_000_000)
+        progress.advance("ingest", 10_000_000)
     progress.note("set aside: x\n")
     assert log.getvalue().splitlines() == [
         "ingest: 30.0 MB",
@@ -1615,7 +1611,7 @@ def test_a_log_is_told_of_a_long_file_too(monkeypatch: pytest.MonkeyPatch) -> No
     progress.begin("download", 100_000_000)
     for _ in range(7):
         clock.now += 10
-        progress.advance(10_000_000)
+        progress.advance("download", 10_000_000)
     assert log.getvalue().splitlines() == [
         "download: 100.0 MB",
         "download: 30.0 MB of 100.0 MB, 1.0 MB/s, 70 s left",

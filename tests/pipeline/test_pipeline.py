@@ -949,7 +949,7 @@ def test_what_a_killed_run_had_published_is_not_done_again(
     stage = staging.Stager.stage
 
     def fail(self: Any, files: Any, *more: Any) -> Any:
-        if files[0][0].data_type == "trades":
+        if files[0].data_type == "trades":
             raise Killed
         return stage(self, files, *more)
 

@@ -72,6 +72,7 @@ def test_a_dry_run_says_what_the_run_will_come_to(made: Made) -> None:
         where run_id <> (select max(run_id) from runs)
         """
     )
+    # Of one file nothing is read before it has come.
     assert told.seconds == pytest.approx(told.bytes / fetching + told.bytes / reading)
 
 

@@ -30,7 +30,8 @@ from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.report import RunReport
 from warehouse.report.status import status as status_of
-from warehouse.source.folder import FolderSource, SourceObject, Unlisted, without_doubles
+from warehouse.source.folder import FolderSource, Unlisted, without_doubles
+from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.publish import Committer
 

@@ -19,8 +19,9 @@ from warehouse.cli.main import cli
 from warehouse.core.config import DownloadConfig
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import SourceError, WarehouseError
-from warehouse.source.folder import SourceObject, Unlisted
+from warehouse.source.folder import Unlisted
 from warehouse.source.s3 import S3Source
+from warehouse.source.transfer import SourceObject
 
 DAY = date(2024, 1, 2)
 KEY = "us_stocks_sip/trades_v1/2024/01/2024-01-02.csv.gz"

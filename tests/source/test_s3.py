@@ -44,9 +44,9 @@ from warehouse.errors import (
     TransferError,
 )
 from warehouse.source.etag_check import EtagCheck, check
-from warehouse.source.folder import SourceObject
 from warehouse.source.partfile import lock_of, part_of, state_of
 from warehouse.source.s3 import S3Source
+from warehouse.source.transfer import SourceObject
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
 """Run the loops at their full length."""
@@ -687,7 +687,7 @@ from pathlib import Path
 from warehouse.core.config import DownloadConfig
 from warehouse.core.paths import RawFile
 from warehouse.source.s3 import S3Source
-from warehouse.source.folder import SourceObject
+from warehouse.source.transfer import SourceObject
 
 asked = json.loads(sys.argv[1])
 s3 = S3Source(

@@ -29,7 +29,7 @@ def status(place: Place, as_json: bool, openmetrics: bool) -> None:
     if openmetrics:
         if as_json:
             raise click.UsageError("--json or --openmetrics, not both")
-        from warehouse.pipeline import openmetrics as figures
+        from warehouse.pipeline.watch import openmetrics as figures
 
         click.echo(figures.text(place.open()[0]), nl=False)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,13 +21,19 @@ class Progress(Protocol):
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         """A stage begins; `total_bytes` is 0 where it is not known, `files` too.
 
-        `download` and `ingest` are the stages of a run: whatever else begins after them is a part
-        of them, whose bytes are among theirs: a file, or, where it has none, further work on those
-        before it.
+        `download` and `ingest` are the stages of a run, which may go on at the same time: whatever
+        else begins after them is a part of the one that began last, whose bytes are among its own:
+        a file, or, where it has none, further work on those before it.
         """
 
-    def advance(self, done_bytes: int) -> None:
-        """So many bytes more of the present stage are done."""
+    def advance(self, stage: str, done_bytes: int) -> None:
+        """So many bytes more of a stage are done; of one that did not begin it is not told."""
+
+    def wait(self) -> None:
+        """The ingest waits for the download, until its next part begins."""
+
+    def leave_out(self, total_bytes: int) -> None:
+        """A file of the ingest, of so many bytes, is not to be read after all."""
 
     def note(self, text: str) -> None:
         """Something a person should know, in one line."""
@@ -40,7 +45,13 @@ class Silent:
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         return
 
-    def advance(self, done_bytes: int) -> None:
+    def advance(self, stage: str, done_bytes: int) -> None:
+        return
+
+    def wait(self) -> None:
+        return
+
+    def leave_out(self, total_bytes: int) -> None:
         return
 
     def note(self, text: str) -> None:
@@ -82,19 +93,23 @@ class RunMetrics:
     bytes_written: int = 0
     _began: float = field(default_factory=time.monotonic, repr=False)
     _cpu_began: float = field(default_factory=time.process_time, repr=False)
-    _stage: str = field(default="", repr=False)
-    _stage_began: float = field(default=0.0, repr=False)
-    _times: dict[str, float] = field(default_factory=lambda: defaultdict(float), repr=False)
+    _stages: dict[str, tuple[float, float | None]] = field(default_factory=dict, repr=False)
 
     def begin(self, stage: str) -> None:
-        """From here on time is that of `stage`, "download" or "processing"; of none: ""."""
-        now = time.monotonic()
-        self._times[self._stage] += now - self._stage_began
-        self._stage, self._stage_began = stage, now
+        """From here on time is that of `stage`, "download" or "processing", until it ends.
+
+        Both may go on at the same time; then a second counts for both.
+        """
+        spent, _ = self._stages.get(stage, (0.0, None))
+        self._stages[stage] = (spent, time.monotonic())
+
+    def end(self, stage: str) -> None:
+        """Time is no longer that of `stage`. May be called from any thread, and twice."""
+        self._stages[stage] = (self._time_of(stage), None)
 
     def _time_of(self, stage: str) -> float:
-        running = time.monotonic() - self._stage_began if self._stage == stage else 0.0
-        return self._times[stage] + running
+        spent, began = self._stages.get(stage, (0.0, None))
+        return spent if began is None else spent + time.monotonic() - began
 
     @property
     def seconds(self) -> float:
@@ -107,10 +122,12 @@ class RunMetrics:
 
     @property
     def download_time(self) -> float:
+        """From the first look at the source until all that is to come had come."""
         return self._time_of("download")
 
     @property
     def processing_time(self) -> float:
+        """Of reading and publishing, without the time in which it waited for a file to come."""
         return self._time_of("processing")
 
     @property
@@ -156,7 +173,7 @@ class PipelineMetrics:
 
     Attributes:
         download_time, processing_time: seconds the run spent on fetching, and on reading and
-            publishing what was fetched.
+            publishing what was fetched. They may overlap.
         records_processed: lines the run read, headers left out.
         errors_count: files of it that could not be fetched or were set aside.
         cache_hit_rate: share of this process's questions answered from memory, from 0 to 1.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -55,7 +55,7 @@ class StagedFile(Face):
 
     file: RawFile
     path: Path
-    etag: str | None
+    etag: str | None = None
     facts: FileFacts = field(default_factory=FileFacts)
     problem: str | None = None
     rows_published: int = 0
@@ -136,18 +136,21 @@ class Stager:
 
     def stage(
         self,
-        files: Sequence[tuple[RawFile, str | None]],
+        files: Sequence[RawFile],
         present: dict[str, Partition],
         layout: PartitionLayout = "symbol",
         entries: pa.Table | None = None,
+        take: Callable[[StagedFile], bool] = lambda item: True,
     ) -> StagedBatch:
         """Read the files and write the partitions they change.
 
         Args:
-            files: of one data type and month, each with the etag it is known by.
+            files: of one data type and month.
             present: the month's partitions as they are published, by symbol.
             layout: of the month's partitions.
             entries: of a partition of all symbols, where each one's sessions came from.
+            take: is asked of each file when its turn comes, whether it is to be read: it may wait
+                until the file is here, and says by which etag it is known.
 
         A file whose rows do not add up is set aside, and the others are read without it.
 
@@ -157,7 +160,7 @@ class Stager:
         refused: dict[Path, str] = {}
         while True:
             try:
-                return self._stage(files, present, refused, layout, entries)
+                return self._stage(files, present, refused, layout, entries, take)
             except AccountingError as error:
                 if error.path in refused:
                     raise
@@ -175,15 +178,16 @@ class Stager:
 
     def _stage(
         self,
-        files: Sequence[tuple[RawFile, str | None]],
+        files: Sequence[RawFile],
         present: dict[str, Partition],
         refused: Mapping[Path, str],
         layout: PartitionLayout,
         entries: pa.Table | None,
+        take: Callable[[StagedFile], bool],
     ) -> StagedBatch:
-        kind = data_type(files[0][0].data_type)
-        month = month_of(files[0][0].day)
-        staged = [StagedFile(file, self._layout.raw_file(file), etag) for file, etag in files]
+        kind = data_type(files[0].data_type)
+        month = month_of(files[0].day)
+        staged: list[StagedFile] = []
         batch = StagedBatch(kind.name, month, staged)
         budget = int(self._memory * _ROWS_SHARE)
         workers = self._config.processing.parallel_workers
@@ -221,11 +225,15 @@ class Stager:
                     settled=self._settled,
                 )
                 opened.enter_context(merger)
-            for item in staged:
+            for file in files:
+                item = StagedFile(file, self._layout.raw_file(file))
+                if not take(item):
+                    continue
+                staged.append(item)
                 item.problem = refused.get(item.path)
                 if item.problem is not None:
                     continue
-                self._read(item, kind, rows, cleaner, merger if item is staged[-1] else None)
+                self._read(item, kind, rows, cleaner, merger if file is files[-1] else None)
                 if item.problem is None:
                     rows.settle(item.file)
                     self._close_rejects(item, rows)
@@ -307,7 +315,7 @@ class Stager:
                     if gathering is not None:
                         gathering.result()
                     gathering = thread.submit(self._gather, gatherer, item.file, cleaned, merger)
-                    self._progress.advance(inflater.bytes_read - seen)
+                    self._progress.advance("ingest", inflater.bytes_read - seen)
                     seen = inflater.bytes_read
                 if gathering is not None:
                     gathering.result()

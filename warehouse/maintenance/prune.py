@@ -17,7 +17,7 @@ from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.representation import Face
 from warehouse.errors import StorageError
-from warehouse.pipeline.logs import RunLog
+from warehouse.pipeline.watch.logs import RunLog
 from warehouse.source.file_identity import Stamp, is_at
 from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder

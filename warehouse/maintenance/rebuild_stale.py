@@ -113,13 +113,12 @@ def rebuild_changed(
             by_type.raise_stopped()
             return report
         run.metrics.begin("processing")
-        pipeline.progress.begin(
-            "ingest", sum(pipeline.layout.raw_file(file).stat().st_size for file in here)
-        )
+        sizes = batches.sizes_of(pipeline.layout, here)
+        pipeline.progress.begin("ingest", sum(sizes.values()))
         gate = pipeline.gate(request)
         run.broken = list(gate.broken)
         for symbols, files in batches.by_selection(here, known, pipeline.configured):
-            for batch in batches.batches(pipeline.layout, files):
+            for batch in batches.batches(files, sizes):
                 kind = batch[0].data_type
                 if kind in by_type.stopped:
                     continue

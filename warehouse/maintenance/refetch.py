@@ -16,8 +16,8 @@ from warehouse.ingest import raw_check
 from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
-from warehouse.source.folder import SourceObject
 from warehouse.source.partfile import superseded
+from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import CatalogChange, SourceFile
 
 

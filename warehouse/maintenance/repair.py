@@ -235,7 +235,7 @@ class _Repair:
         for symbols, some in batches.by_selection(
             files - set(self._why), known, self._pipeline.configured
         ):
-            for batch in batches.batches(self._layout, some):
+            for batch in batches.batches(some, batches.sizes_of(self._layout, some)):
                 try:
                     self._read(batch, symbols, known)
                 except CorruptPartitionError as error:

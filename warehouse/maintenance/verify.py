@@ -301,7 +301,7 @@ class _Round:
     def _count(self, kind: str, size: int) -> None:
         self._report.files[kind] += 1
         self._report.bytes[kind] += size
-        self._progress.advance(size)
+        self._progress.advance("verify", size)
 
     def _rows(
         self, partitions: Sequence[Partition], files: Mapping[RawFile, SourceFile | None]

@@ -14,7 +14,7 @@ from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError, SqlFileError, StorageError
-from warehouse.pipeline.run_watch import outcome
+from warehouse.pipeline.watch.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
 
@@ -31,19 +31,27 @@ def narrowed(config: Config, symbols: frozenset[str]) -> Config:
     return config.model_copy(update={"source": source})
 
 
-def batches(layout: Layout, files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
-    """The files, in the order of work, by data type and month, each portion of bounded size."""
+def batches(files: Sequence[RawFile], sizes: Mapping[RawFile, int]) -> Iterator[list[RawFile]]:
+    """The files, in the order of work, by data type and month, each portion of bounded size.
+
+    Args:
+        sizes: bytes of each.
+    """
     for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
         batch: list[RawFile] = []
         size = 0
         for file in group:
-            bytes_ = layout.raw_file(file).stat().st_size
-            if batch and size + bytes_ > _BATCH_BYTES:
+            if batch and size + sizes[file] > _BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
             batch.append(file)
-            size += bytes_
+            size += sizes[file]
         yield batch
+
+
+def sizes_of(layout: Layout, files: Iterable[RawFile]) -> dict[RawFile, int]:
+    """Bytes of files of the raw tier."""
+    return {file: layout.raw_file(file).stat().st_size for file in files}
 
 
 def of_symbols(files: Iterable[RawFile], symbols: frozenset[str]) -> list[RawFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
@@ -28,8 +28,8 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.ingest.raw_check import is_recorded, no_md5, restamped
-from warehouse.source.folder import Fetched, FolderSource, SourceObject, Unlisted
-from warehouse.source.partfile import part_of
+from warehouse.source.folder import FolderSource, Unlisted
+from warehouse.source.transfer import Fetched, SourceObject
 from warehouse.source.unexpected_layout import instead
 from warehouse.store.catalog import SourceFile
 from warehouse.text import count, expanded
@@ -53,8 +53,8 @@ class DownloadPlan(Face):
     """What a download would do, and once it has run what came of it.
 
     Attributes:
-        fetch: files that are new at the source, or have changed there. After the download those
-            that came, in the version that came.
+        fetch: files that are new at the source, or have changed there. While they come, and
+            after it, those that came, in the version that came.
         have: files whose present version is in the raw tier, or published.
         set_aside: files whose present version failed verification before; not fetched again.
         changed: those of `fetch` of which an earlier version is here.
@@ -70,7 +70,7 @@ class DownloadPlan(Face):
         left_out: what was left out, and why, without being an error.
         hint: what was looked for and what there is instead, where the source has nothing at all.
         restamped: records of files that only look new: copied since, their bytes are the same.
-        records: what the catalog is to say of all these.
+        records: what the catalog is to say of all these, and does not say yet.
     """
 
     fetch: list[SourceObject] = field(default_factory=list)
@@ -353,43 +353,6 @@ def _find_absent(
             (plan.not_yet if now < due else plan.absent).append((kind.name, day))
 
 
-def take(plan: DownloadPlan, layout: Layout, outcomes: Iterable[Fetched]) -> Iterator[Fetched]:
-    """Enter into the plan what came of it, and set aside what came damaged; passes all on.
-
-    However it ends, `plan.fetch` holds what has come by then.
-    """
-    plan.fetch = []
-    changed = {item.file: item for item in plan.changed}
-    try:
-        yield from _taken(plan, layout, outcomes, changed)
-    finally:
-        plan.changed = list(changed.values())
-        plan.fetch.sort(key=lambda item: item.file.sort_key)
-
-
-def _taken(
-    plan: DownloadPlan,
-    layout: Layout,
-    outcomes: Iterable[Fetched],
-    changed: dict[RawFile, SourceObject],
-) -> Iterator[Fetched]:
-    for outcome in outcomes:
-        file = outcome.item.file
-        if outcome.problem is None:
-            plan.fetch.append(outcome.item)
-            plan.seconds[file] = outcome.seconds
-            plan.vouched_by[file] = outcome.vouched_by
-            if file in changed:
-                changed[file] = outcome.item
-        else:
-            plan.problems.append(outcome)
-            changed.pop(file, None)
-            if isinstance(outcome.problem, RawFileError):
-                part = part_of(layout.raw_file(file))
-                put_aside(layout, file, part, str(outcome.problem), outcome.item.etag)
-        yield outcome
-
-
 def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
     """Move what failed verification out of the raw tier, with a record of why beside it."""
     target = layout.set_aside / file.raw_path
@@ -406,31 +369,6 @@ def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str
             os.replace(path, target)
         except OSError:
             shutil.move(path, target)
-
-
-def records_of(plan: DownloadPlan, known: dict[RawFile, SourceFile]) -> dict[RawFile, SourceFile]:
-    """What the catalog is to say of the files of a download, where it does not say so already.
-
-    A file that did not come, but of which an earlier version is published, keeps the record of
-    that: its rows still stand.
-    """
-    found = dict(plan.restamped)
-    found |= {item.file: fetched(item, plan.vouched_by.get(item.file)) for item in plan.fetch}
-    news = [did_not_come(outcome) for outcome in plan.problems]
-    for state, sessions in ((FileState.MISSING, plan.absent), (FileState.NOT_YET, plan.not_yet)):
-        news += [
-            (file, SourceFile(name, day, None, file.key, state))
-            for name, day in sessions
-            for file in [RawFile(name, day)]
-        ]
-    for file, record in news:
-        before = known.get(file)
-        if before is not None and (
-            before.state.is_here or (before.state, before.etag) == (record.state, record.etag)
-        ):
-            continue
-        found[file] = record
-    return found
 
 
 def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:

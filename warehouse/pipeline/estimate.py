@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -35,7 +35,7 @@ class Estimate:
 def estimate(
     catalog: Catalog,
     files: Mapping[RawFile, int],
-    fetch_bytes: int = 0,
+    fetch: Sequence[int] = (),
     symbols: frozenset[str] = frozenset(),
 ) -> Estimate:
     """What is to be expected of a run.
@@ -43,14 +43,14 @@ def estimate(
     Rows go by the lines a byte of each data type's files has had, partitions by the symbols of its
     last session, seconds by the bytes a second of the last ten runs that fetched, or read, files
     of about that size: a file costs time of its own, so that a run of small ones says nothing of
-    large ones.
+    large ones. A file is read while the next ones come.
 
     Args:
         files: that are to be read, each with its bytes.
-        fetch_bytes: that are to be fetched.
+        fetch: bytes of each file that is to be fetched.
         symbols: the only ones that are published; empty: all.
     """
-    size = sum(files.values())
+    size, fetch_bytes = sum(files.values()), sum(fetch)
     if not files and not fetch_bytes:
         return Estimate(0, 0, 0, 0.0)
     lines = {row["data_type"]: row["lines_a_byte"] for row in catalog.rows(_LINES)}
@@ -65,7 +65,7 @@ def estimate(
                 for (name, _), own in _months(files).items()
             )
     mean = (size or fetch_bytes) / max(len(files), 1)
-    return Estimate(size, rows, partitions, _seconds(catalog, size, fetch_bytes, mean))
+    return Estimate(size, rows, partitions, _seconds(catalog, size, fetch, mean))
 
 
 def _months(files: Mapping[RawFile, int]) -> dict[tuple[str, date], set[str]]:
@@ -78,16 +78,16 @@ def _months(files: Mapping[RawFile, int]) -> dict[tuple[str, date], set[str]]:
     return found
 
 
-def _seconds(catalog: Catalog, size: int, fetch_bytes: int, mean: float) -> float | None:
+def _seconds(catalog: Catalog, size: int, fetch: Sequence[int], mean: float) -> float | None:
     like = {"least": mean / _ALIKE, "most": mean * _ALIKE}
     (rates,) = catalog.rows(_RATES, runs=_PAST_RUNS, **like) or [{"fetch": None, "read": None}]
-    seconds = 0.0
-    for wanted, rate in ((fetch_bytes, rates["fetch"]), (size, rates["read"])):
+    spent = []
+    for wanted, rate in ((sum(fetch), rates["fetch"]), (size, rates["read"])):
         if wanted and rate is None:
             return None
-        if wanted:
-            seconds += wanted / rate
-    return seconds
+        spent.append(wanted / rate if wanted else 0.0)
+    # Both go on at once, but for the first file to come, and the last to be read.
+    return max(spent) + min(spent) / max(len(fetch), 1)
 
 
 _LINES = """

@@ -3,6 +3,9 @@
 A run is cut into batches of one data type and month. Each batch is staged whole and published
 whole, unless validation finds an error in it; a run that is killed keeps the batches it has
 published, and the next run does the rest.
+
+An update reads a file as soon as it has come, while the next ones come down on other threads, in
+the order in which they are read: so each month is whole, and published, as soon as it can be.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 
 from warehouse.core.config import MARKET_TYPES, Config
 from warehouse.core.datatypes import DataType, data_type
@@ -20,6 +25,7 @@ from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, partiti
 from warehouse.core.request import Request
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
+from warehouse.pipeline.arrivals import Arrivals, Incoming
 from warehouse.pipeline.batches import (
     ByType,
     batches,
@@ -27,6 +33,7 @@ from warehouse.pipeline.batches import (
     narrowed,
     of_symbols,
     published,
+    sizes_of,
 )
 from warehouse.pipeline.download_plan import (
     DownloadPlan,
@@ -37,14 +44,12 @@ from warehouse.pipeline.download_plan import (
     put_aside,
     raw_files,
     raw_there,
-    records_of,
-    take,
     unread_raw,
 )
 from warehouse.pipeline.estimate import estimate
-from warehouse.pipeline.logs import LoggedProgress, RunLog
 from warehouse.pipeline.report import RunReport
 from warehouse.pipeline.validation_gate import Gate
+from warehouse.pipeline.watch.logs import LoggedProgress, RunLog
 from warehouse.pipeline.writer import Writer
 from warehouse.source.file_identity import is_at
 from warehouse.source.folder import vouches_for
@@ -78,9 +83,11 @@ class Pipeline:
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
         with self.run("download", dry_run) as report:
-            self._download(request, report, self.known(), dry_run=dry_run)
-            if not dry_run and report.download and report.download.records:
-                self._publish_records(report)
+            source, found, known = self._plan(request, report)
+            if not dry_run:
+                self.fetch(source, report, found, known)
+                if found.records:
+                    self._publish(report, self._record(report, "done"))
             return report
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
@@ -102,32 +109,38 @@ class Pipeline:
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
-        """Download, then ingest, what is new, restated, or failed before.
+        """Download and ingest what is new, restated, or failed before, both at the same time.
 
         Where symbols are named, only their rows are published; of a file that holds all symbols
         the others follow with the next update of all.
+
+        Raises:
+            SourceError: the source cannot be spoken to (any more); what had come by then is
+                published.
         """
         with self.run("update", dry_run) as report:
-            config = narrowed(self.config, request.symbols)
-            known = self.known()
-            self._download(request, report, known, dry_run=dry_run)
-            if not dry_run:
-                known |= self._fetched_records(report)
-            report.planned = files_to_ingest(
-                self.layout,
-                config,
-                request.kinds,
-                request.first,
-                request.last,
-                known,
-                report.copied,
+            source, found, known = self._plan(request, report)
+            known |= dict(found.restamped)
+            coming = {item.file for item in found.fetch}
+            here = set(
+                files_to_ingest(
+                    self.layout,
+                    narrowed(self.config, request.symbols),
+                    request.kinds,
+                    request.first,
+                    request.last,
+                    known,
+                    report.copied,
+                )
             )
+            for file in coming:
+                report.copied.pop(file, None)
             self.look_at_raw(report, request)
-            if dry_run and report.download:
-                new = {item.file for item in report.download.fetch}
-                report.planned = sorted(new | set(report.planned), key=lambda file: file.sort_key)
+            report.planned = sorted(coming | here, key=lambda file: file.sort_key)
             selected = request.symbols or self.configured
-            return self._ingest(report, request, selected, known, dry_run=dry_run)
+            return self._ingest(
+                report, request, selected, known, dry_run=dry_run, source=source, here=here
+            )
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
@@ -200,17 +213,14 @@ class Pipeline:
         with Catalog(self.layout, ()) as catalog:
             return catalog.source_files()
 
-    def _download(
-        self,
-        request: Request,
-        report: RunReport,
-        known: dict[RawFile, SourceFile],
-        *,
-        dry_run: bool,
-    ) -> None:
+    def _plan(
+        self, request: Request, report: RunReport
+    ) -> tuple[Source, DownloadPlan, dict[RawFile, SourceFile]]:
+        """What is to be fetched, where from, and what is known of each of the vendor's files."""
         report.metrics.begin("download")
         source = open_source(self.config, self.layout.root)
-        found = plan_download(
+        known = self.known()
+        report.download = plan_download(
             source,
             self.layout,
             narrowed(self.config, request.symbols),
@@ -221,35 +231,52 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
-        report.download = found
-        if dry_run:
-            return
-        self.fetch(source, report, found, known)
+        return source, report.download, known
 
     def fetch(
         self,
         source: Source,
         report: RunReport,
         found: DownloadPlan,
-        known: dict[RawFile, SourceFile],
+        known: Mapping[RawFile, SourceFile],
     ) -> None:
-        """Bring what is planned into the raw tier. Within `run`."""
+        """Bring what is planned into the raw tier. Within `run`.
+
+        Raises:
+            SourceError: the source cannot be spoken to any more.
+            StorageError: the disk refuses.
+        """
+        with self._arriving(source, report, found, dict(known)) as arrivals:
+            arrivals.wait_for_all()
+            if arrivals.error is not None:
+                raise arrivals.error
+
+    @contextmanager
+    def _arriving(
+        self,
+        source: Source,
+        report: RunReport,
+        found: DownloadPlan,
+        known: dict[RawFile, SourceFile],
+    ) -> Iterator[Arrivals]:
+        """Files on their way into the raw tier; what has not come at the end is stopped.
+
+        Args:
+            known: what is known of each file; takes the records of those that came.
+        """
         metrics = report.metrics
         self.progress.begin("download", found.bytes)
         wanted = [(item, self.layout.raw_file(item.file)) for item in found.fetch]
-        metrics.files_here = len(found.have)
-        metrics.errors += len(found.problems) + len(found.unread)
+        begin = partial(
+            source.fetch_all,
+            wanted,
+            partial(self.progress.advance, "download"),
+            partial(metrics.end, "download"),
+        )
         try:
-            fetched = source.fetch_all(wanted, self.progress.advance)
-            for each in take(found, self.layout, fetched):
-                if each.problem is not None:
-                    metrics.errors += 1
-                else:
-                    metrics.files_fetched += 1
-                    metrics.bytes_fetched += each.item.size
+            with Arrivals(begin, found, self.layout, known, metrics) as arrivals:
+                yield arrivals
         finally:
-            # However it ends, what has come is not fetched again.
-            found.records = records_of(found, known)
             metrics.retries += source.retries
 
     @staticmethod
@@ -264,40 +291,77 @@ class Pipeline:
         known: dict[RawFile, SourceFile],
         *,
         dry_run: bool,
+        source: Source | None = None,
+        here: AbstractSet[RawFile] = frozenset(),
     ) -> RunReport:
+        """Read and publish what is planned.
+
+        Args:
+            source: where those of the planned files come from that the download plan has.
+            here: files that are read whether a newer version comes or not.
+        """
         gate = self.gate(request)
         report.broken = list(gate.broken)
+        sizes = self._sizes(report)
         if dry_run:
-            self._estimate(report, selected)
+            self._estimate(report, sizes, selected)
             return report
-        report.metrics.begin("processing")
-        if not report.planned:
-            if self._unread_records(report):
-                self._publish_records(report)
-            return report
-        sizes = (self.layout.raw_file(file).stat().st_size for file in report.planned)
-        self.progress.begin("ingest", sum(sizes), len(report.planned))
-        planned = list(batches(self.layout, report.planned))
+        with ExitStack() as opened:
+            arrivals = None
+            if source is not None and report.download is not None:
+                arriving = self._arriving(source, report, report.download, known)
+                arrivals = opened.enter_context(arriving)
+            report.metrics.begin("processing")
+            if sizes:
+                self.progress.begin("ingest", sum(sizes.values()), len(sizes))
+            incoming = Incoming(report, sizes, self.progress, arrivals, here)
+            self._publish_planned(report, selected, known, gate, sizes, incoming)
+        if report.broken_off is not None:
+            raise report.broken_off
+        return report
+
+    def _publish_planned(
+        self,
+        report: RunReport,
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        gate: Gate,
+        sizes: Mapping[RawFile, int],
+        incoming: Incoming,
+    ) -> None:
+        """Batch by batch, with a record of the run's end in the last one."""
+        planned = list(batches(report.planned, sizes))
         by_type = ByType(self.progress)
+        is_recorded = False
         for number, files in enumerate(planned, 1):
             kind = files[0].data_type
             if kind in by_type.stopped:
                 continue
             is_last = number == len(planned) and not by_type.stopped
             with by_type.work_on(kind):
-                self.ingest_batch(report, files, selected, known, gate, is_last=is_last)
+                if any(map(incoming.is_to_be_read, files)):
+                    self.ingest_batch(
+                        report, files, selected, known, gate, incoming=incoming, is_last=is_last
+                    )
+                    is_recorded = is_last
+        incoming.finish()
         by_type.raise_stopped()
-        return report
+        if not is_recorded and (report.read or self._unread_records(report)):
+            self._publish(report, self._record(report, report.state, report.problem))
 
-    def _estimate(self, report: RunReport, selected: frozenset[str]) -> None:
+    def _sizes(self, report: RunReport) -> dict[RawFile, int]:
+        """Bytes of the planned files, of which some are still to be fetched."""
         fetch = report.download.fetch if report.download else []
         coming = {item.file: item.size for item in fetch}
-        files = {
-            file: coming[file] if file in coming else self.layout.raw_file(file).stat().st_size
-            for file in report.planned
-        }
+        here = sizes_of(self.layout, (file for file in report.planned if file not in coming))
+        return {file: coming[file] if file in coming else here[file] for file in report.planned}
+
+    def _estimate(
+        self, report: RunReport, sizes: Mapping[RawFile, int], selected: frozenset[str]
+    ) -> None:
+        fetch = [item.size for item in report.download.fetch] if report.download else []
         with Catalog(self.layout) as catalog:
-            report.estimate = estimate(catalog, files, sum(coming.values()), selected)
+            report.estimate = estimate(catalog, sizes, fetch, selected)
 
     def ingest_batch(
         self,
@@ -307,15 +371,19 @@ class Pipeline:
         known: Mapping[RawFile, SourceFile],
         gate: Gate | None,
         *,
+        incoming: Incoming | None = None,
         changed_only: bool = False,
         settled: AbstractSet[RawFile] = frozenset(),
         is_last: bool = False,
     ) -> None:
         """Stage and publish raw files of one data type and month. Within `run`.
 
+        Each is read when its turn comes, once it is here.
+
         Args:
             selected: the only symbols that are made anew; empty: all.
-            known: what is known of the files.
+            known: what is known of the files; looked at when a file's turn comes.
+            incoming: says which are to be read; None: all, they are here.
             gate: keeps the batch out if rules find an error in it; None: they are not asked.
             changed_only: leave a partition alone that would become what it is.
             settled: files that take over no session that another brings.
@@ -349,9 +417,15 @@ class Pipeline:
         place = self.config.storage.layout.of(kind.name)
         if present:
             place = "market" if ALL_SYMBOLS in present else "symbol"
-        etags = {file: known[file].etag if file in known else None for file in files}
-        wanted = [(file, etags[file]) for file in files]
-        batch = stager.stage(wanted, present, place, entries)
+
+        def take(item: StagedFile) -> bool:
+            if incoming is not None and not incoming.is_to_be_read(item.file):
+                return False
+            record = known.get(item.file)
+            item.etag = record.etag if record is not None else None
+            return True
+
+        batch = stager.stage(files, present, place, entries, take)
         if place == "symbol" and kind.name in MARKET_TYPES:
             self._tell_of_market(batch)
         found = gate.judge(batch, selected) if gate else []
@@ -362,7 +436,7 @@ class Pipeline:
             report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
-            self.writer.publish(change)
+            self._publish(report, change)
             return
         report.files += batch.files
         state = report.state if is_last else "running"
@@ -457,13 +531,22 @@ class Pipeline:
         change.runs = [of_run(metrics, state, report.problem)]
         if gate is not None:
             gate.note(change, batch, metrics.run_id, selected)
-        self.writer.publish(change, moves, removals)
+        self._publish(report, change, moves, removals)
         for item in batch.files:
             if whole and item.problem is None:
                 superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
 
-    def _publish_records(self, report: RunReport) -> None:
-        self.writer.publish(self._record(report, "done"))
+    def _publish(
+        self,
+        report: RunReport,
+        change: CatalogChange,
+        moves: Iterable[tuple[str, str]] = (),
+        removals: Iterable[Path] = (),
+    ) -> None:
+        """Publish a change that holds `_unread_records`: the next one need not say them again."""
+        self.writer.publish(change, moves, removals)
+        self._fetched_records(report).clear()
+        report.copied.clear()
 
     def _record(self, report: RunReport, state: str, problem: str | None = None) -> CatalogChange:
         """What the catalog is to say of a run beside what it has published."""

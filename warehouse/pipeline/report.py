@@ -8,12 +8,12 @@ from typing import Any
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import RawFile
 from warehouse.core.representation import Face
-from warehouse.errors import StorageError, WarehouseError
+from warehouse.errors import SourceError, StorageError, WarehouseError
 from warehouse.ingest.stage import StagedFile
 from warehouse.pipeline.download_plan import DownloadPlan
 from warehouse.pipeline.estimate import Estimate
 from warehouse.pipeline.validation_gate import Refused
-from warehouse.source.folder import Fetched
+from warehouse.source.transfer import Fetched
 from warehouse.sqlfolder.rule_file import BrokenRule, not_asked
 from warehouse.store.catalog import SourceFile
 from warehouse.validation.evaluate import ValidationResult
@@ -34,6 +34,7 @@ class RunReport(Face):
         findings: what validation found in the rows that came in.
         refused: batches that it kept out.
         broken: rules that could not be asked.
+        broken_off: what ended the download before all had come.
     """
 
     metrics: RunMetrics
@@ -47,6 +48,7 @@ class RunReport(Face):
     findings: list[ValidationResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+    broken_off: SourceError | None = None
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -77,14 +79,15 @@ class RunReport(Face):
     @property
     def state(self) -> str:
         """How it ends where nothing else happens: done, or failed."""
-        return "failed" if self.refused else "done"
+        return "failed" if self.refused or self.broken_off else "done"
 
     @property
     def problem(self) -> str | None:
         kept_out = ", ".join(f"{one.data_type} {one.month:%Y-%m}" for one in self.refused)
         refused = f"validation refused {kept_out}" if kept_out else ""
         unasked = not_asked([one for one in self.broken if one.on_ingest])
-        return "; ".join(filter(None, (refused, unasked))) or None
+        broken_off = str(self.broken_off or "")
+        return "; ".join(filter(None, (broken_off, refused, unasked))) or None
 
     @property
     def set_aside(self) -> list[StagedFile]:

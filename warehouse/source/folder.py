@@ -6,8 +6,8 @@ import filecmp
 import hashlib
 import logging
 import os
-import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,51 +18,16 @@ from pathlib import Path
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder, walk
 from warehouse.core.permissions import Modes
-from warehouse.errors import MissingFileError, RawFileError, SourceError, StorageError
+from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
 from warehouse.source.partfile import part_of, put_in_place
+from warehouse.source.transfer import Fetched, SourceObject, StoppedError, Transfer
 
 logger = logging.getLogger("warehouse")
 
 _BLOCK = 1 << 20
 # Enough to see how a source is laid out.
 _NAMES, _DEPTH = 5_000, 7
-
-
-@dataclass(frozen=True)
-class SourceObject:
-    """A file as the source lists it.
-
-    Attributes:
-        file: which file it is.
-        key: its path in the source.
-        size: its bytes.
-        etag: changes whenever its content does.
-    """
-
-    file: RawFile
-    key: str
-    size: int
-    etag: str
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What came of an attempt to fetch a file.
-
-    Attributes:
-        item: the version that came, which may be newer than the one that was asked for.
-        problem: why it did not come; None: it did.
-        seconds: from its first byte on until it was here, verified; 0: it was here before.
-        vouched_by: what says that these are the source's bytes: "etag"; "gzip", its CRC and
-            length, where the ETag is no MD5; "repeat", where they came twice and the ETag is said
-            to be one; None: nothing had to.
-    """
-
-    item: SourceObject
-    problem: SourceError | RawFileError | None = None
-    seconds: float = 0.0
-    vouched_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -254,34 +219,40 @@ class FolderSource:
         self,
         wanted: Sequence[tuple[SourceObject, Path]],
         tell: Callable[[int], None] = lambda count: None,
-    ) -> Iterator[Fetched]:
-        """Put files where the raw tier wants them; each is told of when it is done.
+        ended: Callable[[], None] = lambda: None,
+    ) -> Transfer:
+        """Begin to put files where the raw tier wants them, one after the other.
 
         A file that cannot be read does not keep the others.
 
         Args:
             wanted: what, and where to.
-            tell: is told of bytes that are done.
+            tell: is told of bytes that are done; called from another thread.
+            ended: is told once nothing more will come; called from any thread.
 
-        Raises:
-            StorageError: a file cannot be written.
+        What the transfer raises, StorageError: a file cannot be written.
         """
-        for item, target in wanted:
-            began = time.monotonic()
-            try:
-                came = self.fetch(item, target)
-            except SourceError as problem:
-                yield Fetched(item, problem)
-            else:
-                tell(item.size)
-                yield Fetched(came, seconds=time.monotonic() - began)
+        stop = threading.Event()
 
-    def fetch(self, item: SourceObject, target: Path) -> SourceObject:
+        def fetch(item: SourceObject, target: Path) -> Fetched:
+            began = time.monotonic()
+            came = self.fetch(item, target, stop)
+            tell(item.size)
+            return Fetched(came, seconds=time.monotonic() - began)
+
+        return Transfer(fetch, wanted, 1, (SourceError,), stop.set, ended=ended)
+
+    def fetch(
+        self, item: SourceObject, target: Path, stop: threading.Event | None = None
+    ) -> SourceObject:
         """Put a file where the raw tier wants it: as a hard link, or else as a verified copy.
 
         A link is the source's own file and keeps its mode.
 
         `target` never names a file that is not whole.
+
+        Args:
+            stop: ends a copy that is under way.
 
         Returns:
             What came: a newer version than `item`, where that was replaced meanwhile.
@@ -289,6 +260,7 @@ class FolderSource:
         Raises:
             SourceError: it cannot be read, or changed while it was copied.
             StorageError: it cannot be written.
+            StoppedError: `stop` was set.
         """
         part = part_of(target)
         # The file itself: a link would lead elsewhere from the raw tier.
@@ -299,7 +271,7 @@ class FolderSource:
             try:
                 os.link(path, part)
             except OSError:
-                self._copy(path, part)
+                self._copy(path, part, stop or threading.Event())
             came = os.stat(part)
             put_in_place(part, target)
         except FileNotFoundError as error:
@@ -322,22 +294,25 @@ class FolderSource:
         except OSError:
             return False
 
-    def _copy(self, path: Path, part: Path) -> None:
+    def _copy(self, path: Path, part: Path, stop: threading.Event) -> None:
         try:
             opened = open(path, "rb")  # noqa: SIM115 - what it raises is the source's fault alone
         except PermissionError as error:
             raise SourceError(self.url, f"no permission to read {path}") from error
+        digest = hashlib.sha256()
         with opened as source:
             before = os.fstat(source.fileno())
-            digest = hashlib.file_digest(source, "sha256").digest()
-            source.seek(0)
             with open(part, "wb") as copy:
-                shutil.copyfileobj(source, copy, _BLOCK)
+                while block := source.read(_BLOCK):
+                    if stop.is_set():
+                        raise StoppedError
+                    digest.update(block)
+                    copy.write(block)
             changed = Stamp.of(os.fstat(source.fileno())) != Stamp.of(before)
         # With its modification time, which tells it from one that was changed later.
         os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
         self._modes.settle(part)
         with open(part, "rb") as copied:
             os.fsync(copied.fileno())
-            if changed or hashlib.file_digest(copied, "sha256").digest() != digest:
+            if changed or hashlib.file_digest(copied, "sha256").digest() != digest.digest():
                 raise SourceError(self.url, f"{path} changed while it was copied; try again")

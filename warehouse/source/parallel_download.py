@@ -25,10 +25,10 @@ from warehouse.errors import (
     TransferError,
 )
 from warehouse.source.etag_check import EtagCheck, Verdict, check, parts_of, read_into
-from warehouse.source.folder import Fetched, SourceObject
 from warehouse.source.partfile import PartFile, lock_of, storage_error
-from warehouse.source.retry import Retry, StoppedError, TransientError
+from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Body, ReplacedError, S3Server
+from warehouse.source.transfer import Fetched, SourceObject, StoppedError
 
 _READ = 1 << 18
 # An attempt that brings so much is none that failed: a link that breaks every minute is still one.
@@ -123,7 +123,7 @@ class _Job:
 
 
 class Fetcher:
-    """Fetches files over a bounded number of connections; use it with `with`.
+    """Fetches files over a bounded number of connections; `close` it in the end.
 
     `fetch` may be called from many threads. The chunks of all files share the connections, those
     of the file that came first go first.
@@ -156,10 +156,8 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(settings.concurrent_downloads, "fetch")
         self._jobs: set[_Job] = set()
 
-    def __enter__(self) -> Fetcher:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """Stop, and wait until nothing is under way any more."""
         self.stop()
         self._pool.shutdown(cancel_futures=True)
 

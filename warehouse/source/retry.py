@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import tenacity
 
+from warehouse.source.transfer import StoppedError
+
 T = TypeVar("T")
 
 _LONGEST_PAUSE = 60.0
@@ -24,10 +26,6 @@ class TransientError(Exception):
     def __init__(self, problem: str, *, pause: float = 0.0, slow: bool = False) -> None:
         self.problem, self.pause, self.slow = problem, pause, slow
         super().__init__(problem)
-
-
-class StoppedError(Exception):
-    """The work is no longer wanted."""
 
 
 class Retry:

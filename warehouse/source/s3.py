@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,6 @@ from warehouse.errors import (
 from warehouse.source.etag_check import EtagCheck, check, read_into
 from warehouse.source.folder import (
     Complain,
-    Fetched,
-    SourceObject,
     Unlisted,
     file_of,
     warn,
@@ -37,6 +35,7 @@ from warehouse.source.parallel_download import Counts, Fetcher
 from warehouse.source.partfile import CHUNK_BYTES, check_space
 from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Listed, S3Server
+from warehouse.source.transfer import SourceObject, Transfer
 
 logger = logging.getLogger("warehouse")
 
@@ -178,23 +177,26 @@ class S3Source:
         self,
         wanted: Sequence[tuple[SourceObject, Path]],
         tell: Callable[[int], None] = lambda count: None,
-    ) -> Iterator[Fetched]:
-        """Bring many files, several at a time; each is told of when it is done, in any order.
+        ended: Callable[[], None] = lambda: None,
+    ) -> Transfer:
+        """Begin to bring many files, several at a time, those wanted first go first.
 
-        A file that is not to be had does not keep the others. To stop early, close the iterator:
-        what has come in is kept, and the next call goes on there.
+        A file that is not to be had does not keep the others. What has come in of one when the
+        transfer is closed is kept, and the next call goes on there.
 
         Args:
             wanted: what, and where to.
             tell: is told of bytes as they come in; may be called from any thread.
+            ended: is told once nothing more will come; called from any thread.
 
         Raises:
-            SourceError: the server cannot be spoken to at all.
-            StorageError: the disk has no room for all of them, or refuses.
+            StorageError: the disk has no room for all of them.
+
+        What the transfer raises, SourceError: the server cannot be spoken to at all; StorageError:
+        the disk refuses.
         """
         check_space([(target, item.size) for item, target in wanted])
-        files = ThreadPoolExecutor(self._settings.concurrent_downloads, "file")
-        with Fetcher(
+        fetcher = Fetcher(
             self._server,
             self._settings,
             self.counts,
@@ -203,20 +205,16 @@ class S3Source:
             first_pause=self._first_pause,
             tell=tell,
             modes=self._modes,
-        ) as fetcher:
-            try:
-                futures = {
-                    files.submit(fetcher.fetch, item, target): item for item, target in wanted
-                }
-                for future in as_completed(futures):
-                    item = futures.pop(future)
-                    try:
-                        yield future.result()
-                    except _OF_ONE_FILE as problem:
-                        yield Fetched(item, problem)
-            finally:
-                fetcher.stop()
-                files.shutdown(cancel_futures=True)
+        )
+        return Transfer(
+            fetcher.fetch,
+            wanted,
+            self._settings.concurrent_downloads,
+            _OF_ONE_FILE,
+            fetcher.stop,
+            fetcher.close,
+            ended,
+        )
 
     def _all(self, prefix: str) -> Sequence[Listed]:
         retry = Retry(

@@ -9,7 +9,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
-from warehouse.source.folder import Fetched
+from warehouse.source.transfer import Fetched
 from warehouse.text import some
 
 

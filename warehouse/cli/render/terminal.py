@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -132,6 +133,8 @@ def _fitting(widths: Sequence[int], width: int) -> list[int | None]:
 def told(pace: Pace) -> str:
     """How far a stage is: `20.0 MB of 30.0 MB, 2 of 3 files, 2.5 MB/s, 4.0 s left`.
 
+    One that waits says so in place of the time that is left.
+
     What is not known is left out.
     """
     parts = [f"{size(pace.done)} of {size(pace.bytes)}" if pace.bytes else size(pace.done)]
@@ -140,46 +143,66 @@ def told(pace: Pace) -> str:
     if pace.rate:
         parts.append(f"{size(int(pace.rate))}/s")
     left = pace.left()
-    if left is not None:
+    if pace.waits:
+        parts.append("waiting")
+    elif left is not None:
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 
 
 class LogProgress:
-    """Tells a run's progress in plain lines, one every few seconds."""
+    """Tells a run's progress in plain lines, one every few seconds.
+
+    Stages that go on at the same time stand on one line.
+    """
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        self._stage, self._part, self._pace = "", "", Pace(0)
-        self._told = 0.0
+        self._stages: dict[str, Pace] = {}
+        self._last, self._part = "", ""
+        self._told, self._lock = 0.0, Lock()
 
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         if task in STAGES:
-            self._stage, self._part, self._pace = task, "", Pace(total_bytes, files)
+            self._stages[task] = Pace(total_bytes, files)
+            self._last, self._part = task, ""
             if total_bytes:
                 self._say(f"{task}: {size(total_bytes)}")
-        elif not self._stage:
+        elif not self._last:
             self._say(task)
         else:
             self._part = f"; {task}"
-            self._pace.begin(total_bytes)
+            self._stages[self._last].begin(total_bytes)
             self._say_after(_LOG_SECONDS)
 
-    def advance(self, done_bytes: int) -> None:
-        self._pace.advance(done_bytes)
-        self._say_after(_QUIET_SECONDS)
+    def advance(self, stage: str, done_bytes: int) -> None:
+        if stage in self._stages:
+            self._stages[stage].advance(done_bytes)
+            self._say_after(_QUIET_SECONDS)
+
+    def wait(self) -> None:
+        self._stages[self._last].waits, self._part = True, ""
+
+    def leave_out(self, total_bytes: int) -> None:
+        self._stages[self._last].leave_out(total_bytes)
 
     def note(self, text: str) -> None:
         self._say(text)
 
     def _say_after(self, seconds: float) -> None:
         if time.monotonic() - self._told >= seconds:
-            self._say(f"{self._stage}: {told(self._pace)}{self._part}")
+            going_on = [
+                f"{stage}: {told(pace)}"
+                for stage, pace in list(self._stages.items())
+                if stage == self._last or (pace.bytes and not pace.is_done)
+            ]
+            self._say(f"{'; '.join(going_on)}{self._part}")
 
     def _say(self, text: str) -> None:
-        self._told = time.monotonic()
-        self._file.write(printable(text) + "\n")
-        self._file.flush()
+        with self._lock:
+            self._told = time.monotonic()
+            self._file.write(printable(text) + "\n")
+            self._file.flush()
 
 
 class TerminalProgress:
@@ -187,33 +210,48 @@ class TerminalProgress:
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._stage: TaskID | None = None
-        self._pace = Pace(0)
+        self._stages: dict[str, tuple[TaskID, Pace]] = {}
+        self._last = ""
 
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         if task in STAGES:
             self._end_part()
-            self._pace = Pace(total_bytes, files)
-            self._stage = self._display.add_task(task, total=total_bytes, part="", pace=self._pace)
-        elif self._stage is None:
-            self._stage = self._display.add_task("", total=None, part=task, pace=None)
+            pace = Pace(total_bytes, files)
+            bar = self._display.add_task(task, total=total_bytes, part="", pace=pace)
+            self._stages[task], self._last = (bar, pace), task
+        elif not self._last:
+            bar = self._display.add_task("", total=None, part=task, pace=None)
+            self._stages[task], self._last = (bar, Pace(0)), task
         else:
-            self._pace.begin(total_bytes)
+            bar, pace = self._stages[self._last]
+            pace.begin(total_bytes)
             part = printable(task.removeprefix(f"{BUCKET_PREFIX}/"))
             room = max(self._display.console.width - _BAR_WIDTH, 0)
-            self._display.update(self._stage, part=part[:room])
+            self._display.update(bar, part=part[:room])
 
-    def advance(self, done_bytes: int) -> None:
-        self._pace.advance(done_bytes)
-        if self._stage is not None:
-            self._display.advance(self._stage, done_bytes)
+    def advance(self, stage: str, done_bytes: int) -> None:
+        if stage in self._stages:
+            bar, pace = self._stages[stage]
+            pace.advance(done_bytes)
+            self._display.advance(bar, done_bytes)
+
+    def wait(self) -> None:
+        bar, pace = self._stages[self._last]
+        pace.waits = True
+        self._display.update(bar, part="")
+
+    def leave_out(self, total_bytes: int) -> None:
+        bar, pace = self._stages[self._last]
+        pace.leave_out(total_bytes)
+        self._display.update(bar, total=pace.bytes)
 
     def note(self, text: str) -> None:
         self._display.console.print(printable(text), markup=False, soft_wrap=True)
 
     def _end_part(self) -> None:
-        if self._stage is not None:
-            self._display.update(self._stage, part="", visible=bool(self._display.tasks[-1].total))
+        if self._last:
+            bar, pace = self._stages[self._last]
+            self._display.update(bar, part="", visible=bool(pace.bytes))
 
 
 class _Warnings(logging.Handler):

@@ -29,11 +29,14 @@ class Pace:
     Attributes:
         bytes, files: of the stage; 0 where that is not known.
         done: bytes of it that are done.
+        waits: nothing of it is done, for another stage must go on first.
     """
 
     def __init__(self, total_bytes: int, files: int = 0) -> None:
         self.bytes, self.files, self.done = total_bytes, files, 0
+        self.waits = False
         self._since = self._began = time.monotonic()
+        self._ended: float | None = None
         self._begun = 0
         self._spent: defaultdict[int, _Spent] = defaultdict(_Spent)
         self._size = self._of_it = 0
@@ -44,15 +47,20 @@ class Pace:
         return max(self._begun - 1, 0)
 
     @property
+    def is_done(self) -> bool:
+        return 0 < self.bytes <= self.done
+
+    @property
     def rate(self) -> float:
-        """Bytes a second since the stage began."""
-        seconds = time.monotonic() - self._began
+        """Bytes a second since the stage began, until all of it was done."""
+        seconds = (self._ended or time.monotonic()) - self._began
         return self.done / seconds if seconds else 0.0
 
     def begin(self, size: int) -> None:
         """A file of the stage begins; 0 bytes: further work on those before it."""
         with self._lock:
             self._account()
+            self.waits = False
             if size:
                 self._begun += 1
                 self._size, self._of_it = size, 0
@@ -61,7 +69,15 @@ class Pace:
         with self._lock:
             self.done += done
             self._of_it += done
+            if self.is_done:
+                self._ended = time.monotonic()
             self._spent[self._size.bit_length()].done += done
+
+    def leave_out(self, size: int) -> None:
+        """A file of the stage, of so many bytes, will not begin."""
+        with self._lock:
+            self.bytes -= size
+            self.files -= 1
 
     def left(self) -> float | None:
         """Seconds that the rest of the stage will take; None: nothing is known of that yet.

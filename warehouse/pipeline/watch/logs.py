@@ -111,7 +111,8 @@ class LoggedProgress:
 
     def __init__(self, progress: Progress, log: RunLog) -> None:
         self._progress, self._log = progress, log
-        self.advance = progress.advance
+        self.advance, self.wait = progress.advance, progress.wait
+        self.leave_out = progress.leave_out
 
     def begin(self, task: str, total_bytes: int, files: int = 0) -> None:
         self._log.say(logging.INFO, task, bytes=total_bytes)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from warehouse.core.duckdb_connection import is_interrupt
 from warehouse.core.paths import Layout
 from warehouse.errors import LockedError, WarehouseError, one_line
-from warehouse.pipeline.logs import RunLog
 from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.watch.logs import RunLog
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
@@ -69,10 +69,11 @@ def watched(layout: Layout, log: RunLog, report: RunReport) -> Iterator[None]:
 
 
 def _end(layout: Layout, log: RunLog, report: RunReport, state: str, problem: str | None) -> None:
-    from warehouse.pipeline import openmetrics  # a dry run need not wait for it
+    from warehouse.pipeline.watch import openmetrics  # a dry run need not wait for it
 
     metrics = report.metrics
-    metrics.begin("")
+    metrics.end("download")
+    metrics.end("processing")
     for each in report.not_fetched:
         log.say(logging.WARNING, "not fetched", file=each.item.key, problem=str(each.problem))
     for item in report.files:
