@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load bench-market lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load bench-market bench-overlap lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -27,6 +27,7 @@ help:
 	@echo "make docs     build the documents into site/, every link checked"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
 	@echo "make bench-market time the day bars of a whole market, in and asked"
+	@echo "make bench-overlap time an update over a link as slow as the ingest (ARGS=--short: a minute)"
 	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
 	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
@@ -92,6 +93,9 @@ bench: $(VENV)/app $(VENV)/dev
 
 bench-market: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/market.py $(ARGS)
+
+bench-overlap: $(VENV)/app $(VENV)/dev
+	$(BIN)/python benchmarks/overlap.py $(ARGS)
 
 # ArcticDB wants an older pandas than we do, so it has an environment of its own.
 ARCTICDB := .venv-arcticdb

@@ -56,6 +56,7 @@ class FaultProxy:
         upstream: port of the server on loopback.
         plan: is asked what goes wrong with each request; may be set anew at any time.
         bytes_per_second: what each connection carries; None: all it can.
+        together: it is what all of them carry together.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class FaultProxy:
         upstream: int,
         plan: Callable[[Request], Fault | None] = lambda request: None,
         bytes_per_second: int | None = None,
+        *,
+        together: bool = False,
     ) -> None:
         self.upstream, self.plan, self.bytes_per_second = upstream, plan, bytes_per_second
+        self._together, self._free_at = together, 0.0
         self.requests: list[Request] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -161,7 +165,8 @@ class FaultProxy:
                 self._at_once -= 1
 
     def _say_status(self, connection: socket.socket, fault: Fault) -> None:
-        code = {403: "AccessDenied", 404: "NoSuchKey"}.get(fault.status, "SlowDown")
+        codes = {401: "InvalidAccessKeyId", 403: "AccessDenied", 404: "NoSuchKey"}
+        code = codes.get(fault.status, "SlowDown")
         body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
         lines = [f"HTTP/1.1 {fault.status} No", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in fault.headers]
@@ -203,10 +208,20 @@ class FaultProxy:
             connection.sendall(data)
             request.sent += len(data)
             if self.bytes_per_second:
-                ahead = request.sent / self.bytes_per_second - (time.monotonic() - began)
+                if self._together:
+                    ahead = self._turn(len(data) / self.bytes_per_second)
+                else:
+                    ahead = request.sent / self.bytes_per_second - (time.monotonic() - began)
                 if ahead > 0 and self._closing.wait(ahead):
                     return False
         return True
+
+    def _turn(self, seconds: float) -> float:
+        """Take the link that all share for so long; how long it is until it is free again."""
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + seconds
+            return self._free_at - now
 
     def _fail(self, connection: socket.socket, fault: Fault, rest: bytes) -> None:
         if fault.kind == "reset":
