@@ -899,11 +899,16 @@ class Warehouse(Face):
         dry_run: bool = False,
         wait: float = 0,
     ) -> RunReport:
-        """Download, then ingest, what is new, as `warehouse update` does; see both.
+        """Download and ingest what is new, as `warehouse update` does; see both.
+
+        A file is read as soon as it is here, while the next ones come.
 
         Args:
             symbols: publish only their rows. A file that holds all symbols is fetched whole; the
                 others' rows follow with the next update of all.
+
+        Raises:
+            SourceError: as for `download`; what had come before is published.
         """
         request = run_request(data_types, start, end, symbols, allow)
         return self._pipeline(wait).update(request, dry_run=dry_run)

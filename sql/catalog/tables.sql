@@ -76,7 +76,7 @@ create table runs (
     state varchar not null,
     problem varchar,
     version varchar not null,
-    -- seconds spent on bringing files, and on reading and publishing them
+    -- seconds spent on bringing files, and on reading and publishing them; they may overlap
     download_time double,
     processing_time double,
     -- lines that were read, headers left out

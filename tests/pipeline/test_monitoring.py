@@ -33,8 +33,8 @@ from warehouse.cli.main import cli
 from warehouse.core.request import Request
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
 from warehouse.ingest import stage as staging
+from warehouse.pipeline.run_watch import outcome
 from warehouse.pipeline.watch import logs, openmetrics
-from warehouse.pipeline.watch.run_watch import outcome
 from warehouse.store import catalog_writer, publish
 from warehouse.store.catalog_tables import CATALOG_FORMAT
 

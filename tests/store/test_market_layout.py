@@ -46,8 +46,8 @@ from warehouse.errors import (
 )
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
-from warehouse.pipeline.holdings import published
 from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.watch.holdings import published
 from warehouse.store import manifests
 from warehouse.store.catalog import Catalog
 from warehouse.store.parquet_writer import (

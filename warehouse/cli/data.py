@@ -166,7 +166,7 @@ def update(
     end: str | None,
     **options: Any,
 ) -> None:
-    """Download, then ingest, what is new.
+    """Download what is new, and ingest each file as soon as it is here.
 
     The command of every day: run it as often as you like, it does what is left to do: sessions
     that are new, were restated, or failed before. TYPE is trades, quotes, minute_aggs or day_aggs;

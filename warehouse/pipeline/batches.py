@@ -14,7 +14,7 @@ from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError, SqlFileError, StorageError
-from warehouse.pipeline.watch.run_watch import outcome
+from warehouse.pipeline.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
 

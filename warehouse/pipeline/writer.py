@@ -22,8 +22,8 @@ from warehouse.errors import (
     one_line,
 )
 from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.run_watch import outcome, watched
 from warehouse.pipeline.watch.logs import RunLog
-from warehouse.pipeline.watch.run_watch import outcome, watched
 from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal

@@ -17,7 +17,7 @@ from warehouse.core.paths import Layout, RawFile
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError
 from warehouse.pipeline.download_plan import files_to_ingest, gone, may_be_copied
-from warehouse.pipeline.holdings import Holdings, published
+from warehouse.pipeline.watch.holdings import Holdings, published
 from warehouse.report.collect import Facts, gather
 from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder

@@ -1,4 +1,5 @@
-"""What a run says of itself: its log, its figures for those who scrape, how it ended.
+"""What is told of runs and of what they leave, for who looks at it later.
 
-It hands out the log (`logs`), a run under watch (`run_watch`) and the figures (`openmetrics`).
+It hands out the log (`logs`), what there is of each data type (`holdings`) and the figures for
+those who scrape (`openmetrics`).
 """

@@ -21,7 +21,7 @@ from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout
 from warehouse.core.small_files import read_small
 from warehouse.errors import StorageError
-from warehouse.pipeline.holdings import published
+from warehouse.pipeline.watch.holdings import published
 from warehouse.store.catalog import Catalog
 from warehouse.text import printable
 
