@@ -620,9 +620,7 @@ def test_bytes_of_a_shared_file_are_counted_once(made: Made) -> None:
 def test_many_symbols_by_symbol_are_told_what_the_other_layout_saves(tmp_path: Path) -> None:
     told: list[str] = []
 
-    class Notes:
-        def begin(self, *_: object) -> None: ...
-        def advance(self, *_: object) -> None: ...
+    class Notes(Silent):
         def note(self, text: str) -> None:
             told.append(text)
 
@@ -630,9 +628,7 @@ def test_many_symbols_by_symbol_are_told_what_the_other_layout_saves(tmp_path: P
     day = DAYS[0]
     bars = [f"{symbol},1,1.1,1.1,1.1,1.1,{instant(day, '00:00')},1" for symbol in symbols]
     made = make(tmp_path, {day_key("day_aggs", day): bars}, **laid_out("symbol"))
-    Pipeline(made.layout, made.config, Notes()).update(  # type: ignore[arg-type]
-        Request.of(["day_aggs"], day, day)
-    )
+    Pipeline(made.layout, made.config, Notes()).update(Request.of(["day_aggs"], day, day))
     assert any("2,001 files of 1 rows each" in text for text in told)
 
 
