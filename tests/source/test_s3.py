@@ -601,11 +601,29 @@ def test_chunks_get_smaller_towards_the_end_of_all_that_is_to_come(
         found.append(end - start)
     assert sorted(map(sum, sizes.values())) == sorted(item.size for item in items)
     early, late = sorted(sizes.values(), key=len)
+    # Whether the file is to be had at all costs little.
+    assert early.pop(0) == late.pop(0) == CHUNK // 8
     assert max(early) == max(late) == CHUNK
     assert min(early[:-1]) == CHUNK
     # Four connections are then busy for at most this much longer than one.
     assert max(late[-4:]) <= CHUNK // 8
     assert late == sorted(late, reverse=True)
+
+
+def test_the_file_that_is_wanted_first_comes_first_however_small_the_files_are(
+    server: S3TestServer, folder: str, tmp_path: Path
+) -> None:
+    """Over a link that all connections share each of many files would come at the same time."""
+    items = put_many(server, folder, [gz(CHUNK, 90 + number) for number in range(6)])
+    wanted = [(item, tmp_path / f"{number}.csv.gz") for number, item in enumerate(items)]
+    settings = DownloadConfig(concurrent_downloads=6)
+    with FaultProxy(server.port, bytes_per_second=4 * CHUNK, together=True) as proxy:
+        came = [each.item for each in source(proxy.endpoint, folder, settings).fetch_all(wanted)]
+    assert came[0] == items[0]
+    # When the first is here, a good part of the last was not even asked for.
+    first = max(each.number for each in proxy.gets() if each.path.endswith(items[0].key))
+    last = [each for each in proxy.gets() if each.path.endswith(items[-1].key)]
+    assert sum(each.number > first for each in last) >= len(last) - 1
 
 
 def test_a_file_replaced_while_many_connections_fetch_it_is_one_version_or_the_other(

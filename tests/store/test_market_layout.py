@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.metrics import Silent
 from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +24,7 @@ from warehouse.errors import (
     StorageError,
     TransferError,
 )
+from warehouse.source.connections import Connections
 from warehouse.source.etag_check import EtagCheck, Verdict, check, parts_of, read_into
 from warehouse.source.partfile import PartFile, lock_of, storage_error
 from warehouse.source.retry import Retry, TransientError
@@ -34,7 +35,7 @@ _READ = 1 << 18
 # An attempt that brings so much is none that failed: a link that breaks every minute is still one.
 _PROGRESS = 1 << 16
 _MAX_VERSIONS = 5
-# How often, at most, chunks are halved towards the end. More costs requests, and gains little.
+# How often, at most, chunks are halved. More costs requests, and gains little.
 _HALVINGS = 3
 
 
@@ -96,8 +97,8 @@ class _Meter:
 class _Job:
     """One version of a file on its way."""
 
-    def __init__(self, item: SourceObject, part: PartFile, meter: _Meter) -> None:
-        self.item, self.part, self.meter = item, part, meter
+    def __init__(self, item: SourceObject, part: PartFile, meter: _Meter, rank: int) -> None:
+        self.item, self.part, self.meter, self.rank = item, part, meter, rank
         self.admitted = threading.Event()
         self.stop = threading.Event()
         self.is_encrypted = False
@@ -126,7 +127,7 @@ class Fetcher:
     """Fetches files over a bounded number of connections; `close` it in the end.
 
     `fetch` may be called from many threads. The chunks of all files share the connections, those
-    of the file that came first go first.
+    of the file with the smallest rank go first: it is here before the others, however many come.
 
     Args:
         total: bytes of all files that will be asked for; about.
@@ -153,13 +154,13 @@ class Fetcher:
         self._uncut, self._cutting = total, threading.Lock()
         self._stop = threading.Event()
         self._retry = Retry(settings.retry_attempts, first_pause, lambda: counts.add(retries=1))
-        self._pool = ThreadPoolExecutor(settings.concurrent_downloads, "fetch")
+        self._connections = Connections(settings.concurrent_downloads)
         self._jobs: set[_Job] = set()
 
     def close(self) -> None:
         """Stop, and wait until nothing is under way any more."""
         self.stop()
-        self._pool.shutdown(cancel_futures=True)
+        self._connections.close()
 
     def stop(self) -> None:
         """Let all that is under way end soon; what has come in is kept for the next time."""
@@ -167,8 +168,11 @@ class Fetcher:
         for job in list(self._jobs):
             job.give_up()
 
-    def fetch(self, item: SourceObject, target: Path) -> Fetched:
+    def fetch(self, item: SourceObject, target: Path, rank: int = 0) -> Fetched:
         """Bring a file to `target`, which never names one that is not whole and checked.
+
+        Args:
+            rank: among the files that are fetched at the same time.
 
         Returns:
             What came: a newer version than `item`, where that was replaced meanwhile; or that it
@@ -189,7 +193,7 @@ class Fetcher:
         except OSError as error:
             raise storage_error(target, error) from error
         try:
-            return self._fetch(item, target)
+            return self._fetch(item, target, rank)
         except TransientError as error:
             times = self._settings.retry_attempts + 1
             raise TransferError(
@@ -203,7 +207,7 @@ class Fetcher:
                 lock_of(target).unlink(missing_ok=True)
             lock.release()
 
-    def _fetch(self, item: SourceObject, target: Path) -> Fetched:
+    def _fetch(self, item: SourceObject, target: Path, rank: int) -> Fetched:
         meter, cut = _Meter(self._tell), self._cut(item.size)
         if self._is_there(item, target):
             meter.add(item.size)
@@ -213,7 +217,7 @@ class Fetcher:
         for _ in range(_MAX_VERSIONS):
             part = PartFile(target, item.etag, item.size, cut, self._chunk_bytes, self._modes)
             try:
-                verdict = self._filled(part, item, meter)
+                verdict = self._filled(part, item, meter, rank)
             except ReplacedError:
                 part.discard()
                 doubtful = None
@@ -251,8 +255,11 @@ class Fetcher:
     def _cut(self, size: int) -> Callable[[int], int]:
         """How large a file's chunks are to be.
 
-        The last ones of all get smaller and smaller, so that the connections are done at about
-        the same time: with one file in equal chunks half of them may be idle half of the time.
+        Small enough that all connections have one of a file: it is here sooner than if each of them
+        fetched a file of its own. The last ones of all get smaller and smaller, so that the
+        connections are done at about the same time: with one file in equal chunks half of them may
+        be idle half of the time. And the first one of a file is small: while the server has not
+        begun to send the others of the file before, it takes a connection from them.
         """
         with self._cutting:
             self._uncut -= size
@@ -261,16 +268,18 @@ class Fetcher:
 
         def cut(rest: int) -> int:
             chunk, halvings = self._chunk_bytes, _HALVINGS
-            while halvings and chunk * connections > rest + others:
+            if rest == size:
+                return -(-chunk // (1 << halvings))
+            while halvings and chunk * connections > min(size, rest + others):
                 chunk, halvings = -(-chunk // 2), halvings - 1
             return chunk
 
         return cut
 
-    def _filled(self, part: PartFile, item: SourceObject, meter: _Meter) -> Verdict:
+    def _filled(self, part: PartFile, item: SourceObject, meter: _Meter, rank: int) -> Verdict:
         meter.add(part.received)
         try:
-            return self._fill(_Job(item, part, meter))
+            return self._fill(_Job(item, part, meter, rank))
         except ReplacedError:
             raise
         except Exception:
@@ -308,7 +317,7 @@ class Fetcher:
                     _admitted(job, *chunks.values())
                 if self._stop.is_set():
                     raise StoppedError
-                chunks[index] = self._pool.submit(self._chunk, job, index)
+                chunks[index] = self._connections.submit(job.rank, partial(self._chunk, job, index))
                 chunks[index].add_done_callback(lambda _: part.wake())
 
             def read(buffer: memoryview, offset: int) -> int:

@@ -206,8 +206,9 @@ class S3Source:
             tell=tell,
             modes=self._modes,
         )
+        ranks = {item.file: rank for rank, (item, _) in enumerate(wanted)}
         return Transfer(
-            fetcher.fetch,
+            lambda item, target: fetcher.fetch(item, target, ranks[item.file]),
             wanted,
             self._settings.concurrent_downloads,
             _OF_ONE_FILE,
