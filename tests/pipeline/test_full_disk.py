@@ -30,7 +30,7 @@ from warehouse.errors import StorageError
 from warehouse.ingest import incoming_rules, partition_builder, rejects, row_store
 from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
-from warehouse.store import catalog_writer, ledger, publish
+from warehouse.store import catalog_writer, kept_tables, publish
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
@@ -211,7 +211,7 @@ def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "name", "told"),
     [
-        (ledger, "connect", "warehouse.duckdb: cannot be read back: "),
+        (kept_tables, "connect", "warehouse.duckdb: cannot be read back: "),
         (incoming_rules.Auditor, "fill", "data: DuckDB cannot go on: "),
     ],
     ids=["ledger", "rules"],

@@ -397,7 +397,7 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
     assert change is not None
     assert change.removals == [PART]
     tiers = {final.partition("/")[0] for _, final in change.renames}
-    assert tiers == {"cache", "rejects", "ledger", "manifests"}
+    assert tiers == {"cache", "rejects", "ledger", "history", "manifests"}
     assert "cache/trades/BC%70C/2024_01.parquet" in {final for _, final in change.renames}
 
 
@@ -412,6 +412,7 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
         ("cache/trades", "link"),
         ("rejects", "link"),
         ("ledger", "mount"),
+        ("history", "link"),
         ("manifests", "link"),
         ("manifests/trades", "mount"),
         ("recipes", "link"),

@@ -27,7 +27,8 @@ STAGED_CATALOG = "staging/warehouse.duckdb"
 """Where a publish makes the next catalog, below the data folder."""
 OWN_FOLDERS = frozenset(
     (
-        *("rejects", "schema", "ledger", "manifests", "recipes", "staging", "set_aside"),
+        *("rejects", "schema", "ledger", "history", "manifests", "recipes", "staging"),
+        "set_aside",
         "refused",
         *("logs", "metrics"),
     )
@@ -35,6 +36,8 @@ OWN_FOLDERS = frozenset(
 """What a warehouse makes beside its cache folder, by name."""
 _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
+HISTORY_TABLES = ("runs", "restatements", "findings")
+"""Tables of the catalog that say what once was: each has a folder of the history."""
 MARKET = "market"
 """The folder of a data type that holds files of all symbols; no symbol's folder is called so."""
 ALL_SYMBOLS = ""
@@ -233,6 +236,11 @@ class Layout:
         return self.data / "ledger"
 
     @property
+    def history(self) -> Path:
+        """What the catalog says of runs, restatements and findings, as files."""
+        return self.data / "history"
+
+    @property
     def manifests(self) -> Path:
         """What is published of each data type and month."""
         return self.data / "manifests"
@@ -255,7 +263,7 @@ class Layout:
     @cached_property
     def tiers(self) -> frozenset[str]:
         """The folders that a publish renames files into, by their names in the data folder."""
-        return frozenset((self.cache.name, "rejects", "ledger", "manifests", "recipes"))
+        return frozenset((self.cache.name, "rejects", "ledger", "history", "manifests", "recipes"))
 
     @cached_property
     def shelves(self) -> frozenset[str]:
@@ -340,6 +348,10 @@ class Layout:
         if tier == "recipes":
             return len(below) == 1 and bool(_RECIPE_NAME.fullmatch(below[0]))
         stem, dot, ending = below[-1].rpartition(".")
+        if tier == "history":
+            folders = [["runs"], ["restatements"], *(["findings", name] for name in DATA_TYPES)]
+            is_page = below[:-1] in folders and dot + ending == ".parquet"
+            return is_page and bool(_MONTH_NAME.fullmatch(stem))
         if below[0] not in DATA_TYPES or dot + ending != ".parquet":
             return False
         if tier == "manifests":
@@ -374,6 +386,13 @@ class Layout:
 
     def ledger_of(self, data_type_name: str, month: date) -> Path:
         return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"
+
+    def history_of(self, table: str, data_type_name: str | None, month: date) -> Path:
+        """The page of a table, one of `HISTORY_TABLES`, of a month; of findings by data type."""
+        folder = self.history / table
+        if data_type_name is not None:
+            folder /= data_type_name
+        return folder / f"{month.year:04}_{month.month:02}.parquet"
 
     def raw_files(self) -> list[RawFile]:
         """Every file of the raw tier, in the order of work, but for partial downloads."""

@@ -19,7 +19,7 @@ from typing import Any
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import ALL_SYMBOLS, RawFile, month_of, parse_key
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError
@@ -30,7 +30,7 @@ from warehouse.pipeline import batches
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
-from warehouse.store import ledger
+from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
@@ -120,6 +120,8 @@ class _Repair:
         whole = self._whole()
         self._fetch(broken, whole)
         self._write_ledger()
+        if self._of("history"):
+            self._pipeline.writer.publish(CatalogChange(is_history_anew=True))
         if self._of("schema"):
             # Each publish looks for them.
             self._pipeline.writer.publish(CatalogChange())
@@ -334,6 +336,8 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
+        elif fault.kind == "history":
+            problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":
             problem = schema_problem(fault.path)
         if problem is None:
@@ -365,7 +369,18 @@ def _files_of(partition: Partition) -> list[RawFile]:
 
 def _page_problem(path: Path) -> str | None:
     try:
-        ledger.read(path)
+        kept_tables.read_ledger(path)
     except CorruptPartitionError as error:
         return error.problem
+    return None
+
+
+def _history_problem(layout: Layout, path: Path) -> str | None:
+    """What is wrong with a page of the history; one that no row is on any more is gone."""
+    for page in kept_tables.pages_there(layout):
+        if page.path(layout) == path:
+            try:
+                kept_tables.read_page(layout, page)
+            except CorruptPartitionError as error:
+                return error.problem
     return None

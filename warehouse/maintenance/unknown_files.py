@@ -16,7 +16,7 @@ from warehouse.core.paths import (
     encode_symbol,
     parse_raw_path,
 )
-from warehouse.store import manifests
+from warehouse.store import kept_tables, manifests
 from warehouse.store.catalog import Catalog, SourceFile
 
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
@@ -36,6 +36,10 @@ def strays(
         yield from _raw(layout, kind)
         yield from _ledger(layout, kind, known)
         yield from _manifests(layout, catalog, kind)
+    known_pages = {page.path(layout) for page in kept_tables.pages_there(layout)}
+    for below in _files(layout.history):
+        if layout.history / below not in known_pages:
+            yield layout.history / below, "no name that a file of the history has"
 
 
 def _files(folder: Path) -> Iterator[str]:

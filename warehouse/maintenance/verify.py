@@ -34,7 +34,7 @@ from warehouse.ingest import raw_check
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.unknown_files import strays
 from warehouse.source.partfile import superseded
-from warehouse.store import journal, ledger
+from warehouse.store import journal, kept_tables
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
@@ -53,8 +53,8 @@ class Fault:
 
     Attributes:
         path: the file.
-        kind: raw, partition, rejects, ledger, schema, catalog or journal: what the file is; rows:
-            its rows do not add up; unknown: nobody knows what it is.
+        kind: raw, partition, rejects, ledger, history, schema, catalog or journal: what the file
+            is; rows: its rows do not add up; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -205,6 +205,7 @@ class _Round:
                 yield from self._month(kind, month, files, raw)
         yield from self._schemas()
         if self._is_whole:
+            yield from self._history()
             for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
                 yield Fault(path, "unknown", problem)
 
@@ -340,17 +341,33 @@ class _Round:
 
     def _page(self, kind: DataType, month: date) -> Iterator[Fault]:
         path = self._layout.ledger_of(kind.name, month)
-        due = ledger.page_of(self._catalog, (kind.name, month))
+        due = kept_tables.page_of(self._catalog, (kind.name, month))
         if not due.num_rows and not path.exists():
             return
         try:
-            found = ledger.read(path)
+            found = kept_tables.read_ledger(path)
         except CorruptPartitionError as error:
             yield Fault(path, "ledger", error.problem if path.exists() else "missing")
             return
         self._report.files["ledger"] += 1
         if not found.equals(due):
             yield Fault(path, "ledger", "it does not say what the catalog says")
+
+    def _history(self) -> Iterator[Fault]:
+        """The pages of the history; of a warehouse of an earlier version there are none yet."""
+        layout = self._layout
+        if not kept_tables.has_history(layout):
+            return
+        for page, due in kept_tables.history_of(self._catalog, layout).items():
+            path = page.path(layout)
+            try:
+                found = kept_tables.read_page(layout, page)
+            except CorruptPartitionError as error:
+                yield Fault(path, "history", error.problem)
+                continue
+            self._report.files["history"] += 1
+            if not found.equals(due):
+                yield Fault(path, "history", "it does not say what the catalog says")
 
 
 def _size(path: Path) -> int:

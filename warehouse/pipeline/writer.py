@@ -26,7 +26,7 @@ from warehouse.pipeline.run_watch import outcome, watched
 from warehouse.pipeline.watch.logs import RunLog
 from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import catalog_writer, data_folder_id, journal
+from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key
 from warehouse.store.publish import Committer, rename, writer_lock
@@ -187,10 +187,7 @@ class Writer:
         self.publish(CatalogChange(files=files))
 
     def set_catalog_aside(self, why: str = "is damaged") -> None:
-        """Take a catalog that is of no use out of the way; make another with `recover_catalog`.
-
-        Its history of runs and findings stands nowhere else.
-        """
+        """Take a catalog that is of no use out of the way; make another with `recover_catalog`."""
         target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
         self.layout.modes.make_folders(target.parent)
         rename(self.layout.catalog, target)
@@ -199,7 +196,17 @@ class Writer:
     def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten."""
         found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
-        if found.partitions or found.files:
+        found.history, lost = kept_tables.read_history(self.layout)
+        for page in lost:
+            # The next publish of its month would write another over it.
+            kept = self.layout.set_aside / f"history-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet"
+            self.layout.modes.make_folders(kept.parent)
+            rename(Path(page.path), kept)
+            self._progress.note(
+                f"{page.path} is damaged ({page.problem}): its part of the history is lost; it is"
+                f" kept as {kept}"
+            )
+        if found.partitions or found.files or found.history:
             self._progress.note("the catalog is made anew from the files")
             self.publish(found)
         for path in damaged:

@@ -2,8 +2,7 @@
 
 It is derived and never changed in place: each publish builds a new file beside it and renames it
 over the old. Shells that have the old one open keep it; who opens it next sees the new. It holds
-nothing that cannot be read back from the partitions, the rejects and the raw files, but for the
-history of runs and of what validation found.
+nothing that cannot be read back from the files beside it.
 """
 
 from __future__ import annotations
@@ -184,6 +183,8 @@ class CatalogChange:
 
     Attributes:
         rejects: files of rejects, by their path below the folder of all: whether there is one.
+        history: what the files of the history say, by table, where there is no catalog.
+        is_history_anew: all files of the history are written, not those alone that this is on.
     """
 
     partitions: list[Partition] = field(default_factory=list)
@@ -193,6 +194,8 @@ class CatalogChange:
     checked: list[Checked] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     rejects: dict[str, bool] = field(default_factory=dict)
+    history: dict[str, pa.Table] = field(default_factory=dict)
+    is_history_anew: bool = False
 
 
 def id_in(layout: Layout) -> str | None:

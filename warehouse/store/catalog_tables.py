@@ -277,9 +277,18 @@ def _check_sizes(
 def _check_values(
     connection: duckdb.DuckDBPyConnection, database: str, path: Path, table: str
 ) -> None:
-    """Refuse values that no publish writes: NULLs, and days that no calendar has.
+    odd = odd_column(connection, f"{database}.main.{table}", table)
+    if odd is not None:
+        raise DamagedCatalogError(path, odd)
+
+
+def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str) -> str | None:
+    """A value that no publish writes, in words: a NULL, or a day that no calendar has.
 
     The columns of a table of ours may be declared so; those of a stranger's need not be.
+
+    Args:
+        relation: what is asked, which has the columns of `table`.
     """
     asked = [(name, f"{name} is null") for name in FILLED.get(table, "").split()]
     asked += [
@@ -289,12 +298,13 @@ def _check_values(
     ]
     asked += _ODD.get(table, [])
     if not asked:
-        return
+        return None
     conditions = ", ".join(f"coalesce(bool_or({condition}), false)" for _, condition in asked)
-    rows = connection.execute(f"select {conditions} from {database}.main.{table}").fetchall()
+    rows = connection.execute(f"select {conditions} from {relation}").fetchall()
     for (name, _), is_odd in zip(asked, rows[0], strict=True):
         if is_odd:
-            raise DamagedCatalogError(path, f"{name} of its table {table} has an impossible value")
+            return f"{name} of its table {table} has an impossible value"
+    return None
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:

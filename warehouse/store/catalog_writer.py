@@ -133,12 +133,14 @@ class Built:
         superseded: manifests of the present generation that the next has not.
         removals: those that were superseded a day ago.
         others: names of tables and views in the present catalog that somebody else made there.
+        broken_off: months in which runs began that were killed, as is known from now on.
     """
 
     moves: list[tuple[Path, Path]] = field(default_factory=list)
     superseded: list[Path] = field(default_factory=list)
     removals: list[Path] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    broken_off: set[date] = field(default_factory=set)
 
 
 def build(
@@ -183,6 +185,7 @@ def build(
             check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
             named, earlier = _published(connection, layout, change)
             _show_previous(connection, layout, named, change)
+            built.broken_off = _running(connection)
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
             _run(connection, sql, "carry_over", layout, config_dir)
@@ -191,6 +194,11 @@ def build(
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
+        elif change.history:
+            _show_history(connection, layout, change)
+            built.broken_off = _running(connection)
+            _run(connection, sql, "carry_over", layout, config_dir)
+            connection.execute("detach previous")
         present, fresh = _write_manifests(layout, named, earlier, change, built)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
@@ -637,6 +645,43 @@ def _show_previous(
                     if column not in before
                 )
             connection.execute(f"create view previous.main.{name} as select *{added} from {source}")
+
+
+def _running(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    """Months of runs that `previous` says are under way: see sql/catalog/carry_over.sql."""
+    rows = connection.execute(
+        """
+        select distinct date_trunc('month', started_at)::date as month
+        from previous.runs
+        where state = 'running'
+        """
+    ).fetchall()
+    return {month for (month,) in rows}
+
+
+def _show_history(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, change: CatalogChange
+) -> None:
+    """Show what the files of the history say as `previous`, in which all else is empty."""
+    tables = connection.execute(
+        """
+        select database_name, schema_name, table_name
+        from duckdb_tables()
+        where database_name = current_database()
+        """
+    ).fetchall()
+    connection.execute("attach ':memory:' as previous")
+    connection.execute(f"create view previous.main.partitions as {manifests.as_query(layout, [])}")
+    for database, schema, name in tables:
+        like = f'(from "{database}".{schema}.{name} limit 0)'
+        connection.execute(f"create table previous.main.{name} as {like}")
+        if name in change.history:
+            there = _columns_of(connection, like)
+            told = change.history[name]
+            told = told.select([column for column in told.column_names if column in there])
+            connection.register("told", told)
+            connection.execute(f"insert into previous.main.{name} by name select * from told")
+            connection.unregister("told")
 
 
 def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:

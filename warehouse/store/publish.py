@@ -29,7 +29,7 @@ from warehouse.core.duckdb_connection import keep_copy
 from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import catalog_writer, data_folder_id, journal, ledger
+from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import CatalogChange, id_in
 from warehouse.store.journal import Change
 
@@ -383,10 +383,8 @@ class Committer:
         built = catalog_writer.build(staged, layout, self.sql, self._config_dir, change)
         if built.others:
             self._keep(built.others)
-        pages = [
-            (str(start), str(end))
-            for start, end in [*built.moves, *ledger.stage(staged, layout, change.files)]
-        ]
+        kept, gone = kept_tables.stage(staged, layout, change, built.broken_off)
+        pages = [(str(start), str(end)) for start, end in [*built.moves, *kept]]
         publish(
             layout,
             Change(
@@ -395,7 +393,9 @@ class Committer:
                     (start.removeprefix(here), end.removeprefix(here))
                     for start, end in [*moves, *pages]
                 ],
-                removals=[str(path).removeprefix(here) for path in [*removals, *built.removals]],
+                removals=[
+                    str(path).removeprefix(here) for path in [*removals, *built.removals, *gone]
+                ],
             ),
         )
         for path in built.superseded:

@@ -1,8 +1,8 @@
 """What the files themselves say: from this a lost catalog is made anew.
 
-Every partition carries its provenance, every reject its source, and the ledger says what became of
-each of the vendor's files, so that nothing is lost with the catalog but the history of runs and
-what validation found.
+Every partition carries its provenance, every reject its source, the ledger says what became of
+each of the vendor's files, and the history what ran, what was restated and what was found, so that
+nothing is lost with the catalog.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
-from warehouse.store import ledger
+from warehouse.store import kept_tables
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
 from warehouse.store.partitions import Partition, SessionSource, describe, with_rejects
 
@@ -73,9 +73,9 @@ def _told(layout: Layout) -> tuple[dict[str, SourceFile], list[Path]]:
     """What the ledger says, by source, and its files that cannot be read."""
     found: dict[str, SourceFile] = {}
     damaged = []
-    for path in ledger.paths(layout):
+    for path in kept_tables.ledger_paths(layout):
         try:
-            told = [file_record(row) for row in ledger.read(path).to_pylist()]
+            told = [file_record(row) for row in kept_tables.read_ledger(path).to_pylist()]
         except (CorruptPartitionError, ValueError, TypeError):
             damaged.append(path)
             continue

@@ -22,6 +22,7 @@ _KINDS = {
     "partition": "partition",
     "rejects": "rejects file",
     "ledger": "ledger file",
+    "history": "history file",
     "schema": "file of columns",
 }
 
