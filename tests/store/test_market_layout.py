@@ -731,8 +731,17 @@ def test_a_publish_reads_the_manifests_of_its_own_months_alone(made: Made) -> No
     made.update("day_aggs")
     assert not list(made.layout.set_aside.glob("warehouse-*"))
     assert made.sql(f"select count(*) > 0 from day_aggs where session = '{day}'") == [(True,)]
-    with Warehouse(made.root) as wh, pytest.raises(DamagedCatalogError, match="SHA-256"):
-        wh.aggs("A", day, freq="day")
+    asked: list[Callable[[Warehouse], Any]] = [
+        lambda wh: wh.aggs("A", day, freq="day"),
+        lambda wh: wh.panel("day_aggs", "close", day, day),
+        lambda wh: wh.query("select count(*) from partitions"),
+        lambda wh: wh.query("from query_table('partitions')"),
+        lambda wh: wh.query("from day_aggs where session = $day", day=day),
+        lambda wh: list(wh.stream("A", day, day, data_types="day_aggs")),
+    ]
+    for ask in asked:
+        with Warehouse(made.root) as wh, pytest.raises(DamagedCatalogError, match="SHA-256"):
+            ask(wh)
 
 
 def test_a_damaged_manifest_of_a_month_that_is_published_is_made_anew_first(

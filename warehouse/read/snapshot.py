@@ -12,8 +12,9 @@ one connection to that path is open, the next in the process gets the same, repl
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -25,6 +26,7 @@ import duckdb
 
 from warehouse.core import process
 from warehouse.core.config import Config
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import (
     connect,
     is_interrupt,
@@ -43,6 +45,7 @@ from warehouse.store.journal import Identity, catalog_identity
 T = TypeVar("T")
 
 ATTACHED_AS = "warehouse"
+_PARTITIONS = re.compile(r"\b(?:from|join)\s+partitions\b")
 _PAUSE_SECONDS = 0.02
 _ATTEMPTS = 50
 _REMEMBERED = 4096
@@ -119,6 +122,7 @@ class Snapshot:
         # In a catalog of an earlier version each symbol has files of its own.
         self._place = "null", "rows"
         self._view: list[str] = []
+        self._looked_at: set[str] = set()
         self.manifests: list[manifests.Manifest] | None = None
         self.generation = 0
         data_folder_id.check(layout)
@@ -143,14 +147,8 @@ class Snapshot:
                 )
             if form >= _WITH_MANIFESTS:
                 self._place = "first_row", "coalesce(file_rows, rows)"
-                named = manifests.listed(self._base, ATTACHED_AS)
-                try:
-                    manifests.check(layout, named)
-                except DamagedCatalogError:
-                    if catalog_identity(layout) != identity or journal.stands(layout):
-                        raise Moved from None
-                    raise
-                self.manifests = named
+                named = self.manifests = manifests.listed(self._base, ATTACHED_AS)
+                self._unless_moved(lambda: manifests.check_there(layout, named))
                 self._view = [manifests.as_view(layout, named)]
         except duckdb.Error as error:
             self._base.close()
@@ -159,13 +157,43 @@ class Snapshot:
             self._base.close()
             raise
 
+    def _unless_moved(self, check: Callable[[], None]) -> None:
+        """What is wrong with manifests is none where others have taken their place by now."""
+        try:
+            check()
+        except DamagedCatalogError:
+            if catalog_identity(self.layout) != self.identity or journal.stands(self.layout):
+                raise Moved from None
+            raise
+
+    def look_at(self, data_types: Collection[str] | None = None) -> None:
+        """Look whether the manifests of these data types are those that the catalog names.
+
+        Args:
+            data_types: None: all.
+
+        Raises:
+            DamagedCatalogError: one is another.
+        """
+        new = {*(DATA_TYPES if data_types is None else data_types)} - self._looked_at
+        named = [one for one in self.manifests or () if one.data_type in new]
+        self._unless_moved(lambda: manifests.check(self.layout, named))
+        self._looked_at |= new
+
     @contextmanager
-    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connection(
+        self, about: Collection[str] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of one's own, for as long as the block lasts.
+
+        Args:
+            about: `partitions` is asked about these data types alone, whose manifests are looked
+                at first; None: about any.
 
         Raises:
             NoDataError: nothing was ever published here.
         """
+        self.look_at(about)
         if self._base is None:
             raise NoDataError(
                 str(self.layout.root),
@@ -226,7 +254,7 @@ class Snapshot:
         """Rows of the catalog's tables; none where there is no catalog yet."""
         if self._base is None:
             return []
-        with self.connection() as connection:
+        with self.connection(_about(sql, parameters)) as connection:
             try:
                 return connection.execute(sql, parameters).fetchall()
             except duckdb.Error as error:
@@ -236,7 +264,7 @@ class Snapshot:
         """The same as dictionaries by column."""
         if self._base is None:
             return []
-        with self.connection() as connection:
+        with self.connection(_about(sql, parameters)) as connection:
             try:
                 found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
             except duckdb.Error as error:
@@ -380,6 +408,14 @@ class Snapshot:
                 if (data_type, symbol, month) in wanted:
                     self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
         return {one: self._sessions[one] for one in partitions}
+
+
+def _about(sql: str, parameters: Mapping[str, Any]) -> Collection[str] | None:
+    """The data types whose manifests SQL of ours reads."""
+    if not _PARTITIONS.search(sql):
+        return ()
+    named = parameters.get("data_type")
+    return None if named is None else (named,)
 
 
 def place(layout: Layout) -> list[str]:

@@ -22,6 +22,8 @@ from warehouse.sqlfolder.determinism import names
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import open_partition
 
+_MANIFESTS = "partitions"
+"""The view that reads manifests."""
 _ANY = "query_table"
 """A function that is told by a text what it reads."""
 
@@ -29,25 +31,32 @@ _ANY = "query_table"
 def check(snapshot: Snapshot, named: Iterable[str]) -> None:
     """Refuse them among the files that the catalog's views and macros of these names read.
 
+    So are manifests, where `partitions` is among the views.
+
     The files of a generation are looked at once. Another file is told by its size alone: DuckDB
     says itself that one cannot be read, and only where it would be.
 
     Raises:
         CorruptPartitionError: names the file.
     """
-    for kind in sorted(_kinds(snapshot, named)):
+    kinds = _kinds(snapshot, named)
+    if _MANIFESTS in kinds:
+        snapshot.look_at()
+    for kind in sorted(kinds - {_MANIFESTS}):
         snapshot.once(("file check", kind), partial(_check_kind, snapshot, kind))
 
 
 def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
-    """Data types whose files are read, and "rejects" where theirs are."""
+    """Data types whose files are read, "rejects" where theirs are, and so `_MANIFESTS`."""
     definitions = known(snapshot).definitions
     waiting, seen, kinds = set(named), set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         seen.add(name)
         if name == _ANY:
-            return set(FILES.values())
+            return {*FILES.values(), _MANIFESTS}
+        if name == _MANIFESTS:
+            kinds.add(_MANIFESTS)
         if name in FILES:
             kinds.add(FILES[name])
             continue

@@ -105,7 +105,7 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
         # The plan of what may run; with ANALYZE it does, and is no two times the same.
         return replace(_check(snapshot, sql[plan.end() :]), sql=sql, stable=False)
     names_known = known(snapshot)
-    with snapshot.connection() as connection:
+    with snapshot.connection(about=()) as connection:
         select = check_select(connection, sql, _TABLE_FUNCTIONS | names_known.table_macros)
     names = select.parameters
     positional = sorted(name for name in names if name.isdigit())
@@ -226,7 +226,7 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
     """
     bound = values(query, given)
     file_check.check(snapshot, query.names)
-    with snapshot.connection() as connection:
+    with snapshot.connection(about=()) as connection:
         try:
             relation = connection.sql(query.sql, params=bound)
             _check_types(query, relation)
