@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -61,12 +62,19 @@ def everything(made: Made) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in made.root.parent.rglob("*") if path.is_file()}
 
 
+def of_facade(made: Made, ask: Callable[[Warehouse], Any]) -> object:
+    with Warehouse(made.root) as wh:
+        return ask(wh)
+
+
 READERS: dict[str, Callable[[Made], object]] = {
     "status": lambda made: status(made.layout, made.config),
     "the report": lambda made: gather(made.layout, made.config),
-    "the facade": lambda made: Warehouse(made.root).trades("AAPL", SESSION),
-    "a query": lambda made: Warehouse(made.root).query("from runs"),
-    "coverage": lambda made: Warehouse(made.root).coverage("trades", "AAPL", SESSION, SESSION),
+    "the facade": lambda made: of_facade(made, lambda wh: wh.trades("AAPL", SESSION)),
+    "a query": lambda made: of_facade(made, lambda wh: wh.query("select * from runs, partitions")),
+    "coverage": lambda made: of_facade(
+        made, lambda wh: wh.coverage("trades", "AAPL", SESSION, SESSION)
+    ),
     "verify": lambda made: CliRunner().invoke(
         cli, ["-C", str(made.root), "verify"], catch_exceptions=False
     ).output,

@@ -20,7 +20,7 @@ from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import CorruptPartitionError, DamagedCatalogError
 from warehouse.sqlfolder import transform_version
-from warehouse.store import ledger
+from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
 from warehouse.store.recover_catalog import take_inventory
@@ -99,7 +99,7 @@ def test_a_ledger_that_speaks_of_other_files_enters_no_catalog(
 ) -> None:
     path = published.layout.ledger_of("trades", DAY)
     whole = path.read_bytes()
-    page = ledger.read(path)
+    page = kept_tables.read_ledger(path)
     place = page.schema.get_field_index(column)
     forged = pa.array([value] * page.num_rows, page.schema.field(column).type)
     pq.write_table(page.set_column(place, page.schema.field(column), forged), path)
