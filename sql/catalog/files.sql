@@ -5,10 +5,11 @@
 -- Each list begins with a file without rows. It gives the columns, so that a damaged partition does
 -- not keep a view from being made. A data type's `…_names()` has a line for each symbol that has
 -- files of its own: its folder and the months that are published, where they follow each other the
--- first and the last. `…_market_names()` has the months in which all symbols share a file, with
--- commas between them, and `…_market_symbols()` a line for each symbol of these, as its folder is
--- called. They, `data_folder()` and `cache_name()` are filled in when a catalog is made. As they
--- stand here, run in the warehouse's folder, they take all files of single symbols that are there.
+-- first and the last. `…_market_names()` has what all symbols share: months of one file, `2024_01`,
+-- or sessions with the number of their files, `2024_01/02:12`, with commas between them; and
+-- `…_market_symbols()` a line for each symbol of these, as its folder would be called. They,
+-- `data_folder()` and `cache_name()` are filled in when a catalog is made. As they stand here, run in
+-- the warehouse's folder, they take all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
 create or replace macro trades_names() as '* *';
@@ -147,18 +148,39 @@ create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_
             || ' (case counts)'
         )
 end;
--- The files that all symbols share, of the months from that of one session to that of another.
-create or replace macro market_files_named(of_name, of_months, first, last) as list_concat(
+-- The files that all symbols share: of the months from that of one session to that of another, or
+-- of these sessions and those between them.
+create or replace macro market_files_named(of_name, of_names, first, last) as list_concat(
     [file_without_rows(of_name)],
-    list_transform(
-        list_filter(
-            string_split(of_months, ','),
-            lambda month: month <> ''
-            and month between strftime(first, '%Y_%m') and strftime(last, '%Y_%m')
-        ),
-        lambda month: folder_of(of_name) || 'market/' || month || '.parquet'
+    flatten(
+        list_transform(
+            list_filter(
+                list_transform(string_split(of_names, ','), lambda one: string_split(one, ':')),
+                lambda one: one[1] <> ''
+                and one[1] >= left(strftime(first, '%Y_%m/%d'), length(one[1]))
+                and one[1] <= strftime(last, '%Y_%m/%d')
+            ),
+            lambda one: case
+                when len(one) = 1
+                then [folder_of(of_name) || 'market/' || one[1] || '.parquet']
+                else
+                    list_transform(
+                        range(one[2]::integer),
+                        lambda number: folder_of(of_name)
+                        || 'market/'
+                        || one[1]
+                        || '_'
+                        || lpad(number::varchar, 2, '0')
+                        || '.parquet'
+                    )
+            end
+        )
     )
 );
+-- The session of a file that has a session's rows: `…/2024_01/02_00.parquet`; of another NULL.
+create or replace macro session_of_file(of_path) as try_strptime(
+    parse_path(of_path)[-2] || left(parse_path(of_path)[-1], 2), '%Y_%m%d'
+)::date;
 create or replace macro trades_files() as files_named('trades', trades_names());
 create or replace macro quotes_files() as files_named('quotes', quotes_names());
 create or replace macro minute_aggs_files() as files_named('minute_aggs', minute_aggs_names());

@@ -2,15 +2,19 @@
 --
 -- The macro opens the symbol's few files and answers in milliseconds. The view has to look at the
 -- names of all; of a symbol with files of its own `symbol` is that of the path, so that a filter on
--- it opens no file in vain. In a file that all symbols share a filter passes over most of the rows.
+-- it opens no file in vain. Of a session that all symbols share `session` is that of the path, with
+-- the same effect; in its files a filter on `symbol` passes over most of the rows.
 -- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive.
 create or replace view minute_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(minute_aggs_files(), filename = true, hive_partitioning = false)
 where is_in_place() and parse_path(filename)[-2] <> 'market'
 union all
-select *
-from read_parquet(minute_aggs_market_files('0001-01-01', '9999-12-31'), hive_partitioning = false)
+select * exclude (filename) replace (session_of_file(filename) as session)
+from
+    read_parquet(
+        minute_aggs_market_files('0001-01-01', '9999-12-31'), filename = true, hive_partitioning = false
+    )
 where is_in_place();
 create or replace macro minute_aggs_of(symbol) as table (
     select *

@@ -1,9 +1,12 @@
--- catalog/partitions: what is published: a row for each data type, symbol and month.
+-- catalog/partitions: what is published: a row for each data type, symbol and month, or session.
 --
 -- From the manifests that this catalog names (catalog/files says which). `path` is the file that
--- the rows stand in: their own, or one that all symbols of the month share. Then `first_row` is the
--- row at which they begin, counted from 0, `file_rows` how many the file has, and `bytes` and
--- `sha256` are the file's. `fingerprint` is of the SQL and the settings that made the latest
+-- the rows stand in: their own, or one that symbols share. Then `first_row` is the row at which
+-- they
+-- begin, counted from 0, `file_rows` how many the file has, and `bytes` and `sha256` are the
+-- file's;
+-- where the file is of one session, `part` is its day and number, as `02_00`, else it is empty.
+-- `fingerprint` is of the SQL and the settings that made the latest
 -- session at least; a session that others made says so itself.
 create or replace view partitions as
 select
@@ -11,6 +14,7 @@ select
     symbol,
     month,
     data_folder() || '/' || cache_name() || '/' || file as path,
+    regexp_extract(file, '/market/\d{4}_\d{2}/(\d{2}_\d{2})\.parquet$', 1) as part,
     rows,
     bytes,
     first_row,

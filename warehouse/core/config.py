@@ -91,18 +91,18 @@ PartitionLayout: TypeAlias = Literal["symbol", "market"]
 PARTITION_LAYOUTS: tuple[str, ...] = get_args(PartitionLayout)
 
 
-MARKET_TYPES = ("day_aggs",)
-"""Data types whose symbols may share a file."""
-
-
 class LayoutConfig(_Section):
     """How the partitions of months that are new are laid out, by data type."""
 
+    trades: PartitionLayout = "symbol"
+    quotes: PartitionLayout = "symbol"
+    minute_aggs: PartitionLayout = "symbol"
     day_aggs: PartitionLayout = "symbol"
 
     def of(self, data_type: str) -> PartitionLayout:
         """The layout of a data type's new months."""
-        return self.day_aggs if data_type in MARKET_TYPES else "symbol"
+        found: PartitionLayout = getattr(self, data_type)
+        return found
 
 
 class StorageConfig(_Section):

@@ -46,6 +46,11 @@ class DataType:
             [field.with_nullable(field.name not in self.required) for field in self.columns]
         )
 
+    @property
+    def by_session(self) -> bool:
+        """In the layout `market` each session has files of its own; else a month is one file."""
+        return not self.monthly_by_symbol
+
     def fields(self, names: Iterable[str]) -> pa.Schema:
         """Some of the columns, in the order of the names."""
         return pa.schema([self.columns.field(name) for name in names])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
@@ -83,10 +84,60 @@ def _is_symbol(name: str) -> bool:
         return False
 
 
-def partition_name(data_type_name: str, symbol: str, month: date) -> str:
+class PartitionKey(NamedTuple):
+    """Which partition.
+
+    Attributes:
+        data_type, symbol, month: whose rows of which month; `month` is its first day.
+        part: of `ALL_SYMBOLS` and one session the day and the file's number, as `02_00`; empty:
+            the file is of the month.
+    """
+
+    data_type: str
+    symbol: str
+    month: date
+    part: str = ""
+
+    @property
+    def session(self) -> date | None:
+        """The only one of a file of a session; None: the file is of a month."""
+        return self.month.replace(day=int(self.part[:2])) if self.part else None
+
+
+def partition_name(data_type_name: str, symbol: str, month: date, part: str = "") -> str:
     """Where a partition stands below the cache folder; that of `ALL_SYMBOLS` in `MARKET`."""
     folder = encode_symbol(symbol) or MARKET
-    return f"{data_type_name}/{folder}/{month.year:04}_{month.month:02}.parquet"
+    name = f"{data_type_name}/{folder}/{month.year:04}_{month.month:02}"
+    return f"{name}/{part}.parquet" if part else f"{name}.parquet"
+
+
+def part_name(session: date, number: int) -> str:
+    """The part of the `number`th file of a session's rows of all symbols."""
+    return f"{session.day:02}_{number:02}"
+
+
+def parse_partition(name: str) -> PartitionKey | None:
+    """The partition that stands at `name` below the cache folder; None: none is called so."""
+    match = _PARTITION_NAME.fullmatch(name)
+    if match is None or match["data_type"] not in DATA_TYPES or not int(match["year"]):
+        return None
+    folder, part = match["folder"], match["part"] or ""
+    if folder == MARKET:
+        # A month of day_aggs is one file; of the others each session has files of its own.
+        if bool(part) != DATA_TYPES[match["data_type"]].by_session:
+            return None
+        symbol = ALL_SYMBOLS
+    elif part or not _is_symbol(folder):
+        return None
+    else:
+        symbol = decode_symbol(folder)
+    month = date(int(match["year"]), int(match["month"]), 1)
+    try:
+        if part:
+            month.replace(day=int(part[:2]))
+    except ValueError:
+        return None
+    return PartitionKey(match["data_type"], symbol, month, part)
 
 
 def month_of(session: date) -> date:
@@ -143,6 +194,11 @@ class RawFile:
 
 
 _MONTH_NAME = re.compile(r"(\d{4})_(0[1-9]|1[0-2])", re.ASCII)
+_PARTITION_NAME = re.compile(
+    r"(?P<data_type>\w+)/(?P<folder>[^/]+)/(?P<year>\d{4})_(?P<month>0[1-9]|1[0-2])"
+    r"(?:/(?P<part>\d{2}_\d{2}))?\.parquet",
+    re.ASCII,
+)
 _MANIFEST_NAME = re.compile(r"(\d{4}_(?:0[1-9]|1[0-2]))-[0-9a-f]{16}\.parquet", re.ASCII)
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
 _REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
@@ -358,24 +414,23 @@ class Layout:
             return len(below) == 2 and bool(_MANIFEST_NAME.fullmatch(below[1]))
         if tier == "ledger":
             return len(below) == 2 and bool(_MONTH_NAME.fullmatch(stem))
-        if len(below) != 3:
-            return False
         if tier == "rejects":
             match = _REJECTS_NAME.fullmatch(stem)
             return (
-                match is not None
+                len(below) == 3
+                and match is not None
                 and below[1] == f"{match[1]}_{match[2]}"
                 and bool(_MONTH_NAME.fullmatch(below[1]))
                 and (match[4] is None or _is_symbol(match[4]))
             )
-        is_folder = below[1] == MARKET or _is_symbol(below[1])
-        return is_folder and bool(_MONTH_NAME.fullmatch(stem))
+        return parse_partition("/".join(below)) is not None
 
     def raw_file(self, file: RawFile) -> Path:
         return self.raw / file.raw_path
 
-    def partition(self, data_type_name: str, symbol: str, month: date) -> Path:
-        return self.cache / partition_name(data_type_name, symbol, month)
+    def partition(self, data_type_name: str, symbol: str, month: date, part: str = "") -> Path:
+        """The file of a partition; a `PartitionKey` says which."""
+        return self.cache / partition_name(data_type_name, symbol, month, part)
 
     def rejects_of(self, file: RawFile) -> Path:
         """The rejects of one raw file; there is no file where it has none."""

@@ -1,15 +1,20 @@
-"""The partition of all symbols of a month: what is published of it, and what comes in, in one file.
+"""The partitions of all symbols of a month, or of a session: what there is and what comes in.
 
 A session of a symbol that comes in takes the place of what was there of it; all else stays. The
-rows are put together by ranges of symbols, so that no more than one range is in memory.
+rows are put together by ranges of symbols, so that no more than a few ranges are in memory. Bars of
+a day share one file a month. Of the other data types each session has files of its own, cut
+between symbols: small enough that a footer costs nothing, and no more than a hundred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile
-from warehouse.ingest.incoming_rules import Auditor
+from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, part_name
+from warehouse.ingest.incoming_rules import Auditor, Taken
 from warehouse.ingest.market_rows import MarketRows, SortedRows
 from warehouse.ingest.partition_builder import Merged, Origin
 from warehouse.store.partitions import (
     ENTRIES,
     Partition,
-    read_rows,
+    read_rows_of,
     sessions_of,
     slices_of,
     starts_of,
@@ -36,18 +41,24 @@ Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int64]
 
 _RANGE_ROWS = 262_144
+FILE_ROWS = 262_144
+"""So many rows of a session go into a file, unless a symbol alone, or a hundredth, has more."""
+_MOST_FILES = 48
+"""Of twice this size: two files that follow on each other have more than that together."""
+_AT_ONCE_ROWS = 2 * FILE_ROWS
+"""More are encoded as they come."""
 _DAYS = 1 << 24
 """More than there are days in a calendar: a code is a symbol's place times this, plus the day."""
 
 
 @dataclass
-class _Part:
+class Part:
     """Rows that go into the partition, by symbol, from one raw file or from the one there is.
 
     Attributes:
         edges: of the symbols of all parts in turn, the row at which each begins, and the end.
         wanted: codes of the symbols and sessions whose rows are taken; None: of all.
-        rows: the part's rows between two places; None: of the partition that there is.
+        rows: the part's rows between two places; None: of the partitions that there are.
     """
 
     edges: Codes
@@ -56,16 +67,18 @@ class _Part:
 
 
 class MarketBuilder:
-    """Writes the partition of all symbols of one data type and month.
+    """Writes the partitions of all symbols of one data type and month, or session.
 
     Args:
+        place: which; of a data type that goes by session the session, else the month's first day.
         rows: the batch's rows.
-        present: the partition as it is published; None: there is none.
-        entries: of that one, where each symbol's sessions came from, as `partitions.ENTRIES`.
+        present: the partitions as they are published, by their part.
+        entries: of those, where each symbol's sessions came from, as `partitions.ENTRIES`.
         selected: the only symbols that are made anew; empty: all.
-        folder: an existing folder for the finished file.
+        folder: an existing folder for the finished files.
+        workers: how many threads encode.
         auditor: is handed the rows that are new, as they are written; None: nobody.
-        changed_only: leave a partition alone that would become what it is.
+        changed_only: leave partitions alone that would become what they are.
         settled: files that take over no session that another brings.
     """
 
@@ -73,34 +86,33 @@ class MarketBuilder:
         self,
         layout: Layout,
         kind: DataType,
-        month: date,
+        place: date,
         fingerprint: str,
         rows: MarketRows,
-        present: Partition | None,
+        present: Sequence[Partition],
         entries: pa.Table,
         selected: frozenset[str],
         folder: Path,
+        workers: int,
         auditor: Auditor | None,
         *,
         changed_only: bool = False,
         settled: AbstractSet[RawFile] = frozenset(),
     ) -> None:
-        self._settled = settled
-        self._layout, self._kind, self._month = layout, kind, month
+        self._settled, self._changed_only = settled, changed_only
         self._fingerprint, self._rows = fingerprint, rows
         self._present, self._entries, self._selected = present, entries, selected
-        self._folder, self._auditor = folder, auditor
-        self._changed_only = changed_only
+        self._writer = MarketWriter(layout, kind, place, present, folder, workers, auditor)
 
     def finish(self, origins: Sequence[Origin]) -> Merged:
-        """Write it.
+        """Write them.
 
         Args:
             origins: the batch's good files.
         """
         merged = Merged()
         files = [(origin, rows) for origin in origins if (rows := self._sorted(origin.file)).rows]
-        symbols = _symbols_of([self._entries, *(rows.entries for _, rows in files)])
+        symbols = symbols_of([self._entries, *(rows.entries for _, rows in files)])
         fresh = [_codes(rows.entries, symbols) for _, rows in files]
         again = self._again(origins)
         taken = self._taken(files, fresh, again, symbols, merged)
@@ -112,40 +124,27 @@ class MarketBuilder:
             kept &= ~np.isin(_codes(self._entries, symbols), codes)
         entries, made_by = self._new_entries(files, fresh, taken, kept, symbols)
         if not entries.num_rows:
-            if self._present is not None:
-                merged.removed.append(ALL_SYMBOLS)
+            merged.removed += [old.key for old in self._present]
             return merged
-        sessions = sessions_of(entries)
-        old = self._present
-        if old is not None and not files and kept.all():
+        if self._present and not files and kept.all():
             # What is read again, if anything, brought nothing and took nothing away.
             return merged
-        if self._changed_only and old is not None:
-            is_same = (old.fingerprint, old.sessions) == (made_by, sessions)
+        if self._changed_only and self._present:
+            is_same = all(old.fingerprint == made_by for old in self._present)
             if is_same and entries.equals(self._entries.cast(ENTRIES).combine_chunks()):
-                merged.unchanged.append(old)
+                merged.unchanged += self._present
                 return merged
         parts = [
-            _Part(_edges(rows.entries, symbols), codes if is_part else None, rows)
+            Part(edges_of_symbols(rows.entries, symbols), codes if is_part else None, rows)
             for (_, rows), (codes, is_part) in zip(files, taken, strict=True)
         ]
         if kept.any():
             codes = _codes(self._entries, symbols)
             wanted = None if kept.all() else codes[kept]
-            parts.insert(0, _Part(_edges(self._entries, symbols), wanted, None))
-        path = str(self._folder / "market.parquet")
-        stamps = _Stamps()
-        partition = write_partition(
-            path,
-            self._kind,
-            self._put_together(parts, symbols, stamps),
-            ALL_SYMBOLS,
-            self._month,
-            sessions,
-            made_by,
-        )
-        slices = slices_of(entries, *stamps.of_each())
-        merged.written.append((replace(partition, slices=slices), path))
+            parts.insert(0, Part(edges_of_symbols(self._entries, symbols), wanted, None))
+        merged.written = self._writer.write(parts, symbols, entries, made_by)
+        written = {partition.key for partition, _ in merged.written}
+        merged.removed += [old.key for old in self._present if old.key not in written]
         return merged
 
     def _sorted(self, file: RawFile) -> SortedRows:
@@ -230,9 +229,8 @@ class MarketBuilder:
         made_by = self._fingerprint
         parts = []
         if kept.any():
-            assert self._present is not None
+            by = self._made_by().filter(pa.array(kept))
             old = self._entries.filter(pa.array(kept))
-            by = pc.fill_null(old["fingerprint"], self._present.fingerprint)
             if not files:
                 made_by = by[-1].as_py()
             marked = pc.if_else(pc.equal(by, made_by), pa.scalar(None, pa.string()), by)
@@ -249,15 +247,105 @@ class MarketBuilder:
         order = np.argsort(_codes(found, symbols), kind="stable")
         return found.take(pa.array(order)).combine_chunks(), made_by
 
-    def _put_together(
-        self, parts: Sequence[_Part], symbols: pa.Array, stamps: _Stamps
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of all parts, by symbol and session; those that are new go to the rules."""
+    def _made_by(self) -> pa.ChunkedArray:
+        """What made each of the present entries."""
+        by = [old.fingerprint for old in self._present]
+        counts = [old.rows for old in self._present]
+        # Rows of the files follow on each other, as the entries do.
+        starts = np.cumsum(self._entries["rows"].to_numpy()) - self._entries["rows"].to_numpy()
+        whose = np.searchsorted(np.cumsum(counts), starts, side="right")
+        return pc.coalesce(self._entries["fingerprint"], pa.array(by).take(pa.array(whose)))
+
+
+class MarketWriter:
+    """Puts rows together and encodes them, as the files of a month or of a session.
+
+    Args:
+        place: as `MarketBuilder` has it.
+        present: the partitions that a part without rows of its own is of.
+        folder, workers, auditor: as `MarketBuilder` has them.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        kind: DataType,
+        place: date,
+        present: Sequence[Partition],
+        folder: Path,
+        workers: int,
+        auditor: Auditor | None = None,
+    ) -> None:
+        self._layout, self._kind, self._place = layout, kind, place
+        self._present, self._folder = present, folder
+        self._workers, self._auditor = workers, auditor
+
+    def write(
+        self, parts: Sequence[Part], symbols: pa.Array, entries: pa.Table, made_by: str
+    ) -> list[tuple[Partition, str]]:
+        """Write them; returns each with its staged file.
+
+        Args:
+            symbols: all that one of the parts may have, ascending.
+            entries: what there will be, by symbol and session, as `partitions.ENTRIES`.
+            made_by: the fingerprint of what made the entries that have none of their own.
+        """
+        places, edges = _codes(entries, symbols) // _DAYS, edges_of_symbols(entries, symbols)
         until = np.sum([part.edges for part in parts], axis=0)
-        low = 0
-        while low < len(symbols):
+        cuts = file_cuts(edges) if self._kind.by_session else [0, len(symbols)]
+        # Of some symbols no row may be left.
+        ranges = [(low, high) for low, high in pairwise(cuts) if edges[low] < edges[high]]
+        written: list[Future[tuple[Partition, str]]] = []
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as threads:
+            for number, (low, high) in enumerate(ranges):
+                first, end = np.searchsorted(places, (low, high))
+                write = partial(self._write_one, number, entries.slice(first, end - first), made_by)
+                rows = self._put_together(parts, symbols, until, low, high)
+                if until[high] - until[low] > _AT_ONCE_ROWS:
+                    done: Future[tuple[Partition, str]] = Future()
+                    done.set_result(write(rows))
+                    written.append(done)
+                    continue
+                # Rows are put together here while others are encoded.
+                for one in written[: max(len(written) - self._workers, 0)]:
+                    one.result()
+                written.append(threads.submit(write, list(rows)))
+            return [one.result() for one in written]
+
+    def _write_one(
+        self, number: int, entries: pa.Table, made_by: str, rows: Iterable[pa.RecordBatch]
+    ) -> tuple[Partition, str]:
+        part = part_name(self._place, number) if self._kind.by_session else ""
+        path = str(self._folder / f"market-{number}.parquet")
+        stamps = Stamps()
+        partition = write_partition(
+            path,
+            self._kind,
+            stamps.seen(rows),
+            ALL_SYMBOLS,
+            month_of(self._place),
+            sessions_of(entries),
+            made_by,
+            part,
+        )
+        slices = slices_of(entries, *stamps.of_each())
+        return replace(partition, slices=slices), path
+
+    def _put_together(
+        self, parts: Sequence[Part], symbols: pa.Array, until: Codes, low: int, stop: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of the symbols [low, stop) of all parts, by symbol and session.
+
+        Those that are new go to the rules.
+        """
+        while low < stop:
             wanted = until[low] + _RANGE_ROWS
             high = max(int(np.searchsorted(until, wanted, side="right")) - 1, low + 1)
+            high = min(high, stop)
+            if high == low + 1 and self._kind.by_session and until[high] - until[low] > _RANGE_ROWS:
+                yield from self._of_large(parts, symbols, low)
+                low = high
+                continue
             old: list[pa.Table] = []
             new: list[pa.Table] = []
             for part in parts:
@@ -272,22 +360,49 @@ class MarketBuilder:
                 self._auditor.take(table)
             if new and old:
                 table = _in_order([*old, table], symbols)
-            for batch in table.combine_chunks().to_batches():
-                stamps.see(batch)
-                yield batch
+            yield from table.combine_chunks().to_batches()
 
-    def _between(self, part: _Part, low: int, high: int, symbols: pa.Array) -> pa.Table:
+    def _of_large(
+        self, parts: Sequence[Part], symbols: pa.Array, place: int
+    ) -> Iterator[pa.RecordBatch]:
+        """A session's rows of a symbol that has very many, all of one part, a few at a time."""
+        for part in parts:
+            low, high = int(part.edges[place]), int(part.edges[place + 1])
+            taken: Taken | None = None
+            for start in range(low, high, _RANGE_ROWS):
+                rows = self._between(part, start, min(start + _RANGE_ROWS, high), symbols)
+                for batch in rows.combine_chunks().to_batches():
+                    if part.rows is not None and self._auditor is not None:
+                        taken = taken or self._auditor.begin(symbols[place].as_py())
+                        taken.add(batch)
+                    yield batch
+            if taken is not None:
+                taken.done()
+
+    def _between(self, part: Part, low: int, high: int, symbols: pa.Array) -> pa.Table:
         if low == high:
             return self._kind.columns.empty_table()
         if part.rows is not None:
             rows = part.rows.between(low, high)
         else:
-            assert self._present is not None
-            path = self._layout.partition(self._kind.name, ALL_SYMBOLS, self._month)
-            rows = read_rows(path, self._present, low, high)
+            rows = read_rows_of(self._layout, self._present, low, high)
         if part.wanted is None:
             return rows
         return rows.filter(pa.array(np.isin(_codes(rows, symbols), part.wanted)))
+
+
+def file_cuts(edges: Codes) -> list[int]:
+    """Where a session is cut into files: places of symbols, with the first and the end.
+
+    Args:
+        edges: the row at which each symbol begins, and the end.
+    """
+    rows = max(FILE_ROWS, int(edges[-1]) // _MOST_FILES + 1)
+    cuts = [0]
+    while cuts[-1] < len(edges) - 1:
+        place = int(np.searchsorted(edges, edges[cuts[-1]] + rows, side="right")) - 1
+        cuts.append(max(place, cuts[-1] + 1))
+    return cuts
 
 
 def _in_order(tables: Sequence[pa.Table], symbols: pa.Array) -> pa.Table:
@@ -298,7 +413,7 @@ def _in_order(tables: Sequence[pa.Table], symbols: pa.Array) -> pa.Table:
     return table.take(pa.array(np.argsort(_codes(table, symbols), kind="stable")))
 
 
-class _Stamps:
+class Stamps:
     """The first and the last stamp of each symbol, of rows that come by."""
 
     def __init__(self) -> None:
@@ -306,7 +421,12 @@ class _Stamps:
         self._first: list[pa.Array] = []
         self._last: list[pa.Array] = []
 
-    def see(self, batch: pa.RecordBatch) -> None:
+    def seen(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self._see(batch)
+            yield batch
+
+    def _see(self, batch: pa.RecordBatch) -> None:
         symbols, stamps = batch.column("symbol"), batch.column("timestamp").cast(pa.int64())
         starts = np.flatnonzero(starts_of(symbols))
         lasts = np.append(starts[1:], batch.num_rows) - 1
@@ -323,7 +443,7 @@ class _Stamps:
         return pa.concat_arrays(self._first), pa.concat_arrays(self._last)
 
 
-def _symbols_of(entries: Sequence[pa.Table]) -> pa.Array:
+def symbols_of(entries: Sequence[pa.Table]) -> pa.Array:
     """All symbols, once each, in the order of their bytes."""
     found = pc.unique(pa.concat_tables([one.select(["symbol"]) for one in entries])["symbol"])
     return found.take(pc.sort_indices(found))
@@ -337,7 +457,7 @@ def _codes(rows: pa.Table, symbols: pa.Array) -> Codes:
     return codes
 
 
-def _edges(entries: pa.Table, symbols: pa.Array) -> Codes:
+def edges_of_symbols(entries: pa.Table, symbols: pa.Array) -> Codes:
     """The row at which each of the symbols begins, and the end."""
     places = pc.index_in(entries["symbol"], symbols).to_numpy()
     rows = np.bincount(places, entries["rows"].to_numpy(), len(symbols))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,15 @@ Ints = npt.NDArray[np.int64]
 
 _SETTLE_SHARE = 4
 _BATCH_ROWS = 65_536
+_LARGE_ROWS = 1_048_576
+"""Of a symbol: more are not put in order in memory."""
 
 
 class RowsOnDisk:
     """Rows in an Arrow file of the staging folder, read back by their places; close it."""
 
     def __init__(self, path: Path, edges: Sequence[int]) -> None:
+        self.path = path
         self._source = pa.OSFile(str(path), "rb")
         self._file = pa.ipc.open_file(self._source)
         self._edges = np.asarray(edges, np.int64)
@@ -53,6 +56,47 @@ class RowsOnDisk:
 
     def close(self) -> None:
         self._source.close()
+
+
+class RowsToDisk:
+    """Writes rows to an Arrow file of the staging folder; `close` it.
+
+    Args:
+        batch_rows: so many are written, and will be read, at a time.
+    """
+
+    def __init__(self, path: Path, columns: pa.Schema, batch_rows: int = _BATCH_ROWS) -> None:
+        self._path, self._columns, self._batch_rows = path, columns, batch_rows
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, columns)
+        self._held: list[pa.RecordBatch] = []
+        self._count = 0
+        self._edges = [0]
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._held.append(batch.select(self._columns.names))
+        self._count += batch.num_rows
+        if self._count >= self._batch_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = pa.Table.from_batches(self._held, self._columns).combine_chunks()
+        for part in rows.to_batches(self._batch_rows):
+            self._writer.write_batch(part)
+            self._edges.append(self._edges[-1] + part.num_rows)
+        self._held, self._count = [], 0
+
+    def close(self) -> RowsOnDisk:
+        """End it; returns its rows."""
+        self._flush()
+        self._writer.close()
+        self._sink.close()
+        return RowsOnDisk(self._path, self._edges)
 
 
 @dataclass
@@ -85,6 +129,8 @@ class GatheredFile:
 
     Attributes:
         pieces: of kept rows, with `line_number`, in the file's order.
+        by_symbol: so far each symbol's rows stand together, symbols ascending.
+        last_symbol: that of the last row.
         sorted: all of them in order; None: they are still to be.
     """
 
@@ -92,7 +138,19 @@ class GatheredFile:
     unselected: int = 0
     pieces: list[pa.RecordBatch | RowsOnDisk] = field(default_factory=list)
     bytes: int = 0
+    by_symbol: bool = True
+    last_symbol: str = ""
     sorted: SortedRows | None = None
+
+    def take(self, rows: pa.RecordBatch) -> None:
+        """Add rows that follow on those that are there."""
+        self.pieces.append(rows)
+        self.bytes += rows.nbytes
+        symbols = rows.column("symbol")
+        names = symbols.filter(pa.array(starts_of(symbols)))
+        ascend = pc.all(pc.less(names[:-1], names[1:]), min_count=0).as_py()
+        self.by_symbol &= ascend and self.last_symbol <= names[0].as_py()
+        self.last_symbol = names[-1].as_py()
 
 
 class MarketRows:
@@ -158,8 +216,7 @@ class MarketRows:
             if batch.num_rows:
                 check_complete(self.kind, batch)
                 kept = batch.select(self._columns.names)
-                gathered.pieces.append(kept)
-                gathered.bytes += kept.nbytes
+                gathered.take(kept)
                 self._held += kept.nbytes
 
     def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
@@ -191,26 +248,19 @@ class MarketRows:
 
     def _put(self, batches: Iterator[pa.RecordBatch]) -> RowsOnDisk:
         path = self._scratch / f"rows-{self.kind.name}-{next(self._numbers)}.arrow"
-        edges = [0]
         try:
-            with pa.OSFile(str(path), "wb") as sink:
-                writer: pa.ipc.RecordBatchFileWriter | None = None
-                for batch in batches:
-                    if writer is None:
-                        writer = pa.ipc.new_file(sink, batch.schema)
-                    for low in range(0, batch.num_rows, _BATCH_ROWS):
-                        part = batch.slice(low, _BATCH_ROWS)
-                        writer.write_batch(part)
-                        edges.append(edges[-1] + part.num_rows)
-                if writer is None:
-                    writer = pa.ipc.new_file(sink, self.kind.columns)
-                writer.close()
+            first = next(batches, None)
+            columns = self.kind.columns if first is None else first.schema
+            writer = RowsToDisk(path, columns)
+            for batch in batches if first is None else chain([first], batches):
+                writer.write(batch)
+            rows = writer.close()
         except OSError as error:
             raise StorageError(
                 path, f"cannot hold rows that exceed the memory limit: {error}"
             ) from error
-        self._on_disk.append(RowsOnDisk(path, edges))
-        return self._on_disk[-1]
+        self._on_disk.append(rows)
+        return rows
 
     def settle(self, file: RawFile) -> None:
         """Put a file, all of which has come, in order, without repeats."""
@@ -277,8 +327,25 @@ class MarketRows:
     def _in_order_by_disk(
         self, file: RawFile, pieces: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
-        """The same of more rows than are to be in memory: DuckDB sorts them."""
-        due = self._due(file)
+        """The same of more rows than are to be in memory.
+
+        As the vendor writes a file its symbols are in order. So each one's rows are put in order by
+        themselves, and only if one has very many, or the symbols are mixed, DuckDB sorts them.
+        """
+        if not self.files[file].by_symbol:
+            yield from self._sorted_by_duckdb(file, pieces, self._due(file))
+            return
+        for part in whole_symbols(pieces):
+            if isinstance(part, pa.Table):
+                table = self._in_order(file, part)
+                yield from table.select(self.kind.columns.names).combine_chunks().to_batches()
+                continue
+            large = self._put(part)
+            yield from self._sorted_by_duckdb(file, large.rows(0, large.count), large.count)
+
+    def _sorted_by_duckdb(
+        self, file: RawFile, pieces: Iterator[pa.RecordBatch], due: int
+    ) -> Iterator[pa.RecordBatch]:
         reader = pa.RecordBatchReader.from_batches(self._columns, pieces)
         ordered = self._cleaner.sort(self.kind, reader, due)
         for part in whole_keys(ordered, self._by_event):
@@ -309,6 +376,66 @@ class MarketRows:
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
                 yield batch.select(self._columns.names)
+
+
+def whole_symbols(
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.Table | Iterator[pa.RecordBatch]]:
+    """The same rows, which are by symbol, in tables of whole symbols.
+
+    Of a symbol that has very many they come as an iterator, which is to be read to its end.
+    """
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while True:
+            symbols = batch.column("symbol")
+            starts = np.flatnonzero(starts_of(symbols))
+            if held and held[-1].column("symbol")[-1].as_py() == symbols[0].as_py():
+                starts = starts[1:]
+            cut = int(starts[-1]) if len(starts) else 0
+            if rows + cut >= _BATCH_ROWS and len(starts):
+                yield pa.Table.from_batches([*held, batch.slice(0, cut)])
+                held, rows, batch = [], 0, batch.slice(cut)
+            held.append(batch)
+            rows += batch.num_rows
+            if rows <= _LARGE_ROWS:
+                break
+            large = _Large(held, batches)
+            yield iter(large)
+            held, rows = [], 0
+            if large.after is None:
+                break
+            batch = large.after
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+class _Large:
+    """The rows of a symbol: those that are there, and those at the head of what is to come.
+
+    Attributes:
+        after: what stood behind them in the last batch.
+    """
+
+    def __init__(self, held: Sequence[pa.RecordBatch], coming: Iterator[pa.RecordBatch]) -> None:
+        self._held, self._coming = held, coming
+        self.after: pa.RecordBatch | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        yield from self._held
+        symbol = self._held[-1].column("symbol")[-1].as_py()
+        for batch in self._coming:
+            symbols = batch.column("symbol")
+            starts = np.flatnonzero(starts_of(symbols))
+            own = int(starts[1]) if len(starts) > 1 else batch.num_rows
+            if symbols[0].as_py() != symbol:
+                own = 0
+            if own:
+                yield batch.slice(0, own)
+            if own < batch.num_rows:
+                self.after = batch.slice(own)
+                return
 
 
 class _Entries:

@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import Layout, RawFile, encode_symbol
+from warehouse.core.paths import Layout, PartitionKey, RawFile, encode_symbol
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.row_store import Gatherer, Slice, Stretch
 from warehouse.store.partitions import Partition, SessionSource, read_sessions, write_partition
@@ -94,7 +94,7 @@ class Merged:
 
     Attributes:
         written: each with its staged file.
-        removed: symbols whose partition has no rows any more.
+        removed: partitions that have no rows any more.
         unchanged: partitions whose rows were read again and come from the same file and the same
             SQL as before.
         passed_over: rows of files of the batch, by key, that another file brings too.
@@ -102,7 +102,7 @@ class Merged:
     """
 
     written: list[tuple[Partition, str]] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removed: list[PartitionKey] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     brought: Counter[str] = field(default_factory=Counter)
@@ -218,7 +218,7 @@ class Merger:
                 written, place = self._early[symbol]
                 early = written.result()[place]
             if not job.sessions:
-                merged.removed.append(symbol)
+                merged.removed.append(PartitionKey(self._kind.name, symbol, self._month))
             elif self._may_stay(job):
                 assert job.old is not None
                 merged.unchanged.append(job.old)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import DataType, data_type
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of
+from warehouse.core.paths import Layout, PartitionKey, RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
@@ -81,7 +81,7 @@ class StagedBatch:
 
     Attributes:
         partitions: each with its staged file.
-        removed: symbols whose partition of the month has no rows any more.
+        removed: partitions of the month that have no rows any more.
         unchanged: partitions whose rows were read again and stay as they are.
         findings: what the rules found in the rows that are new.
         broken: rules that failed when they were asked.
@@ -91,7 +91,7 @@ class StagedBatch:
     month: date
     files: list[StagedFile]
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removed: list[PartitionKey] = field(default_factory=list)
     unchanged: list[Partition] = field(default_factory=list)
     findings: list[ValidationResult] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Stager:
     def stage(
         self,
         files: Sequence[RawFile],
-        present: dict[str, Partition],
+        present: Sequence[Partition],
         layout: PartitionLayout = "symbol",
         entries: pa.Table | None = None,
         take: Callable[[StagedFile], bool] = lambda item: True,
@@ -145,10 +145,11 @@ class Stager:
         """Read the files and write the partitions they change.
 
         Args:
-            files: of one data type and month.
-            present: the month's partitions as they are published, by symbol.
+            files: of one data type and month; where the symbols of a session share files, of one
+                session.
+            present: the month's partitions as they are published, or the session's.
             layout: of the month's partitions.
-            entries: of a partition of all symbols, where each one's sessions came from.
+            entries: of those of all symbols, where each one's sessions came from.
             take: is asked of each file when its turn comes, whether it is to be read: it may wait
                 until the file is here, and says by which etag it is known.
 
@@ -179,7 +180,7 @@ class Stager:
     def _stage(
         self,
         files: Sequence[RawFile],
-        present: dict[str, Partition],
+        present: Sequence[Partition],
         refused: Mapping[Path, str],
         layout: PartitionLayout,
         entries: pa.Table | None,
@@ -216,7 +217,7 @@ class Stager:
                     month,
                     self._fingerprint,
                     rows,
-                    present,
+                    {one.symbol: one for one in present},
                     self._selected,
                     self._folder,
                     workers,
@@ -243,13 +244,14 @@ class Stager:
                 builder = MarketBuilder(
                     self._layout,
                     kind,
-                    month,
+                    files[0].day if kind.by_session else month,
                     self._fingerprint,
                     rows,
-                    present.get(ALL_SYMBOLS),
+                    present,
                     ENTRIES.empty_table() if entries is None else entries,
                     self._selected,
                     self._folder,
+                    workers,
                     auditor,
                     changed_only=self._changed_only,
                     settled=self._settled,

@@ -8,22 +8,27 @@ other; the next goes on with the rest.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from warehouse.core.config import MARKET_TYPES, PartitionLayout
+from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import ALL_SYMBOLS, month_of, partition_name
+from warehouse.core.paths import ALL_SYMBOLS, Layout, month_of, partition_name
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
-from warehouse.errors import RequestError
+from warehouse.errors import RequestError, StorageError
+from warehouse.ingest.market_builder import MarketWriter, Part, edges_of_symbols, symbols_of
+from warehouse.ingest.market_rows import RowsOnDisk, RowsToDisk, SortedRows
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.store.catalog import Catalog, CatalogChange, of_run
@@ -31,14 +36,15 @@ from warehouse.store.partitions import (
     ENTRIES,
     Partition,
     SessionSource,
-    read_rows,
+    ranks_of,
+    read_rows_of,
     read_sessions,
-    sessions_of,
-    slices_of,
     write_partition,
 )
 
-_RANGE_ROWS = 262_144
+_RANGE_ROWS = 1_048_576
+_SPOOL_ROWS = 16_384
+"""Of each session, held before they are put away: a month has up to 23."""
 _SHELF_FILES = 32
 
 
@@ -79,7 +85,7 @@ def convert_layout(
     """Convert the months that a request takes in, each whole, into a layout. Recorded as a run.
 
     Raises:
-        RequestError: symbols are named, or the data type has one layout only.
+        RequestError: symbols are named.
         LockedError: another process is writing to the warehouse.
         CorruptPartitionError: a partition is damaged; months before it are converted.
         StorageError: the disk refuses.
@@ -90,11 +96,6 @@ def convert_layout(
             ", ".join(sorted(request.symbols)),
             "a layout is that of whole months: name no symbols",
         )
-    for kind in request.kinds:
-        if layout == "market" and kind.name not in MARKET_TYPES:
-            raise RequestError(
-                "layout", layout, f"{kind.name} have the layout symbol alone; name day_aggs"
-            )
     with pipeline.run("rebuild", dry_run) as run:
         report = LayoutReport(layout, run, [])
         for kind in request.kinds:
@@ -135,21 +136,18 @@ def _convert(
     folder = layout.staging / f"{report.run.metrics.run_id}-{kind.name}-{month:%Y_%m}"
     layout.modes.make_folders(folder)
     if report.layout == "market":
-        written = [_joined(pipeline, kind, month, present, folder)]
+        written = _joined(pipeline, kind, present, folder)
     else:
-        written = _parted(pipeline, kind, present[0], entries, folder)
+        written = _parted(pipeline, kind, month, present, entries, folder)
     cache = layout.cache
     pipeline.writer.publish(
         CatalogChange(
             partitions=[one for one, _ in written],
-            removed=[(one.data_type, one.symbol, one.month) for one in present],
+            removed=[one.key for one in present],
             runs=[of_run(report.run.metrics, "running")],
         ),
-        [
-            (path, f"{cache}/{partition_name(one.data_type, one.symbol, one.month)}")
-            for one, path in written
-        ],
-        [layout.partition(one.data_type, one.symbol, one.month) for one in present],
+        [(path, f"{cache}/{partition_name(*one.key)}") for one, path in written],
+        [layout.partition(*one.key) for one in present],
     )
     shutil.rmtree(folder)
     report.files_after += len(written)
@@ -157,80 +155,171 @@ def _convert(
 
 
 def _joined(
-    pipeline: Pipeline, kind: DataType, month: date, present: Sequence[Partition], folder: Path
-) -> tuple[Partition, str]:
-    """The partition of all symbols, from those of each."""
+    pipeline: Pipeline, kind: DataType, present: Sequence[Partition], folder: Path
+) -> list[tuple[Partition, str]]:
+    """The partitions of all symbols, from those of each."""
     ordered = sorted(present, key=lambda one: one.symbol.encode())
     # What most of it was made by need not be said of each session.
     made_by = max(ordered, key=lambda one: (one.sessions[-1].session, one.symbol)).fingerprint
-    rows = [
-        {
-            **vars(session),
-            "symbol": one.symbol,
-            "fingerprint": _unless(made_by, session.fingerprint or one.fingerprint),
-        }
-        for one in ordered
-        for session in one.sessions
-    ]
-    entries = pa.Table.from_pylist(rows, ENTRIES)
+    by_place: dict[date, list[dict[str, Any]]] = {}
+    for one in ordered:
+        for session in one.sessions:
+            fingerprint = _unless(made_by, session.fingerprint or one.fingerprint)
+            told = {**vars(session), "symbol": one.symbol, "fingerprint": fingerprint}
+            by_place.setdefault(_place(kind, session.session), []).append(told)
+    rows = _put_by_place(pipeline, kind, ordered, folder, by_place)
+    written: list[tuple[Partition, str]] = []
+    workers = pipeline.config.processing.parallel_workers
+    for place, some in sorted(by_place.items()):
+        entries = pa.Table.from_pylist(some, ENTRIES)
+        symbols = symbols_of([entries])
+        with closing(rows.pop(place)) as on_disk:
+            own = SortedRows(entries, on_disk.count, 0, on_disk=on_disk)
+            shelf = folder / f"{place:%d}"
+            pipeline.layout.modes.make_folders(shelf)
+            writer = MarketWriter(pipeline.layout, kind, place, (), shelf, workers)
+            part = Part(edges_of_symbols(entries, symbols), None, own)
+            written += writer.write([part], symbols, entries, made_by)
+        on_disk.path.unlink()
+    return written
 
-    def batches() -> Iterator[pa.RecordBatch]:
+
+def _place(kind: DataType, session: date) -> date:
+    """What files of all symbols are of: a session, or a month."""
+    return session if kind.by_session else month_of(session)
+
+
+def _put_by_place(
+    pipeline: Pipeline,
+    kind: DataType,
+    ordered: Sequence[Partition],
+    folder: Path,
+    places: Collection[date],
+) -> dict[date, RowsOnDisk]:
+    """The rows of partitions, which are by symbol, in a file for each session, or for the month.
+
+    So each partition is read once, and of a month with very many rows few are in memory.
+    """
+    writers = {
+        place: RowsToDisk(folder / f"rows-{place}.arrow", kind.columns, _SPOOL_ROWS)
+        for place in places
+    }
+    try:
         for one in ordered:
-            path = pipeline.layout.partition(kind.name, one.symbol, month)
+            path = pipeline.layout.partition(*one.key)
             every = frozenset(session.session for session in one.sessions)
-            for _, some in read_sessions(path, one, every):
-                yield from some
-
-    path = str(folder / "market.parquet")
-    partition = write_partition(
-        path, kind, batches(), ALL_SYMBOLS, month, sessions_of(entries), made_by
-    )
-    first, last = (
-        pa.array([getattr(one, name) for one in ordered], pa.int64())
-        for name in ("first_ns", "last_ns")
-    )
-    return replace(partition, slices=slices_of(entries, first, last)), path
+            for session, some in read_sessions(path, one, every):
+                for batch in some:
+                    writers[_place(kind, session.session)].write(batch)
+        return {place: writer.close() for place, writer in writers.items()}
+    except OSError as error:
+        raise StorageError(
+            folder, f"cannot hold the rows that are converted: {error.strerror or error}"
+        ) from error
 
 
 def _parted(
-    pipeline: Pipeline, kind: DataType, shared: Partition, entries: pa.Table, folder: Path
+    pipeline: Pipeline,
+    kind: DataType,
+    month: date,
+    present: Sequence[Partition],
+    entries: pa.Table,
+    folder: Path,
 ) -> list[tuple[Partition, str]]:
-    """The partitions of each symbol, from that of all."""
+    """The partitions of each symbol, from those of all."""
     layout = pipeline.layout
-    path = layout.partition(kind.name, ALL_SYMBOLS, shared.month)
     sessions: dict[str, list[SessionSource]] = {}
     for entry in entries.to_pylist():
         sessions.setdefault(entry.pop("symbol"), []).append(SessionSource(**entry))
     symbols = list(sessions)
+    shared = _shared(present, entries, symbols)
     counts = [sum(one.rows for one in each) for each in sessions.values()]
     until = np.concatenate([[0], np.cumsum(counts)])
+    made = {file.key.session: file.fingerprint for file in present}
     workers = pipeline.config.processing.parallel_workers
     written: list[tuple[Partition, str]] = []
+
+    def write(place: int, rows: Iterable[pa.RecordBatch]) -> tuple[Partition, str]:
+        symbol = symbols[place]
+        by = [
+            one.fingerprint or made[one.session if kind.by_session else None]
+            for one in sessions[symbol]
+        ]
+        each = tuple(
+            replace(one, fingerprint=_unless(by[-1], made_by))
+            for one, made_by in zip(sessions[symbol], by, strict=True)
+        )
+        staged = str(folder / str(place // _SHELF_FILES) / f"{place}.parquet")
+        return write_partition(staged, kind, rows, symbol, month, each, by[-1]), staged
+
     low = 0
     while low < len(symbols):
         wanted = until[low] + _RANGE_ROWS
         high = max(int(np.searchsorted(until, wanted, side="right")) - 1, low + 1)
-        rows = read_rows(path, shared, int(until[low]), int(until[high])).combine_chunks()
-
-        def write(place: int, rows: pa.Table = rows, low: int = low) -> tuple[Partition, str]:
-            symbol = symbols[place]
-            shelf = folder / str(place // _SHELF_FILES)
-            own = rows.slice(int(until[place] - until[low]), counts[place])
-            made_by = sessions[symbol][-1].fingerprint or shared.fingerprint
-            each = tuple(
-                replace(one, fingerprint=_unless(made_by, one.fingerprint or shared.fingerprint))
-                for one in sessions[symbol]
-            )
-            staged = str(shelf / f"{place}.parquet")
-            args = (staged, kind, own.to_batches(), symbol, shared.month, each, made_by)
-            return write_partition(*args), staged
-
         for shelf in range(low // _SHELF_FILES, (high - 1) // _SHELF_FILES + 1):
             layout.modes.make_folders(folder / str(shelf))
-        with ThreadPoolExecutor(workers, thread_name_prefix="encode") as threads:
-            written += threads.map(write, range(low, high))
+        if until[high] - until[low] > _RANGE_ROWS:
+            written.append(write(low, _of_large(layout, shared, low)))
+        else:
+            rows = _between(layout, shared, low, high)
+            own = [
+                rows.slice(int(until[place] - until[low]), counts[place]).to_batches()
+                for place in range(low, high)
+            ]
+            with ThreadPoolExecutor(workers, thread_name_prefix="encode") as threads:
+                written += threads.map(write, range(low, high), own)
         low = high
     return written
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Files of all symbols whose rows follow on each other: those of a session, or of the month.
+
+    Attributes:
+        edges: of the symbols of the month in turn, the row at which each begins, and the end.
+    """
+
+    files: list[Partition]
+    edges: npt.NDArray[np.int64]
+
+
+def _shared(
+    present: Sequence[Partition], entries: pa.Table, symbols: Sequence[str]
+) -> list[_Shared]:
+    """The files by session, ascending."""
+    names = pa.array(symbols, pa.string())
+    files: dict[date | None, list[Partition]] = {}
+    for one in present:
+        files.setdefault(one.key.session, []).append(one)
+    found = []
+    for session, some in sorted(files.items(), key=lambda item: str(item[0])):
+        own = entries
+        if session is not None:
+            own = entries.filter(pc.equal(entries["session"], pa.scalar(session)))
+        found.append(_Shared(some, edges_of_symbols(own, names)))
+    return found
+
+
+def _between(layout: Layout, shared: Sequence[_Shared], low: int, high: int) -> pa.Table:
+    """The rows of the symbols [low, high), by symbol and session."""
+    parts = [
+        read_rows_of(layout, one.files, int(one.edges[low]), int(one.edges[high])) for one in shared
+    ]
+    rows = pa.concat_tables(parts)
+    if len(parts) > 1:
+        ranks, _ = ranks_of(rows["symbol"])
+        rows = rows.take(pa.array(np.argsort(ranks, kind="stable")))
+    return rows.combine_chunks()
+
+
+def _of_large(layout: Layout, shared: Sequence[_Shared], place: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a symbol that has very many, a few at a time."""
+    for one in shared:
+        stop = int(one.edges[place + 1])
+        for start in range(int(one.edges[place]), stop, _RANGE_ROWS):
+            rows = read_rows_of(layout, one.files, start, min(start + _RANGE_ROWS, stop))
+            yield from rows.to_batches()
 
 
 def _unless(made_by: str, fingerprint: str) -> str | None:

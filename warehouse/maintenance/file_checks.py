@@ -73,15 +73,16 @@ def partition(path: Path, expected: Partition) -> str | None:
 def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     kind = data_type(expected.data_type)
     told = (file.metadata.metadata or {}).get(METADATA_KEY)
-    due = provenance(
-        kind.name, expected.symbol, expected.month, expected.sessions, expected.fingerprint
-    )
+    due = provenance(expected.key, expected.sessions, expected.fingerprint)
     if told is None or (told != due and parsed_json(told) != parsed_json(due)):
         return "it says of itself what the catalog does not"
     if file.metadata.num_rows != expected.rows:
         return f"{file.metadata.num_rows:,} rows, the catalog says {expected.rows:,}"
     if any(month_of(session.session) != expected.month for session in expected.sessions):
         return "a session of it is of another month"
+    only = expected.key.session
+    if only is not None and any(session.session != only for session in expected.sessions):
+        return "a session of it is not that of its name"
     sessions: Counter[int] = Counter()
     last: tuple[int, Key] | None = None
     if expected.symbol == ALL_SYMBOLS:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.core.config import CONFIG_FILE, MARKET_TYPES, PARTITION_LAYOUTS, Config, load
+from warehouse.core.config import CONFIG_FILE, PARTITION_LAYOUTS, Config, load
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
@@ -96,8 +97,8 @@ def lay_out(
         raise RequestError("layout", layout, one_of(layout, _LAYOUTS))
     partitions = partitions or {}
     for name, wanted in partitions.items():
-        if name not in MARKET_TYPES:
-            raise RequestError("layout", f"{name}={wanted}", one_of(name, MARKET_TYPES))
+        if name not in DATA_TYPES:
+            raise RequestError("layout", f"{name}={wanted}", one_of(name, DATA_TYPES))
         if wanted not in PARTITION_LAYOUTS:
             raise RequestError("layout", f"{name}={wanted}", one_of(wanted, PARTITION_LAYOUTS))
     if endpoint and not _ADDRESS.fullmatch(endpoint):

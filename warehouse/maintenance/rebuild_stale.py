@@ -14,12 +14,11 @@ from typing import Any
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import RawFile, month_of, parse_key
+from warehouse.core.paths import PartitionKey, RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.ingest import raw_check
 from warehouse.maintenance.refetch import refetch
-from warehouse.maintenance.verify import PartitionKey
 from warehouse.pipeline import batches
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
@@ -124,15 +123,16 @@ def rebuild_changed(
                     continue
                 again = pipeline.configured if waiting & set(batch) else symbols
                 with by_type.work_on(kind):
-                    pipeline.ingest_batch(
-                        report.run,
-                        batch,
-                        request.symbols or again,
-                        known,
-                        gate,
-                        changed_only=True,
-                        settled=set(batch) - new_versions,
-                    )
+                    for portion in pipeline.portions(batch):
+                        pipeline.ingest_batch(
+                            report.run,
+                            portion,
+                            request.symbols or again,
+                            known,
+                            gate,
+                            changed_only=True,
+                            settled=set(portion) - new_versions,
+                        )
         if stale or run.copied:
             done = [of_run(run.metrics, run.state, run.problem)]
             read = {item.file for item in run.files}
@@ -181,7 +181,7 @@ class _Search:
     def _look_at(self, partition: Partition, now: Recipe) -> set[RawFile]:
         """Note why sessions of a partition are stale; returns the files it came from."""
         files = set()
-        key = (partition.data_type, partition.symbol, partition.month)
+        key = partition.key
         for session in partition.sessions:
             file = parse_key(session.source)
             if file is None or not self._request.first <= session.session <= self._request.last:

@@ -19,13 +19,20 @@ from typing import Any
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, parse_key
+from warehouse.core.paths import (
+    ALL_SYMBOLS,
+    Layout,
+    PartitionKey,
+    RawFile,
+    month_of,
+    parse_key,
+)
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
-from warehouse.maintenance.verify import Fault, PartitionKey, VerifyReport, raw_problem, verify
+from warehouse.maintenance.verify import Fault, VerifyReport, raw_problem, verify
 from warehouse.pipeline import batches
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
@@ -151,17 +158,16 @@ class _Repair:
 
     def _broken(self) -> dict[PartitionKey, Partition]:
         """Partitions to be made anew, as the catalog has them."""
-        wanted: defaultdict[tuple[str, date], set[str]] = defaultdict(set)
+        wanted: defaultdict[tuple[str, date], set[PartitionKey]] = defaultdict(set)
         for fault in self._of("partition"):
-            assert isinstance(fault.subject, tuple)
-            name, symbol, month = fault.subject
-            wanted[name, month].add(symbol)
+            assert isinstance(fault.subject, PartitionKey)
+            wanted[fault.subject.data_type, fault.subject.month].add(fault.subject)
         found = {}
         with Catalog(self._layout) as catalog:
-            for (name, month), symbols in wanted.items():
+            for (name, month), keys in wanted.items():
                 for one in catalog.partitions(name, None, month, month):
-                    if one.symbol in symbols:
-                        found[name, one.symbol, month] = one
+                    if one.key in keys:
+                        found[one.key] = one
         return found
 
     def _whole(self) -> set[RawFile]:
@@ -215,9 +221,9 @@ class _Repair:
     def _partitions(self, broken: Mapping[PartitionKey, Partition]) -> None:
         """Make partitions anew, those of a month together."""
         months: defaultdict[tuple[str, date], list[Partition]] = defaultdict(list)
-        for (name, _, month), partition in broken.items():
+        for key, partition in broken.items():
             if not any(file in self._why for file in _files_of(partition)):
-                months[name, month].append(partition)
+                months[key.data_type, key.month].append(partition)
         for partitions in months.values():
             files = {file for one in partitions for file in _files_of(one)}
             if any(one.symbol == ALL_SYMBOLS for one in partitions):
@@ -258,9 +264,10 @@ class _Repair:
                 if file in known and known[file].state == FileState.INGESTED
             }
             with self._by_type.work_on(kind):
-                self._pipeline.ingest_batch(
-                    self._report.run, files, symbols, known, None, settled=settled
-                )
+                for portion in self._pipeline.portions(files):
+                    self._pipeline.ingest_batch(
+                        self._report.run, portion, symbols, known, None, settled=settled
+                    )
         if kind in stopped:
             self._why |= dict.fromkeys(files, f"it cannot be read again: {stopped[kind]}")
 
@@ -269,18 +276,14 @@ class _Repair:
         report, layout = self._report, self._layout
         known = self._pipeline.known()
         with Catalog(layout) as catalog:
-            present = {
-                (key[0], one.symbol, key[2]): one
-                for key in broken
-                for one in _with_slices(catalog, key)
-            }
+            present = {one.key: one for key in broken for one in _with_slices(catalog, key)}
         for fault in self._faults:
             why = self._still(fault, present, known)
             if why is not None:
                 report.left.append((fault, why))
                 continue
             report.mended.append(fault)
-            if fault.kind == "partition" and isinstance(fault.subject, tuple):
+            if fault.kind == "partition" and isinstance(fault.subject, PartitionKey):
                 one = present.get(fault.subject)
                 same = one is not None and one.sha256 == broken[fault.subject].sha256
                 (report.restored if same else report.remade).append(fault.subject)
@@ -292,8 +295,8 @@ class _Repair:
         for item in report.run.files:
             touched[item.file.data_type].add(month_of(item.file.day))
         for fault in self._faults:
-            if isinstance(fault.subject, tuple):
-                touched[fault.subject[0]].add(fault.subject[2])
+            if isinstance(fault.subject, PartitionKey):
+                touched[fault.subject.data_type].add(fault.subject.month)
             elif isinstance(fault.subject, RawFile):
                 touched[fault.subject.data_type].add(month_of(fault.subject.day))
         told = {(fault.path, fault.kind) for fault, _ in report.left}
@@ -356,10 +359,10 @@ class _Repair:
 
 def _with_slices(catalog: Catalog, key: PartitionKey) -> Iterator[Partition]:
     """The partition as the catalog has it; of one of all symbols, where each one's rows stand."""
-    name, symbol, month = key
+    name, symbol, month, part = key
     for one in catalog.partitions(name, [symbol] if symbol else None, month, month):
-        if one.symbol == symbol:
-            yield one if symbol else replace(one, slices=catalog.slices(name, month))
+        if one.key == key:
+            yield one if symbol else replace(one, slices=catalog.slices(name, month, part))
 
 
 def _files_of(partition: Partition) -> list[RawFile]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import (
-    MARKET,
     SHELF_STAGING,
     Layout,
     RawFile,
-    encode_symbol,
     parse_raw_path,
+    partition_name,
 )
 from warehouse.store import kept_tables, manifests
 from warehouse.store.catalog import Catalog, SourceFile
@@ -56,13 +54,13 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:
-    months: defaultdict[str, set[str]] = defaultdict(set)
-    for row in catalog.rows(_PARTITIONS, data_type=kind.name):
-        months[encode_symbol(row["symbol"]) or MARKET].add(f"{row['month']:%Y_%m}.parquet")
+    known = {
+        partition_name(kind.name, row["symbol"], row["month"], row["part"])
+        for row in catalog.rows(_PARTITIONS, data_type=kind.name)
+    }
     folder = layout.cache / kind.name
     for below in _files(folder):
-        symbol, _, name = below.partition("/")
-        if name not in months.get(symbol, ()):
+        if f"{kind.name}/{below}" not in known:
             yield folder / below, "the catalog knows no such partition"
 
 
@@ -105,7 +103,7 @@ def _manifests(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tup
 
 
 _PARTITIONS = """
-    select distinct if(first_row is null, symbol, '') as symbol, month
+    select distinct if(first_row is null, symbol, '') as symbol, month, part
     from partitions
     where data_type = $data_type
 """

@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of
+from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import (
@@ -42,9 +42,6 @@ from warehouse.store.partitions import Partition
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
-
-PartitionKey: TypeAlias = "tuple[str, str, date]"
-"""Data type, symbol, first day of the month."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +229,9 @@ class _Round:
         raw: set[RawFile],
     ) -> Iterator[Fault]:
         partitions = [
-            one if one.symbol else replace(one, slices=self._catalog.slices(kind.name, month))
+            one
+            if one.symbol
+            else replace(one, slices=self._catalog.slices(kind.name, month, one.part))
             for one in self._catalog.partitions(kind.name, None, month, month)
         ]
         wanted = {
@@ -259,7 +258,7 @@ class _Round:
 
     def _partition_task(self, partition: Partition) -> Callable[[], Fault | None]:
         def task() -> Fault | None:
-            key = (partition.data_type, partition.symbol, partition.month)
+            key = partition.key
             path = self._layout.partition(*key)
             if self._seen is not None and self._seen.is_good(path, partition.sha256):
                 return None

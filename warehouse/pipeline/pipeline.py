@@ -15,14 +15,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
-from warehouse.core.config import MARKET_TYPES, Config
+from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import DataType, data_type
 from warehouse.core.metrics import Progress, RunMetrics, Silent
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, partition_name
+from warehouse.core.paths import Layout, RawFile, month_of, partition_name
 from warehouse.core.request import Request
+from warehouse.ingest.market_builder import FILE_ROWS
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
 from warehouse.pipeline.arrivals import Arrivals, Incoming
@@ -337,11 +340,18 @@ class Pipeline:
             kind = files[0].data_type
             if kind in by_type.stopped:
                 continue
-            is_last = number == len(planned) and not by_type.stopped
             with by_type.work_on(kind):
-                if any(map(incoming.is_to_be_read, files)):
+                portions = self.portions(files)
+                for portion in portions:
+                    if not any(map(incoming.is_to_be_read, portion)):
+                        continue
+                    is_last = (
+                        number == len(planned)
+                        and portion is portions[-1]
+                        and not by_type.stopped
+                    )
                     self.ingest_batch(
-                        report, files, selected, known, gate, incoming=incoming, is_last=is_last
+                        report, portion, selected, known, gate, incoming=incoming, is_last=is_last
                     )
                     is_recorded = is_last
         incoming.finish()
@@ -376,7 +386,7 @@ class Pipeline:
         settled: AbstractSet[RawFile] = frozenset(),
         is_last: bool = False,
     ) -> None:
-        """Stage and publish raw files of one data type and month. Within `run`.
+        """Stage and publish raw files that `portions` says are published together. Within `run`.
 
         Each is read when its turn comes, once it is here.
 
@@ -408,15 +418,10 @@ class Pipeline:
             settled=settled,
         )
         with self.writer.catalog_of([(kind.name, month)]) as catalog:
-            present = {
-                partition.symbol: partition
-                for partition in catalog.partitions(kind.name, None, month, month)
-            }
-            entries = catalog.entries(kind.name, month)
-        # A month stays as it is laid out: only `rebuild --layout` changes that.
-        place = self.config.storage.layout.of(kind.name)
-        if present:
-            place = "market" if ALL_SYMBOLS in present else "symbol"
+            place = self._place(catalog, kind, month)
+            session = files[0].day if place == "market" and kind.by_session else None
+            present = catalog.partitions(kind.name, None, month, month, session)
+            entries = catalog.entries(kind.name, month, session)
 
         def take(item: StagedFile) -> bool:
             if incoming is not None and not incoming.is_to_be_read(item.file):
@@ -426,7 +431,7 @@ class Pipeline:
             return True
 
         batch = stager.stage(files, present, place, entries, take)
-        if place == "symbol" and kind.name in MARKET_TYPES:
+        if place == "symbol":
             self._tell_of_market(batch)
         found = gate.judge(batch, selected) if gate else []
         report.findings += found
@@ -440,18 +445,41 @@ class Pipeline:
             return
         report.files += batch.files
         state = report.state if is_last else "running"
-        before = rows_by_file(present.values(), entries, selected)
+        before = rows_by_file(present, entries, selected)
         self._publish_batch(report, batch, selected, known, present, before, gate, state)
         shutil.rmtree(folder)
+
+    def portions(self, files: Sequence[RawFile]) -> list[list[RawFile]]:
+        """Raw files of one data type and month, in the order of work, by what is published at once.
+
+        A session whose symbols share files is final when it is written: nothing of it is merged
+        with the rest of the month.
+        """
+        kind, month = data_type(files[0].data_type), month_of(files[0].day)
+        if not kind.by_session:
+            return [list(files)]
+        with self.writer.catalog_of([(kind.name, month)]) as catalog:
+            place = self._place(catalog, kind, month)
+        if place == "symbol":
+            return [list(files)]
+        return [list(group) for _, group in groupby(files, key=lambda file: file.day)]
+
+    def _place(self, catalog: Catalog, kind: DataType, month: date) -> PartitionLayout:
+        """How a month is laid out. It stays so: only `rebuild --layout` changes that."""
+        return catalog.layout_of(kind.name, month) or self.config.storage.layout.of(kind.name)
 
     def _tell_of_market(self, batch: StagedBatch) -> None:
         """Say what the other layout would save, where symbols are many."""
         files = len(batch.partitions)
         if files > _MANY_FILES:
             rows = sum(partition.rows for partition, _ in batch.partitions)
+            sessions = {one.session for item, _ in batch.partitions for one in item.sessions}
+            instead = "it is one"
+            if data_type(batch.data_type).by_session:
+                instead = f"it is some {max(len(sessions), 2 * rows // FILE_ROWS):,}"
             self.progress.note(
                 f"{batch.data_type} {batch.month:%Y-%m}: {files:,} files of {rows // files:,} rows"
-                " each; in the layout market it is one, written and read many times as fast:"
+                f" each; in the layout market {instead}, written and read many times as fast:"
                 f" warehouse rebuild {batch.data_type} --layout market"
             )
 
@@ -470,7 +498,7 @@ class Pipeline:
         batch: StagedBatch,
         selected: frozenset[str],
         known: Mapping[RawFile, SourceFile],
-        present: Mapping[str, Partition],
+        present: Sequence[Partition],
         before: Counter[str],
         gate: Gate | None,
         state: str,
@@ -480,17 +508,14 @@ class Pipeline:
         made_by = self.recipe(data_type(batch.data_type))
         change = CatalogChange(
             partitions=[partition for partition, _ in batch.partitions],
-            removed=[(batch.data_type, symbol, batch.month) for symbol in batch.removed],
+            removed=batch.removed,
         )
         cache = layout.cache
         moves: list[tuple[str, str]] = [
-            (staged, f"{cache}/{partition_name(found.data_type, found.symbol, found.month)}")
-            for found, staged in batch.partitions
+            (staged, f"{cache}/{partition_name(*found.key)}") for found, staged in batch.partitions
         ]
         moves += transform_version.stage(layout, made_by)
-        removals = [
-            layout.partition(batch.data_type, symbol, batch.month) for symbol in batch.removed
-        ]
+        removals = [layout.partition(*key) for key in batch.removed]
         for item in batch.files:
             metrics.files += 1
             if item.problem is not None:
@@ -580,12 +605,14 @@ def _all_rows(partitions: Iterable[Partition]) -> Counter[str]:
 
 
 def _of_others(
-    batch: StagedBatch, present: Mapping[str, Partition]
+    batch: StagedBatch, present: Sequence[Partition]
 ) -> tuple[Counter[str], Counter[str]]:
     """Rows of a month by the key of their file, before and after; not of the batch's own files."""
-    later = {symbol: one for symbol, one in present.items() if symbol not in batch.removed}
-    later |= {partition.symbol: partition for partition, _ in batch.partitions}
-    counts = _all_rows(present.values()), _all_rows(later.values())
+    later = {one.key: one for one in present}
+    later |= {partition.key: partition for partition, _ in batch.partitions}
+    for key in batch.removed:
+        later.pop(key, None)
+    counts = _all_rows(present), _all_rows(later.values())
     for item in batch.files:
         for rows in counts:
             rows.pop(item.file.key, None)

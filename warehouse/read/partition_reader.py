@@ -184,7 +184,7 @@ def _read_shared(
     wanted = dict.fromkeys([*columns, "symbol", *(["timestamp"] if is_bounded else [])])
     try:
         with open_partition(path, kind.name, first.whose, first.bytes) as file:
-            edges = edges_of(file, path, kind, first.whose, first.file_rows, first.month)
+            edges = edges_of(file, path, first.file, first.file_rows)
             names = columns_of(file, kind, _longest_first(kind, list(wanted)))
             table, offsets = _read_stretches(file, path, edges, pieces, names)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -225,7 +225,7 @@ def read_file(
     path = stored.path(snapshot.layout)
     try:
         with open_partition(path, kind.name, stored.whose, stored.bytes) as file:
-            edges = edges_of(file, path, kind, stored.whose, stored.file_rows, stored.month)
+            edges = edges_of(file, path, stored.file, stored.file_rows)
             names = columns_of(file, kind, _longest_first(kind, columns))
             table = _read_groups(file, path, edges, range(len(edges) - 1), names, {}, False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -351,7 +351,7 @@ def _read(
     names = _longest_first(kind, wanted)
     try:
         with open_partition(path, stored.data_type, stored.whose, stored.bytes) as file:
-            edges = edges_of(file, path, kind, stored.whose, stored.file_rows, stored.month)
+            edges = edges_of(file, path, stored.file, stored.file_rows)
             names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
             table = None

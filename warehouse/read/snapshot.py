@@ -35,7 +35,7 @@ from warehouse.core.duckdb_connection import (
     remove_spill_folder,
     within,
 )
-from warehouse.core.paths import ALL_SYMBOLS, Layout
+from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
@@ -60,7 +60,7 @@ class Moved(Exception):  # noqa: N818 (no error: it says what to do next)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A symbol's rows of a month as the catalog knows them.
+    """A symbol's rows of a month, or of a session, as the catalog knows them.
 
     Attributes:
         data_type, symbol, month: which; `month` is its first day.
@@ -69,6 +69,7 @@ class Stored:
         first_ns, last_ns: stamps of the first and the last, both inclusive, nanoseconds UTC.
         first_row: in a file of all symbols the row at which they begin; None: it is their own.
         file_rows: how many rows the file has.
+        part: which file of a session's rows of all symbols; empty: it is of the month.
     """
 
     data_type: str
@@ -81,15 +82,21 @@ class Stored:
     sha256: str
     first_row: int | None
     file_rows: int
+    part: str = ""
 
     @property
     def whose(self) -> str:
         """The symbol whose file they stand in."""
         return self.symbol if self.first_row is None else ALL_SYMBOLS
 
+    @property
+    def file(self) -> PartitionKey:
+        """The partition that they stand in."""
+        return PartitionKey(self.data_type, self.whose, self.month, self.part)
+
     def path(self, layout: Layout) -> Path:
-        """The file."""
-        return layout.partition(self.data_type, self.whose, self.month)
+        """Where that is."""
+        return layout.partition(*self.file)
 
     def overlaps(self, start_ns: int, end_ns: int) -> bool:
         """Whether it may hold rows in [start_ns, end_ns)."""
@@ -120,7 +127,7 @@ class Snapshot:
         self._memo: dict[Any, Any] = {}
         self._base: duckdb.DuckDBPyConnection | None = None
         # In a catalog of an earlier version each symbol has files of its own.
-        self._place = "null", "rows"
+        self._place = "null", "rows", "'' as part"
         self._view: list[str] = []
         self._looked_at: set[str] = set()
         self.manifests: list[manifests.Manifest] | None = None
@@ -146,7 +153,7 @@ class Snapshot:
                     " pip install --upgrade flatfile-warehouse",
                 )
             if form >= _WITH_MANIFESTS:
-                self._place = "first_row", "coalesce(file_rows, rows)"
+                self._place = "first_row", "coalesce(file_rows, rows)", "part"
                 named = self.manifests = manifests.listed(self._base, ATTACHED_AS)
                 self._unless_moved(lambda: manifests.check_there(layout, named))
                 self._view = [manifests.as_view(layout, named)]
@@ -304,7 +311,7 @@ class Snapshot:
                     sha256, {", ".join(self._place)}
                 from partitions
                 where data_type = $data_type and symbol in (select unnest($symbols))
-                order by month
+                order by month, part
                 """,
                 data_type=data_type,
                 symbols=wanted,
@@ -315,10 +322,13 @@ class Snapshot:
                 self._partitions[data_type, symbol] = tuple(stored)
         return {symbol: self._partitions[data_type, symbol] for symbol in symbols}
 
-    def shared(self, data_type: str) -> list[Stored]:
-        """The files of a data type that all symbols of a month share, by month.
+    def shared(self, data_type: str, first: date, last: date) -> list[Stored]:
+        """The files of a data type that all symbols share, in the order of time.
 
         Of each, all its rows; the symbol is `ALL_SYMBOLS`.
+
+        Args:
+            first, last: first days of months, both inclusive.
         """
         if self._place[0] == "null":
             return []
@@ -330,17 +340,23 @@ class Snapshot:
                 any_value(bytes),
                 epoch_ns(min(first_timestamp)),
                 epoch_ns(max(last_timestamp)),
-                any_value(sha256)
+                any_value(sha256),
+                part
             from partitions
-            where data_type = $data_type and first_row is not null
-            group by month
-            order by month
+            where
+                data_type = $data_type
+                and first_row is not null
+                and month between $first and $last
+            group by month, part
+            order by month, part
             """,
             data_type=data_type,
+            first=first,
+            last=last,
         )
         return [
-            Stored(data_type, ALL_SYMBOLS, month, count, size, first, last, sha256, 0, count)
-            for month, count, size, first, last, sha256 in rows
+            Stored(data_type, ALL_SYMBOLS, month, count, size, start, end, sha256, 0, count, part)
+            for month, count, size, start, end, sha256, part in rows
         ]
 
     def own_symbols(self, data_type: str, first: date, last: date) -> list[str]:
@@ -365,30 +381,38 @@ class Snapshot:
         """The files of a data type's partitions, and how large each is."""
         rows = self.fetch(
             f"""
-            select distinct if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'), month, bytes
+            select distinct
+                if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'),
+                month,
+                {self._place[2]},
+                bytes
             from partitions
             where data_type = $data_type
             """,
             data_type=data_type,
         )
         layout = self.layout
-        return [(layout.partition(data_type, symbol, month), size) for symbol, month, size in rows]
+        return [
+            (layout.partition(data_type, symbol, month, part), size)
+            for symbol, month, part, size in rows
+        ]
 
     def rows_by_session(
         self, partitions: Sequence[Stored]
     ) -> dict[Stored, tuple[list[date], list[int]]]:
         """Each partition's sessions, ascending, and how many of its rows each has."""
         wanted = {
-            (one.data_type, one.symbol, one.month): one
+            (one.data_type, one.symbol, one.month, one.part): one
             for one in partitions
             if one not in self._sessions
         }
         for data_type in {one.data_type for one in wanted.values()}:
             rows = self.fetch(
-                """
+                f"""
                 select
                     symbol,
                     month,
+                    {self._place[2]},
                     list_transform(sessions, lambda entry: entry.session),
                     list_transform(sessions, lambda entry: entry.rows)
                 from partitions
@@ -398,15 +422,16 @@ class Snapshot:
                     and month in (select unnest($months))
                 """,
                 data_type=data_type,
-                symbols=list({symbol for _, symbol, _ in wanted}),
-                months=list({month for _, _, month in wanted}),
+                symbols=list({symbol for _, symbol, _, _ in wanted}),
+                months=list({month for _, _, month, _ in wanted}),
             )
-            for symbol, month, sessions, counts in rows:
+            for symbol, month, part, sessions, counts in rows:
                 if None in sessions or None in counts:
                     problem = "sessions of its table partitions has an impossible value"
                     raise DamagedCatalogError(self.layout.catalog, problem)
-                if (data_type, symbol, month) in wanted:
-                    self._sessions[wanted[data_type, symbol, month]] = (sessions, counts)
+                key = data_type, symbol, month, part
+                if key in wanted:
+                    self._sessions[wanted[key]] = (sessions, counts)
         return {one: self._sessions[one] for one in partitions}
 
 

@@ -17,11 +17,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, decode_symbol
+from warehouse.core.paths import (
+    ALL_SYMBOLS,
+    Layout,
+    PartitionKey,
+    RawFile,
+    decode_symbol,
+)
 from warehouse.errors import (
     DamagedCatalogError,
     OutdatedCatalogError,
@@ -44,13 +51,13 @@ from warehouse.store.partitions import (
     SLICES,
     Partition,
     SessionSource,
-    sessions_of,
 )
 
 _SHARED = """
     select
         data_type,
         month,
+        part,
         any_value(fingerprint) as fingerprint,
         any_value(file_rows) as rows,
         any_value(bytes) as bytes,
@@ -63,11 +70,37 @@ _SHARED = """
         and first_row is not null
         and ($first is null or month >= $first::date)
         and ($last is null or month <= $last::date)
-    group by data_type, month
+        and ($day is null or part = '' or left(part, 2) = $day)
+    group by data_type, month, part
     having $symbols is null or bool_or(list_contains($symbols, symbol))
-    order by month
+    order by month, part
 """
 """Partitions of all symbols."""
+_SHARED_SESSIONS = """
+    select
+        month,
+        part,
+        entry.session as session,
+        sum(entry.rows)::bigint as rows,
+        sum(entry.rejects)::bigint as rejects,
+        entry.source as source,
+        entry.etag as etag,
+        entry.sha256 as sha256,
+        entry.fingerprint as fingerprint
+    from (
+        select month, part, unnest(sessions) as entry
+        from partitions
+        where
+            data_type = $data_type
+            and first_row is not null
+            and ($first is null or month >= $first::date)
+            and ($last is null or month <= $last::date)
+            and ($day is null or part = '' or left(part, 2) = $day)
+    )
+    group by all
+    order by month, part, session, source, sha256
+"""
+"""What these are made of, as `partitions.sessions_of` puts it."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +221,7 @@ class CatalogChange:
     """
 
     partitions: list[Partition] = field(default_factory=list)
-    removed: list[tuple[str, str, date]] = field(default_factory=list)
+    removed: list[PartitionKey] = field(default_factory=list)
     files: list[SourceFile] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     checked: list[Checked] = field(default_factory=list)
@@ -218,7 +251,11 @@ def check_not_lost(layout: Layout) -> None:
     """
     if layout.catalog.exists():
         return
-    is_published = any(any((layout.cache / kind).glob("*/*.parquet")) for kind in DATA_TYPES)
+    is_published = any(
+        any((layout.cache / kind).glob(pattern))
+        for kind in DATA_TYPES
+        for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet")
+    )
     if is_published and not journal.stands(layout) and not layout.catalog.exists():
         raise DamagedCatalogError(layout.catalog, "it is missing, and there are partitions")
 
@@ -398,12 +435,14 @@ class Catalog:
         symbols: Sequence[str] | None = None,
         first: date | None = None,
         last: date | None = None,
+        session: date | None = None,
     ) -> list[Partition]:
         """Partitions of a data type by symbol and month; of all symbols without their slices.
 
         Args:
             symbols: only these, and those of all symbols that have one of them; None: all.
             first, last: first days of months, both inclusive; None is open.
+            session: of files of a session only this one's; None: of all.
         """
         asked = {
             "data_type": data_type,
@@ -413,7 +452,7 @@ class Catalog:
         }
         table = self.table(
             """
-            select * exclude (path, first_row, file_rows)
+            select * exclude (path, part, first_row, file_rows)
             from partitions
             where
                 data_type = $data_type
@@ -427,7 +466,12 @@ class Catalog:
         )
         if table is None:
             return []
-        shared = self.rows(_SHARED, **asked)
+        shared = self.rows(_SHARED, **asked, day=_day_of(session))
+        span = {name: asked[name] for name in ("data_type", "first", "last")}
+        of_file: dict[tuple[date, str], list[SessionSource]] = {}
+        for row in self.rows(_SHARED_SESSIONS, **span, day=_day_of(session)):
+            key = row.pop("month"), row.pop("part")
+            of_file.setdefault(key, []).append(SessionSource(**row))
         first_ns = table["first_timestamp"].cast(pa.int64()).to_pylist()
         last_ns = table["last_timestamp"].cast(pa.int64()).to_pylist()
         rows = table.drop_columns(["first_timestamp", "last_timestamp"]).to_pylist()
@@ -436,7 +480,7 @@ class Catalog:
                 **{
                     **row,
                     "symbol": ALL_SYMBOLS,
-                    "sessions": sessions_of(self.entries(data_type, row["month"])),
+                    "sessions": tuple(of_file[row["month"], row["part"]]),
                 }
             )
             for row in shared
@@ -453,8 +497,25 @@ class Catalog:
             for row, start, stop in zip(rows, first_ns, last_ns, strict=True)
         ]
 
-    def entries(self, data_type: str, month: date) -> pa.Table:
-        """Of the partition of all symbols of a month, where each one's sessions came from.
+    def layout_of(self, data_type: str, month: date) -> PartitionLayout | None:
+        """How a month's partitions are laid out; None: there are none."""
+        rows = self.rows(
+            """
+            select bool_or(first_row is not null) as is_shared
+            from partitions
+            where data_type = $data_type and month = $month
+            """,
+            data_type=data_type,
+            month=month,
+        )
+        is_shared = rows[0]["is_shared"] if rows else None
+        return None if is_shared is None else "market" if is_shared else "symbol"
+
+    def entries(self, data_type: str, month: date, session: date | None = None) -> pa.Table:
+        """Of the partitions of all symbols of a month, where each one's sessions came from.
+
+        Args:
+            session: of files of a session only this one's; None: of all.
 
         Returns:
             As `partitions.ENTRIES`, by symbol and session; no rows where there is no such one.
@@ -463,10 +524,15 @@ class Catalog:
             """
             select symbol, unnest(sessions, recursive := true)
             from partitions
-            where data_type = $data_type and month = $month and first_row is not null
+            where
+                data_type = $data_type
+                and month = $month
+                and first_row is not null
+                and ($day is null or part = '' or left(part, 2) = $day)
             """,
             data_type=data_type,
             month=month,
+            day=_day_of(session),
         )
         if table is None:
             return ENTRIES.empty_table()
@@ -474,8 +540,8 @@ class Catalog:
         order = pc.sort_indices(found, [("symbol", "ascending"), ("session", "ascending")])
         return found.take(order).combine_chunks()
 
-    def slices(self, data_type: str, month: date) -> pa.Table:
-        """Of the partition of all symbols of a month, where each one's rows stand, by their places.
+    def slices(self, data_type: str, month: date, part: str = "") -> pa.Table:
+        """Of a partition of all symbols, where each one's rows stand, by their places.
 
         Returns:
             As `partitions.SLICES`.
@@ -484,11 +550,16 @@ class Catalog:
             """
             select symbol, first_row, rows, first_timestamp, last_timestamp, sessions
             from partitions
-            where data_type = $data_type and month = $month and first_row is not null
+            where
+                data_type = $data_type
+                and month = $month
+                and part = $part
+                and first_row is not null
             order by first_row
             """,
             data_type=data_type,
             month=month,
+            part=part,
         )
         return SLICES.empty_table() if table is None else table.cast(SLICES).combine_chunks()
 
@@ -505,6 +576,10 @@ class Catalog:
                 raise DamagedCatalogError(self._layout.catalog, problem)
             found[raw_file_of(record)] = record
         return found
+
+
+def _day_of(session: date | None) -> str | None:
+    return None if session is None else f"{session.day:02}"
 
 
 def file_record(row: dict[str, Any]) -> SourceFile:

@@ -26,10 +26,12 @@ from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     Layout,
+    PartitionKey,
     RawFile,
     encode_symbol,
     glob_literal,
     month_of,
+    parse_partition,
     partition_name,
     shipped,
 )
@@ -59,9 +61,11 @@ _COMPATIBLE_WITH = "v1.5.0"
 _PROBE_SESSION = date(2000, 1, 3)
 _SPAN = r"\d{4}_(?:0[1-9]|1[0-2])(?:-\d{4}_(?:0[1-9]|1[0-2]))?"
 _FOLDERS = re.compile(rf"(?:[A-Z0-9%._-]+ {_SPAN}(?:,{_SPAN})*(?:\n|\Z))*", re.ASCII)
-_MONTHS = re.compile(r"(?:\d{4}_\d\d(?:,(?=\d)|\Z))*", re.ASCII)
+_SHARED = re.compile(r"(?:\d{4}_\d\d(?:/\d\d:\d{1,2})?(?:,(?=\d)|\Z))*", re.ASCII)
 _SYMBOLS = re.compile(r"(?:[A-Z0-9%._-]+(?:\n|\Z))*", re.ASCII)
-_PLACES = pa.schema([manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row")])
+_PLACES = pa.schema(
+    [manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row", "file")]
+)
 _MANIFESTS = pa.schema(
     [
         ("data_type", pa.string()),
@@ -260,11 +264,11 @@ def _write_manifests(
         All manifests of the next generation, and the rows of those that are touched.
     """
     added: defaultdict[manifests.Key, list[Partition]] = defaultdict(list)
-    removed: defaultdict[manifests.Key, list[tuple[str, str, date]]] = defaultdict(list)
+    removed: defaultdict[manifests.Key, list[PartitionKey]] = defaultdict(list)
     for one in change.partitions:
         added[one.data_type, one.month].append(one)
     for gone in change.removed:
-        removed[gone[0], gone[2]].append(gone)
+        removed[gone.data_type, gone.month].append(gone)
     by_key = {one.key: one for one in named}
     places = earlier.group_by(["data_type", "month"]).aggregate([]).to_pylist()
     touched = {*added, *removed, *((row["data_type"], row["month"]) for row in places)}
@@ -309,7 +313,7 @@ def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         try:
             for macro, form in (
                 (f"{kind}_names", _FOLDERS),
-                (f"{kind}_market_names", _MONTHS),
+                (f"{kind}_market_names", _SHARED),
                 (f"{kind}_market_symbols", _SYMBOLS),
             ):
                 row = connection.execute(f"select replaced.main.{macro}()").fetchone()
@@ -372,7 +376,7 @@ def _retold(
         whether another month has it.
     """
     own = dict(line.split(" ") for line in told[f"{kind}_names"].split("\n") if line)
-    months = {name for name in told[f"{kind}_market_names"].split(",") if name}
+    files = {name for name in told[f"{kind}_market_names"].split(",") if name}
     symbols = set(told[f"{kind}_market_symbols"].split("\n")) - {""}
     for (data_type, month), rows in fresh.items():
         if data_type != kind:
@@ -381,10 +385,11 @@ def _retold(
         before: set[str] = set()
         for one in replaced:
             if one.key == (data_type, month):
-                before = set(manifests.read(layout, one)["symbol"].to_pylist())
+                before = set(pc.unique(manifests.read(layout, one)["symbol"]).to_pylist())
         is_shared = rows["first_row"].is_valid()
-        shared = set(rows.filter(is_shared)["symbol"].to_pylist())
-        if name in months and before - shared:
+        shared = set(pc.unique(rows.filter(is_shared)["symbol"]).to_pylist())
+        present = {one for one in files if one[: len(name)] == name}
+        if present and before - shared:
             return False
         alone = rows.filter(pc.invert(is_shared))["symbol"].to_pylist()
         for symbol in before - set(alone):
@@ -394,10 +399,10 @@ def _retold(
         for symbol in alone:
             folder = encode_symbol(symbol)
             own[folder] = _with(own.get(folder, ""), name)
-        months = months | {name} if shared else months - {name}
+        files = files - present | set(_shared_names(rows.filter(is_shared)["file"]))
         symbols |= {encode_symbol(symbol) for symbol in shared}
     told[f"{kind}_names"] = "\n".join(f"{name} {own[name]}" for name in sorted(own))
-    told[f"{kind}_market_names"] = ",".join(sorted(months))
+    told[f"{kind}_market_names"] = ",".join(sorted(files))
     told[f"{kind}_market_symbols"] = "\n".join(sorted(symbols))
     return True
 
@@ -410,17 +415,24 @@ def _told(
     fresh: Mapping[manifests.Key, pa.Table],
 ) -> dict[str, str]:
     """What the macros of a data type say of its partitions, by macro."""
-    columns = ["symbol", "month", "first_row"]
-    staged = [rows.select(columns) for (name, _), rows in fresh.items() if name == kind]
+    staged = [
+        pa.table({name: rows[name] for name in ("symbol", "month", "first_row", "file")})
+        for (name, _), rows in fresh.items()
+        if name == kind
+    ]
     connection.register("staged", pa.concat_tables([_PLACES.empty_table(), *staged]))
     there = [one for one in present if one.data_type == kind and one.key not in fresh]
     manifests.check(layout, there)
-    listed = manifests.as_query(layout, there) if there else "from staged limit 0"
+    before = "from staged limit 0"
+    if there:
+        below = len(str(layout.cache)) + 2
+        listed = manifests.as_query(layout, there)
+        before = f"select symbol, month, first_row, substring(path, {below}) from ({listed})"
     connection.execute(
         f"""
         create or replace temp table places as
-        select symbol, month, first_row is not null as is_shared
-        from (select {", ".join(columns)} from ({listed}) union all from staged)
+        select symbol, month, file, first_row is not null as is_shared
+        from (from staged union all ({before}))
         """
     )
     connection.unregister("staged")
@@ -433,16 +445,14 @@ def _told(
         """
     ).fetchall()
     folders = sorted((encode_symbol(symbol), _spans(tuple(found))) for symbol, found in own)
-    months = connection.execute(
-        "select distinct month from places where is_shared order by month"
-    ).fetchall()
+    files = connection.execute("select distinct file from places where is_shared").fetchall()
     symbols = connection.execute(
         "select distinct symbol from places where is_shared order by symbol"
     ).fetchall()
     connection.execute("drop table places")
     return {
         f"{kind}_names": "\n".join(f"{folder} {spans}" for folder, spans in folders),
-        f"{kind}_market_names": ",".join(f"{month:%Y_%m}" for (month,) in months),
+        f"{kind}_market_names": ",".join(_shared_names(file for (file,) in files)),
         f"{kind}_market_symbols": "\n".join(sorted(encode_symbol(s) for (s,) in symbols)),
     }
 
@@ -480,6 +490,29 @@ def _spans(months: tuple[int, ...]) -> str:
 
 def _month_name(number: int) -> str:
     return f"{number // 12:04}_{number % 12 + 1:02}"
+
+
+def _shared_names(files: Iterable[Any]) -> list[str]:
+    """How `…_market_names()` names files that all symbols share, in order.
+
+    Args:
+        files: below the cache folder, texts or of Arrow.
+
+    Returns:
+        Months, or days with the number of their files, which are numbered from 0.
+    """
+    names = set()
+    numbers: defaultdict[str, int] = defaultdict(int)
+    for file in {str(one) for one in files}:
+        key = parse_partition(file)
+        assert key is not None
+        if key.part:
+            day, _, number = key.part.partition("_")
+            name = f"{key.month:%Y_%m}/{day}"
+            numbers[name] = max(numbers[name], int(number) + 1)
+        else:
+            names.add(f"{key.month:%Y_%m}")
+    return sorted([*names, *(f"{name}:{count}" for name, count in numbers.items())])
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
@@ -594,7 +627,7 @@ def _published(
         named = manifests.listed(connection, "replaced")
         manifests.check_there(layout, named)
         read = {(one.data_type, one.month) for one in change.partitions}
-        read |= {(data_type, month) for data_type, _, month in change.removed}
+        read |= {(gone.data_type, gone.month) for gone in change.removed}
         read |= {(file.data_type, month_of(file.day)) for file in change.files}
         manifests.check(layout, (one for one in named if one.key in read))
         return named, manifests.SCHEMA.empty_table()

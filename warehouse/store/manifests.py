@@ -21,13 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import quoted
-from warehouse.core.paths import ALL_SYMBOLS, Layout, glob_literal, is_manifest, partition_name
+from warehouse.core.paths import (
+    ALL_SYMBOLS,
+    Layout,
+    PartitionKey,
+    glob_literal,
+    is_manifest,
+    parse_partition,
+    partition_name,
+)
 from warehouse.errors import DamagedCatalogError, StorageError, one_line
 from warehouse.store.partitions import SLICES, Partition
 
@@ -48,7 +57,7 @@ SCHEMA = pa.schema(
         ("sessions", SLICES.field("sessions").type),
     ]
 )
-"""A row for each symbol. `file` is the partition's, below the cache folder."""
+"""A row for each symbol of each file. `file` is the partition's, below the cache folder."""
 
 _SESSION = SLICES.field("sessions").type.value_type
 _STORED = pa.schema(
@@ -126,7 +135,7 @@ def rows_of(partitions: Sequence[Partition]) -> pa.Table:
         columns["data_type"].append(item.data_type)
         columns["symbol"].append(item.symbol)
         columns["month"].append(item.month)
-        columns["file"].append(partition_name(item.data_type, item.symbol, item.month))
+        columns["file"].append(partition_name(*item.key))
         columns["rows"].append(item.rows)
         columns["bytes"].append(item.bytes)
         columns["first_row"].append(None)
@@ -145,7 +154,7 @@ def _rows_of_shared(item: Partition) -> pa.Table:
     same = {
         "data_type": item.data_type,
         "month": item.month,
-        "file": partition_name(item.data_type, item.symbol, item.month),
+        "file": partition_name(*item.key),
         "bytes": item.bytes,
         "sha256": item.sha256,
         "fingerprint": item.fingerprint,
@@ -162,23 +171,19 @@ def _rows_of_shared(item: Partition) -> pa.Table:
     )
 
 
-def changed(
-    before: pa.Table, added: pa.Table, removed: Iterable[tuple[str, str, date]]
-) -> pa.Table:
+def changed(before: pa.Table, added: pa.Table, removed: Iterable[PartitionKey]) -> pa.Table:
     """The rows of a month after a change.
 
     Args:
         before: its rows, as `SCHEMA`.
-        added: rows that take the place of those of their symbols.
-        removed: data type, symbol and month of what is no more. `ALL_SYMBOLS`: what shared a file.
+        added: rows that take the place of those of their files.
+        removed: what is no more.
     """
-    symbols = {symbol for _, symbol, _ in removed}
-    gone = pc.is_in(before["symbol"], pa.array(sorted(symbols - {ALL_SYMBOLS}), pa.string()))
-    gone = pc.or_(gone, pc.is_in(before["symbol"], added["symbol"].combine_chunks()))
-    if ALL_SYMBOLS in symbols or added["first_row"].null_count < added.num_rows:
-        gone = pc.or_(gone, pc.is_valid(before["first_row"]))
-    rows = pa.concat_tables([before.filter(pc.invert(gone)), added])
-    return rows.take(pc.sort_indices(rows, [("symbol", "ascending")])).combine_chunks()
+    names = {partition_name(*key) for key in removed}
+    files = pa.array(sorted(names | set(pc.unique(added["file"]).to_pylist())), pa.string())
+    rows = pa.concat_tables([before.filter(pc.invert(pc.is_in(before["file"], files))), added])
+    order = [("symbol", "ascending"), ("file", "ascending")]
+    return rows.take(pc.sort_indices(rows, order)).combine_chunks()
 
 
 def write(folder: Path, key: Key, rows: pa.Table) -> tuple[Manifest, Path]:
@@ -354,8 +359,18 @@ def _odd_value(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str 
         return "speaks of another month"
     if pc.any(pc.less(rows["rows"], 1), min_count=0).as_py():
         return "has an impossible value: a partition without rows"
-    if len(pc.unique(rows["symbol"])) < rows.num_rows:
+    counts = pc.list_value_length(rows["sessions"].combine_chunks()).to_numpy()
+    symbols = rows["symbol"].take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+    pairs = pa.table({"symbol": symbols, "session": days})
+    if pairs.group_by(["symbol", "session"]).aggregate([]).num_rows < pairs.num_rows:
         return "names a symbol twice"
+    shared = set(pc.unique(rows["file"].filter(rows["first_row"].is_valid())).to_pylist())
+    for file in pc.unique(rows["file"]).to_pylist():
+        key = parse_partition(file)
+        if key is None or (key.data_type, key.month) != one.key:
+            return f"names {file!r}, which no partition of its month is called"
+        if (key.symbol == ALL_SYMBOLS) != (file in shared):
+            return f"says otherwise than its name whether all symbols share {file}"
     if _sums(rows) != (one.partitions, one.rows, one.cache_bytes, one.sessions):
         return "has an impossible value: other sums than the catalog names"
     return None
@@ -390,7 +405,11 @@ def as_query(layout: Layout, manifests: Iterable[Manifest]) -> str:
 def _columns(layout: Layout, data_type: str = "data_type") -> str:
     folder = quoted(f"{layout.cache}/")
     names = [name for name in SCHEMA.names if name not in ("data_type", "symbol", "month", "file")]
-    return f"{data_type} as data_type, symbol, month, {folder} || file as path, {', '.join(names)}"
+    place = f"{folder} || file as path, {_PART} as part"
+    return f"{data_type} as data_type, symbol, month, {place}, {', '.join(names)}"
+
+
+_PART = r"regexp_extract(file, '/market/\d{4}_\d{2}/(\d{2}_\d{2})\.parquet$', 1)"
 
 
 def as_view(layout: Layout, manifests: Iterable[Manifest], name: str = "partitions") -> str:

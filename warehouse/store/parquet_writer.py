@@ -175,10 +175,11 @@ def _options(kind: DataType, is_small: bool) -> dict[str, Any]:
 
 @cache
 def _market_options(kind: DataType) -> dict[str, Any]:
+    options = {**_options(kind, False), "compression": "zstd", "compression_level": 3}
+    if "vwap" not in kind.columns.names:
+        return options
     return {
-        **_options(kind, False),
-        "compression": "zstd",
-        "compression_level": 3,
+        **options,
         "use_dictionary": [n for n in kind.columns.names if n in _MARKET_DICTIONARY],
         "column_encoding": dict.fromkeys(_MARKET_DELTA, "DELTA_BINARY_PACKED"),
     }

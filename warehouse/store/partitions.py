@@ -36,10 +36,10 @@ from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
 from warehouse.core.paths import (
     ALL_SYMBOLS,
-    MARKET,
-    decode_symbol,
+    Layout,
+    PartitionKey,
     parse_key,
-    partition_name,
+    parse_partition,
 )
 from warehouse.errors import (
     CorruptPartitionError,
@@ -121,6 +121,7 @@ class Partition:
         rows, bytes: its size.
         first_ns, last_ns: its earliest and latest stamp, both inclusive, nanoseconds UTC.
         sha256: of the file.
+        part: which file of a session's rows of all symbols; see `PartitionKey`.
         slices: of all symbols, where each one's rows stand, as `SLICES`; None: it was not asked.
     """
 
@@ -134,7 +135,12 @@ class Partition:
     first_ns: int
     last_ns: int
     sha256: str
+    part: str = ""
     slices: pa.Table | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def key(self) -> PartitionKey:
+        return PartitionKey(self.data_type, self.symbol, self.month, self.part)
 
 
 def rows_by_file(
@@ -157,13 +163,11 @@ def rows_by_file(
     return rows
 
 
-def provenance(
-    data_type_name: str, symbol: str, month: date, sessions: Iterable[SessionSource], made_by: str
-) -> bytes:
+def provenance(key: PartitionKey, sessions: Iterable[SessionSource], made_by: str) -> bytes:
     """What a partition says of itself in its metadata, as JSON in a fixed form."""
     record = {"fingerprint": made_by, "sessions": [_entry(session) for session in sessions]}
     told = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return b"%b,%b" % (_named(data_type_name, symbol, month), told[1:].encode())
+    return _named(key) + told[1:].encode()
 
 
 def _digest(told: bytes) -> bytes:
@@ -202,6 +206,7 @@ def write_partition(
     month: date,
     sessions: tuple[SessionSource, ...],
     fingerprint: str,
+    part: str = "",
 ) -> Partition:
     """Write a partition to `path`, which must not be inside the cache folder: it is not synced.
 
@@ -209,12 +214,14 @@ def write_partition(
         rows: the data type's columns (others are left out) in the order of the tape, of all
             symbols by symbol first.
         sessions: in ascending order; their rows add up to those of `rows`.
+        part: which file of a session it is; empty: it is of the month.
 
     Raises:
         StorageError: the disk refuses.
         SqlFileError: a row lacks a value that every row of the data type has.
     """
-    metadata = _metadata(kind, symbol, month, sessions, fingerprint)
+    key = PartitionKey(kind.name, symbol, month, part)
+    metadata = _metadata(key, sessions, fingerprint)
     counts = [session.rows for session in sessions]
     expected = sum(counts)
 
@@ -259,17 +266,14 @@ def write_partition(
         edges.first_ns,
         edges.last_ns,
         digest,
+        part,
     )
 
 
 def _metadata(
-    kind: DataType,
-    symbol: str,
-    month: date,
-    sessions: Iterable[SessionSource],
-    fingerprint: str,
+    key: PartitionKey, sessions: Iterable[SessionSource], fingerprint: str
 ) -> dict[bytes, bytes]:
-    told = provenance(kind.name, symbol, month, sessions, fingerprint)
+    told = provenance(key, sessions, fingerprint)
     return {METADATA_KEY: told, DIGEST_KEY: _digest(told)}
 
 
@@ -372,6 +376,24 @@ def read_rows(path: Path, partition: Partition, low: int, high: int) -> pa.Table
         return pa.Table.from_batches(list(rows), data_type(partition.data_type).columns)
 
 
+def read_rows_of(layout: Layout, partitions: Sequence[Partition], low: int, high: int) -> pa.Table:
+    """The rows [low, high) of partitions whose rows follow on each other.
+
+    Raises:
+        CorruptPartitionError: a file is damaged, or not the one the catalog knows.
+    """
+    found = []
+    start = 0
+    for one in partitions:
+        first, end = max(low - start, 0), min(high - start, one.rows)
+        if first < end:
+            found.append(read_rows(layout.partition(*one.key), one, first, end))
+        start += one.rows
+    if not found:
+        return data_type(partitions[0].data_type).columns.empty_table()
+    return pa.concat_tables(found)
+
+
 class _RowGroups:
     """Rows of an open partition by their place in it. Asked in ascending order, it reads each row
     group once: most partitions have a single one, and a month's sessions in it.
@@ -381,7 +403,7 @@ class _RowGroups:
         self._file, self._path, self._partition = file, path, partition
         kind = data_type(partition.data_type)
         self._columns = kind.columns
-        self._edges = edges_of(file, path, kind, partition.symbol, partition.rows, partition.month)
+        self._edges = edges_of(file, path, partition.key, partition.rows)
         self._present: tuple[int, pa.Table] | None = None
 
     def rows(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
@@ -407,15 +429,14 @@ class _RowGroups:
         return self._present[1]
 
 
-def edges_of(
-    file: pq.ParquetFile, path: Path, kind: DataType, symbol: str, rows: int, month: date
-) -> list[int]:
+def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> list[int]:
     """The row at which each row group begins, and the end, as far as the footer can be believed.
 
     Raises:
         CorruptPartitionError: its rows are not so many, its columns not the data type's, or it is
             another partition under this one's name.
     """
+    kind, symbol = DATA_TYPES[key.data_type], key.symbol
     try:
         metadata = file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
@@ -429,16 +450,19 @@ def edges_of(
         refuse(path, kind.name, symbol, f"{sum(counts):,} rows, the catalog says {rows:,}")
     if not is_right:
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
-    if not told.get(METADATA_KEY, b"").startswith(_named(kind.name, symbol, month)):
+    if not told.get(METADATA_KEY, b"").startswith(_named(key)):
         whose = f"{symbol}'s" if symbol else "all symbols'"
-        refuse(path, kind.name, symbol, f"it does not say that it is {whose} of {month:%Y-%m}")
+        of = f"{key.session} (file {key.part})" if key.part else f"{key.month:%Y-%m}"
+        refuse(path, kind.name, symbol, f"it does not say that it is {whose} of {of}")
     return [0, *accumulate(counts)]
 
 
-def _named(data_type_name: str, symbol: str, month: date) -> bytes:
+def _named(key: PartitionKey) -> bytes:
     """How `provenance` begins: whose rows they are."""
-    name = json.dumps(symbol or None, ensure_ascii=False)
-    whose = f'"data_type":"{data_type_name}","symbol":{name},"month":"{month:%Y-%m}"'
+    name = json.dumps(key.symbol or None, ensure_ascii=False)
+    whose = f'"data_type":"{key.data_type}","symbol":{name},"month":"{key.month:%Y-%m}",'
+    if key.part:
+        whose += f'"part":"{key.part}",'
     return f'{{"format":{FORMAT_VERSION},{whose}'.encode()
 
 
@@ -538,8 +562,10 @@ def describe(path: Path) -> Partition:
     Raises:
         CorruptPartitionError: it is damaged, or no partition of ours.
     """
-    data_type_name, folder = path.parts[-3:-1]
-    symbol = ALL_SYMBOLS if folder == MARKET else decode_symbol(folder)
+    key = parse_partition("/".join(path.parts[-3:])) or parse_partition("/".join(path.parts[-4:]))
+    if key is None:
+        raise CorruptPartitionError(path, "no partition is called so", "warehouse verify --repair")
+    data_type_name, symbol, month, _ = key
     slices = None
     with open_partition(path, data_type_name, symbol) as file:
         metadata = file.metadata
@@ -551,13 +577,13 @@ def describe(path: Path) -> Partition:
             record = small_files.parsed_json(told)
             made_by = str(record["fingerprint"])
             sessions = tuple(_session(entry) for entry in record["sessions"])
-            month = date.fromisoformat(f"{record['month']}-01")
-            if not path.as_posix().endswith(partition_name(data_type_name, symbol, month)):
-                raise ValueError(f"it says that it is of {month:%Y-%m}")
+            said = date.fromisoformat(f"{record['month']}-01")
+            if said != month:
+                raise ValueError(f"it says that it is of {said:%Y-%m}")
             if (record["data_type"], record["symbol"] or ALL_SYMBOLS) != (data_type_name, symbol):
                 raise ValueError(f"it says that it is {record['data_type']} of {record['symbol']}")
             rows = sum(session.rows for session in sessions)
-            edges_of(file, path, DATA_TYPES[data_type_name], symbol, rows, month)
+            edges_of(file, path, key, rows)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             if symbol == ALL_SYMBOLS:
                 slices = slices_in(file, sessions)
@@ -580,6 +606,7 @@ def describe(path: Path) -> Partition:
         first,
         last,
         sha256,
+        key.part,
         slices,
     )
 

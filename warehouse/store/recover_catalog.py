@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import Layout, RawFile, month_of, parse_key
+from warehouse.core.paths import MARKET, Layout, RawFile, month_of, parse_key
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
 from warehouse.store import kept_tables
@@ -34,13 +34,16 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
         partition is not known: no file of it has a record, so that all are read again.
     """
     paths = [
-        path for name in DATA_TYPES for path in sorted((layout.cache / name).glob("*/*.parquet"))
+        path
+        for name in DATA_TYPES
+        for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet")
+        for path in sorted((layout.cache / name).glob(pattern))
     ]
     with ThreadPoolExecutor(workers, thread_name_prefix="inventory") as threads:
         described = list(threads.map(_described, paths))
     partitions = [found for found in described if isinstance(found, Partition)]
     damaged = [found.path for found in described if isinstance(found, CorruptPartitionError)]
-    in_doubt = {(path.parts[-3], path.stem) for path in damaged}
+    in_doubt = {_month_of(layout, path) for path in damaged}
     records, lost = _told(layout)
     damaged += lost
     rejects = _Rejects.read(layout, damaged)
@@ -60,6 +63,12 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
         or (record.data_type, f"{month_of(record.day):%Y_%m}") not in in_doubt
     ]
     return CatalogChange(partitions=partitions, files=files), damaged
+
+
+def _month_of(layout: Layout, path: Path) -> tuple[str, str]:
+    """The data type and the month of a partition, by its name."""
+    name, _, *below = path.relative_to(layout.cache).parts
+    return name, below[0].removesuffix(path.suffix)
 
 
 def _described(path: Path) -> Partition | CorruptPartitionError:

@@ -23,7 +23,7 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect, quoted, within
 from warehouse.core.metrics import Progress, RunMetrics
-from warehouse.core.paths import ALL_SYMBOLS, Layout, glob_literal
+from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
@@ -135,12 +135,13 @@ class _Stored:
     rows: int
     bytes: int
     is_shared: bool
+    part: str
 
     @property
-    def file(self) -> tuple[str, str, date, int]:
-        """Whose file it stands in, and how large that is."""
+    def file(self) -> tuple[PartitionKey, int]:
+        """The file that it stands in, and how large that is."""
         whose = ALL_SYMBOLS if self.is_shared else self.symbol
-        return self.data_type, whose, self.month, self.bytes
+        return PartitionKey(self.data_type, whose, self.month, self.part), self.bytes
 
 
 @dataclass(frozen=True)
@@ -291,11 +292,11 @@ class _Questions:
         request = self._request
         rows = self._rows(
             """
-            select data_type, symbol, month, rows, bytes, first_row is not null
+            select data_type, symbol, month, rows, bytes, first_row is not null, part
             from all_partitions
             where
                 len($symbols) = 0 or list_contains($symbols, symbol)
-            order by data_type, month, symbol
+            order by data_type, month, symbol, part
             """,
             symbols=sorted(request.symbols),
         )
@@ -399,7 +400,7 @@ class _Questions:
             start = first if whole else max(first, month)
             stop = last if whole else min(last, last_day_of_month(month))
             unit: list[_Stored] = []
-            files: set[tuple[str, str, date, int]] = set()
+            files: set[tuple[PartitionKey, int]] = set()
             rows = 0
             for stored in by_symbol.values():
                 if not any(one.data_type == data_type for one in stored):
@@ -444,9 +445,9 @@ class _Questions:
             self._run(f"create or replace temp view {name} as {' union all '.join(rows)}")
         self._run(checked_as(data_type))
 
-    def _path_of(self, data_type: str, symbol: str, month: date, due: int) -> Path:
+    def _path_of(self, key: PartitionKey, due: int) -> Path:
         """Where a partition lies; DuckDB would read another Parquet file in its place, too."""
-        path = self._layout.partition(data_type, symbol, month)
+        path = self._layout.partition(*key)
         with suppress(FileNotFoundError):  # which DuckDB says itself
             size = path.stat().st_size
             if path.is_file() and size != due:

@@ -8,13 +8,13 @@ from typing import Any
 
 from warehouse.cli.render.run import NAMED, label, row
 from warehouse.core.config import Config
-from warehouse.core.paths import Layout
+from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.representation import as_object, plain
 from warehouse.core.request import Request
 from warehouse.maintenance.convert_layout import LayoutReport
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
-from warehouse.maintenance.verify import PartitionKey, VerifyReport
+from warehouse.maintenance.verify import VerifyReport
 from warehouse.text import count, duration, size, some
 
 _KINDS = {
@@ -46,8 +46,17 @@ def repair_as_json(report: RepairReport) -> dict[str, Any]:
 
 
 def _key_as_json(key: PartitionKey) -> dict[str, str | None]:
-    name, symbol, month = key
-    return {"data_type": name, "symbol": symbol or None, "month": f"{month:%Y-%m}"}
+    return {
+        "data_type": key.data_type,
+        "symbol": key.symbol or None,
+        "month": f"{key.month:%Y-%m}",
+        "part": key.part or None,
+    }
+
+
+def _named(key: PartitionKey) -> str:
+    whose = key.symbol or "of all symbols"
+    return f"{key.data_type} {whose} {key.session or format(key.month, '%Y-%m')}"
 
 
 def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterator[str]:
@@ -91,7 +100,7 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
         yield row("restored", f"{count(len(report.restored), 'partition')}, byte for byte")
     if report.remade:
         named = some(
-            (f"{name} {symbol or 'of all symbols'} {m:%Y-%m}" for name, symbol, m in report.remade),
+            map(_named, report.remade),
             NAMED,
         )
         yield row("remade", f"{named}: by the SQL, the settings, the files or the version of now")

@@ -26,12 +26,12 @@ from warehouse.store.partitions import ranks_of
 
 
 def shared_files(snapshot: Snapshot, kind: DataType, span: Span) -> list[Stored]:
-    """The files of all symbols that may hold rows of the span, by month."""
-    return [
-        one
-        for one in snapshot.once(("shared", kind.name), lambda: snapshot.shared(kind.name))
-        if one.overlaps(span.start_ns, span.end_ns)
-    ]
+    """The files of all symbols that may hold rows of the span, in the order of time."""
+    first, last = month_of(span.first), month_of(span.last)
+    found = snapshot.once(
+        ("shared", kind.name, first, last), lambda: snapshot.shared(kind.name, first, last)
+    )
+    return [one for one in found if one.overlaps(span.start_ns, span.end_ns)]
 
 
 def own_files(snapshot: Snapshot, kind: DataType, span: Span) -> dict[str, list[Stored]]:

@@ -58,7 +58,7 @@ def partitions_of(snapshot: Snapshot, data_type: str) -> str:
                         coalesce(
                             string_agg(
                                 concat_ws(' ', symbol, month, sha256), e'\\n'
-                                order by symbol, month
+                                order by symbol, month, sha256
                             ),
                             ''
                         )

@@ -146,7 +146,7 @@ class _Reader:
             )
             check_no_link(path, kind.name, stored.whose, os.path.islink(path))
             check_size(path, kind.name, stored.whose, file.size, stored.bytes)
-            edges = edges_of(parquet, path, kind, stored.whose, stored.file_rows, stored.month)
+            edges = edges_of(parquet, path, stored.file, stored.file_rows)
             low, high = narrowed(parquet, edges, piece)
             self.due = max(high - low, 0)
             if not self.due:
