@@ -223,7 +223,7 @@ class Made:
 
     def partitions(self) -> dict[str, Path]:
         """Every partition, by its path below the cache."""
-        return _below(self.root / "data/cache", "*/*/*.parquet")
+        return _below(self.root / "data/cache", "*/*/**/*.parquet")
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of every partition."""
@@ -298,7 +298,7 @@ class Made:
                 table = table.slice(first_row, rows)
             assert table["symbol"].unique().to_pylist() == [symbol]
             assert {day.replace(day=1) for day in table["session"].unique().to_pylist()} == {month}
-            assert file.parent.parent.name == data_type
+            assert Path(path).relative_to(self.layout.cache).parts[0] == data_type
 
 
 def _put(path: Path, key: str, content: str | bytes | Sequence[str]) -> Path:
@@ -390,7 +390,7 @@ def with_a_table_of_partitions(made: Made) -> None:
     """Make the catalog one of a format in which no manifest names what is published."""
     with duckdb.connect(str(made.layout.catalog)) as catalog:
         for statement in (
-            "create table listed as select * exclude (first_row, file_rows) from partitions",
+            "create table listed as select * exclude (part, first_row, file_rows) from partitions",
             "drop view partitions",
             "alter table listed rename to partitions",
             "drop table manifests",

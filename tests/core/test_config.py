@@ -308,7 +308,7 @@ def test_a_key_within_a_key_can_be_set_in_the_environment() -> None:
     with pytest.raises(ConfigError, match=name):
         load(SHIPPED, {name: "heap"})
     with pytest.raises(ConfigError, match="unknown key"):
-        load(SHIPPED, {"WAREHOUSE_STORAGE__LAYOUT__TRADES": "market"})
+        load(SHIPPED, {"WAREHOUSE_STORAGE__LAYOUT__NEWS": "market"})
 
 
 def test_a_list_in_the_environment_may_be_empty() -> None:

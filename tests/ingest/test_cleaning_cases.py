@@ -26,7 +26,6 @@ import pyarrow as pa
 import pytest
 from building import SESSION, Made, day_key, symbol_key
 
-from warehouse.core.config import MARKET_TYPES
 from warehouse.core.datatypes import DATA_TYPES
 
 CASES = Path(__file__).parent / "cases"
@@ -145,7 +144,6 @@ def test_there_are_cases_of_every_data_type() -> None:
         pytest.param(folder, layout, id=f"{folder.parent.name}-{folder.name}-{layout}")
         for folder in FOLDERS
         for layout in ("symbol", "market")
-        if layout == "symbol" or folder.parent.name in MARKET_TYPES
     ],
 )
 def test_each_line_is_published_or_rejected_as_the_case_says(
@@ -153,7 +151,7 @@ def test_each_line_is_published_or_rejected_as_the_case_says(
 ) -> None:
     case = Case.of(folder)
     text = (folder / "input.csv").read_bytes()
-    config = {**case.config, "storage__layout": dict.fromkeys(MARKET_TYPES, layout)}
+    config = {**case.config, "storage__layout": dict.fromkeys(DATA_TYPES, layout)}
     made = make_warehouse({case.key: gzip.compress(text, mtime=0)}, **config)
     outside = sorted(path for path in made.root.parent.rglob("*") if made.root not in path.parents)
 

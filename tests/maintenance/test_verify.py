@@ -31,7 +31,7 @@ from building import (
 from conftest import MakeWarehouse
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import RawFile
+from warehouse.core.paths import PartitionKey, RawFile
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.verify import Fault
 from warehouse.store.catalog import Catalog
@@ -345,7 +345,7 @@ def test_a_partition_made_by_other_rules_is_remade_by_those_of_now_and_named(mad
     flip(path, random.Random(2))
     report = made.repair()
     assert (report.restored, report.left) == ([], [])
-    assert report.remade == [("trades", "AAPL", date(2024, 1, 1))]
+    assert report.remade == [PartitionKey("trades", "AAPL", date(2024, 1, 1))]
     assert faults(made) == []
 
 

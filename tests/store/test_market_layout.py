@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.metrics import Silent
+from warehouse.core.paths import PartitionKey
 from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
@@ -454,10 +455,9 @@ def test_a_conversion_that_is_killed_is_finished_or_undone_by_the_next_writer(
     assert len(by_symbol.partitions()) == 3
 
 
-def test_a_layout_is_refused_where_there_is_none(made: Made) -> None:
-    for request in (Request.of(["trades"]), Request.of(["day_aggs"], symbols=["A"])):
-        with pytest.raises(RequestError):
-            convert_layout(made.pipeline, request, "market")
+def test_a_layout_is_that_of_whole_months(made: Made) -> None:
+    with pytest.raises(RequestError, match="name no symbols"):
+        convert_layout(made.pipeline, Request.of(["day_aggs"], symbols=["A"]), "market")
 
 
 # Damage, and what is not there
@@ -529,7 +529,7 @@ def test_repair_makes_a_damaged_file_anew_byte_for_byte(made: Made) -> None:
     damage(made.partitions()["day_aggs/market/2024_01.parquet"])
     report = made.repair()
     assert report.left == []
-    assert report.restored == [("day_aggs", "", date(2024, 1, 1))]
+    assert report.restored == [PartitionKey("day_aggs", "", date(2024, 1, 1))]
     assert made.digests() == digests
 
 

@@ -22,7 +22,7 @@ from warehouse.cli.options import Failure, Place, example, say
     "--layout",
     metavar="day|symbol",
     multiple=True,
-    help="The source has one file a day, or a symbol. day_aggs=symbol: so do partitions.",
+    help="The source has one file a day, or a symbol. trades=market: so partitions are laid out.",
 )
 @click.option("--endpoint", metavar="URL", default="", help="The S3 server; default: the vendor's.")
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")

@@ -145,6 +145,13 @@ def month_of(session: date) -> date:
     return session.replace(day=1)
 
 
+def partition_paths(cache: Path) -> Iterator[Path]:
+    """Files that stand where partitions do below a cache folder, whatever they are called."""
+    for name in DATA_TYPES:
+        for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet"):
+            yield from (cache / name).glob(pattern)
+
+
 @dataclass(frozen=True)
 class RawFile:
     """Which of the vendor's files: a data type and a day, or a data type, a day and a symbol.

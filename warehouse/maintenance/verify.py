@@ -21,7 +21,14 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, RawFile, month_of
+from warehouse.core.paths import (
+    ALL_SYMBOLS,
+    Layout,
+    PartitionKey,
+    RawFile,
+    month_of,
+    partition_paths,
+)
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import (
@@ -175,7 +182,7 @@ class _Round:
 
     def faults(self) -> Iterator[Fault]:
         if not self._layout.catalog.exists():
-            if any(self._layout.cache.glob("*/*/*.parquet")):
+            if any(partition_paths(self._layout.cache)):
                 yield Fault(self._layout.catalog, "catalog", "missing, and there are partitions")
             return
         known = self._catalog.source_files()

@@ -28,6 +28,7 @@ from warehouse.core.paths import (
     PartitionKey,
     RawFile,
     decode_symbol,
+    partition_paths,
 )
 from warehouse.errors import (
     DamagedCatalogError,
@@ -251,11 +252,7 @@ def check_not_lost(layout: Layout) -> None:
     """
     if layout.catalog.exists():
         return
-    is_published = any(
-        any((layout.cache / kind).glob(pattern))
-        for kind in DATA_TYPES
-        for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet")
-    )
+    is_published = any(partition_paths(layout.cache))
     if is_published and not journal.stands(layout) and not layout.catalog.exists():
         raise DamagedCatalogError(layout.catalog, "it is missing, and there are partitions")
 

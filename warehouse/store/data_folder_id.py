@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.core import small_files
-from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import OWN_FOLDERS, Layout
+from warehouse.core.paths import OWN_FOLDERS, Layout, parse_partition, partition_paths
 from warehouse.errors import StorageError
 
 _MOST_BYTES = 4_096
 _ID = re.compile(r"[0-9a-f]{32}")
-_PARTITION = "*/[0-9][0-9][0-9][0-9]_[0-9][0-9].parquet"
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def look(layout: Layout) -> None:
             knows.
     """
     check(layout)
-    if read(layout) is not None or any(layout.cache.glob(f"*/{_PARTITION}")):
+    if read(layout) is not None or _has_partitions(layout.cache):
         return
     for other in _other_caches(layout):
         raise _shared(layout, other)
@@ -142,7 +140,7 @@ def _other_caches(layout: Layout) -> list[Path]:
             if entry.name in (layout.cache.name, *OWN_FOLDERS) or not entry.is_dir():
                 continue
             folder = Path(entry.path)
-            if any(any((folder / name).glob(_PARTITION)) for name in DATA_TYPES):
+            if _has_partitions(folder):
                 found.append(folder)
     return sorted(found)
 
@@ -158,3 +156,8 @@ def _shared(layout: Layout, other: Path) -> StorageError:
 def _own(layout: Layout) -> Path:
     name = layout.cache.name
     return layout.data / (f"{layout.root.name}-data" if name == "cache" else name) / "cache"
+
+
+def _has_partitions(cache: Path) -> bool:
+    names = (path.relative_to(cache).as_posix() for path in partition_paths(cache))
+    return any(parse_partition(name) for name in names)

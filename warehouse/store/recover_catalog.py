@@ -16,9 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import MARKET, Layout, RawFile, month_of, parse_key
+from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_paths
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError
 from warehouse.store import kept_tables
@@ -33,12 +32,7 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
         The records, and the files that cannot be read. What was ingested of the month of such a
         partition is not known: no file of it has a record, so that all are read again.
     """
-    paths = [
-        path
-        for name in DATA_TYPES
-        for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet")
-        for path in sorted((layout.cache / name).glob(pattern))
-    ]
+    paths = sorted(partition_paths(layout.cache))
     with ThreadPoolExecutor(workers, thread_name_prefix="inventory") as threads:
         described = list(threads.map(_described, paths))
     partitions = [found for found in described if isinstance(found, Partition)]
