@@ -20,6 +20,8 @@ import pytest
 from building import Made, make
 from vendor import DAYS, KINDS, Source, lines_of, published, rows_of
 
+from warehouse.core.datatypes import DATA_TYPES
+
 pytestmark = pytest.mark.torture
 
 LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
@@ -29,6 +31,7 @@ def command(made: Made, *words: str) -> list[str]:
     return [sys.executable, "-m", "warehouse", "-C", str(made.root), *words]
 
 
+LAYOUTS = [dict.fromkeys(DATA_TYPES, layout) for layout in ("symbol", "market")]
 COMMANDS = (
     ("download", "trades", "quotes"),
     ("ingest",),
@@ -43,13 +46,16 @@ def bounded(words: Sequence[str]) -> list[str]:
     return [*words, "--start", str(DAYS[0]), "--end", str(DAYS[-1])]
 
 
-def test_a_process_killed_at_random_loses_no_row_and_doubles_none(tmp_path: Path) -> None:
-    made, dice = make(tmp_path), random.Random(5)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_process_killed_at_random_loses_no_row_and_doubles_none(
+    tmp_path: Path, layout: dict[str, str]
+) -> None:
+    made, dice = make(tmp_path, storage__layout=layout), random.Random(5)
     source = Source(made)
     source.restate_all()
     made.update(*KINDS)
     killed = 0
-    while killed < (200 if LONG else 8):
+    while killed < (200 if LONG else 4):
         for kind in KINDS:
             for day in DAYS:
                 if dice.random() < 0.4:
@@ -115,10 +121,11 @@ def traceable() -> None:
 
 
 @pytest.mark.usefixtures("traceable")
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_system_call_of_a_publish_may_fail_and_leaves_the_old_or_the_new(
-    tmp_path: Path,
+    tmp_path: Path, layout: dict[str, str]
 ) -> None:
-    made, log = make(tmp_path), tmp_path / "log"
+    made, log = make(tmp_path, storage__layout=layout), tmp_path / "log"
     day = DAYS[0]
     made.put_raw("trades", day, [*lines_of("trades", day, 0)[0], "too,few"])
     made.ingest("trades")
@@ -142,7 +149,7 @@ def test_any_system_call_of_a_publish_may_fail_and_leaves_the_old_or_the_new(
     ]
     assert len(points) > 150
     seen = Counter[bool]()
-    for name, number, fault in points if LONG else random.Random(3).sample(points, 9):
+    for name, number, fault in points if LONG else random.Random(3).sample(points, 6):
         shutil.rmtree(data)
         shutil.copytree(before, data)
         done = strace(made, log, "-e", f"inject={name}:{fault}:when={number}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from vendor import COLUMNS, DAYS, KINDS, Source, lines_of, published, rows_of
 
 from warehouse import Warehouse
 from warehouse.core.config import PartitionLayout
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.errors import NoDataError
 from warehouse.maintenance.convert_layout import convert_layout
@@ -31,6 +33,10 @@ LONG = bool(os.environ.get("WAREHOUSE_TEST_LONG"))
 File = tuple[str, date]
 LAYOUTS = st.sampled_from(["market", "symbol"])
 FILES = st.sampled_from([(kind, day) for kind in KINDS for day in DAYS])
+
+
+def _months(days: Sequence[date]) -> list[set[date]]:
+    return [{one for one in days if one.month == month} for month in {day.month for day in days}]
 
 
 class WarehouseAndDictionary(RuleBasedStateMachine):
@@ -122,11 +128,13 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
         new = self.published | self.raw | self.source.versions
         for kind in KINDS:
             found = published(self.made, kind)
-            # Each month of a data type is published at once.
-            for month in {day.month for day in DAYS}:
-                part = {row for row in found if row[1].month == month}
+            # Each month of a data type is published at once, or each session.
+            is_by_session = (self.made.layout.cache / kind / "market").is_dir()
+            is_by_session &= DATA_TYPES[kind].by_session
+            for days in [{day} for day in DAYS] if is_by_session else _months(DAYS):
+                part = {row for row in found if row[1] in days}
                 either = [
-                    {row for row in rows if row[1].month == month}
+                    {row for row in rows if row[1] in days}
                     for rows in (old[kind], rows_of(new, kind))
                 ]
                 assert part in either
@@ -136,18 +144,18 @@ class WarehouseAndDictionary(RuleBasedStateMachine):
 
     @rule(layout=LAYOUTS)
     def lay_new_months_out(self, layout: PartitionLayout) -> None:
-        self.made.configure(storage__layout={"day_aggs": layout})
+        self.made.configure(storage__layout=dict.fromkeys(DATA_TYPES, layout))
 
     @precondition(lambda self: self.published)
-    @rule(layout=LAYOUTS)
-    def convert(self, layout: PartitionLayout) -> None:
-        convert_layout(self.made.pipeline, Request.of(["day_aggs"]), layout)
+    @rule(layout=LAYOUTS, kind=st.sampled_from(KINDS))
+    def convert(self, layout: PartitionLayout, kind: str) -> None:
+        convert_layout(self.made.pipeline, Request.of([kind]), layout)
 
     @precondition(lambda self: self.published)
-    @rule(layout=LAYOUTS, number=st.integers(0, 25))
-    def kill_a_conversion(self, layout: PartitionLayout, number: int) -> None:
+    @rule(layout=LAYOUTS, kind=st.sampled_from(KINDS), number=st.integers(0, 25))
+    def kill_a_conversion(self, layout: PartitionLayout, kind: str, number: int) -> None:
         with killed_at(number), suppress(Killed):
-            convert_layout(self.made.pipeline, Request.of(["day_aggs"]), layout)
+            convert_layout(self.made.pipeline, Request.of([kind]), layout)
         self.made.ingest("minute_aggs")
 
     @invariant()

@@ -103,8 +103,11 @@ def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_readers_see_one_generation_or_the_next_while_a_writer_publishes(tmp_path: Path) -> None:
-    made = make(tmp_path)
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_readers_see_one_generation_or_the_next_while_a_writer_publishes(
+    tmp_path: Path, layout: str
+) -> None:
+    made = make(tmp_path, storage__layout={"trades": layout})
     for day in DAYS:
         made.put_raw("trades", day, lines(day, 1))
     made.ingest("trades")

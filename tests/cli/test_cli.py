@@ -1855,7 +1855,7 @@ def test_a_new_warehouse_is_laid_out_as_init_is_told(tmp_path: Path) -> None:
         folder = tmp_path / due
         run("init", str(folder), *given)
         assert Warehouse(folder)._config.storage.layout.of("day_aggs") == due
-    for given in ("day_aggs=heap", "trades=market", "day_aggs="):
+    for given in ("day_aggs=heap", "news=market", "day_aggs="):
         said = run("init", str(tmp_path / "no"), "--layout", given, exit_code=2).stderr
         assert said.startswith(f"Error: layout = '{given}': it may be ")
         assert said.count("\n") == 1
