@@ -8,7 +8,8 @@
 -- first and the last. `…_market_names()` has what all symbols share: months of one file, `2024_01`,
 -- or sessions with the number of their files, `2024_01/02:12`, with commas between them; and
 -- `…_market_symbols()` a line for each symbol of these, as its folder would be called. They,
--- `data_folder()` and `cache_name()` are filled in when a catalog is made. As they stand here, run in
+-- `data_folder()` and `cache_name()` are filled in when a catalog is made. As they stand here,
+-- run in
 -- the warehouse's folder, they take all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from warehouse.core.small_files import plain
-from warehouse.core.small_files import plain
 from warehouse.source.etag_check import EtagCheck, check, read_into
 from warehouse.source.file_identity import Stamp
 from warehouse.store.catalog import SourceFile
