@@ -20,7 +20,7 @@ create or replace macro day_aggs_of(symbol) as table (
     select *
     from
         read_parquet(
-            day_aggs_market_files('0001-01-01', '9999-12-31'), hive_partitioning = false
+            day_aggs_market_files(symbol, '0001-01-01', '9999-12-31'), hive_partitioning = false
         ) as shared
     where shared.symbol = symbol and is_in_place() and is_the_only_one()
 ),
@@ -30,7 +30,7 @@ create or replace macro day_aggs_of(symbol) as table (
     where session between first::date and last::date and is_in_place() and is_the_only_one()
     union all
     select *
-    from read_parquet(day_aggs_market_files(first, last), hive_partitioning = false) as shared
+    from read_parquet(day_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
         and session between first::date and last::date

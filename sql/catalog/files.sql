@@ -6,11 +6,10 @@
 -- not keep a view from being made. A data type's `…_names()` has a line for each symbol that has
 -- files of its own: its folder and the months that are published, where they follow each other the
 -- first and the last. `…_market_names()` has what all symbols share: months of one file, `2024_01`,
--- or sessions with the number of their files, `2024_01/02:12`, with commas between them; and
--- `…_market_symbols()` a line for each symbol of these, as its folder would be called. They,
--- `data_folder()` and `cache_name()` are filled in when a catalog is made. As they stand here,
--- run in
--- the warehouse's folder, they take all files of single symbols that are there.
+-- or sessions with the first symbol of each file, `2024_01/02:A|DQ|MSFT`, with commas between them;
+-- and `…_market_symbols()` a line for each symbol of these. Symbols are as their folders would be
+-- called. They, `data_folder()` and `cache_name()` are filled in when a catalog is made. As they
+-- stand here, run in the warehouse's folder, they take all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
 create or replace macro trades_names() as '* *';
@@ -149,9 +148,16 @@ create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_
             || ' (case counts)'
         )
 end;
+-- Which of a session's files, by number, has a symbol: the last that begins with it, or with one
+-- that comes before it; NULL: all.
+create or replace macro numbers_of(firsts, of_symbol) as case
+    when of_symbol is null
+    then range(len(firsts))
+    else range(len(list_filter(firsts, lambda one: url_decode(one) <= of_symbol)))[-1:]
+end;
 -- The files that all symbols share: of the months from that of one session to that of another, or
 -- of these sessions and those between them.
-create or replace macro market_files_named(of_name, of_names, first, last) as list_concat(
+create or replace macro market_files_named(of_name, of_names, of_symbol, first, last) as list_concat(
     [file_without_rows(of_name)],
     flatten(
         list_transform(
@@ -166,7 +172,7 @@ create or replace macro market_files_named(of_name, of_names, first, last) as li
                 then [folder_of(of_name) || 'market/' || one[1] || '.parquet']
                 else
                     list_transform(
-                        range(one[2]::integer),
+                        numbers_of(string_split(one[2], '|'), of_symbol),
                         lambda number: folder_of(of_name)
                         || 'market/'
                         || one[1]
@@ -189,19 +195,27 @@ create or replace macro day_aggs_files() as files_named('day_aggs', day_aggs_nam
 create or replace macro trades_files_of(of_symbol) as
     files_named_of('trades', trades_names(), trades_market_symbols(), of_symbol);
 create or replace macro trades_market_files(first, last) as
-    market_files_named('trades', trades_market_names(), first::date, last::date);
+    market_files_named('trades', trades_market_names(), null, first::date, last::date),
+(of_symbol, first, last) as
+    market_files_named('trades', trades_market_names(), of_symbol, first::date, last::date);
 create or replace macro quotes_files_of(of_symbol) as
     files_named_of('quotes', quotes_names(), quotes_market_symbols(), of_symbol);
 create or replace macro quotes_market_files(first, last) as
-    market_files_named('quotes', quotes_market_names(), first::date, last::date);
+    market_files_named('quotes', quotes_market_names(), null, first::date, last::date),
+(of_symbol, first, last) as
+    market_files_named('quotes', quotes_market_names(), of_symbol, first::date, last::date);
 create or replace macro minute_aggs_files_of(of_symbol) as
     files_named_of('minute_aggs', minute_aggs_names(), minute_aggs_market_symbols(), of_symbol);
 create or replace macro minute_aggs_market_files(first, last) as
-    market_files_named('minute_aggs', minute_aggs_market_names(), first::date, last::date);
+    market_files_named('minute_aggs', minute_aggs_market_names(), null, first::date, last::date),
+(of_symbol, first, last) as
+    market_files_named('minute_aggs', minute_aggs_market_names(), of_symbol, first::date, last::date);
 create or replace macro day_aggs_files_of(of_symbol) as
     files_named_of('day_aggs', day_aggs_names(), day_aggs_market_symbols(), of_symbol);
 create or replace macro day_aggs_market_files(first, last) as
-    market_files_named('day_aggs', day_aggs_market_names(), first::date, last::date);
+    market_files_named('day_aggs', day_aggs_market_names(), null, first::date, last::date),
+(of_symbol, first, last) as
+    market_files_named('day_aggs', day_aggs_market_names(), of_symbol, first::date, last::date);
 create or replace macro manifest_files() as list_concat(
     [file_without_rows('partitions')],
     list_transform(

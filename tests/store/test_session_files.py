@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -412,6 +413,31 @@ def test_a_question_about_one_session_opens_no_file_of_another(made: Made) -> No
     with Warehouse(made.root) as wh:
         assert len(wh.query(f"from trades where session = '{day}'")) == len(due)
         assert len(wh.load("trades", "*", day)) == len(due)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_a_question_about_one_symbol_opens_one_file_of_each_session(
+    made: Made, by_symbol: Made, symbol: str
+) -> None:
+    asked = f"from trades_of('{symbol}', '{FIRST}', '{LAST}') order by all"
+    due = by_symbol.sql(asked)
+    assert due
+    for day in DAYS:
+        for path in of_session(made, "trades", day):
+            if symbol not in pq.read_table(path, partitioning=None)["symbol"].to_pylist():
+                path.unlink()
+    assert made.sql(asked) == due
+    assert made.sql(f"from trades_of('{symbol}') order by all") == due
+
+
+def test_a_symbol_that_no_file_of_a_session_has_is_not_in_it(made: Made) -> None:
+    """One before all others of the session, one between them, and one that is nowhere."""
+    made.put(day_key("quotes", date(2024, 2, 2)), [quote("0", instant(date(2024, 2, 2)))])
+    made.update("quotes")
+    assert made.sql(f"from quotes_of('0', '{FIRST}', '{LAST}')") == []
+    assert len(made.sql("from quotes_of('0')")) == 1
+    with pytest.raises(duckdb.Error, match="there are no quotes of 'B' "):
+        made.sql("from quotes_of('B')")
 
 
 # Damage

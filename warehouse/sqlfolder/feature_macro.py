@@ -84,7 +84,7 @@ order by {order}
 def _table(feature: Feature, table: str) -> str:
     files = f"{table}_files_of({_SYMBOL})"
     # Where all symbols of a month share a file. How far back it goes a list of files cannot ask.
-    shared = f"{table}_market_files('0001-01-01', {_LAST})"
+    shared = f"{table}_market_files({_SYMBOL}, '0001-01-01', {_LAST})"
     data_type = f"'{table}'"
     if table == AGGS:
         by_freq = [f"{freq}_aggs_files_of({_SYMBOL})" for freq in ("minute", "day")]

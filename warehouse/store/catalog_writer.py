@@ -61,7 +61,8 @@ _COMPATIBLE_WITH = "v1.5.0"
 _PROBE_SESSION = date(2000, 1, 3)
 _SPAN = r"\d{4}_(?:0[1-9]|1[0-2])(?:-\d{4}_(?:0[1-9]|1[0-2]))?"
 _FOLDERS = re.compile(rf"(?:[A-Z0-9%._-]+ {_SPAN}(?:,{_SPAN})*(?:\n|\Z))*", re.ASCII)
-_SHARED = re.compile(r"(?:\d{4}_\d\d(?:/\d\d:\d{1,2})?(?:,(?=\d)|\Z))*", re.ASCII)
+_FIRSTS = r"[A-Z0-9%._-]+(?:\|[A-Z0-9%._-]+)*"
+_SHARED = re.compile(rf"(?:\d{{4}}_\d\d(?:/\d\d:{_FIRSTS})?(?:,(?=\d)|\Z))*", re.ASCII)
 _SYMBOLS = re.compile(r"(?:[A-Z0-9%._-]+(?:\n|\Z))*", re.ASCII)
 _PLACES = pa.schema(
     [manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row", "file")]
@@ -399,7 +400,9 @@ def _retold(
         for symbol in alone:
             folder = encode_symbol(symbol)
             own[folder] = _with(own.get(folder, ""), name)
-        files = files - present | set(_shared_names(rows.filter(is_shared)["file"]))
+        firsts = rows.filter(pc.equal(rows["first_row"], 0))
+        pairs = zip(firsts["file"].to_pylist(), firsts["symbol"].to_pylist(), strict=True)
+        files = files - present | set(_shared_names(pairs))
         symbols |= {encode_symbol(symbol) for symbol in shared}
     told[f"{kind}_names"] = "\n".join(f"{name} {own[name]}" for name in sorted(own))
     told[f"{kind}_market_names"] = ",".join(sorted(files))
@@ -431,7 +434,7 @@ def _told(
     connection.execute(
         f"""
         create or replace temp table places as
-        select symbol, month, file, first_row is not null as is_shared
+        select symbol, month, file, first_row, first_row is not null as is_shared
         from (from staged union all ({before}))
         """
     )
@@ -445,14 +448,14 @@ def _told(
         """
     ).fetchall()
     folders = sorted((encode_symbol(symbol), _spans(tuple(found))) for symbol, found in own)
-    files = connection.execute("select distinct file from places where is_shared").fetchall()
+    files = connection.execute("select file, symbol from places where first_row = 0").fetchall()
     symbols = connection.execute(
         "select distinct symbol from places where is_shared order by symbol"
     ).fetchall()
     connection.execute("drop table places")
     return {
         f"{kind}_names": "\n".join(f"{folder} {spans}" for folder, spans in folders),
-        f"{kind}_market_names": ",".join(_shared_names(file for (file,) in files)),
+        f"{kind}_market_names": ",".join(_shared_names(files)),
         f"{kind}_market_symbols": "\n".join(sorted(encode_symbol(s) for (s,) in symbols)),
     }
 
@@ -492,27 +495,33 @@ def _month_name(number: int) -> str:
     return f"{number // 12:04}_{number % 12 + 1:02}"
 
 
-def _shared_names(files: Iterable[Any]) -> list[str]:
+def _shared_names(files: Iterable[tuple[str, str]]) -> list[str]:
     """How `…_market_names()` names files that all symbols share, in order.
 
     Args:
-        files: below the cache folder, texts or of Arrow.
+        files: below the cache folder, each with its first symbol.
 
     Returns:
-        Months, or days with the number of their files, which are numbered from 0.
+        Months, or days with the first symbol of each of their files, which are numbered from 0. Of
+        one that is lost the next one's first symbol stands for it: what asks for all files misses
+        it, and what asks for one symbol is not led to it.
     """
-    names = set()
-    numbers: defaultdict[str, int] = defaultdict(int)
-    for file in {str(one) for one in files}:
+    names: list[str] = []
+    days: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for file, symbol in files:
         key = parse_partition(file)
         assert key is not None
         if key.part:
-            day, _, number = key.part.partition("_")
-            name = f"{key.month:%Y_%m}/{day}"
-            numbers[name] = max(numbers[name], int(number) + 1)
+            day, _, place = key.part.partition("_")
+            days[f"{key.month:%Y_%m}/{day}"][int(place)] = encode_symbol(symbol)
         else:
-            names.add(f"{key.month:%Y_%m}")
-    return sorted([*names, *(f"{name}:{count}" for name, count in numbers.items())])
+            names.append(f"{key.month:%Y_%m}")
+    for day, firsts in days.items():
+        listed: list[str] = []
+        for number in range(max(firsts), -1, -1):
+            listed.append(firsts[number] if number in firsts else listed[-1])
+        names.append(f"{day}:{'|'.join(reversed(listed))}")
+    return sorted(names)
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
