@@ -2,12 +2,10 @@
 --
 -- From the manifests that this catalog names (catalog/files says which). `path` is the file that
 -- the rows stand in: their own, or one that symbols share. Then `first_row` is the row at which
--- they
--- begin, counted from 0, `file_rows` how many the file has, and `bytes` and `sha256` are the
--- file's;
--- where the file is of one session, `part` is its day and number, as `02_00`, else it is empty.
--- `fingerprint` is of the SQL and the settings that made the latest
--- session at least; a session that others made says so itself.
+-- they begin, counted from 0, `file_rows` how many the file has, and `bytes` and `sha256` are the
+-- file's; where the file is of one session, `part` is its day and number, as `02_00`, else it is
+-- empty. `fingerprint` is of the SQL and the settings that made the latest session at least; a
+-- session that others made says so itself.
 create or replace view partitions as
 select
     data_type,

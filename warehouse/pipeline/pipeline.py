@@ -346,9 +346,7 @@ class Pipeline:
                     if not any(map(incoming.is_to_be_read, portion)):
                         continue
                     is_last = (
-                        number == len(planned)
-                        and portion is portions[-1]
-                        and not by_type.stopped
+                        number == len(planned) and portion is portions[-1] and not by_type.stopped
                     )
                     self.ingest_batch(
                         report, portion, selected, known, gate, incoming=incoming, is_last=is_last
