@@ -12,7 +12,7 @@ select
     symbol,
     month,
     data_folder() || '/' || cache_name() || '/' || file as path,
-    regexp_extract(file, '/market/\d{4}_\d{2}/(\d{2}_\d{2})\.parquet$', 1) as part,
+    regexp_extract(file, '/market/[0-9_]+/([0-9][0-9]_[0-9][0-9])\.parquet$', 1) as part,
     rows,
     bytes,
     first_row,

@@ -409,7 +409,7 @@ def _columns(layout: Layout, data_type: str = "data_type") -> str:
     return f"{data_type} as data_type, symbol, month, {place}, {', '.join(names)}"
 
 
-_PART = r"regexp_extract(file, '/market/\d{4}_\d{2}/(\d{2}_\d{2})\.parquet$', 1)"
+_PART = r"regexp_extract(file, '/market/[0-9_]+/([0-9][0-9]_[0-9][0-9])\.parquet$', 1)"
 
 
 def as_view(layout: Layout, manifests: Iterable[Manifest], name: str = "partitions") -> str:

@@ -452,7 +452,7 @@ def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> 
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
     if not told.get(METADATA_KEY, b"").startswith(_named(key)):
         whose = f"{symbol}'s" if symbol else "all symbols'"
-        of = f"{key.session} (file {key.part})" if key.part else f"{key.month:%Y-%m}"
+        of = f"{key.month:%Y-%m}{f', file {key.part}' if key.part else ''}"
         refuse(path, kind.name, symbol, f"it does not say that it is {whose} of {of}")
     return [0, *accumulate(counts)]
 
