@@ -1619,6 +1619,77 @@ def test_a_log_is_told_of_a_long_file_too(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+def test_a_log_tells_of_both_stages_on_one_line_while_both_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(time_left, "time", clock)
+    log = io.StringIO()
+    progress = terminal.LogProgress(log)
+    progress.begin("download", 30_000_000)
+    progress.begin("ingest", 30_000_000, 3)
+    progress.wait()
+    clock.now += 40
+    progress.advance("download", 20_000_000)
+    progress.begin("file 1", 10_000_000)
+    progress.leave_out(10_000_000)
+    clock.now += 10
+    progress.advance("ingest", 10_000_000)
+    progress.advance("download", 10_000_000)
+    progress.begin("file 2", 10_000_000)
+    assert log.getvalue().splitlines() == [
+        "download: 30.0 MB",
+        "ingest: 30.0 MB",
+        "download: 20.0 MB of 30.0 MB, 500.0 kB/s, 20 s left;"
+        " ingest: 0 bytes of 30.0 MB, 0 of 3 files, waiting",
+        "ingest: 10.0 MB of 20.0 MB, 1 of 2 files, 200.0 kB/s, 10 s left; file 2",
+    ]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [60, 80, 96, 140])
+def test_each_stage_has_a_line_of_its_own_however_narrow_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.progress() as shown:
+        assert isinstance(shown, terminal.TerminalProgress)
+        shown.begin("download", 12_345_678_901)
+        shown.begin("ingest", 12_345_678_901, 1263)
+        shown.begin("us_stocks_sip/trades_v1/2024/01/2024-01-02.csv.gz", 120_000_000)
+        shown.advance("download", 1_234_567_890)
+        shown.advance("ingest", 123_456_789)
+        shown.wait()
+        before = len(screen.getvalue())
+        shown._display.refresh()
+        drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", screen.getvalue()[before:])
+    lines = drawn.rstrip("\n").splitlines()
+    assert [line[:4] for line in lines] == ["down", "inge"]
+    assert "1.2 GB of 12.3 GB" in lines[0]
+    assert "123.5 MB of 12.3 GB, 0 of 1,263 files" in lines[1]
+    assert max(map(len, lines)) <= columns
+    assert columns < 80 or "waiting" in lines[1]
+
+
+def test_a_terminal_that_cannot_draw_is_told_in_plain_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal.progress() as shown:
+        shown.begin("download", 30_000_000)
+    assert screen.getvalue() == "download: 30.0 MB\n"
+
+
 def test_the_time_left_is_measured_on_files_like_those_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

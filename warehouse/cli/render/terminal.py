@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -32,7 +33,9 @@ _WIDEST_CELL = 60
 _LABEL = 10
 """Columns that the labels of lines take up."""
 _BAR_WIDTH = 96
-"""Columns that a bar and its numbers take up; what is being done stands behind them."""
+"""Columns that a bar and its numbers take up; what is being done stands behind them. On a narrower
+terminal the bar is short."""
+_LONG_BAR, _SHORT_BAR = 16, 5
 _LOG_SECONDS, _QUIET_SECONDS = 5.0, 30.0
 """A log is told of the next file after so long, and of the same one."""
 
@@ -280,11 +283,13 @@ def progress() -> Iterator[Progress]:
 
 @contextmanager
 def _display() -> Iterator[Progress]:
-    if not sys.stderr.isatty():
+    # One that knows no way back to the beginning of a line would be shown nothing at all.
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield LogProgress(sys.stderr)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Told(ProgressColumn):
@@ -294,12 +299,13 @@ def _display() -> Iterator[Progress]:
             pace = task.fields["pace"]
             return Text("" if pace is None else told(pace))
 
+    console = Console(stderr=True, highlight=False)
     with Progress(
         TextColumn("{task.description:<8}", markup=False),
-        BarColumn(16),
-        Told(),
-        TextColumn("{task.fields[part]}", markup=False),
-        console=Console(stderr=True, highlight=False),
+        BarColumn(_LONG_BAR if console.width >= _BAR_WIDTH else _SHORT_BAR),
+        Told(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[part]}", markup=False, table_column=Column(no_wrap=True)),
+        console=console,
         transient=True,
     ) as display:
         yield TerminalProgress(display)
