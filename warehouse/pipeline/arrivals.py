@@ -80,6 +80,8 @@ class Arrivals:
             self._metrics.end("download")
             self._plan.changed = list(self._changed.values())
             self._plan.fetch.sort(key=lambda item: item.file.sort_key)
+            # Nor do they fail in the order of work.
+            self._plan.problems.sort(key=lambda outcome: outcome.item.file.sort_key)
 
     def is_settled(self, file: RawFile) -> bool:
         """Whether it is known what came of a file, or nothing is to come of it; waits for nothing.
