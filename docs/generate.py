@@ -394,7 +394,7 @@ def told_of(call: str) -> str:
     if (name := call.partition("_of(")[0]) not in DATA_TYPES:
         return ""
     span = ", of the sessions `first` to `last`, both inclusive" if "first" in call else ""
-    return f"{capital(name)} of one symbol{span}. Opens only that symbol's files."
+    return f"{capital(name)} of one symbol{span}. Opens only files that have its rows."
 
 
 def feature_call(feature: Feature) -> str:
@@ -410,13 +410,11 @@ _MACRO = re.compile(r"\s*create or replace macro (\w+)\s*(\([^)]*\)) as( table)?
 def macros_of(file: SqlFile) -> Iterator[tuple[str, bool, str]]:
     bare = re.sub(r"--[^\n]*", "", file.text)
     for statement in bare.split(";"):
-        if match := re.match(
-            r"\s*create or replace macro (\w+)\s*(\([^)]*\)) as( table)?", statement
-        ):
+        if match := _MACRO.match(statement):
             what = capital(file.sentence)
             yield match[1] + " ".join(match[2].split()), bool(match[3]), what
-            for more in re.finditer(r"\n(\([^)]*\)) as table", statement):
-                yield match[1] + more[1], True, what
+            for more in re.finditer(r"\n(\([^)]*\)) as( table)?", statement):
+                yield match[1] + more[1], bool(more[2]), what
 
 
 def tables_of(text: str) -> dict[str, list[tuple[str, str, str, str]]]:

@@ -256,7 +256,8 @@ def test_five_thousand_symbols_over_a_year_take_seconds(make_warehouse: MakeWare
         """
         select
             'trades' as data_type, 'S' || number as symbol, date_trunc('month', day)::date as month,
-            '' as file, count(*) as rows, 1::bigint as bytes,
+            'trades/S' || number || strftime(month, '/%Y_%m.parquet') as file,
+            count(*) as rows, 1::bigint as bytes,
             now()::timestamp_ns as first_timestamp, now()::timestamp_ns as last_timestamp,
             '' as sha256, '' as fingerprint,
             list({session: day, rows: 1::bigint, rejects: 0::bigint, source: '',

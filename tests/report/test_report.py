@@ -635,7 +635,8 @@ def test_the_catalog_of_5000_symbols_and_a_month_takes_less_than_10_seconds(
         made,
         """
         select
-            data_type, 'S' || n as symbol, date '2024-01-01' as month, 'nowhere' as file,
+            data_type, 'S' || n as symbol, date '2024-01-01' as month,
+            data_type || '/S' || n || '/2024_01.parquet' as file,
             21000::bigint as rows, 100000::bigint as bytes,
             timestamp_ns '2024-01-02' as first_timestamp,
             timestamp_ns '2024-01-31' as last_timestamp, 'x' as sha256, 'y' as fingerprint,
