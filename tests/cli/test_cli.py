@@ -17,7 +17,6 @@ import stat
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -761,7 +760,10 @@ def test_one_writer_at_a_time(root: Path) -> None:
 
 
 def test_interrupted_it_says_so_and_the_same_command_does_the_rest(tmp_path: Path) -> None:
-    market = Market(SESSIONS, frozenset(), SYMBOLS, trades_per_session=40_000, quotes_per_session=0)
+    # Seconds of work, so that the run is in the midst of it when the signal comes.
+    market = Market(
+        SESSIONS, frozenset(), SYMBOLS, trades_per_session=300_000, quotes_per_session=0
+    )
     write(market, tmp_path / "source")
     run("init", str(tmp_path / "w"), "--source", str(tmp_path / "source"))
     command = [WAREHOUSE, "-C", str(tmp_path / "w"), "update"]
@@ -773,9 +775,8 @@ def test_interrupted_it_says_so_and_the_same_command_does_the_rest(tmp_path: Pat
         while not line.startswith("ingest"):
             assert line, "it ended before it began"
             line = process.stderr.readline()
-        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.splitlines()[-1] == (
