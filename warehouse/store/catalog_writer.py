@@ -205,6 +205,8 @@ def build(
             _run(connection, sql, "carry_over", layout, config_dir)
             connection.execute("detach previous")
         present, fresh = _write_manifests(layout, named, earlier, change, built)
+        # By itself each statement would be a transaction, and an fsync.
+        connection.begin()
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
         # Where its SQL is of an earlier version.
@@ -239,6 +241,7 @@ def build(
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         built.others = sorted(before - _objects(connection))
+        connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
         return built
