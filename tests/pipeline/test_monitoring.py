@@ -33,6 +33,7 @@ from warehouse.cli.main import cli
 from warehouse.core.request import Request
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
 from warehouse.ingest import stage as staging
+from warehouse.pipeline import pipeline
 from warehouse.pipeline.run_watch import outcome
 from warehouse.pipeline.watch import logs, openmetrics
 from warehouse.store import catalog_writer, publish
@@ -124,6 +125,8 @@ def test_every_batch_says_that_the_run_goes_on_and_the_last_that_it_is_done(
         return build(*arguments)
 
     monkeypatch.setattr(catalog_writer, "build", note)
+    # As where files are large.
+    monkeypatch.setattr(pipeline, "_TOGETHER_BYTES", 1)
     made.update()
 
     assert states == ["running", "done"]
@@ -145,6 +148,7 @@ def test_a_run_that_was_killed_is_called_interrupted_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(staging.Stager, "stage", kill)
+        patch.setattr(pipeline, "_TOGETHER_BYTES", 1)
         with pytest.raises(Killed):
             made.update()
     assert [run["state"] for run in runs(made)] == ["running"]

@@ -49,6 +49,7 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
+from warehouse.pipeline import pipeline
 
 MakeWarehouse = Callable[..., Made]
 
@@ -955,6 +956,8 @@ def test_what_a_killed_run_had_published_is_not_done_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(staging.Stager, "stage", fail)
+        # As where files are large.
+        patch.setattr(pipeline, "_TOGETHER_BYTES", 1)
         with pytest.raises(Killed):
             made.ingest()
     assert made.table("day_aggs").num_rows == 1

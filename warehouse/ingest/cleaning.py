@@ -42,7 +42,7 @@ class CleanedPiece:
 
 
 class Cleaner:
-    """A DuckDB that reads pieces. `clean` is for one thread; close it, or use `with`.
+    """A DuckDB that reads pieces, for any thread; close it, or use `with`.
 
     Args:
         sql: the folder of SQL files.
@@ -93,7 +93,8 @@ class Cleaner:
             SqlFileError: a statement fails, or does not return the data type's columns.
         """
         try:
-            rows = self._read(file, kind, piece)
+            with self.cursor() as connection:
+                rows = self._read(connection, file, kind, piece)
         except duckdb.InvalidInputException as error:
             raise RawFileError(path, f"DuckDB cannot read it: {one_line(error)}") from error
         if rows.num_rows != piece.rows:
@@ -101,10 +102,12 @@ class Cleaner:
         rows = rows.append_column("line_number", pa.array(piece.line_numbers, pa.int64()))
         return CleanedPiece(rows, piece.malformed, _untyped(rows, piece))
 
-    def _read(self, file: RawFile, kind: DataType, piece: Piece) -> pa.Table:
+    def _read(
+        self, connection: duckdb.DuckDBPyConnection, file: RawFile, kind: DataType, piece: Piece
+    ) -> pa.Table:
         ingest, clean = self._sql[f"ingest/{kind.name}"], self._sql[f"clean/{kind.name}"]
-        check_file(self._connection, ingest, INGESTING)
-        check_file(self._connection, clean)
+        check_file(connection, ingest, INGESTING)
+        check_file(connection, clean)
         last = last_day_of_month(file.day) if file.monthly else file.day
         start, end = day_bounds_ns(file.day, last)
         values = {
@@ -120,11 +123,11 @@ class Cleaner:
         statement = f"with ingested as (\n{ingest.body}\n) select * from (\n{clean.body}\n)"
         values = {name: values[name] for name in wanted if name in values}
         try:
-            rows = self._run(clean, statement, values)
+            rows = self._run(connection, clean, statement, values)
         except SqlFileError:
             # Whose fault it is shows where the first of the two is run alone.
             own = {name: values[name] for name in ingest.parameters if name in values}
-            self._run(ingest, f"select * from (\n{ingest.body}\n) limit 0", own)
+            self._run(connection, ingest, f"select * from (\n{ingest.body}\n) limit 0", own)
             raise
         expected = pa.schema([*kind.columns, ("reason", pa.string())])
         if rows.schema != expected:
@@ -245,9 +248,15 @@ class Cleaner:
         if rows != due:
             raise self._unequal(step, kind, rows, due)
 
-    def _run(self, file: SqlFile, statement: str, values: dict[str, Any]) -> pa.Table:
+    def _run(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        file: SqlFile,
+        statement: str,
+        values: dict[str, Any],
+    ) -> pa.Table:
         try:
-            return self._connection.sql(statement, params=values).to_arrow_table()
+            return connection.sql(statement, params=values).to_arrow_table()
         except duckdb.Error as error:
             text = str(error)
             is_csv = isinstance(error, duckdb.InvalidInputException) and "CSV" in text

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ from warehouse.core.representation import Face
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
-from warehouse.ingest.inflate import LINES, FileFacts, Inflater, read_ahead
+from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
 from warehouse.ingest.market_rows import MarketRows
 from warehouse.ingest.partition_builder import Merged, Merger, Origin
@@ -41,6 +41,8 @@ from warehouse.validation.evaluate import ValidationResult
 _ROWS_SHARE = 0.30
 _DUCKDB_SHARE = 0.35
 _PIECE_SHARE = 0.05
+_SMALL_BYTES = 2 << 20
+"""A raw file of at most this size is read by one thread, beside others; it may be one piece."""
 
 
 @dataclass(repr=False)
@@ -73,6 +75,27 @@ class StagedFile(Face):
             "rows_rejected": self.rows_rejected,
             "rows_unselected": self.rows_unselected,
         }
+
+
+@dataclass
+class _Reading:
+    """The pieces of a raw file, each with the compressed bytes that were read by then.
+
+    Attributes:
+        first: the first of them, where another thread has begun with it.
+    """
+
+    item: StagedFile
+    pieces: Iterator[tuple[int, CleanedPiece]]
+    first: Future[tuple[int, CleanedPiece] | None] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, CleanedPiece]]:
+        if self.first is not None:
+            begun = self.first.result()
+            if begun is None:
+                return
+            yield begun
+        yield from self.pieces
 
 
 @dataclass
@@ -226,15 +249,13 @@ class Stager:
                     settled=self._settled,
                 )
                 opened.enter_context(merger)
-            for file in files:
-                item = StagedFile(file, self._layout.raw_file(file))
-                if not take(item):
-                    continue
-                staged.append(item)
-                item.problem = refused.get(item.path)
-                if item.problem is not None:
-                    continue
-                self._read(item, kind, rows, cleaner, merger if file is files[-1] else None)
+            items = self._taken(files, take, refused, staged)
+            readers = opened.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="read"))
+            # Rows are gathered on a thread of their own while DuckDB reads the next piece.
+            thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="gather"))
+            for reading in self._side_by_side(items, kind, cleaner, readers):
+                item = reading.item
+                self._read(reading, kind, rows, thread, merger if item.file is files[-1] else None)
                 if item.problem is None:
                     rows.settle(item.file)
                     self._close_rejects(item, rows)
@@ -281,48 +302,106 @@ class Stager:
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)
 
-    def _read(
+    def _taken(
+        self,
+        files: Sequence[RawFile],
+        take: Callable[[StagedFile], bool],
+        refused: Mapping[Path, str],
+        staged: list[StagedFile],
+    ) -> Iterator[StagedFile]:
+        """Those of the files that are to be read, when their turn comes; they go into `staged`."""
+        for file in files:
+            item = StagedFile(file, self._layout.raw_file(file))
+            if take(item):
+                staged.append(item)
+                item.problem = refused.get(item.path)
+                if item.problem is None:
+                    yield item
+
+    def _side_by_side(
+        self,
+        items: Iterable[StagedFile],
+        kind: DataType,
+        cleaner: Cleaner,
+        readers: ThreadPoolExecutor,
+    ) -> Iterator[_Reading]:
+        """The files in their order; small ones are begun on all workers before they are due."""
+        workers = self._config.processing.parallel_workers
+        piece_bytes = int(self._memory * _PIECE_SHARE)
+        begun: deque[_Reading] = deque()
+        for item in items:
+            if _is_small(item.path):
+                pieces = self._cleaned(item, kind, cleaner, piece_bytes // workers, iter)
+                begun.append(_Reading(item, pieces, readers.submit(next, pieces, None)))
+                if len(begun) > workers:
+                    yield begun.popleft()
+                continue
+            while begun:
+                yield begun.popleft()
+            yield _Reading(item, self._cleaned(item, kind, cleaner, piece_bytes, read_ahead))
+        while begun:
+            yield begun.popleft()
+
+    def _cleaned(
         self,
         item: StagedFile,
         kind: DataType,
-        gatherer: Gatherer | MarketRows,
         cleaner: Cleaner,
+        piece_bytes: int,
+        inflate: Callable[[Iterator[Piece]], Iterator[Piece]],
+    ) -> Iterator[tuple[int, CleanedPiece]]:
+        """The pieces of a file, each with the compressed bytes that were read for all so far.
+
+        Args:
+            inflate: hands over each as it is wanted, or before.
+
+        Raises:
+            RawFileError: the file is not whole, or not what it should be.
+        """
+        chunk_rows = self._config.processing.chunk_size
+        inflater = Inflater(item.path, kind.header, chunk_rows, piece_bytes, self._folder)
+        item.facts = inflater.facts
+        for piece in inflate(inflater.pieces()):
+            try:
+                cleaned = cleaner.clean(item.file, kind, item.path, piece)
+            finally:
+                piece.close()
+            yield inflater.bytes_read, cleaned
+
+    def _read(
+        self,
+        reading: _Reading,
+        kind: DataType,
+        gatherer: Gatherer | MarketRows,
+        thread: ThreadPoolExecutor,
         merger: Merger | None,
     ) -> None:
         """Gather a file's rows; with `merger`, write the partitions of those it leaves behind."""
-        chunk_bytes = int(self._memory * _PIECE_SHARE)
-        inflater = Inflater(
-            item.path, kind.header, self._config.processing.chunk_size, chunk_bytes, self._folder
-        )
-        item.facts = inflater.facts
+        item = reading.item
         writer = RejectsWriter(
             item.file, kind, self._folder / f"rejects-{len(self._writers)}.parquet"
         )
         self._writers[item.file] = writer
         gatherer.open(item.file)
+        gathering: Future[None] | None = None
+        seen = 0
         try:
             self._progress.begin(item.file.key, _size(item.path))
-            # Rows are gathered on a thread of their own while DuckDB reads the next piece.
-            with ThreadPoolExecutor(1, thread_name_prefix="gather") as thread:
-                gathering: Future[None] | None = None
-                seen = 0
-                for piece in read_ahead(inflater.pieces()):
-                    self._origins[item.file] = Origin(
-                        item.file, portable(item.etag), item.facts.sha256, writer.by_symbol
-                    )
-                    try:
-                        cleaned = cleaner.clean(item.file, kind, item.path, piece)
-                    finally:
-                        piece.close()
-                    if gathering is not None:
-                        gathering.result()
-                    gathering = thread.submit(self._gather, gatherer, item.file, cleaned, merger)
-                    self._progress.advance("ingest", inflater.bytes_read - seen)
-                    seen = inflater.bytes_read
+            for bytes_read, cleaned in reading:
+                self._origins[item.file] = Origin(
+                    item.file, portable(item.etag), item.facts.sha256, writer.by_symbol
+                )
                 if gathering is not None:
                     gathering.result()
+                gathering = thread.submit(self._gather, gatherer, item.file, cleaned, merger)
+                self._progress.advance("ingest", bytes_read - seen)
+                seen = bytes_read
+            if gathering is not None:
+                gathering.result()
         except RawFileError as error:
             item.problem = str(error)
+            if gathering is not None:
+                gathering.result()
             if merger is not None:
                 merger.release(wait=True)
             gatherer.discard(item.file)
@@ -376,6 +455,13 @@ class Stager:
                     item.rows_rejected,
                     item.rows_unselected,
                 )
+
+
+def _is_small(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= _SMALL_BYTES
+    except OSError:
+        return False
 
 
 def _size(path: Path) -> int:

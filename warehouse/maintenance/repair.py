@@ -253,7 +253,7 @@ class _Repair:
         self,
         files: Sequence[RawFile],
         symbols: frozenset[str],
-        known: Mapping[RawFile, SourceFile],
+        known: dict[RawFile, SourceFile],
     ) -> None:
         """Publish raw files of one data type and month anew, unless its SQL is broken."""
         kind, stopped = files[0].data_type, self._by_type.stopped

@@ -190,6 +190,10 @@ class Incoming:
         self._arrivals, self._here = arrivals, here
         self._left_out: set[RawFile] = set()
 
+    def is_here(self, file: RawFile) -> bool:
+        """Whether a file need not be waited for."""
+        return self._arrivals is None or self._arrivals.is_settled(file)
+
     def is_to_be_read(self, file: RawFile) -> bool:
         """Wait until a file is here, or is known not to come.
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from itertools import groupby
@@ -23,8 +24,9 @@ from pathlib import Path
 from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import DataType, data_type
 from warehouse.core.metrics import Progress, RunMetrics, Silent
-from warehouse.core.paths import Layout, RawFile, month_of, partition_name
+from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
 from warehouse.core.request import Request
+from warehouse.errors import WarehouseError
 from warehouse.ingest.market_builder import FILE_ROWS
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
@@ -65,6 +67,34 @@ from warehouse.store.partitions import Partition, rows_by_file
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
 _MANY_FILES = 2_000
+_TOGETHER_BYTES = 16 << 20
+"""A publish takes some 0.4 s, whatever is in it: what comes of fewer bytes of raw files waits for
+the next. They are read in some 2 s."""
+
+
+@dataclass
+class Staged:
+    """What came of some batches, and waits to be published at once.
+
+    Attributes:
+        moves: (staged, final).
+        removals: files that are no more.
+        folders: of the staging tier, which are of no use afterwards.
+        superseded: versions of raw files that were kept while their rows stood.
+        raw_bytes: of the raw files.
+    """
+
+    change: CatalogChange = field(default_factory=CatalogChange)
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    removals: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    superseded: list[Path] = field(default_factory=list)
+    raw_bytes: int = 0
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        self.change, self.raw_bytes = CatalogChange(), 0
+        self.moves, self.removals, self.folders, self.superseded = [], [], [], []
 
 
 class Pipeline:
@@ -327,7 +357,7 @@ class Pipeline:
         self,
         report: RunReport,
         selected: frozenset[str],
-        known: Mapping[RawFile, SourceFile],
+        known: dict[RawFile, SourceFile],
         gate: Gate,
         sizes: Mapping[RawFile, int],
         incoming: Incoming,
@@ -335,23 +365,45 @@ class Pipeline:
         """Batch by batch, with a record of the run's end in the last one."""
         planned = list(batches(report.planned, sizes))
         by_type = ByType(self.progress)
+        staged = Staged()
         is_recorded = False
-        for number, files in enumerate(planned, 1):
-            kind = files[0].data_type
-            if kind in by_type.stopped:
-                continue
-            with by_type.work_on(kind):
-                portions = self.portions(files)
-                for portion in portions:
-                    if not any(map(incoming.is_to_be_read, portion)):
-                        continue
-                    is_last = (
-                        number == len(planned) and portion is portions[-1] and not by_type.stopped
-                    )
-                    self.ingest_batch(
-                        report, portion, selected, known, gate, incoming=incoming, is_last=is_last
-                    )
-                    is_recorded = is_last
+        try:
+            for number, files in enumerate(planned, 1):
+                kind = files[0].data_type
+                if kind in by_type.stopped:
+                    continue
+                with by_type.work_on(kind):
+                    portions = self.portions(files)
+                    for portion in portions:
+                        if not incoming.is_here(portion[0]):
+                            # There is time for it.
+                            self._publish_staged(report, staged, "running")
+                        if not any(map(incoming.is_to_be_read, portion)):
+                            continue
+                        is_last = (
+                            number == len(planned)
+                            and portion is portions[-1]
+                            and not by_type.stopped
+                        )
+                        self.ingest_batch(
+                            report,
+                            portion,
+                            selected,
+                            known,
+                            gate,
+                            incoming=incoming,
+                            staged=staged,
+                            is_last=is_last,
+                        )
+                        is_recorded = is_last
+        except WarehouseError as error:
+            try:
+                # It is whole, whatever came after it.
+                self._publish_staged(report, staged, "running")
+            except WarehouseError as second:
+                error.add_note(f"what was read before could not be published: {second}")
+            raise
+        self._publish_staged(report, staged, "running")
         incoming.finish()
         by_type.raise_stopped()
         if not is_recorded and (report.read or self._unread_records(report)):
@@ -376,12 +428,13 @@ class Pipeline:
         report: RunReport,
         files: Sequence[RawFile],
         selected: frozenset[str],
-        known: Mapping[RawFile, SourceFile],
+        known: dict[RawFile, SourceFile],
         gate: Gate | None,
         *,
         incoming: Incoming | None = None,
         changed_only: bool = False,
         settled: AbstractSet[RawFile] = frozenset(),
+        staged: Staged | None = None,
         is_last: bool = False,
     ) -> None:
         """Stage and publish raw files that `portions` says are published together. Within `run`.
@@ -390,11 +443,14 @@ class Pipeline:
 
         Args:
             selected: the only symbols that are made anew; empty: all.
-            known: what is known of the files; looked at when a file's turn comes.
+            known: what is known of the files; looked at when a file's turn comes, and brought up to
+                date.
             incoming: says which are to be read; None: all, they are here.
             gate: keeps the batch out if rules find an error in it; None: they are not asked.
             changed_only: leave a partition alone that would become what it is.
             settled: files that take over no session that another brings.
+            staged: what was staged of other months, or sessions, and is to be published with it;
+                where it is little still, so is this with what follows. None: it is published.
             is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
@@ -436,16 +492,21 @@ class Pipeline:
         told = {one.name for one in report.broken}
         report.broken += [one for one in batch.broken if one.name not in told]
         if gate is not None and any(one.is_error for one in found):
+            if staged is not None:
+                self._publish_staged(report, staged, "running")
             report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
             return
         report.files += batch.files
-        state = report.state if is_last else "running"
         before = rows_by_file(present, entries, selected)
-        self._publish_batch(report, batch, selected, known, present, before, gate, state)
-        shutil.rmtree(folder)
+        is_alone = staged is None
+        staged = Staged() if staged is None else staged
+        self._add(staged, report, batch, selected, known, present, before, gate)
+        staged.folders.append(folder)
+        if is_alone or is_last or staged.raw_bytes >= _TOGETHER_BYTES:
+            self._publish_staged(report, staged, report.state if is_last else "running")
 
     def portions(self, files: Sequence[RawFile]) -> list[list[RawFile]]:
         """Raw files of one data type and month, in the order of work, by what is published at once.
@@ -490,30 +551,32 @@ class Pipeline:
         """Everything that decides what becomes of a row: SQL and settings."""
         return transform_version.recipe(self.sql, self.config, kind)
 
-    def _publish_batch(
+    def _add(
         self,
+        staged: Staged,
         report: RunReport,
         batch: StagedBatch,
         selected: frozenset[str],
-        known: Mapping[RawFile, SourceFile],
+        known: dict[RawFile, SourceFile],
         present: Sequence[Partition],
         before: Counter[str],
         gate: Gate | None,
-        state: str,
     ) -> None:
-        metrics, layout = report.metrics, self.layout
+        """Put a batch to what is staged: its files, and what the catalog is to say of it."""
+        metrics, layout, change = report.metrics, self.layout, staged.change
         whole = selected == self.configured
         made_by = self.recipe(data_type(batch.data_type))
-        change = CatalogChange(
-            partitions=[partition for partition, _ in batch.partitions],
-            removed=batch.removed,
-        )
-        cache = layout.cache
-        moves: list[tuple[str, str]] = [
-            (staged, f"{cache}/{partition_name(*found.key)}") for found, staged in batch.partitions
+        change.partitions += [partition for partition, _ in batch.partitions]
+        change.removed += batch.removed
+        staged.moves += [
+            (path, f"{layout.cache}/{partition_name(*found.key)}")
+            for found, path in batch.partitions
         ]
-        moves += transform_version.stage(layout, made_by)
-        removals = [layout.partition(*key) for key in batch.removed]
+        staged.moves += [
+            move for move in transform_version.stage(layout, made_by) if move not in staged.moves
+        ]
+        staged.removals += [layout.partition(*key) for key in batch.removed]
+        records_of: list[SourceFile] = []
         for item in batch.files:
             metrics.files += 1
             if item.problem is not None:
@@ -534,10 +597,13 @@ class Pipeline:
                 name = target.relative_to(layout.rejects).as_posix()
                 change.rejects[name] = item.rejects is not None
                 if item.rejects is not None:
-                    moves.append((str(item.rejects), str(target)))
+                    staged.moves.append((str(item.rejects), str(target)))
                 elif target.exists():
-                    removals.append(target)
-            change.files.append(
+                    staged.removals.append(target)
+                staged.raw_bytes += item.facts.bytes
+                if whole:
+                    staged.superseded.append(superseded(layout.raw_file(item.file)))
+            records_of.append(
                 records.of_file(
                     item,
                     selected,
@@ -547,17 +613,29 @@ class Pipeline:
                     before[item.file.key],
                 )
             )
-        change.files += records.taken_over(known, *_of_others(batch, present))
+        records_of += records.taken_over(known, *_of_others(batch, present))
+        for record in records_of:
+            if (file := parse_key(record.source)) is not None:
+                known[file] = record
+        change.files += records_of
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
-        change.files += self._unread_records(report)
-        change.runs = [of_run(metrics, state, report.problem)]
         if gate is not None:
             gate.note(change, batch, metrics.run_id, selected)
-        self._publish(report, change, moves, removals)
-        for item in batch.files:
-            if whole and item.problem is None:
-                superseded(layout.raw_file(item.file)).unlink(missing_ok=True)
+
+    def _publish_staged(self, report: RunReport, staged: Staged, state: str) -> None:
+        """Publish what is staged, if anything, and leave nothing of it."""
+        if not staged.folders:
+            return
+        change = staged.change
+        change.files += self._unread_records(report)
+        change.runs = [of_run(report.metrics, state, report.problem)]
+        self._publish(report, change, staged.moves, staged.removals)
+        for path in staged.superseded:
+            path.unlink(missing_ok=True)
+        for folder in staged.folders:
+            shutil.rmtree(folder)
+        staged.clear()
 
     def _publish(
         self,

@@ -133,7 +133,7 @@ class Gate:
             selected: the only symbols that are made anew; empty: all.
         """
         now = datetime.now(UTC).replace(tzinfo=None)
-        change.findings = [found.as_finding(run_id, now) for found in batch.findings]
+        change.findings += [found.as_finding(run_id, now) for found in batch.findings]
         for item in batch.files:
             file = item.file
             if item.problem is None:

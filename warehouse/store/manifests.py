@@ -182,8 +182,10 @@ def changed(before: pa.Table, added: pa.Table, removed: Iterable[PartitionKey]) 
     names = {partition_name(*key) for key in removed}
     files = pa.array(sorted(names | set(pc.unique(added["file"]).to_pylist())), pa.string())
     rows = pa.concat_tables([before.filter(pc.invert(pc.is_in(before["file"], files))), added])
-    order = [("symbol", "ascending"), ("file", "ascending")]
-    return rows.take(pc.sort_indices(rows, order)).combine_chunks()
+    order = pc.sort_indices(rows, [("symbol", "ascending"), ("file", "ascending")])
+    # Those of a new month are in order, and to take lists by their places is slow.
+    is_ordered = bool((np.diff(order.to_numpy()) > 0).all())
+    return (rows if is_ordered else rows.take(order)).combine_chunks()
 
 
 def write(folder: Path, key: Key, rows: pa.Table) -> tuple[Manifest, Path]:
