@@ -50,6 +50,7 @@ from warehouse.errors import (
     WarehouseError,
 )
 from warehouse.pipeline import pipeline
+from warehouse.store import publish
 
 MakeWarehouse = Callable[..., Made]
 
@@ -961,6 +962,58 @@ def test_what_a_killed_run_had_published_is_not_done_again(
         with pytest.raises(Killed):
             made.ingest()
     assert made.table("day_aggs").num_rows == 1
+
+    report = made.ingest()
+
+    assert [item.file.data_type for item in report.files] == ["trades"]
+
+
+def test_months_and_data_types_of_small_files_are_published_at_once(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_warehouse()
+    earlier = MONDAY - timedelta(days=31)
+    for day in (earlier, MONDAY):
+        made.put_raw("day_aggs", day, [bar("A", instant(day, "00:00"))])
+        made.put_raw("trades", day, day_of_trades(day, 1))
+    published = []
+    commit = publish.Committer.commit
+
+    def note(self: Any, change: Any, *more: Any) -> None:
+        published.append([one.month for one in change.partitions])
+        commit(self, change, *more)
+
+    monkeypatch.setattr(publish.Committer, "commit", note)
+    made.ingest()
+
+    assert len(published) == 1
+    assert set(published[0]) == {earlier.replace(day=1), MONDAY.replace(day=1)}
+    assert made.sql("select count(distinct session) from day_aggs") == [(2,)]
+    assert made.sql("select count(*) from source_files where state = 'ingested'") == [(4,)]
+    made.check_catalog()
+
+
+def test_what_is_whole_is_published_though_what_comes_after_it_fails(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_warehouse()
+    made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
+    made.put_raw("trades", SESSION, day_of_trades(SESSION, 1))
+    from warehouse.ingest import stage as staging
+
+    stage = staging.Stager.stage
+
+    def fail(self: Any, files: Any, *more: Any) -> Any:
+        if files[0].data_type == "trades":
+            raise StorageError("/x", "the disk is full")
+        return stage(self, files, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging.Stager, "stage", fail)
+        with pytest.raises(StorageError, match="the disk is full"):
+            made.ingest()
+    assert made.table("day_aggs").num_rows == 1
+    made.check_catalog()
 
     report = made.ingest()
 

@@ -164,6 +164,7 @@ class Stager:
         layout: PartitionLayout = "symbol",
         entries: pa.Table | None = None,
         take: Callable[[StagedFile], bool] = lambda item: True,
+        is_here: Callable[[RawFile], bool] = lambda file: True,
     ) -> StagedBatch:
         """Read the files and write the partitions they change.
 
@@ -175,6 +176,7 @@ class Stager:
             entries: of those of all symbols, where each one's sessions came from.
             take: is asked of each file when its turn comes, whether it is to be read: it may wait
                 until the file is here, and says by which etag it is known.
+            is_here: whether it would not wait.
 
         A file whose rows do not add up is set aside, and the others are read without it.
 
@@ -184,7 +186,7 @@ class Stager:
         refused: dict[Path, str] = {}
         while True:
             try:
-                return self._stage(files, present, refused, layout, entries, take)
+                return self._stage(files, present, refused, layout, entries, take, is_here)
             except AccountingError as error:
                 if error.path in refused:
                     raise
@@ -208,6 +210,7 @@ class Stager:
         layout: PartitionLayout,
         entries: pa.Table | None,
         take: Callable[[StagedFile], bool],
+        is_here: Callable[[RawFile], bool],
     ) -> StagedBatch:
         kind = data_type(files[0].data_type)
         month = month_of(files[0].day)
@@ -249,7 +252,7 @@ class Stager:
                     settled=self._settled,
                 )
                 opened.enter_context(merger)
-            items = self._taken(files, take, refused, staged)
+            items = self._taken(files, take, is_here, refused, staged)
             readers = opened.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="read"))
             # Rows are gathered on a thread of their own while DuckDB reads the next piece.
             thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="gather"))
@@ -306,11 +309,17 @@ class Stager:
         self,
         files: Sequence[RawFile],
         take: Callable[[StagedFile], bool],
+        is_here: Callable[[RawFile], bool],
         refused: Mapping[Path, str],
         staged: list[StagedFile],
-    ) -> Iterator[StagedFile]:
-        """Those of the files that are to be read, when their turn comes; they go into `staged`."""
+    ) -> Iterator[StagedFile | None]:
+        """Those of the files that are to be read, when their turn comes; they go into `staged`.
+
+        Before one that is waited for there is None.
+        """
         for file in files:
+            if not is_here(file):
+                yield None
             item = StagedFile(file, self._layout.raw_file(file))
             if take(item):
                 staged.append(item)
@@ -320,17 +329,21 @@ class Stager:
 
     def _side_by_side(
         self,
-        items: Iterable[StagedFile],
+        items: Iterable[StagedFile | None],
         kind: DataType,
         cleaner: Cleaner,
         readers: ThreadPoolExecutor,
     ) -> Iterator[_Reading]:
-        """The files in their order; small ones are begun on all workers before they are due."""
+        """The files in their order; small ones are begun on all workers before they are due.
+
+        Args:
+            items: None: there is time for all that is begun.
+        """
         workers = self._config.processing.parallel_workers
         piece_bytes = int(self._memory * _PIECE_SHARE)
         begun: deque[_Reading] = deque()
         for item in items:
-            if _is_small(item.path):
+            if item is not None and _is_small(item.path):
                 pieces = self._cleaned(item, kind, cleaner, piece_bytes // workers, iter)
                 begun.append(_Reading(item, pieces, readers.submit(next, pieces, None)))
                 if len(begun) > workers:
@@ -338,7 +351,9 @@ class Stager:
                 continue
             while begun:
                 yield begun.popleft()
-            yield _Reading(item, self._cleaned(item, kind, cleaner, piece_bytes, read_ahead))
+            if item is not None:
+                pieces = self._cleaned(item, kind, cleaner, piece_bytes, read_ahead)
+                yield _Reading(item, pieces)
         while begun:
             yield begun.popleft()
 
