@@ -21,7 +21,7 @@ import tempfile
 import time
 from dataclasses import replace
 from datetime import date
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import duckdb
@@ -35,7 +35,8 @@ from warehouse.core import config as configuration
 from warehouse.core.calendar import trading_hours
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import ALL_SYMBOLS, RawFile, partition_name
+from warehouse.core.paths import ALL_SYMBOLS, RawFile, part_name, partition_name
+from warehouse.ingest.market_builder import file_cuts
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import manifests
 from warehouse.store.catalog import CatalogChange, SourceFile
@@ -68,17 +69,13 @@ def rows_of_month(
         ],
         schema=ENTRIES,
     )
-    stamps = [pd.Timestamp(day, tz="America/New_York").value for day in (days[0], days[-1])]
-    listed = len(np.unique(whose))
-    first, last = (pa.array(dice.integers(0, 10**13, listed) + stamp) for stamp in stamps)
-    slices = slices_of(entries, first, last)
+    if layout == "market" and DATA_TYPES[data_type].by_session:
+        return pa.concat_tables(
+            rows_of_session(data_type, day, entries.filter(pc.equal(entries["session"], day)), dice)
+            for day in days
+        ).sort_by([("symbol", "ascending"), ("file", "ascending")])
     month = days[0].replace(day=1)
-    size = int(rows.sum()) * 20
-    sha256, made_by = dice.bytes(32).hex(), "0" * 64
-    whole = Partition(
-        data_type, ALL_SYMBOLS, month, (), made_by, int(rows.sum()), size, 0, 1, sha256
-    )
-    table = manifests.rows_of([replace(whole, slices=slices)])
+    table = manifests.rows_of([partition_of(data_type, month, days, entries, dice)])
     if layout == "market":
         return table
     names = [partition_name(data_type, symbol, month) for symbol in table["symbol"].to_pylist()]
@@ -92,6 +89,39 @@ def rows_of_month(
     for name, column in own.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table.cast(manifests.SCHEMA)
+
+
+def rows_of_session(
+    data_type: str, day: date, entries: pa.Table, dice: np.random.Generator
+) -> pa.Table:
+    """The same of a session, cut between symbols as the files are."""
+    edges = np.concatenate([[0], np.cumsum(entries["rows"].to_numpy())])
+    cuts = file_cuts(edges)
+    return manifests.rows_of(
+        [
+            replace(
+                partition_of(data_type, day, [day], entries.slice(low, high - low), dice),
+                month=day.replace(day=1),
+                part=part_name(day, number),
+            )
+            for number, (low, high) in enumerate(pairwise(cuts))
+        ]
+    )
+
+
+def partition_of(
+    data_type: str, month: date, days: list[date], entries: pa.Table, dice: np.random.Generator
+) -> Partition:
+    """A file of all symbols with these rows."""
+    stamps = [pd.Timestamp(day, tz="America/New_York").value for day in (days[0], days[-1])]
+    listed = pc.count_distinct(entries["symbol"]).as_py()
+    first, last = (pa.array(dice.integers(0, 10**13, listed) + stamp) for stamp in stamps)
+    rows = pc.sum(entries["rows"]).as_py()
+    sha256, made_by = dice.bytes(32).hex(), "0" * 64
+    return Partition(
+        data_type, ALL_SYMBOLS, month, (), made_by, rows, rows * 20, 0, 1, sha256,
+        slices=slices_of(entries, first, last),
+    )  # fmt: skip
 
 
 def fill(root: Path, years: int, count: int, layout_of_others: str) -> None:
@@ -138,9 +168,19 @@ def record(data_type: str, day: date, sha256: str) -> SourceFile:
 def source(folder: Path, symbols: int) -> None:
     stamp = int(np.datetime64(SESSION).astype("datetime64[ns]").astype(int)) + 5 * 3600 * 10**9
     lines = [f"S{number:05},100,10,10.5,11,9.5,{stamp},9\n" for number in range(symbols)]
-    path = folder / f"us_stocks_sip/day_aggs_v1/{SESSION:%Y/%m}/{SESSION}.csv.gz"
+    put(folder, "day_aggs", HEADER + "".join(lines))
+    opening = stamp + 9 * 3600 * 10**9 + 30 * 60 * 10**9 - 5 * 3600 * 10**9
+    trades = [
+        f"S{number:05},,0,4,{number},{opening},10.0,1,{opening},100,3,0,\n"
+        for number in range(symbols)
+    ]
+    put(folder, "trades", ",".join(DATA_TYPES["trades"].header) + "\n" + "".join(trades))
+
+
+def put(folder: Path, data_type: str, text: str) -> None:
+    path = folder / f"us_stocks_sip/{data_type}_v1/{SESSION:%Y/%m}/{SESSION}.csv.gz"
     path.parent.mkdir(parents=True)
-    path.write_bytes(gzip.compress((HEADER + "".join(lines)).encode(), mtime=0))
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 FIRST_ANSWER = """
@@ -191,23 +231,26 @@ def main() -> None:
             memory = statistics.median(one.memory for one in some)
             print(f"| {job} | {wall:.2f} s | {cpu:.2f} s | {memory / 2**20:.0f} MiB |")
         for name, root in roots.items():
+            trades = [binary, "-C", str(root), "update", "trades", "--start", day, "--end", day]
+            subprocess.run(trades, check=True, capture_output=True)
             catalog = root / "data/warehouse.duckdb"
-            took = [of_one_symbol(catalog, f"S{number:05}") for number in range(1, 22)]
-            print(
-                f"day_aggs_of in the catalog of {name}: {statistics.median(took) * 1e3:.0f} ms CPU"
-            )
+            for macro in ("day_aggs_of", "trades_of"):
+                took = [of_one_symbol(catalog, macro, f"S{number:05}") for number in range(1, 22)]
+                print(f"{macro} in {name}: {statistics.median(took) * 1e3:.0f} ms CPU")
     finally:
         shutil.rmtree(folder)
 
 
-def of_one_symbol(catalog: Path, symbol: str) -> float:
-    """CPU seconds of one symbol's bars of a session, in a DuckDB that has the catalog open."""
+def of_one_symbol(catalog: Path, macro: str, symbol: str) -> float:
+    """CPU seconds of one symbol's rows of a session, in a DuckDB that has the catalog open."""
+    ask = f"select * from {macro}(?, '{SESSION}', '{SESSION}')"
     with duckdb.connect(catalog, read_only=True) as connection:
-        connection.execute("select 1 from day_aggs_of('S00000', '2025-01-02', '2025-01-02')")
+        connection.execute(ask, ["S00000"]).fetchall()
         began = time.process_time()
-        ask = f"select * from day_aggs_of('{symbol}', '2025-01-02', '2025-01-02')"
-        connection.execute(ask).fetchall()
-        return time.process_time() - began
+        rows = connection.execute(ask, [symbol]).fetchall()
+        took = time.process_time() - began
+        assert len(rows) == 1
+        return took
 
 
 if __name__ == "__main__":
