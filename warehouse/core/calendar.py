@@ -7,10 +7,12 @@ A session is a label, a `date`. All instants are nanoseconds since the epoch, UT
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
@@ -27,6 +29,13 @@ _FIRST_DAY, _LAST_DAY = date(1678, 1, 1), date(2262, 1, 1)
 _END_OF_TIME_NS = 2**63 - 1
 FIRST_SESSION = date(2003, 9, 10)
 """The vendor's history starts here."""
+SETTLED_DAYS = Path(__file__).with_name("settled_days.csv")
+"""Weekdays of the past on which the exchange did otherwise than on others, after the library
+exchange_calendars: `closes` is the time of an early close, empty where it was closed all day."""
+_SETTLED_FROM, SETTLED_UNTIL = date(2003, 1, 1), date(2026, 10, 31)
+"""The first and the last day of that file, both inclusive. What has passed does not change: only
+of other days the library is asked."""
+_OPENS, _CLOSES = time(9, 30), time(16)
 
 Moment: TypeAlias = "str | date | datetime | np.datetime64 | pd.Period"
 """A session or an instant, as `parse_span` reads them; a pandas Timestamp is a datetime."""
@@ -227,17 +236,77 @@ class SessionHours:
 
 def trading_days(first: date, last: date) -> tuple[date, ...]:
     """Sessions of the New York Stock Exchange from first to last, both inclusive, ascending."""
-    return tuple(each.session for each in trading_hours(first, last))
+    early, settled, late = _parts(first, last)
+    closes = _settled_days()
+    days = [
+        day
+        for day in (days_between(*settled) if settled else ())
+        if day.weekday() < _SATURDAY and closes.get(day, _CLOSES) is not None
+    ]
+    return (
+        *(each.session for each in _of_library(early)),
+        *days,
+        *(each.session for each in _of_library(late)),
+    )
 
 
 @lru_cache(maxsize=8)
 def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
     """The same sessions with their regular hours."""
+    early, settled, late = _parts(first, last)
+    closes = _settled_days()
+    hours = [
+        _hours_of(day, closes.get(day) or _CLOSES)
+        for day in (trading_days(*settled) if settled else ())
+    ]
+    return (*_of_library(early), *hours, *_of_library(late))
+
+
+Days: TypeAlias = tuple[date, date]
+"""The first and the last, both inclusive."""
+
+
+def _parts(first: date, last: date) -> tuple[Days | None, Days | None, Days | None]:
+    """The days before those that are settled, these, and those after them."""
+    begin, until = _SETTLED_FROM, SETTLED_UNTIL
+    day = timedelta(days=1)
+    parts = (
+        (first, min(last, begin - day)),
+        (max(first, begin), min(last, until)),
+        (max(first, until + day), last),
+    )
+    early, settled, late = (part if part[0] <= part[1] else None for part in parts)
+    return early, settled, late
+
+
+@lru_cache(maxsize=1)
+def _settled_days() -> dict[date, time | None]:
+    """Weekdays of the past on which the exchange closed early, and when; None: it was closed."""
+    with open(SETTLED_DAYS, encoding="utf-8") as file:
+        rows = [line.rstrip("\n").split(",") for line in file][1:]
+    return {
+        date.fromisoformat(day): time.fromisoformat(closes) if closes else None
+        for day, closes in rows
+    }
+
+
+def _hours_of(session: date, closes: time) -> SessionHours:
+    opens_ns, closes_ns = (
+        int(datetime.combine(session, at, NEW_YORK).timestamp()) * 1_000_000_000
+        for at in (_OPENS, closes)
+    )
+    return SessionHours(session, opens_ns, closes_ns, closes != _CLOSES)
+
+
+def _of_library(days: Days | None) -> Sequence[SessionHours]:
+    """What the library says, which takes a third of a second to be loaded and asked."""
+    if days is None:
+        return ()
     import exchange_calendars
     import pandas as pd
 
     # Of days whose nanoseconds no stamp holds there are no sessions.
-    first, last = max(first, _FIRST_DAY), min(last, _LAST_DAY - timedelta(days=31))
+    first, last = max(days[0], _FIRST_DAY), min(days[1], _LAST_DAY - timedelta(days=31))
     if last < first:
         return ()
     # A calendar wants at least one session; the margin gives it one around any holiday.
@@ -247,9 +316,9 @@ def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
     schedule = calendar.schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
     opens, closes = (pd.DatetimeIndex(schedule[name]).as_unit("ns") for name in ("open", "close"))
     early = schedule.index.isin(calendar.early_closes)
-    days = (stamp.date() for stamp in schedule.index)
+    sessions = (stamp.date() for stamp in schedule.index)
     columns = (opens.asi8.tolist(), closes.asi8.tolist(), early.tolist())
-    return tuple(map(SessionHours, days, *columns))
+    return tuple(map(SessionHours, sessions, *columns))
 
 
 def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:
