@@ -1,18 +1,25 @@
 """Cleaned rows of all symbols together, each raw file's in order: what the layout `market` is
 written from.
 
-A file is put in order once, when all of it has come: by symbol, and then as the tape. Only rows
-that may be one event told twice go through sql/dedupe. Nothing is cut symbol by symbol. Past its
-budget the store writes what it holds to the staging folder.
+A file is put in order once: by symbol, and then as the tape. As the vendor writes it each symbol's
+rows stand together, so that they are put in order while the next ones come; a file whose symbols
+are mixed is so when all of it has come. Only rows that may be one event told twice go
+through sql/dedupe. Nothing is cut symbol by symbol. Past its budget the store writes what it holds
+to the staging folder.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from queue import Empty, Full, Queue
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +41,14 @@ _SETTLE_SHARE = 4
 _BATCH_ROWS = 65_536
 _LARGE_ROWS = 1_048_576
 """Of a symbol: more are not put in order in memory."""
+_MANY_ROWS = 262_144
+"""A file of more is put in order while it comes, on a thread of its own."""
+_QUEUED = 4
+_PATIENCE_SECONDS = 0.1
+
+
+class MixedSymbols(Exception):  # noqa: N818 (no error: it says what to do next)
+    """A file whose symbols are not in order: read it once more. Never leaves this package."""
 
 
 class RowsOnDisk:
@@ -107,6 +122,8 @@ class SortedRows:
         entries: its symbols and sessions, in that order, each with the number of its rows.
         rows: how many.
         bytes: of those that are in memory.
+        stretches: (low, stored, rows) of rows that stand together where they are stored, from
+            `stored` on, as they do here, from `low` on; ascending.
     """
 
     entries: pa.Table
@@ -114,13 +131,82 @@ class SortedRows:
     bytes: int
     held: pa.Table | None = None
     on_disk: RowsOnDisk | None = None
+    stretches: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Each symbol's rows stand together, but the symbols as they came.
+        order = pc.sort_indices(self.entries["symbol"]).to_numpy().astype(np.int64)
+        counts = self.entries["rows"].to_numpy()
+        stored = (np.cumsum(counts) - counts)[order]
+        counts = counts[order]
+        low = np.cumsum(counts) - counts
+        goes_on = np.zeros(len(order), np.bool_)
+        goes_on[1:] = stored[1:] == stored[:-1] + counts[:-1]
+        firsts = np.flatnonzero(~goes_on)
+        lengths = np.diff(np.append(low[firsts], self.rows))
+        self.stretches = list(
+            zip(low[firsts].tolist(), stored[firsts].tolist(), lengths.tolist(), strict=True)
+        )
+        if len(firsts) > 1:
+            self.entries = self.entries.take(pa.array(order)).combine_chunks()
 
     def between(self, low: int, high: int) -> pa.Table:
         """The rows [low, high)."""
+        place = max(bisect_right(self.stretches, low, key=lambda one: one[0]) - 1, 0)
+        parts = []
+        for begin, stored, rows in self.stretches[place:]:
+            if begin >= high:
+                break
+            shift = stored - begin
+            parts.append(self._stored(max(low, begin) + shift, min(high, begin + rows) + shift))
+        return pa.concat_tables(parts)
+
+    def _stored(self, low: int, high: int) -> pa.Table:
         if self.held is not None:
             return self.held.slice(low, high - low)
         assert self.on_disk is not None
         return pa.Table.from_batches(list(self.on_disk.rows(low, high)))
+
+
+class Ordering:
+    """Rows that are put in order on a thread of their own, while more of them come.
+
+    Args:
+        put_in_order: is given the rows as they come.
+    """
+
+    def __init__(self, put_in_order: Callable[[Iterator[pa.RecordBatch]], SortedRows]) -> None:
+        self._coming: Queue[pa.RecordBatch | None] = Queue(_QUEUED)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="order")
+        self._ordered = self._thread.submit(put_in_order, iter(self._coming.get, None))
+
+    def add(self, rows: pa.RecordBatch | None) -> None:
+        """Hand over rows; None: there are no more.
+
+        What has gone wrong with those before is raised.
+        """
+        while True:
+            if self._ordered.done():
+                self._ordered.result()
+            with suppress(Full):
+                self._coming.put(rows, timeout=_PATIENCE_SECONDS)
+                return
+
+    def finish(self) -> SortedRows:
+        """All rows have come: they, in order."""
+        self.add(None)
+        ordered = self._ordered.result()
+        self._thread.shutdown()
+        return ordered
+
+    def close(self) -> None:
+        """Let go of the rows, if it is not finished."""
+        while not self._ordered.done():
+            with suppress(Empty):
+                self._coming.get_nowait()
+            with suppress(Full):
+                self._coming.put(None, timeout=_PATIENCE_SECONDS)
+        self._thread.shutdown()
 
 
 @dataclass
@@ -128,29 +214,40 @@ class GatheredFile:
     """What came of one raw file so far.
 
     Attributes:
+        rows: how many.
+        ordering: where they are put in order while they come; None: they are in `pieces`.
+        repeats: rows that were dropped, which are told by symbol when all have come: so rejects
+            stand in one order, whichever way the rows went.
         pieces: of kept rows, with `line_number`, in the file's order.
-        by_symbol: so far each symbol's rows stand together, symbols ascending.
-        last_symbol: that of the last row.
+        is_grouped: so far each symbol's rows stand together.
         sorted: all of them in order; None: they are still to be.
     """
 
     rejected: Counter[str] = field(default_factory=Counter)
     unselected: int = 0
+    rows: int = 0
+    ordering: Ordering | None = None
+    repeats: list[pa.RecordBatch | RowsOnDisk] = field(default_factory=list)
+    tells_repeats_later: bool = False
     pieces: list[pa.RecordBatch | RowsOnDisk] = field(default_factory=list)
     bytes: int = 0
-    by_symbol: bool = True
-    last_symbol: str = ""
+    is_grouped: bool = True
     sorted: SortedRows | None = None
+    _seen: set[str] = field(default_factory=set)
+    _last: str | None = None
 
-    def take(self, rows: pa.RecordBatch) -> None:
-        """Add rows that follow on those that are there."""
-        self.pieces.append(rows)
-        self.bytes += rows.nbytes
+    def look_at(self, rows: pa.RecordBatch) -> None:
+        """Note what there is to know of rows that follow on those before."""
+        self.rows += rows.num_rows
+        if not self.is_grouped:
+            return
         symbols = rows.column("symbol")
-        names = symbols.filter(pa.array(starts_of(symbols)))
-        ascend = pc.all(pc.less(names[:-1], names[1:]), min_count=0).as_py()
-        self.by_symbol &= ascend and self.last_symbol <= names[0].as_py()
-        self.last_symbol = names[-1].as_py()
+        names = symbols.filter(pa.array(starts_of(symbols))).to_pylist()
+        if names[0] == self._last:
+            del names[0]
+        self.is_grouped = len(set(names)) == len(names) and self._seen.isdisjoint(names)
+        self._seen.update(names)
+        self._last = symbols[-1].as_py()
 
 
 class MarketRows:
@@ -183,11 +280,14 @@ class MarketRows:
         self._held = 0
         self._numbers = count()
         self._on_disk: list[RowsOnDisk] = []
+        self._mixed: set[RawFile] = set()
 
     def __enter__(self) -> MarketRows:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for file in list(self.files):
+            self._close(file)
         for rows in self._on_disk:
             rows.close()
 
@@ -199,12 +299,23 @@ class MarketRows:
 
     def discard(self, file: RawFile) -> None:
         """Forget a file that turned out not to be whole."""
+        self._close(file)
         gathered = self.files.pop(file, None)
         if gathered is not None:
             self._held -= gathered.bytes + (gathered.sorted.bytes if gathered.sorted else 0)
 
+    def _close(self, file: RawFile) -> None:
+        gathered = self.files.get(file)
+        if gathered is not None and gathered.ordering is not None:
+            gathered.ordering.close()
+            gathered.ordering = None
+
     def add(self, file: RawFile, rows: pa.Table) -> None:
-        """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`)."""
+        """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`).
+
+        Raises:
+            MixedSymbols: `open` it and hand over all its rows once more.
+        """
         gathered = self.files[file]
         for batch in rows.to_batches():
             batch, unselected = accepted(batch, self._selected)
@@ -215,9 +326,48 @@ class MarketRows:
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
                 check_complete(self.kind, batch)
-                kept = batch.select(self._columns.names)
-                gathered.take(kept)
-                self._held += kept.nbytes
+                self._take(file, batch.select(self._columns.names))
+
+    def _take(self, file: RawFile, rows: pa.RecordBatch) -> None:
+        gathered = self.files[file]
+        gathered.look_at(rows)
+        if gathered.ordering is None:
+            gathered.pieces.append(rows)
+            gathered.bytes += rows.nbytes
+            self._held += rows.nbytes
+            in_memory = [piece for piece in gathered.pieces if isinstance(piece, pa.RecordBatch)]
+            if (
+                gathered.rows > _MANY_ROWS
+                and gathered.is_grouped
+                and file not in self._mixed
+                and len(in_memory) == len(gathered.pieces)
+            ):
+                gathered.tells_repeats_later = True
+                gathered.ordering = Ordering(partial(self._ordered, file))
+                for piece in in_memory:
+                    gathered.ordering.add(piece)
+                self._held -= gathered.bytes
+                gathered.pieces, gathered.bytes = [], 0
+        elif gathered.is_grouped:
+            gathered.ordering.add(rows)
+        else:
+            self._mixed.add(file)
+            raise MixedSymbols
+
+    def _ordered(self, file: RawFile, pieces: Iterator[pa.RecordBatch]) -> SortedRows:
+        """The rows of a file in which each symbol's stand together, put in order as they come."""
+        entries = _Entries()
+        ordered = entries.seen(self._symbol_by_symbol(file, pieces))
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in ordered:
+            held.append(batch)
+            size += batch.nbytes
+            if self._held + size > self._budget:
+                rows = self._put(chain(held, ordered))
+                return SortedRows(entries.table(), entries.rows, 0, on_disk=rows)
+        table = pa.Table.from_batches(held, self.kind.columns)
+        return SortedRows(entries.table(), entries.rows, size, held=table)
 
     def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         """Hand rows with a `reason` to the rejects, and count them."""
@@ -265,15 +415,24 @@ class MarketRows:
     def settle(self, file: RawFile) -> None:
         """Put a file, all of which has come, in order, without repeats."""
         gathered = self.files[file]
+        if gathered.ordering is not None:
+            gathered.sorted = gathered.ordering.finish()
+            gathered.ordering = None
+            self._held += gathered.sorted.bytes
+            self._tell_repeats(file)
+            return
         on_disk = any(isinstance(piece, RowsOnDisk) for piece in gathered.pieces)
         if on_disk or gathered.bytes > self._budget // _SETTLE_SHARE:
             self.spill()
+            gathered.tells_repeats_later = True
             entries = _Entries()
-            ordered = self._in_order_by_disk(file, self._pieces(gathered))
+            ordered = self._in_order_by_disk(file, self._in_turn(gathered.pieces))
             rows = self._put(entries.seen(ordered))
             gathered.sorted = SortedRows(entries.table(), entries.rows, 0, on_disk=rows)
+            self._tell_repeats(file)
         else:
-            table = pa.Table.from_batches(list(self._pieces(gathered)), self._columns)
+            pieces = list(self._in_turn(gathered.pieces))
+            table = pa.Table.from_batches(pieces, self._columns)
             table = self._in_order(file, table).select(self.kind.columns.names).combine_chunks()
             entries = _Entries()
             for batch in table.to_batches():
@@ -283,8 +442,8 @@ class MarketRows:
         gathered.pieces, gathered.bytes = [], 0
 
     @staticmethod
-    def _pieces(gathered: GatheredFile) -> Iterator[pa.RecordBatch]:
-        for piece in gathered.pieces:
+    def _in_turn(pieces: Sequence[pa.RecordBatch | RowsOnDisk]) -> Iterator[pa.RecordBatch]:
+        for piece in pieces:
             if isinstance(piece, RowsOnDisk):
                 yield from piece.rows(0, piece.count)
             else:
@@ -329,12 +488,17 @@ class MarketRows:
     ) -> Iterator[pa.RecordBatch]:
         """The same of more rows than are to be in memory.
 
-        As the vendor writes a file its symbols are in order. So each one's rows are put in order by
+        As the vendor writes a file each symbol's rows stand together. So they are put in order by
         themselves, and only if one has very many, or the symbols are mixed, DuckDB sorts them.
         """
-        if not self.files[file].by_symbol:
+        if self.files[file].is_grouped:
+            yield from self._symbol_by_symbol(file, pieces)
+        else:
             yield from self._sorted_by_duckdb(file, pieces, self._due(file))
-            return
+
+    def _symbol_by_symbol(
+        self, file: RawFile, pieces: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
         for part in whole_symbols(pieces):
             if isinstance(part, pa.Table):
                 table = self._in_order(file, part)
@@ -372,16 +536,40 @@ class MarketRows:
         for batch in deduped:
             if batch.column("reason").null_count < batch.num_rows:
                 rejected = batch.column("reason").is_valid()
-                self.reject(file, batch.filter(rejected))
+                self._drop(file, batch.filter(rejected))
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
                 yield batch.select(self._columns.names)
+
+    def _drop(self, file: RawFile, repeats: pa.RecordBatch) -> None:
+        gathered = self.files[file]
+        if not gathered.tells_repeats_later:
+            self.reject(file, repeats)
+            return
+        gathered.repeats.append(repeats)
+        in_memory = [one for one in gathered.repeats if isinstance(one, pa.RecordBatch)]
+        if sum(one.num_rows for one in in_memory) > _MANY_ROWS:
+            before = [one for one in gathered.repeats if isinstance(one, RowsOnDisk)]
+            gathered.repeats = [*before, self._put(iter(in_memory))]
+
+    def _tell_repeats(self, file: RawFile) -> None:
+        """Hand the rows that were dropped to the rejects, by symbol."""
+        repeats, self.files[file].repeats = self.files[file].repeats, []
+        if not repeats:
+            return
+        entries = _Entries()
+        stored = self._put(entries.seen(self._in_turn(repeats)))
+        by_symbol = SortedRows(entries.table(), entries.rows, 0, on_disk=stored)
+        for low in range(0, entries.rows, _BATCH_ROWS):
+            found = by_symbol.between(low, min(low + _BATCH_ROWS, entries.rows))
+            for batch in found.combine_chunks().to_batches():
+                self.reject(file, batch)
 
 
 def whole_symbols(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.Table | Iterator[pa.RecordBatch]]:
-    """The same rows, which are by symbol, in tables of whole symbols.
+    """The same rows, in which each symbol's stand together, in tables of whole symbols.
 
     Of a symbol that has very many they come as an iterator, which is to be read to its end.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
-from warehouse.ingest.market_rows import MarketRows
+from warehouse.ingest.market_rows import MarketRows, MixedSymbols
 from warehouse.ingest.partition_builder import Merged, Merger, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
 from warehouse.ingest.row_store import Gatherer
@@ -86,7 +86,7 @@ class _Reading:
     """
 
     item: StagedFile
-    pieces: Iterator[tuple[int, CleanedPiece]]
+    pieces: Generator[tuple[int, CleanedPiece], None, None]
     first: Future[tuple[int, CleanedPiece] | None] | None = None
 
     def __iter__(self) -> Iterator[tuple[int, CleanedPiece]]:
@@ -153,6 +153,7 @@ class Stager:
         self._fingerprint, self._selected = fingerprint, selected
         self._folder, self._progress = folder, progress
         self._memory = config.processing.memory_limit_bytes
+        self._piece_bytes = int(self._memory * _PIECE_SHARE)
         self._writers: dict[RawFile, RejectsWriter] = {}
         self._origins: dict[RawFile, Origin] = {}
         self._texts = LINES.empty_table()
@@ -258,7 +259,12 @@ class Stager:
             thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="gather"))
             for reading in self._side_by_side(items, kind, cleaner, readers):
                 item = reading.item
-                self._read(reading, kind, rows, thread, merger if item.file is files[-1] else None)
+                try:
+                    last = merger if item.file is files[-1] else None
+                    self._read(reading, kind, rows, thread, last)
+                except MixedSymbols:
+                    pieces = self._cleaned(item, kind, cleaner, self._piece_bytes, read_ahead)
+                    self._read(_Reading(item, pieces), kind, rows, thread, None)
                 if item.problem is None:
                     rows.settle(item.file)
                     self._close_rejects(item, rows)
@@ -340,11 +346,10 @@ class Stager:
             items: None: there is time for all that is begun.
         """
         workers = self._config.processing.parallel_workers
-        piece_bytes = int(self._memory * _PIECE_SHARE)
         begun: deque[_Reading] = deque()
         for item in items:
             if item is not None and _is_small(item.path):
-                pieces = self._cleaned(item, kind, cleaner, piece_bytes // workers, iter)
+                pieces = self._cleaned(item, kind, cleaner, self._piece_bytes // workers, iter)
                 begun.append(_Reading(item, pieces, readers.submit(next, pieces, None)))
                 if len(begun) > workers:
                     yield begun.popleft()
@@ -352,7 +357,7 @@ class Stager:
             while begun:
                 yield begun.popleft()
             if item is not None:
-                pieces = self._cleaned(item, kind, cleaner, piece_bytes, read_ahead)
+                pieces = self._cleaned(item, kind, cleaner, self._piece_bytes, read_ahead)
                 yield _Reading(item, pieces)
         while begun:
             yield begun.popleft()
@@ -364,7 +369,7 @@ class Stager:
         cleaner: Cleaner,
         piece_bytes: int,
         inflate: Callable[[Iterator[Piece]], Iterator[Piece]],
-    ) -> Iterator[tuple[int, CleanedPiece]]:
+    ) -> Generator[tuple[int, CleanedPiece], None, None]:
         """The pieces of a file, each with the compressed bytes that were read for all so far.
 
         Args:
@@ -413,6 +418,11 @@ class Stager:
                 seen = bytes_read
             if gathering is not None:
                 gathering.result()
+        except MixedSymbols:
+            self._progress.advance("ingest", -seen)
+            reading.pieces.close()
+            self._writers.pop(item.file).close()
+            raise
         except RawFileError as error:
             item.problem = str(error)
             if gathering is not None:
