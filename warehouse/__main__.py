@@ -1,6 +1,6 @@
 """`python -m warehouse` is `warehouse`."""
 
-from warehouse.cli.main import main
+from warehouse.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -37,7 +37,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import PartitionKey, parse_partition, partition_name
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError, QueryError, StorageError, WarehouseError
-from warehouse.ingest import market_builder, market_rows
+from warehouse.ingest import market_builder, market_rows, stage
 from warehouse.ingest.market_builder import file_cuts
 from warehouse.ingest.market_rows import whole_symbols
 from warehouse.maintenance.convert_layout import convert_layout
@@ -208,6 +208,72 @@ def test_lines_that_are_mixed_come_out_as_those_that_are_not(
     columns = "symbol, timestamp, sequence_number, price, size"
     asked = f"select {columns} from trades order by all"
     assert other.sql(asked) == made.sql(asked)
+    assert other.verify("trades").faults == []
+
+
+def put_in_another_order(shape: str) -> list[str]:
+    """Lines of a session in which some stand twice, told otherwise than symbol by symbol."""
+    symbols = [f"S{number:02}" for number in range(40)]
+    random.Random(5).shuffle(symbols)
+    found = random_trades(symbols, 4_000, DAYS[0], 5, by_time=shape == "by time")
+    if shape == "a symbol comes back":
+        found += [*found[:3], *found[700:705]]
+    return found
+
+
+@pytest.mark.parametrize("shape", ["symbols in no order", "a symbol comes back", "by time"])
+@pytest.mark.parametrize("little", ["nothing", "memory", "a symbol's rows in memory"])
+def test_rows_that_are_put_in_order_while_others_come_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, little: str
+) -> None:
+    """Whatever there is little of, partitions and rejects are those of a file read in one go."""
+    whole, other = (make(tmp_path / name, **laid_out("market")) for name in ("whole", "other"))
+    other.configure(**laid_out("market"), processing__chunk_size=1000)
+    ways = set()
+    rows = market_rows.MarketRows
+    finish, sort, add = market_rows.Ordering.finish, rows._sorted_by_duckdb, rows.add
+
+    def finished(self: Any) -> Any:
+        ways.add("while they come")
+        return finish(self)
+
+    def sorted_by_duckdb(self: Any, *of: Any) -> Any:
+        ways.add("by DuckDB")
+        return sort(self, *of)
+
+    def added(self: Any, *of: Any) -> None:
+        try:
+            add(self, *of)
+        except market_rows.MixedSymbols:
+            ways.add("once more")
+            raise
+
+    monkeypatch.setattr(market_rows.Ordering, "finish", finished)
+    monkeypatch.setattr(rows, "_sorted_by_duckdb", sorted_by_duckdb)
+    monkeypatch.setattr(rows, "add", added)
+    for made in (whole, other):
+        made.put_raw("trades", DAYS[0], put_in_another_order(shape))
+        made.ingest("trades")
+        assert made is other or not ways
+        # Now of the other: a few rows are many.
+        monkeypatch.setattr(market_rows, "_MANY_ROWS", 10)
+        monkeypatch.setattr(market_rows, "_BATCH_ROWS", 64)
+        if little == "memory":
+            monkeypatch.setattr(stage, "_ROWS_SHARE", 0)
+        if little == "a symbol's rows in memory":
+            monkeypatch.setattr(market_rows, "_LARGE_ROWS", 30)
+
+    expected = {
+        ("symbols in no order", "nothing"): {"while they come"},
+        ("symbols in no order", "a symbol's rows in memory"): {"while they come", "by DuckDB"},
+        ("a symbol comes back", "nothing"): {"once more"},
+        ("a symbol comes back", "memory"): {"by DuckDB"},
+        ("a symbol comes back", "a symbol's rows in memory"): {"once more"},
+        ("by time", "memory"): {"by DuckDB"},
+    }
+    assert ways >= expected.get((shape, little), set())
+    assert other.digests() == whole.digests()
+    assert other.rejects() == whole.rejects()
     assert other.verify("trades").faults == []
 
 
