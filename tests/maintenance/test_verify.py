@@ -465,6 +465,28 @@ def test_some_symbols_and_then_others_still_add_up(make_warehouse: MakeWarehouse
     assert faults(made) == []
 
 
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_rows_of_an_earlier_version_of_a_file_are_not_taken_for_those_of_the_present_one(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    symbols, key = ["AAPL", "CON", "MSFT"], day_key("trades", MONDAY)
+    made = make_warehouse(
+        {key: random_trades(symbols, 90, MONDAY)}, storage__layout={"trades": layout}
+    )
+    made.update()
+    made.configure(source__symbols=["AAPL"])
+    made.put(key, random_trades(symbols, 90, MONDAY, seed=1))
+    made.update()
+    # The others' rows are of the version before, and are read again for two of them.
+    made.rebuild("trades", symbols=["CON"])
+    assert faults(made) == []
+    made.rebuild("trades", symbols=["CON", "MSFT"])
+    assert faults(made) == []
+    assert made.sql("select sum(rows_published) from source_files") == made.sql(
+        "select count(*) from trades"
+    )
+
+
 def test_one_file_a_symbol_is_looked_at_and_mended_too(make_warehouse: MakeWarehouse) -> None:
     files: dict[str, Any] = {}
     for symbol in ("AAPL", "CON"):

@@ -31,7 +31,7 @@ class RejectsWriter:
     def __init__(self, file: RawFile, kind: DataType, path: Path) -> None:
         self.path = path
         self.rows = 0
-        self.carried: Counter[str] = Counter()
+        self.carried: Counter[tuple[str, str]] = Counter()
         self.by_symbol: Counter[tuple[str, date]] = Counter()
         self._file, self._kind = file, kind
         self._schema = kind.rejects_columns
@@ -93,7 +93,8 @@ class RejectsWriter:
         # A row without a symbol is met again whichever symbols are selected.
         gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))
         kept = old.filter(pc.invert(gone))
-        self.carried.update(kept["reason"].to_pylist())
+        pairs = zip(kept["symbol"].to_pylist(), kept["reason"].to_pylist(), strict=True)
+        self.carried.update(pairs)
         self._append(kept, count=False)
 
     def _append(self, table: pa.Table, *, count: bool = True) -> None:

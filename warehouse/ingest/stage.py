@@ -51,7 +51,8 @@ class StagedFile(Face):
 
     Attributes:
         problem: why it was set aside; None: its rows are staged.
-        carried: reasons of the rejects of other symbols that were published before and stay.
+        carried: symbols and reasons of the rejects of other symbols that were published before and
+            stay; they may be of an earlier version of the file.
         rejects: the staged rejects file, where there are any.
     """
 
@@ -64,7 +65,7 @@ class StagedFile(Face):
     rows_rejected: int = 0
     rows_unselected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    carried: Counter[str] = field(default_factory=Counter)
+    carried: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejects: Path | None = None
 
     def _face(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.rule_file import chosen
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
-from warehouse.store.partitions import Partition, rows_by_file
+from warehouse.store.partitions import FileVersion, Partition, rows_by_file
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
 _MANY_FILES = 2_000
@@ -563,7 +563,7 @@ class Pipeline:
         selected: frozenset[str],
         known: dict[RawFile, SourceFile],
         present: Sequence[Partition],
-        before: Counter[str],
+        before: Counter[FileVersion],
         gate: Gate | None,
     ) -> None:
         """Put a batch to what is staged: its files, and what the catalog is to say of it."""
@@ -607,20 +607,22 @@ class Pipeline:
                 staged.raw_bytes += item.facts.bytes
                 if whole:
                     staged.superseded.append(superseded(layout.raw_file(item.file)))
+            # Rows of an earlier version are not among those that the record counts.
+            record = known.get(item.file)
             records_of.append(
                 records.of_file(
                     item,
                     selected,
                     metrics.run_id,
                     made_by.fingerprint,
-                    known.get(item.file),
-                    before[item.file.key],
+                    record,
+                    before[item.file.key, record.sha256] if record and record.sha256 else 0,
                 )
             )
         records_of += records.taken_over(known, *_of_others(batch, present))
-        for record in records_of:
-            if (file := parse_key(record.source)) is not None:
-                known[file] = record
+        for told in records_of:
+            if (file := parse_key(told.source)) is not None:
+                known[file] = told
         change.files += records_of
         metrics.partitions += len(batch.partitions)
         metrics.bytes_written += sum(partition.bytes for partition, _ in batch.partitions)
@@ -675,25 +677,26 @@ class Pipeline:
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
 
 
-def _all_rows(partitions: Iterable[Partition]) -> Counter[str]:
-    """How many rows came from each of the vendor's files, by key."""
-    rows: Counter[str] = Counter()
+def _all_rows(partitions: Iterable[Partition]) -> Counter[FileVersion]:
+    """How many rows came from each version of the vendor's files."""
+    rows: Counter[FileVersion] = Counter()
     for partition in partitions:
         for session in partition.sessions:
-            rows[session.source] += session.rows
+            rows[session.source, session.sha256] += session.rows
     return rows
 
 
 def _of_others(
     batch: StagedBatch, present: Sequence[Partition]
-) -> tuple[Counter[str], Counter[str]]:
-    """Rows of a month by the key of their file, before and after; not of the batch's own files."""
+) -> tuple[Counter[FileVersion], Counter[FileVersion]]:
+    """Rows of a month by the version of their file, before and after; not of the batch's own."""
     later = {one.key: one for one in present}
     later |= {partition.key: partition for partition, _ in batch.partitions}
     for key in batch.removed:
         later.pop(key, None)
-    counts = _all_rows(present), _all_rows(later.values())
-    for item in batch.files:
-        for rows in counts:
-            rows.pop(item.file.key, None)
-    return counts
+    own = {item.file.key for item in batch.files}
+    before, after = _all_rows(present), _all_rows(later.values())
+    for rows in (before, after):
+        for version in [version for version in rows if version[0] in own]:
+            del rows[version]
+    return before, after

@@ -11,6 +11,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile, parse_key
 from warehouse.ingest.stage import StagedFile
 from warehouse.store.catalog import SourceFile
+from warehouse.store.partitions import FileVersion
 
 
 def of_file(
@@ -28,7 +29,7 @@ def of_file(
         fingerprint: of the SQL and settings that made its rows.
         before: the record it had. Where the same bytes were read before for other symbols too,
             the new record counts those in.
-        rows_before: rows of the selected symbols that came from the file before.
+        rows_before: rows of the selected symbols that came from that version of the file before.
     """
     file = item.file
     # Of these very bytes, as they came.
@@ -90,7 +91,11 @@ def _joined(
     if before.symbols is not None and record.symbols is not None:
         symbols = tuple(sorted({*before.symbols, *record.symbols}))
     published = before.rows_published - rows_before + record.rows_published
-    reasons = item.reasons + item.carried
+    reasons = item.reasons.copy()
+    for (symbol, reason), rows in item.carried.items():
+        # Of other symbols they are of an earlier version.
+        if before.symbols is None or symbol in before.symbols:
+            reasons[reason] += rows
     return replace(
         record,
         rows_published=published,
@@ -104,7 +109,9 @@ def _joined(
 
 
 def taken_over(
-    known: Mapping[RawFile, SourceFile], before: Counter[str], after: Counter[str]
+    known: Mapping[RawFile, SourceFile],
+    before: Counter[FileVersion],
+    after: Counter[FileVersion],
 ) -> list[SourceFile]:
     """Records of files whose rows, or some of them, another file now brings.
 
@@ -112,13 +119,16 @@ def taken_over(
 
     Args:
         known: what is known of the vendor's files.
-        before, after: published rows by the key of their file, of those that are not read anew.
+        before, after: published rows by the version of their file, of those that are not read anew.
     """
     found = []
-    for key, rows in (before - after).items():
+    for (key, sha256), rows in (before - after).items():
         file = parse_key(key)
         record = known.get(file) if file is not None else None
         if record is None or record.state != FileState.INGESTED or record.rows_published is None:
+            continue
+        if record.sha256 != sha256:
+            # Rows of an earlier version are not among those that it counts.
             continue
         found.append(
             replace(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,10 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 """With these the system refuses, and says nothing of the file: whatever else is told is damage."""
 
 
+FileVersion: TypeAlias = tuple[str, str]
+"""One of the vendor's files as it was once: its key, and the SHA-256 of its bytes."""
+
+
 @dataclass(frozen=True)
 class SessionSource:
     """Where one session of a partition came from.
@@ -145,21 +149,22 @@ class Partition:
 
 def rows_by_file(
     partitions: Iterable[Partition], entries: pa.Table, symbols: AbstractSet[str]
-) -> Counter[str]:
-    """How many rows of the symbols (none: of all) came from each of the vendor's files, by key.
+) -> Counter[FileVersion]:
+    """How many rows of the symbols (none: of all) came from each version of the vendor's files.
 
     Args:
         entries: of the partition of all symbols among them.
     """
-    rows: Counter[str] = Counter()
+    rows: Counter[FileVersion] = Counter()
     for partition in partitions:
         if partition.symbol != ALL_SYMBOLS and (not symbols or partition.symbol in symbols):
             for session in partition.sessions:
-                rows[session.source] += session.rows
+                rows[session.source, session.sha256] += session.rows
     if symbols:
         entries = entries.filter(pc.is_in(entries["symbol"], pa.array(sorted(symbols))))
-    for found in entries.group_by("source").aggregate([("rows", "sum")]).to_pylist():
-        rows[found["source"]] += found["rows_sum"]
+    by_version = entries.group_by(["source", "sha256"]).aggregate([("rows", "sum")])
+    for found in by_version.to_pylist():
+        rows[found["source"], found["sha256"]] += found["rows_sum"]
     return rows
 
 
