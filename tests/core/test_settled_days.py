@@ -58,6 +58,22 @@ def test_where_settled_days_end_the_library_goes_on(first: date, last: date) -> 
     assert len(calendar.trading_days(first, last)) == len(hours_of_the_library(first, last))
 
 
+def test_the_library_is_asked_once_for_the_same_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = SETTLED_UNTIL + timedelta(days=3)
+    asked = []
+    get_calendar = exchange_calendars.get_calendar
+
+    def note(*arguments: object, **options: object) -> object:
+        asked.append(arguments)
+        return get_calendar(*arguments, **options)
+
+    monkeypatch.setattr(exchange_calendars, "get_calendar", note)
+    for _ in range(3):
+        calendar.trading_days(first, first + timedelta(days=17))
+
+    assert len(asked) == 1
+
+
 def main(until: date) -> None:
     rows = {one.session: one for one in hours_of_the_library(BEGIN, until)}
     with open(SETTLED_DAYS, "w", encoding="utf-8", newline="") as file:

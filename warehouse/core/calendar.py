@@ -298,6 +298,7 @@ def _hours_of(session: date, closes: time) -> SessionHours:
     return SessionHours(session, opens_ns, closes_ns, closes != _CLOSES)
 
 
+@lru_cache(maxsize=8)
 def _of_library(days: Days | None) -> Sequence[SessionHours]:
     """What the library says, which takes a third of a second to be loaded and asked."""
     if days is None:
