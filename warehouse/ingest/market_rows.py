@@ -48,7 +48,7 @@ _PATIENCE_SECONDS = 0.1
 
 
 class MixedSymbols(Exception):  # noqa: N818 (no error: it says what to do next)
-    """A file whose symbols are not in order: read it once more. Never leaves this package."""
+    """A symbol's rows do not stand together: read the file once more. Never leaves this package."""
 
 
 class RowsOnDisk:
@@ -220,6 +220,8 @@ class GatheredFile:
             stand in one order, whichever way the rows went.
         pieces: of kept rows, with `line_number`, in the file's order.
         is_grouped: so far each symbol's rows stand together.
+        symbols: those that have come, until the file is in order.
+        last_symbol: that of the last row.
         sorted: all of them in order; None: they are still to be.
     """
 
@@ -233,21 +235,21 @@ class GatheredFile:
     bytes: int = 0
     is_grouped: bool = True
     sorted: SortedRows | None = None
-    _seen: set[str] = field(default_factory=set)
-    _last: str | None = None
+    symbols: set[str] = field(default_factory=set)
+    last_symbol: str | None = None
 
     def look_at(self, rows: pa.RecordBatch) -> None:
         """Note what there is to know of rows that follow on those before."""
         self.rows += rows.num_rows
         if not self.is_grouped:
             return
-        symbols = rows.column("symbol")
-        names = symbols.filter(pa.array(starts_of(symbols))).to_pylist()
-        if names[0] == self._last:
+        column = rows.column("symbol")
+        names = column.filter(pa.array(starts_of(column))).to_pylist()
+        if names[0] == self.last_symbol:
             del names[0]
-        self.is_grouped = len(set(names)) == len(names) and self._seen.isdisjoint(names)
-        self._seen.update(names)
-        self._last = symbols[-1].as_py()
+        self.is_grouped = len(set(names)) == len(names) and self.symbols.isdisjoint(names)
+        self.symbols.update(names)
+        self.last_symbol = names[-1] if names else self.last_symbol
 
 
 class MarketRows:
@@ -415,6 +417,7 @@ class MarketRows:
     def settle(self, file: RawFile) -> None:
         """Put a file, all of which has come, in order, without repeats."""
         gathered = self.files[file]
+        gathered.symbols = set()
         if gathered.ordering is not None:
             gathered.sorted = gathered.ordering.finish()
             gathered.ordering = None

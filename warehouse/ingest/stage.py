@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -427,7 +427,8 @@ class Stager:
         except RawFileError as error:
             item.problem = str(error)
             if gathering is not None:
-                gathering.result()
+                with suppress(MixedSymbols):
+                    gathering.result()
             if merger is not None:
                 merger.release(wait=True)
             gatherer.discard(item.file)
