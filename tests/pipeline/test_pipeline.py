@@ -49,6 +49,7 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
+from warehouse.ingest.stage import Stager
 from warehouse.pipeline import pipeline
 from warehouse.store import publish
 
@@ -940,23 +941,28 @@ def test_a_killed_first_ingest_is_as_if_it_had_not_been(tmp_path: Path) -> None:
     made.check_catalog()
 
 
+@contextmanager
+def failing_at_trades(error: BaseException) -> Iterator[None]:
+    """Whoever stages trades meets the error."""
+    stage = Stager.stage
+
+    def fail(self: Any, files: Any, *more: Any) -> Any:
+        if files[0].data_type == "trades":
+            raise error
+        return stage(self, files, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stager, "stage", fail)
+        yield
+
+
 def test_what_a_killed_run_had_published_is_not_done_again(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_warehouse()
     made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.put_raw("trades", SESSION, day_of_trades(SESSION, 1))
-    from warehouse.ingest import stage as staging
-
-    stage = staging.Stager.stage
-
-    def fail(self: Any, files: Any, *more: Any) -> Any:
-        if files[0].data_type == "trades":
-            raise Killed
-        return stage(self, files, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(staging.Stager, "stage", fail)
+    with failing_at_trades(Killed()), monkeypatch.context() as patch:
         # As where files are large.
         patch.setattr(pipeline, "_TOGETHER_BYTES", 1)
         with pytest.raises(Killed):
@@ -993,25 +999,19 @@ def test_months_and_data_types_of_small_files_are_published_at_once(
     made.check_catalog()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [StorageError("/x", "the disk is full"), OSError(28, "No space left on device", "/x")],
+    ids=repr,
+)
 def test_what_is_whole_is_published_though_what_comes_after_it_fails(
-    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+    make_warehouse: MakeWarehouse, error: Exception
 ) -> None:
     made = make_warehouse()
     made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.put_raw("trades", SESSION, day_of_trades(SESSION, 1))
-    from warehouse.ingest import stage as staging
-
-    stage = staging.Stager.stage
-
-    def fail(self: Any, files: Any, *more: Any) -> Any:
-        if files[0].data_type == "trades":
-            raise StorageError("/x", "the disk is full")
-        return stage(self, files, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(staging.Stager, "stage", fail)
-        with pytest.raises(StorageError, match="the disk is full"):
-            made.ingest()
+    with failing_at_trades(error), pytest.raises(StorageError, match=r"is full|No space left"):
+        made.ingest()
     assert made.table("day_aggs").num_rows == 1
     made.check_catalog()
 

@@ -399,11 +399,11 @@ class Pipeline:
                             is_last=is_last,
                         )
                         is_recorded = is_last
-        except WarehouseError as error:
+        except (WarehouseError, OSError) as error:
             try:
                 # It is whole, whatever came after it.
                 self._publish_staged(report, staged, "running")
-            except WarehouseError as second:
+            except (WarehouseError, OSError) as second:
                 error.add_note(f"what was read before could not be published: {second}")
             raise
         self._publish_staged(report, staged, "running")
