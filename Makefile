@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-load bench-market bench-overlap lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-formats bench-load bench-market bench-overlap lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -26,6 +26,7 @@ help:
 	@echo "make graph    print what the packages import of each other; fails on an upward arrow or a circle"
 	@echo "make docs     build the documents into site/, every link checked"
 	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
+	@echo "make bench-formats compare CSV.gz, Parquet, HDF5 and Feather (ARGS='--source FOLDER': on real files)"
 	@echo "make bench-market time the day bars of a whole market, in and asked"
 	@echo "make bench-overlap time an update over a link as slow as the ingest (ARGS=--short: a minute)"
 	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
@@ -97,6 +98,20 @@ bench-market: $(VENV)/app $(VENV)/dev
 bench-overlap: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/overlap.py $(ARGS)
 
+# HDF5 needs PyTables, which nothing else here does: an environment of the lock's versions and it.
+FORMATS := .venv-formats
+
+bench-formats: $(FORMATS)/ready
+	$(FORMATS)/bin/python benchmarks/formats.py $(ARGS)
+
+$(FORMATS)/ready: requirements.lock
+	@$(PYTHON) -m venv --clear $(FORMATS)
+	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install 'tables==3.11.1'
+	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install \
+	  --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # ArcticDB wants an older pandas than we do, so it has an environment of its own.
 ARCTICDB := .venv-arcticdb
 
@@ -142,5 +157,5 @@ $(UV):
 	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
 
 clean:
-	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb demo-warehouse build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb .venv-formats demo-warehouse build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
