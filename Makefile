@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-formats bench-load bench-market bench-overlap lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-check bench-formats bench-load bench-market bench-overlap lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -25,7 +25,8 @@ help:
 	@echo "make format   format the Python and the SQL"
 	@echo "make graph    print what the packages import of each other; fails on an upward arrow or a circle"
 	@echo "make docs     build the documents into site/, every link checked"
-	@echo "make bench    time the ingest                   (ARGS goes on to the benchmark)"
+	@echo "make bench    time the ingest beside others     (ARGS goes on to the benchmark)"
+	@echo "make bench-check is the ingest's CPU within its bounds, beside polars? (a minute)"
 	@echo "make bench-formats compare CSV.gz, Parquet, HDF5 and Feather (ARGS='--source FOLDER': on real files)"
 	@echo "make bench-market time the day bars of a whole market, in and asked"
 	@echo "make bench-overlap time an update over a link as slow as the ingest (ARGS=--short: a minute)"
@@ -89,8 +90,20 @@ docs: $(VENV)/app $(VENV)/dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html; with its search: $(BIN)/python -m http.server --directory site"
 
-bench: $(VENV)/app $(VENV)/dev
-	$(BIN)/python benchmarks/ingest.py $(ARGS)
+# massive-speedup has wheels for some systems only; without one the others are compared.
+SPEEDUP := .venv-speedup
+
+bench: $(VENV)/app $(VENV)/dev $(SPEEDUP)/ready
+	$(BIN)/python benchmarks/ingest.py --speedup $(SPEEDUP)/bin/python $(ARGS)
+
+bench-check: $(VENV)/app $(VENV)/dev
+	$(BIN)/python benchmarks/ingest.py --check
+
+$(SPEEDUP)/ready:
+	@$(PYTHON) -m venv --clear $(SPEEDUP)
+	@$(SPEEDUP)/bin/python -m pip --quiet --disable-pip-version-check install \
+	  --only-binary massive-speedup 'massive-speedup==0.1.4' || echo "No massive-speedup could be installed."
+	@touch $@
 
 bench-market: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/market.py $(ARGS)
@@ -157,5 +170,5 @@ $(UV):
 	@.venv-lock/bin/python -m pip --quiet --disable-pip-version-check install 'uv==0.13.9'
 
 clean:
-	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb .venv-formats demo-warehouse build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest .venv-arcticdb .venv-formats .venv-speedup demo-warehouse build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find warehouse tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

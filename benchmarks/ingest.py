@@ -1,240 +1,477 @@
-"""Times our ingest beside polars and DuckDB doing the bare conversion of the same file.
+"""Times our ingest beside what a user would convert the same files with, and compares the rows.
 
-Each contender is a process of its own, whole from start to exit, taking the same market day from
-csv.gz to one Parquet file a symbol, sorted by (timestamp, sequence_number). Ours verifies the
-file, rejects and accounts for rows, writes page checksums and provenance, publishes and syncs; the
-others only convert. They run in turn, and the medians of their figures are printed with the
-ratios to ours pair by pair.
+    make bench                              5 M trades, 8,000 symbols: one day, and four at once
+    make bench ARGS="--days 1 --shape few"            200 symbols
+    make bench ARGS="--days 1 --shape interleaved"    lines by time, not by symbol
+    make bench ARGS="--days 1 --data-type quotes --rows 20000000 --symbols 3000"
+    make bench ARGS="--days 21 --data-type minute_aggs --symbols 11000"
+    make bench ARGS="--only symbol market polars"     fewer contenders
+    make bench ARGS=--memory                our peak memory, and of a day four times as large
+    make bench-check                        small days of each shape: is our CPU within bounds?
 
-    python benchmarks/ingest.py                     5 M trades, 8,000 symbols, 5 runs of each
-    python benchmarks/ingest.py --memory            peak memory at 5 M and at 20 M trades
-    python benchmarks/ingest.py --only ours unvalidated     what validation adds to the ingest
+Each contender is a process of its own, whole from start to exit. Ours is `warehouse update` on a
+new warehouse: it verifies the files, rejects and accounts for rows, writes page checksums and
+provenance, validates, publishes and syncs; the others (`contenders.py`) only convert. They take
+turns; the first round warms the caches and is not counted. The figures are medians, and the ratios
+medians of the ratios to polars' partitioned sink of the same round. Busy is CPU / wall / cores.
 
-Peak memory is the largest resident set plus the growth of the system's shared memory, which is
-where our inflated pieces lie.
+After the first round the output of each is compared with the source, symbol by symbol: how many
+rows, the sum of their sizes, the first and the last stamp; of ours with its rejects. One that
+differs ends the benchmark.
+
+Peak memory is that of a cgroup of its own (page cache counts) where the system lets us make one.
+Elsewhere it is what the process and its children held besides shared memory, and the growth of the
+system's shared memory, where our inflated pieces lie; both sampled together.
+
+The default needs an hour or more and 30 GB in the folder for temporary files: nothing is deleted in
+between, for ext4 makes files slowly for minutes after many were deleted.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
-from warehouse.synthetic.files import write
+import contenders
+import duckdb
+from contenders import SIZE, STAMP, WORKERS, files_of, sql_types
+from process_cost import Cost, cost_of
+
+from warehouse.core.calendar import trading_days
+from warehouse.synthetic.files import HEADERS, write
 from warehouse.synthetic.market import benchmark_market
 
-WORKERS = os.cpu_count() or 1
+SYMBOLS = {"market": 8_000, "few": 200, "interleaved": 8_000}
+"""Shape -> symbols. Lines stand by symbol, as the vendor's do, or by time across symbols."""
+BASE = "polars"
+NAMES = {  # in the table
+    "symbol": "ours, `symbol`",
+    "market": "ours, `market`",
+    "unvalidated": "ours, `symbol`, without rules",
+    "polars": "polars, partitioned",
+    "polars-file": "polars, one sorted file",
+    "duckdb": "DuckDB, `COPY … PARTITION_BY`",
+    "pandas": "pandas, a file a symbol",
+    "speedup": "massive-speedup",
+}
+OURS = ("symbol", "market", "unvalidated")
+
+# Shape, rows, symbols. With few symbols polars is quickest, so these have more rows.
+CHECKED = (("market", 300_000, 800), ("few", 600_000, 50), ("interleaved", 300_000, 800))
+# 1.6 times what was seen in three checks on two busy cores (3.0 and 2.1; 3.5 and 3.7; 3.1 and 2.2,
+# a tenth more or less): room for noise and for other machines. On days so small our start is half
+# of our CPU, so these are no ratios of real days; who makes the ingest cheaper lowers them.
+BOUNDS = {
+    ("market", "symbol"): 4.8,
+    ("market", "market"): 3.4,
+    ("few", "symbol"): 5.6,
+    ("few", "market"): 6.0,
+    ("interleaved", "symbol"): 5.0,
+    ("interleaved", "market"): 3.5,
+}
+"""Shape and layout -> at most so many times the CPU of polars' partitioned sink."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one run took: seconds, CPU seconds, bytes."""
+class Job:
+    """What is ingested in one go: days of so many rows each (bars: of so many trades)."""
 
-    wall: float
-    cpu: float
-    memory: int
+    kind: str
+    shape: str
+    rows: int
+    symbols: int
+    days: int
+
+    def make(self, folder: Path) -> Path:
+        """Write its files, laid out as the vendor's; returns their folder."""
+        source = folder / f"{self.kind}-{self.shape}-{self.rows}-{self.symbols}-{self.days}"
+        sessions = trading_days(date(2026, 3, 2), date(2026, 3, 31))[: self.days]
+        market = benchmark_market(self.rows, self.symbols)
+        market = replace(market, sessions=tuple(sessions), quotes_per_session=self.rows)
+        write(market, source, (self.kind,))
+        if self.shape == "interleaved":
+            for path in files_of(self.kind, source):
+                _interleave(self.kind, path)
+        return source
 
 
-def ours(source: Path, out: Path) -> None:
-    """The command a user types, on a new warehouse."""
-    _lay_out(source, out)
-    _update(out)
-
-
-def _lay_out(source: Path, out: Path) -> None:
-    (out / "config").mkdir(parents=True)
-    root = Path(__file__).resolve().parents[1]
-    for name in ("trade_conditions.csv", "quote_conditions.csv", "exchanges.csv"):
-        shutil.copy(root / "config" / name, out / "config")
-    shutil.copytree(root / "sql", out / "sql")
-    (out / "config" / "data_config.yaml").write_text(
-        f"source:\n  url: {source}\nprocessing:\n  parallel_workers: {WORKERS}\n"
+def _interleave(kind: str, path: Path) -> None:
+    """Put a file's lines in the order of time."""
+    by_time = path.with_name("by_time.csv.gz")
+    later = ", sequence_number::bigint" if "sequence_number" in HEADERS[kind] else ""
+    duckdb.sql(
+        f"""
+        copy (
+            select * from read_csv('{path}', all_varchar = true)
+            order by {STAMP[kind]}::bigint{later}, ticker
+        ) to '{by_time}' (format csv, header)
+        """
     )
+    by_time.replace(path)
 
 
-def _update(out: Path) -> None:
-    from warehouse.cli.main import main
-
-    sys.argv = ["warehouse", "-C", str(out), "update", "trades"]
-    main()
+class OutError(Exception):
+    """Why a contender is out."""
 
 
-def unvalidated(source: Path, out: Path) -> None:
-    """The same on a warehouse without rules."""
-    _lay_out(source, out)
-    shutil.rmtree(out / "sql" / "validate")
-    _update(out)
+# --- one run ---
 
 
-def polars(source: Path, out: Path) -> None:
-    """scan_csv → sort → sink_parquet(PartitionBy)."""
-    import polars as pl
+def prepare(name: str, kind: str, source: Path, out: Path, speedup: Path | None) -> Sequence[str]:
+    """The command of a contender, which puts a source's rows into a new folder."""
+    if name == "speedup":
+        files = [str(path) for path in files_of(kind, source)]
+        return [
+            str(speedup),
+            "-m",
+            "massive_speedup.build_database",
+            "--database",
+            str(out),
+            *files,
+        ]
+    if name not in OURS:
+        return [sys.executable, contenders.__file__, name, kind, str(source), str(out)]
+    warehouse = [sys.executable, "-m", "warehouse"]
+    layout = "market" if name == "market" else "symbol"
+    init = ["init", str(out), "--source", str(source), "--layout", f"{kind}={layout}"]
+    subprocess.run([*warehouse, *init], check=True, capture_output=True)
+    if name == "unvalidated":
+        shutil.rmtree(out / "sql" / "validate")
+    return [*warehouse, "-C", str(out), "update", kind]
 
-    schema = {
-        "ticker": pl.String,
-        "conditions": pl.String,
-        "correction": pl.Int8,
-        "exchange": pl.Int16,
-        "id": pl.String,
-        "participant_timestamp": pl.Int64,
-        "price": pl.Float64,
-        "sequence_number": pl.Int64,
-        "sip_timestamp": pl.Int64,
-        "size": pl.Float64,
-        "tape": pl.Int8,
-        "trf_id": pl.Int16,
-        "trf_timestamp": pl.Int64,
-    }
-    (
-        pl.scan_csv(_only_file(source), schema_overrides=schema)
-        .sort("ticker", "sip_timestamp", "sequence_number")
-        .sink_parquet(pl.PartitionBy(out, key=["ticker"], include_key=True), mkdir=True)
+
+def run(name: str, command: Sequence[str]) -> Cost:
+    """Run it.
+
+    Raises:
+        OutError: it failed.
+    """
+    environment = {"WAREHOUSE_PROCESSING__PARALLEL_WORKERS": str(WORKERS)}
+    if name == "speedup":
+        environment |= PRELOAD
+    try:
+        return cost_of(command, environment)
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or [""])[-1]
+        raise OutError(f"it fails: {last}") from error
+
+
+# --- massive-speedup, which has an environment of its own ---
+
+# Its wheel for Linux uses zlib and does not say so.
+PRELOAD = {"LD_PRELOAD": "libz.so.1"} if sys.platform == "linux" else {}
+
+_ITS_ROWS = """
+import sys, massive_speedup
+from pathlib import Path
+kind, folder = sys.argv[1], Path(sys.argv[2])
+of, size = {
+    "trades": (massive_speedup.StockTradeDatabase, "size"),
+    "quotes": (massive_speedup.StockQuoteDatabase, "bid_size"),
+}[kind]
+print("symbol,rows,total,first,last")
+for path in sorted(folder.glob("*/*/*")):
+    rows = of(str(folder), path.parent.name, path.name)
+    total = sum(getattr(row, size) for row in rows)
+    stamps = [row.sip_timestamp for row in rows]
+    print(path.name, len(rows), total, min(stamps), max(stamps), sep=",")
+"""
+
+
+def why_not(speedup: Path | None, kind: str, shape: str) -> str:
+    """Why massive-speedup cannot take part; empty: it can."""
+    if kind not in ("trades", "quotes"):
+        return "it makes files of trades and quotes only"
+    if shape == "interleaved":
+        return "it wants a symbol's lines together"
+    if speedup is None or not speedup.exists():
+        return "it is not installed (`make bench` installs it where there is a wheel)"
+    tried = [str(speedup), "-c", "import massive_speedup._native"]
+    done = subprocess.run(
+        tried, env={**os.environ, **PRELOAD}, capture_output=True, text=True, check=False
     )
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
-def duckdb(source: Path, out: Path) -> None:
-    """read_csv → ORDER BY → COPY … PARTITION_BY."""
-    import duckdb
+# --- the rows ---
 
-    with duckdb.connect(config={"threads": WORKERS}) as connection:
-        connection.execute(
+
+class Rows:
+    """What a source holds, and whether an output holds the same."""
+
+    def __init__(self, kind: str, source: Path) -> None:
+        self._kind = kind
+        self._sql = duckdb.connect()
+        files = [str(path) for path in files_of(kind, source)]
+        columns = HEADERS[kind].split(",")
+        self._sql.execute(
+            f"create table source as {_by_symbol('ticker', STAMP[kind], SIZE[kind])}"
+            f" from read_csv($files, types = $types) group by all",
+            {"files": files, "types": sql_types(columns)},
+        )
+
+    def check(self, name: str, out: Path, speedup: Path | None) -> str:
+        """How many rows it holds, in words.
+
+        Raises:
+            OutError: they are not those of the source.
+        """
+        stamp, size = STAMP[self._kind], SIZE[self._kind]
+        rejected = 0
+        # A sum of doubles depends on their order in its last digits.
+        tolerance = 1e-9
+        if name == "speedup":
+            asked = [str(speedup), "-c", _ITS_ROWS, self._kind, str(out)]
+            environment = {**os.environ, **PRELOAD}
+            told = out.with_name("rows.csv")
+            with told.open("wb") as file:
+                subprocess.run(asked, env=environment, stdout=file, check=True)
+            by_symbol = f"""
+                select symbol, sum(rows)::bigint as rows, sum(total) as total,
+                    min(first) as first, max(last) as last
+                from read_csv('{told}', types = {{'symbol': 'VARCHAR', 'total': 'DOUBLE'}},
+                    header = true, nullstr = '')
+                group by all
             """
-            copy (
-                select * from read_csv($file, types = {'ticker': 'VARCHAR', 'id': 'VARCHAR',
-                    'conditions': 'VARCHAR', 'price': 'DOUBLE', 'size': 'DOUBLE'})
-                order by ticker, sip_timestamp, sequence_number
-            ) to '"""
-            + str(out).replace("'", "''")
-            + "' (format parquet, partition_by (ticker), write_partition_columns)",
-            {"file": str(_only_file(source))},
-        )
+            tolerance = 1e-6  # its sizes have 24 bits
+        elif name in OURS:
+            kept = f"{out}/data/cache/{self._kind}/**/*.parquet"
+            refused = f"{out}/data/rejects/{self._kind}/**/*.parquet"
+            files = f"['{kept}']"
+            if list(out.glob(f"data/rejects/{self._kind}/*/*.parquet")):
+                files = f"['{kept}', '{refused}']"
+                (rejected,) = self._one(f"select count(*) from '{refused}'")
+            by_symbol = f"""
+                {_by_symbol("symbol", "epoch_ns(timestamp)", size)}
+                from read_parquet({files}, union_by_name = true, hive_partitioning = false)
+                group by all
+            """
+        else:
+            by_symbol = f"""
+                {_by_symbol("ticker", stamp, size)}
+                from read_parquet('{out}/**/*.parquet', hive_partitioning = false) group by all
+            """
+        (rows,) = self._one(f"select sum(rows) from ({by_symbol})")
+        different = self._sql.execute(
+            f"""
+            select symbol
+            from source s
+            full join ({by_symbol}) t using (symbol)
+            where (s.rows, s.first, s.last) is distinct from (t.rows, t.first, t.last)
+                or not abs(s.total - t.total) <= {tolerance} * s.total
+            order by symbol
+            """
+        ).fetchall()
+        if different:
+            some = ", ".join(str(symbol) for (symbol,) in different[:5])
+            raise OutError(f"of {len(different):,} symbols it has other rows: {some} …")
+        return f"{rows - rejected:,} + {rejected:,} rejected" if rejected else f"{rows:,}"
+
+    def _one(self, statement: str) -> tuple[int, ...]:
+        found = self._sql.execute(statement).fetchone()
+        assert found is not None
+        return found
 
 
-CONTENDERS = {"ours": ours, "polars": polars, "duckdb": duckdb, "unvalidated": unvalidated}
+def _by_symbol(symbol: str, stamp: str, size: str) -> str:
+    return (
+        f"select {symbol} as symbol, count(*) as rows, sum({size}) as total,"
+        f" min({stamp}) as first, max({stamp}) as last"
+    )
 
 
-def _only_file(source: Path) -> Path:
-    (file,) = source.rglob("*.csv.gz")
-    return file
+# --- all runs ---
 
 
-def run(name: str, source: Path, folder: Path) -> Cost:
-    """Run a contender in a process of its own, writing to a new folder."""
-    out = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder)) / "out"
-    command = [sys.executable, __file__, "--contender", name, str(source), str(out)]
-    shared = _SharedMemory()
-    with shared:
-        began = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert process.stderr is not None
-        complaint = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{name} failed:\n{complaint.decode()}")
-    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) + shared.growth
-    return Cost(wall, usage.ru_utime + usage.ru_stime, memory)
+@dataclass(frozen=True)
+class Result:
+    """What a contender took, round by round; how many rows it holds."""
+
+    costs: list[Cost]
+    rows: str
+
+    def median(self, of: Callable[[Cost], float]) -> float:
+        return statistics.median(of(cost) for cost in self.costs)
+
+    def ratio(self, to: Result, of: Callable[[Cost], float]) -> float:
+        """The median of the ratios of the same round."""
+        return statistics.median(of(a) / of(b) for a, b in zip(self.costs, to.costs, strict=True))
 
 
-class _SharedMemory:
-    """By how much the system's shared memory grew at most, where it can be told."""
+@dataclass(frozen=True)
+class Outcome:
+    """Of a job: what the contenders took, and of those that are out, why."""
 
-    def __init__(self) -> None:
-        self.growth = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> None:
-        self._start = self._now()
-        self._thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            self.growth = max(self.growth, self._now() - self._start)
-
-    @staticmethod
-    def _now() -> int:
-        try:
-            lines = Path("/proc/meminfo").read_text().splitlines()
-        except OSError:
-            return 0
-        return next(int(x.split()[1]) for x in lines if x.startswith("Shmem:")) * 1024
+    job: Job
+    results: Mapping[str, Result]
+    left_out: Mapping[str, str]
 
 
-def compare(source: Path, folder: Path, runs: int, names: list[str]) -> None:
-    """Print medians of alternating runs, and the ratios to the first contender."""
-    costs: dict[str, list[Cost]] = {name: [] for name in names}
-    for number in range(runs + 1):
-        for name in names:
-            cost = run(name, source, folder)
-            # The first round warms the caches and is not counted, unless it is the only one.
-            if number or runs == 0:
-                costs[name].append(cost)
-    print(f"{'':12}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall of ours / theirs")
-    for name, found in costs.items():
-        ratios = [a.wall / b.wall for a, b in zip(costs[names[0]], found, strict=True)]
-        spread = f"{min(ratios):.2f} – {max(ratios):.2f}"
-        print(
-            f"{name:12}"
-            f"{statistics.median(c.wall for c in found):9.2f}"
-            f"{statistics.median(c.cpu for c in found):9.2f}"
-            f"{statistics.median(c.memory for c in found) / 1e6:9.0f}"
-            f"   {statistics.median(ratios):.2f}  ({spread})"
-        )
+def compare(
+    job: Job, folder: Path, names: Sequence[str], runs: int, speedup: Path | None, warm: bool = True
+) -> Outcome:
+    """Let the contenders take turns.
+
+    Args:
+        warm: one more round comes first, and is not counted.
+    """
+    source = job.make(folder)
+    rows = Rows(job.kind, source)
+    results = {name: Result([], "") for name in names}
+    left_out: dict[str, str] = {}
+    if "speedup" in results and (reason := why_not(speedup, job.kind, job.shape)):
+        del results["speedup"]
+        left_out["speedup"] = reason
+    for number in range(runs + warm):
+        for name in list(results):
+            out = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder)) / "out"
+            try:
+                cost = run(name, prepare(name, job.kind, source, out, speedup))
+                if number == 0:
+                    results[name] = Result([], rows.check(name, out, speedup))
+            except OutError as error:
+                if name in (*OURS, BASE):
+                    sys.exit(f"{NAMES[name]}: {error}")
+                del results[name]
+                left_out[name] = str(error)
+                continue
+            if number or not warm:
+                results[name].costs.append(cost)
+            print(f"{job.days}d {name} {cost.wall:.1f} s, {cost.cpu:.1f} CPU s", file=sys.stderr)
+    return Outcome(job, results, left_out)
 
 
-def memory(folder: Path, trades: int, symbols: int) -> None:
-    """Print our peak memory for a day of so many trades, and for one four times as large."""
-    peaks = []
-    for count in (trades, 4 * trades):
-        source = folder / f"market-{count}"
-        write(benchmark_market(count, symbols), source, data_types=("trades",))
-        cost = run("ours", source, folder)
-        peaks.append(cost.memory)
-        print(f"{count:>12,} trades: {cost.memory / 1e6:.0f} MB in {cost.wall:.1f} s")
-    print(f"ratio: {peaks[1] / peaks[0]:.2f}")
+def machine() -> str:
+    """What all this ran on."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{WORKERS} cores ({model}), {memory:.1f} GiB, {platform.system()} {platform.release()}"
+
+
+def versions(speedup: Path | None) -> str:
+    """Of everything that takes part."""
+    packages = ("flatfile-warehouse", "duckdb", "pyarrow", "polars", "pandas")
+    told = [f"Python {platform.python_version()}"]
+    told += [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    if speedup:
+        ask = "from importlib.metadata import version; print(version('massive-speedup'))"
+        found = subprocess.run([speedup, "-c", ask], capture_output=True, text=True, check=True)
+        told.append(f"massive-speedup {found.stdout.strip()}")
+    return ", ".join(told)
+
+
+def table(outcomes: Sequence[Outcome]) -> None:
+    """Print what the contenders took, and why others are out."""
+    print("| days | contender | CPU s | wall s | busy | peak MB | CPU × | wall × | rows |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for outcome in outcomes:
+        for name, result in outcome.results.items():
+            ratios = ["", ""]
+            if base := outcome.results.get(BASE):
+                of = (lambda cost: cost.cpu, lambda cost: cost.wall)
+                ratios = [f"{result.ratio(base, one):.2f}" for one in of]
+            cells = [
+                f"{outcome.job.days}",
+                NAMES[name],
+                f"{result.median(lambda cost: cost.cpu):.2f}",
+                f"{result.median(lambda cost: cost.wall):.2f}",
+                f"{result.median(lambda cost: cost.busy):.0%}",
+                f"{result.median(lambda cost: cost.memory) / 1e6:,.0f}",
+                *ratios,
+                result.rows,
+            ]
+            print(f"| {' | '.join(cells)} |")
+    reasons = {(name, why) for outcome in outcomes for name, why in outcome.left_out.items()}
+    for name, why in sorted(reasons):
+        print(f"\nWithout {NAMES[name]}: {why}.")
+
+
+def memory(job: Job, folder: Path) -> None:
+    """Print our peak memory for a day, and for one four times as large."""
+    print("| layout | rows | wall s | peak MB | × |\n|---|---:|---:|---:|---:|")
+    for layout in ("symbol", "market"):
+        first = 0
+        for rows in (job.rows, 4 * job.rows):
+            source = replace(job, rows=rows, days=1).make(folder)
+            out = Path(tempfile.mkdtemp(prefix=f"{layout}-", dir=folder)) / "out"
+            cost = run(layout, prepare(layout, job.kind, source, out, None))
+            first = first or cost.memory
+            print(
+                f"| `{layout}` | {rows:,} | {cost.wall:.1f} | {cost.memory / 1e6:,.0f}"
+                f" | {cost.memory / first:.2f} |"
+            )
+
+
+def check(folder: Path) -> None:
+    """Compare our CPU with polars' on small days; exits where it is above a bound."""
+    failed = []
+    print("| shape | layout | CPU × | at most |\n|---|---|---:|---:|")
+    for shape, rows, symbols in CHECKED:
+        job = Job("trades", shape, rows, symbols, days=1)
+        results = compare(job, folder, ("symbol", "market", BASE), 3, None, warm=False).results
+        for layout in ("symbol", "market"):
+            ratio = results[layout].ratio(results[BASE], lambda cost: cost.cpu)
+            bound = BOUNDS[shape, layout]
+            print(f"| {shape} | `{layout}` | {ratio:.2f} | {bound:.1f} |", flush=True)
+            if ratio > bound:
+                failed.append(f"{shape}, {layout}")
+    if failed:
+        sys.exit(f"Above the bound: {'; '.join(failed)}.")
 
 
 def main() -> None:
-    """Parse the arguments, make the market, run."""
+    """Parse the arguments, make the files, run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trades", type=int, default=5_000_000)
-    parser.add_argument("--symbols", type=int, default=8_000)
-    parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default 5)")
+    parser.add_argument("--shape", choices=SYMBOLS, default="market")
+    parser.add_argument("--data-type", choices=STAMP, default="trades")
     parser.add_argument(
-        "--only", nargs="+", choices=CONTENDERS, default=["ours", "polars", "duckdb"]
+        "--rows", "--trades", type=int, default=5_000_000, help="of a day; for bars: its trades"
     )
-    parser.add_argument("--memory", action="store_true", help="compare our peaks instead")
-    parser.add_argument("--contender", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contender:
-        name, source, out = arguments.contender
-        CONTENDERS[name](Path(source), Path(out))
-        return
-    # Nothing is deleted in between: ext4 makes files slowly for minutes after many were deleted.
+    parser.add_argument("--symbols", type=int, help="default: 8,000; of the shape few 200")
+    parser.add_argument("--days", type=int, nargs="+", default=[1, 4], help="of a batch, each")
+    parser.add_argument("--runs", type=int, default=3, help="counted runs of each (default 3)")
+    parser.add_argument("--only", nargs="+", choices=NAMES, help="default: all but unvalidated")
+    parser.add_argument("--speedup", type=Path, help="an interpreter that has massive-speedup")
+    parser.add_argument("--memory", action="store_true", help="our peaks instead")
+    parser.add_argument("--check", action="store_true", help="small days and bounds instead")
+    told = parser.parse_args()
+    if min(told.runs, *told.days) < 1:
+        parser.error("--runs and --days: at least 1")
+    names = told.only or [name for name in NAMES if name != "unvalidated"]
+    symbols = told.symbols or SYMBOLS[told.shape]
+    jobs = [Job(told.data_type, told.shape, told.rows, symbols, days) for days in told.days]
     with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as temporary:
         folder = Path(temporary)
-        if arguments.memory:
-            memory(folder, arguments.trades, arguments.symbols)
+        if told.check:
+            check(folder)
             return
-        source = folder / "market"
-        write(benchmark_market(arguments.trades, arguments.symbols), source, ("trades",))
-        size = _only_file(source).stat().st_size
-        print(f"{arguments.trades:,} trades, {arguments.symbols:,} symbols, {size / 1e6:.0f} MB gz")
-        compare(source, folder, arguments.runs, arguments.only)
+        if told.memory:
+            memory(jobs[0], folder)
+            return
+        outcomes = [compare(job, folder, names, told.runs, told.speedup) for job in jobs]
+    of = f"{told.rows:,} {'quotes' if told.data_type == 'quotes' else 'trades'} a day"
+    takes_part = any("speedup" in outcome.results for outcome in outcomes)
+    print(f"{told.data_type}, shape `{told.shape}`: {of}, {symbols:,} symbols.")
+    print(f"{machine()}.")
+    print(f"{versions(told.speedup if takes_part else None)}.")
+    print(f"Medians of {told.runs} alternating runs; × polars' partitioned sink of the same round.")
+    print("The outputs hold the rows of the source, symbol by symbol.\n")
+    table(outcomes)
 
 
 if __name__ == "__main__":
