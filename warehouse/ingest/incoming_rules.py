@@ -1,9 +1,9 @@
 """Rows on their way into partitions, asked by the rules that are asked on every ingest.
 
 The merger hands over each symbol's new rows as it writes them. They are pooled until there are
-enough to be worth a question, and asked in one small DuckDB table: whole symbols always, so that a
-rule may look at all that a session brought. A symbol that is larger than a pool has a table of its
-own, which DuckDB may put on disk.
+enough to be worth a question, and asked where they are: whole symbols always, so that a rule may
+look at all that a session brought. A symbol that is larger than a pool has a table of its own,
+which DuckDB may put on disk.
 """
 
 from __future__ import annotations
@@ -137,13 +137,7 @@ class Auditor:
             if sum(table.num_rows for table in self._waiting) < _POOL_ROWS:
                 return
             waiting, self._waiting = self._waiting, []
-        self._judge_tables(waiting)
-
-    def _judge_tables(self, tables: Sequence[pa.Table]) -> None:
-        if tables:
-            with self.connect() as connection:
-                self.fill(connection, pa.concat_tables(tables).to_batches())
-                self.judge(connection, {})
+        self._judge_rows(pa.concat_tables(waiting), {})
 
     def finish(self) -> list[ValidationResult]:
         """What was found, of all symbols."""
@@ -151,7 +145,8 @@ class Auditor:
             members = self._empty_pool()
             waiting, self._waiting = self._waiting, []
         self._judge_pool(members)
-        self._judge_tables(waiting)
+        if waiting:
+            self._judge_rows(pa.concat_tables(waiting), {})
         return [result for results in self._found.values() for result in results]
 
     def _empty_pool(self) -> list[Taken]:
@@ -160,11 +155,17 @@ class Auditor:
 
     def _judge_pool(self, members: list[Taken]) -> None:
         batches = [batch for taken in members for batch in taken.batches]
-        if not batches:
-            return
-        with self.connect() as connection:
-            self.fill(connection, batches)
-            self.judge(connection, {taken.symbol: taken.serial for taken in members})
+        if batches:
+            serials = {taken.symbol: taken.serial for taken in members}
+            self._judge_rows(pa.Table.from_batches(batches), serials)
+
+    def _judge_rows(self, rows: pa.Table, serials: dict[str, int]) -> None:
+        """Ask the rules of rows where they are: to copy them takes half as long as to ask."""
+        with self._cleaner.cursor() as connection:
+            # DuckDB takes a large batch three times as fast as as many rows in small ones.
+            connection.register(self._kind.name, rows.combine_chunks())
+            connection.execute(checked_as(self._kind.name))
+            self.judge(connection, serials)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with an empty table of the data type, which no other connection sees."""
@@ -178,9 +179,7 @@ class Auditor:
     def fill(self, connection: duckdb.DuckDBPyConnection, batches: list[pa.RecordBatch]) -> None:
         """Append rows to the table, in their order."""
         if batches:
-            # DuckDB takes a large batch three times as fast as as many rows in small ones.
-            rows = pa.Table.from_batches(batches).combine_chunks()
-            connection.register("incoming", rows)
+            connection.register("incoming", pa.Table.from_batches(batches).combine_chunks())
             connection.execute(f"insert into {self._kind.name} select * from incoming")
             connection.unregister("incoming")
 

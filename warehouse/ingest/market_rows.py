@@ -31,10 +31,11 @@ from warehouse.core.paths import RawFile
 from warehouse.errors import StorageError
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.ingest.row_store import RejectRows, accepted, whole_keys
-from warehouse.ingest.segments import keys_of
+from warehouse.ingest.segments import Keys, keys_of
 from warehouse.store.parquet_writer import check_complete
 from warehouse.store.partitions import ranks_of, starts_of
 
+Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _SETTLE_SHARE = 4
@@ -456,35 +457,36 @@ class MarketRows:
         """The rows by symbol and in the order of the tape; repeats go to the rejects."""
         if not rows.num_rows:
             return rows
-        order, twins = self._order(rows)
-        if order is not None:
-            rows = rows.take(pa.array(order))
-        if not twins.any():
+        order, is_same = self._order(rows)
+        if order is None:
             return rows
-        suspects = rows.filter(pa.array(twins))
-        reader = suspects.to_reader()
-        deduped = self._cleaner.dedupe(self.kind, reader, suspects.num_rows)
+        if not is_same.any():
+            return rows.take(pa.array(order))
+        # Rows of one event, all of which are among the suspects.
+        is_suspect = is_same.copy()
+        is_suspect[:-1] |= is_same[1:]
+        suspects = rows.take(pa.array(order[is_suspect]))
+        deduped = self._cleaner.dedupe(self.kind, suspects.to_reader(), suspects.num_rows)
         kept = pa.Table.from_batches(list(self._cleared(file, deduped)), self._columns)
-        # Rows of one event are all among the suspects, and sql/dedupe says how they stand.
-        rows = pa.concat_tables([rows.filter(pa.array(~twins)), kept])
+        chosen = _places_among(suspects, kept)
+        if chosen is not None:
+            return rows.take(pa.array(_with_chosen(order, is_same, is_suspect, chosen)))
+        rows = pa.concat_tables([rows.take(pa.array(order[~is_suspect])), kept])
         order, _ = self._order(rows)
         return rows if order is None else rows.take(pa.array(order))
 
-    def _order(self, rows: pa.Table) -> tuple[Ints | None, npt.NDArray[np.bool_]]:
-        """The rows in order (None: they are), and which, in order, share their event with one."""
+    def _order(self, rows: pa.Table) -> tuple[Ints | None, Bools]:
+        """The rows in order (None: they are), and which, in order, share the event of the last."""
         ranks, _ = ranks_of(rows["symbol"])
         keys = keys_of(rows, self._by_event)
-        same = ranks[1:] == ranks[:-1]
-        twins = np.zeros(rows.num_rows, np.bool_)
-        if ((ranks[1:] > ranks[:-1]) | (same & keys.later())).all():
-            return None, twins
-        columns = (keys.number, keys.numbered, keys.time, ranks)
-        order: Ints = np.lexsort([column for column in columns if column is not None])
+        is_same = np.zeros(rows.num_rows, np.bool_)
+        own = ranks[1:] == ranks[:-1]
+        if ((ranks[1:] > ranks[:-1]) | (own & keys.later())).all():
+            return None, is_same
+        order = _order_of(ranks, keys)
         keys, ranks = keys[order], ranks[order]
-        equal = (ranks[1:] == ranks[:-1]) & keys.same()
-        twins[1:] |= equal
-        twins[:-1] |= equal
-        return order, twins
+        is_same[1:] = (ranks[1:] == ranks[:-1]) & keys.same()
+        return order, is_same
 
     def _in_order_by_disk(
         self, file: RawFile, pieces: Iterator[pa.RecordBatch]
@@ -567,6 +569,63 @@ class MarketRows:
             found = by_symbol.between(low, min(low + _BATCH_ROWS, entries.rows))
             for batch in found.combine_chunks().to_batches():
                 self.reject(file, batch)
+
+
+def _order_of(ranks: Ints, keys: Keys) -> Ints:
+    """The places of rows by rank and key; of those with equal ones as they came.
+
+    As the vendor writes a file its rows are in order but for the symbols and a few rows of one
+    stamp. Then only those are sorted.
+    """
+    starts = np.append(0, np.flatnonzero(ranks[1:] != ranks[:-1]) + 1)
+    own = ranks[1:] == ranks[:-1]
+    is_earlier = own & (keys.time[1:] < keys.time[:-1])
+    if len(np.unique(ranks[starts])) < len(starts) or is_earlier.any():
+        columns = (keys.number, keys.numbered, keys.time, ranks)
+        order: Ints = np.lexsort([column for column in columns if column is not None])
+        return order
+    places = np.arange(len(ranks))
+    is_back = own & ~keys.later() & ~keys.same()
+    if is_back.any():
+        goes_on = np.append(False, own & (keys.time[1:] == keys.time[:-1]))
+        stamp = np.cumsum(~goes_on)
+        is_mixed = np.zeros(len(ranks) + 1, np.bool_)
+        is_mixed[stamp[1:][is_back]] = True
+        some = np.flatnonzero(is_mixed[stamp])
+        of_stamp = (keys[some].number, keys[some].numbered, stamp[some])
+        places[some] = some[np.lexsort([column for column in of_stamp if column is not None])]
+    counts = np.diff(np.append(starts, len(ranks)))
+    by_rank = np.argsort(ranks[starts])
+    firsts, counts = starts[by_rank], counts[by_rank]
+    before = np.cumsum(counts) - counts
+    in_order: Ints = places[np.repeat(firsts - before, counts) + np.arange(len(ranks))]
+    return in_order
+
+
+def _places_among(suspects: pa.Table, kept: pa.Table) -> Ints | None:
+    """Where the rows that sql/dedupe keeps stood; None: it has not left them as they were."""
+    lines, wanted = suspects["line_number"].to_numpy(), kept["line_number"].to_numpy()
+    by_line = np.argsort(lines)
+    places: Ints = by_line[np.searchsorted(lines, wanted, sorter=by_line) % len(lines)]
+    if len(np.unique(places)) < len(places) or not suspects.take(pa.array(places)).equals(kept):
+        return None
+    return places
+
+
+def _with_chosen(order: Ints, is_same: Bools, is_suspect: Bools, chosen: Ints) -> Ints:
+    """The order, with of each event only the suspects that were chosen, as they were chosen."""
+    suspects = np.flatnonzero(is_suspect)
+    is_first = ~is_same[suspects]
+    event = np.cumsum(is_first) - 1
+    chosen = chosen[np.argsort(event[chosen], kind="stable")]
+    events = event[chosen]
+    nth = np.arange(len(events)) - np.searchsorted(events, events)
+    targets = suspects[is_first][events] + nth
+    is_left = ~is_suspect
+    is_left[targets] = True
+    found = order.copy()
+    found[targets] = order[suspects[chosen]]
+    return found[is_left]
 
 
 def whole_symbols(
