@@ -28,6 +28,7 @@ from isal import igzip, isal_zlib
 
 from warehouse.errors import RawFileError, StorageError
 from warehouse.ingest.lines import LF, no_rows, texts_of, without
+from warehouse.ingest.typed.typed_read import Signs
 from warehouse.source.etag_check import MAX_RATIO, is_bomb
 from warehouse.source.file_identity import Stamp
 
@@ -67,11 +68,13 @@ class Piece:
         lines: how many lines there are.
         rows: how many of them are rows (see `warehouse.lines`), and follow the header in `path`.
         bytes: of all of them.
+        row_bytes: of those that are rows, and `signs` what there is among these.
     """
 
     def __init__(self, header: tuple[str, ...], first_line: int, scratch: Path) -> None:
         self.header, self.first_line = header, first_line
-        self.lines = self.rows = self.bytes = 0
+        self.lines = self.rows = self.bytes = self.row_bytes = 0
+        self.signs = Signs()
         self._malformed: list[pa.RecordBatch] = []
         if hasattr(os, "memfd_create"):
             # A piece lives for a second: on a disk's page cache the same bytes cost up to four
@@ -86,17 +89,19 @@ class Piece:
 
     def append(self, block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
         """Take a block of whole lines, whose newlines stand at `ends`."""
+        size = block.size
         bad = no_rows(block, ends, len(self.header))
         if bad.size:
             numbers = bad + (self.first_line + self.lines)
             texts = pa.array(texts_of(block, ends, bad), pa.string())
             self._malformed.append(pa.record_batch([pa.array(numbers), texts], LINES))
-            self._write(without(block, ends, bad))
-        else:
-            self._write(block.data)
+            block = without(block, ends, bad)
+        self._write(block.data)
+        self.signs.count(block)
+        self.row_bytes += block.size
         self.lines += ends.size
         self.rows += ends.size - bad.size
-        self.bytes += block.size
+        self.bytes += size
 
     @property
     def malformed(self) -> pa.Table:

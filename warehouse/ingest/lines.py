@@ -78,7 +78,7 @@ def texts_of(block: Octets, ends: Places, lines: Places) -> list[bytes]:
     ]
 
 
-def without(block: Octets, ends: Places, lines: Places) -> bytes:
+def without(block: Octets, ends: Places, lines: Places) -> Octets:
     """The block without some of its lines."""
     starts = np.where(lines > 0, ends[lines - 1] + 1, 0)
     edges = np.zeros(block.size + 1, np.int8)
@@ -86,7 +86,7 @@ def without(block: Octets, ends: Places, lines: Places) -> bytes:
     # The line before may be one of them.
     edges[ends[lines] + 1] -= 1
     kept: Octets = block[np.cumsum(edges[:-1], dtype=np.int8) == 0]
-    return kept.tobytes()
+    return kept
 
 
 class _Counter:
