@@ -76,12 +76,12 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict warehouse
-	$(BIN)/sqlfmt --check --diff --no-progressbar --reset-cache sql
+	$(BIN)/sqlfmt --check --diff --no-progressbar --reset-cache sql warehouse/ingest/typed
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
-	$(BIN)/sqlfmt --no-progressbar sql
+	$(BIN)/sqlfmt --no-progressbar sql warehouse/ingest/typed
 
 graph: $(VENV)/app $(VENV)/dev
 	@$(BIN)/python tests/test_architecture.py
