@@ -4,7 +4,7 @@
 
 Beside us stands what a user would do by hand: polars scanning the same files, sorting and writing
 one Parquet file, and DuckDB and pandas asking that file. Whole commands in processes of their own,
-in turn; medians. Peak memory is that of the process. The market is made up: bars by the log-normal.
+in turn; medians. The market is made up: bars by the log-normal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -20,34 +19,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from process_cost import Cost, cost_or_exit
 
 from warehouse import Warehouse
 from warehouse.core.calendar import last_day_of_month, trading_hours
 
 HEADER = "ticker,volume,open,close,high,low,window_start,transactions\n"
 YEAR = 2024
-
-
-@dataclass
-class Cost:
-    """What a process took.
-
-    Attributes:
-        wall, cpu: seconds; of all its threads.
-        memory: bytes, at its peak.
-    """
-
-    wall: float
-    cpu: float
-    memory: int
 
 
 def make(folder: Path, symbols: int, months: int) -> list[date]:
@@ -82,33 +66,6 @@ def make(folder: Path, symbols: int, months: int) -> list[date]:
     return sessions
 
 
-def run(command: list[str]) -> Cost:
-    """A command in a process of its own."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # What wait4 says of memory counts in what this process had when it made the other.
-    memory = 0
-    done, status, used = 0, 0, None
-    while not done:
-        memory = max(memory, resident_at_most(process.pid))
-        done, status, used = os.wait4(process.pid, os.WNOHANG)
-        time.sleep(0 if done else 0.02)
-    assert used is not None
-    if status:
-        raise SystemExit(f"{' '.join(command)[:200]}: exit status {status}")
-    wall = time.perf_counter() - began
-    return Cost(wall, used.ru_utime + used.ru_stime, memory)
-
-
-def resident_at_most(pid: int) -> int:
-    """Bytes that a process has had in memory at most, so far."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 POLARS = """
 import sys, polars as pl
 (
@@ -127,7 +84,7 @@ def ours(source: Path, target: Path, sessions: list[date]) -> Cost:
         [binary, "init", str(target), "--source", str(source)], check=True, capture_output=True
     )
     span = ["--start", f"{sessions[0]}", "--end", f"{sessions[-1]}"]
-    return run([binary, "-C", str(target), "update", "day_aggs", *span])
+    return cost_or_exit([binary, "-C", str(target), "update", "day_aggs", *span])
 
 
 def median(costs: list[Cost]) -> Cost:
@@ -170,7 +127,7 @@ def report(folder: Path, sessions: list[date], told: argparse.Namespace) -> None
     mine, theirs = [], []
     for _ in range(told.runs):
         mine.append(ours(source, target, sessions))
-        theirs.append(run([sys.executable, "-c", POLARS, str(source), str(one_file)]))
+        theirs.append(cost_or_exit([sys.executable, "-c", POLARS, str(source), str(one_file)]))
     files = list((target / "data/cache").rglob("*.parquet"))
     size = sum(path.stat().st_size for path in files)
     ingest, polars = median(mine), median(theirs)

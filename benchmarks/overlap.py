@@ -20,13 +20,11 @@ import multiprocessing
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import s3server
 from faultproxy import FaultProxy
+from process_cost import Cost, cost_or_exit
 
 from warehouse.core.calendar import trading_days
 from warehouse.core.paths import BUCKET_PREFIX
@@ -44,15 +43,6 @@ from warehouse.synthetic.market import benchmark_market
 ROOT = Path(__file__).resolve().parents[1]
 MB = 1_000_000
 FIRST, LAST = date(2026, 1, 1), date(2026, 12, 31)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a command took: seconds, CPU seconds, the most bytes it held resident."""
-
-    wall: float
-    cpu: float
-    memory: int
 
 
 def make(root: Path, endpoint: str) -> None:
@@ -70,21 +60,7 @@ def run(root: Path, command: str, **settings: str) -> Cost:
     """A command, as a process of its own."""
     line = [sys.executable, "-m", "warehouse", "-C", str(root), command, "trades"]
     keys = {"POLYGON_S3_ACCESS_KEY": s3server.ACCESS_KEY, "POLYGON_S3_SECRET": s3server.SECRET}
-    began = time.monotonic()
-    process = subprocess.Popen(
-        line,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **keys, **settings},
-    )
-    assert process.stderr is not None
-    complaint = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{command} failed:\n{complaint.decode()}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return cost_or_exit(line, {**keys, **settings})
 
 
 def digest(root: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,11 +32,27 @@ class Cost:
         return self.cpu / self.wall / (os.cpu_count() or 1)
 
 
-def cost_of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+class CommandError(Exception):
+    """A command failed; `told` is what it wrote to standard error."""
+
+    def __init__(self, command: Sequence[str], told: str) -> None:
+        super().__init__(f"{' '.join(command)[:200]} failed:\n{told}")
+        self.told = told
+
+
+def cost_or_exit(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+    """Run a command without which the benchmark is worth nothing."""
+    try:
+        return cost_of(command, environment)
+    except CommandError as error:
+        sys.exit(str(error))
+
+
+def cost_of(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
     """Run a command, with these variables besides our own.
 
     Raises:
-        subprocess.CalledProcessError: it failed; with what it wrote to standard error.
+        CommandError: it failed.
     """
     # What the one before it left to be written is not to slow this one.
     os.sync()
@@ -45,7 +62,7 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
         began = time.monotonic()
         process = subprocess.Popen(
             [*entering, *command],
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -58,7 +75,7 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command, stderr=complaint)
+            raise CommandError(command, complaint)
         peak = int((group / "memory.peak").read_text()) if group else memory.peak
     return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
 

@@ -23,11 +23,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+
+from process_cost import Cost, cost_or_exit
 
 from warehouse import Warehouse
 from warehouse.core.calendar import trading_days
@@ -35,14 +36,6 @@ from warehouse.synthetic.files import write
 from warehouse.synthetic.market import benchmark_market
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one update took: seconds, CPU seconds."""
-
-    wall: float
-    cpu: float
 
 
 def make(root: Path, source: Path, layout: str) -> None:
@@ -58,17 +51,7 @@ def make(root: Path, source: Path, layout: str) -> None:
 
 def update(root: Path) -> Cost:
     """The command of every day, as a process of its own."""
-    command = [sys.executable, "-m", "warehouse", "-C", str(root), "update", "trades"]
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    complaint = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"update failed:\n{complaint.decode()}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime)
+    return cost_or_exit([sys.executable, "-m", "warehouse", "-C", str(root), "update", "trades"])
 
 
 def cold(root: Path, days: Sequence[date]) -> float:
@@ -108,7 +91,7 @@ def run(
     make(root, source, layout)
     kept = Path("us_stocks_sip", "trades_v1", f"{days[0]:%Y}", f"{days[0]:%m}")
     (source / kept).mkdir(parents=True)
-    first = last = Cost(0.0, 0.0)
+    first = last = Cost(0.0, 0.0, 0)
     daily: list[Cost] = []
     print(f"{'day':>3}  {'update s':>9}{'CPU s':>8}   {'rewrite s':>9}{'CPU s':>8}   of its CPU")
     for number, day in enumerate(days, 1):
