@@ -70,9 +70,9 @@ OURS = ("symbol", "market", "unvalidated")
 
 # Shape, rows, symbols. With few symbols polars is quickest, so these have more rows.
 CHECKED = (("market", 300_000, 800), ("few", 600_000, 50), ("interleaved", 300_000, 800))
-# 1.6 times what was seen in three checks on two busy cores (3.0 and 2.1; 3.5 and 3.7; 3.1 and 2.2,
-# a tenth more or less): room for noise and for other machines. On days so small our start is half
-# of our CPU, so these are no ratios of real days; who makes the ingest cheaper lowers them.
+# 1.6 times the median of five checks on two busy cores (3.0 and 2.1; 3.5 and 3.7; 3.1 and 2.1, a
+# fifth more or less): room for noise and for other machines. On days so small our start is half of
+# our CPU, so these are no ratios of real days; who makes the ingest cheaper lowers them.
 BOUNDS = {
     ("market", "symbol"): 4.8,
     ("market", "market"): 3.4,
