@@ -136,7 +136,7 @@ def main() -> None:
             )
             partitions = synthetic_partitions.fill(made, "trades", SESSIONS, symbols)
             synthetic_partitions.catalog(made, partitions)
-            # Rows take ten times as long, and are as many a second whatever the number of symbols.
+            # Rows take longer, and are as many a second whatever the number of symbols.
             names = [name for name in CONTENDERS if name != "rows" or len(symbols) == 1]
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
             for _ in range(options.runs):
