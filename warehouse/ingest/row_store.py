@@ -31,7 +31,7 @@ from warehouse.core.datatypes import DataType
 from warehouse.core.paths import RawFile
 from warehouse.errors import StorageError
 from warehouse.ingest.cleaning import Cleaner
-from warehouse.ingest.segments import EventKey, Key, Run, by_key, cut
+from warehouse.ingest.segments import EventKey, Key, Run, by_key, cut, is_mixed
 
 RejectRows = Callable[[RawFile, pa.RecordBatch], None]
 """Takes rows with their `reason` and `line_number`."""
@@ -155,7 +155,11 @@ class Gatherer:
     def add(self, file: RawFile, rows: pa.Table) -> None:
         """Take the cleaned rows of one piece of `file` (with `reason` and `line_number`)."""
         suspects: list[_Suspects] = []
-        for batch in rows.to_batches():
+        batches = rows.to_batches()
+        if len(batches) > 1 and is_mixed(batches[0]):
+            # Else each of a dozen batches would have some rows of every symbol.
+            batches = rows.combine_chunks().to_batches()
+        for batch in batches:
             self._add_batch(file, batch, suspects)
         if suspects:
             self._clear(file, suspects)

@@ -104,8 +104,8 @@ def cut(batch: pa.RecordBatch, kept: Bools | None, kind: DataType) -> Iterator[R
         kept: which rows are wanted; None: all.
     """
     starts = _starts(batch)
-    if len(starts) > batch.num_rows // 8:
-        # Many short runs: symbols are mixed. Gather them, each still in the file's order.
+    if _are_short(starts, batch):
+        # Gather the symbols, each still in the file's order.
         codes = batch.column("symbol").dictionary_encode().indices
         order = np.argsort(codes.fill_null(-1).to_numpy(zero_copy_only=False), kind="stable")
         batch = batch.take(pa.array(order))
@@ -125,6 +125,15 @@ def cut(batch: pa.RecordBatch, kept: Bools | None, kind: DataType) -> Iterator[R
         wanted = None if kept is None else kept[start:stop]
         if wanted is None or wanted.any():
             yield _put_in_order(symbol, session, rows, keys[start:stop], wanted)
+
+
+def is_mixed(batch: pa.RecordBatch) -> bool:
+    """Whether symbols stand among each other, as where a file is in the order of time."""
+    return _are_short(_starts(batch), batch)
+
+
+def _are_short(starts: Ints, batch: pa.RecordBatch) -> bool:
+    return bool(len(starts) > batch.num_rows // 8)
 
 
 def _unusual(starts: Ints, keys: Keys, kept: Bools | None) -> set[int]:

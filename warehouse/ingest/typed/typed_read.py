@@ -3,10 +3,10 @@
 DuckDB takes for an integer what is one with a blank, a plus, an underscore, a fraction, an exponent
 or another base. A typed read is proved, piece by piece, to have met none of these:
 
-1. Bytes that are none of `0-9 , - . "` and the newline are as many as the columns of text have. So
-   none stands in the field of a number, and what DuckDB takes there for an integer is digits, with
-   or without a minus and a fraction. Each such form is longer than what it prints, unless it is
-   what it prints.
+1. Bytes that are none of `0-9 , - . / "` and the newline are as many as the columns of text have.
+   So none stands in the field of a number, and what DuckDB takes there for an integer is digits,
+   with or without a minus and a fraction. Each such form is longer than what it prints, unless it
+   is what it prints.
 2. The bytes of all fields, as they are printed, with the commas, newlines and quotes between them,
    are as many as the piece has. So each integer is what it prints.
 
@@ -39,7 +39,7 @@ _INTEGERS = {
 }
 _PRINTED = "printed_bytes"
 _BLOCK = 1 << 20
-_COMMA, _NINE, _SLASH, _QUOTE, _LF = 44, 57, 47, 34, 10
+_COMMA, _NINE, _QUOTE, _LF = 44, 57, 34, 10
 
 
 @dataclass
@@ -53,12 +53,10 @@ class Signs:
         """Add those of further bytes."""
         for start in range(0, octets.size, _BLOCK):
             block = octets[start : start + _BLOCK]
-            # From the comma to the nine there are, beside those of a number, a slash alone.
+            # From the comma to the nine stand those of a number, and a slash, which none can have.
             outside = np.count_nonzero(block - np.uint8(_COMMA) > _NINE - _COMMA)
             quotes = np.count_nonzero(block == _QUOTE)
-            newlines = np.count_nonzero(block == _LF)
-            slashes = np.count_nonzero(block == _SLASH)
-            self.others += int(outside - quotes - newlines + slashes)
+            self.others += int(outside - quotes - np.count_nonzero(block == _LF))
             self.quotes += int(quotes)
 
 
