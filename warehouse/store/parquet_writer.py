@@ -48,6 +48,8 @@ _UNCOMPRESSED = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_siz
 # A dictionary is two pages instead of one: below this that costs more than it saves.
 _SMALL_ROWS = 1_024
 _NO_LIMIT = 1 << 30
+_IN_SIGHT = 2 * ROW_GROUP_ROWS
+"""So many rows tell where a row group ends, if more follow."""
 # Bars of a row group share their stamps. Of prices and volumes hardly one repeats: in a dictionary
 # they take a quarter more bytes, and twice the time to read.
 _MARKET_DICTIONARY = ("symbol", "timestamp", "vwap", "session")
@@ -245,21 +247,22 @@ def _market_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterato
     follow from the rows alone.
     """
     coming = iter(parts)
-    held: list[pa.RecordBatch] = []
-    count = 0
+    rows: pa.Table | None = None
     is_more = True
-    while is_more or count:
-        while is_more and count < 2 * ROW_GROUP_ROWS:
+    while True:
+        if is_more and (rows is None or rows.num_rows < _IN_SIGHT):
             part = next(coming, None)
             is_more = part is not None
             if part is not None and part.num_rows:
-                held.append(part.select(names))
-                count += part.num_rows
-        if count:
-            rows = pa.Table.from_batches(held).combine_chunks()
-            end = _end_of_group(rows["symbol"].chunk(0), is_more)
-            yield rows.slice(0, end).combine_chunks()
-            held, count = rows.slice(end).to_batches(), count - end
+                new = pa.Table.from_batches([part.select(names)])
+                rows = new if rows is None else pa.concat_tables([rows, new]).combine_chunks()
+            continue
+        if rows is None:
+            return
+        symbols = rows["symbol"].chunk(0).slice(0, _IN_SIGHT)
+        end = _end_of_group(symbols, is_more or rows.num_rows > _IN_SIGHT)
+        yield rows.slice(0, end)
+        rows = rows.slice(end) if end < rows.num_rows else None
 
 
 def _end_of_group(symbols: pa.Array, is_more: bool) -> int:
