@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 
 import duckdb
 import pytest
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 from warehouse.core.calendar import day_bounds_ns
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
+from warehouse.errors import WarehouseError
 from warehouse.ingest import cleaning
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.ingest.inflate import Inflater, Piece
@@ -264,6 +268,46 @@ def test_lines_end_as_they_like_and_columns_stand_as_they_like(reader: Reader) -
     ]
     assert found[0] is not None
     assert found == [found[0]] * 4
+
+
+def test_an_interrupt_is_not_taken_for_a_field_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = HEADERS["trades"].split(",")
+    made, read_as_text = SimpleQueue[duckdb.DuckDBPyConnection](), []
+    cursor = Cleaner.cursor
+
+    def kept(cleaner: Cleaner) -> duckdb.DuckDBPyConnection:
+        connection = cursor(cleaner)
+        made.put(connection)
+        return connection
+
+    with Cleaner(SQL, tmp_path, 1, 500_000_000, {"corrections": [0, 1]}) as cleaner:
+        # The statements are looked at once; then they are only read with.
+        Reader(tmp_path, cleaner).strictly("trades", header, [line_of("trades", header)])
+        monkeypatch.setattr(Cleaner, "_run", lambda *asked: read_as_text.append(asked))
+        (piece,) = Reader(tmp_path, cleaner).pieces(
+            "trades", header, [line_of("trades", header)] * 200_000
+        )
+        monkeypatch.setattr(Cleaner, "cursor", kept)
+        is_over = Event()
+
+        def interrupt() -> None:
+            connection = made.get()
+            with suppress(duckdb.ConnectionException):  # it is closed: the read is over
+                while not is_over.wait(0.001):
+                    connection.interrupt()
+
+        thread = Thread(target=interrupt)
+        thread.start()
+        try:
+            with pytest.raises(WarehouseError, match="Interrupt"):
+                cleaner.clean(RawFile("trades", SESSION), DATA_TYPES["trades"], tmp_path, piece)
+        finally:
+            is_over.set()
+            thread.join()
+            piece.close()
+    assert not read_as_text
 
 
 @pytest.mark.parametrize("step", ["ingest", "clean"])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.calendar import day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DataType
-from warehouse.core.duckdb_connection import connect
+from warehouse.core.duckdb_connection import connect, is_interrupt
 from warehouse.core.paths import RawFile
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.ingest.inflate import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
@@ -157,7 +157,9 @@ class Cleaner:
         given = {name: values[name] for name in wanted} | {"columns": column_types(piece.header)}
         try:
             found = connection.sql(statement_of(typed, clean), params=given).to_arrow_table()
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if is_interrupt(error):
+                raise self._explained(clean, error) from error
             # A field that is no number, above all: sql/ingest names it.
             return None
         if found.num_rows != piece.rows:
