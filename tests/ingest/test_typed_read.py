@@ -270,6 +270,20 @@ def test_lines_end_as_they_like_and_columns_stand_as_they_like(reader: Reader) -
     assert found == [found[0]] * 4
 
 
+def test_typed_rows_stand_in_the_files_order_whatever_the_threads(tmp_path: Path) -> None:
+    header, rows = HEADERS["trades"].split(","), 600_000
+    lines = [line_of("trades", header, sequence_number=str(n)) for n in range(rows)]
+    with Cleaner(SQL, tmp_path, 4, 2_000_000_000, {"corrections": [0, 1]}) as cleaner:
+        read = Reader(tmp_path, cleaner)
+        for _ in range(3):
+            (piece,) = read.pieces("trades", header, lines)
+            cleaned = cleaner.clean(
+                RawFile("trades", SESSION), DATA_TYPES["trades"], tmp_path, piece
+            )
+            piece.close()
+            assert cleaned.rows["sequence_number"].to_pylist() == list(range(rows))
+
+
 def test_an_interrupt_is_not_taken_for_a_field_that_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
