@@ -94,6 +94,22 @@ def test_exchanges_get_their_names_where_they_have_one() -> None:
     assert found == ["XADF", "99", ""]
 
 
+def test_categories_come_out_as_their_values_and_may_lack_one() -> None:
+    plain = pa.concat_tables(
+        [
+            trades(STAMP, conditions="12,37"),
+            trades(STAMP, conditions=None, exchange=None),
+            trades(STAMP, symbol="MSFT", exchange=11),
+        ]
+    ).to_pandas()
+    names = ["symbol", "conditions", "exchange"]
+    categories = plain.astype(dict.fromkeys(names, "category"))
+    assert categories["conditions"].isna().any()
+
+    assert list(rows(categories)) == list(rows(plain))
+    assert list(rows(pa.Table.from_pandas(categories))) == list(rows(plain))
+
+
 def test_a_quote() -> None:
     record = {
         **{"symbol": "BCpC", "timestamp": STAMP, "bid_price": 0.0, "bid_size": 0.0},

@@ -200,9 +200,10 @@ def _values(column: pa.ChunkedArray, name: str, exchanges: Mapping[int, str]) ->
 
 def _by_value(column: pa.ChunkedArray, made_of: Callable[[Any], Any]) -> list[Any]:
     """What is made of each value, which is made once for all rows that have it."""
+    if pa.types.is_dictionary(column.type):
+        # A category has no place for an absent value.
+        column = column.cast(column.type.value_type)
     encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
     values = np.fromiter(map(made_of, encoded.dictionary.to_pylist()), np.object_)
     return list(values[encoded.indices.to_numpy()].tolist())
 

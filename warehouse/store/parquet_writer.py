@@ -247,22 +247,25 @@ def _market_groups(parts: Iterable[pa.RecordBatch], names: list[str]) -> Iterato
     follow from the rows alone.
     """
     coming = iter(parts)
-    rows: pa.Table | None = None
+    held: list[pa.RecordBatch] = []
+    count = 0
     is_more = True
-    while True:
-        if is_more and (rows is None or rows.num_rows < _IN_SIGHT):
+    while is_more or count:
+        while is_more and count < _IN_SIGHT:
             part = next(coming, None)
             is_more = part is not None
             if part is not None and part.num_rows:
-                new = pa.Table.from_batches([part.select(names)])
-                rows = new if rows is None else pa.concat_tables([rows, new]).combine_chunks()
-            continue
-        if rows is None:
+                held.append(part.select(names))
+                count += part.num_rows
+        if not count:
             return
-        symbols = rows["symbol"].chunk(0).slice(0, _IN_SIGHT)
-        end = _end_of_group(symbols, is_more or rows.num_rows > _IN_SIGHT)
-        yield rows.slice(0, end)
-        rows = rows.slice(end) if end < rows.num_rows else None
+        rows = pa.Table.from_batches(held).combine_chunks()
+        while rows.num_rows >= _IN_SIGHT or (rows.num_rows and not is_more):
+            symbols = rows["symbol"].chunk(0).slice(0, _IN_SIGHT)
+            end = _end_of_group(symbols, is_more or rows.num_rows > _IN_SIGHT)
+            yield rows.slice(0, end)
+            rows = rows.slice(end)
+        held, count = rows.to_batches(), rows.num_rows
 
 
 def _end_of_group(symbols: pa.Array, is_more: bool) -> int:
