@@ -29,7 +29,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from market import HEADER, Cost, run
+from market import HEADER
+from process_cost import Cost, cost_or_exit
 
 from warehouse.core import config as configuration
 from warehouse.core.calendar import trading_hours
@@ -223,7 +224,7 @@ def main() -> None:
                     (f"first answer of {name}", [*python, FIRST_ANSWER, str(root), day]),
                     ("import alone", [*python, IMPORT]),
                 ):
-                    costs.setdefault(job, []).append(run(command))
+                    costs.setdefault(job, []).append(cost_or_exit(command))
         print("| job | wall | CPU | peak memory |\n|---|---:|---:|---:|")
         for job, some in costs.items():
             wall = statistics.median(one.wall for one in some)
