@@ -1,8 +1,9 @@
 -- sort/quotes: kept rows in the order of the tape, symbol by symbol.
 -- grain: one row per kept row
 --
--- Reads `kept`: rows of clean/quotes whose reason is NULL, with the `line_number` each stood in.
--- Only symbols that came back late in their file come here: the others are in order already.
+-- Reads `kept`: rows of clean/quotes whose reason is NULL, with the `line_number` each stood
+-- in. Only rows that are out of order, and more than fit into memory, come here: the others are put
+-- in the same order as they come. It is the order of every partition, and cannot be another.
 select *
 from kept
 order by symbol, session, timestamp, sequence_number nulls first, line_number nulls first

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from warehouse.cli.main import cli
 from warehouse.core.paths import RawFile
 from warehouse.errors import SqlFileError
-from warehouse.ingest.row_store import Gatherer
+from warehouse.ingest.row_sorter import RowSorter
 
 MakeWarehouse = Callable[..., Made]
 DAYS = (date(2024, 1, 30), SESSION)
@@ -30,13 +30,13 @@ def test_a_file_whose_rows_do_not_add_up_is_set_aside_and_all_others_are_publish
     }
     files[day_key("quotes", SESSION)] = [quote("A", instant(SESSION))]
     made = make_warehouse(files)
-    add = Gatherer.add
+    add = RowSorter.add
 
-    def loses_a_row(self: Gatherer, file: RawFile, rows: pa.Table) -> None:
+    def loses_a_row(self: RowSorter, file: RawFile, rows: pa.Table) -> None:
         is_bad = (file.data_type, file.day) == ("trades", DAYS[0])
         add(self, file, rows.slice(1) if is_bad else rows)
 
-    monkeypatch.setattr(Gatherer, "add", loses_a_row)
+    monkeypatch.setattr(RowSorter, "add", loses_a_row)
 
     report = made.update("trades", "quotes")
 
@@ -57,8 +57,8 @@ def test_the_command_ends_with_1_where_a_file_does_not_add_up(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_warehouse({day_key("trades", SESSION): [trade("A", instant(SESSION))]})
-    add = Gatherer.add
-    monkeypatch.setattr(Gatherer, "add", lambda self, file, rows: add(self, file, rows.slice(1)))
+    add = RowSorter.add
+    monkeypatch.setattr(RowSorter, "add", lambda self, file, rows: add(self, file, rows.slice(1)))
 
     done = CliRunner().invoke(
         cli, ["-C", str(made.root), "update", "--start", str(SESSION), "--end", str(SESSION)]
@@ -70,8 +70,10 @@ def test_the_command_ends_with_1_where_a_file_does_not_add_up(
 
 @pytest.mark.parametrize("step", ["sort", "dedupe"])
 def test_sql_that_loses_a_row_is_named_and_no_file_is_blamed(
-    step: str, make_warehouse: MakeWarehouse
+    step: str, make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What fits into memory needs no sql/sort.
+    monkeypatch.setattr(RowSorter, "is_full", property(lambda self: True))
     told = [*(("A", n) for n in range(9, 40)), *(("B", n) for n in range(30)), ("A", 1), ("A", 1)]
     late = [trade(symbol, instant(SESSION) + n, n) for symbol, n in told]
     made = make_warehouse()
@@ -143,6 +145,25 @@ def test_rows_are_one_event_by_the_columns_that_the_users_own_dedupe_partitions_
     of_b = stored["trades/B/2024_01.parquet"]["sequence_number"].to_pylist()
     assert of_b == [2 * n + 1 for n in range(20_000)]
     assert [fault.problem for fault in made.verify("trades").faults] == []
+
+
+def test_a_sort_of_another_order_is_an_error_whether_rows_come_to_it_or_not(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse()
+    made.put_raw("trades", SESSION, [trade("A", instant(SESSION))])
+    path = made.root / "sql/sort/trades.sql"
+    text = path.read_text("utf-8")
+    for other in ("symbol, session, participant_timestamp", "symbol, session, timestamp desc"):
+        path.write_text(text.replace("symbol, session, timestamp", other), "utf-8")
+
+        with pytest.raises(SqlFileError, match="let it end with order by symbol, session, time"):
+            made.ingest("trades")
+
+    assert made.partitions() == {}
+    path.write_text(f"{text.rstrip()}\n-- As it ships.\n", "utf-8")
+    made.ingest("trades")
+    assert len(made.partitions()) == 1
 
 
 @pytest.mark.parametrize("left", ["symbol, id", "timestamp, id"])

@@ -113,7 +113,7 @@ class Reader:
         text = end.join([",".join(header), *lines, ""])
         self._path.write_bytes(gzip.compress(text.encode(), 1))
         columns = DATA_TYPES[kind].header
-        yield from Inflater(self._path, columns, 1 << 20, 1 << 30, self._folder).pieces()
+        yield from Inflater(self._path, columns, 1 << 23, 1 << 33, self._folder).pieces()
 
     def strictly(
         self, kind: str, header: Sequence[str], lines: Sequence[str], end: str = "\n"

@@ -27,7 +27,7 @@ from building import (
 
 from warehouse import Warehouse
 from warehouse.errors import StorageError
-from warehouse.ingest import incoming_rules, partition_builder, rejects, row_store
+from warehouse.ingest import incoming_rules, rejects, row_sorter, symbol_builder
 from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
 from warehouse.store import catalog_writer, kept_tables, publish
@@ -48,8 +48,8 @@ def fill(folder: Path, left: int) -> Path:
 # Each stage, at its first step that writes. The kernel refuses, not a stand-in for it.
 STAGES: dict[str, tuple[Any, str]] = {
     "download": (source.FolderSource, "_copy"),
-    "rows that exceed the memory": (row_store.Gatherer, "spill"),
-    "partitions": (partition_builder, "write_partition"),
+    "rows that exceed the memory": (row_sorter.RowSorter, "spill"),
+    "partitions": (symbol_builder, "write_partition"),
     "rejects": (rejects.RejectsWriter, "_flush"),
     "catalog": (catalog_writer, "build"),
     "journal": (publish, "_sync"),
@@ -85,7 +85,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Made
             lines = [*random_trades(SYMBOLS, 3000, day), "too,few"]
             made.put(day_key("trades", day), lines)
         # Every piece is spilled, so that this stage is there.
-        monkeypatch.setattr(row_store.Gatherer, "is_full", property(lambda self: self._held > 0))
+        monkeypatch.setattr(row_sorter.RowSorter, "is_full", property(lambda self: self._held > 0))
         # The first of its kind, so that a view of it is made when it is in place.
         made.put(day_key("quotes", TUESDAY), [quote("AAPL", instant(TUESDAY)), "too,few"])
         made.update("trades", start=MONDAY, end=MONDAY)

@@ -37,9 +37,9 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import PartitionKey, parse_partition, partition_name
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError, QueryError, StorageError, WarehouseError
-from warehouse.ingest import market_builder, market_rows, stage
+from warehouse.ingest import market_builder, row_sorter, stage
 from warehouse.ingest.market_builder import file_cuts
-from warehouse.ingest.market_rows import whole_symbols
+from warehouse.ingest.row_sorter import whole_symbols
 from warehouse.maintenance.convert_layout import convert_layout
 
 KINDS = ("trades", "quotes", "minute_aggs")
@@ -175,10 +175,10 @@ def test_the_same_rows_give_the_same_bytes(
 def test_rows_that_exceed_the_memory_give_the_same_bytes(
     tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(market_rows.MarketRows, "is_full", property(lambda self: True))
-    monkeypatch.setattr(market_rows, "_BATCH_ROWS", 8)
+    monkeypatch.setattr(row_sorter.RowSorter, "is_full", property(lambda self: True))
+    monkeypatch.setattr(row_sorter, "_BATCH_ROWS", 8)
     for large in (4, 1 << 20):
-        monkeypatch.setattr(market_rows, "_LARGE_ROWS", large)
+        monkeypatch.setattr(row_sorter, "_LARGE_ROWS", large)
         other = of_layout(tmp_path / str(large), "market")
         assert other.digests() == made.digests()
         assert other.rejects() == made.rejects()
@@ -197,7 +197,7 @@ def test_lines_that_are_mixed_come_out_as_those_that_are_not(
     tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch, disk: bool
 ) -> None:
     if disk:
-        monkeypatch.setattr(market_rows.MarketRows, "is_full", property(lambda self: True))
+        monkeypatch.setattr(row_sorter.RowSorter, "is_full", property(lambda self: True))
     mixed = {}
     for key, some in files().items():
         if "trades" in key:
@@ -230,8 +230,8 @@ def test_rows_that_are_put_in_order_while_others_come_give_the_same_bytes(
     whole, other = (make(tmp_path / name, **laid_out("market")) for name in ("whole", "other"))
     other.configure(**laid_out("market"), processing__chunk_size=1000)
     ways = set()
-    rows = market_rows.MarketRows
-    finish, sort, add = market_rows.Ordering.finish, rows._sorted_by_duckdb, rows.add
+    rows = row_sorter.RowSorter
+    finish, sort, add = row_sorter.Ordering.finish, rows._sorted_by_duckdb, rows.add
 
     def finished(self: Any) -> Any:
         ways.add("while they come")
@@ -244,11 +244,11 @@ def test_rows_that_are_put_in_order_while_others_come_give_the_same_bytes(
     def added(self: Any, *of: Any) -> None:
         try:
             add(self, *of)
-        except market_rows.MixedSymbols:
+        except row_sorter.MixedSymbols:
             ways.add("once more")
             raise
 
-    monkeypatch.setattr(market_rows.Ordering, "finish", finished)
+    monkeypatch.setattr(row_sorter.Ordering, "finish", finished)
     monkeypatch.setattr(rows, "_sorted_by_duckdb", sorted_by_duckdb)
     monkeypatch.setattr(rows, "add", added)
     for made in (whole, other):
@@ -256,12 +256,12 @@ def test_rows_that_are_put_in_order_while_others_come_give_the_same_bytes(
         made.ingest("trades")
         assert made is other or not ways
         # Now of the other: a few rows are many.
-        monkeypatch.setattr(market_rows, "_MANY_ROWS", 10)
-        monkeypatch.setattr(market_rows, "_BATCH_ROWS", 64)
+        monkeypatch.setattr(row_sorter, "_MANY_ROWS", 10)
+        monkeypatch.setattr(row_sorter, "_BATCH_ROWS", 64)
         if little == "memory":
             monkeypatch.setattr(stage, "_ROWS_SHARE", 0)
         if little == "a symbol's rows in memory":
-            monkeypatch.setattr(market_rows, "_LARGE_ROWS", 30)
+            monkeypatch.setattr(row_sorter, "_LARGE_ROWS", 30)
 
     expected = {
         ("symbols in no order", "nothing"): {"while they come"},
@@ -288,8 +288,8 @@ def test_rows_are_cut_into_whole_symbols(
     symbols = sorted(symbol for symbol, count in stretches for _ in range(count))
     table = pa.table({"symbol": pa.array(symbols, pa.string()), "n": range(len(symbols))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(market_rows, "_BATCH_ROWS", size)
-        patch.setattr(market_rows, "_LARGE_ROWS", large)
+        patch.setattr(row_sorter, "_BATCH_ROWS", size)
+        patch.setattr(row_sorter, "_LARGE_ROWS", large)
         parts = []
         for part in whole_symbols(iter(table.to_batches(size))):
             batches = part.to_batches() if isinstance(part, pa.Table) else list(part)

@@ -18,7 +18,13 @@ from warehouse.core.duckdb_connection import connect, is_interrupt
 from warehouse.core.paths import RawFile
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.ingest.inflate import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
-from warehouse.ingest.typed.typed_read import column_types, proved, statement_of, typed_statement
+from warehouse.ingest.typed.typed_read import (
+    column_types,
+    proved,
+    shipped_file,
+    statement_of,
+    typed_statement,
+)
 from warehouse.sqlfolder.determinism import nodes, parse
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, check_file
@@ -180,6 +186,24 @@ class Cleaner:
         """
         return self._stream("sort", kind, kept, due)
 
+    def check_order(self, kind: DataType) -> None:
+        """See that sql/sort has the order in which rows are stored.
+
+        Most rows come in that order, or are put in it without going there.
+
+        Raises:
+            SqlFileError: it has another.
+        """
+        file = self._sql[f"sort/{kind.name}"]
+        check_file(self._connection, file)
+        due = shipped_file(f"sort/{kind.name}")
+        if _order(parse(self._connection, file.body)) != _order(parse(self._connection, due.body)):
+            raise SqlFileError(
+                file.path,
+                "orders rows otherwise than they are stored, which nothing can change: let it end"
+                f" with {' '.join(due.body.split())[len('select * from kept ') :]}",
+            )
+
     def dedupe(
         self, kind: DataType, kept: pa.RecordBatchReader, due: int
     ) -> Iterator[pa.RecordBatch]:
@@ -271,8 +295,6 @@ class Cleaner:
                     yield batch
             except duckdb.Error as error:
                 raise self._explained(file, error) from error
-            finally:
-                connection.unregister("kept")
         # That none is lost or made is a matter of the user's SQL, not of a file.
         if rows != due:
             raise self._unequal(step, kind, rows, due)
@@ -318,6 +340,16 @@ def _untyped(rows: pa.Table, piece: Piece) -> pa.Table:
     lines = [line for line, wanted in zip(piece.texts(), is_wanted, strict=True) if wanted]
     found = [pa.array(piece.line_numbers[is_wanted]), pa.array(lines, pa.string())]
     return pa.table(found, schema=LINES)
+
+
+def _order(tree: Any) -> list[tuple[Any, ...]]:
+    """By what a statement orders its rows: columns, each with its direction and where NULL goes."""
+    node = tree["statements"][0]["node"]
+    parts = [part for each in node["modifiers"] for part in each.get("orders", [])]
+    return [
+        (part["type"], part["null_order"], *part["expression"].get("column_names", ["?"])[-1:])
+        for part in parts
+    ]
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -1,6 +1,6 @@
 """Rows on their way into partitions, asked by the rules that are asked on every ingest.
 
-The merger hands over each symbol's new rows as it writes them. They are pooled until there are
+Who builds partitions hands over the new rows as they are written. They are pooled until there are
 enough to be worth a question, and asked where they are: whole symbols always, so that a rule may
 look at all that a session brought. A symbol that is larger than a pool has a table of its own,
 which DuckDB may put on disk.
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import count
 from pathlib import Path
 from threading import Lock
 
@@ -39,11 +38,9 @@ _REFERENCE = frozenset(("trade_conditions", "quote_conditions", "exchanges"))
 
 @dataclass
 class Taken:
-    """The new rows of one symbol, as they are written; `add` in their order, then `done`."""
+    """The new rows of a symbol that has many, as they come: `add` them, then `done`."""
 
     auditor: Auditor
-    symbol: str
-    serial: int
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
     connection: duckdb.DuckDBPyConnection | None = None
@@ -64,11 +61,11 @@ class Taken:
     def done(self) -> None:
         """All rows have come."""
         if self.connection is None:
-            self.auditor.pool(self)
+            self.auditor.take(pa.Table.from_batches(self.batches))
             return
         self._store()
         with self.connection:
-            self.auditor.judge(self.connection, {self.symbol: self.serial})
+            self.auditor.judge(self.connection)
 
 
 class Auditor:
@@ -95,12 +92,8 @@ class Auditor:
         self.columns = _columns(kind, rules)
         self._evaluation = Evaluation(config)
         self._lock = Lock()
-        self._serials = count()
-        self._pool: list[Taken] = []
-        self._pooled = 0
         self._waiting: list[pa.Table] = []
-        self._latest: dict[str, int] = {}
-        self._found: dict[str, list[ValidationResult]] = {}
+        self._found: list[ValidationResult] = []
         reads = frozenset().union(*(rule.reads for rule in rules))
         with cleaner.cursor() as connection:
             if reads & _REFERENCE:
@@ -113,22 +106,9 @@ class Auditor:
         """Rules that failed when they were asked: the rows are not lost for a rule's fault."""
         return list(self._evaluation.broken.values())
 
-    def begin(self, symbol: str) -> Taken:
-        """A symbol's rows begin to be written; what was taken of it before no longer counts."""
-        with self._lock:
-            serial = next(self._serials)
-            self._latest[symbol] = serial
-        return Taken(self, symbol, serial)
-
-    def pool(self, taken: Taken) -> None:
-        """Take a symbol's rows; ask the rules once there are enough."""
-        with self._lock:
-            self._pool.append(taken)
-            self._pooled += taken.rows
-            if self._pooled < _POOL_ROWS:
-                return
-            members = self._empty_pool()
-        self._judge_pool(members)
+    def begin(self) -> Taken:
+        """A symbol's rows begin to come that are too many to be taken at once."""
+        return Taken(self)
 
     def take(self, rows: pa.Table) -> None:
         """Take new rows of whole symbols at once; ask the rules once there are enough."""
@@ -137,35 +117,23 @@ class Auditor:
             if sum(table.num_rows for table in self._waiting) < _POOL_ROWS:
                 return
             waiting, self._waiting = self._waiting, []
-        self._judge_rows(pa.concat_tables(waiting), {})
+        self._judge_rows(pa.concat_tables(waiting))
 
     def finish(self) -> list[ValidationResult]:
         """What was found, of all symbols."""
         with self._lock:
-            members = self._empty_pool()
             waiting, self._waiting = self._waiting, []
-        self._judge_pool(members)
         if waiting:
-            self._judge_rows(pa.concat_tables(waiting), {})
-        return [result for results in self._found.values() for result in results]
+            self._judge_rows(pa.concat_tables(waiting))
+        return self._found
 
-    def _empty_pool(self) -> list[Taken]:
-        members, self._pool, self._pooled = self._pool, [], 0
-        return [taken for taken in members if self._latest[taken.symbol] == taken.serial]
-
-    def _judge_pool(self, members: list[Taken]) -> None:
-        batches = [batch for taken in members for batch in taken.batches]
-        if batches:
-            serials = {taken.symbol: taken.serial for taken in members}
-            self._judge_rows(pa.Table.from_batches(batches), serials)
-
-    def _judge_rows(self, rows: pa.Table, serials: dict[str, int]) -> None:
+    def _judge_rows(self, rows: pa.Table) -> None:
         """Ask the rules of rows where they are: to copy them takes half as long as to ask."""
         with self._cleaner.cursor() as connection:
             # DuckDB takes a large batch three times as fast as as many rows in small ones.
             connection.register(self._kind.name, rows.combine_chunks())
             connection.execute(checked_as(self._kind.name))
-            self.judge(connection, serials)
+            self.judge(connection)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with an empty table of the data type, which no other connection sees."""
@@ -183,17 +151,11 @@ class Auditor:
             connection.execute(f"insert into {self._kind.name} select * from incoming")
             connection.unregister("incoming")
 
-    def judge(self, connection: duckdb.DuckDBPyConnection, serials: dict[str, int]) -> None:
-        """Ask every rule of the table; keep what it finds of symbols not begun anew since."""
-        found: dict[str, list[ValidationResult]] = {symbol: [] for symbol in serials}
-        for result in self._evaluation.ask(connection, self._rules, self._kind.name):
-            found.setdefault(result.symbol or "", []).append(result)
+    def judge(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Ask every rule of the table; keep what it finds."""
+        found = list(self._evaluation.ask(connection, self._rules, self._kind.name))
         with self._lock:
-            for symbol, results in found.items():
-                if symbol not in serials:
-                    self._found.setdefault(symbol, []).extend(results)
-                elif self._latest[symbol] == serials[symbol]:
-                    self._found[symbol] = results
+            self._found += found
 
 
 def _columns(kind: DataType, rules: Sequence[Rule]) -> list[str]:

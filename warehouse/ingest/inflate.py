@@ -46,6 +46,8 @@ _NOT_WHOLE: tuple[type[Exception], ...] = (
     OSError,
 )
 _WINDOW = MAX_LINE_BYTES // 2
+_FIRST = 8
+"""The first piece is so many times smaller than the others: until it is there nobody has work."""
 _CR, _LAST_ASCII = 13, 127
 LINES = pa.schema([("line_number", pa.int64()), ("line", pa.string())])
 
@@ -158,7 +160,7 @@ class Inflater:
     Args:
         path: the .csv.gz.
         required: the column names its header must hold, each once, in any order.
-        chunk_rows: about how many rows a piece holds.
+        chunk_rows: about how many rows a piece holds; the first holds fewer.
         chunk_bytes: how large, at most by one block, a piece grows whatever its rows.
         scratch: folder for pieces where they cannot lie in memory.
     """
@@ -198,6 +200,8 @@ class Inflater:
         header_line = next(blocks, b"")
         header = self._header(bytes(header_line))
         piece = None
+        # All others wait for the first.
+        most_rows, most_bytes = self._chunk_rows // _FIRST, self._chunk_bytes // _FIRST
         try:
             for block in blocks:
                 checked, ends = self._checked(block)
@@ -205,7 +209,8 @@ class Inflater:
                     piece = Piece(header, self.facts.lines + 2, self._scratch)
                 piece.append(checked, ends)
                 self.facts.lines += ends.size
-                if piece.lines >= self._chunk_rows or piece.bytes >= self._chunk_bytes:
+                if piece.lines >= most_rows or piece.bytes >= most_bytes:
+                    most_rows, most_bytes = self._chunk_rows, self._chunk_bytes
                     full, piece = piece, None
                     yield full
             if piece is not None:

@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, part_name
 from warehouse.ingest.incoming_rules import Auditor, Taken
-from warehouse.ingest.market_rows import MarketRows, SortedRows
-from warehouse.ingest.partition_builder import Merged, Origin
+from warehouse.ingest.merge import Merged, Origin
+from warehouse.ingest.row_sorter import RowSorter, SortedRows
 from warehouse.store.partitions import (
     ENTRIES,
     Partition,
@@ -88,7 +88,7 @@ class MarketBuilder:
         kind: DataType,
         place: date,
         fingerprint: str,
-        rows: MarketRows,
+        rows: RowSorter,
         present: Sequence[Partition],
         entries: pa.Table,
         selected: frozenset[str],
@@ -373,7 +373,7 @@ class MarketWriter:
                 rows = self._between(part, start, min(start + _RANGE_ROWS, high), symbols)
                 for batch in rows.combine_chunks().to_batches():
                     if part.rows is not None and self._auditor is not None:
-                        taken = taken or self._auditor.begin(symbols[place].as_py())
+                        taken = taken or self._auditor.begin()
                         taken.add(batch)
                     yield batch
             if taken is not None:

@@ -25,10 +25,10 @@ from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
-from warehouse.ingest.market_rows import MarketRows, MixedSymbols
-from warehouse.ingest.partition_builder import Merged, Merger, Origin
+from warehouse.ingest.merge import Merged, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
-from warehouse.ingest.row_store import Gatherer
+from warehouse.ingest.row_sorter import MixedSymbols, RowSorter
+from warehouse.ingest.symbol_builder import SymbolBuilder
 from warehouse.source.folder import portable
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.files import SqlFolder
@@ -40,7 +40,7 @@ from warehouse.validation.evaluate import ValidationResult
 # bounded by _PIECE_SHARE each, and the partitions being encoded.
 _ROWS_SHARE = 0.30
 _DUCKDB_SHARE = 0.35
-_PIECE_SHARE = 0.05
+_PIECE_SHARE = 0.025
 _SMALL_BYTES = 2 << 20
 """A raw file of at most this size is read by one thread, beside others; it may be one piece."""
 
@@ -232,28 +232,9 @@ class Stager:
             ExitStack() as opened,
         ):
             auditor = self._auditor(kind, month, cleaner)
-            gathering = (kind, self._folder, budget, self._selected, self._reject, cleaner)
-            rows: Gatherer | MarketRows
-            merger: Merger | None = None
-            if layout == "market":
-                rows = opened.enter_context(MarketRows(*gathering))
-            else:
-                rows = opened.enter_context(Gatherer(*gathering))
-                merger = Merger(
-                    self._layout,
-                    kind,
-                    month,
-                    self._fingerprint,
-                    rows,
-                    {one.symbol: one for one in present},
-                    self._selected,
-                    self._folder,
-                    workers,
-                    auditor,
-                    changed_only=self._changed_only,
-                    settled=self._settled,
-                )
-                opened.enter_context(merger)
+            rows = opened.enter_context(
+                RowSorter(kind, self._folder, budget, self._selected, self._reject, cleaner)
+            )
             items = self._taken(files, take, is_here, refused, staged)
             readers = opened.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="read"))
             # Rows are gathered on a thread of their own while DuckDB reads the next piece.
@@ -261,36 +242,48 @@ class Stager:
             for reading in self._side_by_side(items, kind, cleaner, readers):
                 item = reading.item
                 try:
-                    last = merger if item.file is files[-1] else None
-                    self._read(reading, kind, rows, thread, last)
+                    self._read(reading, kind, rows, thread)
                 except MixedSymbols:
                     pieces = self._cleaned(item, kind, cleaner, self._piece_bytes, read_ahead)
-                    self._read(_Reading(item, pieces), kind, rows, thread, None)
+                    self._read(_Reading(item, pieces), kind, rows, thread)
                 if item.problem is None:
                     rows.settle(item.file)
                     self._close_rejects(item, rows)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
             origins = list(self._origins.values())
-            if isinstance(rows, MarketRows):
-                builder = MarketBuilder(
+            if layout == "market":
+                place = files[0].day if kind.by_session else month
+                known = ENTRIES.empty_table() if entries is None else entries
+                merged = MarketBuilder(
                     self._layout,
                     kind,
-                    files[0].day if kind.by_session else month,
+                    place,
                     self._fingerprint,
                     rows,
                     present,
-                    ENTRIES.empty_table() if entries is None else entries,
+                    known,
                     self._selected,
                     self._folder,
                     workers,
                     auditor,
                     changed_only=self._changed_only,
                     settled=self._settled,
-                )
-                merged = builder.finish(origins)
+                ).finish(origins)
             else:
-                assert merger is not None
-                merged = merger.finish(origins)
+                merged = SymbolBuilder(
+                    self._layout,
+                    kind,
+                    month,
+                    self._fingerprint,
+                    rows,
+                    present,
+                    self._selected,
+                    self._folder,
+                    workers,
+                    auditor,
+                    changed_only=self._changed_only,
+                    settled=self._settled,
+                ).finish(origins)
             if auditor is not None:
                 batch.findings = auditor.finish()
                 batch.broken = auditor.broken
@@ -393,17 +386,16 @@ class Stager:
         self,
         reading: _Reading,
         kind: DataType,
-        gatherer: Gatherer | MarketRows,
+        sorter: RowSorter,
         thread: ThreadPoolExecutor,
-        merger: Merger | None,
     ) -> None:
-        """Gather a file's rows; with `merger`, write the partitions of those it leaves behind."""
+        """Read a file's rows and put them in order."""
         item = reading.item
         writer = RejectsWriter(
             item.file, kind, self._folder / f"rejects-{len(self._writers)}.parquet"
         )
         self._writers[item.file] = writer
-        gatherer.open(item.file)
+        sorter.open(item.file)
         gathering: Future[None] | None = None
         seen = 0
         try:
@@ -414,7 +406,7 @@ class Stager:
                 )
                 if gathering is not None:
                     gathering.result()
-                gathering = thread.submit(self._gather, gatherer, item.file, cleaned, merger)
+                gathering = thread.submit(self._gather, sorter, item.file, cleaned)
                 self._progress.advance("ingest", bytes_read - seen)
                 seen = bytes_read
             if gathering is not None:
@@ -429,32 +421,22 @@ class Stager:
             if gathering is not None:
                 with suppress(MixedSymbols):
                     gathering.result()
-            if merger is not None:
-                merger.release(wait=True)
-            gatherer.discard(item.file)
+            sorter.discard(item.file)
             self._origins.pop(item.file, None)
             self._writers.pop(item.file).close()
 
-    def _gather(
-        self,
-        gatherer: Gatherer | MarketRows,
-        file: RawFile,
-        cleaned: CleanedPiece,
-        merger: Merger | None,
-    ) -> None:
+    def _gather(self, sorter: RowSorter, file: RawFile, cleaned: CleanedPiece) -> None:
         self._texts = cleaned.texts
         if cleaned.malformed.num_rows:
-            gatherer.files[file].rejected[MALFORMED_LINE] += cleaned.malformed.num_rows
+            sorter.files[file].rejected[MALFORMED_LINE] += cleaned.malformed.num_rows
             self._writers[file].add_lines(cleaned.malformed)
-        gatherer.add(file, cleaned.rows)
+        sorter.add(file, cleaned.rows)
         self._texts = LINES.empty_table()
-        if merger is not None:
-            merger.write_ended(list(self._origins.values()))
-        if gatherer.is_full:
-            gatherer.spill()
+        if sorter.is_full:
+            sorter.spill()
 
-    def _close_rejects(self, item: StagedFile, gatherer: Gatherer | MarketRows) -> None:
-        gathered, writer = gatherer.files[item.file], self._writers[item.file]
+    def _close_rejects(self, item: StagedFile, sorter: RowSorter) -> None:
+        gathered, writer = sorter.files[item.file], self._writers[item.file]
         if self._selected and item.file.symbol is None:
             writer.carry(self._layout.rejects_of(item.file), self._selected)
         if writer.close():

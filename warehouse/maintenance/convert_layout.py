@@ -28,7 +28,7 @@ from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.errors import RequestError, StorageError
 from warehouse.ingest.market_builder import MarketWriter, Part, edges_of_symbols, symbols_of
-from warehouse.ingest.market_rows import RowsOnDisk, RowsToDisk, SortedRows
+from warehouse.ingest.row_sorter import RowsOnDisk, RowsToDisk, SortedRows
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.store.catalog import Catalog, CatalogChange, of_run

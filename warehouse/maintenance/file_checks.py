@@ -25,7 +25,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import ALL_SYMBOLS, month_of
 from warehouse.core.small_files import parsed_json, plain
 from warehouse.errors import one_line
-from warehouse.ingest.segments import Key, Keys, keys_of
+from warehouse.ingest.tape_order import Key, Keys, keys_of
 from warehouse.store.catalog import SourceFile
 from warehouse.store.partitions import (
     METADATA_KEY,

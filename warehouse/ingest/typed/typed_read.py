@@ -74,13 +74,14 @@ def typed_statement(sql: SqlFolder, kind: DataType, header: Sequence[str]) -> Sq
     if len(header) > len(kind.header):
         return None
     for step in ("ingest", "clean"):
-        if sql[f"{step}/{kind.name}"].body != _shipped(f"{step}/{kind.name}").body:
+        if sql[f"{step}/{kind.name}"].body != shipped_file(f"{step}/{kind.name}").body:
             return None
     return _typed(kind.name)
 
 
 @cache
-def _shipped(name: str) -> SqlFile:
+def shipped_file(name: str) -> SqlFile:
+    """A file of sql/ as the project ships it."""
     return SqlFolder(shipped("sql"))[name]
 
 

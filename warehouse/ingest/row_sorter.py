@@ -1,5 +1,4 @@
-"""Cleaned rows of all symbols together, each raw file's in order: what the layout `market` is
-written from.
+"""Cleaned rows, each raw file's in order: what partitions are written from.
 
 A file is put in order once: by symbol, and then as the tape. As the vendor writes it each symbol's
 rows stand together, so that they are put in order while the next ones come; a file whose symbols
@@ -22,7 +21,6 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,13 +28,12 @@ from warehouse.core.datatypes import DataType
 from warehouse.core.paths import RawFile
 from warehouse.errors import StorageError
 from warehouse.ingest.cleaning import Cleaner
-from warehouse.ingest.row_store import RejectRows, accepted, whole_keys
-from warehouse.ingest.segments import Keys, keys_of
+from warehouse.ingest.tape_order import Bools, Ints, Keys, keys_of, whole_keys
 from warehouse.store.parquet_writer import check_complete
 from warehouse.store.partitions import ranks_of, starts_of
 
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+RejectRows = Callable[[RawFile, pa.RecordBatch], None]
+"""Takes rows with their `reason` and `line_number`."""
 
 _SETTLE_SHARE = 4
 _BATCH_ROWS = 65_536
@@ -253,7 +250,7 @@ class GatheredFile:
         self.last_symbol = names[-1] if names else self.last_symbol
 
 
-class MarketRows:
+class RowSorter:
     """The rows of some raw files of one data type.
 
     Args:
@@ -276,6 +273,7 @@ class MarketRows:
     ) -> None:
         self.kind = kind
         self.files: dict[RawFile, GatheredFile] = {}
+        cleaner.check_order(kind)
         self._by_event = cleaner.by_event(kind)
         self._scratch, self._budget = scratch, budget
         self._selected, self._reject, self._cleaner = selected, reject, cleaner
@@ -285,7 +283,7 @@ class MarketRows:
         self._on_disk: list[RowsOnDisk] = []
         self._mixed: set[RawFile] = set()
 
-    def __enter__(self) -> MarketRows:
+    def __enter__(self) -> RowSorter:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -569,6 +567,16 @@ class MarketRows:
             found = by_symbol.between(low, min(low + _BATCH_ROWS, entries.rows))
             for batch in found.combine_chunks().to_batches():
                 self.reject(file, batch)
+
+
+def accepted(batch: pa.RecordBatch, selected: frozenset[str]) -> tuple[pa.RecordBatch, int]:
+    """The rows of the selected symbols (none: of all), and how many others there were."""
+    if not selected:
+        return batch, 0
+    wanted = pc.is_in(batch.column("symbol"), pa.array(sorted(selected)))
+    # A row that names no symbol at all belongs to everybody: it must not go unseen.
+    kept = batch.filter(pc.or_(wanted, pc.is_null(batch.column("symbol"))))
+    return kept, batch.num_rows - kept.num_rows
 
 
 def _order_of(ranks: Ints, keys: Keys) -> Ints:

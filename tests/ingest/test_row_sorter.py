@@ -10,8 +10,8 @@ from building import SESSION, day_key, instant, make, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warehouse.ingest.market_rows import _order_of
-from warehouse.ingest.segments import Keys
+from warehouse.ingest.row_sorter import _order_of
+from warehouse.ingest.tape_order import Keys
 
 PRICE = "    symbol,\n    timestamp,\n    price,"
 ROWS = st.lists(
