@@ -2,8 +2,8 @@
 
 A run is cut into batches of one data type and month. Each batch is staged whole and published
 whole, unless validation finds an error in it; a run that is killed keeps the batches it has
-published, and the next run does the rest. What comes of small files is published together: a
-publish takes as long for a row as for millions.
+published, and the next run does the rest. What comes of small files is staged side by side and
+published together: a publish takes as long for a row as for millions.
 
 An update reads a file as soon as it has come, while the next ones come down on other threads, in
 the order in which they are read: so each month is whole, and published, as soon as it can be.
@@ -54,6 +54,7 @@ from warehouse.pipeline.download_plan import (
 )
 from warehouse.pipeline.estimate import estimate
 from warehouse.pipeline.report import RunReport
+from warehouse.pipeline.side_by_side import SMALL_BYTES, Portion, SideBySide, one_share, shares_of
 from warehouse.pipeline.validation_gate import Gate
 from warehouse.pipeline.watch.logs import LoggedProgress, RunLog
 from warehouse.pipeline.writer import Writer
@@ -68,9 +69,11 @@ from warehouse.store.partitions import FileVersion, Partition, rows_by_file
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
 _MANY_FILES = 2_000
-_TOGETHER_BYTES = 16 << 20
-"""A publish takes some 0.4 s, whatever is in it: what comes of fewer bytes of raw files waits for
-the next. They are read in some 2 s."""
+_TOGETHER_BYTES = 64 << 20
+"""A publish takes some 0.5 s, whatever is in it: what comes of fewer bytes of raw files waits for
+the next. They are read in some 5 s."""
+_TOGETHER_ENTRIES = 1_000_000
+"""Nor do more symbols and sessions wait: four months of a market's day bars."""
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Staged:
         folders: of the staging tier, which are of no use afterwards.
         superseded: versions of raw files that were kept while their rows stood.
         raw_bytes: of the raw files.
+        entries: how many symbols and sessions the catalog will name; each takes memory until then.
     """
 
     change: CatalogChange = field(default_factory=CatalogChange)
@@ -91,11 +95,17 @@ class Staged:
     folders: list[Path] = field(default_factory=list)
     superseded: list[Path] = field(default_factory=list)
     raw_bytes: int = 0
+    entries: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it is to be published now."""
+        return self.raw_bytes >= _TOGETHER_BYTES or self.entries >= _TOGETHER_ENTRIES
 
     def taken(self) -> Staged:
         """All of it; nothing waits here any more."""
         found = replace(self)
-        self.change, self.raw_bytes = CatalogChange(), 0
+        self.change, self.raw_bytes, self.entries = CatalogChange(), 0, 0
         self.moves, self.removals, self.folders, self.superseded = [], [], [], []
         return found
 
@@ -365,40 +375,45 @@ class Pipeline:
         sizes: Mapping[RawFile, int],
         incoming: Incoming,
     ) -> None:
-        """Batch by batch, with a record of the run's end in the last one."""
-        planned = list(batches(report.planned, sizes))
+        """Portion by portion, with a record of the run's end in the last one."""
+        planned = [one for some in batches(report.planned, sizes) for one in self.portions(some)]
+        is_small = [sum(sizes[file] for file in files) <= SMALL_BYTES for files in planned]
+        shares = shares_of(self.config) if sum(is_small) > 1 else 1
         by_type = ByType(self.progress)
         staged = Staged()
         is_recorded = False
+
+        def take_in(portion: Portion, batch: StagedBatch) -> None:
+            nonlocal is_recorded
+            is_last = portion.is_last and not by_type.stopped
+            self._take_in(report, portion, batch, selected, known, gate, staged, is_last)
+            is_recorded = is_last
+
         try:
-            for number, files in enumerate(planned, 1):
-                kind = files[0].data_type
-                if kind in by_type.stopped:
-                    continue
-                with by_type.work_on(kind):
-                    portions = self.portions(files)
-                    for portion in portions:
-                        if not all(map(incoming.is_here, portion)):
-                            # There is time for it.
-                            self._publish_staged(report, staged, "running")
-                        if not any(map(incoming.is_to_be_read, portion)):
-                            continue
-                        is_last = (
-                            number == len(planned)
-                            and portion is portions[-1]
-                            and not by_type.stopped
-                        )
-                        self.ingest_batch(
+            with SideBySide(take_in, shares, by_type) as staging:
+                for files, small in zip(planned, is_small, strict=True):
+                    is_here = all(map(incoming.is_here, files))
+                    if not is_here:
+                        # There is time for it.
+                        staging.finish()
+                        self._publish_staged(report, staged, "running")
+                    kind = files[0].data_type
+                    if kind in by_type.stopped or not any(map(incoming.is_to_be_read, files)):
+                        continue
+                    with by_type.work_on(kind):
+                        is_alone = shares == 1 or not (small and is_here)
+                        portion = self._portion(
                             report,
-                            portion,
+                            files,
                             selected,
                             known,
                             gate,
-                            incoming=incoming,
-                            staged=staged,
-                            is_last=is_last,
+                            incoming,
+                            shares=1 if is_alone else shares,
+                            is_last=files is planned[-1],
                         )
-                        is_recorded = is_last
+                        staging.add(portion, is_alone=is_alone)
+                staging.finish()
         except (WarehouseError, OSError) as error:
             try:
                 # It is whole, whatever came after it.
@@ -434,37 +449,55 @@ class Pipeline:
         known: dict[RawFile, SourceFile],
         gate: Gate | None,
         *,
-        incoming: Incoming | None = None,
         changed_only: bool = False,
         settled: AbstractSet[RawFile] = frozenset(),
-        staged: Staged | None = None,
-        is_last: bool = False,
     ) -> None:
         """Stage and publish raw files that `portions` says are published together. Within `run`.
 
-        Each is read when its turn comes, once it is here.
-
         Args:
             selected: the only symbols that are made anew; empty: all.
-            known: what is known of the files; looked at when a file's turn comes, and brought up to
-                date.
-            incoming: says which are to be read; None: all, they are here.
+            known: what is known of the files; brought up to date.
             gate: keeps the batch out if rules find an error in it; None: they are not asked.
             changed_only: leave a partition alone that would become what it is.
             settled: files that take over no session that another brings.
-            staged: what was staged of other months, or sessions, and is to be published with it;
-                where it is little still, so is this with what follows. None: it is published.
+        """
+        portion = self._portion(
+            report, files, selected, known, gate, None, changed_only=changed_only, settled=settled
+        )
+        self._take_in(report, portion, portion.stage(), selected, known, gate, None)
+
+    def _portion(
+        self,
+        report: RunReport,
+        files: Sequence[RawFile],
+        selected: frozenset[str],
+        known: Mapping[RawFile, SourceFile],
+        gate: Gate | None,
+        incoming: Incoming | None,
+        *,
+        shares: int = 1,
+        is_last: bool = False,
+        changed_only: bool = False,
+        settled: AbstractSet[RawFile] = frozenset(),
+    ) -> Portion:
+        """What is to be done with raw files, each read when its turn comes, once it is here.
+
+        Args:
+            known: what is known of the files; looked at when a file's turn comes.
+            incoming: says which are to be read; None: all, they are here.
+            shares: it has one of so many of the workers and of the memory; of more than one, all
+                its files are here.
             is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
-        folder = self.layout.staging / f"{report.metrics.run_id}-{report.read}"
+        folder = self.layout.staging / f"{report.metrics.run_id}-{kind.name}-{files[0].day}"
         if folder.exists():
             # Of a batch that failed.
             shutil.rmtree(folder)
         self.layout.modes.make_folders(folder)
         stager = Stager(
             self.layout,
-            self.config,
+            one_share(self.config, shares),
             self.sql,
             self.recipe(kind).fingerprint,
             selected,
@@ -479,6 +512,9 @@ class Pipeline:
             session = files[0].day if place == "market" and kind.by_session else None
             present = catalog.partitions(kind.name, None, month, month, session)
             entries = catalog.entries(kind.name, month, session)
+        if incoming is not None and shares > 1:
+            # Downloads are looked at by one thread alone.
+            files, incoming = [file for file in files if incoming.is_to_be_read(file)], None
 
         def take(item: StagedFile) -> bool:
             if incoming is not None and not incoming.is_to_be_read(item.file):
@@ -488,8 +524,28 @@ class Pipeline:
             return True
 
         is_here = incoming.is_here if incoming is not None else lambda file: True
-        batch = stager.stage(files, present, place, entries, take, is_here)
-        if place == "symbol":
+        stage = partial(stager.stage, files, present, place, entries, take, is_here)
+        return Portion(kind, folder, place, present, entries, stage, is_last)
+
+    def _take_in(
+        self,
+        report: RunReport,
+        portion: Portion,
+        batch: StagedBatch,
+        selected: frozenset[str],
+        known: dict[RawFile, SourceFile],
+        gate: Gate | None,
+        staged: Staged | None,
+        is_last: bool = False,
+    ) -> None:
+        """Ask the gate, and publish what was staged, now or with what follows.
+
+        Args:
+            staged: what was staged of other months, or sessions, and is to be published with it;
+                where it is little still, so is this with what follows. None: it is published.
+            is_last: the run is done with it.
+        """
+        if portion.place == "symbol":
             self._tell_of_market(batch)
         found = gate.judge(batch, selected) if gate else []
         report.findings += found
@@ -498,18 +554,18 @@ class Pipeline:
         if gate is not None and any(one.is_error for one in found):
             if staged is not None:
                 self._publish_staged(report, staged, "running")
-            report.refuse(gate.refuse(report.metrics.run_id, batch, folder))
+            report.refuse(gate.refuse(report.metrics.run_id, batch, portion.folder))
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
             return
         report.files += batch.files
-        before = rows_by_file(present, entries, selected)
+        before = rows_by_file(portion.present, portion.entries, selected)
         is_alone = staged is None
         staged = Staged() if staged is None else staged
-        self._add(staged, report, batch, selected, known, present, before, gate)
-        staged.folders.append(folder)
-        if is_alone or is_last or staged.raw_bytes >= _TOGETHER_BYTES:
+        self._add(staged, report, batch, selected, known, portion.present, before, gate)
+        staged.folders.append(portion.folder)
+        if is_alone or is_last or staged.is_enough:
             self._publish_staged(report, staged, report.state if is_last else "running")
 
     def portions(self, files: Sequence[RawFile]) -> list[list[RawFile]]:
@@ -572,6 +628,10 @@ class Pipeline:
         made_by = self.recipe(data_type(batch.data_type))
         change.partitions += [partition for partition, _ in batch.partitions]
         change.removed += batch.removed
+        staged.entries += sum(
+            len(one.sessions) * (1 if one.slices is None else one.slices.num_rows)
+            for one, _ in batch.partitions
+        )
         staged.moves += [
             (path, f"{layout.cache}/{partition_name(*found.key)}")
             for found, path in batch.partitions
