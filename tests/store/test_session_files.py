@@ -188,7 +188,6 @@ def test_a_symbol_with_very_many_rows_is_written_a_few_at_a_time(
     tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(market_builder, "_RANGE_ROWS", 5)
-    monkeypatch.setattr(market_builder, "_AT_ONCE_ROWS", 1)
     assert of_layout(tmp_path, "market").digests() == made.digests()
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,8 +44,6 @@ FILE_ROWS = 262_144
 """So many rows of a session go into a file, unless a symbol alone, or a hundredth, has more."""
 _MOST_FILES = 48
 """Of twice this size: two files that follow on each other have more than that together."""
-_AT_ONCE_ROWS = 2 * FILE_ROWS
-"""More are encoded as they come."""
 _DAYS = 1 << 24
 """More than there are days in a calendar: a code is a symbol's place times this, plus the day."""
 
@@ -295,22 +292,18 @@ class MarketWriter:
         cuts = file_cuts(edges) if self._kind.by_session else [0, len(symbols)]
         # Of some symbols no row may be left.
         ranges = [(low, high) for low, high in pairwise(cuts) if edges[low] < edges[high]]
-        written: list[Future[tuple[Partition, str]]] = []
         with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as threads:
+            written = []
             for number, (low, high) in enumerate(ranges):
                 first, end = np.searchsorted(places, (low, high))
-                write = partial(self._write_one, number, entries.slice(first, end - first), made_by)
                 rows = self._put_together(parts, symbols, until, low, high)
-                if until[high] - until[low] > _AT_ONCE_ROWS:
-                    done: Future[tuple[Partition, str]] = Future()
-                    done.set_result(write(rows))
-                    written.append(done)
-                    continue
-                # Rows are put together here while others are encoded.
-                for one in written[: max(len(written) - self._workers, 0)]:
-                    one.result()
-                written.append(threads.submit(write, list(rows)))
-            return [one.result() for one in written]
+                own = entries.slice(first, end - first)
+                written.append(threads.submit(self._write_one, number, own, made_by, rows))
+            try:
+                return [one.result() for one in written]
+            except BaseException:
+                threads.shutdown(cancel_futures=True)
+                raise
 
     def _write_one(
         self, number: int, entries: pa.Table, made_by: str, rows: Iterable[pa.RecordBatch]
@@ -334,9 +327,10 @@ class MarketWriter:
     def _put_together(
         self, parts: Sequence[Part], symbols: pa.Array, until: Codes, low: int, stop: int
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of the symbols [low, stop) of all parts, by symbol and session.
+        """The rows of the symbols [low, stop) of all parts, by symbol and session, a few at a time.
 
-        Those that are new go to the rules.
+        Those that are new go to the rules. Each file's rows are put together on the thread that
+        encodes them.
         """
         while low < stop:
             wanted = until[low] + _RANGE_ROWS

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from queue import Empty, Full, Queue
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -50,12 +51,16 @@ class MixedSymbols(Exception):  # noqa: N818 (no error: it says what to do next)
 
 
 class RowsOnDisk:
-    """Rows in an Arrow file of the staging folder, read back by their places; close it."""
+    """Rows in an Arrow file of the staging folder, read back by their places, by any thread.
+
+    Close it.
+    """
 
     def __init__(self, path: Path, edges: Sequence[int]) -> None:
         self.path = path
         self._source = pa.OSFile(str(path), "rb")
         self._file = pa.ipc.open_file(self._source)
+        self._lock = Lock()
         self._edges = np.asarray(edges, np.int64)
         self.count = int(edges[-1])
 
@@ -64,7 +69,9 @@ class RowsOnDisk:
         place = int(np.searchsorted(self._edges, low, side="right")) - 1
         while low < high:
             start, stop = int(self._edges[place]), min(int(self._edges[place + 1]), high)
-            yield self._file.get_batch(place).slice(low - start, stop - low)
+            with self._lock:
+                batch = self._file.get_batch(place)
+            yield batch.slice(low - start, stop - low)
             low, place = stop, place + 1
 
     def close(self) -> None:
