@@ -70,15 +70,15 @@ OURS = ("symbol", "market", "unvalidated")
 
 # Shape, rows, symbols. With few symbols polars is quickest, so these have more rows.
 CHECKED = (("market", 300_000, 800), ("few", 600_000, 50), ("interleaved", 300_000, 800))
-# 1.6 times the median of five checks on two busy cores (3.0 and 2.1; 3.5 and 3.7; 3.1 and 2.1, a
+# 1.6 times the median of five checks on two busy cores (3.0 and 2.1; 3.4 and 3.4; 2.7 and 2.1, a
 # fifth more or less): room for noise and for other machines. On days so small our start is half of
 # our CPU, so these are no ratios of real days; who makes the ingest cheaper lowers them.
 BOUNDS = {
     ("market", "symbol"): 4.8,
     ("market", "market"): 3.4,
-    ("few", "symbol"): 5.6,
-    ("few", "market"): 6.0,
-    ("interleaved", "symbol"): 5.0,
+    ("few", "symbol"): 5.4,
+    ("few", "market"): 5.5,
+    ("interleaved", "symbol"): 4.4,
     ("interleaved", "market"): 3.5,
 }
 """Shape and layout -> at most so many times the CPU of polars' partitioned sink."""
