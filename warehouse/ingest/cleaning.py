@@ -30,7 +30,8 @@ from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, check_file
 
 # Of the memory limit, for a DuckDB that has it while the gathered rows are on disk.
-_CROWD_SHARE = 1.5
+_ALONE_SHARE = 1.5
+_MEMORY_OF_THREAD = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Cleaner:
         folders: Sequence[Path] = (),
     ) -> None:
         self._sql, self._scratch, self._settings = sql, scratch, settings
-        self._memory_bytes = memory_bytes
+        self._threads, self._memory_bytes = threads, memory_bytes
         self._connection = connect(
             folders=[*folders, scratch, *MEMORY_FOLDERS],
             paths=MEMORY_FILES,
@@ -173,18 +174,23 @@ class Cleaner:
         return proved(found, kind, len(piece.header), piece.row_bytes, piece.signs)
 
     def sort(
-        self, kind: DataType, kept: pa.RecordBatchReader, due: int
+        self, kind: DataType, kept: pa.RecordBatchReader, due: int, *, is_alone: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """The rows by symbol and session, in the order of the tape.
 
         Args:
             kept: cleaned rows with `line_number` and without `reason`, in any order.
             due: how many they are.
+            is_alone: nothing else is in memory, or asked meanwhile.
 
         Raises:
             SqlFileError: the statement fails, or loses rows or makes some.
         """
-        return self._stream("sort", kind, kept, due)
+        if not is_alone:
+            yield from self._stream("sort", kind, kept, due)
+            return
+        with self._alone(self._threads) as connection:
+            yield from self._stream("sort", kind, kept, due, connection)
 
     def check_order(self, kind: DataType) -> None:
         """See that sql/sort has the order in which rows are stored.
@@ -252,18 +258,22 @@ class Cleaner:
     def dedupe_crowd(
         self, kind: DataType, kept: pa.RecordBatchReader, due: int
     ) -> Iterator[pa.RecordBatch]:
-        """The same of more rows than fit into memory.
-
-        In a DuckDB of its own: each thread holds memory that it cannot put on disk, and so does
-        whatever else is asked; so there is one thread, and nothing else.
-        """
-        with connect(
-            folders=[self._scratch],
-            spill=self._scratch / "duckdb-crowd",
-            threads=1,
-            memory_bytes=int(self._memory_bytes * _CROWD_SHARE),
-        ) as connection:
+        """The same of more rows than fit into memory."""
+        with self._alone(1) as connection:
             yield from self._stream("dedupe", kind, kept, due, connection)
+
+    def _alone(self, threads: int) -> duckdb.DuckDBPyConnection:
+        """A DuckDB of its own, for what does not fit into memory, while nothing else is asked.
+
+        Each thread holds memory that it cannot put on disk; so there are few, where it is little.
+        """
+        memory = int(self._memory_bytes * _ALONE_SHARE)
+        return connect(
+            folders=[self._scratch],
+            spill=self._scratch / "duckdb-alone",
+            threads=max(min(threads, memory // _MEMORY_OF_THREAD), 1),
+            memory_bytes=memory,
+        )
 
     def _unequal(self, step: str, kind: DataType, rows: int, due: int) -> SqlFileError:
         """That a statement loses rows or makes some."""

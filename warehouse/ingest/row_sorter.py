@@ -504,7 +504,7 @@ class RowSorter:
         if self.files[file].is_grouped:
             yield from self._symbol_by_symbol(file, pieces)
         else:
-            yield from self._sorted_by_duckdb(file, pieces, self._due(file))
+            yield from self._sorted_by_duckdb(file, pieces, self._due(file), is_alone=True)
 
     def _symbol_by_symbol(
         self, file: RawFile, pieces: Iterator[pa.RecordBatch]
@@ -518,10 +518,15 @@ class RowSorter:
             yield from self._sorted_by_duckdb(file, large.rows(0, large.count), large.count)
 
     def _sorted_by_duckdb(
-        self, file: RawFile, pieces: Iterator[pa.RecordBatch], due: int
+        self,
+        file: RawFile,
+        pieces: Iterator[pa.RecordBatch],
+        due: int,
+        *,
+        is_alone: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         reader = pa.RecordBatchReader.from_batches(self._columns, pieces)
-        ordered = self._cleaner.sort(self.kind, reader, due)
+        ordered = self._cleaner.sort(self.kind, reader, due, is_alone=is_alone)
         for part in whole_keys(ordered, self._by_event):
             if isinstance(part, pa.RecordBatch):
                 table = self._in_order(file, pa.Table.from_batches([part], self._columns))

@@ -107,11 +107,11 @@ class _Rows:
     """The rows that are read for a range, of each file from `low` on."""
 
     low: Mapping[int, int]
-    batches: Mapping[int, pa.RecordBatch]
+    tables: Mapping[int, pa.Table]
 
-    def of(self, arrival: _Arrival) -> pa.RecordBatch:
+    def of(self, arrival: _Arrival) -> pa.Table:
         low = arrival.low - self.low[arrival.place]
-        return self.batches[arrival.place].slice(low, arrival.rows)
+        return self.tables[arrival.place].slice(low, arrival.rows)
 
 
 class SymbolBuilder:
@@ -273,16 +273,14 @@ class SymbolBuilder:
         with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as threads:
             try:
                 for some in _ranges(todo):
-                    if some.rows > _RANGE_ROWS:
-                        (job,) = some.jobs
-                        written.append(
-                            self._write(job, self._next_path(), self._of_large(job, files))
-                        )
-                        continue
-                    rows = self._of_range(some, files)
                     jobs = [(job, self._next_path()) for job in some.jobs]
-                    lots = [jobs[at : at + _LOT] for at in range(0, len(jobs), _LOT)]
-                    begun.append([threads.submit(self._write_some, lot, rows) for lot in lots])
+                    if some.rows > _RANGE_ROWS:
+                        ((job, path),) = jobs
+                        begun.append([threads.submit(self._write_large, job, path, files)])
+                    else:
+                        rows = self._of_range(some, files)
+                        lots = [jobs[at : at + _LOT] for at in range(0, len(jobs), _LOT)]
+                        begun.append([threads.submit(self._write_some, lot, rows) for lot in lots])
                     # Rows are put together here while others are encoded.
                     if len(begun) > self._workers:
                         for one in begun.popleft():
@@ -296,17 +294,17 @@ class SymbolBuilder:
 
     def _of_range(self, some: _Range, files: Sequence[SortedRows]) -> _Rows:
         """The rows that come in of a range; they go to the rules."""
-        batches = {}
-        for place, low in some.low.items():
-            rows = files[place].between(low, some.end[place])
-            (batches[place],) = rows.combine_chunks().to_batches()
-        found = _Rows(some.low, batches)
-        if self._auditor is not None and batches:
+        tables = {
+            place: files[place].between(low, some.end[place]).combine_chunks()
+            for place, low in some.low.items()
+        }
+        found = _Rows(some.low, tables)
+        if self._auditor is not None and tables:
             coming = [arrival for job in some.jobs for arrival in job.coming]
             if sum(arrival.rows for arrival in coming) == some.rows:
-                self._auditor.take(pa.Table.from_batches(batches.values()))
+                self._auditor.take(pa.concat_tables(tables.values()))
             else:  # what another file brings too is not taken
-                self._auditor.take(pa.Table.from_batches(map(found.of, coming)))
+                self._auditor.take(pa.concat_tables(map(found.of, coming)))
         return found
 
     def _of_large(self, job: _Job, files: Sequence[SortedRows]) -> Iterator[pa.RecordBatch]:
@@ -329,10 +327,7 @@ class SymbolBuilder:
     def _of_job(self, job: _Job, rows: _Rows) -> Iterator[pa.RecordBatch]:
         old = self._kept(job)
         for _, arrival in job.parts:
-            if arrival is None:
-                yield from next(old)
-            else:
-                yield rows.of(arrival)
+            yield from next(old) if arrival is None else rows.of(arrival).to_batches()
 
     def _kept(self, job: _Job) -> Iterator[Iterator[pa.RecordBatch]]:
         """The rows of each session that stays as it is."""
@@ -347,6 +342,11 @@ class SymbolBuilder:
         self, jobs: Sequence[tuple[_Job, str]], rows: _Rows
     ) -> list[tuple[Partition, str]]:
         return [self._write(job, path, self._of_job(job, rows)) for job, path in jobs]
+
+    def _write_large(
+        self, job: _Job, path: str, files: Sequence[SortedRows]
+    ) -> list[tuple[Partition, str]]:
+        return [self._write(job, path, self._of_large(job, files))]
 
     def _write(self, job: _Job, path: str, rows: Iterator[pa.RecordBatch]) -> tuple[Partition, str]:
         kind, month = self._kind, self._month
