@@ -236,9 +236,9 @@ def test_rows_that_are_put_in_order_while_others_come_give_the_same_bytes(
         ways.add("while they come")
         return finish(self)
 
-    def sorted_by_duckdb(self: Any, *of: Any) -> Any:
+    def sorted_by_duckdb(self: Any, *of: Any, **how: Any) -> Any:
         ways.add("by DuckDB")
-        return sort(self, *of)
+        return sort(self, *of, **how)
 
     def added(self: Any, *of: Any) -> None:
         try:
