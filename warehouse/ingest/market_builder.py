@@ -9,7 +9,6 @@ between symbols: small enough that a footer costs nothing, and no more than a hu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -22,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import ALL_SYMBOLS, Layout, RawFile, month_of, part_name
+from warehouse.core.paths import ALL_SYMBOLS, Layout, month_of, part_name
 from warehouse.ingest.incoming_rules import Auditor, Taken
-from warehouse.ingest.merge import Merged, Origin
-from warehouse.ingest.row_sorter import RowSorter, SortedRows
+from warehouse.ingest.merge import Merge, Merged, Origin
+from warehouse.ingest.row_sorter import SortedRows
 from warehouse.store.partitions import (
     ENTRIES,
     Partition,
@@ -67,39 +66,19 @@ class MarketBuilder:
     """Writes the partitions of all symbols of one data type and month, or session.
 
     Args:
+        merge: the rows that come in.
         place: which; of a data type that goes by session the session, else the month's first day.
-        rows: the batch's rows.
         present: the partitions as they are published, by their part.
         entries: of those, where each symbol's sessions came from, as `partitions.ENTRIES`.
-        selected: the only symbols that are made anew; empty: all.
-        folder: an existing folder for the finished files.
-        workers: how many threads encode.
-        auditor: is handed the rows that are new, as they are written; None: nobody.
-        changed_only: leave partitions alone that would become what they are.
-        settled: files that take over no session that another brings.
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        kind: DataType,
-        place: date,
-        fingerprint: str,
-        rows: RowSorter,
-        present: Sequence[Partition],
-        entries: pa.Table,
-        selected: frozenset[str],
-        folder: Path,
-        workers: int,
-        auditor: Auditor | None,
-        *,
-        changed_only: bool = False,
-        settled: AbstractSet[RawFile] = frozenset(),
+        self, merge: Merge, place: date, present: Sequence[Partition], entries: pa.Table
     ) -> None:
-        self._settled, self._changed_only = settled, changed_only
-        self._fingerprint, self._rows = fingerprint, rows
-        self._present, self._entries, self._selected = present, entries, selected
-        self._writer = MarketWriter(layout, kind, place, present, folder, workers, auditor)
+        self._merge, self._present, self._entries = merge, present, entries
+        self._writer = MarketWriter(
+            merge.layout, merge.kind, place, present, merge.folder, merge.workers, merge.auditor
+        )
 
     def finish(self, origins: Sequence[Origin]) -> Merged:
         """Write them.
@@ -108,7 +87,9 @@ class MarketBuilder:
             origins: the batch's good files.
         """
         merged = Merged()
-        files = [(origin, rows) for origin in origins if (rows := self._sorted(origin.file)).rows]
+        files = [
+            (origin, rows) for origin in origins if (rows := self._merge.sorted(origin.file)).rows
+        ]
         symbols = symbols_of([self._entries, *(rows.entries for _, rows in files)])
         fresh = [_codes(rows.entries, symbols) for _, rows in files]
         again = self._again(origins)
@@ -126,7 +107,7 @@ class MarketBuilder:
         if self._present and not files and kept.all():
             # What is read again, if anything, brought nothing and took nothing away.
             return merged
-        if self._changed_only and self._present:
+        if self._merge.changed_only and self._present:
             is_same = all(old.fingerprint == made_by for old in self._present)
             if is_same and entries.equals(self._entries.cast(ENTRIES).combine_chunks()):
                 merged.unchanged += self._present
@@ -143,11 +124,6 @@ class MarketBuilder:
         written = {partition.key for partition, _ in merged.written}
         merged.removed += [old.key for old in self._present if old.key not in written]
         return merged
-
-    def _sorted(self, file: RawFile) -> SortedRows:
-        found = self._rows.files[file].sorted
-        assert found is not None
-        return found
 
     def _taken(
         self,
@@ -166,7 +142,7 @@ class MarketBuilder:
         values, counts = np.unique(everything, return_counts=True)
         twice = values[counts > 1]
         others = np.empty(0, np.int64)
-        if any(origin.file in self._settled for origin, _ in files):
+        if any(origin.file in self._merge.settled for origin, _ in files):
             others = _codes(self._entries, symbols)[~again]
         if not len(twice) and not len(others):
             return [(codes, False) for codes in fresh]
@@ -179,7 +155,7 @@ class MarketBuilder:
         )
         owner: dict[int, int] = {}
         for place, ((origin, _), codes) in enumerate(zip(files, fresh, strict=True)):
-            if origin.file in self._settled:
+            if origin.file in self._merge.settled:
                 codes = codes[~np.isin(codes, others)]
             for code in codes[np.isin(codes, twice)].tolist():
                 if code not in owner:
@@ -195,7 +171,7 @@ class MarketBuilder:
             is_taken = np.array(
                 [owner.get(code, place) == place for code in codes.tolist()], np.bool_
             )
-            if origin.file in self._settled:
+            if origin.file in self._merge.settled:
                 is_taken &= ~np.isin(codes, others)
             left = rows.entries["rows"].to_numpy()[~is_taken].sum()
             if left:
@@ -208,8 +184,8 @@ class MarketBuilder:
         again = pc.is_in(
             self._entries["source"], pa.array([o.file.key for o in origins], pa.string())
         )
-        if self._selected:
-            named = pa.array(sorted(self._selected), pa.string())
+        if self._merge.selected:
+            named = pa.array(sorted(self._merge.selected), pa.string())
             again = pc.and_(again, pc.is_in(self._entries["symbol"], named))
         found: Bools = again.to_numpy().astype(np.bool_)
         return found
@@ -223,7 +199,7 @@ class MarketBuilder:
         symbols: pa.Array,
     ) -> tuple[pa.Table, str]:
         """Where each symbol's sessions come from, by symbol and session, and what made them."""
-        made_by = self._fingerprint
+        made_by = self._merge.fingerprint
         parts = []
         if kept.any():
             by = self._made_by().filter(pa.array(kept))
@@ -260,7 +236,7 @@ class MarketWriter:
     Args:
         place: as `MarketBuilder` has it.
         present: the partitions that a part without rows of its own is of.
-        folder, workers, auditor: as `MarketBuilder` has them.
+        folder, workers, auditor: as `Merge` has them.
     """
 
     def __init__(

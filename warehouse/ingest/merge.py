@@ -11,10 +11,15 @@ takes nothing over: who did so last is who brings a session.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
-from warehouse.core.paths import PartitionKey, RawFile
+from warehouse.core.datatypes import DataType
+from warehouse.core.paths import Layout, PartitionKey, RawFile
+from warehouse.ingest.incoming_rules import Auditor
+from warehouse.ingest.row_sorter import RowSorter, SortedRows
 from warehouse.store.partitions import Partition
 
 
@@ -31,6 +36,39 @@ class Origin:
     etag: str | None
     sha256: str
     rejects: Counter[tuple[str, date]]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The rows of a batch, and how partitions are to be made of them.
+
+    Attributes:
+        fingerprint: of what made the rows that come in.
+        rows: those of its files.
+        selected: the only symbols that are made anew; empty: all.
+        folder: an existing folder for the finished files.
+        workers: how many threads encode.
+        auditor: is handed the rows that are new, as they are written; None: nobody.
+        changed_only: leave partitions alone that would become what they are.
+        settled: files that take over no session that another brings.
+    """
+
+    layout: Layout
+    kind: DataType
+    fingerprint: str
+    rows: RowSorter
+    selected: frozenset[str]
+    folder: Path
+    workers: int
+    auditor: Auditor | None
+    changed_only: bool
+    settled: AbstractSet[RawFile]
+
+    def sorted(self, file: RawFile) -> SortedRows:
+        """The rows of a file, all of which has come."""
+        found = self.rows.files[file].sorted
+        assert found is not None
+        return found
 
 
 @dataclass

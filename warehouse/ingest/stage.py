@@ -25,7 +25,7 @@ from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
-from warehouse.ingest.merge import Merged, Origin
+from warehouse.ingest.merge import Merge, Merged, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
 from warehouse.ingest.row_sorter import MixedSymbols, RowSorter
 from warehouse.ingest.symbol_builder import SymbolBuilder
@@ -251,39 +251,24 @@ class Stager:
                     self._close_rejects(item, rows)
             self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
             origins = list(self._origins.values())
+            merge = Merge(
+                self._layout,
+                kind,
+                self._fingerprint,
+                rows,
+                self._selected,
+                self._folder,
+                workers,
+                auditor,
+                self._changed_only,
+                self._settled,
+            )
             if layout == "market":
                 place = files[0].day if kind.by_session else month
                 known = ENTRIES.empty_table() if entries is None else entries
-                merged = MarketBuilder(
-                    self._layout,
-                    kind,
-                    place,
-                    self._fingerprint,
-                    rows,
-                    present,
-                    known,
-                    self._selected,
-                    self._folder,
-                    workers,
-                    auditor,
-                    changed_only=self._changed_only,
-                    settled=self._settled,
-                ).finish(origins)
+                merged = MarketBuilder(merge, place, present, known).finish(origins)
             else:
-                merged = SymbolBuilder(
-                    self._layout,
-                    kind,
-                    month,
-                    self._fingerprint,
-                    rows,
-                    present,
-                    self._selected,
-                    self._folder,
-                    workers,
-                    auditor,
-                    changed_only=self._changed_only,
-                    settled=self._settled,
-                ).finish(origins)
+                merged = SymbolBuilder(merge, month, present).finish(origins)
             if auditor is not None:
                 batch.findings = auditor.finish()
                 batch.broken = auditor.broken

@@ -14,15 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain, count
-from pathlib import Path
 
 import pyarrow as pa
 
-from warehouse.core.datatypes import DataType
-from warehouse.core.paths import Layout, PartitionKey, RawFile, encode_symbol
-from warehouse.ingest.incoming_rules import Auditor
-from warehouse.ingest.merge import Merged, Origin
-from warehouse.ingest.row_sorter import RowSorter, SortedRows
+from warehouse.core.paths import PartitionKey, encode_symbol
+from warehouse.ingest.merge import Merge, Merged, Origin
+from warehouse.ingest.row_sorter import SortedRows
 from warehouse.store.partitions import Partition, SessionSource, read_sessions, write_partition
 
 _RANGE_ROWS = 262_144
@@ -118,42 +115,15 @@ class SymbolBuilder:
     """Writes the partitions of one data type and month, a symbol each.
 
     Args:
-        fingerprint: of what made the rows that come in.
-        rows: the batch's rows.
+        merge: the rows that come in.
         present: the partitions as they are published.
-        selected: the only symbols that are made anew; empty: all.
-        folder: an existing folder for the finished files.
-        workers: how many threads encode.
-        auditor: is handed the rows that are new, as they are written; None: nobody.
-        changed_only: leave a partition alone that would become what it is.
-        settled: files that take over no session that another brings.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        kind: DataType,
-        month: date,
-        fingerprint: str,
-        rows: RowSorter,
-        present: Sequence[Partition],
-        selected: frozenset[str],
-        folder: Path,
-        workers: int,
-        auditor: Auditor | None,
-        *,
-        changed_only: bool = False,
-        settled: AbstractSet[RawFile] = frozenset(),
-    ) -> None:
-        self._auditor, self._settled = auditor, settled
-        self._changed_only = changed_only
-        self._layout, self._kind, self._month = layout, kind, month
-        self._fingerprint, self._rows = fingerprint, rows
+    def __init__(self, merge: Merge, month: date, present: Sequence[Partition]) -> None:
+        self._merge, self._month = merge, month
         self._present = {one.symbol: one for one in present}
-        self._selected = selected
-        self._folder, self._workers = folder, workers
         self._numbers = count()
-        layout.modes.make_folders(layout.cache / kind.name)
+        merge.layout.modes.make_folders(merge.layout.cache / merge.kind.name)
 
     def finish(self, origins: Sequence[Origin]) -> Merged:
         """Write them.
@@ -162,7 +132,7 @@ class SymbolBuilder:
             origins: the batch's good files.
         """
         merged = Merged()
-        files = [self._sorted(origin) for origin in origins]
+        files = [self._merge.sorted(origin.file) for origin in origins]
         arrivals = _by_symbol(origins, files)
         again = frozenset(origin.file.key for origin in origins)
         todo = []
@@ -172,8 +142,8 @@ class SymbolBuilder:
             if job is None:
                 continue
             if not job.sessions:
-                merged.removed.append(PartitionKey(self._kind.name, symbol, self._month))
-            elif self._changed_only and job.changes_nothing:
+                merged.removed.append(PartitionKey(self._merge.kind.name, symbol, self._month))
+            elif self._merge.changed_only and job.changes_nothing:
                 assert job.old is not None
                 merged.unchanged.append(job.old)
             else:
@@ -183,11 +153,6 @@ class SymbolBuilder:
             for session in partition.sessions:
                 merged.brought[session.source] += session.rows
         return merged
-
-    def _sorted(self, origin: Origin) -> SortedRows:
-        found = self._rows.files[origin.file].sorted
-        assert found is not None
-        return found
 
     def _job(
         self,
@@ -205,7 +170,7 @@ class SymbolBuilder:
         """
         old = self._present.get(symbol)
         sessions = old.sessions if old is not None else ()
-        is_asked = not self._selected or symbol in self._selected
+        is_asked = not self._merge.selected or symbol in self._merge.selected
         stays = [one for one in sessions if not (is_asked and one.source in again)]
         fresh = self._fresh(sessions, stays, arrivals, passed_over)
         coming = {arrival.session for arrival in fresh}
@@ -214,7 +179,7 @@ class SymbolBuilder:
             return None
         # What has the present fingerprint does not say so: the same rows give the same bytes,
         # whatever was made before what.
-        made_by = self._fingerprint
+        made_by = self._merge.fingerprint
         if old is not None and kept and (not fresh or old.fingerprint != made_by):
             made_by = made_by if fresh else kept[-1].fingerprint or old.fingerprint
             kept = [_marked(one, old, made_by) for one in kept]
@@ -246,10 +211,10 @@ class SymbolBuilder:
         """
         found: dict[date, _Arrival] = {}
         sources = {one.session: one.source for one in sessions}
-        others = {one.session for one in stays} if self._settled else ()
+        others = {one.session for one in stays} if self._merge.settled else ()
         for arrival in arrivals:
             file = arrival.origin.file
-            if file in self._settled and arrival.session in others:
+            if file in self._merge.settled and arrival.session in others:
                 passed_over[file.key] += arrival.rows
                 continue
             taken = found.get(arrival.session)
@@ -270,7 +235,7 @@ class SymbolBuilder:
     ) -> list[tuple[Partition, str]]:
         begun: deque[list[Future[list[tuple[Partition, str]]]]] = deque()
         written: list[tuple[Partition, str]] = []
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as threads:
+        with ThreadPoolExecutor(self._merge.workers, thread_name_prefix="encode") as threads:
             try:
                 for some in _ranges(todo):
                     jobs = [(job, self._next_path()) for job in some.jobs]
@@ -282,7 +247,7 @@ class SymbolBuilder:
                         lots = [jobs[at : at + _LOT] for at in range(0, len(jobs), _LOT)]
                         begun.append([threads.submit(self._write_some, lot, rows) for lot in lots])
                     # Rows are put together here while others are encoded.
-                    if len(begun) > self._workers:
+                    if len(begun) > self._merge.workers:
                         for one in begun.popleft():
                             written += one.result()
                 for one in chain.from_iterable(begun):
@@ -299,17 +264,17 @@ class SymbolBuilder:
             for place, low in some.low.items()
         }
         found = _Rows(some.low, tables)
-        if self._auditor is not None and tables:
+        if self._merge.auditor is not None and tables:
             coming = [arrival for job in some.jobs for arrival in job.coming]
             if sum(arrival.rows for arrival in coming) == some.rows:
-                self._auditor.take(pa.concat_tables(tables.values()))
+                self._merge.auditor.take(pa.concat_tables(tables.values()))
             else:  # what another file brings too is not taken
-                self._auditor.take(pa.concat_tables(map(found.of, coming)))
+                self._merge.auditor.take(pa.concat_tables(map(found.of, coming)))
         return found
 
     def _of_large(self, job: _Job, files: Sequence[SortedRows]) -> Iterator[pa.RecordBatch]:
         """The rows of a partition of which very many come in, a few at a time."""
-        taken = self._auditor.begin() if self._auditor else None
+        taken = self._merge.auditor.begin() if self._merge.auditor else None
         old = self._kept(job)
         for _, arrival in job.parts:
             if arrival is None:
@@ -334,7 +299,7 @@ class SymbolBuilder:
         kept = frozenset(source.session for source, arrival in job.parts if arrival is None)
         if kept:
             assert job.old is not None
-            path = self._layout.partition(*job.old.key)
+            path = self._merge.layout.partition(*job.old.key)
             for _, batches in read_sessions(path, job.old, kept):
                 yield batches
 
@@ -349,20 +314,20 @@ class SymbolBuilder:
         return [self._write(job, path, self._of_large(job, files))]
 
     def _write(self, job: _Job, path: str, rows: Iterator[pa.RecordBatch]) -> tuple[Partition, str]:
-        kind, month = self._kind, self._month
+        kind, month = self._merge.kind, self._month
         partition = write_partition(path, kind, rows, job.symbol, month, job.sessions, job.made_by)
         if job.old is None:
             # Made here, on many threads, so that the publish has nothing to do but rename.
-            folder = f"{self._layout.cache}/{kind.name}/{encode_symbol(job.symbol)}"
-            self._layout.modes.make_folder(folder)
+            folder = f"{self._merge.layout.cache}/{kind.name}/{encode_symbol(job.symbol)}"
+            self._merge.layout.modes.make_folder(folder)
         return partition, path
 
     def _next_path(self) -> str:
         # Paths are plain strings here: thousands of Path objects cost more than their files.
         number = next(self._numbers)
-        shelf = f"{self._folder}/{number // _SHELF_FILES}"
+        shelf = f"{self._merge.folder}/{number // _SHELF_FILES}"
         if number % _SHELF_FILES == 0:
-            self._layout.modes.make_folder(shelf)
+            self._merge.layout.modes.make_folder(shelf)
         return f"{shelf}/{number}.parquet"
 
 
