@@ -73,12 +73,6 @@ class Keys:
             same = same & (self.numbered[1:] == self.numbered[:-1])
         return same
 
-    def order(self) -> Ints:
-        """The rows in the order of the tape; those that stand in one place as they came."""
-        columns = (self.number, self.numbered, self.time)
-        order: Ints = np.lexsort([column for column in columns if column is not None])
-        return order
-
 
 def keys_of(rows: pa.RecordBatch | pa.Table, kind: DataType) -> Keys:
     """Where the rows stand on the tape; of rows without a stamp, which are never kept, anywhere."""
