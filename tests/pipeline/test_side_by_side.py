@@ -13,6 +13,7 @@ from building import Made, day_key, everything, make, random_trades
 
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.request import Request
 from warehouse.errors import SqlFileError, StorageError
 from warehouse.ingest.stage import StagedBatch, Stager
 from warehouse.pipeline.side_by_side import one_share, shares_of
@@ -30,7 +31,10 @@ def market(folder: Path, **settings: Any) -> Made:
     }
     layout = {"storage__layout": dict.fromkeys(DATA_TYPES, "market")}
     workers = {"processing__parallel_workers": 4, "processing__memory_limit_gb": 4}
-    return make(folder, files, **layout, **(workers | settings))
+    made = make(folder, files, **layout, **(workers | settings))
+    # A file that is still on its way is waited for, and its portion staged alone.
+    made.pipeline.download(Request.of(["trades"], DAYS[0], FEBRUARY))
+    return made
 
 
 def sessions(made: Made) -> list[date]:
