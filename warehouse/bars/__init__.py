@@ -1,0 +1,6 @@
+"""Bars from trades by the tape's rules: what is asked, how they are built, what they rest on.
+
+Tables in, tables out: reading is `read`'s, publishing is `pipeline`'s. It hands out what a bar is
+(`spec`), the trades in order (`tape`) and the bars of them (`build`); the statements are those of
+sql/bars.
+"""

@@ -1,0 +1,192 @@
+"""Bars of trades: the statements of sql/bars over the rows of one or more symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.bars.spec import BarSpec
+from warehouse.bars.tape import is_in_order, on_tape
+from warehouse.core.calendar import NEW_YORK, midnight_ns, trading_hours
+from warehouse.core.config import Config
+from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
+from warehouse.core.paths import shipped
+from warehouse.errors import SqlFileError
+from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.select_check import explained
+
+READS = (
+    *("symbol", "timestamp", "price", "size", "exchange", "conditions", "correction", "id"),
+    *("sequence_number", "tape", "session"),
+)
+"""Columns of trades that bars rest on."""
+CONDITIONS = pa.schema(
+    [
+        ("id", pa.int16()),
+        ("updates_high_low", pa.bool_()),
+        ("updates_open_close", pa.bool_()),
+        ("updates_volume", pa.bool_()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+    ]
+)
+"""What of the table of trade conditions bars rest on: rules, and the sessions (both inclusive) in
+which they are valid; NULL: open."""
+SESSIONS = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("midnight_ns", pa.int64()),
+        ("next_midnight_ns", pa.int64()),
+        ("open_ns", pa.int64()),
+        ("close_ns", pa.int64()),
+        ("is_half_day", pa.bool_()),
+    ]
+)
+"""What of the calendar bars rest on; instants are nanoseconds UTC, [open_ns, close_ns)."""
+_OPENS, _CLOSES = time(9, 30), time(16)
+
+
+@dataclass(frozen=True)
+class Unbarred:
+    """What was traded in windows that have no bar: no trade there may set its prices.
+
+    Attributes:
+        shares, dollars: of the trades that count in the volume.
+    """
+
+    windows: int
+    trades: int
+    shares: float
+    dollars: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars, and what is in none of them.
+
+    Attributes:
+        table: by symbol and time.
+    """
+
+    table: pa.Table
+    unbarred: Unbarred
+
+
+@contextmanager
+def engine(config: Config, conditions: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that computes and can reach nothing but what is handed to it.
+
+    Args:
+        conditions: of the columns CONDITIONS.
+    """
+    with (
+        spill_folder() as folder,
+        connect(
+            spill=folder,
+            threads=config.processing.parallel_workers,
+            memory_bytes=config.processing.memory_limit_bytes,
+        ) as connection,
+    ):
+        connection.register("trade_conditions", conditions)
+        yield connection
+
+
+def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
+    """The statements that build such bars, in turn.
+
+    Args:
+        from_trades: they begin with the trades as stored, not with the tape.
+    """
+    steps = [("tape", "tape")] if from_trades else []
+    steps += [("eligible", "eligible")]
+    steps += [("windowed", "day" if spec.is_day else "time"), ("bars", "bars")]
+    if spec.is_day:
+        steps.append(("day_bars", "auctions"))
+    elif spec.is_filled:
+        steps.append(("filled_bars", "filled"))
+    return folder.chain(steps)
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, trades: pa.Table
+) -> Bars:
+    """The bars of these trades, whole sessions or whole windows of them.
+
+    Args:
+        connection: of `engine`.
+        trades: the columns READS; one symbol after the other, each by (timestamp, sequence_number),
+            NULL first.
+
+    Raises:
+        SqlFileError: a statement is not what it should be, or fails on these rows.
+    """
+    is_shipped = (
+        folder["tape"].file.fingerprint()
+        == BarFolder(SqlFolder(shipped("sql")))["tape"].file.fingerprint()
+    )
+    is_numbered = is_shipped and is_in_order(trades)
+    statement = chain(folder, spec, from_trades=not is_numbered)
+    given: dict[str, Any] = {
+        "every_ns": spec.every_ns,
+        "hours": spec.hours,
+        "form_t_sets_extended": not spec.is_day,
+    }
+    registered = {
+        "sessions": sessions_of(trades),
+        **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
+    }
+    for name, table in registered.items():
+        connection.register(name, table)
+    try:
+        params = {name: given[name] for name in statement.parameters}
+        rows = interruptible(
+            connection, lambda: connection.sql(statement.sql, params=params).to_arrow_table()
+        )
+    except duckdb.Error as error:
+        path = statement.steps[-1][1].file.path
+        raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
+    finally:
+        for name in registered:
+            connection.unregister(name)
+    is_bar = rows["is_bar"]
+    bars = rows.drop_columns(["is_bar"])
+    if pc.all(is_bar, min_count=0).as_py():
+        return Bars(bars, Unbarred(0, 0, 0.0, 0.0))
+    rest = bars.filter(pc.invert(is_bar))
+    sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
+    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums))
+
+
+def sessions_of(trades: pa.Table) -> pa.Table:
+    """The calendar of the sessions in which there are trades, of the columns SESSIONS.
+
+    A day that the calendar does not have has the usual hours: its trades are lost to no bar.
+    """
+    days: list[date] = sorted(pc.unique(trades["session"]).to_pylist())
+    known = {each.session: each for each in trading_hours(days[0], days[-1])} if days else {}
+    rows = []
+    for day in days:
+        hours = known.get(day)
+        opens, closes = (
+            (hours.open_ns, hours.close_ns)
+            if hours
+            else (_instant(day, _OPENS), _instant(day, _CLOSES))
+        )
+        midnights = (midnight_ns(day), midnight_ns(day + timedelta(days=1)))
+        is_half = hours is not None and hours.is_half_day
+        rows.append((day, *midnights, opens, closes, is_half))
+    columns = list(zip(*rows, strict=True)) or [()] * len(SESSIONS)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SESSIONS, strict=True)]
+    return pa.table(arrays, schema=SESSIONS)
+
+
+def _instant(day: date, at: time) -> int:
+    return int(datetime.combine(day, at, NEW_YORK).timestamp()) * 1_000_000_000
