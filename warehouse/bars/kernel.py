@@ -79,6 +79,9 @@ def time_bars(
     if not len(stamps):
         return None
     part = np.where(is_before, opens - _BEFORE_OPEN_NS, np.where(is_after, closes, opens))
+    if is_after.any():
+        ends = closes + _AFTER_CLOSE_NS
+        part = np.where(stamps >= ends, ends, part)
     begins = stamps - (stamps - part) % every_ns
     changes = begins[1:] != begins[:-1]
     changes[blocks[(blocks > 0) & (blocks < len(stamps))] - 1] = True
