@@ -1,4 +1,4 @@
-"""`Warehouse.bars`: the same bars whatever is asked beside them and however the trades lie on disk."""
+"""`Warehouse.bars`: the same bars whatever is asked beside them and however the trades lie."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from building import Made, day_key, instant, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse import NoDataError, RequestError, Warehouse
-from warehouse.core.datatypes import bar_type
-from warehouse.errors import SqlFileError
+from warehouse import Warehouse
+from warehouse.core.datatypes import DATA_TYPES, bar_type
+from warehouse.errors import NoDataError, RequestError, SqlFileError
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
 
@@ -34,6 +34,7 @@ MakeWarehouse = Callable[..., Made]
 MARKET = replace(DEMO, sessions=DEMO.sessions[1:4], symbols=DEMO.symbols[:6],
                  trades_per_session=2_500)  # fmt: skip
 FIRST, HALF_DAY, LAST = MARKET.sessions
+LAYOUT = dict.fromkeys(DATA_TYPES, "symbol")
 AGGS = ["symbol", "timestamp", "open", "high", "low", "close", "volume", "trades", "session"]
 
 
@@ -47,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def made(make_warehouse: MakeWarehouse, files: dict[str, bytes]) -> Made:
-    made = make_warehouse(files, storage__layout={"trades": "symbol"})
+    made = make_warehouse(files, storage__layout={**LAYOUT, "trades": "symbol"})
     made.update()
     return made
 
@@ -62,7 +63,7 @@ def of_market(make_warehouse: MakeWarehouse, files: dict[str, bytes]) -> Made:
             head, *lines = gzip.decompress(content).decode().splitlines()
             dice.shuffle(lines)
             mixed[key] = "\n".join([head, *lines]) + "\n"
-    made = make_warehouse(mixed, storage__layout={"trades": "market"})
+    made = make_warehouse(mixed, storage__layout={**LAYOUT, "trades": "market"})
     made.update("trades")
     return made
 
@@ -214,25 +215,25 @@ def test_columns_index_zone_and_form_are_as_for_load(wh: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"every": "1w"}, "every='1w'"),
-        ({"every": 0}, "every=0"),
-        ({"every": "90x"}, "every='90x'"),
-        ({"every": "0m"}, "every='0m'"),
-        ({"every": "2d"}, "every='2d'"),
-        ({"every": "25h"}, "every='25h'"),
-        ({"every": "-1m"}, "every='-1m'"),
-        ({"every": "1 m"}, "every='1 m'"),
-        ({"every": None}, "every=None"),
-        ({"every": 5}, "every=5"),
-        ({"hours": "rth"}, "hours='rth'"),
-        ({"by": "ticks"}, "by='ticks'"),
-        ({"excess": "keep"}, "excess='keep'"),
-        ({"span": 0}, "span=0"),
-        ({"fill": True, "every": "1d"}, "fill=True"),
+        ({"every": "1w"}, "every = '1w'"),
+        ({"every": 0}, "every = 0"),
+        ({"every": "90x"}, "every = '90x'"),
+        ({"every": "0m"}, "every = '0m'"),
+        ({"every": "2d"}, "every = '2d'"),
+        ({"every": "25h"}, "every = '25h'"),
+        ({"every": "-1m"}, "every = '-1m'"),
+        ({"every": "1 m"}, "every = '1 m'"),
+        ({"every": None}, "every = None"),
+        ({"every": 5}, "every = 5"),
+        ({"hours": "rth"}, "hours = 'rth'"),
+        ({"by": "ticks"}, "by = 'ticks'"),
+        ({"excess": "keep"}, "excess = 'keep'"),
+        ({"span": 0}, "span = 0"),
+        ({"fill": True, "every": "1d"}, "fill = True"),
         ({"columns": ["bid"]}, "bid"),
-        ({"to": "numpy"}, "to='numpy'"),
-        ({"tz": "Mars"}, "tz='Mars'"),
-        ({"missing": "skip"}, "missing='skip'"),
+        ({"to": "numpy"}, "to = 'numpy'"),
+        ({"tz": "Mars"}, "tz = 'Mars'"),
+        ({"missing": "skip"}, "missing = 'skip'"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_one_line(
@@ -273,7 +274,7 @@ def own(make_warehouse: MakeWarehouse) -> Made:
             ]
             for day in days
         },
-        storage__layout={"trades": "symbol"},
+        storage__layout={**LAYOUT, "trades": "symbol"},
     )
     made.update("trades")
     return made
