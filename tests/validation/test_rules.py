@@ -80,7 +80,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def empty() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB with all tables that a rule may read; the data is not there yet."""
     with duckdb.connect(config={"threads": 1}) as connection:
-        make_reference(connection, SQL, REPOSITORY / "config")
+        config = REPOSITORY / "config"
+        make_reference(connection, SQL, config, config / "trade_conditions.csv")
         for name, columns in TABLES.items():
             connection.register("given", columns.empty_table())
             connection.execute(f"create table {name} as select * from given")

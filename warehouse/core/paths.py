@@ -278,6 +278,12 @@ class Layout:
     raw: Path
     cache: Path
     modes: Modes = field(default_factory=Modes)
+    own_conditions: Path | None = None
+
+    @property
+    def trade_conditions(self) -> Path:
+        """The table of trade conditions: the shipped one, or the user's own in its place."""
+        return self.own_conditions or self.root / "config" / "trade_conditions.csv"
 
     @cached_property
     def data(self) -> Path:
