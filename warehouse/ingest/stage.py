@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -229,7 +228,7 @@ class Stager:
                 int(self._memory * _DUCKDB_SHARE),
                 transform_version.settings(self._config),
                 [self._layout.root / "config"],
-                [os.path.realpath(self._layout.trade_conditions)],
+                self._layout.readable,
             ) as cleaner,
             ExitStack() as opened,
         ):

@@ -590,7 +590,7 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
             pq.write_table(columns.empty_table(), path, store_schema=False)
     with connect(
         folders=[*probe.served, config_dir],
-        paths=[os.path.realpath(layout.trade_conditions)],
+        paths=layout.readable,
         threads=1,
     ) as connection:
         for file in files:
@@ -946,7 +946,7 @@ def _connect(
             path,
             compatible_with=_COMPATIBLE_WITH,
             folders=[*layout.served, config_dir],
-            paths=[os.path.realpath(layout.trade_conditions)],
+            paths=layout.readable,
             attached={} if previous is None else {"replaced": previous},
             on_copy=_warn,
             spill=layout.staging / "catalog",
