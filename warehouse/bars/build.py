@@ -181,9 +181,25 @@ def build(
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
     """
+    conditions = trades["conditions"].combine_chunks().dictionary_encode()
     with prepared(connection, folder, trades) as from_trades:
-        rows = _rows(connection, folder, spec, trades, from_trades=from_trades)
-    unknown_conditions = _unknown(connection, folder, trades)
+        bars = None
+        if not from_trades and needs_fewer(folder, spec):
+            place = trades.column_names.index("conditions")
+            bars = kernel.time_bars(
+                on_tape(trades.set_column(place, "conditions", conditions)),
+                connection.table("trade_conditions").to_arrow_table(),
+                sessions_of(trades),
+                spec.every_ns,
+                spec.hours,
+            )
+        if bars is None:
+            rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
+        elif spec.is_filled:
+            rows = _filled(connection, folder, spec, bars)
+        else:
+            rows = bars
+    unknown_conditions = _unknown(connection, folder, conditions)
     if span is not None:
         rows = _within(rows, span)
     is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
@@ -202,28 +218,9 @@ def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
     return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
 
 
-def _rows(
-    connection: duckdb.DuckDBPyConnection,
-    folder: BarFolder,
-    spec: BarSpec,
-    trades: pa.Table,
-    *,
-    from_trades: bool,
+def _filled(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, bars: pa.Table
 ) -> pa.Table:
-    """The rows of the last statement; those up to the bars by the kernel, where it can and may."""
-    bars = None
-    if not from_trades and needs_fewer(folder, spec):
-        bars = kernel.time_bars(
-            on_tape(trades),
-            connection.table("trade_conditions").to_arrow_table(),
-            sessions_of(trades),
-            spec.every_ns,
-            spec.hours,
-        )
-    if bars is None:
-        return run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
-    if not spec.is_filled:
-        return bars
     connection.register("bars", bars)
     try:
         return run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
@@ -232,11 +229,12 @@ def _rows(
 
 
 def _unknown(
-    connection: duckdb.DuckDBPyConnection, folder: BarFolder, trades: pa.Table
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.DictionaryArray
 ) -> dict[str, int]:
     """Codes that the table of conditions does not have, and how many trades carry each."""
-    counted = pc.value_counts(trades["conditions"].combine_chunks()).flatten()
-    connection.register("listed", pa.table(counted, ["conditions", "trades"]))
+    places, trades = pc.value_counts(conditions.indices).flatten()
+    listed = pa.table([conditions.dictionary.take(places), trades], ["conditions", "trades"])
+    connection.register("listed", listed)
     try:
         codes = run(connection, folder.chain([("unknown", "unknown_conditions")]), {})
     finally:

@@ -47,7 +47,7 @@ def time_bars(
     """What the statements eligible, time and bars make of the tape.
 
     Args:
-        trades: the tape in order, as `tape.on_tape` gives it.
+        trades: the tape in order, as `tape.on_tape` gives it; texts may be dictionaries.
         rules, sessions: the tables `trade_conditions` and `sessions` of the statements.
         every_ns, hours: the parameters of sql/bars/time.
 
@@ -134,8 +134,11 @@ def _blocks(trades: pa.Table) -> Ints:
     """The first row of each symbol's session."""
     days = _numpy(trades["session"].cast(pa.int32()))
     changes = days[1:] != days[:-1]
-    codes = _codes(trades["symbol"])[0]
-    changes |= codes[1:] != codes[:-1]
+    symbols = trades["symbol"]
+    # One symbol comes after the other: where the last is the first, there is no other.
+    if symbols[0] != symbols[-1]:
+        codes = _codes(symbols)[0]
+        changes |= codes[1:] != codes[:-1]
     return np.concatenate([[0], np.flatnonzero(changes) + 1]).astype(np.int64)
 
 

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.bars.build import (
-    CONDITIONS,
     FEWER,
     READS,
     Bars,
@@ -117,7 +116,7 @@ class BarAnswers:
             SqlFileError: a statement of sql/bars is not what it should be, or fails.
         """
         tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
-        with engine(snapshot.config, conditions_of(snapshot)) as connection:
+        with engine(snapshot.config, snapshot.trade_conditions()) as connection:
             folder = self._folder
             columns = FEWER if needs_fewer(folder, asked.spec) else READS
             for piece in pieces(snapshot, asked.symbols, asked.reads):
@@ -152,7 +151,7 @@ class BarAnswers:
             availability.check(snapshot, TRADES, names, day)
             stored = partition_reader.touched(snapshot, TRADES, names, day)
             trades = self.trades(snapshot, Piece({asked.symbol: stored}, day), READS)
-            with engine(snapshot.config, conditions_of(snapshot)) as connection:
+            with engine(snapshot.config, snapshot.trade_conditions()) as connection:
                 found = explain(
                     connection,
                     self._folder,
@@ -196,7 +195,7 @@ class BarAnswers:
         else:
             content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
         statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
-        rules = [[str(value) for value in row.values()] for row in _rules(snapshot)]
+        rules = [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
         return (astuple(asked.spec), asked.symbols, span, statements, rules, content)
 
     @staticmethod
@@ -221,19 +220,6 @@ def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
         end=day.end_ns,
     )
     return pa.Table.from_pylist(found, REJECTED)
-
-
-def conditions_of(snapshot: Snapshot) -> pa.Table:
-    """The rules of the catalog, of the columns CONDITIONS; NULL where it has no such column."""
-    return pa.Table.from_pylist(_rules(snapshot), CONDITIONS)
-
-
-def _rules(snapshot: Snapshot) -> list[dict[str, Any]]:
-    def read() -> list[dict[str, Any]]:
-        found = snapshot.records("select * from trade_conditions order by all")
-        return [{name: row.get(name) for name in CONDITIONS.names} for row in found]
-
-    return snapshot.once("bar_conditions", read)
 
 
 def pieces(snapshot: Snapshot, symbols: Sequence[str], span: Span) -> Iterator[Piece]:
