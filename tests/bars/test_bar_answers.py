@@ -184,6 +184,28 @@ def test_a_bar_is_in_the_answer_where_it_lies_wholly_within(wh: Warehouse) -> No
     assert bars["end_timestamp"].iloc[-1] <= pd.Timestamp(asked[1], tz="America/New_York")
 
 
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_trades_of_one_stamp_and_number_go_by_exchange_and_id(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    day = date(2024, 1, 31)
+    at = instant(day, "10:00")
+    lines = [
+        trade("AAPL", at, 5, price=3, exchange=12, id="a"),
+        trade("AAPL", at, 5, price=2, exchange=4, id="b"),
+        trade("AAPL", at, 5, price=1, exchange=4, id="a"),
+        trade("MSFT", at, 5, price=7),
+    ]
+    for order in (lines, lines[::-1]):
+        made = make_warehouse(
+            {day_key("trades", day): order}, storage__layout={**LAYOUT, "trades": layout}
+        )
+        made.update("trades")
+        with Warehouse(made.root) as wh:
+            bars = wh.bars("*", day)
+        assert bars[["open", "close"]].to_numpy().tolist() == [[1, 3], [7, 7]]
+
+
 # --- forms and columns
 
 
