@@ -31,12 +31,16 @@ with
             arg_max(price, ordinal) filter (where open_close_barred_by is null) as close,
             sum(shares) filter (where volume_barred_by is null) as shares,
             sum(dollars) filter (where volume_barred_by is null) as dollars,
-            count(*) filter (where volume_barred_by is null) as trades,
-            count(*) filter (where high_low_barred_by is not null) as high_low_trades,
+            count(*) filter (where is_first_part and volume_barred_by is null) as trades,
+            count(*) filter (
+                where is_first_part and high_low_barred_by is not null
+            ) as high_low_trades,
             sum(dollars) filter (where high_low_barred_by is not null) as high_low_dollars,
-            count(*) filter (where open_close_barred_by is not null) as open_close_trades,
+            count(*) filter (
+                where is_first_part and open_close_barred_by is not null
+            ) as open_close_trades,
             sum(dollars) filter (where open_close_barred_by is not null) as open_close_dollars,
-            count(*) filter (where volume_barred_by is not null) as volume_trades,
+            count(*) filter (where is_first_part and volume_barred_by is not null) as volume_trades,
             sum(dollars) filter (where volume_barred_by is not null) as volume_dollars
         from exact
         group by symbol, session, bar
