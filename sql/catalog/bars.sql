@@ -6,10 +6,13 @@
 -- exchange's calendar does not have stands there with the usual hours.
 create or replace table sessions (
     session date not null,
+    -- in New York, nanoseconds UTC: where it begins, and where it ends
     midnight_ns bigint not null,
     next_midnight_ns bigint not null,
+    -- of the regular hours: the first instant, and the first one after them
     open_ns bigint not null,
     close_ns bigint not null,
+    -- it closes early
     is_half_day boolean not null
 );
 create or replace macro bar_hours(of_text) as case
