@@ -215,6 +215,27 @@ def test_a_session_that_is_known_is_not_asked_for_again(
     assert sessions == [(DAYS[0],), (DAYS[2],)]
 
 
+def test_an_answer_bears_the_id_of_the_rules_that_it_rests_on(
+    made: Made, make_warehouse: MakeWarehouse, wh: Warehouse
+) -> None:
+    other = make_warehouse()
+    path = other.root / "config/trade_conditions.csv"
+    rules = path.read_text()
+    path.write_text(rules.replace("37,Odd Lot Trade,false,false", "37,Odd Lot Trade,true,true"))
+    assert path.read_text() != rules
+    for day in DAYS:
+        other.put_raw("trades", day, lines(day))
+    other.ingest("trades")
+    sql = call("counted_bars", "A", {"every": 7})
+    frame = wh.query(sql)
+    assert frame.attrs["fingerprint"] == wh.query(sql).attrs["fingerprint"]
+    with Warehouse(other.root) as opened:
+        freed = opened.query(sql)
+    assert freed.attrs["fingerprint"] != frame.attrs["fingerprint"]
+    barred = "high_low_barred_trades"
+    assert freed[barred].sum() < frame[barred].sum()
+
+
 def test_a_statement_that_cannot_be_run_is_told_by_the_macro_and_keeps_nothing_from_publishing(
     make_warehouse: MakeWarehouse,
 ) -> None:

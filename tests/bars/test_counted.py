@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from warehouse.bars.build import CONDITIONS, READS, Bars, build, chain, engine, sessions_of
 from warehouse.bars.spec import BarSpec
+from warehouse.core.calendar import span_between
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RequestError
@@ -420,6 +421,21 @@ def test_bars_of_all_hours_are_those_of_the_regular_and_of_the_others(
         key = [row["timestamp"].value for row in together]
         assert len(key) > 10
         assert sorted(apart, key=lambda row: row["timestamp"].value) == together
+
+
+@pytest.mark.parametrize(("by", "excess"), KINDS)
+def test_no_bar_depends_on_where_the_question_begins_or_ends(
+    connection: duckdb.DuckDBPyConnection, by: str, excess: str
+) -> None:
+    rows = table(tape(Random(8), 900))
+    spec = BarSpec.of(25, by=by, excess=excess, hours="all")
+    whole = columns_told(build(connection, FOLDER, spec, rows).table)
+    start, end = whole[3]["timestamp"], whole[-3]["end_timestamp"]
+    found = build(connection, FOLDER, spec, rows, span_between(start, end))
+    # The end is excluded, and a bar holds its last trade.
+    inside = [row for row in whole if row["timestamp"] >= start and row["end_timestamp"] < end]
+    assert 0 < len(inside) <= len(whole) - 5
+    assert columns_told(found.table) == inside
 
 
 # What can be asked
