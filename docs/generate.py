@@ -32,6 +32,7 @@ from warehouse.ingest.rejects import MALFORMED_LINE
 from warehouse.read import arguments
 from warehouse.read.bars.question import question as bar_question
 from warehouse.read.stream import stream
+from warehouse.sqlfolder.bars.bar_macro import MACROS, BarMacro
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile
@@ -358,7 +359,7 @@ def sql_files(folder: str) -> list[SqlFile]:
 def catalog_page() -> str:
     parts = [
         "# Catalog\n",
-        NOTE.format("`sql/catalog` and `sql/features`"),
+        NOTE.format("`sql/catalog`, `sql/features` and `sql/bars`"),
         "`data/warehouse.duckdb` is a DuckDB file of tables, views and macros. A publish replaces"
         " it whole, and it is made anew from the partitions if it is lost. The files of"
         " `sql/catalog` are run in the order of their names; they hold several statements each.\n",
@@ -377,6 +378,7 @@ def catalog_page() -> str:
     rows = [(code(call), told_of(call) or what) for call, is_table, what in macros if is_table]
     features = [each for each in FeatureFolder(SQL) if isinstance(each, Feature)]
     rows += [(code(feature_call(each)), f"Feature: {each.description}") for each in features]
+    rows += [(code(bar_call(name, each)), each.description) for name, each in MACROS.items()]
     parts.append("Table macros: `from trades_of('AAPL')`. Symbols are case-sensitive.\n")
     parts.append(table(("macro", "what it gives"), rows))
     inner = {
@@ -408,6 +410,11 @@ def feature_call(feature: Feature) -> str:
     if feature.freq:
         values.append(f"freq := '{feature.freq}'")
     return f"{feature.name}_of({', '.join(('symbol', 'first', 'last', *values))})"
+
+
+def bar_call(name: str, macro: BarMacro) -> str:
+    values = [f"{key} := {value}" for key, value in macro.arguments.items()]
+    return f"{name}({', '.join(('symbol', 'first', 'last', *values))})"
 
 
 _MACRO = re.compile(r"\s*create or replace macro (\w+)\s*(\([^)]*\)) as( table)?")

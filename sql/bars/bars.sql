@@ -1,5 +1,5 @@
 -- bars/bars: the bars of trades that have a window each.
--- grain: symbol, session, timestamp
+-- grain: symbol, session, bar
 -- reads: windowed
 --
 -- `is_bar` where some trade may set the open and some the high: else no bar is there, and what
@@ -8,7 +8,8 @@
 -- the trades that count. What each rule kept out is counted beside. Shares and dollars are
 -- summed as decimals, so that neither threads nor the order of rows have a say in the last
 -- digit; a price or size of 10^13 or more does not fit them and is an error. Six decimals of a
--- price and a size count. vwap: both sums exact, one division; NULL where no share counted.
+-- price and a size count. vwap: both sums exact, one division; NULL where no share counted. A
+-- trade that stands in several bars, with a part of its size in each, is counted in the first.
 with
     exact as (
         select
@@ -31,12 +32,16 @@ with
             arg_max(price, ordinal) filter (where open_close_barred_by is null) as close,
             sum(shares) filter (where volume_barred_by is null) as shares,
             sum(dollars) filter (where volume_barred_by is null) as dollars,
-            count(*) filter (where volume_barred_by is null) as trades,
-            count(*) filter (where high_low_barred_by is not null) as high_low_trades,
+            count(*) filter (where is_first_part and volume_barred_by is null) as trades,
+            count(*) filter (
+                where is_first_part and high_low_barred_by is not null
+            ) as high_low_trades,
             sum(dollars) filter (where high_low_barred_by is not null) as high_low_dollars,
-            count(*) filter (where open_close_barred_by is not null) as open_close_trades,
+            count(*) filter (
+                where is_first_part and open_close_barred_by is not null
+            ) as open_close_trades,
             sum(dollars) filter (where open_close_barred_by is not null) as open_close_dollars,
-            count(*) filter (where volume_barred_by is not null) as volume_trades,
+            count(*) filter (where is_first_part and volume_barred_by is not null) as volume_trades,
             sum(dollars) filter (where volume_barred_by is not null) as volume_dollars
         from exact
         group by symbol, session, bar

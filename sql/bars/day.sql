@@ -13,6 +13,7 @@ select
     midnight_ns as begin_ns,
     next_midnight_ns as end_ns,
     false as is_short,
+    true as is_first_part,
     ordinal,
     price,
     size,

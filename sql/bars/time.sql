@@ -48,6 +48,7 @@ select
         else begin_ns + $every_ns
     end as end_ns,
     begin_ns < part_end_ns and begin_ns + $every_ns > part_end_ns as is_short,
+    true as is_first_part,
     ordinal,
     price,
     size,

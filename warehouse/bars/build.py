@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import duckdb
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from warehouse.bars import kernel
 from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order, on_tape
-from warehouse.core.calendar import NEW_YORK, Span, midnight_ns, trading_hours
+from warehouse.core.calendar import Span, sessions_table
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
 from warehouse.errors import SqlFileError
@@ -42,20 +41,8 @@ CONDITIONS = pa.schema(
 )
 """The table of trade conditions: rules, and the sessions (both inclusive) in which they are valid;
 NULL: open."""
-SESSIONS = pa.schema(
-    [
-        ("session", pa.date32()),
-        ("midnight_ns", pa.int64()),
-        ("next_midnight_ns", pa.int64()),
-        ("open_ns", pa.int64()),
-        ("close_ns", pa.int64()),
-        ("is_half_day", pa.bool_()),
-    ]
-)
-"""What of the calendar bars rest on; instants are nanoseconds UTC, [open_ns, close_ns)."""
 KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars")
 """What the kernel, and `tape` before it, do as these statements do it."""
-_OPENS, _CLOSES = time(9, 30), time(16)
 
 
 @dataclass(frozen=True)
@@ -113,9 +100,7 @@ def bar_steps(spec: BarSpec, *, from_trades: bool) -> list[tuple[str, str]]:
         from_trades: they begin with the trades as stored, not with the tape.
     """
     steps = [("tape", "tape")] if from_trades else []
-    steps += [("eligible", "eligible")]
-    steps += [("windowed", "day" if spec.is_day else "time"), ("bars", "bars")]
-    return steps
+    return [*steps, ("eligible", "eligible"), *_windowing(spec), ("bars", "bars")]
 
 
 def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
@@ -128,12 +113,25 @@ def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
     return folder.chain(steps)
 
 
+def _windowing(spec: BarSpec) -> list[tuple[str, str]]:
+    """The statements that put each trade into its window."""
+    if spec.by == "time":
+        return [("windowed", "day" if spec.is_day else "time")]
+    if spec.by in ("tick", "volume", "dollar") and spec.excess != "drop":
+        return [("measured", "measured"), ("windowed", "counted")]
+    return [("measured", "measured"), ("ends", "ends"), ("windowed", "cut")]
+
+
 def given(spec: BarSpec) -> dict[str, Any]:
     """Values of the statements' parameters."""
     return {
         "every_ns": spec.every_ns,
         "hours": spec.hours,
         "form_t_sets_extended": not spec.is_day,
+        "by": spec.by,
+        "threshold": spec.threshold,
+        "excess": spec.excess,
+        "span": spec.span,
     }
 
 
@@ -201,7 +199,7 @@ def build(
             rows = bars
     unknown_conditions = _unknown(connection, folder, conditions)
     if span is not None:
-        rows = _within(rows, span)
+        rows = _within(rows, span, is_open=spec.by == "time")
     is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
     if pc.all(is_bar, min_count=0).as_py():
         return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
@@ -263,37 +261,21 @@ def run(
         raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
 
 
-def _within(rows: pa.Table, span: Span) -> pa.Table:
+def _within(rows: pa.Table, span: Span, *, is_open: bool) -> pa.Table:
+    """The bars that lie wholly within [start, end) of the span.
+
+    Args:
+        is_open: their `end_timestamp` is no instant of theirs, but the one after.
+    """
     begins, ends = (rows[name].cast(pa.int64()) for name in ("timestamp", "end_timestamp"))
+    ends_within = pc.less_equal if is_open else pc.less
     inside = pc.and_(
         pc.greater_equal(begins, pa.scalar(span.start_ns, pa.int64())),
-        pc.less_equal(ends, pa.scalar(span.end_ns, pa.int64())),
+        ends_within(ends, pa.scalar(span.end_ns, pa.int64())),
     )
     return rows if pc.all(inside, min_count=0).as_py() else rows.filter(inside)
 
 
 def sessions_of(trades: pa.Table) -> pa.Table:
-    """The calendar of the sessions in which there are trades, of the columns SESSIONS.
-
-    A day that the calendar does not have has the usual hours: its trades are lost to no bar.
-    """
-    days: list[date] = sorted(pc.unique(trades["session"]).to_pylist())
-    known = {each.session: each for each in trading_hours(days[0], days[-1])} if days else {}
-    rows = []
-    for day in days:
-        hours = known.get(day)
-        opens, closes = (
-            (hours.open_ns, hours.close_ns)
-            if hours
-            else (_instant(day, _OPENS), _instant(day, _CLOSES))
-        )
-        midnights = (midnight_ns(day), midnight_ns(day + timedelta(days=1)))
-        is_half = hours is not None and hours.is_half_day
-        rows.append((day, *midnights, opens, closes, is_half))
-    columns = list(zip(*rows, strict=True)) or [()] * len(SESSIONS)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SESSIONS, strict=True)]
-    return pa.table(arrays, schema=SESSIONS)
-
-
-def _instant(day: date, at: time) -> int:
-    return int(datetime.combine(day, at, NEW_YORK).timestamp()) * 1_000_000_000
+    """The calendar of the sessions in which there are trades, of the columns SESSIONS."""
+    return sessions_table(sorted(pc.unique(trades["session"]).to_pylist()))

@@ -101,7 +101,7 @@ class BarSpec:
         length = _length(every) if is_time else 0
         return cls(
             by,  # type: ignore[arg-type]
-            str(every) if is_time else f"{_number(every, by):g}",
+            str(every) if is_time else f"{_number(every, by):.15g}",
             0 if every == DAY else length,
             0.0 if is_time else _number(every, by),
             hours or ("all" if is_time and every == DAY else "regular"),  # type: ignore[arg-type]
@@ -145,8 +145,10 @@ def _number(every: object, by: str) -> float:
         except ValueError:
             raise RequestError("every", every, f"of {by} bars it is a number of {what}") from None
     is_number = isinstance(every, int | float) and not isinstance(every, bool)
-    if not is_number or not 0 < every < 1e15:  # type: ignore[operator]
-        raise RequestError("every", every, f"of {by} bars it is a number of {what}, above 0")
+    if not is_number or not 1e-6 <= every <= 1e12:  # type: ignore[operator]
+        raise RequestError(
+            "every", every, f"of {by} bars it is a number of {what}, from 0.000001 to 10^12"
+        )
     if every != int(every) and by not in ("volume", "dollar"):  # type: ignore[call-overload]
         raise RequestError("every", every, f"of {by} bars it is a whole number of {what}")
     return float(every)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from warehouse.errors import RequestError
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
 NEW_YORK = ZoneInfo("America/New_York")
 _SATURDAY = 5
@@ -260,6 +261,33 @@ def trading_hours(first: date, last: date) -> tuple[SessionHours, ...]:
         for day in (trading_days(*settled) if settled else ())
     ]
     return (*_of_library(early), *hours, *_of_library(late))
+
+
+def sessions_table(days: Sequence[date]) -> pa.Table:
+    """The regular hours and the midnights of days, of the columns SESSIONS.
+
+    A day that the calendar does not have has the usual hours: its trades are lost to no bar.
+
+    Args:
+        days: ascending, none twice.
+    """
+    # Imported here: who asks the calendar for days alone need not wait for it.
+    import pyarrow as pa
+
+    from warehouse.core.datatypes import SESSIONS
+
+    known = {each.session: each for each in trading_hours(days[0], days[-1])} if days else {}
+    hours = [known.get(day) or _hours_of(day, _CLOSES) for day in days]
+    columns = (
+        days,
+        [midnight_ns(day) for day in days],
+        [midnight_ns(day + timedelta(days=1)) for day in days],
+        [each.open_ns for each in hours],
+        [each.close_ns for each in hours],
+        [each.is_half_day for each in hours],
+    )
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SESSIONS, strict=True)]
+    return pa.table(arrays, schema=SESSIONS)
 
 
 Days: TypeAlias = tuple[date, date]

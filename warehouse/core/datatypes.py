@@ -283,6 +283,17 @@ DATA_TYPES: dict[str, DataType] = {
     )
 }
 
+SESSIONS = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("midnight_ns", pa.int64()),
+        ("next_midnight_ns", pa.int64()),
+        ("open_ns", pa.int64()),
+        ("close_ns", pa.int64()),
+        ("is_half_day", pa.bool_()),
+    ]
+)
+"""What of the calendar bars rest on; instants are nanoseconds UTC, [open_ns, close_ns)."""
 TRADE_CONDITIONS = pa.schema(
     [
         ("id", pa.int16()),

@@ -96,8 +96,17 @@ def _table(feature: Feature, table: str) -> str:
     first = f"{_FIRST}::date"
     if lookback.unit in ("rows", "sessions"):
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
-    return f"""{table} as (
-select *
+    return f"{table} as (\n{rows_of(files, shared, first)}\n)"
+
+
+def rows_of(files: str, shared: str, first: str) -> str:
+    """The SELECT of a symbol's rows from a session to that of the macro's argument.
+
+    Args:
+        files, shared: lists of files, as SQL: the symbol's own, and those of all symbols.
+        first: the session, as SQL.
+    """
+    return f"""select *
 from read_parquet({files}, hive_partitioning = false)
 where session between {first} and {_LAST}::date and is_in_place() and is_the_only_one()
 union all
@@ -107,8 +116,7 @@ where
     shared.symbol = {_SYMBOL}
     and session between {first} and {_LAST}::date
     and is_in_place()
-    and is_the_only_one()
-)"""
+    and is_the_only_one()"""
 
 
 def _literal(parameter: Parameter) -> str:

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import DATA_TYPES, completed
+from warehouse.core.calendar import sessions_table
+from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed
 from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
@@ -38,7 +39,8 @@ from warehouse.core.paths import (
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
-from warehouse.sqlfolder.bars import condition_table
+from warehouse.sqlfolder.bars import bar_macro, condition_table
+from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
@@ -81,7 +83,7 @@ _MANIFESTS = pa.schema(
         ("sessions", pa.list_(pa.date32())),
     ]
 )
-_LATER = ("files", "partitions")
+_LATER = ("files", "partitions", "bars")
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -189,6 +191,7 @@ def build(
         named: list[Manifest] = []
         earlier = manifests.SCHEMA.empty_table()
         names: dict[str, str] = {}
+        sessions = SESSIONS.empty_table()
         if previous is not None:
             check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
             named, earlier = _published(connection, layout, change)
@@ -199,6 +202,7 @@ def build(
             _run(connection, sql, "carry_over", layout, config_dir)
             rejects = _rejects_names(connection)
             names = _names_before(connection)
+            sessions = _sessions_before(connection)
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
@@ -241,6 +245,9 @@ def build(
         if _has_features(sql):
             _run(connection, sql, "features", layout, config_dir)
             feature_macro.create(connection, FeatureFolder(sql.folder))
+        _run(connection, sql, "bars", layout, config_dir)
+        _note_sessions(connection, present, sessions)
+        bar_macro.create(connection, BarFolder(sql))
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         built.others = sorted(before - _objects(connection))
@@ -252,6 +259,34 @@ def build(
         raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+def _sessions_before(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The calendar of the replaced catalog, of the columns SESSIONS; one before it has none."""
+    names = ", ".join(SESSIONS.names)
+    try:
+        rows = connection.execute(f"select {names} from replaced.main.sessions").fetchall()
+        columns = list(zip(*rows, strict=True)) or [()] * len(SESSIONS)
+        return pa.table(
+            [pa.array(each, field.type) for each, field in zip(columns, SESSIONS, strict=True)],
+            schema=SESSIONS,
+        )
+    except (duckdb.CatalogException, duckdb.BinderException, pa.ArrowException, TypeError):
+        # There is none, or it is somebody's own.
+        return SESSIONS.empty_table()
+
+
+def _note_sessions(
+    connection: duckdb.DuckDBPyConnection, present: Sequence[Manifest], before: pa.Table
+) -> None:
+    """Fill the table `sessions` with those of which there are rows; the calendar is asked of new
+    ones alone, for that of days to come has to be computed first."""
+    held = {session for manifest in present for session in manifest.sessions}
+    known = before.filter(pc.is_in(before["session"], value_set=pa.array(held, pa.date32())))
+    new = sessions_table(sorted(held - set(known["session"].to_pylist())))
+    connection.register("held_sessions", pa.concat_tables([known, new]))
+    connection.execute("insert into sessions select * from held_sessions order by session")
+    connection.unregister("held_sessions")
 
 
 def _write_manifests(

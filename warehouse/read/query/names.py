@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.read.snapshot import ATTACHED_AS, Snapshot
@@ -66,15 +67,19 @@ def _gather(snapshot: Snapshot) -> Known:
     scalar = [(name, tree) for name, is_table, tree, _ in macros if not is_table]
     names = frozenset(name for (name,) in tables)
     folders = frozenset({ATTACHED_AS, "main"})
-    stable = with_macros(builtin(), scalar, names) | PLACE | FILES.keys()
+    # In a select list they are functions as any other.
+    functions = builtin() | STABLE_TABLE_FUNCTIONS
+    stable = with_macros(functions, scalar, names) | PLACE | FILES.keys()
     found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
-    forms = [
-        (name, is_stable(json.loads(tree), found, reading))
-        for name, is_table, tree, _ in macros
-        if is_table
-    ]
+    tables_of = [(name, json.loads(tree)) for name, is_table, tree, _ in macros if is_table]
+    while True:
+        # A macro may select from others.
+        forms = [(name, is_stable(tree, found, reading)) for name, tree in tables_of]
+        if (stable_macros := in_each_form(forms)) <= found.stable_macros:
+            break
+        found = replace(found, stable_macros=stable_macros)
     stable_views = {name for name, tree, _ in views if is_stable(json.loads(tree), found, reading)}
     definitions: dict[str, tuple[Definition, ...]] = {}
     for name, *_, tree, sql in sorted([*macros, *views]):
@@ -83,7 +88,7 @@ def _gather(snapshot: Snapshot) -> Known:
         found.functions,
         names | stable_views,
         frozenset(name for name, _ in forms),
-        in_each_form(forms),
+        found.stable_macros,
         folders,
         definitions,
     )
