@@ -2,15 +2,14 @@
 -- grain: id
 --
 -- Reads `dividends` as the vendor's exports have them, `splits` as reference/splits judged them,
--- `prices` of their days and `held`, as there. A price before the ex-date × price_factor is what it
--- would have to be for the return over that day to hold the cash: 1 − cash / close before. Where a
--- split that counts is of the same day the cash is of new shares, and so the close is first made
--- one; of several dividends of a day the next one's close is less the cash of those before it, so
--- that together they are 1 − their sum / close. `close_before` is as it traded. The first that
--- applies is told; none of these count: `duplicate` (of an id that comes before it, with the same
--- cash), `cash` (not positive, or no less than the close), `currency` (not USD: nothing is
--- guessed),
--- `never held`, and `no close` (within ten days before).
+-- `prices` of their days and `held`, as there. A price before the ex-date, times `price_factor`,
+-- gives a return over that day that holds the cash: 1 - cash / close before. On the day of a split
+-- that counts the cash is of new shares, and the close is first made one of those; of several
+-- dividends of a day the next one's close is less the cash of those before it, so that together
+-- they are 1 - their sum / close. `close_before` is as it traded. The first that applies is told,
+-- and none of these count: `duplicate` (of an id that comes before it, with the same cash), `cash`
+-- (not positive, or no less than the close), `currency` (not USD: nothing is guessed), `never held`
+-- and `no close` (within ten days before).
 with
     factors as (
         select symbol, execution_date, product(price_factor) as price_factor
