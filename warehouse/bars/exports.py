@@ -73,12 +73,16 @@ class Field:
     needed: bool = False
 
 
+class _Cell(str):
+    """A value of CSV, where a number is a text as well."""
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("is no text")
     if len(value) > _MOST_TEXT or not is_utf8(value):
         raise ValueError(f"is no text of at most {_MOST_TEXT} letters")
-    return value
+    return str(value)
 
 
 def _symbol(value: Any) -> str:
@@ -100,9 +104,9 @@ def _day(value: Any) -> date:
 
 
 def _number(value: Any) -> float:
-    """A number as JSON has it, or a text of CSV that is one."""
+    """A number as JSON has it, or as CSV writes it."""
     found = math.nan
-    if isinstance(value, str):
+    if isinstance(value, _Cell):
         found = float(value) if _NUMBER.fullmatch(value) else math.nan
     elif isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
@@ -252,7 +256,8 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
                 problem = f"has {len(row)} values, not {len(header)}"
                 raise ReferenceFileError(path, f"line {line}", problem)
             # An empty value is none.
-            yield {n: v or None for n, v in zip(header, row, strict=True)}, _in_line(line)
+            cells = (_Cell(value) if value else None for value in row)
+            yield dict(zip(header, cells, strict=True)), _in_line(line)
     except csv.Error as error:
         raise ReferenceFileError(path, f"line {rows.line_num}", one_line(error, 200)) from error
 

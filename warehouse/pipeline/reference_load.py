@@ -135,7 +135,7 @@ def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> Ref
             one = TableReport(table)
             for rows in loaded:
                 one.read += rows.num_rows
-                before = _merged(table, before, rows.select(before.column_names), one)
+                before = merged(table, before, rows.select(before.column_names), one)
             facts[table] = before
             report.tables.append(one)
         days = {
@@ -186,8 +186,13 @@ def _next_number(layout: Layout, table: str) -> int:
     return 1 if name is None else reference_files.number_of(layout, name) + 1
 
 
-def _merged(table: str, held: pa.Table, rows: pa.Table, one: TableReport) -> pa.Table:
-    """The rows that are held, with those of an export in the place of theirs."""
+def merged(table: str, held: pa.Table, rows: pa.Table, one: TableReport) -> pa.Table:
+    """The rows that are held, with those of an export in the place of theirs.
+
+    Args:
+        held, rows: without verdicts; see `action_checks.facts`.
+        one: is told what is new and what has changed.
+    """
     if table == "securities":
         return _merged_names(held, rows, one)
     last = {id_: place for place, id_ in enumerate(rows["id"].to_pylist())}
