@@ -1154,6 +1154,7 @@ class Warehouse(Face):
             What came of each table: `read`, `new`, `changed`, `counted`, and `problems`.
 
         Raises:
+            RequestError: no file is named.
             ReferenceFileError: a file is no such export; nothing is loaded.
             CorruptPartitionError: a table that none of the files is of is damaged.
             LockedError: another process is writing to the warehouse.

@@ -27,8 +27,8 @@ from warehouse.errors import ReferenceFileError, one_line
 from warehouse.store.reference.reference_files import SCHEMAS
 from warehouse.text import is_utf8
 
-MOST_BYTES = 128 << 20
-"""Of a file: read as JSON it takes some ten times that."""
+MOST_BYTES = 64 << 20
+"""Of a file: read as JSON it may take twenty times that."""
 _MOST_TEXT = 200
 _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 """Days outside of these are slips of a pen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ from warehouse.bars.exports import Export, read_export
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import REFERENCE_TABLES, Layout
 from warehouse.core.representation import Face
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, RequestError
 from warehouse.pipeline.pipeline import Pipeline
+from warehouse.store import catalog_writer
 from warehouse.store.catalog import Catalog, CatalogChange, of_run
 from warehouse.store.reference import reference_files
 
@@ -103,10 +105,13 @@ def load(pipeline: Pipeline, paths: Sequence[Path]) -> ReferenceReport:
     security was called takes the place of what was held of it.
 
     Raises:
+        RequestError: no file is named.
         ReferenceFileError: a file is no export; nothing is loaded.
         CorruptPartitionError: a table that none of the exports is of is damaged.
         LockedError: another process is writing to the warehouse.
     """
+    if not paths:
+        raise RequestError("paths", (), "name at least one file")
     return _publish(pipeline, "reference load", [read_export(path) for path in paths])
 
 
@@ -123,6 +128,9 @@ def check(pipeline: Pipeline) -> ReferenceReport:
 def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> ReferenceReport:
     with pipeline.run(command, dry_run=False) as run:
         layout = pipeline.layout
+        for name in catalog_writer.REFERENCE_VIEWS:
+            # A folder of an earlier version shows nothing of what is loaded; it is told.
+            _ = pipeline.sql[f"catalog/{name}"]
         with Catalog(layout, ()) as catalog:
             told = catalog.reference()
         names = reference_files.newest(layout) if told is None else told
@@ -233,13 +241,16 @@ def _tell(one: TableReport, rows: pa.Table) -> None:
     one.counted = pc.sum(rows["counts"], min_count=0).as_py()
     odd = rows.filter(rows["problem"].is_valid())
     found: dict[tuple[bool, str], list[str]] = {}
+    rows_of: Counter[tuple[bool, str]] = Counter()
     names = ("symbol", _DAY_OF[one.table], "id", "problem", "counts")
     for symbol, day, id_, problem, counts in zip(
         *(odd[name].to_pylist() for name in names), strict=True
     ):
-        kind = action_checks.kind_of(problem)
-        found.setdefault((counts, kind), []).append(f"{symbol} {day} {id_}: {problem}")
+        key = counts, action_checks.kind_of(problem)
+        rows_of[key] += 1
+        if rows_of[key] <= _EXAMPLES:
+            found.setdefault(key, []).append(f"{symbol} {day} {id_}: {problem}")
     one.problems = [
-        Problem(kind, len(told), counts, tuple(told[:_EXAMPLES]))
-        for (counts, kind), told in sorted(found.items())
+        Problem(kind, rows_of[counts, kind], counts, tuple(examples))
+        for (counts, kind), examples in sorted(found.items())
     ]

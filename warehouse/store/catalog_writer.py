@@ -83,6 +83,8 @@ _MANIFESTS = pa.schema(
     ]
 )
 _LATER = ("files", "partitions")
+REFERENCE_VIEWS = ("reference_files", "corporate_actions")
+"""Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
 _REFERENCE = {
     "trade_conditions": "id,name,updates_high_low,updates_open_close,updates_volume",
     "quote_conditions": "id,type,name",
@@ -236,13 +238,13 @@ def build(
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
         _run(connection, sql, "partitions", layout, config_dir)
+        _name_reference(connection, sql, layout, config_dir, reference, change, built)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
         if _has_features(sql):
             _run(connection, sql, "features", layout, config_dir)
             feature_macro.create(connection, FeatureFolder(sql.folder))
-        _name_reference(connection, sql, layout, config_dir, reference, change, built)
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         built.others = sorted(before - _objects(connection))
@@ -329,18 +331,18 @@ def _name_reference(
     built.removals += reference_files.expired(layout, in_use)
     if not has_reference(sql):
         return
-    _run(connection, sql, "reference_files", layout, config_dir)
+    files, views = REFERENCE_VIEWS
+    _run(connection, sql, files, layout, config_dir)
     for table in REFERENCE_TABLES:
         _set_names(connection, table, "")
-    _run(connection, sql, "corporate_actions", layout, config_dir)
+    _run(connection, sql, views, layout, config_dir)
     for table in REFERENCE_TABLES:
         _set_names(connection, table, names.get(table, ""))
 
 
 def has_reference(sql: SqlFolder) -> bool:
     """Whether it says how corporate actions come into the catalog: an earlier version's did not."""
-    names = ("reference_files", "corporate_actions")
-    return all((sql.folder / f"catalog/{name}.sql").exists() for name in names)
+    return all((sql.folder / f"catalog/{name}.sql").exists() for name in REFERENCE_VIEWS)
 
 
 def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -579,11 +581,11 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
     names = ["tables", "reference", "path_name", "files", "partitions"]
+    if has_reference(sql):
+        names += REFERENCE_VIEWS
     names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")
-    if has_reference(sql):
-        names += ["reference_files", "corporate_actions"]
     return [_catalog_file(sql, name) for name in names]
 
 

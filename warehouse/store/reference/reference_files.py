@@ -174,6 +174,8 @@ def named(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, str
             rows = connection.execute(f"select {database}.main.{table}_names()").fetchall()
         except duckdb.CatalogException:
             return None
+        except duckdb.Error:
+            continue  # a stranger's, which is no text
         ((name,),) = rows
         if isinstance(name, str) and reference_table(name) == table:
             found[table] = name
