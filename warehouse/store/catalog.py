@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.core.config import PartitionLayout
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
@@ -45,6 +45,7 @@ from warehouse.store.catalog_tables import (
     CATALOG_FORMAT,
     WAREHOUSE_ID,
     check_tables,
+    dated_conditions,
     state_of,
 )
 from warehouse.store.manifests import Key, Manifest
@@ -321,6 +322,8 @@ class Catalog:
             ]
             manifests.check(self._layout, shown, deeply=True)
             self._connection.execute(manifests.as_view(self._layout, shown))
+            for statement in dated_conditions(self._connection, "published"):
+                self._connection.execute(statement)
         except StorageError:
             self.close()
             raise
@@ -432,6 +435,13 @@ class Catalog:
         except duckdb.CatalogException:
             return {}
         return {row["name"]: row["sql"] for row in rows}
+
+    def trade_conditions(self) -> list[dict[str, Any]]:
+        """The rules of the trade conditions; none where the catalog is of an earlier version."""
+        try:
+            return self.rows(f"select {', '.join(TRADE_CONDITIONS.names)} from trade_conditions")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return []
 
     def left_out(self) -> dict[str, str]:
         """Why each feature that could not be taken in is not there, by its name."""

@@ -1,4 +1,4 @@
-"""The commands that look whether all is right, and as it was written: validate, verify."""
+"""The commands that ask whether all is right, and as it was written: validate, verify."""
 
 from __future__ import annotations
 
