@@ -83,9 +83,9 @@ _MANIFESTS = pa.schema(
         ("sessions", pa.list_(pa.date32())),
     ]
 )
-_LATER = ("files", "partitions")
 REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 """Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
+_LATER = ("files", "partitions", *REFERENCE_VIEWS)
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -332,8 +332,6 @@ def _name_reference(
     ]
     in_use = {*present.values(), *names.values()}
     built.removals += reference_files.expired(layout, in_use)
-    if not has_reference(sql):
-        return
     files, views = REFERENCE_VIEWS
     _run(connection, sql, files, layout, config_dir)
     for table in REFERENCE_TABLES:
@@ -341,11 +339,6 @@ def _name_reference(
     _run(connection, sql, views, layout, config_dir)
     for table in REFERENCE_TABLES:
         _set_names(connection, table, names.get(table, ""))
-
-
-def has_reference(sql: SqlFolder) -> bool:
-    """Whether it says how corporate actions come into the catalog: an earlier version's did not."""
-    return all((sql.folder / f"catalog/{name}.sql").exists() for name in REFERENCE_VIEWS)
 
 
 def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -584,8 +577,7 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
     names = ["tables", "reference", "path_name", "files", "partitions"]
-    if has_reference(sql):
-        names += REFERENCE_VIEWS
+    names += [*REFERENCE_VIEWS]
     names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")
