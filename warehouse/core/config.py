@@ -18,6 +18,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
 from warehouse.core.paths import OWN_FOLDERS, Layout
 from warehouse.core.permissions import Modes, check_found, check_inside
 from warehouse.core.small_files import read_small
@@ -69,6 +70,14 @@ def _mode(text: str) -> str:
     return text
 
 
+def _length(text: str) -> str:
+    if not is_length(text):
+        raise ValueError(
+            "it must be the length of bars, as 30s, 5m, 1h or 1d; no longer than a day"
+        )
+    return text
+
+
 Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
 File = Annotated[Path, AfterValidator(_some_path)]
@@ -99,10 +108,12 @@ class LayoutConfig(_Section):
     quotes: PartitionLayout = "symbol"
     minute_aggs: PartitionLayout = "symbol"
     day_aggs: PartitionLayout = "symbol"
+    bars: PartitionLayout = "symbol"
 
     def of(self, data_type: str) -> PartitionLayout:
-        """The layout of a data type's new months."""
-        found: PartitionLayout = getattr(self, data_type)
+        """The layout of a data type's new months; kept bars of all lengths share one key."""
+        key = "bars" if is_kept_bars(data_type) else data_type
+        found: PartitionLayout = getattr(self, key)
         return found
 
 
@@ -158,6 +169,14 @@ class BarsConfig(_Section):
     """How bars are built from trades."""
 
     trade_conditions: File = Path("config/trade_conditions.csv")
+    keep: Annotated[
+        tuple[Annotated[str, AfterValidator(_length)], ...], BeforeValidator(_names)
+    ] = ()
+
+    @property
+    def kept(self) -> tuple[DataType, ...]:
+        """The data types of bars that are kept, each once."""
+        return tuple(data_type(f"{KEPT}{every}") for every in dict.fromkeys(self.keep))
 
 
 class ValidationConfig(_Section):

@@ -1,11 +1,11 @@
-"""The vendor's four data types: what their files hold and what our partitions hold."""
+"""The vendor's four data types and those of kept bars: what partitions, and files, hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 
@@ -310,12 +310,48 @@ NULL: open."""
 
 
 def data_type(name: str) -> DataType:
-    """The data type of that name.
+    """The data type of that name: one of the vendor's, or of kept bars.
 
     Raises:
         RequestError: there is no such data type.
     """
-    try:
-        return DATA_TYPES[name]
-    except KeyError:
-        raise RequestError("data type", name, one_of(name, DATA_TYPES)) from None
+    found = DATA_TYPES.get(name) or _kept_bars(name)
+    if found is None:
+        raise RequestError("data type", name, one_of(name, DATA_TYPES))
+    return found
+
+
+KEPT = "bars_"
+"""How data types of bars that are kept begin; what follows is the length of a bar: `bars_1m`."""
+_EVERY = re.compile(r"1d|([1-9]\d{0,5})([smh])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3_600}
+_DAY = 86_400
+
+
+def is_length(every: str) -> bool:
+    """Whether bars of such a length can be kept: seconds, minutes or hours up to a day, or `1d`."""
+    found = _EVERY.fullmatch(every)
+    return found is not None and (found[1] is None or int(found[1]) * _SECONDS[found[2]] <= _DAY)
+
+
+@lru_cache(maxsize=256)
+def _kept_bars(name: str) -> DataType | None:
+    every = name.removeprefix(KEPT)
+    if every == name or not is_length(every):
+        return None
+    return replace(bar_type(is_day=every == "1d"), name=name)
+
+
+def is_kept_bars(name: str) -> bool:
+    """Whether a data type of that name is of bars that we built from trades."""
+    return _kept_bars(name) is not None
+
+
+def is_data_type(name: str) -> bool:
+    """Whether there can be partitions of a data type of that name."""
+    return name in DATA_TYPES or is_kept_bars(name)
+
+
+def with_bars(names: Iterable[str]) -> tuple[str, ...]:
+    """The vendor's data types, and those of kept bars that are among the names."""
+    return (*DATA_TYPES, *sorted({name for name in names if is_kept_bars(name)}))

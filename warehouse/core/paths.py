@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
+from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, data_type, is_data_type
 from warehouse.core.permissions import Modes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -121,12 +121,12 @@ def part_name(session: date, number: int) -> str:
 def parse_partition(name: str) -> PartitionKey | None:
     """The partition that stands at `name` below the cache folder; None: none is called so."""
     match = _PARTITION_NAME.fullmatch(name)
-    if match is None or match["data_type"] not in DATA_TYPES or not int(match["year"]):
+    if match is None or not is_data_type(match["data_type"]) or not int(match["year"]):
         return None
     folder, part = match["folder"], match["part"] or ""
     if folder == MARKET:
         # A month of day_aggs is one file; of the others each session has files of its own.
-        if bool(part) != DATA_TYPES[match["data_type"]].by_session:
+        if bool(part) != data_type(match["data_type"]).by_session:
             return None
         symbol = ALL_SYMBOLS
     elif part or not _is_symbol(folder):
@@ -149,7 +149,8 @@ def month_of(session: date) -> date:
 
 def partition_paths(cache: Path) -> Iterator[Path]:
     """Files that stand where partitions do below a cache folder, whatever they are called."""
-    for name in DATA_TYPES:
+    bars = (path.name for path in cache.glob(f"{KEPT}*") if is_data_type(path.name))
+    for name in (*DATA_TYPES, *sorted(bars)):
         for pattern in ("*/*.parquet", f"{MARKET}/*/*.parquet"):
             yield from (cache / name).glob(pattern)
 
@@ -451,10 +452,12 @@ class Layout:
             folders = [["runs"], ["restatements"], *(["findings", name] for name in DATA_TYPES)]
             is_page = below[:-1] in folders and dot + ending == ".parquet"
             return is_page and bool(_MONTH_NAME.fullmatch(stem))
-        if below[0] not in DATA_TYPES or dot + ending != ".parquet":
+        if not is_data_type(below[0]) or dot + ending != ".parquet":
             return False
         if tier == "manifests":
             return len(below) == 2 and bool(_MANIFEST_NAME.fullmatch(below[1]))
+        if tier != self.cache.name and below[0] not in DATA_TYPES:
+            return False
         if tier == "ledger":
             return len(below) == 2 and bool(_MONTH_NAME.fullmatch(stem))
         if tier == "rejects":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from warehouse.core.calendar import FIRST_SESSION, check_order, today
-from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
+from warehouse.core.datatypes import DATA_TYPES, DataType, data_type, is_kept_bars
+from warehouse.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,38 @@ class Request:
     def is_of_all(self) -> bool:
         """Whether nothing is left out of it: no data type, session or symbol."""
         is_bounded = self.start is not None or self.end is not None or self.symbols
-        return len(self.kinds) == len(DATA_TYPES) and not is_bounded
+        return self.is_of_every_kind and not is_bounded
+
+    @property
+    def is_of_every_kind(self) -> bool:
+        """Whether it is about all of the vendor's data types, and so about what rests on them."""
+        return {*DATA_TYPES} <= {kind.name for kind in self.kinds}
+
+    @property
+    def kept_bars(self) -> tuple[DataType, ...]:
+        """The data types of kept bars that are named."""
+        return tuple(kind for kind in self.kinds if is_kept_bars(kind.name))
+
+    @property
+    def of_vendor(self) -> Request:
+        """The same about the vendor's data types alone."""
+        return replace(
+            self, kinds=tuple(kind for kind in self.kinds if not is_kept_bars(kind.name))
+        )
+
+    def check_of_vendor(self, what: str) -> None:
+        """Refuse bars that are named where only the vendor's files are concerned.
+
+        Raises:
+            RequestError: some are.
+        """
+        for kind in self.kept_bars:
+            raise RequestError(
+                "data type",
+                kind.name,
+                f"{what} is of the vendor's files; bars follow the trades, or:"
+                f" warehouse rebuild {kind.name}",
+            )
 
     @classmethod
     def of(

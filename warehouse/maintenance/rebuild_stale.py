@@ -20,6 +20,7 @@ from warehouse.core.request import Request
 from warehouse.ingest import raw_check
 from warehouse.maintenance.refetch import refetch
 from warehouse.pipeline import batches
+from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
@@ -75,6 +76,14 @@ def rebuild_changed(
         LockedError: another process is writing to the warehouse.
         SqlFileError: a statement is missing or breaks the conventions.
     """
+    bars = Scope(
+        None if request.is_of_every_kind else request.kept_bars,
+        month_of(request.first),
+        request.last,
+        request.symbols,
+        by_recipe=True,
+    )
+    request = request.of_vendor
     with pipeline.run("rebuild", dry_run) as run:
         report = ChangedReport(run)
         known = pipeline.known()
@@ -108,6 +117,9 @@ def rebuild_changed(
             known = pipeline.known()
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
+        for work in pipeline.bars.work(bars):
+            for reason, keys in work.reasons.items():
+                report.reasons.setdefault(reason, []).extend(keys)
         if dry_run:
             by_type.raise_stopped()
             return report
@@ -133,7 +145,8 @@ def rebuild_changed(
                             changed_only=True,
                             settled=set(portion) - new_versions,
                         )
-        if stale or run.copied:
+        made = pipeline.keep_bars(run, bars)
+        if stale or run.copied or made:
             done = [of_run(run.metrics, run.state, run.problem)]
             read = {item.file for item in run.files}
             copied = [record for file, record in run.copied.items() if file not in read]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.core.calendar import last_day_of_month
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, data_type, is_kept_bars
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     ALL_SYMBOLS,
@@ -34,6 +34,7 @@ from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
 from warehouse.maintenance.verify import Fault, VerifyReport, raw_problem, verify
 from warehouse.pipeline import batches
+from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
@@ -118,6 +119,8 @@ class _Repair:
         self._why: dict[RawFile, str] = {}
         """Raw files that are not to be had, and why."""
         self._restated: set[RawFile] = set()
+        self._why_bars: dict[PartitionKey, str] = {}
+        """Partitions of bars that cannot be built anew, and why."""
         self._by_type = batches.ByType(pipeline.progress)
 
     def work(self) -> None:
@@ -133,8 +136,9 @@ class _Repair:
         if self._of("schema"):
             # Each publish looks for them.
             self._pipeline.writer.publish(CatalogChange())
-        self._partitions(broken)
+        self._partitions({key: one for key, one in broken.items() if not _is_of_bars(key)})
         self._files(whole | self._restated)
+        self._bars([key for key in broken if _is_of_bars(key)])
         self._conclude(broken)
         self._look_again()
 
@@ -238,6 +242,20 @@ class _Repair:
                 self._pipeline.known(),
             )
 
+    def _bars(self, broken: Sequence[PartitionKey]) -> None:
+        """Build bars anew from the trades, which are mended by now if anything could mend them."""
+        for name, month in dict.fromkeys((key.data_type, key.month) for key in broken):
+            keys = [key for key in broken if (key.data_type, key.month) == (name, month)]
+            sessions = frozenset(key.session for key in keys if key.session is not None)
+            symbols = frozenset(key.symbol for key in keys)
+            scope = Scope((data_type(name),), month, month, symbols, sessions, anew=True)
+            try:
+                self._pipeline.keep_bars(self._report.run, scope)
+            except CorruptPartitionError as error:
+                self._why_bars |= dict.fromkeys(keys, f"it rests on another: {error}")
+        if self._without_catalog:
+            self._pipeline.keep_bars(self._report.run, Scope())
+
     def _files(self, files: set[RawFile]) -> None:
         """Read raw files again for all that was published of them."""
         known = self._pipeline.known()
@@ -302,7 +320,7 @@ class _Repair:
                 touched[fault.subject.data_type].add(month_of(fault.subject.day))
         told = {(fault.path, fault.kind) for fault, _ in report.left}
         for name, months in touched.items():
-            request = Request((DATA_TYPES[name],), min(months), last_day_of_month(max(months)))
+            request = Request((data_type(name),), min(months), last_day_of_month(max(months)))
             again = verify(self._layout, self._pipeline.config, request, self._pipeline.progress)
             for fault in again.faults:
                 if (fault.path, fault.kind) not in told:
@@ -338,6 +356,8 @@ class _Repair:
             else:
                 files = _files_of(one)
                 problem = file_checks.partition(fault.path, one)
+                if problem is not None and one.key in self._why_bars:
+                    problem = f"{problem}; {self._why_bars[one.key]}"
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
         elif fault.kind == "history":
@@ -366,6 +386,11 @@ def _with_slices(catalog: Catalog, key: PartitionKey) -> Iterator[Partition]:
     for one in catalog.partitions(name, [symbol] if symbol else None, month, month):
         if one.key == key:
             yield one if symbol else replace(one, slices=catalog.slices(name, month, part))
+
+
+def _is_of_bars(key: PartitionKey) -> bool:
+    """Whether it is made from partitions of trades, not from raw files."""
+    return is_kept_bars(key.data_type)
 
 
 def _files_of(partition: Partition) -> list[RawFile]:

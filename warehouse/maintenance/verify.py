@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DataType
+from warehouse.core.datatypes import DataType, data_type, is_kept_bars, with_bars
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import (
@@ -179,6 +179,7 @@ class _Round:
         self._report, self._seen, self._progress = report, seen, progress
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._is_whole = not (request.symbols or request.start or request.end)
+        self._kinds = with_kept(request, catalog)
         report.waiting = report.pruned = 0
 
     def faults(self) -> Iterator[Fault]:
@@ -201,7 +202,7 @@ class _Round:
         by_month = defaultdict(dict)
         for file in {*known, *raw}:
             by_month[file.data_type, month_of(file.day)][file] = known.get(file)
-        for kind in self._request.kinds:
+        for kind in self._kinds:
             months = {month for name, month in by_month if name == kind.name}
             months |= {row["month"] for row in self._catalog.rows(_MONTHS, data_type=kind.name)}
             self._progress.begin("verify", self._bytes_of(kind))
@@ -212,19 +213,24 @@ class _Round:
         yield from self._reference()
         if self._is_whole:
             yield from self._history()
-            for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
+            for path, problem in strays(self._layout, self._catalog, self._kinds, known):
                 yield Fault(path, "unknown", problem)
 
     def _schemas(self) -> Iterator[Fault]:
         """Whether the files that views take their columns from are there, and no others."""
         with_reference = self._catalog.reference() is not None
-        due = schema_files(self._layout, with_reference=with_reference)
+        due = schema_files(
+            self._layout, published_types(self._catalog), with_reference=with_reference
+        )
         for path in due:
             problem = schema_problem(path)
             if problem is not None:
                 yield Fault(path, "schema", problem)
         if self._is_whole and self._layout.schema.is_dir():
             for path in set(self._layout.schema.iterdir()) - set(due):
+                if is_kept_bars(path.stem) and schema_problem(path) is None:
+                    # Of bars that were kept once; it has no rows.
+                    continue
                 yield Fault(path, "unknown", "no file that a view takes its columns from")
 
     def _reference(self) -> Iterator[Fault]:
@@ -386,6 +392,19 @@ class _Round:
             self._report.files["history"] += 1
             if not found.equals(due):
                 yield Fault(path, "history", "it does not say what the catalog says")
+
+
+def published_types(catalog: Catalog) -> tuple[str, ...]:
+    """The vendor's data types, and those of kept bars that are published."""
+    rows = catalog.rows("select distinct data_type from partitions")
+    return with_bars(row["data_type"] for row in rows)
+
+
+def with_kept(request: Request, catalog: Catalog) -> tuple[DataType, ...]:
+    """The data types that a request is about; of one about all, kept bars too."""
+    if not request.is_of_every_kind:
+        return request.kinds
+    return tuple(data_type(name) for name in published_types(catalog))
 
 
 def _size(path: Path) -> int:

@@ -32,6 +32,8 @@ from warehouse.ingest.market_builder import FILE_ROWS
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
 from warehouse.pipeline.arrivals import Arrivals, Incoming
+from warehouse.pipeline.bars.keeper import BarKeeper
+from warehouse.pipeline.bars.work import Scope, Work
 from warehouse.pipeline.batches import (
     ByType,
     batches,
@@ -125,9 +127,11 @@ class Pipeline:
         self.progress = LoggedProgress(progress or Silent(), log)
         self.writer = Writer(layout, config, self.progress, log, wait)
         self.sql = self.writer.sql
+        self.bars = BarKeeper(layout, config, self.sql, self.progress)
 
     def download(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Bring new and changed files of the source into the raw tier."""
+        request.check_of_vendor("download")
         with self.run("download", dry_run) as report:
             source, found, known = self._plan(request, report)
             if not dry_run:
@@ -138,6 +142,7 @@ class Pipeline:
 
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
+        request.check_of_vendor("ingest")
         with self.run("ingest", dry_run) as report:
             known = self.known()
             report.planned = files_to_ingest(
@@ -164,6 +169,7 @@ class Pipeline:
             SourceError: the source cannot be spoken to (any more); what had come by then is
                 published.
         """
+        request.check_of_vendor("update")
         with self.run("update", dry_run) as report:
             source, found, known = self._plan(request, report)
             known |= dict(found.restamped)
@@ -195,6 +201,14 @@ class Pipeline:
             NoDataError: raw files of published sessions are no longer there.
         """
         with self.run("rebuild", dry_run) as report:
+            named, request = request, request.of_vendor
+            if named.kept_bars and not dry_run:
+                scope = Scope(
+                    named.kept_bars, month_of(named.first), named.last, named.symbols, anew=True
+                )
+                self.keep_bars(report, scope)
+            if not request.kinds:
+                return report
             known = self.known()
             report.planned = raw_files(
                 self.layout, self.config, request.kinds, request.first, request.last
@@ -217,6 +231,7 @@ class Pipeline:
             RequestError: there is no such rule.
             SqlFileError: a rule that is named breaks the conventions, or fails.
         """
+        request.check_of_vendor("validate")
         gate = self.gate(request)
         asked = chosen(gate.rules, names, gate.broken)
         with self.run("validate", dry_run=False) as run:
@@ -231,6 +246,26 @@ class Pipeline:
                 self.writer.publish(change_of(report, asked, is_whole=is_whole))
             report.broken += [] if names else gate.broken
         return report
+
+    def keep_bars(self, report: RunReport, scope: Scope) -> list[Work]:
+        """Bring kept bars up to date with the trades. Within `run`; returns what was done.
+
+        Raises:
+            CorruptPartitionError: a partition of the trades is damaged.
+            SqlFileError: a statement of sql/bars is missing, breaks the conventions, or fails.
+            StorageError: the disk refuses.
+        """
+        found = self.bars.work(scope)
+        for number, work in enumerate(found, 1):
+            self.publish_bars(report, work, report.state if number == len(found) else "running")
+        return found
+
+    def publish_bars(self, report: RunReport, work: Work, state: str) -> None:
+        """Build what is stale of a month's bars, and publish it with the state of the run."""
+        made = self.bars.make(work, report.metrics.run_id)
+        made.change.runs = [of_run(report.metrics, state, report.problem)]
+        self.writer.publish(made.change, made.moves, made.removals)
+        shutil.rmtree(made.folder)
 
     def gate(self, request: Request) -> Gate:
         """The rules that incoming rows are asked by, and what the request allows."""
@@ -362,6 +397,8 @@ class Pipeline:
                 self.progress.begin("ingest", sum(sizes.values()), len(sizes))
             incoming = Incoming(report, sizes, self.progress, arrivals, here)
             self._publish_planned(report, selected, known, gate, sizes, incoming)
+            if any(kind.name == "trades" for kind in request.kinds):
+                self.keep_bars(report, Scope())
         if report.broken_off is not None:
             raise report.broken_off
         return report

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from warehouse.bars.spec import By, Excess, Hours
 from warehouse.core.calendar import Moment, Span, parse_span, session_at
-from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
+from warehouse.core.datatypes import DATA_TYPES, DataType, data_type, is_kept_bars
 from warehouse.errors import RequestError
 from warehouse.read.frame_options import INDEXES, REPEATING, Shape
 from warehouse.read.frames import check_form, check_zone
@@ -175,6 +175,8 @@ def kind_of(name: str) -> DataType:
     Raises:
         RequestError: there is no such data type.
     """
+    if isinstance(name, str) and is_kept_bars(name):
+        return data_type(name)
     return data_type(choice("data type", name, DATA_TYPES))
 
 

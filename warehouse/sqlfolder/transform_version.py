@@ -152,7 +152,7 @@ def load(layout: Layout, fingerprint: str) -> Recipe | None:
         if not all(isinstance(text, str) for text in texts):
             return None
         # What version 0.1.0 kept does not say.
-        first = _FIRST_COLUMNS[next(iter(statements)).partition("/")[2]].split()
+        first = _FIRST_COLUMNS.get(next(iter(statements)).partition("/")[2], "").split()
         columns = tuple(map(str, record.get("columns", first)))
         return Recipe(fingerprint, statements, dict(record["settings"].items()), columns)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from warehouse.core import datatypes
 from warehouse.core.calendar import sessions_table
-from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed
+from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed, is_kept_bars, with_bars
 from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
@@ -87,7 +88,9 @@ _MANIFESTS = pa.schema(
 )
 REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 """Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
-_LATER = ("files", "partitions", "bars", *REFERENCE_VIEWS)
+_KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
+"""The file that makes views of kept bars, and the data type that it names."""
+_LATER = ("files", "partitions", "bars", _KEPT_BARS, *REFERENCE_VIEWS)
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -206,7 +209,7 @@ def build(
             generation = row[0] if row else 0
             _run(connection, sql, "carry_over", layout, config_dir)
             rejects = _rejects_names(connection)
-            names = _names_before(connection)
+            names = _names_before(connection, named)
             sessions = _sessions_before(connection)
             reference = reference_files.named(connection, "replaced")
             before = _objects(connection, "replaced")
@@ -220,6 +223,8 @@ def build(
         present, fresh = _write_manifests(layout, named, earlier, change, built)
         # By itself each statement would be a transaction, and an fsync.
         connection.begin()
+        kinds = with_bars(one.data_type for one in present)
+        _write_schemas(layout, kinds)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
         # Where its SQL is of an earlier version.
@@ -245,6 +250,8 @@ def build(
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
         _run(connection, sql, "partitions", layout, config_dir)
+        for name in kinds[len(DATA_TYPES) :]:
+            _run(connection, sql, _KEPT_BARS, layout, config_dir, length=name)
         _name_reference(connection, sql, layout, config_dir, reference, change, built)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
@@ -257,7 +264,9 @@ def build(
         bar_macro.create(connection, BarFolder(sql))
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
-        built.others = sorted(before - _objects(connection))
+        # Views of bars that are no longer kept are gone.
+        gone = before - _objects(connection)
+        built.others = sorted(name for name in gone if not is_kept_bars(name))
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
@@ -376,7 +385,9 @@ def _name_reference(
         _set_names(connection, table, names.get(table, ""))
 
 
-def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def _names_before(
+    connection: duckdb.DuckDBPyConnection, named: Sequence[Manifest]
+) -> dict[str, str]:
     """What the replaced catalog says of its files, by macro; of one of an earlier format nothing.
 
     What is not of the form that it must have is left out: it is gathered anew.
@@ -389,7 +400,7 @@ def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """
     if connection.execute(spans).fetchall() == [(0,)]:
         return found
-    for kind in DATA_TYPES:
+    for kind in with_bars(one.data_type for one in named):
         try:
             for macro, form in (
                 (f"{kind}_names", _FOLDERS),
@@ -423,20 +434,22 @@ def _name_partitions(
     """
     touched = {data_type for data_type, _ in fresh}
     _set_names(connection, "manifest", "\n".join(sorted(one.name for one in present)))
-    for kind in DATA_TYPES:
+    for kind in with_bars(one.data_type for one in present):
         macros = [f"{kind}_names", f"{kind}_market_names", f"{kind}_market_symbols"]
         told = {name: before[name] for name in macros if name in before}
         if len(told) < len(macros) or (
             kind in touched and not _retold(told, kind, layout, replaced, fresh)
         ):
             told = _told(connection, layout, kind, present, fresh)
-        file = _catalog_file(sql, kind)
+        is_kept = is_kept_bars(kind)
+        file = _catalog_file(sql, _KEPT_BARS if is_kept else kind)
+        listing = f"{_AS_SHIPPED if is_kept else kind}_market_files"
         lists = _catalog_file(sql, "files")
         if told[f"{kind}_names"] and "months_in" not in lists.body:
             raise SqlFileError(lists.path, "does not take spans of months apart, with months_in")
-        if told[f"{kind}_market_names"] and f"{kind}_market_files" not in file.body:
+        if told[f"{kind}_market_names"] and listing not in file.body:
             raise SqlFileError(
-                file.path, f"does not read {kind}_market_files, where all symbols share a file"
+                file.path, f"does not read {listing}, where all symbols share a file"
             )
         for name, text in told.items():
             _set_macro(connection, name, text)
@@ -967,13 +980,13 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
     return found
 
 
-def _write_schemas(layout: Layout) -> None:
+def _write_schemas(layout: Layout, kinds: Iterable[str] = DATA_TYPES) -> None:
     """A file without rows for each view, which takes its columns from it."""
     if layout.schema.is_symlink():
         # Where it leads files of these names may be somebody's data.
         raise StorageError(layout.schema, "is a link; it must lie beside the cache folder")
     layout.modes.make_folder(layout.schema)
-    for name, columns in _schemas().items():
+    for name, columns in _schemas(kinds).items():
         path = layout.schema / f"{name}.parquet"
         if schema_problem(path) is not None or not _has_columns(path, columns):
             # Beside it: the folder may stand on another disk.
@@ -983,13 +996,16 @@ def _write_schemas(layout: Layout) -> None:
             os.replace(draft, path)
 
 
-def schema_files(layout: Layout, *, with_reference: bool) -> list[Path]:
+def schema_files(
+    layout: Layout, kinds: Iterable[str] = DATA_TYPES, *, with_reference: bool
+) -> list[Path]:
     """The files without rows that the views take their columns from.
 
     Args:
+        kinds: data types that there are views of.
         with_reference: those of the reference tables, which an earlier version had not, as well.
     """
-    names = [name for name in _schemas() if with_reference or name not in REFERENCE_TABLES]
+    names = [name for name in _schemas(kinds) if with_reference or name not in REFERENCE_TABLES]
     return [layout.schema / f"{name}.parquet" for name in names]
 
 
@@ -1011,8 +1027,8 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
     return bool(pq.read_schema(path).remove_metadata().equals(columns))
 
 
-def _schemas() -> dict[str, pa.Schema]:
-    columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
+def _schemas(kinds: Iterable[str]) -> dict[str, pa.Schema]:
+    columns = {name: datatypes.data_type(name).columns for name in kinds}
     shared = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
     return {**columns, **shared, **reference_files.SCHEMAS}
 
@@ -1046,6 +1062,7 @@ def _run(
     layout: Layout | None,
     config_dir: Path,
     conditions: Path | None = None,
+    length: str | None = None,
 ) -> None:
     """Run sql/catalog/<name>.sql, its paths made absolute.
 
@@ -1055,6 +1072,8 @@ def _run(
     file = _catalog_file(sql, name)
     check_statements(connection, file, _macros(sql))
     text = file.body
+    if length is not None:
+        text = text.replace(_AS_SHIPPED, length)
     if conditions is not None:
         text = text.replace(
             "'config/trade_conditions.csv'", f"'{glob_literal(Path(os.path.realpath(conditions)))}'"

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import is_data_type
 from warehouse.core.duckdb_connection import quoted
 from warehouse.core.paths import (
     ALL_SYMBOLS,
@@ -273,7 +273,7 @@ def check_there(layout: Layout, manifests: Iterable[Manifest]) -> None:
     """
     seen: set[Key] = set()
     for one in manifests:
-        if one.data_type not in DATA_TYPES or not is_manifest(one.name, one.data_type, one.month):
+        if not is_data_type(one.data_type) or not is_manifest(one.name, one.data_type, one.month):
             problem = f"it names {one.name!r}, which is no manifest of {one.data_type}"
             raise DamagedCatalogError(layout.catalog, problem)
         if one.key in seen:

@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core import small_files
-from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
+from warehouse.core.datatypes import DataType, completed, data_type
 from warehouse.core.paths import (
     ALL_SYMBOLS,
     Layout,
@@ -441,7 +441,7 @@ def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> 
         CorruptPartitionError: its rows are not so many, its columns not the data type's, or it is
             another partition under this one's name.
     """
-    kind, symbol = DATA_TYPES[key.data_type], key.symbol
+    kind, symbol = data_type(key.data_type), key.symbol
     try:
         metadata = file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]

@@ -1,0 +1,172 @@
+"""Kept bars: looked at after each run, and brought up to date with the trades that are published.
+
+What there is of them follows from the trades, the recipe and `bars.keep` alone. So a run that is
+killed on the way leaves some months as they were, and the next run does the rest. A month of one
+length is published at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from warehouse.bars.build import engine
+from warehouse.core.config import Config
+from warehouse.core.datatypes import TRADE_CONDITIONS, DataType, data_type, is_kept_bars
+from warehouse.core.metrics import Progress
+from warehouse.core.paths import Layout, partition_name
+from warehouse.pipeline.bars import origin
+from warehouse.pipeline.bars.builder import Builder, Builds
+from warehouse.pipeline.bars.trades import TRADES, MonthOfTrades
+from warehouse.pipeline.bars.work import Scope, Work, look
+from warehouse.sqlfolder import transform_version
+from warehouse.sqlfolder.bars.bar_file import BarFolder
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store import catalog_writer
+from warehouse.store.catalog import Catalog, CatalogChange
+from warehouse.store.partitions import ENTRIES
+
+
+@dataclass
+class Made:
+    """What was built of a month, and waits to be published.
+
+    Attributes:
+        folder: of the staging tier, which is of no use afterwards.
+        moves: (staged, final).
+        removals: files that are no more.
+    """
+
+    folder: Path
+    change: CatalogChange = field(default_factory=CatalogChange)
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    removals: list[Path] = field(default_factory=list)
+
+
+class BarKeeper:
+    """Says what is to be done about the kept bars of one warehouse, and builds them."""
+
+    def __init__(self, layout: Layout, config: Config, sql: SqlFolder, progress: Progress) -> None:
+        self._layout, self._config, self._sql = layout, config, sql
+        self._progress, self._folder = progress, BarFolder(sql)
+        self._recipes: dict[str, Recipe | None] = {}
+
+    def work(self, scope: Scope) -> list[Work]:
+        """What there is to be done, in the order of the months; nothing is written.
+
+        Raises:
+            SqlFileError: a statement of sql/bars is missing or breaks the conventions.
+        """
+        with Catalog(self._layout) as catalog:
+            listed = catalog.rows("select distinct data_type, month from partitions")
+            rules = self._rules(catalog)
+            kept = self._config.bars.kept if scope.kinds is None else scope.kinds
+            there = {(row["data_type"], row["month"]) for row in listed}
+            names = {name for name, _ in there if is_kept_bars(name)}
+            dropped = names - {kind.name for kind in kept} if scope.kinds is None else set()
+            months = sorted({month for _, month in there if scope.first <= month <= scope.last})
+            recipes = {kind: origin.recipe(self._folder, kind, rules) for kind in kept}
+            found = []
+            for month in months:
+                # Those of which there are bars and no trades any more are looked at, too.
+                trades = None
+                for kind in kept:
+                    if {(TRADES.name, month), (kind.name, month)} & there:
+                        trades = trades or MonthOfTrades(self._layout, catalog, month)
+                        work = self._of_month(catalog, scope, kind, month, trades, recipes[kind])
+                        if work.stale or work.gone:
+                            found.append(work)
+                for name in sorted(dropped):
+                    gone = [one.key for one in catalog.partitions(name, None, month, month)]
+                    if gone:
+                        found.append(Work(data_type(name), month, "symbol", None, gone=gone))
+            return found
+
+    def make(self, work: Work, run_id: str) -> Made:
+        """Build what is stale of a month, in a folder of the staging tier.
+
+        Raises:
+            CorruptPartitionError: a partition of the trades is damaged.
+            SqlFileError: a statement of sql/bars fails.
+            StorageError: the disk refuses.
+        """
+        layout, kind = self._layout, work.kind
+        folder = layout.staging / f"{run_id}-{kind.name}-{work.month:%Y_%m}"
+        if folder.exists():
+            # Of work that failed.
+            shutil.rmtree(folder)
+        layout.modes.make_folders(folder)
+        layout.modes.make_folders(layout.cache / kind.name)
+        self._progress.begin(f"{kind.name} {work.month:%Y-%m}", 0)
+        made = Made(folder)
+        gone = set(work.gone)
+        if work.stale and work.recipe is not None:
+            with Catalog(layout) as catalog:
+                trades = MonthOfTrades(layout, catalog, work.month)
+                rules = self._rules(catalog)
+            with engine(self._config, rules) as connection:
+                builds = Builds(connection, self._folder, kind)
+                workers = self._config.processing.parallel_workers
+                builder = Builder(layout, builds, work, trades, folder, workers)
+                written = builder.write()
+            gone |= builder.replaced - {one.key for one, _ in written}
+            made.change.partitions = [one for one, _ in written]
+            made.moves = transform_version.stage(layout, work.recipe)
+            made.moves += [
+                (path, f"{layout.cache}/{partition_name(*one.key)}") for one, path in written
+            ]
+        made.change.removed = sorted(gone)
+        made.removals = [layout.partition(*key) for key in made.change.removed]
+        return made
+
+    def _rules(self, catalog: Catalog) -> pa.Table:
+        """The table of trade conditions as it is now, or as the catalog has it."""
+        conditions = self._layout.trade_conditions
+        present = catalog_writer.present_conditions(self._sql, conditions)
+        if present is not None:
+            return present
+        return pa.Table.from_pylist(catalog.trade_conditions(), TRADE_CONDITIONS)
+
+    def _of_month(
+        self,
+        catalog: Catalog,
+        scope: Scope,
+        kind: DataType,
+        month: date,
+        trades: MonthOfTrades,
+        recipe: Recipe,
+    ) -> Work:
+        is_laid_out = catalog.layout_of(kind.name, month)
+        place = scope.place or is_laid_out or self._config.storage.layout.of(kind.name)
+        present = catalog.partitions(kind.name, None, month, month)
+        work = Work(kind, month, place, recipe, present, catalog.entries(kind.name, month))
+        if is_laid_out not in (None, place):
+            work.gone = [one.key for one in present]
+            work.present, work.entries = [], ENTRIES.empty_table()
+        elif scope.place is not None:
+            return work
+        look(work, scope, trades.units)
+        for fingerprint, trades_due, keys in work.others:
+            for reason in self._why(work, fingerprint, trades_due):
+                work.reasons.setdefault(reason, []).extend(keys)
+        return work
+
+    def _why(self, work: Work, fingerprint: str | None, trades: str) -> list[str]:
+        """Why bars of this fingerprint are stale, where those of these trades are due."""
+        assert work.recipe is not None
+        if fingerprint is None:
+            return [f"there are no {work.kind.name} of these trades yet"]
+        by, now = origin.recipe_in(fingerprint), work.recipe
+        reasons = []
+        if by != now.fingerprint:
+            if by not in self._recipes:
+                self._recipes[by] = transform_version.load(self._layout, by)
+            reasons += origin.changes(work.kind, self._recipes[by], now)
+        if origin.trades_in(fingerprint) != trades:
+            reasons.append(f"{work.kind.name} were made of other trades")
+        return reasons
