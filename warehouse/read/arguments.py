@@ -170,7 +170,7 @@ def choice(parameter: str, value: Any, valid: Iterable[str]) -> str:
 
 
 def kind_of(name: str) -> DataType:
-    """The data type of that name.
+    """The data type of that name: one of the vendor's, or of kept bars.
 
     Raises:
         RequestError: there is no such data type.
@@ -181,7 +181,7 @@ def kind_of(name: str) -> DataType:
 
 
 def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
-    """One data type or several, each once, in the order named.
+    """One of the vendor's data types or several, each once, in the order named.
 
     Raises:
         RequestError: there is none, or one is unknown.
@@ -189,7 +189,7 @@ def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
     named = _named(names)
     if not named:
         raise RequestError("data_types", names, f"name at least one of {', '.join(DATA_TYPES)}")
-    return tuple(dict.fromkeys(kind_of(name) for name in named))
+    return tuple(dict.fromkeys(data_type(choice("data type", name, DATA_TYPES)) for name in named))
 
 
 def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:

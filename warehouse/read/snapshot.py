@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from warehouse.core import process
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
+from warehouse.core.datatypes import TRADE_CONDITIONS, with_bars
 from warehouse.core.duckdb_connection import (
     connect,
     is_interrupt,
@@ -193,7 +193,8 @@ class Snapshot:
         Raises:
             DamagedCatalogError: one is another.
         """
-        new = {*(DATA_TYPES if data_types is None else data_types)} - self._looked_at
+        of_all = with_bars(one.data_type for one in self.manifests or ())
+        new = {*(of_all if data_types is None else data_types)} - self._looked_at
         named = [one for one in self.manifests or () if one.data_type in new]
         self._unless_moved(lambda: manifests.check(self.layout, named))
         self._looked_at |= new

@@ -7,7 +7,9 @@ length is published at once.
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,7 +20,7 @@ from warehouse.bars.build import engine
 from warehouse.core.config import Config
 from warehouse.core.datatypes import TRADE_CONDITIONS, DataType, data_type, is_kept_bars
 from warehouse.core.metrics import Progress
-from warehouse.core.paths import Layout, partition_name
+from warehouse.core.paths import Layout, PartitionKey, partition_name
 from warehouse.pipeline.bars import origin
 from warehouse.pipeline.bars.builder import Builder, Builds
 from warehouse.pipeline.bars.trades import TRADES, MonthOfTrades
@@ -117,12 +119,35 @@ class BarKeeper:
             gone |= builder.replaced - {one.key for one, _ in written}
             made.change.partitions = [one for one, _ in written]
             made.moves = transform_version.stage(layout, work.recipe)
+            made.moves += self._notes(work, [one.key for one, _ in written], folder)
             made.moves += [
                 (path, f"{layout.cache}/{partition_name(*one.key)}") for one, path in written
             ]
         made.change.removed = sorted(gone)
         made.removals = [layout.partition(*key) for key in made.change.removed]
         return made
+
+    def _is_kept(self, note: str) -> bool:
+        return transform_version.path_of(self._layout, note).exists()
+
+    def _notes(
+        self, work: Work, written: Sequence[PartitionKey], folder: Path
+    ) -> list[tuple[str, str]]:
+        """Keep of which trades no bar comes; returns (staged, final)."""
+        due = work.barren(written)
+        moves = []
+        for by_recipe in (False, True) if due and work.is_whole else ():
+            note = origin.note_of(work.kind, work.month, due, by_recipe=by_recipe)
+            staged, final = folder / f"{note}.json", transform_version.path_of(self._layout, note)
+            told = {
+                "no": work.kind.name,
+                "month": f"{work.month:%Y-%m}",
+                "of": sorted(map(str, due)),
+            }
+            staged.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            if not final.exists():
+                moves.append((str(staged), str(final)))
+        return moves
 
     def _rules(self, catalog: Catalog) -> pa.Table:
         """The table of trade conditions as it is now, or as the catalog has it."""
@@ -150,7 +175,7 @@ class BarKeeper:
             work.present, work.entries = [], ENTRIES.empty_table()
         elif scope.place is not None:
             return work
-        look(work, scope, trades.units)
+        look(work, scope, trades.units, self._is_kept)
         for fingerprint, trades_due, keys in work.others:
             for reason in self._why(work, fingerprint, trades_due):
                 work.reasons.setdefault(reason, []).extend(keys)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -106,6 +106,17 @@ def hours_of(sessions: Sequence[date]) -> dict[date, str]:
     """Of each session what the calendar says of it."""
     rows = sessions_table(sorted(set(sessions))).to_pylist()
     return {row["session"]: ",".join(map(str, row.values())) for row in rows}
+
+
+def note_of(kind: DataType, month: date, due: Mapping[str | date, str], *, by_recipe: bool) -> str:
+    """What is kept of trades of which no bar comes, by name: else they would be read each time.
+
+    Args:
+        due: of each symbol or session that has none, the fingerprint that its bars would have.
+        by_recipe: the recipe is told, too.
+    """
+    facts = [[str(place), each if by_recipe else trades_in(each)] for place, each in due.items()]
+    return _digest([kind.name, str(month), by_recipe, sorted(facts)])
 
 
 def source_of(trades: SessionSource) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -59,6 +59,7 @@ class Work:
         gone: partitions of which there are no trades any more, or in the other layout.
         others: (its fingerprint, or None; that of the trades that is due; partitions) of what is
             stale.
+        is_whole: nothing of the month was left out.
         reasons: why → the partitions that are stale for it.
     """
 
@@ -73,14 +74,35 @@ class Work:
     stale: dict[str | date, set[Unit]] = field(default_factory=dict)
     gone: list[PartitionKey] = field(default_factory=list)
     others: list[tuple[str | None, str, list[PartitionKey]]] = field(default_factory=list)
+    is_whole: bool = True
     reasons: dict[str, list[PartitionKey]] = field(default_factory=dict)
 
+    @property
+    def there(self) -> set[str | date]:
+        """What is published of it: symbols, sessions or the month."""
+        return {self.place_of(one.key) for one in self.present}
 
-def look(work: Work, scope: Scope, trades: Mapping[Unit, SessionSource]) -> None:
+    def place_of(self, key: PartitionKey) -> str | date:
+        """What a partition is of, as `stale` names it."""
+        return key.symbol or key.session or key.month
+
+    def barren(self, written: Iterable[PartitionKey]) -> dict[str | date, str]:
+        """What has no bars once these are written, and the fingerprint that they would have."""
+        left = {self.place_of(key) for key in written} | (self.there - self.stale.keys())
+        return {place: each for place, each in self.made_by.items() if place not in left}
+
+
+def look(
+    work: Work,
+    scope: Scope,
+    trades: Mapping[Unit, SessionSource],
+    is_kept: Callable[[str], bool],
+) -> None:
     """Note what is stale, and what is gone.
 
     Args:
         trades: what there is, by symbol and session.
+        is_kept: whether there is a note of that name: see `origin.note_of`.
     """
     hours = origin.hours_of([session for _, session in trades])
     if work.place == "symbol":
@@ -89,6 +111,14 @@ def look(work: Work, scope: Scope, trades: Mapping[Unit, SessionSource]) -> None
         _sessions(work, scope, trades, hours)
     else:
         _month(work, scope, trades, hours)
+    work.is_whole = not (scope.symbols or scope.sessions)
+    without = {place: work.made_by[place] for place in work.made_by if place not in work.there}
+    if scope.anew or not work.is_whole or not without:
+        return
+    if is_kept(origin.note_of(work.kind, work.month, without, by_recipe=scope.by_recipe)):
+        for place in without:
+            del work.stale[place]
+        work.others = [one for one in work.others if one[0] is not None]
 
 
 def _is_current(work: Work, scope: Scope, fingerprint: str, due: str) -> bool:
@@ -112,10 +142,10 @@ def _symbols(
     present = {one.symbol: one for one in work.present}
     work.gone += [one.key for symbol, one in present.items() if symbol not in by_symbol]
     for symbol, units in by_symbol.items():
-        if scope.symbols and symbol not in scope.symbols:
-            continue
         whole = origin.of_trades(units, hours)
         due = work.made_by[symbol] = origin.made_by(work.recipe, whole)
+        if scope.symbols and symbol not in scope.symbols:
+            continue
         old = present.get(symbol)
         own = {(symbol, one.session) for _, one in units}
         key = PartitionKey(work.kind.name, symbol, work.month)
@@ -152,9 +182,9 @@ def _sessions(
         if session not in due:
             work.gone += [one.key for one in files]
     for session, whole in due.items():
+        work.made_by[session] = whole
         if scope.sessions and session not in scope.sessions:
             continue
-        work.made_by[session] = whole
         files = present.get(session, [])
         old = files[0].fingerprint if files else None
         if old is None or not _is_current(work, scope, old, whole):

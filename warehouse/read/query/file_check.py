@@ -16,7 +16,7 @@ from pathlib import Path
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import REFERENCE_TABLES, RawFile
 from warehouse.errors import CorruptPartitionError
-from warehouse.read.query.names import FILES, known
+from warehouse.read.query.names import files, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names
 from warehouse.store.catalog_writer import schema_problem
@@ -49,18 +49,18 @@ def check(snapshot: Snapshot, named: Iterable[str]) -> None:
 
 def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
     """Data types, and reference tables, whose files are read; "rejects" and `_MANIFESTS` too."""
-    definitions = known(snapshot).definitions
+    definitions, listing = known(snapshot).definitions, files(snapshot)
     waiting, seen, kinds = set(named), set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         seen.add(name)
         if name == _ANY:
-            kinds = {*FILES.values(), _MANIFESTS}
+            kinds = {*listing.values(), _MANIFESTS}
             return kinds if snapshot.reference is not None else kinds - {*REFERENCE_TABLES}
         if name == _MANIFESTS:
             kinds.add(_MANIFESTS)
-        if name in FILES:
-            kinds.add(FILES[name])
+        if name in listing:
+            kinds.add(listing[name])
             continue
         for one in definitions.get(name, ()):
             waiting |= set(names(json.loads(one.tree))) - seen

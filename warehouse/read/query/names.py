@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, with_bars
 from warehouse.core.paths import REFERENCE_TABLES
 from warehouse.read.snapshot import ATTACHED_AS, Snapshot
 from warehouse.sqlfolder.determinism import (
@@ -21,12 +21,32 @@ from warehouse.sqlfolder.determinism import (
 
 PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place", "is_the_only_one"})
 """Macros of the catalog that say where it stands; what an answer is does not rest on them."""
-FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
-FILES |= {f"{kind}_market_files": kind for kind in DATA_TYPES}
-FILES |= {f"{table}_files": table for table in REFERENCE_TABLES}
-"""Macros of the catalog that list files: what of they are."""
+_FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
+_FILES |= {f"{kind}_market_files": kind for kind in DATA_TYPES}
+_FILES |= {f"{table}_files": table for table in REFERENCE_TABLES}
 _NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects", *REFERENCE_TABLES)]
 _NAMES += [f"{kind}_market_{of}" for kind in DATA_TYPES for of in ("names", "symbols")]
+
+
+def bars(snapshot: Snapshot) -> tuple[str, ...]:
+    """The data types of kept bars that are published."""
+    return with_bars(one.data_type for one in snapshot.manifests or ())[len(DATA_TYPES) :]
+
+
+def files(snapshot: Snapshot) -> dict[str, str]:
+    """Macros of the catalog that list files: what of they are."""
+    of_bars = {
+        f"{kind}_{which}": kind
+        for kind in bars(snapshot)
+        for which in ("files", "files_of", "market_files")
+    }
+    return {**_FILES, **of_bars}
+
+
+def _names(snapshot: Snapshot) -> list[str]:
+    """Macros that say which files there are."""
+    which = ("names", "market_names", "market_symbols")
+    return [*_NAMES, *(f"{kind}_{of}" for kind in bars(snapshot) for of in which)]
 
 
 def known(snapshot: Snapshot) -> Known:
@@ -51,7 +71,7 @@ def _gather(snapshot: Snapshot) -> Known:
             and function_name not in (select unnest($names))
         """,
         name=ATTACHED_AS,
-        names=_NAMES,
+        names=_names(snapshot),
     )
     definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
     views = snapshot.fetch(
@@ -71,7 +91,7 @@ def _gather(snapshot: Snapshot) -> Known:
     folders = frozenset({ATTACHED_AS, "main"})
     # In a select list they are functions as any other.
     functions = builtin() | STABLE_TABLE_FUNCTIONS
-    stable = with_macros(functions, scalar, names) | PLACE | FILES.keys()
+    stable = with_macros(functions, scalar, names) | PLACE | files(snapshot).keys()
     found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, is_data_type
 from warehouse.core.paths import REFERENCE_TABLES
-from warehouse.read.query.names import FILES, PLACE, known
+from warehouse.read.query.names import PLACE, bars, files, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import Known, names
 from warehouse.sqlfolder.files import words
@@ -24,15 +24,15 @@ def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
     A table rests on its rows, a view or a macro on its SQL and what that names; one that reads
     partitions on those of each data type that it may read. Other names are passed over.
     """
-    catalog = known(snapshot)
+    catalog, listing = known(snapshot), files(snapshot)
     facts: dict[str, Any] = {}
     waiting = sorted(named)
     while waiting:
         name = waiting.pop()
         if name in facts or name in PLACE:
             continue
-        if name in FILES:
-            facts[name] = _files(snapshot, FILES[name])
+        if name in listing:
+            facts[name] = _files(snapshot, listing[name])
             continue
         if name in catalog.definitions:
             facts[name] = _definition(snapshot, catalog, name)
@@ -78,7 +78,7 @@ def _files(snapshot: Snapshot, kind: str) -> str:
         # Its name is the hash of what it says.
         return (snapshot.reference or {}).get(kind, "")
     # Of files of rejects the catalog has no hashes.
-    return partitions_of(snapshot, kind) if kind in DATA_TYPES else _rows(snapshot, "warehouse")
+    return partitions_of(snapshot, kind) if is_data_type(kind) else _rows(snapshot, "warehouse")
 
 
 def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
@@ -88,10 +88,10 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
     sql = "; ".join(" ".join(words(one.sql)) for one in definitions)
     facts: list[Any] = []
     if "read_parquet" in sql:
-        kinds = [kind for kind in DATA_TYPES if f"/{kind}/" in sql]
+        kinds = [kind for kind in (*DATA_TYPES, *bars(snapshot)) if f"/{kind}/" in sql]
         facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
         trees = (json.loads(one.tree) for one in definitions)
-        if not kinds and not any(FILES.keys() & set(names(tree)) for tree in trees):
+        if not kinds and not any(files(snapshot).keys() & set(names(tree)) for tree in trees):
             # Files that the catalog has no hashes of.
             facts.append(_rows(snapshot, "warehouse"))
     for folder, short in (

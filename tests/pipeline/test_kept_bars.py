@@ -1,0 +1,322 @@
+"""Bars that are kept: whatever happens to them, they are those of the trades that are published."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from building import Made, day_key, instant, trade
+from killing import Killed, killed_at
+
+from warehouse import Warehouse
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import PartitionKey
+from warehouse.core.request import Request
+from warehouse.errors import ConfigError, RequestError
+from warehouse.maintenance.convert_layout import convert_layout
+from warehouse.maintenance.rebuild_stale import rebuild_changed
+from warehouse.pipeline.bars import builder
+from warehouse.store.catalog import Catalog
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import DEMO
+
+MakeWarehouse = Callable[..., Made]
+MARKET = replace(
+    DEMO, sessions=DEMO.sessions[1:4], symbols=DEMO.symbols[:6], trades_per_session=2_500
+)
+MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
+KEPT = ("bars_1m", "bars_1d")
+LAYOUTS = [*product(("symbol", "market"), repeat=2)]
+"""Of the trades, and of the bars."""
+
+
+def settings_of(of_trades: str, of_bars: str, *keep: str) -> dict[str, Any]:
+    layout = {**dict.fromkeys(DATA_TYPES, "symbol"), "trades": of_trades, "bars": of_bars}
+    return {"storage__layout": layout, "bars__keep": list(keep or ("1m", "1d"))}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The trades of a generated market, which has a half-day, key → file."""
+    folder = tmp_path_factory.mktemp("market")
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in write(MARKET, folder, ["trades"])
+    }
+
+
+def day(session: date, *prices: float, symbols: str = "ABZ") -> list[str]:
+    """A trade each minute from 09:30 on, by symbol; Z has odd lots alone, of which comes no bar."""
+    return [
+        trade(
+            symbol,
+            instant(session, f"09:{30 + minute}"),
+            minute + 1,
+            price=price,
+            id=f"{symbol}{minute}",
+            conditions="37" if symbol == "Z" else "",
+        )
+        for symbol in symbols
+        for minute, price in enumerate(prices)
+    ]
+
+
+def two_days(make_warehouse: MakeWarehouse, of_trades: str, of_bars: str) -> Made:
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, 11.0),
+        day_key("trades", TUESDAY): day(TUESDAY, 12.0, 13.0),
+    }
+    made = make_warehouse(files, **settings_of(of_trades, of_bars))
+    made.update("trades")
+    return made
+
+
+def bars_of(made: Made, data_type: str) -> pa.Table:
+    """All rows of kept bars, as the facade reads them."""
+    with Warehouse(made.root) as wh:
+        symbols, sessions = wh.symbols(data_type), wh.sessions(data_type)
+        return wh.load(data_type, symbols, sessions[0], sessions[-1], to="arrow")
+
+
+def built(made: Made, data_type: str) -> pa.Table:
+    """The bars that are built from what is published now."""
+    with Warehouse(made.root) as wh:
+        symbols, sessions = wh.symbols("trades"), wh.sessions("trades")
+        every = data_type.removeprefix("bars_")
+        return wh.bars(symbols, sessions[0], sessions[-1], every=every, hours="all", to="arrow")
+
+
+def check_bars(made: Made) -> None:
+    """They are those of the trades, and nothing is wrong with a file."""
+    for data_type in KEPT:
+        assert bars_of(made, data_type).equals(built(made, data_type)), data_type
+    assert made.verify().faults == []
+
+
+def bytes_of_bars(made: Made) -> dict[str, bytes]:
+    cache = made.root / "data/cache"
+    paths = [path for name in KEPT for path in (cache / name).rglob("*.parquet")]
+    return {path.relative_to(cache).as_posix(): path.read_bytes() for path in paths}
+
+
+def reasons(made: Made) -> dict[str, list[PartitionKey]]:
+    return rebuild_changed(made.pipeline, Request.of(), dry_run=True).reasons
+
+
+@pytest.mark.parametrize(("of_trades", "of_bars"), LAYOUTS)
+def test_kept_bars_are_those_that_are_built_from_the_trades_in_either_layout(
+    make_warehouse: MakeWarehouse, files: dict[str, bytes], of_trades: str, of_bars: str
+) -> None:
+    made = make_warehouse(files, **settings_of(of_trades, of_bars))
+    made.update("trades")
+    check_bars(made)
+    with Catalog(made.layout) as catalog:
+        month = MARKET.sessions[0].replace(day=1)
+        assert {catalog.layout_of(name, month) for name in KEPT} == {of_bars}
+    with Warehouse(made.root) as wh:
+        symbol = wh.symbols("bars_1m")[0]
+        due = built(made, "bars_1m")
+        viewed = wh.query("from bars_1m order by symbol, timestamp", "arrow")
+        in_order = due.sort_by([("symbol", "ascending"), ("timestamp", "ascending")])
+        assert viewed.select(due.column_names).equals(in_order)
+        first, last = MARKET.sessions[0], MARKET.sessions[1]
+        of_one = wh.query(
+            "from bars_1m_of($symbol, $first, $last) order by timestamp", "arrow",
+            symbol=symbol, first=first, last=last,
+        )  # fmt: skip
+        own = due.filter(pc.equal(due["symbol"], symbol))
+        own = own.filter(pc.less_equal(own["session"], last))
+        assert of_one.select(own.column_names).equals(own.combine_chunks())
+        kinds = set(wh.catalog("partitions")["data_type"])
+        assert kinds == {"trades", *KEPT}
+
+
+def test_without_bars_keep_there_is_no_trace_of_them(
+    make_warehouse: MakeWarehouse, files: dict[str, bytes]
+) -> None:
+    made = make_warehouse(files)
+    made.update("trades")
+    assert {name.split("/")[0] for name in made.partitions()} == {"trades"}
+    assert not any((made.root / "data").rglob("*bars_*"))
+    with Warehouse(made.root) as wh:
+        names = wh.query("select function_name from duckdb_functions() where not internal")
+        assert not [name for name in names["function_name"] if name.startswith("bars_1")]
+
+
+@pytest.mark.parametrize(("of_trades", "of_bars"), LAYOUTS)
+def test_a_restated_day_rebuilds_just_its_own_bars(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch, of_trades: str, of_bars: str
+) -> None:
+    made = two_days(make_warehouse, of_trades, of_bars)
+    check_bars(made)
+    seen: list[tuple[str, date]] = []
+    real = builder.build
+
+    def build(connection: Any, folder: Any, spec: Any, trades: pa.Table) -> Any:
+        seen.extend((spec.every, day) for day in pc.unique(trades["session"]).to_pylist())
+        return real(connection, folder, spec, trades)
+
+    monkeypatch.setattr(builder, "build", build)
+    made.put(day_key("trades", TUESDAY), day(TUESDAY, 12.0, 14.0, 15.0))
+    made.update("trades")
+    assert {day for _, day in seen} == {TUESDAY}
+    assert {("1m", TUESDAY), ("1d", TUESDAY)} <= set(seen)
+    check_bars(made)
+    latest = bars_of(made, "bars_1d").filter(pc.equal(bars_of(made, "bars_1d")["session"], TUESDAY))
+    assert latest["close"].to_pylist() == [15.0, 15.0]
+    seen.clear()
+    generation = made.verify().generation
+    made.update("trades")
+    assert made.verify().generation == generation
+
+
+def test_symbols_that_are_gone_take_their_bars_along(make_warehouse: MakeWarehouse) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    for session in (MONDAY, TUESDAY):
+        made.put(day_key("trades", session), day(session, 9.0, symbols="BC"))
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert wh.symbols("bars_1m") == wh.symbols("bars_1d") == ["B", "C"]
+    check_bars(made)
+
+
+@pytest.mark.parametrize("of_bars", ["symbol", "market"])
+def test_another_table_of_conditions_makes_them_stale_and_rebuild_changed_says_so(
+    make_warehouse: MakeWarehouse, of_bars: str
+) -> None:
+    made = two_days(make_warehouse, "symbol", of_bars)
+    assert reasons(made) == {}
+    before = bytes_of_bars(made)
+    table = made.root / "config/trade_conditions.csv"
+    lines = table.read_text("utf-8").splitlines()
+    odd = next(at for at, line in enumerate(lines) if line.startswith("37,"))
+    lines[odd] = "37,Odd Lot Trade,true,true,true,,"[: None if lines[0].count(",") == 6 else -2]
+    table.write_text("\n".join(lines) + "\n", "utf-8")
+    made.update("trades")
+    assert bytes_of_bars(made) == before
+    assert "the table of trade conditions changed" in reasons(made)
+    shutil.rmtree(made.root / "data/raw")
+    rebuild_changed(made.pipeline, Request.of())
+    with Warehouse(made.root) as wh:
+        assert wh.symbols("bars_1m") == ["A", "B", "Z"]
+    for data_type in KEPT:
+        assert bars_of(made, data_type).equals(built(made, data_type))
+    assert reasons(made) == {}
+
+
+def test_a_changed_statement_makes_them_stale(make_warehouse: MakeWarehouse) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    path = made.root / "sql/bars/bars.sql"
+    path.write_text("-- A word.\n" + path.read_text("utf-8"), "utf-8")
+    assert "sql/bars/bars changed" not in reasons(made)
+    path.write_text(path.read_text("utf-8").replace("select", "select distinct", 1), "utf-8")
+    assert "sql/bars/bars changed" in reasons(made)
+
+
+@pytest.mark.parametrize("of_bars", ["symbol", "market"])
+def test_a_flipped_bit_is_found_and_mended_without_raw_files(
+    make_warehouse: MakeWarehouse, of_bars: str
+) -> None:
+    made = two_days(make_warehouse, "symbol", of_bars)
+    before = bytes_of_bars(made)
+    for name in before:
+        path = made.root / "data/cache" / name
+        content = bytearray(before[name])
+        content[len(content) // 3] ^= 8
+        path.write_bytes(content)
+    found = made.verify().faults
+    assert {fault.path.relative_to(made.root / "data/cache").as_posix() for fault in found} == {
+        *before
+    }
+    report = made.repair()
+    assert report.left == []
+    assert len(report.restored) == len(before)
+    assert bytes_of_bars(made) == before
+    assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("of_bars", ["symbol", "market"])
+def test_a_lost_catalog_is_made_anew_from_files_alone(
+    make_warehouse: MakeWarehouse, of_bars: str
+) -> None:
+    made = two_days(make_warehouse, "symbol", of_bars)
+    before = bytes_of_bars(made)
+    (made.root / "data/warehouse.duckdb").unlink()
+    made.update("trades")
+    assert bytes_of_bars(made) == before
+    check_bars(made)
+
+
+@pytest.mark.parametrize("of_bars", ["symbol", "market"])
+def test_rebuild_gives_the_same_bytes_and_converts_the_layout(
+    make_warehouse: MakeWarehouse, of_bars: str
+) -> None:
+    made = two_days(make_warehouse, "symbol", of_bars)
+    before = bytes_of_bars(made)
+    made.rebuild(*KEPT)
+    assert bytes_of_bars(made) == before
+    other = "market" if of_bars == "symbol" else "symbol"
+    report = convert_layout(made.pipeline, Request.of(KEPT), other)
+    assert report.months == [(name, MONDAY.replace(day=1)) for name in KEPT]
+    assert bytes_of_bars(made).keys().isdisjoint(before)
+    check_bars(made)
+    convert_layout(made.pipeline, Request.of(KEPT), of_bars)
+    assert bytes_of_bars(made) == before
+
+
+def test_killed_at_any_moment_the_next_run_finishes_them(
+    tmp_path: Path, make_warehouse: MakeWarehouse
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    made.put(day_key("trades", TUESDAY), day(TUESDAY, 20.0, 21.0))
+    data, before = made.root / "data", tmp_path / "before"
+    shutil.copytree(data, before)
+    with killed_at(10**6) as calls:
+        made.update("trades")
+    due = bytes_of_bars(made)
+    check_bars(made)
+    for number in range(0, len(calls), 11):
+        shutil.rmtree(data)
+        shutil.copytree(before, data)
+        with killed_at(number), pytest.raises(Killed):
+            made.update("trades")
+        made.update("trades")
+        assert bytes_of_bars(made) == due, f"killed before call {number}, {calls[number]}"
+    check_bars(made)
+
+
+def test_what_is_no_longer_kept_goes_with_the_next_update(make_warehouse: MakeWarehouse) -> None:
+    made = two_days(make_warehouse, "symbol", "market")
+    made.configure(bars__keep=["1d"])
+    made.update("trades")
+    assert {name.split("/")[0] for name in made.partitions()} == {"trades", "bars_1d"}
+    assert made.verify().faults == []
+    with Warehouse(made.root) as wh:
+        assert wh.symbols("bars_1m") == []
+
+
+@pytest.mark.parametrize("every", ["2d", "0m", "25h", "1", "90000s"])
+def test_a_length_that_no_bar_has_is_refused_by_the_configuration(
+    make_warehouse: MakeWarehouse, every: str
+) -> None:
+    made = make_warehouse()
+    made.configure(bars__keep=[every])
+    with pytest.raises(ConfigError, match=r"bars\.keep"):
+        made.config  # noqa: B018
+
+
+def test_what_is_of_the_vendors_files_alone_is_refused_of_bars(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse()
+    for act in (made.update, made.ingest):
+        with pytest.raises(RequestError, match="warehouse rebuild bars_1m"):
+            act("bars_1m")
