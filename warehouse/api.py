@@ -457,7 +457,7 @@ class Warehouse(Face):
         """Rows of one data type, as a new frame.
 
         Args:
-            data_type: trades, quotes, minute_aggs or day_aggs.
+            data_type: trades, quotes, minute_aggs or day_aggs; or bars that are kept: `bars_1m`.
             symbols: one or several, case-sensitive; one named twice counts once. "*": all that
                 have rows, in byte order (a symbol of that very name is asked for as ["*"]).
             start: a session or an instant, inclusive. A day is a session: a date, "YYYY-MM-DD", and

@@ -161,7 +161,9 @@ def test_a_restated_day_rebuilds_just_its_own_bars(
     real = builder.build
 
     def build(connection: Any, folder: Any, spec: Any, trades: pa.Table) -> Any:
-        seen.extend((spec.every, day) for day in pc.unique(trades["session"]).to_pylist())
+        # A symbol's month of which no bar comes, Z's, is looked at as one.
+        some = trades.filter(pc.not_equal(trades["symbol"], "Z"))
+        seen.extend((spec.every, day) for day in pc.unique(some["session"]).to_pylist())
         return real(connection, folder, spec, trades)
 
     monkeypatch.setattr(builder, "build", build)

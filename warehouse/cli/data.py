@@ -212,7 +212,8 @@ def rebuild(
     """Make partitions anew from the raw tier.
 
     After a change of sql/ or of the settings, or when in doubt: the same files and the same SQL
-    give the same bytes. TYPE is trades, quotes, minute_aggs, day_aggs or all.
+    give the same bytes. TYPE is trades, quotes, minute_aggs, day_aggs or all; or bars that are
+    kept, as bars_1m, which are made from the partitions of the trades.
 
     --changed makes only what was made by other SQL, by other settings or from another version of
     a file, and says why of each; a comment or a line break in the SQL is no change. Then no TYPE

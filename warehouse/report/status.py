@@ -68,7 +68,7 @@ class Status:
         source: `source.url`; empty where none is set.
         source_problem: why nothing can come from there; None: nothing is known against it.
         generation: how many times something was published.
-        holdings: by data type, in the order of DATA_TYPES.
+        holdings: by data type, in the order of DATA_TYPES; then of kept bars that are published.
         waiting: raw files whose present version is not published.
         copied: raw files of the size of what was published that bear another time, as after a
             copy of the folder; the next command that writes compares their bytes.

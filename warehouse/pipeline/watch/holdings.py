@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import with_bars
 from warehouse.store.catalog import Catalog
 
 _PUBLISHED = """
@@ -53,7 +53,7 @@ class Holdings:
 
 
 def published(catalog: Catalog) -> dict[str, Holdings]:
-    """What is published of each data type; the raw tier is not looked at."""
+    """What is published of each data type, and of kept bars; the raw tier is not looked at."""
     rows: dict[str, Any] = {row.pop("data_type"): row for row in catalog.rows(_PUBLISHED)}
     rejects = {row["data_type"]: row["rejects"] for row in catalog.rows(_REJECTS)}
     return {
@@ -62,5 +62,5 @@ def published(catalog: Catalog) -> dict[str, Holdings]:
             symbols=len(catalog.folders(name)),
             rejects=rejects.get(name, 0),
         )
-        for name in DATA_TYPES
+        for name in with_bars(rows)
     }
