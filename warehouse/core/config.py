@@ -112,9 +112,13 @@ class LayoutConfig(_Section):
 
     def of(self, data_type: str) -> PartitionLayout:
         """The layout of a data type's new months; kept bars of all lengths share one key."""
-        key = "bars" if is_kept_bars(data_type) else data_type
-        found: PartitionLayout = getattr(self, key)
+        found: PartitionLayout = getattr(self, layout_key(data_type))
         return found
+
+
+def layout_key(data_type: str) -> str:
+    """The key of `storage.layout` that is of a data type."""
+    return "bars" if is_kept_bars(data_type) else data_type
 
 
 class StorageConfig(_Section):

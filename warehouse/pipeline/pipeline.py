@@ -202,11 +202,15 @@ class Pipeline:
         """
         with self.run("rebuild", dry_run) as report:
             named, request = request, request.of_vendor
-            if named.kept_bars and not dry_run:
+            if named.kept_bars:
                 scope = Scope(
                     named.kept_bars, month_of(named.first), named.last, named.symbols, anew=True
                 )
-                self.keep_bars(report, scope)
+                if dry_run:
+                    work = self.bars.work(scope)
+                    report.bars = [(one.kind.name, one.month) for one in work]
+                else:
+                    self.keep_bars(report, scope)
             if not request.kinds:
                 return report
             known = self.known()
@@ -265,6 +269,7 @@ class Pipeline:
         made = self.bars.make(work, report.metrics.run_id)
         made.change.runs = [of_run(report.metrics, state, report.problem)]
         self.writer.publish(made.change, made.moves, made.removals)
+        report.bars.append((work.kind.name, work.month))
         shutil.rmtree(made.folder)
 
     def gate(self, request: Request) -> Gate:

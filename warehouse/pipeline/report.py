@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from warehouse.core.metrics import RunMetrics
@@ -35,6 +36,7 @@ class RunReport(Face):
         refused: batches that it kept out.
         broken: rules that could not be asked.
         broken_off: what ended the download before all had come.
+        bars: kept bars that were built, or would be, by data type and month.
     """
 
     metrics: RunMetrics
@@ -49,6 +51,7 @@ class RunReport(Face):
     refused: list[Refused] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
     broken_off: SourceError | None = None
+    bars: list[tuple[str, date]] = field(default_factory=list)
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -58,6 +61,7 @@ class RunReport(Face):
             "rows_rejected": self.metrics.rows_rejected,
             "files_fetched": self.metrics.files_fetched if self.download else None,
             "planned": None if self.files else len(self.planned) or None,
+            "bars": len(self.bars) or None,
             "refused": len(self.refused) or None,
             "set_aside": len(self.set_aside) or None,
             "not_fetched": len(self.not_fetched) or None,
@@ -106,4 +110,5 @@ class RunReport(Face):
     @property
     def did_nothing(self) -> bool:
         fetched = self.download is not None and self.download.fetch
-        return not (self.files or fetched or self.not_fetched or self.refused or self.unread)
+        did = self.files or fetched or self.not_fetched or self.refused or self.unread
+        return not (did or self.bars)

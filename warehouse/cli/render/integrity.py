@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.cli.render.run import NAMED, label, row
-from warehouse.core.config import Config
+from warehouse.core.config import Config, layout_key
 from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.representation import as_object, plain
 from warehouse.core.request import Request
@@ -201,6 +201,6 @@ def layout_lines(
         if (configured := config.storage.layout.of(kind.name)) != report.layout:
             yield row(
                 "next",
-                f"storage.layout.{kind.name} is {configured}: new months will be; set it to"
+                f"storage.layout.{layout_key(kind.name)} is {configured}: new months will be; set it to"
                 f" {report.layout} in config/data_config.yaml to have them alike",
             )

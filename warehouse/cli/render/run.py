@@ -147,6 +147,9 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("fetched", f"{count(len(plan.fetch), 'file')}, {_transfer(report, plan)}")
     if report.files:
         yield from _ingested(report)
+    if report.bars:
+        names = some((f"{name} {month:%Y-%m}" for name, month in report.bars), NAMED)
+        yield row("bars", names)
     if not report.did_nothing:
         yield row("took", _costs(report))
     if plan is not None:
@@ -285,6 +288,9 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"
         yield from (f"  {file.key}" for file in here)
+    if report.bars:
+        months = (f"{name} {month:%Y-%m}" for name, month in report.bars)
+        yield f"would build {some(months, NAMED)}"
     if report.estimate is not None and report.planned:
         yield _expected(report.estimate)
 
