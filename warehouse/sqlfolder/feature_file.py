@@ -62,7 +62,10 @@ _DEFAULTS: dict[str, Callable[[str], Any]] = {
     "double": float,
     "boolean": {"true": True, "false": False}.__getitem__,
 }
-_ARGUMENTS = ("name", "symbols", "start", "end", "to", "tz", "missing", "freq", "self")
+_ARGUMENTS = (
+    *("name", "symbols", "start", "end", "to", "tz", "missing", "freq", "self"),
+    *("adjust", "as_of", "follow_renames"),
+)
 _KEY_TYPES = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP_NS", "session": "DATE"}
 
 
