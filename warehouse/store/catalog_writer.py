@@ -80,7 +80,7 @@ _MANIFESTS = pa.schema(
         ("sessions", pa.list_(pa.date32())),
     ]
 )
-_LATER = ("files", "partitions")
+_LATER = ("files", "partitions", "actions", "adjustment")
 _REFERENCE = {
     "trade_conditions": "id,name,updates_high_low,updates_open_close,updates_volume",
     "quote_conditions": "id,type,name",
@@ -232,6 +232,8 @@ def build(
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
         _run(connection, sql, "partitions", layout, config_dir)
+        _run(connection, sql, "actions", layout, config_dir)
+        _run(connection, sql, "adjustment", layout, config_dir)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
@@ -535,7 +537,7 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
-    names = ["tables", "reference", "path_name", "files", "partitions"]
+    names = ["tables", "reference", "path_name", "files", "partitions", "actions", "adjustment"]
     names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")

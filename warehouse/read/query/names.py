@@ -70,11 +70,14 @@ def _gather(snapshot: Snapshot) -> Known:
     found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
-    forms = [
-        (name, is_stable(json.loads(tree), found, reading))
-        for name, is_table, tree, _ in macros
-        if is_table
-    ]
+    trees = [(name, json.loads(tree)) for name, is_table, tree, _ in macros if is_table]
+    stable_macros = frozenset[str]()
+    while True:
+        forms = [(name, is_stable(tree, found, reading | stable_macros)) for name, tree in trees]
+        if (more := in_each_form(forms)) == stable_macros:
+            break
+        # One may read others.
+        stable_macros = more
     stable_views = {name for name, tree, _ in views if is_stable(json.loads(tree), found, reading)}
     definitions: dict[str, tuple[Definition, ...]] = {}
     for name, *_, tree, sql in sorted([*macros, *views]):
@@ -82,8 +85,8 @@ def _gather(snapshot: Snapshot) -> Known:
     return Known(
         found.functions,
         names | stable_views,
-        frozenset(name for name, _ in forms),
-        in_each_form(forms),
+        frozenset(name for name, _ in trees),
+        stable_macros,
         folders,
         definitions,
     )
