@@ -4,9 +4,8 @@
 -- names of all; of a symbol with files of its own `symbol` is that of the path, so that a filter on
 -- it opens no file in vain. In a file that all symbols share a filter passes over most of the rows.
 -- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive. With
--- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, else of `last`:
--- see
--- catalog/adjustment.
+-- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, or else of
+-- `last`: see catalog/adjustment.
 create or replace view day_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(day_aggs_files(), filename = true, hive_partitioning = false)

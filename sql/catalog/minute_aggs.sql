@@ -5,9 +5,8 @@
 -- it opens no file in vain. Of a session that all symbols share `session` is that of the path, with
 -- the same effect; in its files a filter on `symbol` passes over most of the rows.
 -- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive. With
--- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, else of `last`:
--- see
--- catalog/adjustment.
+-- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, or else of
+-- `last`: see catalog/adjustment.
 create or replace view minute_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(minute_aggs_files(), filename = true, hive_partitioning = false)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factors
+from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Span
 from warehouse.core.datatypes import DataType
 from warehouse.read import availability, partition_reader
@@ -73,7 +74,11 @@ class MarketAnswers:
             span = (asked.span.start_ns, asked.span.end_ns)
             by = self._factors(snapshot, asked, renamed)
             facts: tuple[Any, ...] = (asked.kind.name, asked.column, asked.symbols, asked.form)
-            facts += (span, content, *([by.facts] if by else []), *([renamed] if renamed else []))
+            facts = (*facts, span, content)
+            if by or renamed:
+                # Else the answer is the one that was not to be adjusted.
+                series = [(symbol, *map(_told, pieces)) for symbol, pieces in renamed.items()]
+                facts = (*facts, by.facts, series)
 
             def read() -> Held:
                 columns = ("symbol", asked.by, asked.column, *(["session"] if renamed else []))
@@ -151,3 +156,8 @@ class MarketAnswers:
             lambda: rows.read(snapshot, kind, wanted, span, answers.workers())
         )
         return adjusted(table, by).select(list(columns))
+
+
+def _told(one: Bearing) -> tuple[str, str, str]:
+    """Under which symbol which sessions are read, as text."""
+    return one.symbol, str(one.first), str(one.last)
