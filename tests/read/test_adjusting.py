@@ -223,6 +223,21 @@ def test_a_feature_is_asked_of_adjusted_rows_those_of_its_lookback_too(wh: Wareh
     assert first == 417 / (413 * 0.25) - 1
 
 
+@pytest.mark.parametrize(("name", "values"), [("returns", {}), ("volume_ma", {"periods": 2})])
+def test_the_macro_of_a_feature_takes_adjust_too(
+    name: str, values: dict[str, Any], wh: Warehouse
+) -> None:
+    question = (name, "A", DAYS[2], DAYS[6])
+    given = "".join(f", {parameter} := {value}" for parameter, value in values.items())
+    asked_of = f"{name}_of('A', $first, $last, adjust := $adjust, as_of := $as_of, freq := 'day'"
+    for how in ({"adjust": "splits"}, {"adjust": "all", "as_of": str(DAYS[7])}):
+        loaded = wh.features(*question, freq="day", **values, **how)  # type: ignore[arg-type]
+        bound = {"first": DAYS[2], "last": DAYS[6], "as_of": None, **how}
+        found = wh.query(f"from {asked_of}{given})", **bound)
+        pd.testing.assert_frame_equal(found, loaded)
+        assert not found.equals(wh.features(*question, freq="day", **values))
+
+
 def test_a_feature_keeps_its_word_on_adjusted_rows_as_of_one_session(
     made: Made, wh: Warehouse
 ) -> None:

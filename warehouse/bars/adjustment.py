@@ -25,16 +25,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.bars.securities import Securities
+from warehouse.core.datatypes import PRICES, SIZES
 
 Adjust: TypeAlias = Literal["none", "splits", "all"]
 
 ADJUSTMENTS: tuple[str, ...] = ("none", "splits", "all")
 """What is adjusted for: nothing, splits alone, splits and dividends."""
 
-PRICES = frozenset(
-    ("price", "open", "high", "low", "close", "vwap", "bid_price", "ask_price")
-)  # fmt: skip
-SIZES = frozenset(("size", "volume", "bid_size", "ask_size"))
 KEYS = ("symbol", "session")
 """Columns by which the factors of a row are found."""
 
@@ -196,7 +193,7 @@ def _cut(steps: Iterable[Step], first: date, last: date) -> tuple[Step, ...]:
 
 def columns_to_read(columns: Sequence[str], factors: Factors) -> list[str]:
     """The columns, and those by which factors are found where one of them is multiplied."""
-    if factors and not PRICES.union(SIZES).isdisjoint(columns):
+    if factors and any(name in PRICES or name in SIZES for name in columns):
         return list(dict.fromkeys([*columns, *KEYS]))
     return list(columns)
 

@@ -12,6 +12,11 @@ import pyarrow as pa
 from warehouse.errors import RequestError
 from warehouse.text import one_of
 
+PRICES = ("price", "open", "high", "low", "close", "vwap", "bid_price", "ask_price")
+"""Columns in dollars a share: a split or a dividend multiplies them."""
+SIZES = ("size", "volume", "bid_size", "ask_size")
+"""Columns in shares: a split multiplies them the other way."""
+
 _STAMP = pa.timestamp("ns")
 
 

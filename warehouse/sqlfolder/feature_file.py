@@ -264,7 +264,8 @@ def _check_parameters(
     columns = {name for table in (*DATA_TYPES,) for name in columns_of(table)}
     taken = columns | names_in(connection, file.body)
     # In a macro a parameter's name is that of a column, and goes before it.
-    if clash := sorted(taken & {*(name.lower() for name in declared), *MACRO_ARGUMENTS, "freq"}):
+    arguments = {*MACRO_ARGUMENTS, "freq", "adjust", "as_of"}
+    if clash := sorted(taken & {*(name.lower() for name in declared), *arguments}):
         raise Breach(f"{clash[0]} is both a column and an argument of its macro; rename one")
 
 
