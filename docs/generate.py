@@ -373,6 +373,10 @@ def catalog_page() -> str:
     rows += [(code(feature_call(each)), f"Feature: {each.description}") for each in features]
     parts.append("Table macros: `from trades_of('AAPL')`. Symbols are case-sensitive.\n")
     parts.append(table(("macro", "what it gives"), rows))
+    parts.append(
+        "\nMacros of features take `adjust` and `as_of` too, by name, as those of a symbol's rows:"
+        " see [Splits, dividends and renames](../guides/adjusting.md).\n"
+    )
     inner = {
         code(f"sql/{file.name}.sql"): ", ".join(
             code(call) for call, is_table, _ in macros_of(file) if not is_table
@@ -394,7 +398,8 @@ def told_of(call: str) -> str:
     if (name := call.partition("_of(")[0]) not in DATA_TYPES:
         return ""
     span = ", of the sessions `first` to `last`, both inclusive" if "first" in call else ""
-    return f"{capital(name)} of one symbol{span}. Opens only files that have its rows."
+    adjusted = " With prices and sizes of the session `as_of`." if "adjust" in call else ""
+    return f"{capital(name)} of one symbol{span}. Opens only files that have its rows.{adjusted}"
 
 
 def feature_call(feature: Feature) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import subprocess
+import sysconfig
 from collections.abc import Iterator
 from datetime import date
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from adjusting import another_catalog, dividend, know, split, warehouse_of
 from building import Made
+from click.testing import CliRunner
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
+from warehouse.cli.main import cli
 from warehouse.errors import RequestError
 from warehouse.read.snapshot import Snapshot
 
@@ -254,6 +261,51 @@ def test_a_feature_keeps_its_word_on_adjusted_rows_as_of_one_session(
     with Warehouse(made.root) as fresh:
         fresh.check_feature("closes", "A", DAYS[0], DAYS[6], adjust="splits")
     levels.unlink()
+
+
+# The shell and the command line
+
+
+def test_the_shell_gives_what_python_gives(made: Made, wh: Warehouse) -> None:
+    loaded = wh.load(**asked(adjust="splits"))
+    sql = f"""
+        select close::varchar from day_aggs_of(
+            'A', '{DAYS[0]}', '{DAYS[6]}', adjust := 'splits'
+        )
+        order by session
+    """
+    shell = Path(sysconfig.get_path("scripts")) / "duckdb"
+    command = [str(shell), "-readonly", "-csv", "-noheader", str(made.layout.catalog), "-c"]
+    done = subprocess.run([*command, sql], capture_output=True, text=True, check=True, timeout=60)
+    assert [float(line) for line in done.stdout.split()] == list(loaded["close"])
+    wrong = sql.replace("'splits'", "'split'")
+    done = subprocess.run(
+        [*command, wrong], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "adjust = split: it may be none, splits, all" in done.stderr
+
+
+def test_a_macro_asks_nothing_of_actions_where_nothing_is_adjusted(wh: Warehouse) -> None:
+    plans = [
+        wh.query(f"explain from day_aggs_of('A', $first, $last{how})", **bounds).iloc[0, 1]
+        for how in ("", ", adjust := 'splits'")
+        for bounds in [{"first": DAYS[0], "last": DAYS[6]}]
+    ]
+    assert ["JOIN" in plan for plan in plans] == [False, True]
+
+
+def test_the_command_line_asks_for_adjusted_features(made: Made, wh: Warehouse) -> None:
+    command = ["-C", str(made.root), "features", "returns", "--symbols", "A", "--freq", "day"]
+    command += ["--start", str(DAYS[4]), "--end", str(DAYS[6]), "--format", "csv"]
+    adjusted = ["--adjust", "splits", "--as-of", str(DAYS[7]), "--follow-renames"]
+    for options, expected in (([], 417 / 413 - 1), (adjusted, 417 / (413 * 0.25) - 1)):
+        result = CliRunner().invoke(cli, [*command, *options])
+        assert result.exit_code == 0, result.output
+        first = next(csv.DictReader(io.StringIO(result.stdout)))
+        assert float(first["returns"]) == expected
+    result = CliRunner().invoke(cli, [*command, "--as-of", str(DAYS[7])])
+    assert result.exit_code == 2
+    assert "nothing is adjusted" in result.output
 
 
 # What is refused
