@@ -291,7 +291,7 @@ def test_a_macro_asks_nothing_of_actions_where_nothing_is_adjusted(wh: Warehouse
         for how in ("", ", adjust := 'splits'")
         for bounds in [{"first": DAYS[0], "last": DAYS[6]}]
     ]
-    assert ["JOIN" in plan for plan in plans] == [False, True]
+    assert ["Type: LEFT" in plan for plan in plans] == [False, True]
 
 
 def test_the_command_line_asks_for_adjusted_features(made: Made, wh: Warehouse) -> None:
