@@ -54,7 +54,7 @@ def sql_file(text: str) -> SqlFile:
 # Conventions
 
 KEYS = (
-    *("grain", "params", "severity", "data_types", "on_ingest"),
+    *("grain", "reads", "params", "severity", "data_types", "on_ingest"),
     *("lookback", "freq", "columns", "source"),
 )
 """Keys of a header in the order in which they stand."""
@@ -62,6 +62,7 @@ NEEDED = {
     "catalog": set(),
     "validate": {"grain", "severity", "data_types", "on_ingest"},
     "features": {"grain", "lookback", "columns", "source"},
+    "bars": {"grain", "reads"},
 }
 ALSO = {"catalog": set(), "features": {"params", "freq"}}
 DECLARED = re.compile(

@@ -1,6 +1,7 @@
-"""Bars that are built from trades, and what makes prices of different days comparable.
+"""Bars from trades by the tape's rules: what is asked, how they are built, what they rest on.
 
-It is pure: tables and facts go in, tables come out; who reads them stands above. It hands out the
-factors of splits and dividends (`adjustment`), and which symbols a security had when
-(`securities`).
+Tables in, tables out: reading is `read`'s, publishing is `pipeline`'s. It hands out what a bar is
+(`spec`), the trades in order (`tape`) and the bars of them (`build`); the statements are those of
+sql/bars. Beside them stand the factors of splits and dividends (`adjustment`), and which symbols a
+security had when (`securities`).
 """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict,
 import pyarrow as pa
 
 from warehouse.bars.adjustment import ADJUSTMENTS, Adjust
+from warehouse.bars.spec import By, Excess, Hours
 from warehouse.core.calendar import Moment, Span, parse_span, session_at
 from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
 from warehouse.errors import RequestError
@@ -39,6 +40,20 @@ class LoadOptions(TypedDict, total=False):
     adjust: Adjust
     as_of: Moment | None
     follow_renames: bool
+
+
+class BarOptions(TypedDict, total=False):
+    """What `Warehouse.bars` takes by name beside `every` and `to`; it says what each means."""
+
+    by: By
+    hours: Hours | None
+    excess: Excess
+    span: int
+    fill: bool
+    columns: Sequence[str] | None
+    tz: str
+    index: str | Sequence[str] | None
+    missing: Missing
 
 
 class StreamOptions(TypedDict, total=False):

@@ -11,7 +11,8 @@ A file holds one statement (those of catalog/ hold several) under a header comme
 First its name and a sentence, then keys in this order, each where it applies: `grain`, what one row
 is (its unique key); `params`, each with its type and, where it has one, its default. Rules go on
 with `severity`, `data_types` and `on_ingest` (`rule_file` says what they mean), features with
-`lookback`, `freq`, `columns` and `source` (`feature_file`).
+`lookback`, `freq`, `columns` and `source` (`feature_file`). Statements of bars say after `grain`
+under `reads` which relations they rest on (`bars.bar_file`).
 """
 
 from __future__ import annotations
@@ -162,6 +163,10 @@ class SqlFile:
         Raises:
             SqlFileError: a literal or a comment has no end.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         try:
             normal = " ".join(words(self.body)).rstrip("; ")
         except ValueError as error:

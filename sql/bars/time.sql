@@ -1,0 +1,54 @@
+-- bars/time: each trade with its window of a fixed length.
+-- grain: symbol, session, ordinal
+-- reads: eligible
+-- params: $every_ns bigint, $hours varchar
+--
+-- Windows are [begin, end), by the SIP's clock. The regular hours, what comes before and what
+-- comes after have a grid each, which begins at the open, at 04:00 (five and a half hours
+-- earlier; on backwards where trades are earlier yet) and at the close. So no window holds
+-- prices of both, and half-days and changes of the clock need nothing of their own. The last
+-- window before the open, the close and the evening's end (four hours after the close) is short
+-- where the length does not fit. $hours is regular, extended (before and after) or all.
+with
+    parted as (
+        select
+            *,
+            case
+                when trade_ns < open_ns
+                then open_ns - 19_800_000_000_000
+                when trade_ns < close_ns
+                then open_ns
+                else close_ns
+            end as part_ns,
+            case
+                when trade_ns < open_ns
+                then open_ns
+                when trade_ns < close_ns
+                then close_ns
+                else close_ns + 14_400_000_000_000
+            end as part_end_ns
+        from eligible
+        where $hours = 'all' or is_extended = ($hours = 'extended')
+    ),
+    windowed as (
+        select *, trade_ns - ((trade_ns - part_ns) % $every_ns + $every_ns) % $every_ns as begin_ns
+        from parted
+    )
+select
+    symbol,
+    session,
+    begin_ns as bar,
+    begin_ns,
+    case
+        when begin_ns < part_end_ns
+        then least(begin_ns + $every_ns, part_end_ns)
+        else begin_ns + $every_ns
+    end as end_ns,
+    begin_ns < part_end_ns and begin_ns + $every_ns > part_end_ns as is_short,
+    ordinal,
+    price,
+    size,
+    high_low_barred_by,
+    open_close_barred_by,
+    volume_barred_by
+from windowed

@@ -1,0 +1,299 @@
+"""Bars of trades: the statements of sql/bars over the rows of one or more symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.bars import kernel
+from warehouse.bars.spec import BarSpec
+from warehouse.bars.tape import is_in_order, on_tape
+from warehouse.core.calendar import NEW_YORK, Span, midnight_ns, trading_hours
+from warehouse.core.config import Config
+from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
+from warehouse.errors import SqlFileError
+from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
+from warehouse.sqlfolder.select_check import explained
+
+READS = (
+    *("symbol", "timestamp", "price", "size", "exchange", "conditions", "correction", "id"),
+    *("sequence_number", "tape", "session"),
+)
+"""Columns of trades that bars rest on."""
+FEWER = tuple(name for name in READS if name not in ("exchange", "id", "tape"))
+"""Those that time bars need where no two trades are of one moment and sequence number."""
+CONDITIONS = pa.schema(
+    [
+        ("id", pa.int16()),
+        ("name", pa.string()),
+        ("updates_high_low", pa.bool_()),
+        ("updates_open_close", pa.bool_()),
+        ("updates_volume", pa.bool_()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+    ]
+)
+"""The table of trade conditions: rules, and the sessions (both inclusive) in which they are valid;
+NULL: open."""
+SESSIONS = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("midnight_ns", pa.int64()),
+        ("next_midnight_ns", pa.int64()),
+        ("open_ns", pa.int64()),
+        ("close_ns", pa.int64()),
+        ("is_half_day", pa.bool_()),
+    ]
+)
+"""What of the calendar bars rest on; instants are nanoseconds UTC, [open_ns, close_ns)."""
+KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars")
+"""What the kernel, and `tape` before it, do as these statements do it."""
+_OPENS, _CLOSES = time(9, 30), time(16)
+
+
+@dataclass(frozen=True)
+class Unbarred:
+    """What was traded in windows that have no bar: no trade there may set its prices.
+
+    Attributes:
+        shares, dollars: of the trades that count in the volume.
+    """
+
+    windows: int
+    trades: int
+    shares: float
+    dollars: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars, and what is in none of them.
+
+    Attributes:
+        table: by symbol and time.
+        unknown_conditions: codes that the table of conditions does not have, and of each how many
+            trades carry it. They forbid nothing.
+    """
+
+    table: pa.Table
+    unbarred: Unbarred
+    unknown_conditions: Mapping[str, int]
+
+
+@contextmanager
+def engine(config: Config, conditions: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that computes and can reach nothing but what is handed to it.
+
+    Args:
+        conditions: of the columns CONDITIONS.
+    """
+    with (
+        spill_folder() as folder,
+        connect(
+            spill=folder,
+            threads=config.processing.parallel_workers,
+            memory_bytes=config.processing.memory_limit_bytes,
+        ) as connection,
+    ):
+        connection.register("trade_conditions", conditions)
+        yield connection
+
+
+def bar_steps(spec: BarSpec, *, from_trades: bool) -> list[tuple[str, str]]:
+    """The statements up to the bars, in turn, as (relation, name of the statement).
+
+    Args:
+        from_trades: they begin with the trades as stored, not with the tape.
+    """
+    steps = [("tape", "tape")] if from_trades else []
+    steps += [("eligible", "eligible")]
+    steps += [("windowed", "day" if spec.is_day else "time"), ("bars", "bars")]
+    return steps
+
+
+def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
+    """All statements that build such bars, in turn."""
+    steps = bar_steps(spec, from_trades=from_trades)
+    if spec.is_day:
+        steps.append(("day_bars", "auctions"))
+    elif spec.is_filled:
+        steps.append(("filled_bars", "filled"))
+    return folder.chain(steps)
+
+
+def given(spec: BarSpec) -> dict[str, Any]:
+    """Values of the statements' parameters."""
+    return {
+        "every_ns": spec.every_ns,
+        "hours": spec.hours,
+        "form_t_sets_extended": not spec.is_day,
+    }
+
+
+@contextmanager
+def prepared(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, trades: pa.Table
+) -> Iterator[bool]:
+    """Show the connection the trades and the sessions they are of, while it is used.
+
+    Trades that are in the order of the tape are shown as `tape`, numbered, unless the warehouse has
+    a statement of its own for that; others as `trades`.
+
+    Yields:
+        Whether the statements have to begin with the trades.
+    """
+    is_numbered = folder.is_shipped("tape") and is_in_order(trades)
+    registered = {
+        "sessions": sessions_of(trades),
+        **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
+    }
+    for name, table in registered.items():
+        connection.register(name, table)
+    try:
+        yield not is_numbered
+    finally:
+        for name in registered:
+            connection.unregister(name)
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    folder: BarFolder,
+    spec: BarSpec,
+    trades: pa.Table,
+    span: Span | None = None,
+) -> Bars:
+    """The bars of these trades.
+
+    Args:
+        connection: of `engine`.
+        trades: the columns READS; one symbol after the other, each by (timestamp, sequence_number),
+            NULL first.
+        span: only bars that lie wholly within its [start, end); None: all.
+
+    Raises:
+        SqlFileError: a statement is not what it should be, or fails on these rows.
+    """
+    conditions = trades["conditions"].combine_chunks().dictionary_encode()
+    with prepared(connection, folder, trades) as from_trades:
+        bars = None
+        if not from_trades and needs_fewer(folder, spec):
+            place = trades.column_names.index("conditions")
+            bars = kernel.time_bars(
+                on_tape(trades.set_column(place, "conditions", conditions)),
+                connection.table("trade_conditions").to_arrow_table(),
+                sessions_of(trades),
+                spec.every_ns,
+                spec.hours,
+            )
+        if bars is None:
+            rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
+        elif spec.is_filled:
+            rows = _filled(connection, folder, spec, bars)
+        else:
+            rows = bars
+    unknown_conditions = _unknown(connection, folder, conditions)
+    if span is not None:
+        rows = _within(rows, span)
+    is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
+    if pc.all(is_bar, min_count=0).as_py():
+        return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
+    rest = bars.filter(pc.invert(is_bar))
+    sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
+    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
+
+
+def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
+    """Whether such bars are the kernel's, and rest on the columns FEWER alone.
+
+    A warehouse that has statements of its own may read any column.
+    """
+    return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
+
+
+def _filled(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, bars: pa.Table
+) -> pa.Table:
+    connection.register("bars", bars)
+    try:
+        return run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
+    finally:
+        connection.unregister("bars")
+
+
+def _unknown(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.DictionaryArray
+) -> dict[str, int]:
+    """Codes that the table of conditions does not have, and how many trades carry each."""
+    places, trades = pc.value_counts(conditions.indices).flatten()
+    listed = pa.table([conditions.dictionary.take(places), trades], ["conditions", "trades"])
+    connection.register("listed", listed)
+    try:
+        codes = run(connection, folder.chain([("unknown", "unknown_conditions")]), {})
+    finally:
+        connection.unregister("listed")
+    return {each["condition"]: each["trades"] for each in codes.to_pylist()}
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, statements: Chain, values: Mapping[str, Any]
+) -> pa.Table:
+    """The rows of a chain.
+
+    Args:
+        values: of its parameters, and perhaps others.
+
+    Raises:
+        SqlFileError: DuckDB cannot run it.
+    """
+    params = {name: values[name] for name in statements.parameters}
+    try:
+        return interruptible(
+            connection, lambda: connection.sql(statements.sql, params=params).to_arrow_table()
+        )
+    except duckdb.Error as error:
+        path = statements.steps[-1][1].file.path
+        raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
+
+
+def _within(rows: pa.Table, span: Span) -> pa.Table:
+    begins, ends = (rows[name].cast(pa.int64()) for name in ("timestamp", "end_timestamp"))
+    inside = pc.and_(
+        pc.greater_equal(begins, pa.scalar(span.start_ns, pa.int64())),
+        pc.less_equal(ends, pa.scalar(span.end_ns, pa.int64())),
+    )
+    return rows if pc.all(inside, min_count=0).as_py() else rows.filter(inside)
+
+
+def sessions_of(trades: pa.Table) -> pa.Table:
+    """The calendar of the sessions in which there are trades, of the columns SESSIONS.
+
+    A day that the calendar does not have has the usual hours: its trades are lost to no bar.
+    """
+    days: list[date] = sorted(pc.unique(trades["session"]).to_pylist())
+    known = {each.session: each for each in trading_hours(days[0], days[-1])} if days else {}
+    rows = []
+    for day in days:
+        hours = known.get(day)
+        opens, closes = (
+            (hours.open_ns, hours.close_ns)
+            if hours
+            else (_instant(day, _OPENS), _instant(day, _CLOSES))
+        )
+        midnights = (midnight_ns(day), midnight_ns(day + timedelta(days=1)))
+        is_half = hours is not None and hours.is_half_day
+        rows.append((day, *midnights, opens, closes, is_half))
+    columns = list(zip(*rows, strict=True)) or [()] * len(SESSIONS)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SESSIONS, strict=True)]
+    return pa.table(arrays, schema=SESSIONS)
+
+
+def _instant(day: date, at: time) -> int:
+    return int(datetime.combine(day, at, NEW_YORK).timestamp()) * 1_000_000_000
