@@ -356,6 +356,9 @@ class Warehouse(Face):
         Args:
             symbols, start, end, columns, to, tz, index, missing: as for `load`. A bar is in the
                 answer where it lies wholly within [start, end); it does not depend on `start`.
+            adjust, as_of, follow_renames: as for `load`. Dollars are multiplied by dividends alone.
+                What fills a bar of shares or dollars are adjusted ones. `unbarred` is of what bars
+                are built from.
             every: the length of a bar, "1s" to "1h" and longer, or "1d". The grid begins at the
                 open, at 04:00 before it and at the close after it; where it does not fit, the last
                 bar of each is short, and says so in `is_short`.

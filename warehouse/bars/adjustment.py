@@ -4,8 +4,8 @@ A row of a session is multiplied by the factors of all actions of its security a
 up to a session `as_of`, inclusive: the session of an action is the first in new shares, or without
 the dividend, and its pre-market is, too. A split `from` : `to` multiplies prices by from / to and
 sizes by to / from; a dividend multiplies prices alone, by what its action says (1 less cash /
-the close before). So price × size keeps its dollars through a split, and loses with each dividend
-what its price does. What is stored stays as traded, and so do rows after the last action.
+the close before). So dollars (price × size) stay through a split, and lose with each dividend what
+the price does. What is stored stays as traded, and so do rows after the last action.
 
 Products are made in a written order, the latest action first (of one session by id, the last
 first): the numerators of splits, their denominators, and dividends, each by themselves; then
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.bars.securities import Securities
-from warehouse.core.datatypes import PRICES, SIZES
+from warehouse.core.datatypes import DOLLARS, PRICES, SIZES
 
 Adjust: TypeAlias = Literal["none", "splits", "all"]
 
@@ -61,12 +61,13 @@ class Action(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What rows of the sessions [first, until) are multiplied by."""
+    """What prices, sizes and dollars of the sessions [first, until) are multiplied by."""
 
     first: date
     until: date
     price: float
     size: float
+    dollars: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Factors:
     def facts(self) -> tuple[Any, ...]:
         """All of it as what JSON can say: equal facts, equal factors."""
         return tuple(
-            (symbol, *((str(one.first), str(one.until), one.price, one.size) for one in steps))
+            (symbol, *((str(one.first), str(one.until), *one[2:]) for one in steps))
             for symbol, steps in sorted(self.steps.items())
         )
 
@@ -180,7 +181,7 @@ def steps_of(actions: Iterable[Action]) -> list[Step]:
         price, size = shares_from / shares_to * dividends, shares_to / shares_from
         if steps:
             steps[-1] = steps[-1]._replace(first=session)
-        steps.append(Step(date.min, session, price, size))
+        steps.append(Step(date.min, session, price, size, dividends))
     return steps[::-1]
 
 
@@ -191,68 +192,82 @@ def _cut(steps: Iterable[Step], first: date, last: date) -> tuple[Step, ...]:
     return tuple(one for one in cut if one.first < one.until)
 
 
+_MULTIPLIED: dict[str, Literal["price", "size", "dollars"]] = {
+    **dict.fromkeys(PRICES, "price"),
+    **dict.fromkeys(SIZES, "size"),
+    **dict.fromkeys(DOLLARS, "dollars"),
+}
+"""By which of a step's factors a column is multiplied; all others stay as they are."""
+
+
 def columns_to_read(columns: Sequence[str], factors: Factors) -> list[str]:
     """The columns, and those by which factors are found where one of them is multiplied."""
-    if factors and any(name in PRICES or name in SIZES for name in columns):
+    if factors and any(name in _MULTIPLIED for name in columns):
         return list(dict.fromkeys([*columns, *KEYS]))
     return list(columns)
 
 
 def adjusted(table: pa.Table, factors: Factors) -> pa.Table:
-    """Rows with their prices and sizes multiplied; all other columns stay as they are.
+    """Rows with their prices, sizes and dollars multiplied; other columns stay as they are.
 
     Args:
-        table: of any columns, `KEYS` among them where one of `PRICES` or `SIZES` is.
+        table: of any columns, of trades, quotes, aggs or bars; `KEYS` among them where one of these
+            is multiplied.
     """
-    names = [name for name in table.column_names if name in PRICES or name in SIZES]
+    names = [name for name in table.column_names if name in _MULTIPLIED]
     if not factors or not names:
         return table
     symbols = sorted(factors.steps)
     places = pc.index_in(table["symbol"], value_set=pa.array(symbols, pa.string()))
     numbers = places.fill_null(-1).to_numpy().astype(np.int64)
-    days = table["session"].cast(pa.int32()).to_numpy()
-    price, size = _multipliers(numbers, days, [factors.steps[symbol] for symbol in symbols])
+    by = _Multipliers([factors.steps[symbol] for symbol in symbols], numbers, table["session"])
     for name in names:
-        by = pa.array(price if name in PRICES else size)
         place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(place), pc.multiply(table[name], by))
+        column = pc.multiply(table[name], by.of(name))
+        table = table.set_column(place, table.schema.field(place), column)
     return table
 
 
 def adjusted_batch(batch: pa.RecordBatch, steps: Sequence[Step]) -> pa.RecordBatch:
     """The same for rows of one symbol, which need not bear it."""
-    days = batch.column("session").cast(pa.int32()).to_numpy()
-    price, size = _multipliers(np.zeros(len(days), np.int64), days, [steps])
+    by = _Multipliers([steps], np.zeros(batch.num_rows, np.int64), batch.column("session"))
     columns = [
-        pc.multiply(column, pa.array(price if name in PRICES else size))
-        if name in PRICES or name in SIZES
-        else column
+        pc.multiply(column, by.of(name)) if name in _MULTIPLIED else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _multipliers(
-    numbers: np.ndarray[Any, np.dtype[np.int64]],
-    days: np.ndarray[Any, Any],
-    steps: Sequence[Sequence[Step]],
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """What the price and the size of each row are multiplied by; 1 where no step is its.
+class _Multipliers:
+    """What each of some rows is multiplied by; 1 where no step is its.
 
     Args:
+        steps: by symbol.
         numbers: of each row, the place of its symbol's steps; negative: it has none.
-        days: its session, as a number.
+        sessions: of each row.
     """
-    every = [(number, one) for number, each in enumerate(steps) for one in each]
-    begins = np.array([number * _OF_A_SYMBOL + _number(one.first) for number, one in every])
-    ends = np.array([number * _OF_A_SYMBOL + _number(one.until) for number, one in every])
-    rows = numbers * _OF_A_SYMBOL + days
-    at = np.searchsorted(ends, rows, side="right")
-    at[at == len(ends)] = 0
-    is_within = (begins[at] <= rows) & (rows < ends[at])
-    price = np.where(is_within, np.array([one.price for _, one in every])[at], 1.0)
-    size = np.where(is_within, np.array([one.size for _, one in every])[at], 1.0)
-    return price, size
+
+    def __init__(
+        self,
+        steps: Sequence[Sequence[Step]],
+        numbers: np.ndarray[Any, np.dtype[np.int64]],
+        sessions: pa.Array | pa.ChunkedArray,
+    ) -> None:
+        every = [(number, one) for number, each in enumerate(steps) for one in each]
+        begins = np.array([number * _OF_A_SYMBOL + _number(one.first) for number, one in every])
+        ends = np.array([number * _OF_A_SYMBOL + _number(one.until) for number, one in every])
+        rows = numbers * _OF_A_SYMBOL + sessions.cast(pa.int32()).to_numpy()
+        at = np.searchsorted(ends, rows, side="right")
+        at[at == len(ends)] = 0
+        is_within = (begins[at] <= rows) & (rows < ends[at])
+        self._steps = [one for _, one in every]
+        # A row that is of no step is of the last, which is added below.
+        self._at = np.where(is_within, at, len(every))
+
+    def of(self, column: str) -> pa.Array:
+        """What the values of a column are multiplied by."""
+        factors = [getattr(one, _MULTIPLIED[column]) for one in self._steps]
+        return pa.array(np.array([*factors, 1.0])[self._at])
 
 
 def _number(day: date) -> int:

@@ -54,6 +54,9 @@ class BarOptions(TypedDict, total=False):
     tz: str
     index: str | Sequence[str] | None
     missing: Missing
+    adjust: Adjust
+    as_of: Moment | None
+    follow_renames: bool
 
 
 class StreamOptions(TypedDict, total=False):
