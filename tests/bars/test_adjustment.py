@@ -131,7 +131,7 @@ def test_all_symbols_have_the_factors_of_each(actions: list[Action]) -> None:
 
 
 def test_rows_after_the_last_action_and_absent_values_stay_as_they_are() -> None:
-    found = Factors({"A": (Step(date.min, DAYS[1], 0.1, 3.0),)})
+    found = Factors({"A": (Step(date.min, DAYS[1], 0.1, 3.0, 0.5),)})
     table = pa.table(
         {
             "symbol": ["A", "A", "A", "B", None],
@@ -139,6 +139,7 @@ def test_rows_after_the_last_action_and_absent_values_stay_as_they_are() -> None
             "price": [0.3, None, 0.1 + 0.2, 0.3, 0.3],
             "volume": [1.0, 2.0, 3.0, 4.0, 5.0],
             "trades": pa.array([1, 2, 3, 4, 5], pa.int32()),
+            "dollar_volume": [8.0, 8.0, 8.0, 8.0, None],
         }
     )
     after = adjusted(table, found)
@@ -146,13 +147,14 @@ def test_rows_after_the_last_action_and_absent_values_stay_as_they_are() -> None
     assert after["price"].to_pylist() == [0.3 * 0.1, None, 0.1 + 0.2, 0.3, 0.3]
     assert after["volume"].to_pylist() == [3.0, 6.0, 3.0, 4.0, 5.0]
     assert after["trades"].to_pylist() == [1, 2, 3, 4, 5]
+    assert after["dollar_volume"].to_pylist() == [4.0, 4.0, 8.0, 8.0, None]
 
 
 def test_where_nothing_is_to_be_multiplied_the_table_is_the_same_one() -> None:
     table = rows(["A"])
     assert adjusted(table, Factors()) is table
     bare = table.select(["symbol"])
-    assert adjusted(bare, Factors({"A": (Step(date.min, LAST, 0.5, 2.0),)})) is bare
+    assert adjusted(bare, Factors({"A": (Step(date.min, LAST, 0.5, 2.0, 1.0),)})) is bare
 
 
 def test_total_returns_are_those_of_a_holder_who_is_paid_the_dividend() -> None:
