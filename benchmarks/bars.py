@@ -32,7 +32,6 @@ from warehouse.core.config import Config
 from warehouse.core.request import Request
 from warehouse.maintenance.init import lay_out
 from warehouse.pipeline.pipeline import Pipeline
-from warehouse.read.bars.answers import conditions_of
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.synthetic.files import write
@@ -118,7 +117,7 @@ def report(root: Path, symbols: str | list[str], sessions: list[date], runs: int
         stamp = table.column_names.index("timestamp")
         table = table.set_column(stamp, "timestamp", table["timestamp"].cast(pa.timestamp("ns")))
         frame = pl.from_arrow(table).lazy()
-        rules = wh._read(conditions_of)
+        rules = wh._read(lambda snapshot: snapshot.trade_conditions())
         folder = BarFolder(SqlFolder(root / "sql"))
         files = sorted(str(path) for path in (root / "data/cache/trades").rglob("*.parquet"))
         is_one = isinstance(symbols, list)

@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 
 from warehouse.bars.adjustment import Factors, adjusted, factors
 from warehouse.bars.build import (
-    CONDITIONS,
     FEWER,
     READS,
     Bars,
@@ -124,7 +123,7 @@ class BarAnswers:
         tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
         series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
         of_trades, of_bars = (Factors(), by) if asked.is_adjusted_when_built else (by, Factors())
-        with engine(snapshot.config, conditions_of(snapshot)) as connection:
+        with engine(snapshot.config, snapshot.trade_conditions()) as connection:
             folder = self._folder
             columns = FEWER if needs_fewer(folder, asked.spec) else READS
             for piece in _every(snapshot, asked, series):
@@ -160,7 +159,7 @@ class BarAnswers:
             availability.check(snapshot, TRADES, names, day)
             stored = partition_reader.touched(snapshot, TRADES, names, day)
             trades = self.trades(snapshot, Piece({asked.symbol: stored}, day), READS)
-            with engine(snapshot.config, conditions_of(snapshot)) as connection:
+            with engine(snapshot.config, snapshot.trade_conditions()) as connection:
                 found = explain(
                     connection,
                     self._folder,
@@ -212,7 +211,7 @@ class BarAnswers:
         else:
             content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
         statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
-        rules = [[str(value) for value in row.values()] for row in _rules(snapshot)]
+        rules = [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
         facts = (astuple(asked.spec), asked.symbols, span, statements, rules, content)
         return (*facts, by.facts) if by else facts
 
@@ -251,19 +250,6 @@ def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
         end=day.end_ns,
     )
     return pa.Table.from_pylist(found, REJECTED)
-
-
-def conditions_of(snapshot: Snapshot) -> pa.Table:
-    """The rules of the catalog, of the columns CONDITIONS; NULL where it has no such column."""
-    return pa.Table.from_pylist(_rules(snapshot), CONDITIONS)
-
-
-def _rules(snapshot: Snapshot) -> list[dict[str, Any]]:
-    def read() -> list[dict[str, Any]]:
-        found = snapshot.records("select * from trade_conditions order by all")
-        return [{name: row.get(name) for name in CONDITIONS.names} for row in found]
-
-    return snapshot.once("bar_conditions", read)
 
 
 def _every(snapshot: Snapshot, asked: BarQuestion, series: Series | None) -> Iterator[Piece]:
