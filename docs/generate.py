@@ -51,6 +51,9 @@ RESULTS = {
     "VerifyReport": "warehouse.maintenance.verify",
     "RepairReport": "warehouse.maintenance.repair",
     "PruneReport": "warehouse.maintenance.prune",
+    "ReferenceReport": "warehouse.pipeline.reference_load",
+    "TableReport": "warehouse.pipeline.reference_load",
+    "Problem": "warehouse.pipeline.reference_load",
     "Facts": "warehouse.report.collect",
 }
 """What methods of the facade answer with, and programs have no need to import."""
@@ -68,6 +71,8 @@ JSON_EXAMPLES = {
     "verify --repair": ("verify", "day_aggs", "--repair"),
     "status": ("status",),
     "report": ("report", "--symbols", "BRK.B"),
+    "reference check": ("reference", "check"),
+    "reference show": ("reference", "show"),
 }
 
 NOTE = "*This page is made from the sources: {}.*\n"
@@ -107,12 +112,15 @@ def cli_page() -> str:
     ]
     context = click.Context(cli)
     for name in cli.list_commands(context):
-        parts += command_section(name, cli.commands[name])
+        command = cli.commands[name]
+        parts += command_section(name, command)
+        for inner in command.commands if isinstance(command, click.Group) else ():
+            parts += command_section(f"{name} {inner}", command.commands[inner], "###")
     return "\n".join(parts)
 
 
-def command_section(name: str, command: click.Command) -> Iterator[str]:
-    yield f"## {name}\n"
+def command_section(name: str, command: click.Command, level: str = "##") -> Iterator[str]:
+    yield f"{level} {name}\n"
     context = click.Context(command, info_name=f"warehouse {name}")
     yield f"```\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
     yield f"{plain(command.help or '')}\n"

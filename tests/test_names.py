@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from building import day_key, instant, trade
 from conftest import MakeWarehouse
@@ -32,6 +33,9 @@ METHODS = {
     "bars": ("bars",),
     "explain-bar": ("explain_bar",),
     "coverage": ("coverage",),
+    "reference load": ("load_reference",),
+    "reference check": ("check_reference",),
+    "reference show": ("actions",),
 }
 """The methods of `Warehouse` that do what a command does."""
 
@@ -44,7 +48,12 @@ AS = {"types": "data_types"}
 
 @pytest.mark.parametrize("command", METHODS)
 def test_what_a_command_takes_its_methods_take_by_the_same_name(command: str) -> None:
-    options = {AS.get(each.name or "", each.name or "") for each in cli.commands[command].params}
+    names = command.split()
+    found = cli.commands[names[0]]
+    if len(names) > 1:
+        assert isinstance(found, click.Group)
+        found = found.commands[names[1]]
+    options = {AS.get(each.name or "", each.name or "") for each in found.params}
     wanted = options - OF_A_SCREEN - BY_METHOD
     if command != "report":
         wanted -= {"path"}  # a frame has its own ways to a file

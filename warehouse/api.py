@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from warehouse.maintenance.repair import RepairReport
     from warehouse.maintenance.verify import VerifyReport
     from warehouse.pipeline.pipeline import Pipeline
+    from warehouse.pipeline.reference_load import ReferenceReport
     from warehouse.pipeline.report import RunReport
     from warehouse.read.models import Aggregate, Quote, Trade
     from warehouse.read.stream.stream import Stream
@@ -1332,6 +1333,62 @@ class Warehouse(Face):
         report = self._pipeline(wait).validate(request, wanted)
         report.check_looked()
         return report
+
+    @named()
+    def load_reference(self, *paths: str | os.PathLike[str], wait: float = 0) -> ReferenceReport:
+        """Load the vendor's exports of splits, dividends and ticker events.
+
+        As `warehouse reference load` does. A row takes the place of the one with its id; the same
+        export again changes nothing. Each action is held against the tape before it counts.
+
+        Args:
+            paths: files of JSON, a page or a list of pages, or of CSV with the same field names.
+            wait: as for `download`.
+
+        Returns:
+            What came of each table: `read`, `new`, `changed`, `counted`, and `problems`.
+
+        Raises:
+            RequestError: no file is named.
+            ReferenceFileError: a file is no such export; nothing is loaded.
+            CorruptPartitionError: a table that none of the files is of is damaged.
+            LockedError: another process is writing to the warehouse.
+        """
+        from warehouse.pipeline.reference_load import load
+
+        return load(self._pipeline(wait), [expanded(path) for path in paths])
+
+    @named()
+    def check_reference(self, *, wait: float = 0) -> ReferenceReport:
+        """Judge the corporate actions again, as `warehouse reference check` does.
+
+        For data may have come since they were loaded. Nothing else makes a verdict anew.
+
+        Raises:
+            CorruptPartitionError: a table is damaged.
+            LockedError: another process is writing to the warehouse.
+        """
+        from warehouse.pipeline.reference_load import check
+
+        return check(self._pipeline(wait))
+
+    def actions(self, symbols: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """The corporate actions that are held, those too that do not count.
+
+        Args:
+            symbols: only theirs; None: all. One without actions has no rows.
+
+        Returns:
+            A row for each split and dividend, by symbol, session, kind and id: `symbol`, `session`
+            (the execution date, or the ex-date), `kind` ("split" or "dividend"), `id`,
+            `split_from`, `split_to`, `price_factor` and `size_factor` (prices and sizes of sessions
+            before `session` are multiplied by them), `counts`, and `problem`: what is odd about it.
+
+        Raises:
+            RequestError: `symbols` are no symbols.
+            CorruptPartitionError: a table is damaged.
+        """
+        return self._queries.actions(None if symbols is None else symbols_of(symbols))
 
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it

@@ -8,6 +8,7 @@ WarehouseError
 ├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
 │   └── LookAheadError     a row of a feature rests on what comes after it, or before its lookback
+├── ReferenceFileError     an export of reference data is not what the vendor gives out
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
 │   ├── CredentialsError   it does not accept the access key or the secret, or there is none
@@ -177,6 +178,20 @@ class SqlFileError(WarehouseError):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class ReferenceFileError(WarehouseError):
+    """An export of reference data is not what the vendor gives out; nothing of it is loaded.
+
+    `place` is where in the file: a line, or a record and its field; empty: the file as a whole.
+
+    Remedy: fetch the export again, or mend the place that the message names.
+    """
+
+    def __init__(self, path: Path, place: str, problem: str) -> None:
+        self.path, self.place, self.problem = path, place, problem
+        where = f"{path}, {place}" if place else f"{path}"
+        super().__init__(f"{where}: {problem}")
 
 
 class LookAheadError(SqlFileError):

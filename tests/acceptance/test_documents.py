@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import duckdb
 import pytest
 from building import REPOSITORY
@@ -190,11 +191,20 @@ def test_the_tests_that_guarantees_name_are_there() -> None:
 # --- what the reference holds ---
 
 
+def params_of(command: click.Command) -> list[click.Parameter]:
+    """Those of a command, and of the commands within it; of the whole program its own alone."""
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    more = [each for one in inner for each in one.params] if command is not cli else []
+    return [*command.params, *more]
+
+
 def test_every_command_and_every_option_is_in_the_reference(pages: dict[str, str]) -> None:
     for name, command in cli.commands.items():
         section = re.search(rf"(?ms)^## {name}\n(.*?)(?=^## |\Z)", pages["cli"])
         assert section, name
-        options = [option for each in command.params for option in each.opts if option[0] == "-"]
+        options = [
+            option for each in params_of(command) for option in each.opts if option[0] == "-"
+        ]
         for option in options:
             assert re.search(rf"^\| `[^`]*{option}\b", section[1], re.MULTILINE), (name, option)
             assert "| `" in section[1]
@@ -310,7 +320,7 @@ def test_every_error_is_in_the_reference_with_its_remedy(pages: dict[str, str]) 
 def test_every_command_with_json_has_an_output_in_the_reference(generate: ModuleType) -> None:
     with_json = {
         name for name, command in cli.commands.items()
-        if any("--json" in each.opts for each in command.params)
+        if any("--json" in each.opts for each in params_of(command))
     }  # fmt: skip
     assert with_json == {example[0] for example in generate.JSON_EXAMPLES.values()}
 
@@ -335,7 +345,7 @@ def test_one_name_stands_for_one_thing(pages: dict[str, str]) -> None:
     arguments |= {name for name in vars(Warehouse) if not name.startswith("_")}
     arguments |= set(re.findall(r"(?m)^    (\w+):", pages["python"]))
     options = {
-        option for command in (cli, *cli.commands.values()) for each in command.params
+        option for command in (cli, *cli.commands.values()) for each in params_of(command)
         for option in each.opts
     }  # fmt: skip
     checked = 0

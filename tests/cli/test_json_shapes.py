@@ -68,6 +68,15 @@ def shapes(folder: Path) -> dict[str, Any]:
     ask("validate", "validate", *span)
     ask("status", "status")
     ask("report", "report", "--symbols", "AAPL")
+    export = folder / "splits.csv"
+    export.write_text(
+        "id,ticker,execution_date,split_from,split_to,adjustment_type,historical_adjustment_factor\n"
+        f"E1,AAPL,{DAYS[1]},1,4,forward_split,0.25\n"
+        f"E2,AAPL,{DAYS[1]},1,4,forward_split,0.25\n"
+    )
+    ask("reference load", "reference", "load", str(export))
+    ask("reference check", "reference", "check")
+    ask("reference show", "reference", "show")
     ask("verify", "verify")
     for path in made.partitions().values():
         path.write_bytes(b"")

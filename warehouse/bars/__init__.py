@@ -2,6 +2,7 @@
 
 Tables in, tables out: reading is `read`'s, publishing is `pipeline`'s. It hands out what a bar is
 (`spec`), the trades in order (`tape`) and the bars of them (`build`); the statements are those of
-sql/bars. Beside them stand the factors of splits and dividends (`adjustment`), and which symbols a
-security had when (`securities`).
+sql/bars. Beside them stand the vendor's exports of corporate actions (`exports`), what the tape says
+of them (`action_prices`, `action_checks`), the factors that they come to (`adjustment`), and which
+symbols a security had when (`securities`).
 """

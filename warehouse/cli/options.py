@@ -28,8 +28,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
           "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "features",
-          "shell")  # fmt: skip
-_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify")
+          "reference", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -28,7 +28,7 @@ STAGED_CATALOG = "staging/warehouse.duckdb"
 """Where a publish makes the next catalog, below the data folder."""
 OWN_FOLDERS = frozenset(
     (
-        *("rejects", "schema", "ledger", "history", "manifests", "recipes", "staging"),
+        *("rejects", "schema", "ledger", "history", "manifests", "recipes", "reference", "staging"),
         "set_aside",
         "refused",
         *("logs", "metrics"),
@@ -39,6 +39,8 @@ _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
 HISTORY_TABLES = ("runs", "restatements", "findings")
 """Tables of the catalog that say what once was: each has a folder of the history."""
+REFERENCE_TABLES = ("splits", "dividends", "securities")
+"""What the vendor's exports of corporate actions and names are kept as."""
 MARKET = "market"
 """The folder of a data type that holds files of all symbols; no symbol's folder is called so."""
 ALL_SYMBOLS = ""
@@ -207,6 +209,7 @@ _PARTITION_NAME = re.compile(
     re.ASCII,
 )
 _MANIFEST_NAME = re.compile(r"(\d{4}_(?:0[1-9]|1[0-2]))-[0-9a-f]{16}\.parquet", re.ASCII)
+_REFERENCE_NAME = re.compile(rf"({'|'.join(REFERENCE_TABLES)})-[0-9a-f]{{64}}\.parquet", re.ASCII)
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
 _REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
 _DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
@@ -254,6 +257,12 @@ def is_manifest(name: str, data_type_name: str, month: date) -> bool:
     folder, _, file = name.partition("/")
     match = _MANIFEST_NAME.fullmatch(file)
     return folder == data_type_name and match is not None and match[1] == f"{month:%Y_%m}"
+
+
+def reference_table(name: str) -> str | None:
+    """Whose rows a file of that name in the folder of reference tables has; None: it is none."""
+    match = _REFERENCE_NAME.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def source_folder(kind: DataType, layout: str) -> str:
@@ -333,6 +342,11 @@ class Layout:
         return self.data / "recipes"
 
     @property
+    def reference(self) -> Path:
+        """Corporate actions and names, a file for each table and content."""
+        return self.data / "reference"
+
+    @property
     def staging(self) -> Path:
         """Unfinished work; may be deleted whenever no process writes."""
         return self.data / "staging"
@@ -345,7 +359,8 @@ class Layout:
     @cached_property
     def tiers(self) -> frozenset[str]:
         """The folders that a publish renames files into, by their names in the data folder."""
-        return frozenset((self.cache.name, "rejects", "ledger", "history", "manifests", "recipes"))
+        own = ("rejects", "ledger", "history", "manifests", "recipes", "reference")
+        return frozenset((self.cache.name, *own))
 
     @cached_property
     def shelves(self) -> frozenset[str]:
@@ -391,7 +406,7 @@ class Layout:
 
         A tier, or what it holds of a data type, may be a link to another disk.
         """
-        tiers = (self.cache, self.rejects, self.schema, self.ledger, self.manifests)
+        tiers = (self.cache, self.rejects, self.schema, self.ledger, self.manifests, self.reference)
         by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
         return (*tiers, *by_type)
 
@@ -429,6 +444,8 @@ class Layout:
             return False
         if tier == "recipes":
             return len(below) == 1 and bool(_RECIPE_NAME.fullmatch(below[0]))
+        if tier == "reference":
+            return len(below) == 1 and reference_table(below[0]) is not None
         stem, dot, ending = below[-1].rpartition(".")
         if tier == "history":
             folders = [["runs"], ["restatements"], *(["findings", name] for name in DATA_TYPES)]

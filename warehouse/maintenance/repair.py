@@ -41,6 +41,7 @@ from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
+from warehouse.store.reference import reference_files
 
 
 @dataclass(repr=False)
@@ -343,6 +344,9 @@ class _Repair:
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":
             problem = schema_problem(fault.path)
+        elif fault.kind == "reference":
+            found = reference_files.problem(fault.path)
+            problem = found and f"{found}; make it anew with: {reference_files.LOAD}"
         if problem is None:
             return None
         why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]

@@ -16,6 +16,7 @@ from warehouse.core.paths import (
 )
 from warehouse.store import kept_tables, manifests
 from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.reference import reference_files
 
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
 """What stands beside a raw file while it is on its way, or until it is published."""
@@ -38,6 +39,11 @@ def strays(
     for below in _files(layout.history):
         if layout.history / below not in known_pages:
             yield layout.history / below, "no name that a file of the history has"
+    due = {*(catalog.reference() or reference_files.newest(layout)).values()}
+    for below in _files(layout.reference):
+        path = layout.reference / below
+        if below not in due and not reference_files.is_superseded(path):
+            yield path, "the catalog names no such reference table"
 
 
 def _files(folder: Path) -> Iterator[str]:

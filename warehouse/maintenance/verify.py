@@ -46,6 +46,7 @@ from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
+from warehouse.store.reference import reference_files
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -57,8 +58,8 @@ class Fault:
 
     Attributes:
         path: the file.
-        kind: raw, partition, rejects, ledger, history, schema, catalog or journal: what the file
-            is; rows: its rows do not add up; unknown: nobody knows what it is.
+        kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
+            the file is; rows: its rows do not add up; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -208,6 +209,7 @@ class _Round:
                 files = by_month[kind.name, month]
                 yield from self._month(kind, month, files, raw)
         yield from self._schemas()
+        yield from self._reference()
         if self._is_whole:
             yield from self._history()
             for path, problem in strays(self._layout, self._catalog, self._request.kinds, known):
@@ -215,7 +217,8 @@ class _Round:
 
     def _schemas(self) -> Iterator[Fault]:
         """Whether the files that views take their columns from are there, and no others."""
-        due = schema_files(self._layout)
+        with_reference = self._catalog.reference() is not None
+        due = schema_files(self._layout, with_reference=with_reference)
         for path in due:
             problem = schema_problem(path)
             if problem is not None:
@@ -223,6 +226,15 @@ class _Round:
         if self._is_whole and self._layout.schema.is_dir():
             for path in set(self._layout.schema.iterdir()) - set(due):
                 yield Fault(path, "unknown", "no file that a view takes its columns from")
+
+    def _reference(self) -> Iterator[Fault]:
+        """The files of corporate actions and names."""
+        for name in (self._catalog.reference() or {}).values():
+            path = self._layout.reference / name
+            problem = reference_files.problem(path)
+            self._report.files["reference"] += 1
+            if problem is not None:
+                yield Fault(path, "reference", problem, reference_files.LOAD)
 
     def _bytes_of(self, kind: DataType) -> int:
         rows = self._catalog.rows(_BYTES, data_type=kind.name)

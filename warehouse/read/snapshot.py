@@ -49,6 +49,7 @@ from warehouse.store.catalog_tables import (
     state_of,
 )
 from warehouse.store.journal import Identity, catalog_identity
+from warehouse.store.reference import reference_files
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ class Snapshot:
     Attributes:
         manifests: of its generation, by data type and month; None: the catalog is of an earlier
             version, or there is none.
+        reference: the file of each reference table that has one; None: as of `manifests`.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class Snapshot:
         self._view: list[str] = []
         self._looked_at: set[str] = set()
         self.manifests: list[manifests.Manifest] | None = None
+        self.reference: dict[str, str] | None = None
         self.generation = 0
         data_folder_id.check(layout)
         if identity is None:
@@ -167,6 +170,7 @@ class Snapshot:
                 self._unless_moved(lambda: manifests.check_there(layout, named))
                 self._view = [manifests.as_view(layout, named)]
             self._view += dated_conditions(self._base, ATTACHED_AS)
+            self.reference = reference_files.named(self._base, ATTACHED_AS)
         except duckdb.Error as error:
             self._base.close()
             raise _unusable(layout, error) from error

@@ -37,6 +37,7 @@ from warehouse.errors import (
     StorageError,
     one_line,
 )
+from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
 from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal, manifests
@@ -53,6 +54,7 @@ from warehouse.store.partitions import (
     Partition,
     SessionSource,
 )
+from warehouse.store.reference import reference_files
 
 _SHARED = """
     select
@@ -217,6 +219,7 @@ class CatalogChange:
 
     Attributes:
         rejects: files of rejects, by their path below the folder of all: whether there is one.
+        reference: the file of a reference table that takes the place of the one before.
         history: what the files of the history say, by table, where there is no catalog.
         is_history_anew: all files of the history are written, not those alone that this is on.
     """
@@ -228,6 +231,7 @@ class CatalogChange:
     checked: list[Checked] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     rejects: dict[str, bool] = field(default_factory=dict)
+    reference: dict[str, str] = field(default_factory=dict)
     history: dict[str, pa.Table] = field(default_factory=dict)
     is_history_anew: bool = False
 
@@ -360,15 +364,20 @@ class Catalog:
         table = self.table(sql, **parameters)
         return [] if table is None else table.to_pylist()
 
-    def rows_of(self, file: SqlFile, **parameters: Any) -> list[dict[str, Any]]:
+    def rows_of(
+        self, file: SqlFile, may_call: Collection[str] = (), **parameters: Any
+    ) -> list[dict[str, Any]]:
         """What a file of sql/, which may be a stranger's, makes of the catalog's tables.
+
+        Args:
+            may_call: macros of the catalog that it may select from.
 
         Raises:
             SqlFileError: it is more than one SELECT, or DuckDB refuses it.
         """
         if self._connection is None:
             return []
-        check_file(self._connection, file)
+        check_file(self._connection, file, STABLE_TABLE_FUNCTIONS | {*may_call})
         try:
             return self.rows(file.body, **parameters)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
@@ -406,6 +415,12 @@ class Catalog:
         except UnicodeError as error:
             problem = f"{data_type}_names() is of no symbols"
             raise DamagedCatalogError(self._layout.catalog, problem) from error
+
+    def reference(self) -> dict[str, str] | None:
+        """The file of each reference table that has one; None: it is of an earlier version."""
+        if self._connection is None:
+            return None
+        return reference_files.named(self._connection, "published")
 
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.

@@ -25,6 +25,7 @@ from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.duckdb_connection import connect, quoted
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
+    REFERENCE_TABLES,
     Layout,
     PartitionKey,
     RawFile,
@@ -53,6 +54,7 @@ from warehouse.store.catalog import (
 from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables, state_of
 from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
+from warehouse.store.reference import reference_files
 
 logger = logging.getLogger("warehouse")
 
@@ -81,7 +83,9 @@ _MANIFESTS = pa.schema(
         ("sessions", pa.list_(pa.date32())),
     ]
 )
-_LATER = ("files", "partitions", "actions", "adjustment")
+_LATER = ("files", "partitions", "reference_files", "corporate_actions", "adjustment")
+REFERENCE_VIEWS = ("reference_files", "corporate_actions")
+"""Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -138,7 +142,7 @@ class Built:
 
     Attributes:
         moves: manifests, as (staged, final).
-        superseded: manifests of the present generation that the next has not.
+        superseded: manifests and reference files of the present generation that the next has not.
         removals: those that were superseded a day ago.
         others: names of tables and views in the present catalog that somebody else made there.
         broken_off: months in which runs began that were killed, as is known from now on.
@@ -189,6 +193,7 @@ def build(
         named: list[Manifest] = []
         earlier = manifests.SCHEMA.empty_table()
         names: dict[str, str] = {}
+        reference: dict[str, str] | None = None
         if previous is not None:
             check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
             named, earlier = _published(connection, layout, change)
@@ -199,6 +204,7 @@ def build(
             _run(connection, sql, "carry_over", layout, config_dir)
             rejects = _rejects_names(connection)
             names = _names_before(connection)
+            reference = reference_files.named(connection, "replaced")
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
@@ -235,7 +241,11 @@ def build(
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
         _run(connection, sql, "partitions", layout, config_dir)
-        _run(connection, sql, "actions", layout, config_dir)
+        for name in REFERENCE_VIEWS:
+            _run(connection, sql, name, layout, config_dir)
+            if name == REFERENCE_VIEWS[0]:
+                for table in REFERENCE_TABLES:
+                    _set_names(connection, table, "")
         _run(connection, sql, "adjustment", layout, config_dir)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
@@ -243,6 +253,7 @@ def build(
         if _has_features(sql):
             _run(connection, sql, "features", layout, config_dir)
             feature_macro.create(connection, FeatureFolder(sql.folder))
+        _name_reference(connection, layout, reference, change, built)
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         built.others = sorted(before - _objects(connection))
@@ -303,6 +314,32 @@ def _write_manifests(
     for data_type in sorted({data_type for data_type, _ in touched}):
         built.removals += manifests.expired(layout, data_type, in_use)
     return present, fresh
+
+
+def _name_reference(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    before: dict[str, str] | None,
+    change: CatalogChange,
+    built: Built,
+) -> None:
+    """Tell the views of corporate actions and names which files they read.
+
+    They, and the macros that read them, are made before: these files are not in place yet.
+
+    Args:
+        before: what the replaced catalog names; None: there is none, or it knew of none. Then the
+            files themselves say which they are.
+    """
+    present = {} if before is None else before
+    names = (reference_files.newest(layout) if before is None else before) | change.reference
+    built.superseded += [
+        layout.reference / each for each in {*present.values()} - {*names.values()}
+    ]
+    in_use = {*present.values(), *names.values()}
+    built.removals += reference_files.expired(layout, in_use)
+    for table in REFERENCE_TABLES:
+        _set_names(connection, table, names.get(table, ""))
 
 
 def _names_before(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -540,7 +577,8 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
-    names = ["tables", "reference", "path_name", "files", "partitions", "actions", "adjustment"]
+    names = ["tables", "reference", "path_name", "files", "partitions"]
+    names += [*REFERENCE_VIEWS, "adjustment"]
     names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")
@@ -578,7 +616,8 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
     folder = layout.staging / "bind"
     probe = replace(layout, cache=folder / "cache")
     layout.modes.make_folders(probe.schema)
-    for name, columns in (("rejects", _all_rejects()), ("partitions", manifests.SCHEMA)):
+    shared = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
+    for name, columns in (*shared.items(), *reference_files.SCHEMAS.items()):
         schema = probe.schema / f"{name}.parquet"
         pq.write_table(columns.empty_table(), schema, store_schema=False)
     for kind in DATA_TYPES.values():
@@ -606,6 +645,9 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
                 check_macros(connection, [file], _macros(sql))
             if name == "files":
                 _set_folder(connection, probe)
+            if name == "reference_files":
+                for table in REFERENCE_TABLES:
+                    _set_names(connection, table, "")
         for data_type in DATA_TYPES:
             _set_names(connection, data_type, f"{PROBE} {_PROBE_SESSION:%Y_%m}")
         rejects = f"trades/{_PROBE_SESSION:%Y_%m}/{PROBE}.parquet"
@@ -907,9 +949,14 @@ def _write_schemas(layout: Layout) -> None:
             os.replace(draft, path)
 
 
-def schema_files(layout: Layout) -> list[Path]:
-    """The files without rows that the views take their columns from."""
-    return [layout.schema / f"{name}.parquet" for name in _schemas()]
+def schema_files(layout: Layout, *, with_reference: bool) -> list[Path]:
+    """The files without rows that the views take their columns from.
+
+    Args:
+        with_reference: those of the reference tables, which an earlier version had not, as well.
+    """
+    names = [name for name in _schemas() if with_reference or name not in REFERENCE_TABLES]
+    return [layout.schema / f"{name}.parquet" for name in names]
 
 
 def schema_problem(path: Path) -> str | None:
@@ -932,7 +979,8 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
 
 def _schemas() -> dict[str, pa.Schema]:
     columns = {kind.name: kind.columns for kind in DATA_TYPES.values()}
-    return {**columns, "rejects": _all_rejects(), "partitions": manifests.SCHEMA}
+    shared = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
+    return {**columns, **shared, **reference_files.SCHEMAS}
 
 
 def _all_rejects() -> pa.Schema:

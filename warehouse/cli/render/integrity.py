@@ -23,6 +23,7 @@ _KINDS = {
     "rejects": "rejects file",
     "ledger": "ledger file",
     "history": "history file",
+    "reference": "reference table",
     "schema": "file of columns",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,14 @@ from warehouse.read.query import query as queries
 from warehouse.read.query.provenance import behind
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.select_check import explained
+from warehouse.store.reference.reference_files import ACTIONS
+
+_ACTIONS = """
+    select *
+    from actions
+    where $symbols is null or list_contains($symbols, symbol)
+    order by symbol, session, kind, id
+"""
 
 
 class QueryAnswers:
@@ -56,3 +64,16 @@ class QueryAnswers:
             )
 
         return self._answers.snapshots.read(answer)
+
+    def actions(self, symbols: Sequence[str] | None) -> pd.DataFrame:
+        """The corporate actions, as `Warehouse.actions` says.
+
+        None are held in a catalog of an earlier version, nor where there is no catalog.
+        """
+        frame: pd.DataFrame
+        if self._answers.snapshots.read(lambda snapshot: snapshot.reference) is None:
+            frame = as_form(ACTIONS.empty_table(), "pandas")
+            return frame
+        wanted = None if symbols is None else list(symbols)
+        frame = self.query(_ACTIONS, "pandas", {"symbols": wanted})
+        return frame

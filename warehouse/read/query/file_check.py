@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import RawFile
+from warehouse.core.paths import REFERENCE_TABLES, RawFile
 from warehouse.errors import CorruptPartitionError
 from warehouse.read.query.names import FILES, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import open_partition
+from warehouse.store.reference import reference_files
 
 _MANIFESTS = "partitions"
 """The view that reads manifests."""
@@ -47,14 +48,15 @@ def check(snapshot: Snapshot, named: Iterable[str]) -> None:
 
 
 def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
-    """Data types whose files are read, "rejects" where theirs are, and so `_MANIFESTS`."""
+    """Data types, and reference tables, whose files are read; "rejects" and `_MANIFESTS` too."""
     definitions = known(snapshot).definitions
     waiting, seen, kinds = set(named), set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         seen.add(name)
         if name == _ANY:
-            return {*FILES.values(), _MANIFESTS}
+            kinds = {*FILES.values(), _MANIFESTS}
+            return kinds if snapshot.reference is not None else kinds - {*REFERENCE_TABLES}
         if name == _MANIFESTS:
             kinds.add(_MANIFESTS)
         if name in FILES:
@@ -70,6 +72,11 @@ def _check_kind(snapshot: Snapshot, kind: str) -> None:
     path = snapshot.layout.schema / f"{kind}.parquet"
     if not _is_refused(path) and (problem := schema_problem(path)) is not None:
         raise CorruptPartitionError(path, problem, "warehouse verify --repair")
+    if kind in REFERENCE_TABLES:
+        name = (snapshot.reference or {}).get(kind)
+        if name is not None:
+            reference_files.read(snapshot.layout, name)
+        return
     for path, size in _rejects(snapshot) if kind == "rejects" else _partitions(snapshot, kind):
         try:
             facts = os.stat(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import REFERENCE_TABLES
 from warehouse.read.snapshot import ATTACHED_AS, Snapshot
 from warehouse.sqlfolder.determinism import (
     SERIALIZED,
@@ -21,8 +22,9 @@ PLACE = frozenset({"data_folder", "cache_name", "data_pattern", "is_in_place", "
 """Macros of the catalog that say where it stands; what an answer is does not rest on them."""
 FILES = {f"{kind}_files{of}": kind for kind in (*DATA_TYPES, "rejects") for of in ("", "_of")}
 FILES |= {f"{kind}_market_files": kind for kind in DATA_TYPES}
+FILES |= {f"{table}_files": table for table in REFERENCE_TABLES}
 """Macros of the catalog that list files: what of they are."""
-_NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects")]
+_NAMES = [f"{kind}_names" for kind in (*DATA_TYPES, "rejects", *REFERENCE_TABLES)]
 _NAMES += [f"{kind}_market_{of}" for kind in DATA_TYPES for of in ("names", "symbols")]
 
 

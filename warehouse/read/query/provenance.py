@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import REFERENCE_TABLES
 from warehouse.read.query.names import FILES, PLACE, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import Known, names
@@ -73,6 +74,9 @@ def partitions_of(snapshot: Snapshot, data_type: str) -> str:
 
 
 def _files(snapshot: Snapshot, kind: str) -> str:
+    if kind in REFERENCE_TABLES:
+        # Its name is the hash of what it says.
+        return (snapshot.reference or {}).get(kind, "")
     # Of files of rejects the catalog has no hashes.
     return partitions_of(snapshot, kind) if kind in DATA_TYPES else _rows(snapshot, "warehouse")
 

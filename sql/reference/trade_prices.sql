@@ -1,0 +1,47 @@
+-- reference/trade_prices: first and last price of a symbol's regular hours, from its trades.
+-- grain: session
+-- params: $symbol varchar, $sessions date[], $open_ns bigint[], $close_ns bigint[]
+--
+-- Asked are sessions, each with its regular hours. As of the tape's rules a trade sets the first or
+-- the last price where each of its conditions lets it; one that is in no list forbids nothing.
+with
+    hours as (
+        select
+            unnest($sessions::date[]) as session,
+            unnest($open_ns::bigint[]) as open_ns,
+            unnest($close_ns::bigint[]) as close_ns
+    ),
+
+    barred as (
+        select coalesce(list(id::varchar), []) as codes
+        from trade_conditions
+        where not updates_open_close
+    ),
+
+    tape as (
+        select
+            trades.session,
+            trades.price,
+            struct_pack(
+                ns := epoch_ns(trades.timestamp),
+                number := coalesce(trades.sequence_number, -1),
+                exchange := coalesce(trades.exchange, -1),
+                id := coalesce(trades.id, '')
+            ) as place
+        from trades_of($symbol, list_min($sessions::date[]), list_max($sessions::date[])) as trades
+        inner join hours on hours.session = trades.session
+        cross join barred
+        where
+            epoch_ns(trades.timestamp) >= hours.open_ns
+            and epoch_ns(trades.timestamp) < hours.close_ns
+            and coalesce(trades.correction, 0) in (0, 1)
+            and trades.price > 0
+            and not coalesce(
+                list_has_any(string_split(trades.conditions, ','), barred.codes), false
+            )
+    )
+
+select session, arg_min(price, place) as first_price, arg_max(price, place) as last_price
+from tape
+group by session
+order by session

@@ -1,0 +1,74 @@
+"""`warehouse reference` says what came of each table, and ends as the other commands do."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+from building import Made, bar, day_key, instant
+from click.testing import CliRunner, Result
+from conftest import MakeWarehouse
+
+from warehouse.cli.main import cli
+
+DAYS = (date(2024, 1, 29), date(2024, 1, 30))
+HEADER = "id,ticker,execution_date,split_from,split_to,adjustment_type,historical_adjustment_factor"
+
+
+@pytest.fixture(scope="module")
+def made(make_warehouse: MakeWarehouse) -> Made:
+    made = make_warehouse(
+        {day_key("day_aggs", day): [bar("A", instant(day, "00:00"))] for day in DAYS}
+    )
+    made.update()
+    return made
+
+
+def run(made: Made, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["-C", str(made.root), "reference", *arguments])
+
+
+def test_a_load_is_a_line_for_each_table_and_each_problem(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    lines = (f"E{n},A,{DAYS[1]},1,4,forward_split,1" for n in range(5))
+    path.write_text("\n".join([HEADER, *lines, f"Z,Z,{DAYS[1]},1,2,forward_split,1"]) + "\n")
+    assert "no split or dividend is held" in run(made, "show").stdout
+
+    done = run(made, "load", str(path))
+    assert done.exit_code == 0, done.output
+    said = done.stdout.splitlines()
+    assert said[0] == "splits     6 read, 6 new, 0 changed; 6 held, 1 count"
+    assert said[1] == "not used   duplicate: 4 splits"
+    assert len([line for line in said if "e.g. A 2024-01-30 E" in line]) == 4
+    assert "not used   tape: 1 split" in said
+    assert "noted      never held: 1 split" in said
+    assert said[-1].startswith("done       splits: published, ")
+
+    again = run(made, "load", str(path)).stdout.splitlines()
+    assert again[0] == "splits     6 read, 0 new, 0 changed; 6 held, 1 count"
+    assert again[-1].startswith("done       nothing is new, ")
+    assert run(made, "check").exit_code == 0
+
+    shown = run(made, "show", "A").stdout.splitlines()
+    assert shown[-1] == "5 rows"
+    (one,) = json.loads(run(made, "show", "Z", "--json").stdout)["actions"]
+    assert (one["id"], one["counts"], one["problem"]) == ("Z", True, "never held")
+
+
+def test_a_file_that_is_no_export_is_one_line_and_exit_status_2(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    path.write_text(f"{HEADER}\nE9,A,2024-13-01,1,4,forward_split,1\n")
+    done = run(made, "load", str(path))
+    assert (done.exit_code, done.stdout) == (2, "")
+    problem = "'2024-13-01' is no day YYYY-MM-DD from 1900 to 2199"
+    assert done.stderr == f"Error: {path}, line 2, execution_date: {problem}\n"
+    assert run(made, "load").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["load", "check", "show"])
+def test_each_command_has_a_help_with_an_example(name: str) -> None:
+    said = CliRunner().invoke(cli, ["reference", name, "--help"]).stdout
+    assert f"Example:\n    warehouse reference {name}" in said
+    assert max(map(len, said.splitlines())) <= 80

@@ -1,0 +1,202 @@
+"""What the data here says of the days of corporate actions: the close before, and the first price.
+
+The vendor's day bars say it where they are held; else the trades do, by the tape's rules.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.core.calendar import trading_days, trading_hours
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import Layout, month_of
+from warehouse.errors import DamagedCatalogError, StorageError
+from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.store.catalog import Catalog
+
+Day = tuple[str, date]
+"""A symbol and a session: the day on which an action takes effect."""
+
+_SPAN = timedelta(days=10)
+"""A close is at most so old."""
+
+PRICES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("session", pa.date32()),
+        ("first_price", pa.float64()),
+        ("close_before", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What is held.
+
+    Attributes:
+        prices: of days that were asked for, as `PRICES`; NULL, or no row: none is held.
+        symbols: that have rows of any data type.
+    """
+
+    prices: pa.Table
+    symbols: frozenset[str]
+
+
+def on_tape(
+    layout: Layout,
+    sql: SqlFolder,
+    splits: Collection[Day],
+    dividends: Collection[Day],
+) -> Tape:
+    """The prices of the days of splits and dividends, as far as they are held.
+
+    Of a dividend's day the close before is wanted, of a split's the first price too.
+
+    Raises:
+        SqlFileError: a file of sql/reference fails.
+        StorageError: a partition cannot be read.
+    """
+    splits = frozenset(splits)
+    with Catalog(layout, ()) as catalog:
+        symbols = frozenset().union(*map(catalog.symbols, DATA_TYPES))
+        sessions = {
+            kind: sorted({s for one in catalog.manifests if one.data_type == kind
+                          for s in one.sessions})
+            for kind in ("day_aggs", "trades")
+        }  # fmt: skip
+        asked = sorted({*splits, *dividends})
+        found = _of_day_bars(layout, catalog, sql, _near(asked, symbols, sessions["day_aggs"]))
+    lacking = []
+    for day in _near(asked, symbols, sessions["trades"]):
+        first_price, close = found.get(day, (None, None))
+        if close is None or (first_price is None and day in splits):
+            lacking.append(day)
+    if lacking:
+        months = {("trades", month_of(at)) for _, day in lacking for at in (day, day - _SPAN)}
+        with Catalog(layout, months) as catalog:
+            of_trades = _of_trades(layout, catalog, sql, lacking)
+        for day, prices in of_trades.items():
+            # Of both what is compared is of one kind.
+            if None not in prices or found.get(day, (None, None))[1] is None:
+                found[day] = prices
+    rows = [(*day, *prices) for day, prices in sorted(found.items())]
+    columns = zip(*rows, strict=True) if rows else [[] for _ in PRICES]
+    return Tape(pa.table([list(column) for column in columns], schema=PRICES), symbols)
+
+
+_Prices = dict[Day, tuple[float | None, float | None]]
+"""Of each day the first price and the close before."""
+
+
+def _near(days: Iterable[Day], symbols: frozenset[str], sessions: list[date]) -> list[Day]:
+    """The days of which there may be a price; most of an export's are of other times."""
+    if not sessions:
+        return []
+    last = sessions[-1] + _SPAN
+    return [day for day in days if sessions[0] < day[1] <= last and day[0] in symbols]
+
+
+def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]) -> _Prices:
+    if not days:
+        return {}
+    first, last = min(at for _, at in days), max(at for _, at in days)
+    calendar = trading_days(first - _SPAN, last)
+    rows = _rows(
+        layout,
+        catalog,
+        sql["reference/day_prices"],
+        symbols=[symbol for symbol, _ in days],
+        sessions=[session for _, session in days],
+        previous=[_before(calendar, session) for _, session in days],
+    )
+    return {
+        (row["symbol"], row["session"]): (row["first_price"], row["close_before"]) for row in rows
+    }
+
+
+def _before(calendar: tuple[date, ...], session: date) -> date | None:
+    place = bisect_left(calendar, session)
+    return calendar[place - 1] if place else None
+
+
+def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]) -> _Prices:
+    held: defaultdict[str, list[date]] = defaultdict(list)
+    for row in catalog.rows(_HELD, symbols=sorted({symbol for symbol, _ in days})):
+        held[row["symbol"]].append(row["session"])
+    wanted: defaultdict[str, set[date]] = defaultdict(set)
+    before: dict[Day, date | None] = {}
+    first, last = min(at for _, at in days) - _SPAN, max(at for _, at in days)
+    hours = {each.session: each for each in trading_hours(first, last)}
+    calendar = tuple(hours)
+    for symbol, session in days:
+        of_symbol = held[symbol]
+        place = bisect_left(of_symbol, session)
+        earlier = of_symbol[place - 1] if place else None
+        # As in reference/day_prices: it must be known that none is still to come.
+        is_last = place < len(of_symbol) or earlier == _before(calendar, session)
+        before[symbol, session] = earlier if is_last else None
+        if earlier is not None and is_last and earlier >= session - _SPAN:
+            wanted[symbol] |= {earlier, session} & {*of_symbol} & {*hours}
+    found: dict[Day, dict[str, Any]] = {}
+    for symbol, sessions in sorted(wanted.items()):
+        for some in _together(sorted(sessions)):
+            rows = _rows(
+                layout,
+                catalog,
+                sql["reference/trade_prices"],
+                symbol=symbol,
+                sessions=some,
+                open_ns=[hours[each].open_ns for each in some],
+                close_ns=[hours[each].close_ns for each in some],
+            )
+            found |= {(symbol, row["session"]): row for row in rows}
+    prices: _Prices = {}
+    for symbol, session in days:
+        earlier = before[symbol, session]
+        last_row = found.get((symbol, earlier)) if earlier is not None else None
+        if last_row is not None:
+            first_row = found.get((symbol, session))
+            first_price = None if first_row is None else first_row["first_price"]
+            prices[symbol, session] = first_price, last_row["last_price"]
+    return prices
+
+
+def _together(sessions: list[date]) -> list[list[date]]:
+    """Sessions that are asked at once: those between the first and the last of them are read."""
+    found: list[list[date]] = []
+    for session in sessions:
+        if found and session - found[-1][-1] <= _SPAN:
+            found[-1].append(session)
+        else:
+            found.append([session])
+    return found
+
+
+def _rows(layout: Layout, catalog: Catalog, file: SqlFile, **values: Any) -> list[dict[str, Any]]:
+    try:
+        return catalog.rows_of(file, may_call={"trades_of"}, **values)
+    except (DamagedCatalogError, duckdb.Error) as error:
+        problem = getattr(error, "problem", str(error))
+        raise StorageError(
+            layout.cache, f"a partition cannot be read ({problem}); see: warehouse verify"
+        ) from error
+
+
+_HELD = """
+    select symbol, entry.session as session
+    from (
+        select symbol, unnest(sessions) as entry
+        from partitions
+        where data_type = 'trades' and symbol in (select unnest($symbols))
+    )
+    order by symbol, session
+"""
