@@ -4,10 +4,11 @@
 -- first_session on and before until_session, whose prices and sizes are to be multiplied to be
 -- those of 2024-12-31; sessions of no row stay as they are. 'splits' takes splits alone, 'all'
 -- dividends too, which multiply prices alone. Only actions that count, none after the last
--- argument, and of each symbol those of the security that bore it in their session: they reach the
--- rows of that one, under whatever symbol. Products are made in the order of warehouse/bars: the
--- latest first, numerators of splits, their denominators and dividends each by themselves.
--- True, or an error that says what is wrong with an adjustment of sessions up to last_session.
+-- argument, and of each symbol those of the security that bore it in their session, or else the
+-- day before: they reach the rows of that one, under whatever symbol. Products are made in the
+-- order of warehouse/bars: the latest first, numerators of splits, their denominators and
+-- dividends each by themselves. is_adjustment is true, or an error that says what is wrong with an
+-- adjustment of sessions up to last_session.
 create or replace macro is_adjustment(adjust, as_of, last_session) as case
     when adjust is null or adjust not in ('none', 'splits', 'all')
     then error('adjust = ' || coalesce(adjust, 'NULL') || ': it may be none, splits, all')
@@ -40,6 +41,7 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
         counting as (
             select
                 actions.*,
+                coalesce(
                 (
                     select arg_max(bearer.security, (bearer.first_session, bearer.security))
                     from securities as bearer
@@ -47,6 +49,15 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
                         bearer.symbol = actions.symbol
                         and bearer.first_session <= actions.session
                         and coalesce(bearer.last_session, '9999-12-30') >= actions.session
+                ),
+                (
+                    select arg_max(bearer.security, (bearer.first_session, bearer.security))
+                    from securities as bearer
+                    where
+                        bearer.symbol = actions.symbol
+                        and bearer.first_session <= actions.session - 1
+                        and coalesce(bearer.last_session, '9999-12-30') >= actions.session - 1
+                )
                 ) as security
             from actions
             where

@@ -120,8 +120,8 @@ def factors(
 ) -> Factors:
     """The factors of rows of these symbols and of the sessions from `first` to `last`.
 
-    An action is of the security that bore its symbol in its session, and reaches that one's rows
-    alone, under whatever symbol they traded.
+    An action is of the security that bore its symbol in its session, or else the day before, and
+    reaches that one's rows alone, under whatever symbol they traded.
 
     Args:
         symbols: as rows bear them; None: all.
@@ -141,7 +141,7 @@ def factors(
     for each in of_symbol.values():
         for one in each:
             if first < one.session <= as_of and (adjust == "all" or one.kind == "split"):
-                owner = _owner(securities.bearer(one.symbol, one.session), one.symbol)
+                owner = _owner(securities.subject(one.symbol, one.session), one.symbol)
                 of_owner.setdefault(owner, []).append(one)
     if not of_owner:
         return Factors()

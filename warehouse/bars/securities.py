@@ -47,6 +47,13 @@ class Securities:
         bearing = [one for one in self._of_symbol.get(symbol, ()) if one.first <= day <= one.last]
         return max(bearing, key=_begun).security if bearing else None
 
+    def subject(self, symbol: str, day: date) -> str | None:
+        """The security that an action of a symbol is of, which is in force from a day on.
+
+        On the day of a change of symbol an action may be told under the one of the day before.
+        """
+        return self.bearer(symbol, day) or self.bearer(symbol, day - _DAY)
+
     def related(self, symbols: Iterable[str]) -> set[str]:
         """These symbols, and all others of the securities that ever bore them."""
         found = set(symbols)
