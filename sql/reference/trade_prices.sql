@@ -12,10 +12,16 @@ with
             unnest($close_ns::bigint[]) as close_ns
     ),
 
+    -- the codes that keep a trade from such a price, by session
     barred as (
-        select coalesce(list(id::varchar), []) as codes
-        from trade_conditions
-        where not updates_open_close
+        select hours.session, list(trade_conditions.id::varchar) as codes
+        from hours
+        inner join
+            trade_conditions
+            on hours.session >= coalesce(trade_conditions.valid_from, '0001-01-01')
+            and hours.session <= coalesce(trade_conditions.valid_to, '9999-12-31')
+        where not trade_conditions.updates_open_close
+        group by hours.session
     ),
 
     tape as (
@@ -30,7 +36,7 @@ with
             ) as place
         from trades_of($symbol, list_min($sessions::date[]), list_max($sessions::date[])) as trades
         inner join hours on hours.session = trades.session
-        cross join barred
+        left join barred on barred.session = trades.session
         where
             epoch_ns(trades.timestamp) >= hours.open_ns
             and epoch_ns(trades.timestamp) < hours.close_ns

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from building import REPOSITORY, Made, bar, day_key, edit_catalog, instant
+from click.testing import CliRunner
 from conftest import MakeWarehouse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,10 +26,17 @@ from warehouse import Warehouse
 from warehouse.bars.action_checks import facts, judged
 from warehouse.bars.action_prices import PRICES, Tape
 from warehouse.bars.exports import read_export
+from warehouse.cli.main import cli
 from warehouse.core.paths import REFERENCE_TABLES
-from warehouse.errors import CorruptPartitionError, ReferenceFileError
+from warehouse.errors import (
+    CorruptPartitionError,
+    ReferenceFileError,
+    RequestError,
+    SqlFileError,
+)
 from warehouse.pipeline.reference_load import TableReport, merged
 from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store.catalog_writer import REFERENCE_VIEWS
 from warehouse.store.publish import writer_lock
 from warehouse.store.reference import reference_files
 from warehouse.store.reference.reference_files import SCHEMAS
@@ -212,6 +220,8 @@ def test_a_file_that_is_no_export_lets_nothing_of_the_others_in(made: Made, tmp_
     with Warehouse(made.root) as wh, made.unchanged():
         with pytest.raises(ReferenceFileError):
             wh.load_reference(*paths)
+        with pytest.raises(RequestError, match="name at least one file"):
+            wh.load_reference()
         assert wh.actions().empty
 
 
@@ -427,6 +437,51 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert report.tables[0].held == 2
         assert tables(made) == before
         assert made.verify().faults == []
+
+
+def test_what_is_damaged_is_told_with_what_makes_it_anew(made: Made, tmp_path: Path) -> None:
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, [split("E1")]))
+    (name,) = files(made)
+    (made.layout.reference / name).unlink()
+    told = CliRunner().invoke(cli, ["-C", str(made.root), "verify"])
+    assert told.exit_code == 1
+    *_, wrong, following = told.stdout.splitlines()
+    assert wrong == f"wrong      data/reference/{name}: missing"
+    assert following.endswith("reference load FILE, with the vendor's export")
+
+
+def test_a_folder_of_sql_that_shows_no_actions_takes_none(made: Made, tmp_path: Path) -> None:
+    """Somebody's own, made before there were any: whatever else is published goes on."""
+    missing = made.root / "sql/catalog/corporate_actions.sql"
+    missing.unlink()
+    with Warehouse(made.root) as wh:
+        with pytest.raises(SqlFileError) as caught:
+            wh.load_reference(export(tmp_path, [split("E1")]))
+        assert caught.value.path == missing
+        assert files(made) == set()
+        wh.update()
+        assert wh.actions().empty
+
+
+def test_the_files_of_sql_run_as_they_stand_from_the_warehouses_folder(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Warehouse(made.root) as wh:
+        wh.load_reference(
+            export(tmp_path, [split("E1")], "s"),
+            export(tmp_path, [dividend("D1")], "d"),
+            export(tmp_path, renamed("X", "X"), "e"),
+        )
+    monkeypatch.chdir(made.root)
+    with duckdb.connect() as connection:
+        for name in ("path_name", "files", *REFERENCE_VIEWS):
+            connection.execute(Path(f"sql/catalog/{name}.sql").read_text("utf-8"))
+        assert connection.execute("select id from actions order by id").fetchall() == [
+            ("D1",),
+            ("E1",),
+        ]
+        assert connection.execute("select symbol from securities").fetchall() == [("X",)]
 
 
 def test_a_file_that_no_catalog_names_is_told(made: Made, tmp_path: Path) -> None:

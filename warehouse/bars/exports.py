@@ -73,16 +73,12 @@ class Field:
     needed: bool = False
 
 
-class _Cell(str):
-    """A value of CSV, where a number is a text as well."""
-
-
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("is no text")
     if len(value) > _MOST_TEXT or not is_utf8(value):
         raise ValueError(f"is no text of at most {_MOST_TEXT} letters")
-    return str(value)
+    return value
 
 
 def _symbol(value: Any) -> str:
@@ -104,11 +100,8 @@ def _day(value: Any) -> date:
 
 
 def _number(value: Any) -> float:
-    """A number as JSON has it, or as CSV writes it."""
     found = math.nan
-    if isinstance(value, _Cell):
-        found = float(value) if _NUMBER.fullmatch(value) else math.nan
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
             found = float(value)
     if not math.isfinite(found):
@@ -155,6 +148,11 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     ),
 }
 """What an export of each table has. Of ticker events these are an event's, with its name."""
+
+_NUMBERS = {
+    each.name for fields in FIELDS.values() for each in fields if each.read in (_number, _whole)
+}
+"""Fields that are numbers: in CSV they are texts as all others are."""
 
 _TELLING = {
     "splits": {"execution_date", "split_from", "split_to", "adjustment_type"},
@@ -256,8 +254,13 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
                 problem = f"has {len(row)} values, not {len(header)}"
                 raise ReferenceFileError(path, f"line {line}", problem)
             # An empty value is none.
-            cells = (_Cell(value) if value else None for value in row)
-            yield dict(zip(header, cells, strict=True)), _in_line(line)
+            record: dict[str, Any] = dict(zip(header, row, strict=True))
+            for name, value in record.items():
+                if not value:
+                    record[name] = None
+                elif name in _NUMBERS and _NUMBER.fullmatch(value):
+                    record[name] = float(value)
+            yield record, _in_line(line)
     except csv.Error as error:
         raise ReferenceFileError(path, f"line {rows.line_num}", one_line(error, 200)) from error
 

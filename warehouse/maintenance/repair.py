@@ -344,9 +344,8 @@ class _Repair:
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":
             problem = schema_problem(fault.path)
-        elif fault.kind == "reference":
-            found = reference_files.problem(fault.path)
-            problem = found and f"{found}; make it anew with: {reference_files.LOAD}"
+        elif fault.kind == "reference" and reference_files.problem(fault.path) is not None:
+            problem = f"make it anew with: {fault.remedy}"
         if problem is None:
             return None
         why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]

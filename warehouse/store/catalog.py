@@ -45,6 +45,7 @@ from warehouse.store.catalog_tables import (
     CATALOG_FORMAT,
     WAREHOUSE_ID,
     check_tables,
+    dated_conditions,
     state_of,
 )
 from warehouse.store.manifests import Key, Manifest
@@ -321,6 +322,8 @@ class Catalog:
             ]
             manifests.check(self._layout, shown, deeply=True)
             self._connection.execute(manifests.as_view(self._layout, shown))
+            for statement in dated_conditions(self._connection, "published"):
+                self._connection.execute(statement)
         except StorageError:
             self.close()
             raise

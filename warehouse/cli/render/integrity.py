@@ -74,7 +74,10 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
         return
     for fault in report.faults:
         yield row("wrong", f"{_place(fault.path, layout)}: {fault.problem}")
-    yield row("next", f"{warehouse} verify --repair")
+    if any(fault.kind != "reference" for fault in report.faults):
+        yield row("next", f"{warehouse} verify --repair")
+    if any(fault.kind == "reference" for fault in report.faults):
+        yield row("next", f"{warehouse} reference load FILE, with the vendor's export")
 
 
 def _looked_at(report: VerifyReport) -> Iterator[str]:
