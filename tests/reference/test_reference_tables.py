@@ -451,17 +451,30 @@ def test_what_is_damaged_is_told_with_what_makes_it_anew(made: Made, tmp_path: P
     assert following.endswith("reference load FILE, with the vendor's export")
 
 
-def test_a_folder_of_sql_that_shows_no_actions_takes_none(made: Made, tmp_path: Path) -> None:
-    """Somebody's own, made before there were any: whatever else is published goes on."""
-    missing = made.root / "sql/catalog/corporate_actions.sql"
-    missing.unlink()
+def test_a_folder_of_sql_of_an_earlier_version_takes_the_shipped_statements(
+    made: Made, tmp_path: Path
+) -> None:
+    for name in REFERENCE_VIEWS:
+        (made.root / f"sql/catalog/{name}.sql").unlink()
+    shutil.rmtree(made.root / "sql/reference")
     with Warehouse(made.root) as wh:
-        with pytest.raises(SqlFileError) as caught:
+        wh.load_reference(export(tmp_path, [split("E1")]))
+        assert wh.actions()["id"].to_list() == ["E1"]
+
+
+def test_a_users_broken_statement_is_an_error_that_names_it(made: Made, tmp_path: Path) -> None:
+    path = made.root / "sql/reference/splits.sql"
+    text = path.read_text("utf-8")
+    for broken in (
+        text.replace("first_value(id)", "first_value(idd)"),
+        text.replace("adjustment_type,", ""),
+        f"copy ({text.partition('with')[0]} select 1) to '/tmp/x'",
+    ):
+        path.write_text(broken, "utf-8")
+        with Warehouse(made.root) as wh, pytest.raises(SqlFileError) as caught:
             wh.load_reference(export(tmp_path, [split("E1")]))
-        assert caught.value.path == missing
+        assert caught.value.path == path
         assert files(made) == set()
-        wh.update()
-        assert wh.actions().empty
 
 
 def test_the_files_of_sql_run_as_they_stand_from_the_warehouses_folder(

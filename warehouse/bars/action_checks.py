@@ -50,10 +50,10 @@ def judged(
     with connect(threads=1) as connection:
         for name, table in shown.items():
             connection.register(name, table)
-        found = {"splits": _asked(connection, sql["reference/splits"], small=SMALL)}
+        found = {"splits": _asked(connection, sql.or_shipped("reference/splits"), small=SMALL)}
         connection.register("splits", found["splits"])
-        found["dividends"] = _asked(connection, sql["reference/dividends"])
-        found["securities"] = _asked(connection, sql["reference/securities"])
+        found["dividends"] = _asked(connection, sql.or_shipped("reference/dividends"))
+        found["securities"] = _asked(connection, sql.or_shipped("reference/securities"))
     return found
 
 

@@ -113,7 +113,7 @@ def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Da
     rows = _rows(
         layout,
         catalog,
-        sql["reference/day_prices"],
+        sql.or_shipped("reference/day_prices"),
         symbols=[symbol for symbol, _ in days],
         sessions=[session for _, session in days],
         previous=[_before(calendar, session) for _, session in days],
@@ -152,7 +152,7 @@ def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]
             rows = _rows(
                 layout,
                 catalog,
-                sql["reference/trade_prices"],
+                sql.or_shipped("reference/trade_prices"),
                 symbol=symbol,
                 sessions=some,
                 open_ns=[hours[each].open_ns for each in some],

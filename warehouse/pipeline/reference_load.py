@@ -19,7 +19,6 @@ from warehouse.core.paths import REFERENCE_TABLES, Layout
 from warehouse.core.representation import Face
 from warehouse.errors import CorruptPartitionError, RequestError
 from warehouse.pipeline.pipeline import Pipeline
-from warehouse.store import catalog_writer
 from warehouse.store.catalog import Catalog, CatalogChange, of_run
 from warehouse.store.reference import reference_files
 
@@ -128,9 +127,6 @@ def check(pipeline: Pipeline) -> ReferenceReport:
 def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> ReferenceReport:
     with pipeline.run(command, dry_run=False) as run:
         layout = pipeline.layout
-        for name in catalog_writer.REFERENCE_VIEWS:
-            # A folder of an earlier version shows nothing of what is loaded; it is told.
-            _ = pipeline.sql[f"catalog/{name}"]
         with Catalog(layout, ()) as catalog:
             told = catalog.reference()
         names = reference_files.newest(layout) if told is None else told

@@ -83,9 +83,9 @@ _MANIFESTS = pa.schema(
         ("sessions", pa.list_(pa.date32())),
     ]
 )
-_LATER = ("files", "partitions", "reference_files", "corporate_actions", "adjustment")
 REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 """Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
+_LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment")
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
