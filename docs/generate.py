@@ -385,10 +385,16 @@ def catalog_page() -> str:
     macros = [found for file in files for found in macros_of(file)]
     rows = [(code(call), told_of(call) or what) for call, is_table, what in macros if is_table]
     features = [each for each in FeatureFolder(SQL) if isinstance(each, Feature)]
-    rows += [(code(feature_call(each)), f"Feature: {each.description}") for each in features]
+    for each in features:
+        told = f"Feature: {each.description}"
+        rows.append((code(feature_call(each)), told))
+        adjusted = "The same of prices and sizes of the session `as_of`."
+        rows.append((code(feature_call(each, "adjust", "as_of := null")), adjusted))
     rows += [(code(bar_call(name, each)), each.description) for name, each in MACROS.items()]
     parts.append("Table macros: `from trades_of('AAPL')`. Symbols are case-sensitive.\n")
     parts.append(table(("macro", "what it gives"), rows))
+    guide = "[Splits, dividends and renames](../guides/adjusting.md)"
+    parts.append(f"\nWhat `adjust` and `as_of` mean: {guide}.\n")
     inner = {
         code(f"sql/{file.name}.sql"): ", ".join(
             code(call) for call, is_table, _ in macros_of(file) if not is_table
@@ -410,14 +416,15 @@ def told_of(call: str) -> str:
     if (name := call.partition("_of(")[0]) not in DATA_TYPES:
         return ""
     span = ", of the sessions `first` to `last`, both inclusive" if "first" in call else ""
-    return f"{capital(name)} of one symbol{span}. Opens only files that have its rows."
+    adjusted = " With prices and sizes of the session `as_of`." if "adjust" in call else ""
+    return f"{capital(name)} of one symbol{span}. Opens only files that have its rows.{adjusted}"
 
 
-def feature_call(feature: Feature) -> str:
+def feature_call(feature: Feature, *more: str) -> str:
     values = [f"{each.name} := {str(each.default).lower()}" for each in feature.parameters]
     if feature.freq:
         values.append(f"freq := '{feature.freq}'")
-    return f"{feature.name}_of({', '.join(('symbol', 'first', 'last', *values))})"
+    return f"{feature.name}_of({', '.join(('symbol', 'first', 'last', *more, *values))})"
 
 
 def bar_call(name: str, macro: BarMacro) -> str:

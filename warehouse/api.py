@@ -18,6 +18,7 @@ from weakref import finalize
 
 import pandas as pd
 
+from warehouse.bars.adjustment import Adjust
 from warehouse.core import config as configuration
 from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.metrics import PipelineMetrics
@@ -356,6 +357,9 @@ class Warehouse(Face):
         Args:
             symbols, start, end, columns, to, tz, index, missing: as for `load`. A bar is in the
                 answer where it lies wholly within [start, end); it does not depend on `start`.
+            adjust, as_of, follow_renames: as for `load`. Dollars are multiplied by dividends alone.
+                What fills a bar of shares or dollars are adjusted ones. `unbarred` is of what bars
+                are built from.
             every: the length of a bar, "1s" to "1h" and longer, or "1d". The grid begins at the
                 open, at 04:00 before it and at the close after it; where it does not fit, the last
                 bar of each is short, and says so in `is_short`.
@@ -477,6 +481,17 @@ class Warehouse(Face):
                 integers, others become float32 where none of them changes by it.
             missing: "raise" where the warehouse does not have all of it, or "ignore" to get what
                 is there: a frame without rows has the same columns and types.
+            adjust: "none": prices and sizes as they were traded; "splits": those before a split in
+                shares of after it; "all": prices before a dividend less its part, too. Prices
+                (`price`, `open` to `close`, `vwap`, bid and ask) and sizes (`size`, `volume`, bid
+                and ask) are multiplied, nothing else; what is stored stays as it was traded.
+            as_of: the last session whose splits and dividends count, as a session or an instant in
+                it; it does not lie before the end of what is asked. None: the session of `end`, so
+                that nothing after it is looked at.
+            follow_renames: the rows of the security that bears the symbol in the session of `end`
+                (where none does: of the last that did) under each symbol that it had, as one
+                series; a row's `symbol` stays as it was traded. Rows of others that bore the symbol
+                are left out. It is not for "*".
 
         Returns:
             The rows symbol by symbol in the order asked, of each in the order of the tape
@@ -517,6 +532,8 @@ class Warehouse(Face):
         columns: Sequence[str] | None = None,
         to: Literal["pandas"] = "pandas",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
     ) -> pd.DataFrame: ...
 
     @overload
@@ -528,6 +545,8 @@ class Warehouse(Face):
         columns: Sequence[str] | None = None,
         to: Literal["polars"],
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
     ) -> pl.DataFrame: ...
 
     @overload
@@ -539,6 +558,8 @@ class Warehouse(Face):
         columns: Sequence[str] | None = None,
         to: Literal["arrow"],
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
     ) -> pa.Table: ...
 
     @named()
@@ -550,6 +571,8 @@ class Warehouse(Face):
         columns: Sequence[str] | None = None,
         to: Form = "pandas",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
     ) -> Any:
         """One session (or minute) across all symbols: a row for each that has a bar.
 
@@ -558,7 +581,8 @@ class Warehouse(Face):
             at: of day_aggs the session; of minute_aggs an instant in the minute that the bar
                 begins at. As `start` of `load`.
             columns: which of the data type's, in this order; None: all in theirs.
-            to, missing: as in `load`.
+            to, missing, adjust, as_of: as in `load`. As of its own session a session is as traded:
+                name a later one.
 
         Returns:
             Rows in the byte order of the symbols, which are the index of a pandas frame, and the
@@ -569,7 +593,9 @@ class Warehouse(Face):
             NoDataError: the session was never ingested.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
-        asked = cross_section(data_type, at, columns=columns, to=to, missing=missing)
+        asked = cross_section(
+            data_type, at, columns=columns, to=to, missing=missing, adjust=adjust, as_of=as_of
+        )
         return self._market.load(asked, by_symbol=to == "pandas")
 
     @overload
@@ -583,6 +609,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str] = "*",
         to: Literal["pandas"] = "pandas",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
     ) -> pd.DataFrame: ...
 
     @overload
@@ -596,6 +625,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str] = "*",
         to: Literal["polars"],
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
     ) -> pl.DataFrame: ...
 
     @overload
@@ -609,6 +641,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str] = "*",
         to: Literal["arrow"],
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
     ) -> pa.Table: ...
 
     @named()
@@ -622,6 +657,9 @@ class Warehouse(Face):
         symbols: str | Sequence[str] = "*",
         to: Form = "pandas",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
     ) -> Any:
         """One column of bars as a matrix: what a vectorised backtest wants.
 
@@ -630,7 +668,8 @@ class Warehouse(Face):
             column: one of its columns of numbers: close, volume.
             start, end: as in `load`.
             symbols: the columns, in this order; "*": all that have a bar in the span.
-            to, missing: as in `load`.
+            to, missing, adjust, as_of, follow_renames: as in `load`. The column of a symbol that is
+                followed bears the name that was asked for.
 
         Returns:
             A row for each session (of minute_aggs: for each minute's stamp) in which one of the
@@ -645,7 +684,18 @@ class Warehouse(Face):
                 named is unknown.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
-        asked = panel(data_type, column, start, end, symbols=symbols, to=to, missing=missing)
+        asked = panel(
+            data_type,
+            column,
+            start,
+            end,
+            symbols=symbols,
+            to=to,
+            missing=missing,
+            adjust=adjust,
+            as_of=as_of,
+            follow_renames=follow_renames,
+        )
         return self._market.panel(asked)
 
     @named(question)
@@ -665,7 +715,8 @@ class Warehouse(Face):
         `attrs["fingerprint"]`: of what is asked, of the content of the partitions that may hold it
         (with the vendor's files and the SQL and tables that made them), and of this library's
         version. Equal ids mean equal frames, in whichever warehouse; a restated row, or any other
-        change to one of the partitions, makes another id. Nothing is read but the catalog.
+        change to one of the partitions, makes another id; so does a split or a dividend that
+        changes the answer, and no other. Nothing is read but the catalog.
         """
         asked = question(data_type, symbols, start, end, to=to, **options)
         answers = self._answers if asked.symbols else self._market
@@ -740,7 +791,7 @@ class Warehouse(Face):
         The order is that of `warehouse.stream`: (timestamp, symbol, data type, sequence number).
 
         Args:
-            symbols, start, end, tz, missing: as for `load`.
+            symbols, start, end, tz, missing, adjust, as_of, follow_renames: as for `load`.
             data_types: one or several.
             columns: as for `load`; of several data types any that one of them has.
             batch_rows: rows of a batch, 1 to 1,000,000; the last has what is left.
@@ -774,6 +825,9 @@ class Warehouse(Face):
         to: Literal["pandas"] = "pandas",
         tz: str = "UTC",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
         **parameters: Any,
     ) -> pd.DataFrame: ...
 
@@ -789,6 +843,9 @@ class Warehouse(Face):
         to: Literal["polars"],
         tz: str = "UTC",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
         **parameters: Any,
     ) -> pl.DataFrame: ...
 
@@ -804,6 +861,9 @@ class Warehouse(Face):
         to: Literal["arrow"],
         tz: str = "UTC",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
         **parameters: Any,
     ) -> pa.Table: ...
 
@@ -818,6 +878,9 @@ class Warehouse(Face):
         to: Form = "pandas",
         tz: str = "UTC",
         missing: Missing = "raise",
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
         **parameters: Any,
     ) -> Any:
         """Rows of a feature: of `<name>.sql` in the folder features of `storage.sql_dir`.
@@ -830,6 +893,8 @@ class Warehouse(Face):
                 what it rests on before that is read too, as far as the warehouse has it.
             freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
                 that its file names.
+            adjust, as_of, follow_renames: as for `load`: the feature is asked of rows that are
+                adjusted already, those of its lookback too, and looks over renames.
             parameters: values for the parameters that its file declares.
 
         Returns:
@@ -841,7 +906,17 @@ class Warehouse(Face):
             SqlFileError: the file does not keep the conventions, or fails on these rows.
             NoDataError, CorruptPartitionError: as for `load`, for each data type that it reads.
         """
-        asked = self._features.question(name, symbols, start, end, freq, parameters)
+        asked = self._features.question(
+            name,
+            symbols,
+            start,
+            end,
+            freq,
+            parameters,
+            adjust=adjust,
+            as_of=as_of,
+            follow_renames=follow_renames,
+        )
         return self._features.load(asked, to, tz, missing)
 
     def check_feature(
@@ -852,18 +927,25 @@ class Warehouse(Face):
         end: Moment | None = None,
         *,
         freq: Freq | None = None,
+        adjust: Adjust = "none",
+        as_of: Moment | None = None,
         **parameters: Any,
     ) -> None:
         """Try on real rows whether a feature of one's own keeps its word.
 
         The question is cut in two at a few instants of each symbol: no row may change where what
-        comes after it is taken away, nor where the question begins later.
+        comes after it is taken away, nor where the question begins later. Splits and dividends
+        are known as of the same session, `as_of` or else that of `end`, in each part.
 
         Raises:
             LookAheadError: a row changes; the error says which and how.
             RequestError, SqlFileError, NoDataError, CorruptPartitionError: as for `features`.
         """
-        self._features.check(self._features.question(name, symbols, start, end, freq, parameters))
+        self._features.check(
+            self._features.question(
+                name, symbols, start, end, freq, parameters, adjust=adjust, as_of=as_of
+            )
+        )
 
     @overload
     def query(

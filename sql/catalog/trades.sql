@@ -4,7 +4,9 @@
 -- names of all; of a symbol with files of its own `symbol` is that of the path, so that a filter on
 -- it opens no file in vain. Of a session that all symbols share `session` is that of the path, with
 -- the same effect; in its files a filter on `symbol` passes over most of the rows.
--- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive.
+-- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive. With
+-- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, or else of
+-- `last`: see catalog/adjustment.
 create or replace view trades as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(trades_files(), filename = true, hive_partitioning = false)
@@ -40,4 +42,30 @@ create or replace macro trades_of(symbol) as table (
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
+),
+(symbol, first, last, adjust, as_of := null) as table (
+    select
+        traded.* replace (
+            price * coalesce(price_factor, 1) as price,
+            size * coalesce(size_factor, 1) as size
+        )
+    from
+        (
+            select *
+            from read_parquet(trades_files_of(symbol), hive_partitioning = false)
+            where session between first::date and last::date and is_in_place() and is_the_only_one()
+            union all
+            select *
+            from read_parquet(trades_market_files(symbol, first, last), hive_partitioning = false) as shared
+            where
+                shared.symbol = symbol
+                and session between first::date and last::date
+                and is_in_place()
+                and is_the_only_one()
+        ) as traded
+    left join
+        factors_of(symbol, adjust, coalesce(as_of, last)::date) as factors
+        on traded.session >= factors.first_session
+        and traded.session < factors.until_session
+    where is_adjustment(adjust, as_of, last)
 );

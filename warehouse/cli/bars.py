@@ -9,7 +9,7 @@ import click
 
 from warehouse.bars.spec import BY, EXCESS, HOURS
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import Place, example, say, say_json
+from warehouse.cli.options import Place, adjustment_options, example, say, say_json
 from warehouse.cli.query import Output, answer_options
 from warehouse.text import printable
 
@@ -39,6 +39,7 @@ from warehouse.text import printable
     help="What becomes of the part of a trade that overfills a bar.",
 )
 @click.option("--fill", is_flag=True, help="Windows without a bar get the last close.")
+@adjustment_options
 @answer_options
 @click.pass_obj
 def bars(
@@ -52,6 +53,9 @@ def bars(
     hours: Any,
     excess: Any,
     fill: bool,
+    adjust: Any,
+    as_of: str | None,
+    follow_renames: bool,
     **options: Any,
 ) -> None:
     """Bars built from the trades, by the rules of their sale conditions.
@@ -74,6 +78,9 @@ def bars(
             hours=hours,
             excess=excess,
             fill=fill,
+            adjust=adjust,
+            as_of=as_of,
+            follow_renames=follow_renames,
             to="arrow",
         )
     output.take(answer.plain(rows))

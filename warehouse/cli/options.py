@@ -227,6 +227,28 @@ def allow_option(command: _Command) -> _Command:
     )(command)
 
 
+def adjustment_options(command: _Command) -> _Command:
+    """The options of the commands that answer with prices and sizes."""
+    for option in (
+        click.option(
+            "--follow-renames",
+            is_flag=True,
+            help="A series goes on under other symbols that its security had.",
+        ),
+        click.option(
+            "--as-of", metavar="WHEN", help="Last session whose splits count; default: --end."
+        ),
+        click.option(
+            "--adjust",
+            type=click.Choice(("none", "splits", "all")),
+            default="none",
+            help="For splits, or for dividends too; default: as traded.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 wait_option = click.option(
     "--wait",
     metavar="[SECONDS]",

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import DataTypes, Place, example, say, storing
+from warehouse.cli.options import (
+    DataTypes,
+    Place,
+    adjustment_options,
+    example,
+    say,
+    storing,
+)
 from warehouse.errors import QueryError, RequestError
 from warehouse.text import printable
 
@@ -158,6 +165,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
 @click.option("--end", metavar="WHEN", help="Likewise; default: the session of --start.")
 @click.option("--freq", type=click.Choice(("minute", "day")), help="Of the aggs that are read.")
 @click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Of the feature.")
+@adjustment_options
 @answer_options
 @click.pass_obj
 def features(
@@ -169,6 +177,9 @@ def features(
     end: str | None,
     freq: Any,
     pairs: tuple[str, ...],
+    adjust: Any,
+    as_of: str | None,
+    follow_renames: bool,
     **options: Any,
 ) -> None:
     """Rows of a feature: of NAME.sql in sql/features.
@@ -184,7 +195,16 @@ def features(
     parameters = {name: _number(text) for name, text in _parameters(pairs).items()}
     with Warehouse(place.open()[0].root) as wh:
         rows = wh.features(
-            name, parse_symbols(symbols), start, end, freq=freq, to="arrow", **parameters
+            name,
+            parse_symbols(symbols),
+            start,
+            end,
+            freq=freq,
+            to="arrow",
+            adjust=adjust,
+            as_of=as_of,
+            follow_renames=follow_renames,
+            **parameters,
         )
     output.take(answer.plain(rows))
 

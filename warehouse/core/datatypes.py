@@ -12,6 +12,19 @@ import pyarrow as pa
 from warehouse.errors import RequestError
 from warehouse.text import one_of
 
+_BARRED = ("high_low_barred", "open_close_barred", "volume_barred")
+"""Rules of a bar: of each what it kept out, in trades and dollars."""
+
+PRICES = (
+    *("price", "open", "high", "low", "close", "vwap", "bid_price", "ask_price"),
+    *("official_open", "official_close"),
+)
+"""Columns in dollars a share: a split or a dividend multiplies them."""
+SIZES = ("size", "volume", "bid_size", "ask_size")
+"""Columns in shares: a split multiplies them the other way."""
+DOLLARS = ("dollar_volume", *(f"{rule}_dollars" for rule in _BARRED))
+"""Columns in dollars: a dividend alone multiplies them, as it does prices."""
+
 _STAMP = pa.timestamp("ns")
 
 
@@ -168,9 +181,6 @@ _AGGS_HEADER = (
     "window_start",
     "transactions",
 )
-
-_BARRED = ("high_low_barred", "open_close_barred", "volume_barred")
-"""Rules of a bar: of each what it kept out, in trades and dollars."""
 
 
 def bar_type(*, is_day: bool = False, is_filled: bool = False) -> DataType:

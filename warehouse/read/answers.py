@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from threading import Lock
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factors
 from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
@@ -19,7 +21,9 @@ from warehouse.read import availability, partition_reader
 from warehouse.read.arguments import Question
 from warehouse.read.cache import FrameCache, Held
 from warehouse.read.cache_ranges import Range
+from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import shaped
+from warehouse.read.partition_reader import Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
 
 T = TypeVar("T")
@@ -60,24 +64,21 @@ class Answers:
         """Rows of one data type, as `Warehouse.load` says."""
 
         def answer(snapshot: Snapshot) -> Any:
+            series = self._series(snapshot, asked)
+            if series is not None:
+                return self._load_series(snapshot, asked, series)
             if asked.whole:
                 availability.check(snapshot, asked.kind, asked.symbols, asked.span)
             wanted = self._range(snapshot, asked)
 
             def read() -> Held:
+                columns = columns_to_read(wanted.everything, wanted.factors)
                 rows = self.with_room(
                     lambda: partition_reader.read(
-                        snapshot,
-                        asked.kind,
-                        wanted.stored,
-                        wanted.everything,
-                        asked.span,
-                        self.workers(),
+                        snapshot, asked.kind, wanted.stored, columns, asked.span, self.workers()
                     )
                 )
-                frame = shaped(rows.table, asked.shape)
-                if isinstance(frame, pd.DataFrame):
-                    frame.attrs["fingerprint"] = wanted.fingerprint
+                frame = self._frame(asked, rows.table, wanted.factors, wanted.fingerprint)
                 return Held(frame, wanted, rows.edges)
 
             return self.cache.get_or_make(
@@ -86,22 +87,91 @@ class Answers:
 
         return self.snapshots.read(answer)
 
+    def _load_series(self, snapshot: Snapshot, asked: Question, series: Series) -> Any:
+        """Rows of securities under all symbols that they had; nothing is cut out of them."""
+        if asked.whole:
+            availability.check_series(snapshot, asked.kind, series)
+        factors, facts = self._facts(snapshot, asked, series)
+
+        def read() -> Held:
+            columns = columns_to_read((*asked.shape.index, *asked.columns), factors)
+            table = self.with_room(
+                lambda: partition_reader.read_series(
+                    snapshot, asked.kind, series, columns, asked.span, self.workers()
+                )
+            )
+            return Held(self._frame(asked, table, factors, fingerprint("series", *facts)))
+
+        return self.cache.get_or_make(
+            ("series", *facts), lambda: self.snapshots.whole(snapshot, read)
+        )
+
+    @staticmethod
+    def _frame(asked: Question, table: pa.Table, factors: Factors, bears: str) -> Any:
+        """The rows in the form asked for; where they are to be multiplied, with `KEYS`."""
+        if factors:
+            columns = dict.fromkeys([*asked.shape.index, *asked.columns])
+            table = adjusted(table, factors).select(list(columns))
+        frame = shaped(table, asked.shape)
+        if isinstance(frame, pd.DataFrame):
+            frame.attrs["fingerprint"] = bears
+        return frame
+
     def fingerprint(self, asked: Question) -> str:
         """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
 
         def answer(snapshot: Snapshot) -> str:
+            series = self._series(snapshot, asked)
+            if series is not None:
+                if asked.whole:
+                    availability.check_series(snapshot, asked.kind, series)
+                return fingerprint("series", *self._facts(snapshot, asked, series)[1])
             if asked.whole:
                 availability.check(snapshot, asked.kind, asked.symbols, asked.span)
             return self._range(snapshot, asked).fingerprint
 
         return self.snapshots.read(answer)
 
+    @staticmethod
+    def _series(snapshot: Snapshot, asked: Question) -> Series | None:
+        """What is read where renames are followed and there are some; None: rows as asked."""
+        if not asked.comparison.follow_renames:
+            return None
+        return partition_reader.series_of(snapshot, asked.symbols, asked.span)
+
+    def _facts(
+        self, snapshot: Snapshot, asked: Question, series: Series
+    ) -> tuple[Factors, tuple[Any, ...]]:
+        """The factors of a series, and all that its answer rests on."""
+        factors = self.factors(snapshot, {symbol for symbol, _ in series}, asked)
+        content = tuple(
+            (symbol, span.start_ns, span.end_ns, *(one.sha256 for one in stored))
+            for symbol, span in series
+            for stored in [partition_reader.touched(snapshot, asked.kind, [symbol], span)]
+        )
+        shape = (asked.kind.name, astuple(asked.shape), asked.columns)
+        return factors, (*shape, content, factors.facts)
+
+    @staticmethod
+    def factors(snapshot: Snapshot, symbols: Collection[str] | None, asked: Question) -> Factors:
+        """What the rows of these symbols, None: of all, are multiplied by."""
+        how, span = asked.comparison, asked.span
+        return factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
+
     def _range(self, snapshot: Snapshot, asked: Question) -> Range:
         span = asked.span
         stored: dict[str, list[Stored]] = {symbol: [] for symbol in asked.symbols}
         for one in partition_reader.touched(snapshot, asked.kind, asked.symbols, span):
             stored[one.symbol].append(one)
-        return Range(asked.kind, asked.shape, asked.columns, span.start_ns, span.end_ns, stored)
+        return Range(
+            asked.kind,
+            asked.shape,
+            asked.columns,
+            span.start_ns,
+            span.end_ns,
+            stored,
+            self.factors(snapshot, asked.symbols, asked),
+        )
 
     def with_room(self, read: Callable[[], T]) -> T:
         """What `read` reads; while there is no room for it, the cache makes some.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
 
 import pyarrow as pa
 
+from warehouse.bars.adjustment import ADJUSTMENTS, Adjust
 from warehouse.bars.spec import By, Excess, Hours
 from warehouse.core.calendar import Moment, Span, parse_span, session_at
 from warehouse.core.datatypes import DATA_TYPES, DataType, data_type, is_kept_bars
@@ -35,6 +37,9 @@ class LoadOptions(TypedDict, total=False):
     categories: bool | Sequence[str]
     downcast: bool
     missing: Missing
+    adjust: Adjust
+    as_of: Moment | None
+    follow_renames: bool
 
 
 class BarOptions(TypedDict, total=False):
@@ -49,6 +54,9 @@ class BarOptions(TypedDict, total=False):
     tz: str
     index: str | Sequence[str] | None
     missing: Missing
+    adjust: Adjust
+    as_of: Moment | None
+    follow_renames: bool
 
 
 class StreamOptions(TypedDict, total=False):
@@ -58,6 +66,9 @@ class StreamOptions(TypedDict, total=False):
     batch_rows: int
     tz: str
     missing: Missing
+    adjust: Adjust
+    as_of: Moment | None
+    follow_renames: bool
 
 
 P = ParamSpec("P")
@@ -68,6 +79,21 @@ ALL = "*"
 _MISSING = ("raise", "ignore")
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _CATEGORICAL = (pa.string(), pa.int8(), pa.int16())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What makes rows of different days comparable, checked.
+
+    Attributes:
+        adjust: one of `ADJUSTMENTS`.
+        as_of: the last session whose actions count.
+        follow_renames: of each symbol's security the rows under all symbols that it had.
+    """
+
+    adjust: str
+    as_of: date
+    follow_renames: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +112,7 @@ class Question:
     columns: tuple[str, ...]
     shape: Shape
     whole: bool
+    comparison: Comparison
 
 
 def question(
@@ -101,6 +128,9 @@ def question(
     categories: bool | Sequence[str] = False,
     downcast: bool = False,
     missing: str = "raise",
+    adjust: str = "none",
+    as_of: Moment | None = None,
+    follow_renames: bool = False,
 ) -> Question:
     """What is asked of `Warehouse.load`, whose arguments these are.
 
@@ -117,9 +147,41 @@ def question(
         raise RequestError("downcast", downcast, "it may be True or False")
     shape = Shape(form, zone, keys, categories_of(kind, categories), downcast)
     whole = choice("missing", missing, _MISSING) == "raise"
-    return Question(
-        kind, names, span, tuple(name for name in wanted if name not in keys), shape, whole
-    )
+    comparison = comparison_of(span, adjust, as_of, follow_renames, is_all=is_all)
+    rest = tuple(name for name in wanted if name not in keys)
+    return Question(kind, names, span, rest, shape, whole, comparison)
+
+
+def comparison_of(
+    span: Span, adjust: str, as_of: Moment | None, follow_renames: bool, *, is_all: bool = False
+) -> Comparison:
+    """What makes the rows of a span comparable.
+
+    Args:
+        as_of: None: the last session of the span, so that nothing after it is looked at.
+        is_all: all symbols are asked for, none by name.
+
+    Raises:
+        RequestError: `adjust` is another word; `as_of` is no session, lies before the end of what
+            is asked, or is given where nothing is adjusted; renames are to be followed of all.
+    """
+    choice("adjust", adjust, ADJUSTMENTS)
+    if not isinstance(follow_renames, bool):
+        raise RequestError("follow_renames", follow_renames, "it may be True or False")
+    if follow_renames and is_all:
+        raise RequestError(
+            "follow_renames", True, "a series is that of a symbol: name the symbols, not all"
+        )
+    if as_of is None:
+        return Comparison(adjust, span.last, follow_renames)
+    known = session_at("as_of", as_of)
+    if adjust == "none":
+        raise RequestError("as_of", str(as_of), "nothing is adjusted: add adjust='splits' or 'all'")
+    if known < span.last:
+        raise RequestError(
+            "as_of", str(known), f"it lies before the end of what is asked, {span.last}"
+        )
+    return Comparison(adjust, known, follow_renames)
 
 
 def named(*options_of: Callable[..., Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:

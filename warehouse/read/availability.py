@@ -53,6 +53,12 @@ def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
     )
 
 
+def check_series(snapshot: Snapshot, kind: DataType, series: Sequence[tuple[str, Span]]) -> None:
+    """The same of symbols of which each is asked for in a span of its own."""
+    for symbol, span in series:
+        check(snapshot, kind, (symbol,), span)
+
+
 def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> bool:
     if snapshot.generation == 0:
         raise NoDataError(

@@ -7,12 +7,14 @@ A session's rows lie within its New York day, so sessions and instants are alike
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from warehouse.bars.adjustment import Factors
+from warehouse.core.calendar import span_between
 from warehouse.core.datatypes import DataType
 from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import Shape, selected, shaped, unshaped
@@ -31,6 +33,7 @@ class Range:
         columns: in the order asked, and not those of the index.
         start_ns, end_ns: stamps lie in [start_ns, end_ns).
         stored: by symbol, in the order asked: the partitions that may hold such rows.
+        factors: what their prices and sizes were multiplied by.
     """
 
     kind: DataType
@@ -39,6 +42,7 @@ class Range:
     start_ns: int
     end_ns: int
     stored: Mapping[str, Sequence[Stored]]
+    factors: Factors = field(default_factory=Factors)
 
     @property
     def group(self) -> Hashable:
@@ -48,7 +52,8 @@ class Range:
     @cached_property
     def key(self) -> Hashable:
         """Equal keys, equal answers."""
-        return self.group, self.columns, self.start_ns, self.end_ns, self._content
+        asked = self.group, self.columns, self.start_ns, self.end_ns, self._content
+        return (*asked, self.factors.facts) if self.factors else asked
 
     @property
     def fingerprint(self) -> str:
@@ -59,7 +64,9 @@ class Range:
         """
         span = (self.start_ns, self.end_ns)
         name, shape = self.kind.name, astuple(self.shape)
-        return fingerprint("load", name, shape, self.columns, span, self._content)
+        facts = ("load", name, shape, self.columns, span, self._content)
+        # Where nothing is multiplied the answer is the one that was not to be adjusted.
+        return fingerprint(*facts, self.factors.facts) if self.factors else fingerprint(*facts)
 
     @property
     def _content(self) -> tuple[tuple[str, ...], ...]:
@@ -84,6 +91,7 @@ class Range:
             and (self.has_span_of(other) or "timestamp" in self.everything)
             and set(other.columns) <= set(self.columns)
             and other.stored.keys() <= self.stored.keys()
+            and self._multiplies_as(other)
         ):
             return False
         return all(
@@ -91,6 +99,13 @@ class Range:
             == stored
             for symbol, stored in other.stored.items()
         )
+
+    def _multiplies_as(self, other: Range) -> bool:
+        """Whether the rows of the other were multiplied by the same here."""
+        if not self.factors:
+            return not other.factors
+        span = span_between(other.start_ns, other.end_ns)
+        return self.factors.within(other.stored, span.first, span.last) == other.factors
 
     def has_span_of(self, other: Range) -> bool:
         return (self.start_ns, self.end_ns) == (other.start_ns, other.end_ns)

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import date
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Span, day_bounds_ns
 from warehouse.core.datatypes import DataType
 from warehouse.core.process import available_bytes
@@ -110,17 +112,74 @@ def read(
     partitions = [one for each in stored.values() for one in each]
     pieces = pieces_of(snapshot, partitions, span)
     _check_room(kind, list(stored), columns, pieces, span)
+    table, counts = _read_pieces(kind, pieces, columns, pool)
+    return Rows(table, _edges(stored, counts))
+
+
+Series = Sequence[tuple[str, Span]]
+"""Symbols that securities traded under, and when: one after the other."""
+
+
+def series_of(snapshot: Snapshot, symbols: Sequence[str], span: Span) -> Series | None:
+    """Under which symbols the securities of these symbols traded in a span; None: under these.
+
+    Whose a symbol is says the end of the span. A security that several of them name comes once.
+    """
+    securities = snapshot.securities()
+    every = dict.fromkeys(securities.pieces(symbol, span.first, span.last) for symbol in symbols)
+    series = within(span, (one for pieces in every for one in pieces))
+    return None if series == [(symbol, span) for symbol in symbols] else series
+
+
+def within(span: Span, pieces: Iterable[Bearing]) -> list[tuple[str, Span]]:
+    """Symbols that were borne in a span, each with its own part of it."""
+    return [(one.symbol, narrowed_span(span, one.first, one.last)) for one in pieces]
+
+
+def narrowed_span(span: Span, first: date, last: date) -> Span:
+    """The span as far as it is of the sessions from `first` to `last`, which are some of its."""
+    if (first, last) == (span.first, span.last):
+        return span
+    start_ns, end_ns = day_bounds_ns(first, last)
+    return Span(max(span.start_ns, start_ns), min(span.end_ns, end_ns), first, last)
+
+
+def read_series(
+    snapshot: Snapshot,
+    kind: DataType,
+    series: Series,
+    columns: Sequence[str],
+    span: Span,
+    pool: Executor | None,
+) -> pa.Table:
+    """Rows of symbols, of each in a span of its own, one after the other; else as `read`.
+
+    Args:
+        span: all of them lie in it.
+    """
+    pieces = [
+        piece
+        for symbol, own in series
+        for piece in pieces_of(snapshot, touched(snapshot, kind, [symbol], own), own)
+    ]
+    _check_room(kind, [symbol for symbol, _ in series], columns, pieces, span)
+    return _read_pieces(kind, pieces, columns, pool)[0]
+
+
+def _read_pieces(
+    kind: DataType, pieces: Sequence[Piece], columns: Sequence[str], pool: Executor | None
+) -> tuple[pa.Table, list[int]]:
+    """The pieces' rows in their order, and how many each has."""
 
     def read_one(piece: Piece) -> tuple[pa.Table, bool]:
         return _read(kind, piece, columns, threads=False)
 
     if any(piece.stored.first_row is not None for piece in pieces):
-        table, counts = _read_with_shared(kind, pieces, columns, pool)
-        return Rows(table, _edges(stored, counts))
+        return _read_with_shared(kind, pieces, columns, pool)
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
         parts = [_read(kind, pieces[0], columns, threads=True)]
-    elif pool is not None and sum(one.rows for one in partitions) > _WORTH_A_THREAD * len(pieces):
+    elif pool is not None and sum(p.stored.rows for p in pieces) > _WORTH_A_THREAD * len(pieces):
         parts = pool.map(read_one, pieces)
     else:
         parts = map(read_one, pieces)
@@ -132,7 +191,7 @@ def read(
             table = compact(table)
     else:
         table = kind.fields(columns).empty_table()
-    return Rows(table, _edges(stored, [part.num_rows for part, _ in found]))
+    return table, [part.num_rows for part, _ in found]
 
 
 def _read_with_shared(

@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from warehouse.bars.adjustment import Action
+from warehouse.bars.securities import Securities
 from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.datatypes import TRADE_CONDITIONS, with_bars
@@ -132,6 +134,7 @@ class Snapshot:
         self._retired = False
         self._partitions: dict[tuple[str, str], tuple[Stored, ...]] = {}
         self._sessions: dict[Stored, tuple[list[date], list[int]]] = {}
+        self._actions: dict[str, tuple[Action, ...]] = {}
         self._memo: dict[Any, Any] = {}
         self._base: duckdb.DuckDBPyConnection | None = None
         # In a catalog of an earlier version each symbol has files of its own.
@@ -388,6 +391,58 @@ class Snapshot:
             last=last,
         )
         return [symbol for (symbol,) in rows]
+
+    def actions(self, symbols: Collection[str]) -> dict[str, tuple[Action, ...]]:
+        """Each symbol's splits and dividends that count; () where it has none.
+
+        A catalog of an earlier version knows none at all.
+        """
+        wanted = [symbol for symbol in symbols if symbol not in self._actions]
+        if wanted:
+            listed = "counts and symbol in (select unnest($symbols))"
+            found = self._actions_where(listed, symbols=wanted)
+            self._actions |= {symbol: tuple(found.get(symbol, ())) for symbol in wanted}
+        return {symbol: self._actions[symbol] for symbol in symbols}
+
+    def actions_between(self, after: date, until: date) -> dict[str, list[Action]]:
+        """By symbol those of all symbols that count and are of the sessions (after, until]."""
+        within = "counts and session > $after and session <= $until"
+        return self._actions_where(within, after=after, until=until)
+
+    def _actions_where(self, condition: str, **parameters: Any) -> dict[str, list[Action]]:
+        found: dict[str, list[Action]] = {}
+        if self._knows("actions"):
+            columns = "symbol, session, kind, id, split_from, split_to, price_factor"
+            rows = self.fetch(f"select {columns} from actions where {condition}", **parameters)
+            for row in rows:
+                found.setdefault(row[0], []).append(Action(*row))
+        return found
+
+    def securities(self) -> Securities:
+        """Which security bore which symbol when, as far as the catalog knows."""
+        columns = "security, symbol, first_session, last_session"
+        return self.once(
+            "securities",
+            lambda: Securities(
+                self.fetch(f"select {columns} from securities") if self._knows("securities") else ()
+            ),
+        )
+
+    def _knows(self, name: str) -> bool:
+        """Whether the catalog has a table or a view of that name."""
+        asked = """
+            select count(*)
+            from (
+                select table_name as name, database_name from duckdb_tables()
+                union all
+                select view_name, database_name from duckdb_views()
+            )
+            where name = $name and database_name = $database
+        """
+        return self.once(
+            ("knows", name),
+            lambda: self.fetch(asked, name=name, database=ATTACHED_AS) not in ([], [(0,)]),
+        )
 
     def files(self, data_type: str) -> list[tuple[Path, int]]:
         """The files of a data type's partitions, and how large each is."""

@@ -62,7 +62,10 @@ _DEFAULTS: dict[str, Callable[[str], Any]] = {
     "double": float,
     "boolean": {"true": True, "false": False}.__getitem__,
 }
-_ARGUMENTS = ("name", "symbols", "start", "end", "to", "tz", "missing", "freq", "self")
+_ARGUMENTS = (
+    *("name", "symbols", "start", "end", "to", "tz", "missing", "freq", "self"),
+    *("adjust", "as_of", "follow_renames"),
+)
 _KEY_TYPES = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP_NS", "session": "DATE"}
 
 
@@ -258,7 +261,8 @@ def _check_parameters(
     columns = {name for table in (*DATA_TYPES,) for name in columns_of(table)}
     taken = columns | names_in(connection, file.body)
     # In a macro a parameter's name is that of a column, and goes before it.
-    if clash := sorted(taken & {*(name.lower() for name in declared), *MACRO_ARGUMENTS, "freq"}):
+    arguments = {*MACRO_ARGUMENTS, "freq", "adjust", "as_of"}
+    if clash := sorted(taken & {*(name.lower() for name in declared), *arguments}):
         raise Breach(f"{clash[0]} is both a column and an argument of its macro; rename one")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import duckdb
 
+from warehouse.core.datatypes import PRICES, SIZES
 from warehouse.errors import SqlFileError
 from warehouse.sqlfolder.feature import Feature, Parameter
 from warehouse.sqlfolder.feature_file import MACRO_ARGUMENTS, FeatureFolder
-from warehouse.sqlfolder.feature_select import AGGS, complaint, with_names
+from warehouse.sqlfolder.feature_select import AGGS, columns_of, complaint, with_names
 
 _SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
 
@@ -57,21 +58,25 @@ def macro(feature: Feature) -> str:
 
     The SELECT of the file stands in it as it is, but for its parameters, which are the macro's. In
     a macro a name that is a parameter's goes before that of a column, so that the symbol's and the
-    sessions' have names that no column has.
+    sessions' have names that no column has. A second form takes `adjust` and `as_of` too.
     """
-    arguments = [
-        *MACRO_ARGUMENTS,
-        *(f"{one.name} := {_literal(one)}" for one in feature.parameters),
-    ]
+    parameters = [f"{one.name} := {_literal(one)}" for one in feature.parameters]
     if feature.freq is not None:
-        arguments.append(f"freq := '{feature.freq}'")
-    tables = ",\n".join(_table(feature, table) for table in feature.reads)
+        parameters.append(f"freq := '{feature.freq}'")
+    forms = (
+        ([*MACRO_ARGUMENTS, *parameters], _table),
+        ([*MACRO_ARGUMENTS, "adjust", "as_of := null", *parameters], _adjusted_table),
+    )
     order = ", ".join(f"{name} nulls first" for name in feature.grain)
     body = with_names(feature.file.body, feature.statement.parameters)
-    return f"""
-create or replace macro {feature.name}_of({", ".join(arguments)}) as table (
+    tables = {
+        rows: ",\n".join(f"{table} as ({rows(feature, table)})" for table in feature.reads)
+        for _, rows in forms
+    }
+    bodies = [
+        f"""({", ".join(arguments)}) as table (
 with
-{tables}
+{tables[rows]}
 select *
 from (
 {body}
@@ -79,6 +84,26 @@ from (
 where session between {_FIRST}::date and {_LAST}::date
 order by {order}
 )"""
+        for arguments, rows in forms
+    ]
+    return f"create or replace macro {feature.name}_of{', '.join(bodies)}"
+
+
+def _adjusted_table(feature: Feature, table: str) -> str:
+    """The rows of a table, with prices and sizes of the session `as_of`: see catalog/adjustment."""
+    columns = columns_of(table)
+    factors = [f"{name} * coalesce(price_factor, 1) as {name}" for name in PRICES]
+    factors += [f"{name} * coalesce(size_factor, 1) as {name}" for name in SIZES]
+    replaced = ", ".join(one for one in factors if one.split(" ")[0] in columns)
+    return f"""
+select traded.* replace ({replaced})
+from ({_table(feature, table)}) as traded
+left join
+    factors_of({_SYMBOL}, adjust, coalesce(as_of, {_LAST})::date) as factors
+    on traded.session >= factors.first_session
+    and traded.session < factors.until_session
+where is_adjustment(adjust, as_of, {_LAST})
+"""
 
 
 def _table(feature: Feature, table: str) -> str:
@@ -96,7 +121,7 @@ def _table(feature: Feature, table: str) -> str:
     first = f"{_FIRST}::date"
     if lookback.unit in ("rows", "sessions"):
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
-    return f"{table} as (\n{rows_of(files, shared, first)}\n)"
+    return rows_of(files, shared, first)
 
 
 def rows_of(files: str, shared: str, first: str) -> str:

@@ -90,7 +90,7 @@ REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 """Files of sql/catalog that show what is loaded of corporate actions, in the order of making."""
 _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 """The file that makes views of kept bars, and the data type that it names."""
-_LATER = ("files", "partitions", "bars", _KEPT_BARS, *REFERENCE_VIEWS)
+_LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -252,7 +252,12 @@ def build(
         _run(connection, sql, "partitions", layout, config_dir)
         for name in kinds[len(DATA_TYPES) :]:
             _run(connection, sql, _KEPT_BARS, layout, config_dir, length=name)
-        _name_reference(connection, sql, layout, config_dir, reference, change, built)
+        for name in REFERENCE_VIEWS:
+            _run(connection, sql, name, layout, config_dir)
+            if name == REFERENCE_VIEWS[0]:
+                for table in REFERENCE_TABLES:
+                    _set_names(connection, table, "")
+        _run(connection, sql, "adjustment", layout, config_dir)
         for name in (*DATA_TYPES, "rejects"):
             _run(connection, sql, name, layout, config_dir)
         _run(connection, sql, "outliers", layout, config_dir)
@@ -262,6 +267,7 @@ def build(
         _run(connection, sql, "bars", layout, config_dir)
         _note_sessions(connection, present, sessions)
         bar_macro.create(connection, BarFolder(sql))
+        _name_reference(connection, layout, reference, change, built)
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         # Views of bars that are no longer kept are gone.
@@ -356,14 +362,14 @@ def _write_manifests(
 
 def _name_reference(
     connection: duckdb.DuckDBPyConnection,
-    sql: SqlFolder,
     layout: Layout,
-    config_dir: Path,
     before: dict[str, str] | None,
     change: CatalogChange,
     built: Built,
 ) -> None:
-    """Make the views of corporate actions and names, and tell them which files they read.
+    """Tell the views of corporate actions and names which files they read.
+
+    They, and the macros that read them, are made before: these files are not in place yet.
 
     Args:
         before: what the replaced catalog names; None: there is none, or it knew of none. Then the
@@ -376,11 +382,6 @@ def _name_reference(
     ]
     in_use = {*present.values(), *names.values()}
     built.removals += reference_files.expired(layout, in_use)
-    files, views = REFERENCE_VIEWS
-    _run(connection, sql, files, layout, config_dir)
-    for table in REFERENCE_TABLES:
-        _set_names(connection, table, "")
-    _run(connection, sql, views, layout, config_dir)
     for table in REFERENCE_TABLES:
         _set_names(connection, table, names.get(table, ""))
 
@@ -625,7 +626,7 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -
 def makers(sql: SqlFolder) -> list[SqlFile]:
     """The files of sql/catalog that make tables, views and macros, in the order of making."""
     names = ["tables", "reference", "path_name", "files", "partitions"]
-    names += [*REFERENCE_VIEWS]
+    names += [*REFERENCE_VIEWS, "adjustment"]
     names += [*DATA_TYPES, "rejects", "outliers"]
     if _has_features(sql):
         names.append("features")

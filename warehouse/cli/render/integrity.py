@@ -201,6 +201,6 @@ def layout_lines(
         if (configured := config.storage.layout.of(kind.name)) != report.layout:
             yield row(
                 "next",
-                f"storage.layout.{layout_key(kind.name)} is {configured}: new months will be; set it to"
-                f" {report.layout} in config/data_config.yaml to have them alike",
+                f"storage.layout.{layout_key(kind.name)} is {configured}: new months will be; set"
+                f" it to {report.layout} in config/data_config.yaml to have them alike",
             )

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.bars.adjustment import Factors, adjusted, factors
 from warehouse.bars.build import (
     FEWER,
     READS,
@@ -42,6 +43,7 @@ from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import shaped
 from warehouse.read.frames import as_form, check_form, check_zone, in_zone
 from warehouse.read.market import rows as market_rows
+from warehouse.read.partition_reader import Series
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
@@ -83,7 +85,10 @@ class BarAnswers:
         """The bars, as `Warehouse.bars` says."""
 
         def answer(snapshot: Snapshot) -> Any:
-            if asked.whole and asked.symbols:
+            series = self._series(snapshot, asked, asked.span)
+            if asked.whole and series is not None:
+                availability.check_series(snapshot, TRADES, series)
+            elif asked.whole and asked.symbols:
                 availability.check(snapshot, TRADES, asked.symbols, asked.span)
             elif asked.whole:
                 availability.check_market(snapshot, TRADES, asked.span)
@@ -116,17 +121,20 @@ class BarAnswers:
             SqlFileError: a statement of sql/bars is not what it should be, or fails.
         """
         tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
+        series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
+        of_trades, of_bars = (Factors(), by) if asked.is_adjusted_when_built else (by, Factors())
         with engine(snapshot.config, snapshot.trade_conditions()) as connection:
             folder = self._folder
             columns = FEWER if needs_fewer(folder, asked.spec) else READS
-            for piece in pieces(snapshot, asked.symbols, asked.reads):
+            for piece in _every(snapshot, asked, series):
                 trades = self.trades(snapshot, piece, columns)
                 if not trades.num_rows:
                     continue
                 if columns is FEWER and not is_in_order(trades):
                     trades = self.trades(snapshot, piece, READS)
+                trades = adjusted(trades, of_trades)
                 bars = build(connection, folder, asked.spec, trades, asked.span)
-                tables.append(bars.table)
+                tables.append(adjusted(bars.table, of_bars))
                 unbarred = Unbarred(
                     *(
                         one + other
@@ -137,7 +145,7 @@ class BarAnswers:
                 )
                 unknown.update(bars.unknown_conditions)
         table = pa.concat_tables([asked.kind.columns.empty_table(), *tables])
-        if len(tables) > 1 or len(asked.symbols) > 1:
+        if series is None and (len(tables) > 1 or len(asked.symbols) > 1):
             table = table.take(pa.array(_order(table, asked.symbols)))
         return Bars(table, unbarred, dict(sorted(unknown.items())))
 
@@ -189,14 +197,36 @@ class BarAnswers:
     def _facts(self, snapshot: Snapshot, asked: BarQuestion) -> tuple[Any, ...]:
         """All that an answer rests on: equal facts, equal answers."""
         span = (asked.span.start_ns, asked.span.end_ns)
-        if asked.symbols:
+        series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
+        content: list[tuple[Any, ...]]
+        if series is not None:
+            content = [
+                (symbol, span.start_ns, span.end_ns, one.sha256)
+                for symbol, span in series
+                for one in partition_reader.touched(snapshot, TRADES, [symbol], span)
+            ]
+        elif asked.symbols:
             found = partition_reader.touched(snapshot, TRADES, asked.symbols, asked.reads)
             content = [(one.symbol, one.sha256) for one in found]
         else:
             content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
         statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
         rules = [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
-        return (astuple(asked.spec), asked.symbols, span, statements, rules, content)
+        facts = (astuple(asked.spec), asked.symbols, span, statements, rules, content)
+        return (*facts, by.facts) if by else facts
+
+    @staticmethod
+    def _series(snapshot: Snapshot, asked: BarQuestion, span: Span) -> Series | None:
+        """What is read of a span where renames are followed; None: the symbols as asked."""
+        if not asked.comparison.follow_renames:
+            return None
+        return partition_reader.series_of(snapshot, asked.symbols, span)
+
+    def _factors(self, snapshot: Snapshot, asked: BarQuestion) -> Factors:
+        series = self._series(snapshot, asked, asked.reads)
+        symbols = [symbol for symbol, _ in series] if series else asked.symbols or None
+        how, span = asked.comparison, asked.reads
+        return factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
 
     @staticmethod
     def _warn(bars: Bars) -> None:
@@ -220,6 +250,14 @@ def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
         end=day.end_ns,
     )
     return pa.Table.from_pylist(found, REJECTED)
+
+
+def _every(snapshot: Snapshot, asked: BarQuestion, series: Series | None) -> Iterator[Piece]:
+    """All pieces of a question: of a series symbol by symbol, in its order."""
+    if series is None:
+        yield from pieces(snapshot, asked.symbols, asked.reads)
+    for symbol, span in series or ():
+        yield from pieces(snapshot, (symbol,), span)
 
 
 def pieces(snapshot: Snapshot, symbols: Sequence[str], span: Span) -> Iterator[Piece]:

@@ -10,7 +10,15 @@ from warehouse.bars.spec import BarSpec
 from warehouse.core.calendar import Moment, Span, day_bounds_ns, midnight_ns, parse_span
 from warehouse.core.datatypes import DataType, bar_type
 from warehouse.errors import RequestError
-from warehouse.read.arguments import ALL, choice, columns_of, index_of, symbols_of
+from warehouse.read.arguments import (
+    ALL,
+    Comparison,
+    choice,
+    columns_of,
+    comparison_of,
+    index_of,
+    symbols_of,
+)
 from warehouse.read.frame_options import Shape
 from warehouse.read.frames import check_form, check_zone
 
@@ -25,6 +33,7 @@ class BarQuestion:
         span: bars that lie wholly within it are the answer.
         columns: in the order asked, none twice.
         whole: what is not there is an error, and not left out.
+        comparison: what makes bars of different days comparable.
     """
 
     spec: BarSpec
@@ -34,6 +43,16 @@ class BarQuestion:
     columns: tuple[str, ...]
     shape: Shape
     whole: bool
+    comparison: Comparison
+
+    @property
+    def is_adjusted_when_built(self) -> bool:
+        """Whether bars are adjusted, and not their trades.
+
+        A bar is of one session, and so of one factor. But where shares or dollars fill a bar, they
+        are adjusted ones.
+        """
+        return "volume" not in self.spec.by and "dollar" not in self.spec.by
 
     @property
     def reads(self) -> Span:
@@ -94,6 +113,9 @@ def question(
     tz: str = "UTC",
     index: str | Sequence[str] | None = None,
     missing: str = "raise",
+    adjust: str = "none",
+    as_of: Moment | None = None,
+    follow_renames: bool = False,
 ) -> BarQuestion:
     """What is asked of `Warehouse.bars`, whose arguments these are.
 
@@ -116,4 +138,5 @@ def question(
         tuple(name for name in wanted if name not in keys),
         Shape(form, zone, keys),
         whole,
+        comparison_of(asked, adjust, as_of, follow_renames, is_all=is_all),
     )

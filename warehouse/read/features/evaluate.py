@@ -14,16 +14,20 @@ from datetime import date
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factors
+from warehouse.bars.securities import Bearing, cut
 from warehouse.core.calendar import Span, midnight_ns
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS, DataType
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
-from warehouse.read.frames import distinct
+from warehouse.read.arguments import Comparison
+from warehouse.read.frames import distinct, nanoseconds, symbol_column
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_select import CONDITIONS, complaint
@@ -34,7 +38,10 @@ class Source:
     """What is read of one symbol for one of a feature's tables.
 
     Attributes:
+        symbol: as it was asked for.
         span: the question's, begun earlier by the lookback.
+        series: the symbols that are read, and when.
+        factors: what their prices and sizes are multiplied by.
     """
 
     table: str
@@ -42,6 +49,13 @@ class Source:
     symbol: str
     stored: tuple[Stored, ...]
     span: Span
+    series: tuple[tuple[str, Span], ...]
+    factors: Factors
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its rows are not simply those of the symbol in the span."""
+        return self.series != ((self.symbol, self.span),)
 
 
 @dataclass(frozen=True)
@@ -63,15 +77,18 @@ class Plan:
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal keys, equal answers: the question and the content that it is put to."""
+        every = [source for sources in self.sources for source in sources]
+        followed = [(one.table, one.series) for one in every if one.is_cut]
+        multiplied = [(one.table, one.factors.facts) for one in every if one.factors]
         return (
             *(self.feature.name, self.feature.file.body, tuple(self.values.items())),
             *(self.span.start_ns, self.span.end_ns, self.conditions),
             tuple(
                 (source.table, source.kind.name, one.symbol, one.sha256)
-                for symbol in self.sources
-                for source in symbol
+                for source in every
                 for one in source.stored
             ),
+            *(tuple(each) for each in (followed, multiplied) if each),
         )
 
 
@@ -82,6 +99,7 @@ def plan(
     span: Span,
     values: Mapping[str, Any],
     freq: str | None,
+    how: Comparison,
 ) -> Plan:
     """What has to be read to answer.
 
@@ -91,11 +109,21 @@ def plan(
     sources = []
     for symbol in symbols:
         of_symbol = []
+        whole: Sequence[Bearing] = [Bearing(None, symbol, date.min, date.max)]
+        if how.follow_renames:
+            whole = snapshot.securities().series(symbol, span.first, span.last)
         for table, name in feature.tables(freq).items():
             kind = DATA_TYPES[name]
-            wider = _with_lookback(snapshot, feature, kind, symbol, span, values)
-            stored = tuple(partition_reader.touched(snapshot, kind, [symbol], wider))
-            of_symbol.append(Source(table, kind, symbol, stored, wider))
+            wider = _with_lookback(snapshot, feature, kind, whole, span, values)
+            series = partition_reader.within(wider, cut(whole, wider.first, wider.last))
+            stored = [
+                stored
+                for traded, own in series
+                for stored in partition_reader.touched(snapshot, kind, [traded], own)
+            ]
+            names = [traded for traded, _ in series]
+            by = factors(snapshot, names, how.adjust, wider.first, wider.last, how.as_of)
+            of_symbol.append(Source(table, kind, symbol, tuple(stored), wider, tuple(series), by))
         sources.append(tuple(of_symbol))
     return Plan(
         feature,
@@ -120,19 +148,42 @@ def answer(snapshot: Snapshot, asked: Plan, pool: Executor | None) -> pa.Table:
     with engine(snapshot.config, conditions) as connection:
         for sources in asked.sources:
             tables = {
-                source.table: partition_reader.read(
-                    snapshot,
-                    source.kind,
-                    {source.symbol: source.stored},
-                    asked.feature.reads[source.table],
-                    source.span,
-                    pool,
-                ).table
+                source.table: _read(snapshot, source, asked.feature.reads[source.table], pool)
                 for source in sources
             }
             rows = run(connection, asked.feature, tables, asked.values)
-            parts.append(_within(rows, asked.span))
+            parts.append(_as_traded(_within(rows, asked.span), sources[0]))
     return pa.concat_tables(parts)
+
+
+def _read(
+    snapshot: Snapshot, source: Source, columns: Sequence[str], pool: Executor | None
+) -> pa.Table:
+    """The rows that a feature is asked of, multiplied; all under the symbol that was asked for.
+
+    A feature looks from one row of a symbol to others of the same.
+    """
+    wanted = columns_to_read(columns, source.factors)
+    table = partition_reader.read_series(
+        snapshot, source.kind, source.series, wanted, source.span, pool
+    )
+    table = adjusted(table, source.factors).select(list(columns))
+    if source.is_cut and "symbol" in columns:
+        place = table.schema.get_field_index("symbol")
+        name = symbol_column(source.symbol, table.num_rows)
+        table = table.set_column(place, table.schema.field(place), name)
+    return table
+
+
+def _as_traded(rows: pa.Table, source: Source) -> pa.Table:
+    """The rows of a feature under the symbols that the security traded under at their stamps."""
+    if not source.is_cut or "symbol" not in rows.column_names:
+        return rows
+    begins = [span.start_ns for _, span in source.series]
+    at = np.searchsorted(begins, nanoseconds(rows["timestamp"]), side="right") - 1
+    names = pa.array([symbol for symbol, _ in source.series], pa.string())
+    place = rows.schema.get_field_index("symbol")
+    return rows.set_column(place, rows.schema.field(place), names.take(pa.array(np.maximum(at, 0))))
 
 
 @contextmanager
@@ -204,7 +255,7 @@ def _with_lookback(
     snapshot: Snapshot,
     feature: Feature,
     kind: DataType,
-    symbol: str,
+    series: Sequence[Bearing],
     span: Span,
     values: Mapping[str, Any],
 ) -> Span:
@@ -214,25 +265,31 @@ def _with_lookback(
         return span
     first = span.first
     if unit != "session":
-        first = _sessions_before(snapshot, kind, symbol, span.first, unit, count)
+        first = _sessions_before(snapshot, kind, series, span.first, unit, count)
     return Span(min(midnight_ns(first), span.start_ns), span.end_ns, first, span.last)
 
 
 def _sessions_before(
-    snapshot: Snapshot, kind: DataType, symbol: str, first: date, unit: str, count: int
+    snapshot: Snapshot,
+    kind: DataType,
+    series: Sequence[Bearing],
+    first: date,
+    unit: str,
+    count: int,
 ) -> date:
     """The latest session from which on there are `count` rows, or sessions, before `first`.
 
     Where there are not so many, the first session that there is.
     """
     before = first
-    stored = snapshot.partitions(kind.name, [symbol])[symbol]
-    for one in reversed([one for one in stored if one.month <= first]):
-        sessions, rows = snapshot.rows_by_session([one])[one]
-        for session, number in zip(reversed(sessions), reversed(rows), strict=True):
-            if count <= 0:
-                return before
-            if session < first and number:
-                before = session
-                count -= number if unit == "rows" else 1
+    for piece in reversed(cut(series, date.min, first)):
+        stored = snapshot.partitions(kind.name, [piece.symbol])[piece.symbol]
+        for one in reversed([one for one in stored if one.month <= first]):
+            sessions, rows = snapshot.rows_by_session([one])[one]
+            for session, number in zip(reversed(sessions), reversed(rows), strict=True):
+                if count <= 0:
+                    return before
+                if session < first and number and piece.first <= session <= piece.last:
+                    before = session
+                    count -= number if unit == "rows" else 1
     return before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from warehouse.core.calendar import Moment, Span, parse_span, span_between
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.read import availability
+from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers
-from warehouse.read.arguments import choice, symbols_of
+from warehouse.read.arguments import Comparison, choice, comparison_of, symbols_of
 from warehouse.read.cache import Held
 from warehouse.read.features import evaluate, lookahead_check
 from warehouse.read.features.evaluate import Plan
@@ -39,10 +39,17 @@ class FeatureQuestion:
     freq: str | None
     symbols: tuple[str, ...]
     span: Span
+    comparison: Comparison
 
     def plan(self, snapshot: Snapshot) -> Plan:
         return evaluate.plan(
-            snapshot, self.feature, self.symbols, self.span, self.values, self.freq
+            snapshot,
+            self.feature,
+            self.symbols,
+            self.span,
+            self.values,
+            self.freq,
+            self.comparison,
         )
 
 
@@ -60,6 +67,10 @@ class FeatureAnswers:
         end: Moment | None,
         freq: str | None,
         parameters: Mapping[str, Any],
+        *,
+        adjust: str = "none",
+        as_of: Moment | None = None,
+        follow_renames: bool = False,
     ) -> FeatureQuestion:
         """What is asked of `Warehouse.features`, whose arguments these are.
 
@@ -68,13 +79,10 @@ class FeatureAnswers:
             SqlFileError: the feature's file does not keep the conventions.
         """
         feature = self._folder[name]
-        return FeatureQuestion(
-            feature,
-            feature.values(parameters),
-            feature.frequency(freq),
-            symbols_of(symbols),
-            parse_span(start, end),
-        )
+        values, aggs = feature.values(parameters), feature.frequency(freq)
+        named, span = symbols_of(symbols), parse_span(start, end)
+        comparison = comparison_of(span, adjust, as_of, follow_renames)
+        return FeatureQuestion(feature, values, aggs, named, span, comparison)
 
     def load(self, asked: FeatureQuestion, to: str, tz: str, missing: str) -> Any:
         """The feature's rows, as `Warehouse.features` says."""
@@ -83,8 +91,15 @@ class FeatureAnswers:
 
         def answer(snapshot: Snapshot) -> Any:
             if whole:
+                series = None
+                if asked.comparison.follow_renames:
+                    series = partition_reader.series_of(snapshot, asked.symbols, asked.span)
                 for data_type in asked.feature.tables(asked.freq).values():
-                    availability.check(snapshot, DATA_TYPES[data_type], asked.symbols, asked.span)
+                    kind = DATA_TYPES[data_type]
+                    if series is None:
+                        availability.check(snapshot, kind, asked.symbols, asked.span)
+                    else:
+                        availability.check_series(snapshot, kind, series)
             plan = asked.plan(snapshot)
             key = (plan.key, asked.symbols, form, zone)
 
@@ -110,7 +125,8 @@ class FeatureAnswers:
 
             def ask(start: int, end: int, symbol: str = symbol) -> pa.Table:
                 span = span_between(start, end)
-                part = FeatureQuestion(asked.feature, asked.values, asked.freq, (symbol,), span)
+                # As of the same session whatever is taken away: what was known stays known.
+                part = replace(asked, symbols=(symbol,), span=span)
                 return self._answers.snapshots.read(lambda snapshot: self._rows(snapshot, part))
 
             lookahead_check.check(asked.feature, ask, asked.span)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factors
+from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Span
 from warehouse.core.datatypes import DataType
-from warehouse.read import availability
+from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import Question
 from warehouse.read.cache import Held
@@ -17,7 +21,7 @@ from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import shaped
 from warehouse.read.frames import guarded
 from warehouse.read.market import rows
-from warehouse.read.market.panel import Panel, as_panel
+from warehouse.read.market.panel import Panel, Renamed, as_panel, with_series
 from warehouse.read.snapshot import Snapshot
 
 
@@ -37,11 +41,13 @@ class MarketAnswers:
         def answer(snapshot: Snapshot) -> Any:
             if asked.whole:
                 availability.check_market(snapshot, asked.kind, asked.span)
-            facts = self._facts(snapshot, asked)
+            by = self._answers.factors(snapshot, None, asked)
+            facts = self._facts(snapshot, asked, by)
 
             def read() -> Held:
                 columns = tuple(dict.fromkeys([*asked.shape.index, *asked.columns]))
-                frame = shaped(self._rows(snapshot, asked.kind, columns, asked.span), asked.shape)
+                table = self._rows(snapshot, asked.kind, columns, asked.span, by)
+                frame = shaped(table, asked.shape)
                 if isinstance(frame, pd.DataFrame):
                     if by_symbol:
                         frame = guarded(frame.set_index("symbol"))
@@ -59,18 +65,26 @@ class MarketAnswers:
         """One column as sessions (or stamps) by symbols, as `Warehouse.panel` says."""
 
         def answer(snapshot: Snapshot) -> Any:
+            renamed = self._renamed(snapshot, asked)
             if asked.whole and asked.symbols is not None:
-                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+                self._check(snapshot, asked, asked.symbols, renamed)
             elif asked.whole:
                 availability.check_market(snapshot, asked.kind, asked.span)
             content = rows.content(snapshot, asked.kind, asked.span)
             span = (asked.span.start_ns, asked.span.end_ns)
-            facts = (asked.kind.name, asked.column, asked.symbols, asked.form, span, content)
+            by = self._factors(snapshot, asked, renamed)
+            facts: tuple[Any, ...] = (asked.kind.name, asked.column, asked.symbols, asked.form)
+            facts = (*facts, span, content)
+            if by or renamed:
+                # Else the answer is the one that was not to be adjusted.
+                series = [(symbol, *map(_told, pieces)) for symbol, pieces in renamed.items()]
+                facts = (*facts, by.facts, series)
 
             def read() -> Held:
-                columns = ("symbol", asked.by, asked.column)
-                table = self._rows(snapshot, asked.kind, columns, asked.span)
-                frame = as_panel(table, asked)
+                columns = ("symbol", asked.by, asked.column, *(["session"] if renamed else []))
+                columns = tuple(dict.fromkeys(columns))
+                table = self._rows(snapshot, asked.kind, columns, asked.span, by)
+                frame = as_panel(with_series(table, asked.symbols, renamed), asked)
                 if isinstance(frame, pd.DataFrame):
                     frame.attrs["fingerprint"] = fingerprint("panel", *facts)
                 return Held(frame)
@@ -82,27 +96,68 @@ class MarketAnswers:
 
         return self._answers.snapshots.read(answer)
 
+    @staticmethod
+    def _renamed(snapshot: Snapshot, asked: Panel) -> Renamed:
+        """Of the symbols that are followed over a rename, the series of each."""
+        if asked.symbols is None or not asked.comparison.follow_renames:
+            return {}
+        span, securities = asked.span, snapshot.securities()
+        series = {
+            symbol: securities.pieces(symbol, span.first, span.last) for symbol in asked.symbols
+        }
+        return {
+            symbol: pieces
+            for symbol, pieces in series.items()
+            if [one[1:] for one in pieces] != [(symbol, span.first, span.last)]
+        }
+
+    @staticmethod
+    def _check(snapshot: Snapshot, asked: Panel, symbols: Sequence[str], renamed: Renamed) -> None:
+        kept = [symbol for symbol in symbols if symbol not in renamed]
+        if kept:
+            availability.check(snapshot, asked.kind, kept, asked.span)
+        for pieces in renamed.values():
+            series = partition_reader.within(asked.span, pieces)
+            availability.check_series(snapshot, asked.kind, series)
+
+    @staticmethod
+    def _factors(snapshot: Snapshot, asked: Panel, renamed: Renamed) -> Factors:
+        how, span = asked.comparison, asked.span
+        symbols = asked.symbols
+        if symbols is not None:
+            symbols = (*symbols, *(one.symbol for pieces in renamed.values() for one in pieces))
+        return factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
+
     def fingerprint(self, asked: Question) -> str:
         """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
 
         def answer(snapshot: Snapshot) -> str:
             if asked.whole:
                 availability.check_market(snapshot, asked.kind, asked.span)
-            return fingerprint("load", *self._facts(snapshot, asked))
+            by = self._answers.factors(snapshot, None, asked)
+            return fingerprint("load", *self._facts(snapshot, asked, by))
 
         return self._answers.snapshots.read(answer)
 
     @staticmethod
-    def _facts(snapshot: Snapshot, asked: Question) -> tuple[Any, ...]:
+    def _facts(snapshot: Snapshot, asked: Question, by: Factors) -> tuple[Any, ...]:
         """All that an answer rests on: equal facts, equal answers."""
         content = rows.content(snapshot, asked.kind, asked.span)
         span = (asked.span.start_ns, asked.span.end_ns)
-        return asked.kind.name, astuple(asked.shape), asked.columns, span, "*", content
+        facts = (asked.kind.name, astuple(asked.shape), asked.columns, span, "*", content)
+        return (*facts, by.facts) if by else facts
 
     def _rows(
-        self, snapshot: Snapshot, kind: DataType, columns: tuple[str, ...], span: Span
-    ) -> Any:
-        answers = self._answers
-        return answers.with_room(
-            lambda: rows.read(snapshot, kind, columns, span, answers.workers())
+        self, snapshot: Snapshot, kind: DataType, columns: tuple[str, ...], span: Span, by: Factors
+    ) -> pa.Table:
+        """All rows of a span, multiplied by their factors."""
+        answers, wanted = self._answers, columns_to_read(columns, by)
+        table = answers.with_room(
+            lambda: rows.read(snapshot, kind, wanted, span, answers.workers())
         )
+        return adjusted(table, by).select(list(columns))
+
+
+def _told(one: Bearing) -> tuple[str, str, str]:
+    """Under which symbol which sessions are read, as text."""
+    return one.symbol, str(one.first), str(one.last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,21 +11,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Moment, Span, day_bounds_ns, parse_span, span_between
 from warehouse.core.datatypes import DataType
 from warehouse.core.process import available_bytes
 from warehouse.errors import RequestError, TooLargeError
 from warehouse.read.arguments import (
     ALL,
+    Comparison,
     Question,
     choice,
     columns_of,
+    comparison_of,
     kind_of,
     question,
     symbols_of,
 )
 from warehouse.read.availability import asked as described
-from warehouse.read.frames import as_form, check_form, guarded
+from warehouse.read.frames import as_form, check_form, guarded, symbol_column
 from warehouse.store.partitions import ranks_of
 
 _MISSING = ("raise", "ignore")
@@ -46,6 +49,7 @@ class Panel:
         symbols: the columns, in this order; None: all symbols that have a row, in byte order.
         by: what the rows are.
         whole: what is not there is an error, and not left out.
+        comparison: what makes the rows comparable.
     """
 
     kind: DataType
@@ -54,6 +58,7 @@ class Panel:
     span: Span
     form: str
     whole: bool
+    comparison: Comparison
 
     @property
     def by(self) -> Literal["session", "timestamp"]:
@@ -69,6 +74,9 @@ def panel(
     symbols: str | Sequence[str] = ALL,
     to: str = "pandas",
     missing: str = "raise",
+    adjust: str = "none",
+    as_of: Moment | None = None,
+    follow_renames: bool = False,
 ) -> Panel:
     """What is asked of `Warehouse.panel`, whose arguments these are.
 
@@ -81,7 +89,9 @@ def panel(
     is_all = isinstance(symbols, str) and symbols == ALL
     named = None if is_all else symbols_of(symbols)
     whole = choice("missing", missing, _MISSING) == "raise"
-    return Panel(kind, name, named, parse_span(start, end), check_form(to), whole)
+    span = parse_span(start, end)
+    comparison = comparison_of(span, adjust, as_of, follow_renames, is_all=is_all)
+    return Panel(kind, name, named, span, check_form(to), whole, comparison)
 
 
 def cross_section(
@@ -91,6 +101,8 @@ def cross_section(
     columns: Sequence[str] | None = None,
     to: str = "pandas",
     missing: str = "raise",
+    adjust: str = "none",
+    as_of: Moment | None = None,
 ) -> Question:
     """What is asked of `Warehouse.cross_section`, whose arguments these are.
 
@@ -100,7 +112,9 @@ def cross_section(
     kind = bars_of(data_type)
     wanted = columns_of(kind, columns)
     names = ("symbol", *(name for name in wanted if name != "symbol"))
-    asked = question(data_type, ALL, at, columns=names, to=to, missing=missing)
+    asked = question(
+        data_type, ALL, at, columns=names, to=to, missing=missing, adjust=adjust, as_of=as_of
+    )
     is_session = asked.span.start_ns == day_bounds_ns(asked.span.first, asked.span.first)[0]
     if _BY[kind.name] == "session":
         if not is_session:
@@ -130,6 +144,37 @@ def bars_of(data_type: str) -> DataType:
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+Renamed = Mapping[str, Sequence[Bearing]]
+"""By symbol asked the symbols that its security had, and when: of those that were renamed."""
+
+
+def with_series(table: pa.Table, symbols: Sequence[str] | None, renamed: Renamed) -> pa.Table:
+    """The rows of each symbol's series, under the symbol that was asked for.
+
+    Args:
+        table: with `session`, where there are renamed symbols.
+    """
+    if symbols is None or not renamed:
+        return table
+    kept = pa.array([symbol for symbol in symbols if symbol not in renamed], pa.string())
+    parts = [table.filter(pc.is_in(table["symbol"], kept))]
+    place = table.schema.get_field_index("symbol")
+    for symbol, pieces in renamed.items():
+        for one in pieces:
+            days = table["session"]
+            is_its = pc.and_(
+                pc.equal(table["symbol"], one.symbol),
+                pc.and_(
+                    pc.greater_equal(days, pa.scalar(one.first)),
+                    pc.less_equal(days, pa.scalar(one.last)),
+                ),
+            )
+            part = table.filter(is_its)
+            name = symbol_column(symbol, part.num_rows)
+            parts.append(part.set_column(place, table.schema.field(place), name))
+    return pa.concat_tables(parts)
 
 
 def as_panel(table: pa.Table, asked: Panel) -> Any:

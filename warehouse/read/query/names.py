@@ -96,19 +96,22 @@ def _gather(snapshot: Snapshot) -> Known:
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
     tables_of = [(name, json.loads(tree)) for name, is_table, tree, _ in macros if is_table]
+    trees = [(name, json.loads(tree)) for name, tree, _ in views]
     while True:
-        # A macro may select from others.
+        # A macro may select from others, and from views.
         forms = [(name, is_stable(tree, found, reading)) for name, tree in tables_of]
-        if (stable_macros := in_each_form(forms)) <= found.stable_macros:
+        stable_macros = in_each_form(forms)
+        stable_views = {name for name, tree in trees if is_stable(tree, found, reading)}
+        more = replace(found, stable_macros=stable_macros, tables=names | stable_views)
+        if (more.stable_macros, more.tables) == (found.stable_macros, found.tables):
             break
-        found = replace(found, stable_macros=stable_macros)
-    stable_views = {name for name, tree, _ in views if is_stable(json.loads(tree), found, reading)}
+        found = more
     definitions: dict[str, tuple[Definition, ...]] = {}
     for name, *_, tree, sql in sorted([*macros, *views]):
         definitions[name] = (*definitions.get(name, ()), Definition(sql, tree))
     return Known(
         found.functions,
-        names | stable_views,
+        found.tables,
         frozenset(name for name, _ in forms),
         found.stable_macros,
         folders,

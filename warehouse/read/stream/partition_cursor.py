@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.bars.adjustment import Step, adjusted_batch
 from warehouse.core.datatypes import DataType
 from warehouse.read.partition_reader import Piece, check_symbols, holding, narrowed
 from warehouse.read.stream.pinned_file import HeldFile
@@ -46,6 +47,7 @@ class Tape:
             once.
         columns: what of them is wanted; the stamps are always read.
         from_ns: no row wanted is stamped before this.
+        steps: what prices and sizes are multiplied by, from the first session to the last.
 
     Attributes:
         fetched_ns: all rows stamped before this have been fetched; `END_NS`: all there are.
@@ -58,9 +60,12 @@ class Tape:
         pieces: Sequence[tuple[Piece, HeldFile, int]],
         columns: Sequence[str],
         from_ns: int,
+        steps: Sequence[Step] = (),
     ) -> None:
-        self._kind = kind
+        self._kind, self._steps = kind, steps
         names = ["timestamp", *(name for name in columns if name not in ("timestamp", "symbol"))]
+        if steps:
+            names.append("session")
         self._names = [name for name in kind.columns.names if name in names]
         self._waiting = deque(pieces)
         self._open: _Reader | None = None
@@ -83,6 +88,8 @@ class Tape:
         count = 0
         if self._open.due:
             batch, stamps = self._open.next()
+            if self._steps:
+                batch = adjusted_batch(batch, self._steps)
             count = batch.num_rows
             self._fetched.append((batch, stamps))
             self.rows += count

@@ -33,15 +33,23 @@ from weakref import finalize
 import pandas as pd
 import pyarrow as pa
 
+from warehouse.bars.adjustment import factors
 from warehouse.core.calendar import Moment, Span, parse_span
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.representation import Face
 from warehouse.errors import RequestError, SupersededError, WarehouseError
 from warehouse.read import availability, models, partition_reader
-from warehouse.read.arguments import choice, columns_of_all, kinds_of, symbols_of
+from warehouse.read.arguments import (
+    Comparison,
+    choice,
+    columns_of_all,
+    comparison_of,
+    kinds_of,
+    symbols_of,
+)
 from warehouse.read.frames import check_zone
-from warehouse.read.partition_reader import Piece
+from warehouse.read.partition_reader import Piece, Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
 from warehouse.read.stream.interleave import TYPE, Interleaved, Part, Shape, Slice
 from warehouse.read.stream.partition_cursor import Tape
@@ -101,6 +109,7 @@ class Question:
     form: str
     zone: str
     whole: bool
+    comparison: Comparison
 
 
 def question(
@@ -114,6 +123,9 @@ def question(
     to: str = "arrow",
     tz: str = "UTC",
     missing: str = "raise",
+    adjust: str = "none",
+    as_of: Moment | None = None,
+    follow_renames: bool = False,
 ) -> Question:
     """What is asked of `Warehouse.stream`, whose arguments these are.
 
@@ -137,7 +149,8 @@ def question(
     if len(kinds) > 1:
         wanted = (TYPE, *wanted)
     kinds = tuple(sorted(kinds, key=lambda kind: ORDER.index(kind.name)))
-    return Question(kinds, names, span, wanted, batch_rows, form, zone, whole)
+    comparison = comparison_of(span, adjust, as_of, follow_renames)
+    return Question(kinds, names, span, wanted, batch_rows, form, zone, whole, comparison)
 
 
 class Stream(Face):
@@ -276,46 +289,60 @@ def begin(
     """
 
     def hold(snapshot: Snapshot) -> Stream:
-        if asked.whole:
-            for kind in asked.kinds:
+        series: Series | None = None
+        if asked.comparison.follow_renames:
+            series = partition_reader.series_of(snapshot, asked.symbols, asked.span)
+        for kind in asked.kinds if asked.whole else ():
+            if series is None:
                 availability.check(snapshot, kind, asked.symbols, asked.span)
-        return snapshots.whole(snapshot, lambda: _hold(snapshot, asked))
+            else:
+                availability.check_series(snapshot, kind, series)
+        every = series or [(symbol, asked.span) for symbol in asked.symbols]
+        return snapshots.whole(snapshot, lambda: _hold(snapshot, asked, every))
 
     stream = snapshots.read(hold)
     return stream if asked.form == "arrow" else _rows(stream, asked.kinds, exchanges)
 
 
-def _hold(snapshot: Snapshot, asked: Question) -> Stream:
-    """The stream, with a note of every file that it will read, and the first of them open."""
-    symbols = sorted(asked.symbols)
+def _hold(snapshot: Snapshot, asked: Question, series: Series) -> Stream:
+    """The stream, with a note of every file that it will read, and the first of them open.
+
+    Args:
+        series: the symbols, and of which stretch of time each one's rows are given.
+    """
+    symbols = sorted({symbol for symbol, _ in series})
     places = {symbol: place for place, symbol in enumerate(symbols)}
     pieces: dict[tuple[int, int], list[Piece]] = {}
     for number, kind in enumerate(asked.kinds):
-        stored = partition_reader.touched(snapshot, kind, symbols, asked.span)
-        for piece in partition_reader.pieces_of(snapshot, stored, asked.span):
-            pieces.setdefault((places[piece.stored.symbol], number), []).append(piece)
+        for span, named in _by_span(series):
+            stored = partition_reader.touched(snapshot, kind, named, span)
+            for piece in partition_reader.pieces_of(snapshot, stored, span):
+                pieces.setdefault((places[piece.stored.symbol], number), []).append(piece)
     keys = sorted(pieces)
     slice_rows, at_once = _plan([pieces[key] for key in keys], asked, snapshot.config)
-    files: dict[Stored, HeldFile] = {}
+    files: dict[Piece, HeldFile] = {}
     descriptors = Descriptors(_most_descriptors())
     try:
         for piece in sorted(chain(*pieces.values()), key=lambda piece: piece.stored.month):
             try:
-                files[piece.stored] = HeldFile(piece.path, descriptors)
+                files[piece] = HeldFile(piece.path, descriptors)
             except OSError as error:
                 names = (piece.stored.data_type, piece.stored.whose)
                 raise damaged(piece.path, *names, error) from error
-            files[piece.stored].hold()
+            files[piece].hold()
     except BaseException:
         for file in files.values():
             file.close()
         raise
+    how, span = asked.comparison, asked.span
+    by = factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
     tapes = [
         Tape(
             asked.kinds[key[1]],
-            [(piece, files[piece.stored], at_once(piece.stored)) for piece in pieces[key]],
+            [(piece, files[piece], at_once(piece.stored)) for piece in pieces[key]],
             asked.columns,
             asked.span.start_ns,
+            by.steps.get(symbols[key[0]], ()),
         )
         for key in keys
     ]
@@ -324,6 +351,14 @@ def _hold(snapshot: Snapshot, asked: Question) -> Stream:
     ahead = asked.form == "arrow" and snapshot.config.processing.parallel_workers > 1
     rows = Interleaved(tapes, keys, slice_rows)
     return Stream(rows, shape, asked.batch_rows, ahead)
+
+
+def _by_span(series: Series) -> list[tuple[Span, list[str]]]:
+    """The symbols of each stretch of time, in its order."""
+    named: dict[Span, list[str]] = {}
+    for symbol, span in sorted(series, key=lambda one: (one[1].start_ns, one[0])):
+        named.setdefault(span, []).append(symbol)
+    return list(named.items())
 
 
 def _plan(
