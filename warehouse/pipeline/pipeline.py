@@ -269,7 +269,8 @@ class Pipeline:
         made = self.bars.make(work, report.metrics.run_id)
         made.change.runs = [of_run(report.metrics, state, report.problem)]
         self.writer.publish(made.change, made.moves, made.removals)
-        report.bars.append((work.kind.name, work.month))
+        if work.stale:
+            report.bars.append((work.kind.name, work.month))
         shutil.rmtree(made.folder)
 
     def gate(self, request: Request) -> Gate:
