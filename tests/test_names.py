@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from building import day_key, instant, trade
@@ -13,6 +16,7 @@ from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
+from warehouse.read import arguments
 
 METHODS = {
     "download": ("download",),
@@ -25,6 +29,8 @@ METHODS = {
     "report": ("report",),
     "query": ("query",),
     "features": ("features",),
+    "bars": ("bars",),
+    "explain-bar": ("explain_bar",),
     "coverage": ("coverage",),
 }
 """The methods of `Warehouse` that do what a command does."""
@@ -42,11 +48,17 @@ def test_what_a_command_takes_its_methods_take_by_the_same_name(command: str) ->
     wanted = options - OF_A_SCREEN - BY_METHOD
     if command != "report":
         wanted -= {"path"}  # a frame has its own ways to a file
-    taken = {
-        name for each in METHODS[command]
-        for name in inspect.signature(getattr(Warehouse, each)).parameters
-    }  # fmt: skip
+    taken = {name for each in METHODS[command] for name in names_of(getattr(Warehouse, each))}
     assert wanted <= taken
+
+
+def names_of(method: Callable[..., Any]) -> Iterator[str]:
+    """The arguments of a method, those that stand in a dictionary of options too."""
+    for name, parameter in inspect.signature(method).parameters.items():
+        if found := re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation)):
+            yield from getattr(arguments, found[1]).__annotations__
+        else:
+            yield name
 
 
 def test_the_methods_do_what_the_commands_do(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:

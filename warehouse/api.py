@@ -26,6 +26,7 @@ from warehouse.core.representation import Face
 from warehouse.read import availability
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import (
+    BarOptions,
     Form,
     Freq,
     LoadOptions,
@@ -39,6 +40,9 @@ from warehouse.read.arguments import (
     run_request,
     symbols_of,
 )
+from warehouse.read.bars.answers import BarAnswers
+from warehouse.read.bars.question import question as bar_question
+from warehouse.read.bars.question import window
 from warehouse.read.cache import FrameCache
 from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
@@ -104,6 +108,7 @@ class Warehouse(Face):
         self._market = MarketAnswers(self._answers)
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
+        self._bars = BarAnswers(self._answers, self._config.sql_dir(root))
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
 
@@ -292,6 +297,114 @@ class Warehouse(Face):
         """
         kind = FREQUENCIES[choice("freq", freq, FREQUENCIES)]
         return self._load(kind, symbols, start, end, to, options)
+
+    @overload
+    def bars(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        every: str | float = "1m",
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[BarOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def bars(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        every: str | float = "1m",
+        to: Literal["polars"],
+        **options: Unpack[BarOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def bars(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        every: str | float = "1m",
+        to: Literal["arrow"],
+        **options: Unpack[BarOptions],
+    ) -> pa.Table: ...
+
+    @named(bar_question)
+    def bars(
+        self,
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        every: str | float = "1m",
+        to: Form = "pandas",
+        **options: Unpack[BarOptions],
+    ) -> Any:
+        """Bars built from the trades by the rules of their sale conditions.
+
+            wh.bars(["AAPL", "MSFT"], "2024-01-02", "2024-01-31", every="5m")
+
+        A trade sets high and low, sets open and close, and counts in the volume each only where
+        all of its conditions allow just that (`trade_conditions`). `aggs` has the vendor's bars.
+
+        Args:
+            symbols, start, end, columns, to, tz, index, missing: as for `load`. A bar is in the
+                answer where it lies wholly within [start, end); it does not depend on `start`.
+            every: the length of a bar, "1s" to "1h" and longer, or "1d". The grid begins at the
+                open, at 04:00 before it and at the close after it; where it does not fit, the last
+                bar of each is short, and says so in `is_short`.
+            hours: "regular" (09:30 to the close, half-days too), "extended" (before and after), or
+                "all"; None: all for "1d", as the day's bar has it, else regular. By the time of
+                the trade alone: the closing auction is printed after the close.
+            fill: windows without a bar get the session's last close, and no volume; `is_filled`
+                tells them. Never from a later price, and not before the session's first bar.
+
+        Returns:
+            `timestamp` is a bar's first instant (of "1d" midnight in New York), `end_timestamp` the
+            first after it: there the bar is known. `volume`, `trades`, `dollar_volume` and `vwap`
+            (dollars a share, NaN without volume) are of the trades that count. What each rule kept
+            out of the bar is in `high_low_barred_trades` and the like. A day's bar has the official
+            prices of the listing exchange's auctions. The pandas frame bears in `attrs` its
+            `fingerprint`, in `unbarred` what was traded in windows that have no bar, and in
+            `unknown_conditions` codes that the table does not have, with their trades.
+
+        Raises:
+            RequestError, NoDataError, TooLargeError, CorruptPartitionError: as for `load`.
+            SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
+        """
+        return self._bars.load(bar_question(symbols, start, end, every=every, to=to, **options))
+
+    @named()
+    def explain_bar(
+        self, symbol: str, at: Moment, *, every: str = "1m", to: Form = "pandas", tz: str = "UTC"
+    ) -> Any:
+        """Why a bar is what it is: every trade of its window, and what each was allowed to do.
+
+            wh.explain_bar("AAPL", "2024-01-02 10:31")
+
+        Args:
+            at: an instant anywhere in the window, as `load` reads one; of every="1d" the session.
+            every: the length of the bar, as for `bars`.
+            to, tz: as for `load`.
+
+        Returns:
+            The trades in the order of the tape: what each may do (`sets_high_low`,
+            `sets_open_close`, `counts`), the condition that forbids it (`…_barred_by`), and what it
+            set (`sets`: open, high, low, close). Then those of the window that are no part of the
+            tape, with the reason in `left_out`. The pandas frame bears in `attrs` the `window`
+            (first instant, and the first after it), the `bar` by column (None: there is none), and
+            `text`, which says it in words.
+
+        Raises:
+            RequestError, NoDataError, CorruptPartitionError: as for `load`.
+            SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
+        """
+        return self._bars.explain(window(symbol, at, every), to, tz)
 
     @overload
     def load(

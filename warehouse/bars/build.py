@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order, on_tape
-from warehouse.core.calendar import NEW_YORK, midnight_ns, trading_hours
+from warehouse.core.calendar import NEW_YORK, Span, midnight_ns, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
 from warehouse.core.paths import shipped
 from warehouse.errors import SqlFileError
-from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
+from warehouse.sqlfolder.bars.bar_file import BarFolder, BarStatement, Chain
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import explained
 
@@ -31,6 +31,7 @@ READS = (
 CONDITIONS = pa.schema(
     [
         ("id", pa.int16()),
+        ("name", pa.string()),
         ("updates_high_low", pa.bool_()),
         ("updates_open_close", pa.bool_()),
         ("updates_volume", pa.bool_()),
@@ -38,8 +39,8 @@ CONDITIONS = pa.schema(
         ("valid_to", pa.date32()),
     ]
 )
-"""What of the table of trade conditions bars rest on: rules, and the sessions (both inclusive) in
-which they are valid; NULL: open."""
+"""The table of trade conditions: rules, and the sessions (both inclusive) in which they are valid;
+NULL: open."""
 SESSIONS = pa.schema(
     [
         ("session", pa.date32()),
@@ -74,10 +75,13 @@ class Bars:
 
     Attributes:
         table: by symbol and time.
+        unknown_conditions: codes that the table of conditions does not have, and of each how many
+            trades carry it. They forbid nothing.
     """
 
     table: pa.Table
     unbarred: Unbarred
+    unknown_conditions: Mapping[str, int]
 
 
 @contextmanager
@@ -99,8 +103,8 @@ def engine(config: Config, conditions: pa.Table) -> Iterator[duckdb.DuckDBPyConn
         yield connection
 
 
-def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
-    """The statements that build such bars, in turn.
+def bar_steps(spec: BarSpec, *, from_trades: bool) -> list[tuple[str, str]]:
+    """The statements up to the bars, in turn, as (relation, name of the statement).
 
     Args:
         from_trades: they begin with the trades as stored, not with the tape.
@@ -108,6 +112,12 @@ def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
     steps = [("tape", "tape")] if from_trades else []
     steps += [("eligible", "eligible")]
     steps += [("windowed", "day" if spec.is_day else "time"), ("bars", "bars")]
+    return steps
+
+
+def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
+    """All statements that build such bars, in turn."""
+    steps = bar_steps(spec, from_trades=from_trades)
     if spec.is_day:
         steps.append(("day_bars", "auctions"))
     elif spec.is_filled:
@@ -115,30 +125,28 @@ def chain(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
     return folder.chain(steps)
 
 
-def build(
-    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, trades: pa.Table
-) -> Bars:
-    """The bars of these trades, whole sessions or whole windows of them.
-
-    Args:
-        connection: of `engine`.
-        trades: the columns READS; one symbol after the other, each by (timestamp, sequence_number),
-            NULL first.
-
-    Raises:
-        SqlFileError: a statement is not what it should be, or fails on these rows.
-    """
-    is_shipped = (
-        folder["tape"].file.fingerprint()
-        == BarFolder(SqlFolder(shipped("sql")))["tape"].file.fingerprint()
-    )
-    is_numbered = is_shipped and is_in_order(trades)
-    statement = chain(folder, spec, from_trades=not is_numbered)
-    given: dict[str, Any] = {
+def given(spec: BarSpec) -> dict[str, Any]:
+    """Values of the statements' parameters."""
+    return {
         "every_ns": spec.every_ns,
         "hours": spec.hours,
         "form_t_sets_extended": not spec.is_day,
     }
+
+
+@contextmanager
+def prepared(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, trades: pa.Table
+) -> Iterator[bool]:
+    """Show the connection the trades and the sessions they are of, while it is used.
+
+    Trades that are in the order of the tape are shown as `tape`, numbered, unless the warehouse has
+    a statement of its own for that; others as `trades`.
+
+    Yields:
+        Whether the statements have to begin with the trades.
+    """
+    is_numbered = _is_shipped(folder["tape"]) and is_in_order(trades)
     registered = {
         "sessions": sessions_of(trades),
         **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
@@ -146,23 +154,79 @@ def build(
     for name, table in registered.items():
         connection.register(name, table)
     try:
-        params = {name: given[name] for name in statement.parameters}
-        rows = interruptible(
-            connection, lambda: connection.sql(statement.sql, params=params).to_arrow_table()
-        )
-    except duckdb.Error as error:
-        path = statement.steps[-1][1].file.path
-        raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
+        yield not is_numbered
     finally:
         for name in registered:
             connection.unregister(name)
-    is_bar = rows["is_bar"]
-    bars = rows.drop_columns(["is_bar"])
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    folder: BarFolder,
+    spec: BarSpec,
+    trades: pa.Table,
+    span: Span | None = None,
+) -> Bars:
+    """The bars of these trades.
+
+    Args:
+        connection: of `engine`.
+        trades: the columns READS; one symbol after the other, each by (timestamp, sequence_number),
+            NULL first.
+        span: only bars that lie wholly within its [start, end); None: all.
+
+    Raises:
+        SqlFileError: a statement is not what it should be, or fails on these rows.
+    """
+    with prepared(connection, folder, trades) as from_trades:
+        rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
+        steps = [("tape", "tape")] if from_trades else []
+        unknown = folder.chain([*steps, ("unknown_conditions", "unknown_conditions")])
+        codes = run(connection, unknown, {}).to_pylist()
+    if span is not None:
+        rows = _within(rows, span)
+    unknown_conditions = {each["condition"]: each["trades"] for each in codes}
+    is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
     if pc.all(is_bar, min_count=0).as_py():
-        return Bars(bars, Unbarred(0, 0, 0.0, 0.0))
+        return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
     rest = bars.filter(pc.invert(is_bar))
     sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
-    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums))
+    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, statements: Chain, values: Mapping[str, Any]
+) -> pa.Table:
+    """The rows of a chain.
+
+    Args:
+        values: of its parameters, and perhaps others.
+
+    Raises:
+        SqlFileError: DuckDB cannot run it.
+    """
+    params = {name: values[name] for name in statements.parameters}
+    try:
+        return interruptible(
+            connection, lambda: connection.sql(statements.sql, params=params).to_arrow_table()
+        )
+    except duckdb.Error as error:
+        path = statements.steps[-1][1].file.path
+        raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
+
+
+def _is_shipped(statement: BarStatement) -> bool:
+    shipped_file = SqlFolder(shipped("sql"))[statement.file.name]
+    return statement.file.fingerprint() == shipped_file.fingerprint()
+
+
+def _within(rows: pa.Table, span: Span) -> pa.Table:
+    begins, ends = (rows[name].cast(pa.int64()) for name in ("timestamp", "end_timestamp"))
+    inside = pc.and_(
+        pc.greater_equal(begins, pa.scalar(span.start_ns, pa.int64())),
+        pc.less_equal(ends, pa.scalar(span.end_ns, pa.int64())),
+    )
+    return rows if pc.all(inside, min_count=0).as_py() else rows.filter(inside)
 
 
 def sessions_of(trades: pa.Table) -> pa.Table:

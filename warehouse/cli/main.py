@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from warehouse.cli import ask, data, query, setup, validate, verify
+from warehouse.cli import ask, bars, check, data, query, setup
 from warehouse.cli.options import INTERRUPTED, Commands, Place, example
 
 
@@ -40,7 +40,7 @@ def cli(ctx: click.Context, folder: str | None) -> None:
     ctx.obj = Place(folder)
 
 
-for _module in (setup, data, validate, verify, ask, query):
+for _module in (setup, data, check, ask, query, bars):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

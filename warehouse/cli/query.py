@@ -29,7 +29,7 @@ _LONGEST_SQL = 4_000_000
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _answer_options(command: _Command) -> _Command:
+def answer_options(command: _Command) -> _Command:
     """The options that say in what form an answer is printed or written."""
     for option in (
         click.option("--safe-csv", is_flag=True, help="Disarm texts that a spreadsheet would run."),
@@ -49,7 +49,7 @@ def _answer_options(command: _Command) -> _Command:
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
     """Where an answer goes, and in what form; checked before the work, which may take long."""
 
     form: Form
@@ -57,7 +57,7 @@ class _Output:
     limit: int | None
 
     @classmethod
-    def of(cls, place: Place, options: dict[str, Any]) -> _Output:
+    def of(cls, place: Place, options: dict[str, Any]) -> Output:
         from warehouse.cli.render import answer
         from warehouse.report import output_file
 
@@ -118,7 +118,7 @@ class _TakesSql(click.Command):
 )
 @click.argument("sql")
 @click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Fills in $NAME.")
-@_answer_options
+@answer_options
 @click.pass_obj
 def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> None:
     """Answer a SELECT; `-` reads it from standard input.
@@ -135,7 +135,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
     """
     from warehouse.cli.render import answer
 
-    output = _Output.of(place, options)
+    output = Output.of(place, options)
     parameters = _parameters(pairs)
     if sql == "-":
         sql = sys.stdin.read(_LONGEST_SQL + 1)
@@ -158,7 +158,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
 @click.option("--end", metavar="WHEN", help="Likewise; default: the session of --start.")
 @click.option("--freq", type=click.Choice(("minute", "day")), help="Of the aggs that are read.")
 @click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Of the feature.")
-@_answer_options
+@answer_options
 @click.pass_obj
 def features(
     place: Place,
@@ -180,7 +180,7 @@ def features(
     from warehouse.api import Warehouse
     from warehouse.cli.render import answer
 
-    output = _Output.of(place, options)
+    output = Output.of(place, options)
     parameters = {name: _number(text) for name, text in _parameters(pairs).items()}
     with Warehouse(place.open()[0].root) as wh:
         rows = wh.features(
@@ -200,7 +200,7 @@ def features(
 )
 @click.option("--start", metavar="SESSION", required=True, help="First session, YYYY-MM-DD.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive; default: --start.")
-@_answer_options
+@answer_options
 @click.pass_obj
 def coverage(
     place: Place,
@@ -222,7 +222,7 @@ def coverage(
     from warehouse.core.datatypes import DATA_TYPES
     from warehouse.read.coverage import coverage_report
 
-    output = _Output.of(place, options)
+    output = Output.of(place, options)
     kinds = tuple(DATA_TYPES) if "all" in types else types
     with Warehouse(place.open()[0].root) as wh:
         found = wh.coverage(kinds, parse_symbols(symbols), start, end)

@@ -169,6 +169,45 @@ _AGGS_HEADER = (
     "transactions",
 )
 
+_BARRED = ("high_low_barred", "open_close_barred", "volume_barred")
+"""Rules of a bar: of each what it kept out, in trades and dollars."""
+
+
+def bar_type(*, is_day: bool = False, is_filled: bool = False) -> DataType:
+    """What bars that are built from trades hold, laid out as a data type's rows are.
+
+    Args:
+        is_day: of a session each, with the official prices of its auctions.
+        is_filled: windows without a bar are filled forward.
+    """
+    fields = [
+        *[_AGGS.field(name) for name in _AGGS.names[:-1]],
+        ("dollar_volume", pa.float64()),
+        ("end_timestamp", _STAMP),
+        ("is_short", pa.bool_()),
+        *[
+            (f"{rule}_{what}", kind)
+            for rule in _BARRED
+            for what, kind in (("trades", pa.int32()), ("dollars", pa.float64()))
+        ],
+        *([("official_open", pa.float64()), ("official_close", pa.float64())] if is_day else []),
+        *([("is_filled", pa.bool_())] if is_filled else []),
+        _AGGS.field("session"),
+    ]
+    columns = pa.schema(fields)
+    lacking = {"vwap", "official_open", "official_close"}
+    return DataType(
+        name="bars",
+        vendor_folder="",
+        symbol_folder="",
+        monthly_by_symbol=is_day,
+        header=(),
+        columns=columns,
+        required=frozenset(columns.names) - lacking,
+        order=("timestamp",),
+    )
+
+
 DATA_TYPES: dict[str, DataType] = {
     data_type.name: data_type
     for data_type in (

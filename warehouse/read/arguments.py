@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict,
 
 import pyarrow as pa
 
+from warehouse.bars.spec import By, Excess, Hours
 from warehouse.core.calendar import Moment, Span, parse_span, session_at
 from warehouse.core.datatypes import DATA_TYPES, DataType, data_type
 from warehouse.errors import RequestError
@@ -33,6 +34,20 @@ class LoadOptions(TypedDict, total=False):
     index: str | Sequence[str] | None
     categories: bool | Sequence[str]
     downcast: bool
+    missing: Missing
+
+
+class BarOptions(TypedDict, total=False):
+    """What `Warehouse.bars` takes by name beside `every` and `to`; it says what each means."""
+
+    by: By
+    hours: Hours | None
+    excess: Excess
+    span: int
+    fill: bool
+    columns: Sequence[str] | None
+    tz: str
+    index: str | Sequence[str] | None
     missing: Missing
 
 

@@ -1,0 +1,120 @@
+"""The commands of bars from trades: bars, explain-bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from warehouse.bars.spec import BY, EXCESS, HOURS
+from warehouse.cli.data import parse_symbols
+from warehouse.cli.options import Place, example, say, say_json
+from warehouse.cli.query import Output, answer_options
+
+
+@click.command(
+    epilog=example(
+        "warehouse bars AAPL --start 2024-01-02 --every 5m -o aapl.parquet",
+        "warehouse bars AAPL,MSFT --start 2024-01-02 --end 2024-01-31 --every 1d",
+        "warehouse bars AAPL --start 2024-01-02 --by volume --every 100000",
+    )
+)
+@click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
+@click.option("--start", metavar="WHEN", required=True, help="A session, or an instant.")
+@click.option("--end", metavar="WHEN", help="Likewise; default: the session of --start.")
+@click.option(
+    "--every", default="1m", show_default=True, help="30s, 5m, 1h, 1d; else what fills a bar."
+)
+@click.option(
+    "--by", type=click.Choice(BY), default="time", show_default=True, help="What ends a bar."
+)
+@click.option("--hours", type=click.Choice(HOURS), help="Default: regular; of 1d all.")
+@click.option(
+    "--excess",
+    type=click.Choice(EXCESS),
+    default="next",
+    show_default=True,
+    help="What becomes of the part of a trade that overfills a bar.",
+)
+@click.option("--fill", is_flag=True, help="Windows without a bar get the last close.")
+@answer_options
+@click.pass_obj
+def bars(
+    place: Place,
+    /,
+    symbols: tuple[str, ...],
+    start: str,
+    end: str | None,
+    every: str,
+    by: Any,
+    hours: Any,
+    excess: Any,
+    fill: bool,
+    **options: Any,
+) -> None:
+    """Bars built from the trades, by the rules of their sale conditions.
+
+    SYMBOL is one, several, A,B or @FILE. WHEN is YYYY-MM-DD, or with a time, New York's:
+    "2024-01-02 09:30". A bar is shown where it lies wholly between. The vendor's own bars are
+    minute_aggs and day_aggs. For --format, -o, --limit and --safe-csv see query.
+    """
+    from warehouse.api import Warehouse
+    from warehouse.cli.render import answer
+
+    output = Output.of(place, options)
+    with Warehouse(place.open()[0].root) as wh:
+        rows = wh.bars(
+            parse_symbols(symbols),
+            start,
+            end,
+            every=every,
+            by=by,
+            hours=hours,
+            excess=excess,
+            fill=fill,
+            to="arrow",
+        )
+    output.take(answer.plain(rows))
+
+
+@click.command(
+    name="explain-bar",
+    epilog=example(
+        'warehouse explain-bar AAPL "2024-01-02 10:31"',
+        "warehouse explain-bar AAPL 2024-01-02 --every 1d --limit 0",
+    ),
+)
+@click.argument("symbol")
+@click.argument("at", metavar="TIME")
+@click.option("--every", default="1m", show_default=True, help="The bar's length.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@answer_options
+@click.pass_obj
+def explain_bar(
+    place: Place, /, symbol: str, at: str, every: str, as_json: bool, **options: Any
+) -> None:
+    """Why a bar is what it is: every trade of its window, and what each was allowed to do.
+
+    TIME is an instant anywhere in the window, New York's: "2024-01-02 10:31:05"; of a day's bar the
+    session. On the screen the bar, or why there is none, stands above the trades; `sets` says which
+    trade made open, high, low and close. For --format, -o, --limit and --safe-csv see query.
+    """
+    import pyarrow as pa
+
+    from warehouse.api import Warehouse
+    from warehouse.cli.render import answer
+    from warehouse.cli.render.bars import explained_as_json, explained_lines
+
+    is_shown = options["form"] in (None, "table") and options["path"] is None
+    output = Output.of(place, options)
+    with Warehouse(place.open()[0].root) as wh:
+        found = wh.explain_bar(symbol, at, every=every)
+    if as_json:
+        say_json(explained_as_json(symbol, found))
+    elif is_shown:
+        say(explained_lines(symbol, found, output.limit))
+    else:
+        output.take(answer.plain(pa.Table.from_pandas(found, preserve_index=False)))
+
+
+COMMANDS = (bars, explain_bar)

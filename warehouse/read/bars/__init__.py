@@ -1,0 +1,1 @@
+"""Bars from published trades: what is asked (`question`), and the answers (`answers`)."""

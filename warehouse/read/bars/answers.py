@@ -1,0 +1,287 @@
+"""Bars from published trades: read piece by piece, built, and kept.
+
+A session's bars rest on that session's trades alone. So a question is cut into months, and months
+of many rows into sessions: memory is bounded by one piece, however long the span.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.bars.build import CONDITIONS, READS, Bars, Unbarred, build, chain, engine
+from warehouse.bars.explain import REJECTED, explain, in_words
+from warehouse.core.calendar import Span, day_bounds_ns, last_day_of_month
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.read import availability, partition_reader
+from warehouse.read.answers import Answers
+from warehouse.read.bars.question import BarQuestion, Window
+from warehouse.read.cache import Held
+from warehouse.read.fingerprint import fingerprint
+from warehouse.read.frame_options import shaped
+from warehouse.read.frames import as_form, check_form, check_zone, in_zone
+from warehouse.read.market import rows as market_rows
+from warehouse.read.snapshot import Snapshot, Stored
+from warehouse.sqlfolder.bars.bar_file import BarFolder
+from warehouse.sqlfolder.files import SqlFolder
+from warehouse.store.partitions import ranks_of
+from warehouse.text import some
+
+logger = logging.getLogger("warehouse")
+
+TRADES = DATA_TYPES["trades"]
+_PIECE_ROWS = 2_000_000
+"""So many trades are read and built at once, unless a single session of one symbol has more."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Trades that are read at once.
+
+    Attributes:
+        stored: by symbol; none: of all symbols.
+        span: whole sessions of the question's, or a part of the one at its edge.
+    """
+
+    stored: dict[str, list[Stored]]
+    span: Span
+
+
+class BarAnswers:
+    """Answers questions about bars of one warehouse; safe to use from many threads."""
+
+    def __init__(self, answers: Answers, sql_dir: Path) -> None:
+        self._answers, self._sql_dir = answers, sql_dir
+
+    @property
+    def _folder(self) -> BarFolder:
+        """The statements as they are now: a file that is changed is noticed."""
+        return BarFolder(SqlFolder(self._sql_dir))
+
+    def load(self, asked: BarQuestion) -> Any:
+        """The bars, as `Warehouse.bars` says."""
+
+        def answer(snapshot: Snapshot) -> Any:
+            if asked.whole and asked.symbols:
+                availability.check(snapshot, TRADES, asked.symbols, asked.span)
+            elif asked.whole:
+                availability.check_market(snapshot, TRADES, asked.span)
+            facts = self._facts(snapshot, asked)
+
+            def read() -> Held:
+                bars = self.build(snapshot, asked)
+                self._warn(bars)
+                names = dict.fromkeys([*asked.shape.index, *asked.columns])
+                frame = shaped(bars.table.select(list(names)), asked.shape)
+                if isinstance(frame, pd.DataFrame):
+                    frame.attrs["fingerprint"] = fingerprint("bars", *facts)
+                    frame.attrs["unbarred"] = vars(bars.unbarred)
+                    frame.attrs["unknown_conditions"] = dict(bars.unknown_conditions)
+                return Held(frame)
+
+            return self._answers.cache.get_or_make(
+                ("bars", repr(facts), asked.columns, astuple(asked.shape)),
+                lambda: self._answers.snapshots.whole(snapshot, read),
+            )
+
+        return self._answers.snapshots.read(answer)
+
+    def build(self, snapshot: Snapshot, asked: BarQuestion) -> Bars:
+        """The bars with all columns, symbol by symbol in the order asked, each by time.
+
+        Raises:
+            TooLargeError: a piece of the trades would not fit into memory.
+            CorruptPartitionError: a file is damaged, or not the one the catalog knows.
+            SqlFileError: a statement of sql/bars is not what it should be, or fails.
+        """
+        tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
+        with engine(snapshot.config, conditions_of(snapshot)) as connection:
+            for piece in pieces(snapshot, asked.symbols, asked.reads):
+                trades = self.trades(snapshot, piece)
+                if not trades.num_rows:
+                    continue
+                bars = build(connection, self._folder, asked.spec, trades, asked.span)
+                tables.append(bars.table)
+                unbarred = Unbarred(
+                    *(
+                        one + other
+                        for one, other in zip(
+                            astuple(unbarred), astuple(bars.unbarred), strict=True
+                        )
+                    )
+                )
+                unknown.update(bars.unknown_conditions)
+        table = pa.concat_tables([asked.kind.columns.empty_table(), *tables])
+        if len(tables) > 1 or len(asked.symbols) > 1:
+            table = table.take(pa.array(_order(table, asked.symbols)))
+        return Bars(table, unbarred, dict(sorted(unknown.items())))
+
+    def explain(self, asked: Window, to: str, tz: str) -> Any:
+        """Every trade of one window, as `Warehouse.explain_bar` says."""
+        form, zone = check_form(to), check_zone(tz)
+
+        def answer(snapshot: Snapshot) -> Any:
+            day = Span(*day_bounds_ns(asked.session, asked.session), asked.session, asked.session)
+            names = (asked.symbol,)
+            availability.check(snapshot, TRADES, names, day)
+            stored = partition_reader.touched(snapshot, TRADES, names, day)
+            trades = self.trades(snapshot, Piece({asked.symbol: stored}, day))
+            with engine(snapshot.config, conditions_of(snapshot)) as connection:
+                found = explain(
+                    connection,
+                    self._folder,
+                    asked.spec,
+                    trades,
+                    _rejected(snapshot, asked.symbol, day),
+                    asked.at_ns,
+                    asked.session,
+                )
+            frame = as_form(in_zone(found.prints, zone), form)
+            if isinstance(frame, pd.DataFrame):
+                frame.attrs["window"] = tuple(
+                    pd.Timestamp(each, tz="UTC").tz_convert(zone)
+                    for each in (found.begin_ns, found.end_ns)
+                )
+                frame.attrs["bar"] = found.bar
+                frame.attrs["text"] = in_words(found)
+            return frame
+
+        return self._answers.snapshots.read(answer)
+
+    def trades(self, snapshot: Snapshot, piece: Piece) -> pa.Table:
+        """The trades of a piece: the columns READS, symbol by symbol, each as the tape has them."""
+        answers = self._answers
+
+        def read() -> pa.Table:
+            if not piece.stored:
+                return market_rows.read(snapshot, TRADES, READS, piece.span, answers.workers())
+            return partition_reader.read(
+                snapshot, TRADES, piece.stored, READS, piece.span, answers.workers()
+            ).table
+
+        return answers.with_room(read)
+
+    def _facts(self, snapshot: Snapshot, asked: BarQuestion) -> tuple[Any, ...]:
+        """All that an answer rests on: equal facts, equal answers."""
+        span = (asked.span.start_ns, asked.span.end_ns)
+        if asked.symbols:
+            found = partition_reader.touched(snapshot, TRADES, asked.symbols, asked.reads)
+            content = [(one.symbol, one.sha256) for one in found]
+        else:
+            content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
+        statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
+        rules = [[str(value) for value in row.values()] for row in _rules(snapshot)]
+        return (astuple(asked.spec), asked.symbols, span, statements, rules, content)
+
+    @staticmethod
+    def _warn(bars: Bars) -> None:
+        if bars.unknown_conditions:
+            told = [f"{code} ({number:,})" for code, number in bars.unknown_conditions.items()]
+            logger.warning(
+                "conditions that the table of trade conditions does not have, and trades that carry"
+                " them: %s; they forbid nothing",
+                some(told, 5),
+            )
+
+
+def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
+    """The symbol's trades of a session that cleaning rejected, as far as they could be read."""
+    names = ", ".join(REJECTED.names)
+    found = snapshot.records(
+        f"select {names} from rejects where data_type = 'trades' and symbol = $symbol"
+        " and epoch_ns(timestamp) >= $first and epoch_ns(timestamp) < $end",
+        symbol=symbol,
+        first=day.start_ns,
+        end=day.end_ns,
+    )
+    return pa.Table.from_pylist(found, REJECTED)
+
+
+def conditions_of(snapshot: Snapshot) -> pa.Table:
+    """The rules of the catalog, of the columns CONDITIONS; NULL where it has no such column."""
+    return pa.Table.from_pylist(_rules(snapshot), CONDITIONS)
+
+
+def _rules(snapshot: Snapshot) -> list[dict[str, Any]]:
+    def read() -> list[dict[str, Any]]:
+        found = snapshot.records("select * from trade_conditions order by all")
+        return [{name: row.get(name) for name in CONDITIONS.names} for row in found]
+
+    return snapshot.once("bar_conditions", read)
+
+
+def pieces(snapshot: Snapshot, symbols: Sequence[str], span: Span) -> Iterator[Piece]:
+    """What is to be read for the trades of a span, in the order of time.
+
+    Args:
+        symbols: none: all; then each piece is a session.
+    """
+    if not symbols:
+        for session in availability.sessions(snapshot, TRADES):
+            if span.first <= session <= span.last:
+                yield Piece({}, _part(span, session, session))
+        return
+    found = partition_reader.touched(snapshot, TRADES, symbols, span)
+    by_month = sorted(found, key=lambda one: one.month)
+    for _, of_month in groupby(by_month, key=lambda one: one.month):
+        group: dict[str, list[Stored]] = {}
+        rows = 0
+        for one in of_month:
+            if one.rows > _PIECE_ROWS:
+                yield from _sessions_of(snapshot, one, span)
+                continue
+            if rows + one.rows > _PIECE_ROWS and group:
+                yield Piece(group, _part_of(span, group))
+                group, rows = {}, 0
+            group.setdefault(one.symbol, []).append(one)
+            rows += one.rows
+        if group:
+            yield Piece(group, _part_of(span, group))
+
+
+def _sessions_of(snapshot: Snapshot, one: Stored, span: Span) -> Iterator[Piece]:
+    """The pieces of one large partition: some of its sessions each."""
+    sessions, rows = snapshot.rows_by_session([one])[one]
+    first: date | None = None
+    last, total = span.first, 0
+    for session, number in zip(sessions, rows, strict=True):
+        if not span.first <= session <= span.last:
+            continue
+        if first is not None and total + number > _PIECE_ROWS:
+            yield Piece({one.symbol: [one]}, _part(span, first, last))
+            first, total = None, 0
+        first, last, total = first or session, session, total + number
+    if first is not None:
+        yield Piece({one.symbol: [one]}, _part(span, first, last))
+
+
+def _part_of(span: Span, group: dict[str, list[Stored]]) -> Span:
+    """The span within the month of these partitions."""
+    month = next(iter(group.values()))[0].month
+    return _part(span, max(span.first, month), min(span.last, last_day_of_month(month)))
+
+
+def _part(span: Span, first: date, last: date) -> Span:
+    start_ns, end_ns = day_bounds_ns(first, last)
+    return Span(max(start_ns, span.start_ns), min(end_ns, span.end_ns), first, last)
+
+
+def _order(table: pa.Table, symbols: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The rows by symbol, in the order asked or of their bytes, and by time."""
+    if symbols:
+        ranks = pc.index_in(table["symbol"], value_set=pa.array(symbols)).to_numpy()
+    else:
+        ranks = ranks_of(table["symbol"])[0]
+    days = table["session"].cast(pa.int32()).to_numpy()
+    return np.lexsort((table["timestamp"].cast(pa.int64()).to_numpy(), days, ranks))
