@@ -14,7 +14,16 @@ with
         from signatures
         where
             not list_has_any(
-                traits, ['minute_joined', 'closing_joined', 'size_joined', 'correction']
+                traits,
+                [
+                    'minute_joined',
+                    'closing_joined',
+                    'size_joined',
+                    'corrected_joined',
+                    'cancelled',
+                    'cancel_record',
+                    'correction'
+                ]
             )
         group by symbol, session, bar
     ),

@@ -1,10 +1,11 @@
--- bars/prints: every trade that may have gone into the vendor's bars, numbered in the order of the
--- tape.
+-- bars/prints: every trade that may have gone into the vendor's bars, in the order of the tape.
 -- grain: symbol, session, ordinal
 -- reads: trades, rejected
 --
 -- Those on the tape (bars/tape), and those that are not: kept although they were cancelled or
--- corrected, or rejected for it. `stands` tells them apart.
+-- corrected, or rejected for it. `left_out` tells these: `cancelled` (corrections 7 and 8),
+-- `cancel_record` (10, 11), `corrected_joined` (12: the data before a correction; the trade of
+-- the tape that carries what it was corrected to is `corrected_left`), else `correction`.
 with
     told as (
         select
@@ -16,9 +17,9 @@ with
             size,
             exchange,
             conditions,
+            coalesce(correction, 0) as correction,
             sequence_number,
-            id,
-            coalesce(correction, 0) in (0, 1) as stands
+            id
         from trades
         union all
         select
@@ -30,16 +31,33 @@ with
             size,
             exchange,
             conditions,
+            correction,
             sequence_number,
-            id,
-            false as stands
+            id
         from rejected
     )
 select
-    * exclude (sequence_number, id),
+    * exclude (correction, sequence_number, id),
+    case
+        when correction in (7, 8)
+        then 'cancelled'
+        when correction in (10, 11)
+        then 'cancel_record'
+        when correction = 12
+        then 'corrected_joined'
+        when correction not in (0, 1)
+        then 'correction'
+    end as left_out,
+    correction = 1 as is_corrected,
     row_number() over (
         partition by symbol, session
         order by
-            timestamp, sequence_number nulls first, exchange nulls first, id nulls first, stands
+            timestamp,
+            sequence_number nulls first,
+            exchange nulls first,
+            id nulls first,
+            correction,
+            price,
+            size
     ) as ordinal
 from told

@@ -131,7 +131,8 @@ with
                 else 'extended'
             end as hours,
             conditions,
-            stands,
+            left_out,
+            is_corrected,
             is_off_exchange,
             is_late,
             is_closing,
@@ -153,7 +154,8 @@ with
             session,
             bar,
             conditions,
-            stands,
+            left_out,
+            is_corrected,
             is_off_exchange,
             is_late,
             is_closing,
@@ -167,7 +169,8 @@ with
             gathered.*,
             list_filter(
                 [
-                    case when not stands then 'correction' end,
+                    left_out,
+                    case when is_corrected then 'corrected_left' end,
                     case when is_off_exchange then 'off_exchange' end,
                     case when is_late then 'late' end,
                     case when is_late and is_off_exchange then 'late_off_exchange' end,
@@ -189,9 +192,7 @@ with
                 ],
                 lambda trait:trait is not null
             ) as others,
-            list_filter(
-                [case when not stands then 'correction' end, second], lambda trait:trait is not null
-            ) as barred_by,
+            list_filter([left_out, second], lambda trait:trait is not null) as barred_by,
             coalesce(barring.codes, []) as codes,
             list_filter(
                 coalesce(barring.range_by, []), lambda code:hours <> 'extended' or code <> '12'

@@ -23,6 +23,7 @@ from warehouse.bars.build import READS, build, run, sessions_of
 from warehouse.bars.hypotheses import (
     CLASSES,
     FIELDS,
+    HOURS,
     Cause,
     Hypothesis,
     Tallies,
@@ -36,7 +37,7 @@ from warehouse.sqlfolder.bars.bar_file import BarFolder
 
 TRADES = (*READS, "participant_timestamp")
 """Columns of trades that a comparison rests on."""
-REJECTED = tuple(name for name in TRADES if name not in ("correction", "tape"))
+REJECTED = tuple(name for name in TRADES if name != "tape")
 """Columns of rejected trades that a comparison rests on."""
 AGGS = ("symbol", "timestamp", "open", "high", "low", "close", "volume", "trades", "session")
 """Columns of the vendor's bars that a comparison rests on."""
@@ -54,7 +55,6 @@ DIFFERENCE_CLASSES = (
     *("off exchange", "hours", "missing trade data", "rounding", "unexplained"),
 )
 EXAMPLES = 3
-_HOURS = ("regular", "extended", "all")
 _PIECE_ROWS = 50_000
 """So many signatures are judged at once: what is judged is many times as much."""
 _ORDER = ("size below one share", "fractional size", "correction", "late print", "condition")
@@ -202,7 +202,7 @@ class Comparer:
             for whose in ("", symbol):
                 pooled[hours, name, whose] += self._compared[hours, name, symbol]
                 equal[hours, name, whose] += self._equal[hours, name, symbol]
-        order = sorted(pooled, key=lambda key: (key[2], _HOURS.index(key[0]), _place(key[1])))
+        order = sorted(pooled, key=lambda key: (key[2], HOURS.index(key[0]), _place(key[1])))
         return tuple(Share(*key, pooled[key], equal[key]) for key in order)
 
     def _traits(self) -> tuple[list[str], list[str]]:
@@ -277,7 +277,7 @@ class Comparer:
             sorted(
                 groups,
                 key=lambda one: (
-                    _HOURS.index(one.hours),
+                    HOURS.index(one.hours),
                     _place(one.field),
                     DIFFERENCE_CLASSES.index(one.kind),
                     -one.count,

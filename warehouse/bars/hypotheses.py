@@ -19,11 +19,16 @@ FIELDS = {
     "trades": ("trades",),
 }
 """The rules that a bar is made by, and the fields that each decides."""
+HOURS = ("regular", "extended", "all")
+"""Of the windows: the regular hours' minutes, the other minutes, days."""
 SIDES = {"prices": ("high_low", "open_close"), "volume": ("volume", "trades")}
 """What is looked into together: a vendor that drops a trade's prices mostly drops all four."""
 
 TRAITS = {
-    "correction": "records that were cancelled or corrected",
+    "cancelled": "trades that were cancelled",
+    "cancel_record": "records of a cancellation",
+    "corrected_joined": "trades as they were before a correction",
+    "correction": "records of an unusual correction",
     "off_exchange": "off-exchange trades",
     "late": "trades reported more than 10 s late",
     "late_off_exchange": "off-exchange trades reported more than 10 s late",
@@ -39,6 +44,9 @@ TRAITS = {
 }
 """Traits that are no condition, and what they say."""
 CLASSES = {
+    "cancelled": "correction",
+    "cancel_record": "correction",
+    "corrected_joined": "correction",
     "correction": "correction",
     "late": "late print",
     "late_off_exchange": "late print",
@@ -205,7 +213,7 @@ def search(
     tallies |= judge(mixed)
     searches = [
         _Search(hours, side, differences)
-        for hours in sorted({hours for hours, _ in differences})
+        for hours in sorted({hours for hours, _ in differences}, key=HOURS.index)
         for side in SIDES
     ]
     for each in searches:
