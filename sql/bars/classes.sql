@@ -3,7 +3,9 @@
 -- reads: differences, judged, candidates
 --
 -- Of the candidates that give the vendor's very value the first counts. A candidate is asked of
--- its `hours` and `fields` only. Where none does, the class is what the values alone say, or else
+-- its `hours` and `fields` only; whether a bar is there may be asked of its rules for high and
+-- low, or for open and close, alone. Where none does, the class is what the values alone say, or
+-- else
 -- `unexplained`. Sessions without a trade here are `missing trade data` at once.
 with
     explained as (
@@ -13,11 +15,48 @@ with
             session,
             bar,
             hours,
-            unnest(['bar', 'open', 'high', 'low', 'close', 'volume', 'trades']) as field,
             unnest(
-                [bar_was, open_was, high_was, low_was, close_was, volume_was, trades_was]
+                ['bar', 'bar', 'bar', 'high', 'low', 'open', 'close', 'volume', 'trades']
+            ) as field,
+            unnest(
+                [
+                    'bar',
+                    'bar_high_low',
+                    'bar_open_close',
+                    'high',
+                    'low',
+                    'open',
+                    'close',
+                    'volume',
+                    'trades'
+                ]
+            ) as way,
+            unnest(
+                [
+                    bar_was,
+                    bar_was,
+                    bar_was,
+                    high_was,
+                    low_was,
+                    open_was,
+                    close_was,
+                    volume_was,
+                    trades_was
+                ]
             ) as was,
-            unnest([bar_is, open_is, high_is, low_is, close_is, volume_is, trades_is]) as now
+            unnest(
+                [
+                    bar_is,
+                    bar_high_low_is,
+                    bar_open_close_is,
+                    high_is,
+                    low_is,
+                    open_is,
+                    close_is,
+                    volume_is,
+                    trades_is
+                ]
+            ) as now
         from judged
     ),
     first_of as (
@@ -33,7 +72,7 @@ with
             candidates
             on candidates.hypothesis = explained.hypothesis
             and coalesce(candidates.hours = explained.hours, true)
-            and list_contains(candidates.fields, explained.field)
+            and list_contains(candidates.fields, explained.way)
         where explained.now and not explained.was
         group by explained.symbol, explained.session, explained.bar, explained.field
     )

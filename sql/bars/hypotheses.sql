@@ -1,4 +1,4 @@
--- bars/hypotheses: how many differences each hypothesis makes vanish, and how many arise.
+-- bars/hypotheses: how many differences each hypothesis finds, and how many it leaves.
 -- grain: hypothesis, hours, field
 -- reads: judged
 --
@@ -9,9 +9,45 @@ with
         select
             hypothesis,
             hours,
-            unnest(['high', 'low', 'open', 'close', 'volume', 'trades']) as field,
-            unnest([high_was, low_was, open_was, close_was, volume_was, trades_was]) as was,
-            unnest([high_is, low_is, open_is, close_is, volume_is, trades_is]) as now
+            unnest(
+                [
+                    'bar',
+                    'bar_high_low',
+                    'bar_open_close',
+                    'high',
+                    'low',
+                    'open',
+                    'close',
+                    'volume',
+                    'trades'
+                ]
+            ) as field,
+            unnest(
+                [
+                    bar_was,
+                    bar_was,
+                    bar_was,
+                    high_was,
+                    low_was,
+                    open_was,
+                    close_was,
+                    volume_was,
+                    trades_was
+                ]
+            ) as was,
+            unnest(
+                [
+                    bar_is,
+                    bar_high_low_is,
+                    bar_open_close_is,
+                    high_is,
+                    low_is,
+                    open_is,
+                    close_is,
+                    volume_is,
+                    trades_is
+                ]
+            ) as now
         from judged
     )
 select
@@ -19,8 +55,7 @@ select
     hours,
     field,
     count(*) filter (where not was) as differences,
-    count(*) filter (where now and not was) as vanished,
-    count(*) filter (where was and not now) as arisen
+    count(*) filter (where not now) as remaining
 from fields
 group by hypothesis, hours, field
 order by hypothesis, hours, field

@@ -6,10 +6,10 @@
 -- A hypothesis forbids all that carries one of its `barred` traits, and lifts what its `freed`
 -- traits forbid; the empty one is the rules as they are. It touches the windows in which such a
 -- trade is, and no others are told; the empty one all. The rules for high and low, for open and
--- close and for the volume are judged apart: `…_was` is whether the field is right by the rules
--- as they are, `…_is` by the hypothesis for that field alone. NULL: nothing to compare with.
--- Where only one side has a bar, its prices are wrong until a rule for them takes it away or
--- makes it. Prices and shares are in millionths.
+-- close, for the volume and for the number of trades are judged apart: `…_was` is whether the
+-- field is right by the rules as they are, `…_is` by the hypothesis. NULL: only one side has the
+-- bar. `bar` is whether both or none have it, with the hypothesis for high and low, for open and
+-- close, or for both. Prices and shares are in millionths.
 with
     sketches as (
         select *, concat_ws('/', traits, range_by, ends_by, volume_by) as sketch from signatures
@@ -126,52 +126,24 @@ select
     windows.session,
     windows.bar,
     windows.hours,
-    if(
-        theirs.bar is null,
-        ruled.high is null or ruled.open is null,
-        ruled.high is not distinct from theirs.high
-    ) as high_was,
-    if(
-        theirs.bar is null,
-        ruled.low is null or ruled.open is null,
-        ruled.low is not distinct from theirs.low
-    ) as low_was,
-    if(
-        theirs.bar is null,
-        ruled.high is null or ruled.open is null,
-        ruled.open is not distinct from theirs.open
-    ) as open_was,
-    if(
-        theirs.bar is null,
-        ruled.high is null or ruled.close is null,
-        ruled.close is not distinct from theirs.close
-    ) as close_was,
-    (ruled.high is not null and ruled.open is not null) = (theirs.bar is not null) as bar_was,
-    ruled.volume = theirs.volume as volume_was,
-    ruled.trades = theirs.trades as trades_was,
-    if(
-        theirs.bar is null,
-        built.high is null or ruled.open is null,
-        built.high is not distinct from theirs.high
-    ) as high_is,
-    if(
-        theirs.bar is null,
-        built.low is null or ruled.open is null,
-        built.low is not distinct from theirs.low
-    ) as low_is,
-    if(
-        theirs.bar is null,
-        ruled.high is null or built.open is null,
-        built.open is not distinct from theirs.open
-    ) as open_is,
-    if(
-        theirs.bar is null,
-        ruled.high is null or built.close is null,
-        built.close is not distinct from theirs.close
-    ) as close_is,
-    (built.high is not null and built.open is not null) = (theirs.bar is not null) as bar_is,
-    built.volume = theirs.volume as volume_is,
-    built.trades = theirs.trades as trades_is
+    (ruled.high is not null and ruled.open is not null) as is_here,
+    (theirs.bar is not null) as is_there,
+    is_here = is_there as bar_was,
+    case when is_here and is_there then ruled.high = theirs.high end as high_was,
+    case when is_here and is_there then ruled.low = theirs.low end as low_was,
+    case when is_here and is_there then ruled.open = theirs.open end as open_was,
+    case when is_here and is_there then ruled.close = theirs.close end as close_was,
+    case when is_here and is_there then ruled.volume = theirs.volume end as volume_was,
+    case when is_here and is_there then ruled.trades = theirs.trades end as trades_was,
+    (built.high is not null and built.open is not null) = is_there as bar_is,
+    (built.high is not null and ruled.open is not null) = is_there as bar_high_low_is,
+    (ruled.high is not null and built.open is not null) = is_there as bar_open_close_is,
+    built.high = theirs.high as high_is,
+    built.low = theirs.low as low_is,
+    built.open = theirs.open as open_is,
+    built.close = theirs.close as close_is,
+    case when is_here then built.volume = theirs.volume end as volume_is,
+    case when is_here then built.trades = theirs.trades end as trades_is
 from built
 inner join windows on windows.place = built.place
 inner join ruled on ruled.place = built.place

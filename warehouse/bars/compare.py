@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from warehouse.bars.build import READS, build, run, sessions_of
 from warehouse.bars.hypotheses import (
+    BAR,
     CLASSES,
     FIELDS,
     HOURS,
@@ -219,17 +220,17 @@ class Comparer:
         """Differences by hours and field, as hypotheses count them."""
         return {
             (hours, name): differences
-            for _, hours, name, differences, _, _ in self._tallied([Hypothesis()])
+            for _, hours, name, differences, _ in self._tallied([Hypothesis()])
         }
 
     def _judge(self, asked: Sequence[Hypothesis]) -> Tallies:
         return {
-            (asked[number], hours, name): Tally(vanished, arisen)
-            for number, hours, name, _, vanished, arisen in self._tallied(asked)
+            (asked[number], hours, name): Tally(before, after)
+            for number, hours, name, before, after in self._tallied(asked)
         }
 
-    def _tallied(self, asked: Sequence[Hypothesis]) -> list[tuple[int, str, str, int, int, int]]:
-        """(place in what is asked, hours, field, differences, vanished, arisen) of them all."""
+    def _tallied(self, asked: Sequence[Hypothesis]) -> list[tuple[int, str, str, int, int]]:
+        """(place in what is asked, hours, field, differences before and after) of them all."""
         sums: dict[tuple[int, str, str], list[int]] = {}
         with self._shown({"hypotheses": _as_table(asked)}):
             for piece in range(self._pieces):
@@ -237,8 +238,8 @@ class Comparer:
                     rows = self._run("judged", "hypotheses").to_pylist()
                 for row in rows:
                     key = (row["hypothesis"], row["hours"], row["field"])
-                    counts = (row["differences"], row["vanished"], row["arisen"])
-                    had = sums.get(key, [0, 0, 0])
+                    counts = (row["differences"], row["remaining"])
+                    had = sums.get(key, [0, 0])
                     sums[key] = [one + other for one, other in zip(had, counts, strict=True)]
         return [(*key, *counts) for key, counts in sums.items()]  # type: ignore[misc]
 
@@ -392,7 +393,8 @@ def _candidates(causes: Sequence[Cause], asked: Sequence[Hypothesis]) -> list[_C
         for rule in cause.rules:
             whole = standing.get((cause.hours, rule), Hypothesis()) | cause.hypothesis
             standing[cause.hours, rule] = whole
-            fields = (*FIELDS[rule], *(("bar",) if cause.side == "prices" else ()))
+            way = BAR if len(cause.rules) > 1 else f"{BAR}_{rule}"
+            fields = (*FIELDS[rule], *((way,) if cause.side == "prices" else ()))
             found.append(_Candidate(whole, kind, cause.hypothesis, cause.hours, fields))
     rest = [one for one in asked if len(one.parts) == 1 or (len(one.parts) == 2 and not one.barred)]
     order = {kind: place for place, kind in enumerate(_ORDER)}

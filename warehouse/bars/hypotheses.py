@@ -8,7 +8,7 @@ hypothesis is judged once, for all fields, and what it would do for some fields 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,6 +21,9 @@ FIELDS = {
 """The rules that a bar is made by, and the fields that each decides."""
 HOURS = ("regular", "extended", "all")
 """Of the windows: the regular hours' minutes, the other minutes, days."""
+BAR = "bar"
+"""Whether both sides have the bar, as a field: the rules for prices decide it together. With one
+of them changed it is `bar_high_low` or `bar_open_close` that tells."""
 SIDES = {"prices": ("high_low", "open_close"), "volume": ("volume", "trades")}
 """What is looked into together: a vendor that drops a trade's prices mostly drops all four."""
 
@@ -105,10 +108,15 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a hypothesis does to one field, all windows of some hours together."""
+    """Differences of one field in the windows of some hours that a hypothesis touches.
 
-    vanished: int
-    arisen: int
+    Attributes:
+        before: by the rules as they are.
+        after: by the hypothesis.
+    """
+
+    before: int
+    after: int
 
 
 Tallies = Mapping[tuple[Hypothesis, str, str], Tally]
@@ -131,7 +139,8 @@ class Cause:
     Attributes:
         hours: of the windows: regular, extended, or all.
         rules: of FIELDS, those that it changes.
-        before: differences in the fields of its side, before it (and after the causes before it).
+        before: differences in the fields of these rules (of prices also bars that only one side
+            has) before it, and after the causes before it.
         after: those that are left with it.
         alone: what each part leaves when it is the only change.
         rivals: the nearest other changes, the best first.
@@ -153,7 +162,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A hypothesis for some rules of a side, and how many differences of the side it leaves."""
+    """A hypothesis for some rules of a side.
+
+    Attributes:
+        left: differences that it leaves in the fields of these rules.
+    """
 
     hypothesis: Hypothesis
     rules: tuple[str, ...]
@@ -244,7 +257,7 @@ def _mixed(
     gains = {
         one: max(
             (
-                tally.vanished - tally.arisen
+                tally.before - tally.after
                 for key in differences
                 if (tally := tallies.get((one, *key))) is not None
             ),
@@ -264,14 +277,17 @@ class _Search:
 
     def __init__(self, hours: str, side: str, differences: Mapping[tuple[str, str], int]) -> None:
         self._hours, self._side = hours, side
+        self._rules = SIDES[side]
         self._base = {
-            rule: sum(differences.get((hours, field), 0) for field in FIELDS[rule])
-            for rule in SIDES[side]
+            rule: sum(differences.get((hours, name), 0) for name in FIELDS[rule])
+            for rule in self._rules
         }
-        self._left = dict(self._base)
-        self._standing = {rule: Hypothesis() for rule in SIDES[side]}
+        self._base_bars = differences.get((hours, BAR), 0) if side == "prices" else 0
+        self._left, self._bars = dict(self._base), self._base_bars
+        self._standing = dict.fromkeys(self._rules, Hypothesis())
+        self._tallies: Tallies = {}
         self.causes: list[Cause] = []
-        self.is_open = sum(self._base.values()) >= _LEAST
+        self.is_open = self._now(self._rules) >= _LEAST
 
     def next(self, singles: Sequence[Hypothesis]) -> list[Hypothesis]:
         """What is to be judged for another cause beside those found."""
@@ -281,122 +297,125 @@ class _Search:
         """Name the best of what was judged, if it is worth it; else the search is at its end."""
         if not self.is_open:
             return
-        self.is_open = False
-        candidates = list(self._candidates(asked, tallies))
-        before = sum(self._left.values())
-        alone = {(one.hypothesis, one.rules): one.left for one in candidates}
-        best = self._best(candidates, alone, before)
-        if best is None or not self._is_worth(best.left, before, sum(self._base.values())):
-            return
-        apart = self._apart(candidates, alone)
-        slack = 0 if best.left == 0 else before // 100
-        if len(apart) > 1 and before - sum(before - one.left for one in apart) < best.left - slack:
-            for one in apart:
-                self._take(one, candidates, tallies)
+        self._tallies = tallies
+        ways = [(rule,) for rule in self._rules]
+        whole = [one for rules in (*ways, self._rules) for one in self._candidates(asked, rules)]
+        best = self._best(whole, self._rules)
+        apart = [
+            found
+            for rules in ways
+            if (found := self._best([one for one in whole if one.rules == rules], rules))
+        ]
+        # Another change for each rule has to do better than one change for both.
+        slack = 0 if best is None or not self._total(best) else self._now(self._rules) // 100
+        if best and len(apart) > 1 and self._apart(apart) < self._total(best) - slack:
+            chosen = apart
         else:
-            self._take(best, candidates, tallies)
-        left = sum(self._left.values())
-        self.is_open = left >= _LEAST and len(self.causes) < _ROUNDS
+            chosen = [best] if best else []
+        for one in chosen:
+            self._take(one, [each for each in whole if each.rules == one.rules])
+        self.is_open = (
+            bool(chosen) and self._now(self._rules) >= _LEAST and len(self.causes) < _ROUNDS
+        )
 
-    @staticmethod
-    def _is_worth(left: int, before: int, base: int) -> bool:
-        gain = before - left
-        return gain >= _LEAST and gain * _WORTH >= before and gain * 100 >= base
+    def _now(self, rules: Sequence[str]) -> int:
+        """Differences in the fields of these rules, with the causes found."""
+        return sum(self._left[rule] for rule in rules) + self._bars
 
-    def _candidates(self, asked: Sequence[Hypothesis], tallies: Tallies) -> Iterable[_Candidate]:
-        rules = SIDES[self._side]
-        others = sum(self._left.values())
+    def _total(self, one: _Candidate) -> int:
+        """Differences that it leaves in the fields of the whole side."""
+        return one.left + sum(self._left[rule] for rule in self._rules if rule not in one.rules)
+
+    def _apart(self, found: Sequence[_Candidate]) -> int:
+        """Differences that changes for one rule each leave together, at the best."""
+        fields = sum(self._fields_with(one.rules[0], one.hypothesis) for one in found)
+        return fields + min(self._bars_with(one.rules, one.hypothesis) for one in found)
+
+    def _candidates(
+        self, asked: Sequence[Hypothesis], rules: tuple[str, ...]
+    ) -> Iterator[_Candidate]:
+        """Those that add something to the causes found for these rules."""
         for one in asked:
-            if one == Hypothesis():
-                continue
-            # Judged beside the causes found, or alone where there are none.
-            left = {
-                rule: self._with(rule, one, tallies)
-                for rule in rules
-                if one | self._standing[rule] == one
-            }
-            added = [rule for rule in left if one != self._standing[rule]]
-            for rule in added:
-                yield _Candidate(one, (rule,), others - self._left[rule] + left[rule])
-            if len(added) > 1:
-                yield _Candidate(one, tuple(added), sum(left.values()))
+            standing = [self._standing[rule] for rule in rules]
+            if all(one | each == one and one != each for each in standing):
+                yield _Candidate(one, rules, self._with(rules, one))
 
-    def _with(self, rule: str, one: Hypothesis, tallies: Tallies) -> int:
-        """Differences of a rule's fields with the hypothesis in the place of the rules."""
-        found = [tallies.get((one, self._hours, field)) for field in FIELDS[rule]]
-        return self._base[rule] + sum(each.arisen - each.vanished for each in found if each)
+    def _with(self, rules: tuple[str, ...], one: Hypothesis) -> int:
+        """Differences in the fields of these rules with the hypothesis in their place."""
+        fields = sum(self._fields_with(rule, one) for rule in rules)
+        return fields + self._bars_with(rules, one)
 
-    def _best(
-        self,
-        candidates: Sequence[_Candidate],
-        alone: Mapping[tuple[Hypothesis, tuple[str, ...]], int],
-        before: int,
-    ) -> _Candidate | None:
+    def _fields_with(self, rule: str, one: Hypothesis) -> int:
+        return self._base[rule] + sum(self._change(one, name) for name in FIELDS[rule])
+
+    def _bars_with(self, rules: tuple[str, ...], one: Hypothesis) -> int:
+        """Bars that only one side has. Where other rules were changed before, at a guess."""
+        if self._side != "prices":
+            return 0
+        if len(rules) > 1:
+            return self._base_bars + self._change(one, BAR)
+        name = f"{BAR}_{rules[0]}"
+        had = self._change(self._standing[rules[0]], name)
+        return max(0, self._bars - had + self._change(one, name))
+
+    def _change(self, one: Hypothesis, name: str) -> int:
+        found = self._tallies.get((one, self._hours, name))
+        return found.after - found.before if found else 0
+
+    def _best(self, candidates: Sequence[_Candidate], rules: tuple[str, ...]) -> _Candidate | None:
+        """The best for these rules, or for some of them; None: none is worth it."""
         if not candidates:
             return None
-        least = min(one.left for one in candidates)
-        slack = 0 if least == 0 else before // 100
+        before = self._now(rules)
+        base = sum(self._base[rule] for rule in rules) + self._base_bars
+
+        def left(one: _Candidate) -> int:
+            return one.left + sum(self._left[rule] for rule in rules if rule not in one.rules)
 
         def order(one: _Candidate) -> tuple[object, ...]:
-            parts = self._new_parts(one)
-            explained = sum(max(0, before - alone.get((part, one.rules), before)) for part in parts)
-            return len(parts), -explained, one.left, len(one.rules), one.rules, _key(one.hypothesis)
+            parts = [whole for _, whole in self._new_parts(one)]
+            own = self._now(one.rules)
+            explained = sum(max(0, own - self._with(one.rules, part)) for part in parts)
+            return (
+                len(parts),
+                -explained,
+                left(one),
+                len(one.rules),
+                one.rules,
+                _key(one.hypothesis),
+            )
 
-        return min((one for one in candidates if one.left <= least + slack), key=order)
+        least = min(map(left, candidates))
+        slack = 0 if least == 0 else before // 100
+        best = min((one for one in candidates if left(one) <= least + slack), key=order)
+        gain = before - left(best)
+        is_worth = gain >= _LEAST and gain * _WORTH >= before and gain * 100 >= base
+        return best if is_worth else None
 
-    def _new_parts(self, one: _Candidate) -> list[Hypothesis]:
-        """Its parts beside the causes found, each as it is judged beside those."""
+    def _new_parts(self, one: _Candidate) -> list[tuple[Hypothesis, Hypothesis]]:
+        """Its parts beside the causes found: each by itself, and as it is judged beside those."""
         standing = self._standing[one.rules[0]]
         old = {*standing.parts}
-        return [standing | part for part in one.hypothesis.parts if part not in old]
+        return [(part, standing | part) for part in one.hypothesis.parts if part not in old]
 
-    def _apart(
-        self,
-        candidates: Sequence[_Candidate],
-        alone: Mapping[tuple[Hypothesis, tuple[str, ...]], int],
-    ) -> list[_Candidate]:
-        """The best for each of the side's rules by itself, those that are worth it."""
-        found = []
-        for rule in SIDES[self._side]:
-            of_rule = [one for one in candidates if one.rules == (rule,)]
-            others = sum(self._left.values()) - self._left[rule]
-            own = [_Candidate(one.hypothesis, one.rules, one.left - others) for one in of_rule]
-            own_alone = {key: left - others for key, left in alone.items() if key[1] == (rule,)}
-            best = self._best(own, own_alone, self._left[rule])
-            if best is not None and self._is_worth(best.left, self._left[rule], self._base[rule]):
-                found.append(_Candidate(best.hypothesis, best.rules, best.left + others))
-        return found
-
-    def _take(self, chosen: _Candidate, candidates: Sequence[_Candidate], tallies: Tallies) -> None:
-        # Told are the differences in the fields of the rules that it changes.
-        before = sum(self._left[rule] for rule in chosen.rules)
-        left = {
-            one.hypothesis: sum(self._with(rule, one.hypothesis, tallies) for rule in chosen.rules)
-            for one in candidates
-            if one.rules == chosen.rules
-        }
-        standing = self._standing[chosen.rules[0]]
-        parts = [(part, standing | part) for part in chosen.hypothesis.parts]
-        new = [(part, whole) for part, whole in parts if whole != standing]
-        alone = tuple(Rival(part, left.get(whole, before)) for part, whole in new)
+    def _take(self, chosen: _Candidate, same: Sequence[_Candidate]) -> None:
+        rules, before = chosen.rules, self._now(chosen.rules)
+        left = {one.hypothesis: one.left for one in same}
+        new = self._new_parts(chosen)
+        alone = tuple(Rival(part, self._with(rules, whole)) for part, whole in new)
         rivals = self._rivals(chosen, left, before)
         added = Hypothesis()
         for part, _ in new:
             added |= part
-        for rule in chosen.rules:
-            self._left[rule] = self._with(rule, chosen.hypothesis, tallies)
+        # The bars first: what they are now rests on the rules as they stood.
+        self._bars = self._bars_with(rules, chosen.hypothesis)
+        for rule in rules:
+            self._left[rule] = self._fields_with(rule, chosen.hypothesis)
             self._standing[rule] = chosen.hypothesis
+        after = self._now(rules)
+        told = alone if len(alone) > 1 else ()
         self.causes.append(
-            Cause(
-                self._hours,
-                self._side,
-                chosen.rules,
-                added,
-                before,
-                left[chosen.hypothesis],
-                alone if len(alone) > 1 else (),
-                rivals,
-            )
+            Cause(self._hours, self._side, rules, added, before, after, told, rivals)
         )
 
     def _rivals(

@@ -106,7 +106,7 @@ class ReconcileReport(Face):
         """What `str` gives, line by line."""
         for one in self.results:
             if one.first is None:
-                yield f"{one.data_type}: nothing to compare: there are no trades of what was asked"
+                yield f"{one.data_type}: nothing to compare: no session asked has both"
                 continue
             days = f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}"
             yield f"{one.data_type} {days}, {count(one.symbols, 'symbol')}"
