@@ -61,7 +61,7 @@ with
             known.symbol is not null as is_known,
             (not is_here and held.most_trades is null)
             or there[6] > held.most_trades
-            or round(there[5] * 1e6) > held.most_shares as is_short
+            or there[5] * 1e6 >= held.most_shares + 1e6 as is_short
         from both_sides
         left join sessions on sessions.session = both_sides.session
         left join known on known.symbol = both_sides.symbol and known.session = both_sides.session

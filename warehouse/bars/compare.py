@@ -58,7 +58,10 @@ DIFFERENCE_CLASSES = (
 EXAMPLES = 3
 _PIECE_ROWS = 50_000
 """So many signatures are judged at once: what is judged is many times as much."""
-_ORDER = ("size below one share", "fractional size", "correction", "late print", "condition")
+_ORDER = (
+    *("size below one share", "fractional size", "correction", "late print", "hours"),
+    "condition",
+)
 """Classes in the order in which a difference is tried on them, after the causes found."""
 
 
@@ -189,7 +192,7 @@ class Comparer:
             groups: tuple[Group, ...] = ()
             if "signatures" in self._kept and self._number_of("differences"):
                 traits, barring = self._traits()
-                causes = search(self._judge, traits, barring, self._base())
+                causes = search(self.judge, traits, barring, self._base())
                 groups = self._groups(causes, listed(traits, barring))
             return Comparison(self._shares(), groups, tuple(causes), self._untold)
         finally:
@@ -223,7 +226,8 @@ class Comparer:
             for _, hours, name, differences, _ in self._tallied([Hypothesis()])
         }
 
-    def _judge(self, asked: Sequence[Hypothesis]) -> Tallies:
+    def judge(self, asked: Sequence[Hypothesis]) -> Tallies:
+        """What each of these hypotheses does, of all that was added."""
         return {
             (asked[number], hours, name): Tally(before, after)
             for number, hours, name, before, after in self._tallied(asked)

@@ -444,12 +444,14 @@ class _Search:
 
 
 def _key(one: Hypothesis) -> tuple[object, ...]:
-    """An order of hypotheses: conditions by number before other traits, forbidding first."""
+    """An order of hypotheses that explain the same: trades put elsewhere first, since that says
+    more than to leave them out; then forbidding, conditions by number before other traits."""
 
     def place(name: str) -> tuple[int, int, str]:
         return (0, int(name), "") if name.isdigit() else (1, 0, name)
 
     return (
+        not _COUPLES.keys() & {*one.freed},
         len(one.freed),
         tuple(place(name) for name in one.barred),
         tuple(place(name) for name in one.freed),
