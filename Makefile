@@ -9,7 +9,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-check bench-formats bench-load bench-market bench-overlap lock clean
+.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-check bench-formats bench-load bench-bars bench-market bench-overlap lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench-formats compare CSV.gz, Parquet, HDF5 and Feather (ARGS='--source FOLDER': on real files)"
 	@echo "make bench-market time the day bars of a whole market, in and asked"
 	@echo "make bench-overlap time an update over a link as slow as the ingest (ARGS=--short: a minute)"
+	@echo "make bench-bars   time minute bars beside polars' plain ones"
 	@echo "make bench-load   time the loads beside ArcticDB, and the streams"
 	@echo "make lock     resolve the dependencies anew     (ARGS=--upgrade takes newer versions)"
 	@echo "make clean    remove the environments, the demo and the caches; data/ stays"
@@ -104,6 +105,9 @@ $(SPEEDUP)/ready:
 	@$(SPEEDUP)/bin/python -m pip --quiet --disable-pip-version-check install \
 	  --only-binary massive-speedup 'massive-speedup==0.1.4' || echo "No massive-speedup could be installed."
 	@touch $@
+
+bench-bars: $(VENV)/app $(VENV)/dev
+	$(BIN)/python benchmarks/bars.py $(ARGS)
 
 bench-market: $(VENV)/app $(VENV)/dev
 	$(BIN)/python benchmarks/market.py $(ARGS)

@@ -14,7 +14,7 @@ from building import REPOSITORY, instant
 from hypothesis import strategies as st
 
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.read.features.evaluate import engine, run
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_file import FeatureFolder
@@ -25,18 +25,19 @@ DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
 Tables = Mapping[str, pa.Table]
 
 
-def conditions() -> tuple[tuple[Any, ...], ...]:
-    """The shipped condition table, as the catalog has it."""
-    table = pc_csv.read_csv(REPOSITORY / "config/trade_conditions.csv")
-    return tuple(zip(*(column.to_pylist() for column in table.columns), strict=True))
+def conditions(path: Path = REPOSITORY / "config/trade_conditions.csv") -> pa.Table:
+    """A condition table, by default the shipped one, as the catalog has it."""
+    types = {field.name: field.type for field in TRADE_CONDITIONS}
+    convert = pc_csv.ConvertOptions(column_types=types, null_values=[""])
+    return pc_csv.read_csv(path, convert_options=convert)
 
 
 class Bench:
     """Runs features over tables, in one DuckDB."""
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, threads: int = 2, rules: pa.Table | None = None) -> None:
         config = Config.model_validate({"processing": {"parallel_workers": threads}})
-        self._engine = engine(config, conditions())
+        self._engine = engine(config, conditions() if rules is None else rules)
         self._connection = self._engine.__enter__()
 
     def close(self) -> None:

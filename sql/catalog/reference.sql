@@ -12,8 +12,12 @@ from
             'name': 'VARCHAR',
             'updates_high_low': 'BOOLEAN',
             'updates_open_close': 'BOOLEAN',
-            'updates_volume': 'BOOLEAN'
-        }
+            'updates_volume': 'BOOLEAN',
+            'valid_from': 'DATE',
+            'valid_to': 'DATE'
+        },
+        -- A table of an earlier version has no dates: its rules are valid always.
+        null_padding = true
     );
 create or replace table quote_conditions as
 select *

@@ -6,15 +6,21 @@
 -- source: Berkowitz, Logue and Noser (1988), The total cost of transactions on the NYSE, Journal
 -- of Finance 43(1), 97-112
 --
--- A trade counts unless one of its conditions may not update the volume (trade_conditions); an
--- unknown condition forbids nothing. Cancelled and corrected trades are gone since cleaning.
--- Dollars and shares are summed as decimals, so that the sums do not depend on the threads; a
--- trade of 10^29 dollars or 10^32 shares does not fit them, and is an error that names it. NULL
--- while no share was traded.
+-- A trade counts unless one of its conditions may not update the volume, by the rules valid in its
+-- session (trade_conditions); an unknown condition forbids nothing. Cancelled and corrected trades
+-- are gone since cleaning. Dollars and shares are summed as decimals, so that the sums do not
+-- depend on the threads; a trade of 10^29 dollars or 10^32 shares does not fit them, and is an
+-- error that names it. NULL while no share was traded.
 with
     barred as (
-        select coalesce(list(id::varchar order by id), []) as ids
-        from trade_conditions
+        select
+            conditions,
+            coalesce(valid_from, '0001-01-01') as valid_from,
+            coalesce(valid_to, '9999-12-31') as valid_to
+        from (select distinct conditions from trades where conditions is not null)
+        inner join
+            trade_conditions
+            on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
         where not updates_volume
     ),
     counted as (
@@ -49,10 +55,14 @@ with
                 end
             ) as shares
         from trades
-        cross join barred
         where
-            trades.conditions is null
-            or not list_has_any(string_split(trades.conditions, ','), barred.ids)
+            not exists (
+                select 1
+                from barred
+                where
+                    barred.conditions = trades.conditions
+                    and trades.session between barred.valid_from and barred.valid_to
+            )
     ),
     summed as (
         select

@@ -2,11 +2,11 @@
 -- grain: timestamp, sequence_number, id
 -- params: $symbol varchar, $start date, $end date, $most integer, $slices integer
 --
--- A trade may set what all of its conditions allow; an unknown condition forbids nothing. All
--- trades where there are at most $most; else of each kind and stretch of time the lowest and the
--- highest price, so that no extreme is lost: the sessions' sixteen hours have $slices stretches in
--- all. `of_trades` and `of_shares` count all of the kind. $start and $end are sessions, both
--- inclusive.
+-- A trade may set what all of its conditions allow, by the rules valid in its session; an unknown
+-- condition forbids nothing. All trades where there are at most $most; else of each kind and
+-- stretch of time the lowest and the highest price, so that no extreme is lost: the sessions'
+-- sixteen hours have $slices stretches in all. `of_trades` and `of_shares` count all of the kind.
+-- $start and $end are sessions, both inclusive.
 with
     tape as (
         select
@@ -25,19 +25,24 @@ with
     ),
 
     codes as (
-        select conditions, unnest(string_split(conditions, ',')) as code
-        from (select distinct conditions from tape)
+        select session, conditions, unnest(string_split(conditions, ',')) as code
+        from (select distinct session, conditions from tape)
     ),
 
     kinds as (
         select
+            codes.session,
             codes.conditions,
             bool_and(coalesce(trade_conditions.updates_high_low, true)) as sets_high_low,
             bool_and(coalesce(trade_conditions.updates_open_close, true)) as sets_open_close,
             bool_and(coalesce(trade_conditions.updates_volume, true)) as sets_volume
         from codes
-        left join trade_conditions on codes.code = trade_conditions.id::varchar
-        group by codes.conditions
+        left join
+            trade_conditions
+            on codes.code = trade_conditions.id::varchar
+            and codes.session >= coalesce(trade_conditions.valid_from, '0001-01-01')
+            and codes.session <= coalesce(trade_conditions.valid_to, '9999-12-31')
+        group by codes.session, codes.conditions
     ),
 
     marked as (
@@ -50,7 +55,7 @@ with
             divide(tape.trade_ns, stretches.slice_ns) as slice,
             count(*) over () as of_all
         from tape
-        inner join kinds on tape.conditions = kinds.conditions
+        inner join kinds on tape.session = kinds.session and tape.conditions = kinds.conditions
         cross join stretches
     ),
 

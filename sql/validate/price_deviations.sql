@@ -7,17 +7,20 @@
 --
 -- Standard deviations of all prices of the session. Where the price moves the whole trend is spread
 -- out, and a wrong price hides in it; where it rests, or falls at once, good prices stand out.
--- price_spikes asks about the neighbours instead. Only trades that may set a high or a low are
--- told: what has its price from elsewhere (an average, a prior reference) says so itself.
+-- price_spikes asks about the neighbours instead. Only trades that may set a high or a low, by
+-- the rules valid in their session, are told: what has its price from elsewhere (an average, a
+-- prior reference) says so itself.
 with
     unfit as (
-        select conditions
+        select
+            conditions,
+            coalesce(valid_from, '0001-01-01') as valid_from,
+            coalesce(valid_to, '9999-12-31') as valid_to
         from (select distinct conditions from trades where conditions is not null)
         inner join
             trade_conditions
             on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
-        group by conditions
-        having not bool_and(updates_high_low)
+        where not updates_high_low
     ),
 
     spread as (
@@ -43,5 +46,11 @@ from trades
 inner join spread on spread.symbol = trades.symbol and spread.session = trades.session
 where
     abs(trades.price - spread.mean_price) > $max_price_deviation_std * spread.deviation
-    and coalesce(trades.conditions not in (select conditions from unfit), true)
+    and not exists (
+        select 1
+        from unfit
+        where
+            unfit.conditions = trades.conditions
+            and trades.session between unfit.valid_from and unfit.valid_to
+    )
 order by trades.symbol, trades.session, trades.timestamp, trades.price

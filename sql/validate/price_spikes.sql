@@ -10,17 +10,20 @@
 -- |p - mean(k)| < 3 s(k) + gamma, with the trimmed mean and deviation of its k neighbours. Here k
 -- is 60 of the same symbol and session, without the trade itself, of which a tenth is trimmed;
 -- gamma is min_spike_share of the price, for s is zero where neighbours are all alike. Asked are
--- trades of the regular hours that may set a high or a low. Neighbours are looked at only of prices
--- that are gamma away from one beside them: one that is not is no spike of its own.
+-- trades of the regular hours that may set a high or a low, by the rules valid in their session.
+-- Neighbours are looked at only of prices that are gamma away from one beside them: one that is
+-- not is no spike of its own.
 with
     unfit as (
-        select conditions
+        select
+            conditions,
+            coalesce(valid_from, '0001-01-01') as valid_from,
+            coalesce(valid_to, '9999-12-31') as valid_to
         from (select distinct conditions from trades where conditions is not null)
         inner join
             trade_conditions
             on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
-        group by conditions
-        having not bool_and(updates_high_low)
+        where not updates_high_low
     ),
 
     regular as (
@@ -40,7 +43,13 @@ with
         inner join sessions on sessions.session = trades.session
         where
             epoch_ns(trades.timestamp) between sessions.open_ns and sessions.close_ns - 1
-            and coalesce(trades.conditions not in (select conditions from unfit), true)
+            and not exists (
+                select 1
+                from unfit
+                where
+                    unfit.conditions = trades.conditions
+                    and trades.session between unfit.valid_from and unfit.valid_to
+            )
         window
             tape as (
                 partition by trades.symbol, trades.session

@@ -6,23 +6,33 @@
 -- on_ingest: no
 --
 -- Twice as much or half as much: a part of the trades is missing, or their sizes are wrong, as
--- those of 2015-01-06 and 07 are at the vendor. Only trades that count in a volume are added up;
--- the rest of a difference may be corrections that came after one of the files was made.
+-- those of 2015-01-06 and 07 are at the vendor. Only trades that count in a volume, by the rules
+-- valid in their session, are added up; the rest of a difference may be corrections that
+-- came after one of the files was made.
 with
     uncounted as (
-        select conditions
+        select
+            conditions,
+            coalesce(valid_from, '0001-01-01') as valid_from,
+            coalesce(valid_to, '9999-12-31') as valid_to
         from (select distinct conditions from trades where conditions is not null)
         inner join
             trade_conditions
             on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
-        group by conditions
-        having not bool_and(updates_volume)
+        where not updates_volume
     ),
 
     traded as (
         select symbol, session, sum(size) as traded_volume, count(*) as trades
         from trades
-        where coalesce(conditions not in (select conditions from uncounted), true)
+        where
+            not exists (
+                select 1
+                from uncounted
+                where
+                    uncounted.conditions = trades.conditions
+                    and trades.session between uncounted.valid_from and uncounted.valid_to
+            )
         group by symbol, session
     )
 

@@ -6,7 +6,8 @@
 -- on_ingest: yes
 --
 -- An unknown condition forbids nothing, so bars take their prices from such trades. Whether they
--- should is to be looked up at the vendor and written into the table.
+-- should is to be looked up at the vendor and written into the table. One that the table names is
+-- known, also in sessions in which no rule of it is valid.
 with
     lists as (select distinct conditions from trades where conditions is not null),
 

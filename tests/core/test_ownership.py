@@ -57,9 +57,17 @@ def test_ones_own_is_found_and_root_stands_for_who_called_sudo(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
-@pytest.mark.parametrize("key", ["cache_dir", "raw_data_dir", "sql_dir"])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("storage", "cache_dir"),
+        ("storage", "raw_data_dir"),
+        ("storage", "sql_dir"),
+        ("bars", "trade_conditions"),
+    ],
+)
 def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
-    root: Path, key: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, section: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, mine, theirs = root / CONFIG_FILE, root.parent / "mine", root.parent / "big disk"
     for folder in (mine, theirs):
@@ -68,7 +76,7 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
         os.chown(path, ANOTHER, -1)
 
     def lead_to(folder: Path) -> None:
-        file.write_text(yaml.safe_dump({"storage": {key: str(folder)}}), "utf-8")
+        file.write_text(yaml.safe_dump({section: {key: str(folder)}}), "utf-8")
         check_paths(root, file, load(file, {}))
 
     monkeypatch.delenv("SUDO_UID", raising=False)
@@ -76,9 +84,9 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
     lead_to(theirs / "cache")
     (root / "link").symlink_to(mine)
     for folder in (mine / "cache", root / "link/cache"):
-        with pytest.raises(ForeignWarehouseError, match=rf"storage\.{key} leads to"):
+        with pytest.raises(ForeignWarehouseError, match=rf"{section}\.{key} leads to"):
             lead_to(folder)
-    monkeypatch.setenv(f"WAREHOUSE_STORAGE__{key.upper()}", str(mine / "cache"))
+    monkeypatch.setenv(f"WAREHOUSE_{section}__{key}".upper(), str(mine / "cache"))
     check_paths(root, file, load(file, {"WAREHOUSE_SOURCE__URL": ""}))
 
 

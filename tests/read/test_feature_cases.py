@@ -4,6 +4,7 @@ A case is a folder `features/<feature>/<case>` with
 
     <data type>.csv   the tape: rows of one or several data types; stamps are nanoseconds since
                       the epoch, an empty field or a column that is left out is NULL
+    trade_conditions.csv  where the case wants another table than the shipped one
     expected.csv      the rows, with the columns that the case is about
     values.json       where the case wants them: values of the feature's parameters
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from featuring import FEATURES, Bench, read_table
+from featuring import FEATURES, Bench, conditions, read_table
 
 from warehouse.core.datatypes import DATA_TYPES
 
@@ -39,7 +40,8 @@ def test_a_tape_comes_to_these_rows(folder: Path) -> None:
         for kind in feature.tables(feature.freq).values()
     }
     values = folder / "values.json"
-    bench = Bench()
+    own = folder / "trade_conditions.csv"
+    bench = Bench(rules=conditions(own) if own.exists() else None)
     try:
         rows = bench.rows(
             feature, tables, json.loads(values.read_text()) if values.exists() else {}

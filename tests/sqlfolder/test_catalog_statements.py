@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ Edited = Callable[[str, str, str], SqlFolder]
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    layout = Config().layout(tmp_path / "warehouse")
+    layout = replace(
+        Config().layout(tmp_path / "warehouse"),
+        own_conditions=REPOSITORY / "config/trade_conditions.csv",
+    )
     layout.modes.make_folders(layout.staging)
     return layout
 

@@ -559,6 +559,20 @@ def test_the_closing_print_is_the_days_close_unless_corrected(demo: Written) -> 
         assert close == {row["ticker"]: row["close"] for row in day}
 
 
+def test_rules_with_dates_count_in_their_sessions_alone(tmp_path: Path) -> None:
+    path = tmp_path / "trade_conditions.csv"
+    path.write_text(
+        "id,name,updates_high_low,updates_open_close,updates_volume,valid_from,valid_to\n"
+        "12,always,false,false,true,,\n"
+        "17,before,true,true,false,,2024-01-30\n"
+        "17,later,TRUE,true,true,2024-01-31,\n"
+    )
+    always = {12: (False, False, True)}
+    assert load_rules(path) == always
+    assert load_rules(path, date(2024, 1, 30)) == {**always, 17: (True, True, False)}
+    assert load_rules(path, date(2024, 1, 31)) == {**always, 17: (True, True, True)}
+
+
 def test_other_rules_make_other_bars() -> None:
     session = DEMO.sessions[0]
     table, at = trades(DEMO, session, "SPY"), hours(DEMO, session)

@@ -5,6 +5,7 @@ A case is a folder `validation/<rule>/<case>` with
     <table>.csv     rows of the data types, and of rejects, partitions (symbol, session, rows) or
                     source_files, that the rule reads; a column that is absent is NULL, a timestamp
                     is the clock in New York on the row's session
+    trade_conditions.csv  where the case wants another table than the shipped one
     expected.csv    some of the columns of the rule's answer, in its order; none: it finds nothing
     settings.json   where the case wants them: `validation` (thresholds), `data_type` (which is
                     asked about, where there are no rows of one)
@@ -23,6 +24,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from building import REPOSITORY, instant
+from featuring import conditions
 
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
@@ -80,7 +82,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def empty() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB with all tables that a rule may read; the data is not there yet."""
     with duckdb.connect(config={"threads": 1}) as connection:
-        make_reference(connection, SQL, REPOSITORY / "config")
+        config = REPOSITORY / "config"
+        make_reference(connection, SQL, config, config / "trade_conditions.csv")
         for name, columns in TABLES.items():
             connection.register("given", columns.empty_table())
             connection.execute(f"create table {name} as select * from given")
@@ -100,11 +103,16 @@ class Case:
         self.config = ValidationConfig(**settings.get("validation", {}))
         given = {path.stem: rows_of(path) for path in folder.glob("*.csv")}
         del given["expected"]
+        has_own_conditions = given.pop("trade_conditions", None) is not None
         assert set(given) <= set(TABLES), folder
         own = [name for name in self.rule.data_types if name in given]
         self.data_type = settings.get("data_type") or own[0]
         # What is temporary goes before what is not, and is this connection's alone.
         self.connection = empty.cursor()
+        if has_own_conditions:
+            self.connection.register(
+                "trade_conditions", conditions(folder / "trade_conditions.csv")
+            )
         for name, rows in given.items():
             self._make(name, rows)
         self._run(checked_as(self.data_type))

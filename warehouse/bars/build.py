@@ -12,15 +12,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.bars import kernel
 from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order, on_tape
 from warehouse.core.calendar import NEW_YORK, Span, midnight_ns, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
-from warehouse.core.paths import shipped
 from warehouse.errors import SqlFileError
-from warehouse.sqlfolder.bars.bar_file import BarFolder, BarStatement, Chain
-from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
 from warehouse.sqlfolder.select_check import explained
 
 READS = (
@@ -28,6 +27,8 @@ READS = (
     *("sequence_number", "tape", "session"),
 )
 """Columns of trades that bars rest on."""
+FEWER = tuple(name for name in READS if name not in ("exchange", "id", "tape"))
+"""Those that time bars need where no two trades are of one moment and sequence number."""
 CONDITIONS = pa.schema(
     [
         ("id", pa.int16()),
@@ -52,6 +53,8 @@ SESSIONS = pa.schema(
     ]
 )
 """What of the calendar bars rest on; instants are nanoseconds UTC, [open_ns, close_ns)."""
+KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars")
+"""What the kernel, and `tape` before it, do as these statements do it."""
 _OPENS, _CLOSES = time(9, 30), time(16)
 
 
@@ -146,7 +149,7 @@ def prepared(
     Yields:
         Whether the statements have to begin with the trades.
     """
-    is_numbered = _is_shipped(folder["tape"]) and is_in_order(trades)
+    is_numbered = folder.is_shipped("tape") and is_in_order(trades)
     registered = {
         "sessions": sessions_of(trades),
         **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
@@ -178,20 +181,65 @@ def build(
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
     """
+    conditions = trades["conditions"].combine_chunks().dictionary_encode()
     with prepared(connection, folder, trades) as from_trades:
-        rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
-        steps = [("tape", "tape")] if from_trades else []
-        unknown = folder.chain([*steps, ("unknown_conditions", "unknown_conditions")])
-        codes = run(connection, unknown, {}).to_pylist()
+        bars = None
+        if not from_trades and needs_fewer(folder, spec):
+            place = trades.column_names.index("conditions")
+            bars = kernel.time_bars(
+                on_tape(trades.set_column(place, "conditions", conditions)),
+                connection.table("trade_conditions").to_arrow_table(),
+                sessions_of(trades),
+                spec.every_ns,
+                spec.hours,
+            )
+        if bars is None:
+            rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
+        elif spec.is_filled:
+            rows = _filled(connection, folder, spec, bars)
+        else:
+            rows = bars
+    unknown_conditions = _unknown(connection, folder, conditions)
     if span is not None:
         rows = _within(rows, span)
-    unknown_conditions = {each["condition"]: each["trades"] for each in codes}
     is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
     if pc.all(is_bar, min_count=0).as_py():
         return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
     rest = bars.filter(pc.invert(is_bar))
     sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
     return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
+
+
+def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
+    """Whether such bars are the kernel's, and rest on the columns FEWER alone.
+
+    A warehouse that has statements of its own may read any column.
+    """
+    return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
+
+
+def _filled(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, bars: pa.Table
+) -> pa.Table:
+    connection.register("bars", bars)
+    try:
+        return run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
+    finally:
+        connection.unregister("bars")
+
+
+def _unknown(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.DictionaryArray
+) -> dict[str, int]:
+    """Codes that the table of conditions does not have, and how many trades carry each."""
+    places, trades = pc.value_counts(conditions.indices).flatten()
+    listed = pa.table([conditions.dictionary.take(places), trades], ["conditions", "trades"])
+    connection.register("listed", listed)
+    try:
+        codes = run(connection, folder.chain([("unknown", "unknown_conditions")]), {})
+    finally:
+        connection.unregister("listed")
+    return {each["condition"]: each["trades"] for each in codes.to_pylist()}
 
 
 def run(
@@ -213,11 +261,6 @@ def run(
     except duckdb.Error as error:
         path = statements.steps[-1][1].file.path
         raise SqlFileError(path, f"fails on these trades: {explained(error)}") from error
-
-
-def _is_shipped(statement: BarStatement) -> bool:
-    shipped_file = SqlFolder(shipped("sql"))[statement.file.name]
-    return statement.file.fingerprint() == shipped_file.fingerprint()
 
 
 def _within(rows: pa.Table, span: Span) -> pa.Table:

@@ -71,6 +71,7 @@ def _mode(text: str) -> str:
 
 Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
+File = Annotated[Path, AfterValidator(_some_path)]
 
 
 class _Section(BaseModel):
@@ -153,6 +154,12 @@ class CleaningConfig(_Section):
     ] = (0, 1)
 
 
+class BarsConfig(_Section):
+    """How bars are built from trades."""
+
+    trade_conditions: File = Path("config/trade_conditions.csv")
+
+
 class ValidationConfig(_Section):
     """Thresholds of the quality rules."""
 
@@ -189,6 +196,7 @@ class Config(_Section):
     processing: ProcessingConfig = ProcessingConfig()
     download: DownloadConfig = DownloadConfig()
     cleaning: CleaningConfig = CleaningConfig()
+    bars: BarsConfig = BarsConfig()
     validation: ValidationConfig = ValidationConfig()
 
     def layout(self, root: Path) -> Layout:
@@ -206,7 +214,8 @@ class Config(_Section):
                 problem = f"no '{letter}' may be in the path"
                 raise ConfigError(root / CONFIG_FILE, "storage.cache_dir", str(cache), problem)
         raw = root / expanded(self.storage.raw_data_dir)
-        for path in (root, cache, raw):
+        conditions = root / expanded(self.bars.trade_conditions)
+        for path in (root, cache, raw, conditions):
             try:
                 str(path).encode()
             except UnicodeEncodeError:
@@ -215,7 +224,7 @@ class Config(_Section):
                 ) from None
         for key, value, problem in _in_the_way(root, raw, cache):
             raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(value), problem)
-        return Layout(root=root, raw=raw, cache=cache, modes=self.modes)
+        return Layout(root=root, raw=raw, cache=cache, modes=self.modes, own_conditions=conditions)
 
     @property
     def modes(self) -> Modes:
@@ -349,6 +358,7 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         "storage.cache_dir": layout.cache,
         "storage.raw_data_dir": layout.raw,
         "storage.sql_dir": config.sql_dir(root),
+        "bars.trade_conditions": layout.trade_conditions,
     }
     if config.source.url and "://" not in config.source.url:
         paths["source.url"] = root.absolute() / expanded(config.source.url)

@@ -283,6 +283,20 @@ DATA_TYPES: dict[str, DataType] = {
     )
 }
 
+TRADE_CONDITIONS = pa.schema(
+    [
+        ("id", pa.int16()),
+        ("name", pa.string()),
+        ("updates_high_low", pa.bool_()),
+        ("updates_open_close", pa.bool_()),
+        ("updates_volume", pa.bool_()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+    ]
+)
+"""The table of trade conditions: rules, and the sessions (both inclusive) in which they are valid;
+NULL: open."""
+
 
 def data_type(name: str) -> DataType:
     """The data type of that name.

@@ -263,7 +263,11 @@ def source_folder(kind: DataType, layout: str) -> str:
 
 def glob_literal(path: Path | str) -> str:
     """A path as part of a glob, within the quotes of an SQL text."""
-    return re.sub(r"([*?\[])", r"[\1]", str(path).replace("'", "''"))
+    return _glob(str(path).replace("'", "''"))
+
+
+def _glob(path: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 @dataclass(frozen=True)
@@ -278,6 +282,21 @@ class Layout:
     raw: Path
     cache: Path
     modes: Modes = field(default_factory=Modes)
+    own_conditions: Path | None = None
+
+    @property
+    def trade_conditions(self) -> Path:
+        """The table of trade conditions: the shipped one, or the user's own in its place."""
+        return self.own_conditions or self.root / "config" / "trade_conditions.csv"
+
+    @property
+    def readable(self) -> list[str]:
+        """What a connection must be allowed to read that takes that table in, wherever it lies.
+
+        DuckDB asks for the glob, and for the file that it finds.
+        """
+        path = os.path.realpath(self.trade_conditions)
+        return [path, _glob(path)]
 
     @cached_property
     def data(self) -> Path:

@@ -58,7 +58,7 @@ class Cleaner:
         threads: how many it may use.
         memory_bytes: its memory limit.
         settings: values of the statements' parameters that come from the configuration.
-        folders: what it may read beside the pieces and `scratch`.
+        folders, paths: what it may read beside the pieces and `scratch`.
     """
 
     def __init__(
@@ -69,12 +69,13 @@ class Cleaner:
         memory_bytes: int,
         settings: dict[str, Any],
         folders: Sequence[Path] = (),
+        paths: Sequence[str] = (),
     ) -> None:
         self._sql, self._scratch, self._settings = sql, scratch, settings
         self._threads, self._memory_bytes = threads, memory_bytes
         self._connection = connect(
             folders=[*folders, scratch, *MEMORY_FOLDERS],
-            paths=MEMORY_FILES,
+            paths=[*paths, *MEMORY_FILES],
             spill=scratch / "duckdb",
             threads=threads,
             memory_bytes=memory_bytes,

@@ -75,7 +75,8 @@ class Auditor:
         kind: the data type.
         month: the batch's month; `sessions` are those of it.
         rules: those that are asked on ingest of this data type.
-        cleaner: its DuckDB is used, within its limits.
+        conditions: the table of trade conditions.
+        cleaner: its DuckDB is used, within its limits; it may read that and the lists of config/.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Auditor:
         config: ValidationConfig,
         sql: SqlFolder,
         config_dir: Path,
+        conditions: Path,
         cleaner: Cleaner,
     ) -> None:
         self._kind, self._rules, self._cleaner = kind, rules, cleaner
@@ -97,7 +99,7 @@ class Auditor:
         reads = frozenset().union(*(rule.reads for rule in rules))
         with cleaner.cursor() as connection:
             if reads & _REFERENCE:
-                make_reference(connection, sql, config_dir)
+                make_reference(connection, sql, config_dir, conditions)
             if "sessions" in reads:
                 show_sessions(connection, month, last_day_of_month(month), to_all=True)
 

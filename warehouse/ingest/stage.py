@@ -228,6 +228,7 @@ class Stager:
                 int(self._memory * _DUCKDB_SHARE),
                 transform_version.settings(self._config),
                 [self._layout.root / "config"],
+                self._layout.readable,
             ) as cleaner,
             ExitStack() as opened,
         ):
@@ -285,7 +286,8 @@ class Stager:
             return None
         config_dir = self._layout.root / "config"
         config = self._config.validation
-        return Auditor(kind, month, rules, config, self._sql, config_dir, cleaner)
+        conditions = self._layout.trade_conditions
+        return Auditor(kind, month, rules, config, self._sql, config_dir, conditions, cleaner)
 
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)

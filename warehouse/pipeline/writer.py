@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -140,9 +141,12 @@ class Writer:
 
     def _mend_catalog(self) -> None:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
+        present = catalog_writer.present_conditions(self.sql, self.layout.trade_conditions)
+        conditions: list[dict[str, Any]] = []
         try:
             with Catalog(self.layout, ()) as catalog:
                 folder, features = catalog.folder(), catalog.features()
+                conditions = catalog.trade_conditions()
                 is_older = folder is not None and not catalog.names_files()
         except OutdatedCatalogError as error:
             if error.may_be_carried_over:
@@ -160,9 +164,11 @@ class Writer:
             is_older
             or folder != str(self.layout.data)
             or features != catalog_writer.features(self.sql)
+            or (present is not None and _rules(conditions) != _rules(present.to_pylist()))
         ):
             # Its views read whatever stands in a folder; the warehouse was moved, and they point to
-            # where it was; or its features are other than their macros.
+            # where it was; its features are other than their macros, or its rules than the table
+            # of trade conditions.
             self.publish(CatalogChange())
 
     def catalog_of(self, months: Collection[Key]) -> Catalog:
@@ -211,3 +217,8 @@ class Writer:
             self.publish(found)
         for path in damaged:
             self._progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")
+
+
+def _rules(conditions: Iterable[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """What rules say; how a condition is called changes nothing."""
+    return {tuple(value for name, value in row.items() if name != "name") for row in conditions}

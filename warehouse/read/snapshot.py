@@ -23,10 +23,11 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.core import process
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.core.duckdb_connection import (
     connect,
     is_interrupt,
@@ -39,7 +40,12 @@ from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
-from warehouse.store.catalog_tables import CATALOG_FORMAT, check_tables, state_of
+from warehouse.store.catalog_tables import (
+    CATALOG_FORMAT,
+    check_tables,
+    dated_conditions,
+    state_of,
+)
 from warehouse.store.journal import Identity, catalog_identity
 
 T = TypeVar("T")
@@ -157,6 +163,7 @@ class Snapshot:
                 named = self.manifests = manifests.listed(self._base, ATTACHED_AS)
                 self._unless_moved(lambda: manifests.check_there(layout, named))
                 self._view = [manifests.as_view(layout, named)]
+            self._view += dated_conditions(self._base, ATTACHED_AS)
         except duckdb.Error as error:
             self._base.close()
             raise _unusable(layout, error) from error
@@ -396,6 +403,33 @@ class Snapshot:
             (layout.partition(data_type, symbol, month, part), size)
             for symbol, month, part, size in rows
         ]
+
+    def trade_conditions(self) -> pa.Table:
+        """The rules of the trade conditions, of the columns `TRADE_CONDITIONS`.
+
+        By id and first session. Those of a catalog of an earlier version have no dates.
+        """
+        return self.once("trade_conditions", self._find_conditions)
+
+    def _find_conditions(self) -> pa.Table:
+        rows = self.fetch(
+            """
+            select
+                id::smallint,
+                name,
+                updates_high_low::boolean,
+                updates_open_close::boolean,
+                updates_volume::boolean,
+                valid_from::date,
+                valid_to::date
+            from trade_conditions
+            order by id, valid_from nulls first, valid_to
+            """
+        )
+        names = TRADE_CONDITIONS.names
+        return pa.Table.from_pylist(
+            [dict(zip(names, row, strict=True)) for row in rows], TRADE_CONDITIONS
+        )
 
     def rows_by_session(
         self, partitions: Sequence[Stored]

@@ -30,7 +30,7 @@ from typing import Any
 import duckdb
 
 from warehouse.core import process
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.small_files import plain, read_small
 from warehouse.errors import RequestError, SqlFileError, one_line
@@ -157,10 +157,7 @@ def _checker() -> duckdb.DuckDBPyConnection:
     for table in (*DATA_TYPES, AGGS):
         kind = DATA_TYPES["day_aggs" if table == AGGS else table]
         connection.register(table, kind.columns.empty_table())
-    connection.execute(
-        f"create table {CONDITIONS} (id smallint, name varchar, updates_high_low boolean,"
-        " updates_open_close boolean, updates_volume boolean)"
-    )
+    connection.register(CONDITIONS, TRADE_CONDITIONS.empty_table())
     return connection
 
 

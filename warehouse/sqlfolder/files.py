@@ -163,6 +163,10 @@ class SqlFile:
         Raises:
             SqlFileError: a literal or a comment has no end.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         try:
             normal = " ".join(words(self.body)).rstrip("; ")
         except ValueError as error:

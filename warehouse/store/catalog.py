@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.core.config import PartitionLayout
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.core.duckdb_connection import connect, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
@@ -417,6 +417,13 @@ class Catalog:
         except duckdb.CatalogException:
             return {}
         return {row["name"]: row["sql"] for row in rows}
+
+    def trade_conditions(self) -> list[dict[str, Any]]:
+        """The rules of the trade conditions; none where the catalog is of an earlier version."""
+        try:
+            return self.rows(f"select {', '.join(TRADE_CONDITIONS.names)} from trade_conditions")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return []
 
     def left_out(self) -> dict[str, str]:
         """Why each feature that could not be taken in is not there, by its name."""

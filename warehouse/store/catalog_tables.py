@@ -312,6 +312,27 @@ def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
 
+def dated_conditions(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:
+    """Statements after which the attached catalog's rules have the dates of this version.
+
+    Those of a catalog of an earlier version have none, and are valid always. A temporary view goes
+    before a table of the catalog.
+    """
+    try:
+        columns = _columns(connection, database, "trade_conditions")
+    except duckdb.CatalogException:
+        return []
+    lacking = [
+        f"null::date as {name}" for name in ("valid_from", "valid_to") if name not in columns
+    ]
+    if not lacking:
+        return []
+    return [
+        "create or replace temp view trade_conditions as"
+        f" select *, {', '.join(lacking)} from {database}.main.trade_conditions"
+    ]
+
+
 def _check_no_views(
     connection: duckdb.DuckDBPyConnection,
     database: str,

@@ -38,6 +38,7 @@ from warehouse.core.paths import (
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
+from warehouse.sqlfolder.bars import condition_table
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
@@ -82,7 +83,6 @@ _MANIFESTS = pa.schema(
 )
 _LATER = ("files", "partitions")
 _REFERENCE = {
-    "trade_conditions": "id,name,updates_high_low,updates_open_close,updates_volume",
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
 }
@@ -104,6 +104,9 @@ _PATTERNS += [
     )
     for kind in DATA_TYPES
 ]
+# What reference.sql said before rules of trade conditions had dates.
+_UNDATED = re.compile(r"('updates_volume':\s*'BOOLEAN')\s*\}")
+_DATED = r"\1, 'valid_from': 'DATE', 'valid_to': 'DATE'}, null_padding = true"
 _PATTERNS += [(re.compile(r"'data/rejects/\*/\*/\*\.parquet'"), "rejects_files()")]
 
 _ARROW = {
@@ -227,7 +230,7 @@ def build(
                 data_folder_id.id_of(layout),
             ],
         )
-        make_reference(connection, sql, config_dir)
+        make_reference(connection, sql, config_dir, layout.trade_conditions)
         _run(connection, sql, "path_name", layout, config_dir)
         _run(connection, sql, "files", layout, config_dir)
         _set_folder(connection, layout)
@@ -585,9 +588,16 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
         ):
             layout.modes.make_folders(path.parent)
             pq.write_table(columns.empty_table(), path, store_schema=False)
-    with connect(folders=[*probe.served, config_dir], threads=1) as connection:
+    with connect(
+        folders=[*probe.served, config_dir],
+        paths=layout.readable,
+        threads=1,
+    ) as connection:
         for file in files:
             name = file.name.removeprefix("catalog/")
+            if name == "reference":
+                make_reference(connection, sql, config_dir, layout.trade_conditions)
+                continue
             _run(connection, sql, name, probe, config_dir)
             if name == "path_name":
                 # Who calls it would be named in its place.
@@ -734,25 +744,51 @@ def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, 
     return dict(rows.fetchall())
 
 
-def make_reference(connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path) -> None:
+def make_reference(
+    connection: duckdb.DuckDBPyConnection, sql: SqlFolder, config_dir: Path, conditions: Path
+) -> None:
     """Make the tables trade_conditions, quote_conditions and exchanges in any database.
+
+    Args:
+        conditions: the table of trade conditions, which need not lie in config/.
 
     Raises:
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
-        ConfigError: a list in config/ is too large, or no file.
+        ConfigError: a list in config/ is too large, no file, or malformed: with its line.
     """
-    for path in sorted(config_dir.glob("*.csv")):
+    present_conditions(sql, conditions)
+    for path in sorted({*config_dir.glob("*.csv")} - {conditions}):
         try:
             check_small(path)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
             ) from error
-    if sql["catalog/reference"].body == SqlFolder(shipped("sql"))["catalog/reference"].body:
-        # Who has other columns reads them otherwise, too.
+    if _reads_as_shipped(sql):
         for name, header in _REFERENCE.items():
             _check_header(config_dir / f"{name}.csv", header)
-    _run(connection, sql, "reference", None, config_dir)
+    _run(connection, sql, "reference", None, config_dir, conditions)
+    tables = "select table_name from duckdb_tables() where database_name = current_database()"
+    if ("trade_conditions",) in connection.execute(tables).fetchall():
+        # Where its SQL is of an earlier version, and somebody's own.
+        for name in ("valid_from", "valid_to"):
+            connection.execute(f"alter table trade_conditions add column if not exists {name} date")
+
+
+def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
+    """The rules that the next catalog will have, as `condition_table.read`.
+
+    None: sql/catalog/reference.sql is the user's own, and alone knows how to read them.
+
+    Raises:
+        ConfigError: the table is malformed.
+    """
+    return condition_table.read(conditions) if _reads_as_shipped(sql) else None
+
+
+def _reads_as_shipped(sql: SqlFolder) -> bool:
+    """Whether the lists are read as shipped: who has other columns reads them otherwise."""
+    return sql["catalog/reference"].body == SqlFolder(shipped("sql"))["catalog/reference"].body
 
 
 def _check_header(path: Path, header: str) -> None:
@@ -910,6 +946,7 @@ def _connect(
             path,
             compatible_with=_COMPATIBLE_WITH,
             folders=[*layout.served, config_dir],
+            paths=layout.readable,
             attached={} if previous is None else {"replaced": previous},
             on_copy=_warn,
             spill=layout.staging / "catalog",
@@ -924,6 +961,7 @@ def _run(
     name: str,
     layout: Layout | None,
     config_dir: Path,
+    conditions: Path | None = None,
 ) -> None:
     """Run sql/catalog/<name>.sql, its paths made absolute.
 
@@ -932,7 +970,13 @@ def _run(
     """
     file = _catalog_file(sql, name)
     check_statements(connection, file, _macros(sql))
-    text = file.body.replace("'config/", f"'{glob_literal(config_dir)}/")
+    text = file.body
+    if conditions is not None:
+        text = text.replace(
+            "'config/trade_conditions.csv'", f"'{glob_literal(Path(os.path.realpath(conditions)))}'"
+        )
+        text = _UNDATED.sub(_DATED, text)
+    text = text.replace("'config/", f"'{glob_literal(config_dir)}/")
     for pattern, files in _PATTERNS:
         text = pattern.sub(files, text)
     if layout is not None:

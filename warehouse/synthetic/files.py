@@ -64,15 +64,25 @@ _MINUTE = 60_000_000_000
 _FORM_T = 12
 
 
-def load_rules(path: Path | None = None) -> Rules:
-    """The rules of `trade_conditions.csv`; by default those that come with the project."""
+def load_rules(path: Path | None = None, session: date | None = None) -> Rules:
+    """The rules of `trade_conditions.csv` that are valid in a session; None: in every one.
+
+    By default those that come with the project.
+    """
     if path is None:
         path = shipped("config") / "trade_conditions.csv"
     with path.open(encoding="utf-8", newline="") as lines:
-        rows = [(int(row["id"]), row) for row in csv.DictReader(lines)]
+        rows = [(int(row["id"]), row) for row in csv.DictReader(lines) if _holds(row, session)]
     names = ("updates_high_low", "updates_open_close", "updates_volume")
-    flags = {number: [row[name] == "true" for name in names] for number, row in rows}
+    flags = {number: [row[name].lower() == "true" for name in names] for number, row in rows}
     return {number: (a, b, c) for number, (a, b, c) in flags.items()}
+
+
+def _holds(row: Mapping[str, str], session: date | None) -> bool:
+    first, last = row.get("valid_from") or "", row.get("valid_to") or ""
+    if session is None:
+        return not (first or last)
+    return first <= session.isoformat() <= (last or "9999-12-31")
 
 
 def bars(table: Columns, at: Hours, rules: Rules, every: Literal["minute", "day"]) -> Columns:

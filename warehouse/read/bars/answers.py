@@ -20,8 +20,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.bars.build import CONDITIONS, READS, Bars, Unbarred, build, chain, engine
+from warehouse.bars.build import (
+    FEWER,
+    READS,
+    Bars,
+    Unbarred,
+    build,
+    chain,
+    engine,
+    needs_fewer,
+)
 from warehouse.bars.explain import REJECTED, explain, in_words
+from warehouse.bars.tape import is_in_order
 from warehouse.core.calendar import Span, day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.read import availability, partition_reader
@@ -106,12 +116,16 @@ class BarAnswers:
             SqlFileError: a statement of sql/bars is not what it should be, or fails.
         """
         tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
-        with engine(snapshot.config, conditions_of(snapshot)) as connection:
+        with engine(snapshot.config, snapshot.trade_conditions()) as connection:
+            folder = self._folder
+            columns = FEWER if needs_fewer(folder, asked.spec) else READS
             for piece in pieces(snapshot, asked.symbols, asked.reads):
-                trades = self.trades(snapshot, piece)
+                trades = self.trades(snapshot, piece, columns)
                 if not trades.num_rows:
                     continue
-                bars = build(connection, self._folder, asked.spec, trades, asked.span)
+                if columns is FEWER and not is_in_order(trades):
+                    trades = self.trades(snapshot, piece, READS)
+                bars = build(connection, folder, asked.spec, trades, asked.span)
                 tables.append(bars.table)
                 unbarred = Unbarred(
                     *(
@@ -136,8 +150,8 @@ class BarAnswers:
             names = (asked.symbol,)
             availability.check(snapshot, TRADES, names, day)
             stored = partition_reader.touched(snapshot, TRADES, names, day)
-            trades = self.trades(snapshot, Piece({asked.symbol: stored}, day))
-            with engine(snapshot.config, conditions_of(snapshot)) as connection:
+            trades = self.trades(snapshot, Piece({asked.symbol: stored}, day), READS)
+            with engine(snapshot.config, snapshot.trade_conditions()) as connection:
                 found = explain(
                     connection,
                     self._folder,
@@ -159,15 +173,15 @@ class BarAnswers:
 
         return self._answers.snapshots.read(answer)
 
-    def trades(self, snapshot: Snapshot, piece: Piece) -> pa.Table:
-        """The trades of a piece: the columns READS, symbol by symbol, each as the tape has them."""
+    def trades(self, snapshot: Snapshot, piece: Piece, columns: Sequence[str]) -> pa.Table:
+        """Columns of a piece's trades, symbol by symbol, each as the tape has them."""
         answers = self._answers
 
         def read() -> pa.Table:
             if not piece.stored:
-                return market_rows.read(snapshot, TRADES, READS, piece.span, answers.workers())
+                return market_rows.read(snapshot, TRADES, columns, piece.span, answers.workers())
             return partition_reader.read(
-                snapshot, TRADES, piece.stored, READS, piece.span, answers.workers()
+                snapshot, TRADES, piece.stored, columns, piece.span, answers.workers()
             ).table
 
         return answers.with_room(read)
@@ -181,7 +195,7 @@ class BarAnswers:
         else:
             content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
         statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
-        rules = [[str(value) for value in row.values()] for row in _rules(snapshot)]
+        rules = [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
         return (astuple(asked.spec), asked.symbols, span, statements, rules, content)
 
     @staticmethod
@@ -206,19 +220,6 @@ def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
         end=day.end_ns,
     )
     return pa.Table.from_pylist(found, REJECTED)
-
-
-def conditions_of(snapshot: Snapshot) -> pa.Table:
-    """The rules of the catalog, of the columns CONDITIONS; NULL where it has no such column."""
-    return pa.Table.from_pylist(_rules(snapshot), CONDITIONS)
-
-
-def _rules(snapshot: Snapshot) -> list[dict[str, Any]]:
-    def read() -> list[dict[str, Any]]:
-        found = snapshot.records("select * from trade_conditions order by all")
-        return [{name: row.get(name) for name in CONDITIONS.names} for row in found]
-
-    return snapshot.once("bar_conditions", read)
 
 
 def pieces(snapshot: Snapshot, symbols: Sequence[str], span: Span) -> Iterator[Piece]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.calendar import Span, midnight_ns
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS, DataType
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
@@ -27,16 +27,6 @@ from warehouse.read.frames import distinct
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_select import CONDITIONS, complaint
-
-_CONDITIONS = pa.schema(
-    [
-        ("id", pa.int16()),
-        ("name", pa.string()),
-        ("updates_high_low", pa.bool_()),
-        ("updates_open_close", pa.bool_()),
-        ("updates_volume", pa.bool_()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -107,13 +97,12 @@ def plan(
             stored = tuple(partition_reader.touched(snapshot, kind, [symbol], wider))
             of_symbol.append(Source(table, kind, symbol, stored, wider))
         sources.append(tuple(of_symbol))
-    reads_conditions = CONDITIONS in feature.statement.tables
     return Plan(
         feature,
         dict(values),
         span,
         tuple(sources),
-        _conditions(snapshot) if reads_conditions else (),
+        _conditions(snapshot) if CONDITIONS in feature.statement.tables else (),
     )
 
 
@@ -125,7 +114,10 @@ def answer(snapshot: Snapshot, asked: Plan, pool: Executor | None) -> pa.Table:
         SqlFileError: the feature fails on these rows.
     """
     parts = []
-    with engine(snapshot.config, asked.conditions) as connection:
+    conditions = TRADE_CONDITIONS.empty_table()
+    if CONDITIONS in asked.feature.statement.tables:
+        conditions = snapshot.trade_conditions()
+    with engine(snapshot.config, conditions) as connection:
         for sources in asked.sources:
             tables = {
                 source.table: partition_reader.read(
@@ -144,10 +136,12 @@ def answer(snapshot: Snapshot, asked: Plan, pool: Executor | None) -> pa.Table:
 
 
 @contextmanager
-def engine(
-    config: Config, conditions: Sequence[tuple[Any, ...]]
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB that computes and can reach nothing but what is handed to it."""
+def engine(config: Config, conditions: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that computes and can reach nothing but what is handed to it.
+
+    Args:
+        conditions: of the columns `TRADE_CONDITIONS`.
+    """
     with (
         spill_folder() as folder,
         connect(
@@ -156,11 +150,7 @@ def engine(
             memory_bytes=config.processing.memory_limit_bytes,
         ) as connection,
     ):
-        columns = list(zip(*conditions, strict=True)) or [()] * len(_CONDITIONS)
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(columns, _CONDITIONS, strict=True)
-        ]
-        connection.register(CONDITIONS, pa.table(arrays, schema=_CONDITIONS))
+        connection.register(CONDITIONS, conditions)
         yield connection
 
 
@@ -191,11 +181,10 @@ def run(
 
 
 def _conditions(snapshot: Snapshot) -> tuple[tuple[Any, ...], ...]:
+    """The rules as what can be compared."""
     return snapshot.once(
-        CONDITIONS,
-        lambda: tuple(
-            snapshot.fetch(f"select {', '.join(_CONDITIONS.names)} from {CONDITIONS} order by id")
-        ),
+        "conditions' rules",
+        lambda: tuple(tuple(row.values()) for row in snapshot.trade_conditions().to_pylist()),
     )
 
 

@@ -21,6 +21,7 @@ import duckdb
 
 from warehouse.core import process
 from warehouse.core.duckdb_connection import connect
+from warehouse.core.paths import shipped
 from warehouse.errors import QueryError, SqlFileError
 from warehouse.sqlfolder.determinism import (
     STABLE_TABLE_FUNCTIONS,
@@ -101,6 +102,11 @@ class BarFolder:
         _check(file, reads)
         return BarStatement(file, reads)
 
+    def is_shipped(self, name: str) -> bool:
+        """Whether the statement of that name says what the one that comes with the project does."""
+        file = self._sql.or_shipped(f"{FOLDER}/{name}")
+        return file.fingerprint() == _shipped_fingerprint(file.name)
+
     def chain(self, steps: Mapping[str, str] | Sequence[tuple[str, str]]) -> Chain:
         """A chain of (relation, name of the statement that makes it).
 
@@ -109,6 +115,11 @@ class BarFolder:
         """
         pairs = steps.items() if isinstance(steps, Mapping) else steps
         return Chain(tuple((relation, self[name]) for relation, name in pairs))
+
+
+@lru_cache(maxsize=64)
+def _shipped_fingerprint(name: str) -> str:
+    return SqlFolder(shipped("sql"))[name].fingerprint()
 
 
 _one_at_a_time = Lock()
