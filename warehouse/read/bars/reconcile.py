@@ -18,7 +18,7 @@ from warehouse.errors import NoDataError, RequestError
 from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import kinds_of, symbols_of
-from warehouse.read.bars.answers import conditions_of, pieces
+from warehouse.read.bars.answers import pieces
 from warehouse.read.bars.reconciliation import ReconcileReport, TypeReconciliation
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.bars.bar_file import BarFolder
@@ -86,8 +86,13 @@ class ReconcileAnswers:
                     "get them with: warehouse update trades",
                 )
             results = tuple(self._of_type(snapshot, kind, names, what) for kind in what.kinds)
-            found = snapshot.records("select id, name from trade_conditions")
-            known = {str(row["id"]): str(row["name"]) for row in found}
+            rules = snapshot.trade_conditions()
+            known = {
+                f"{id}": name
+                for code, name in zip(
+                    *(rules[each].to_pylist() for each in ("id", "name")), strict=True
+                )
+            }
             return ReconcileReport(datetime.now(UTC), results, known)
 
         return self._answers.snapshots.read(answer)
@@ -99,7 +104,7 @@ class ReconcileAnswers:
         rest = _Rest(snapshot, kind, what)
         first, last = date.max, date.min
         held: set[str] = set()
-        with engine(snapshot.config, conditions_of(snapshot)) as connection:
+        with engine(snapshot.config, snapshot.trade_conditions()) as connection:
             folder = BarFolder(SqlFolder(self._sql_dir))
             comparer = Comparer(connection, folder, COVERED[kind.name])
             for piece in pieces(snapshot, names, what.span):
