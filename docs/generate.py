@@ -68,6 +68,7 @@ JSON_EXAMPLES = {
     "verify --repair": ("verify", "day_aggs", "--repair"),
     "status": ("status",),
     "report": ("report", "--symbols", "BRK.B"),
+    "reconcile": ("reconcile", "minute_aggs", "--symbols", "BRK.B"),
 }
 
 NOTE = "*This page is made from the sources: {}.*\n"

@@ -31,6 +31,7 @@ METHODS = {
     "features": ("features",),
     "bars": ("bars",),
     "explain-bar": ("explain_bar",),
+    "reconcile": ("reconcile",),
     "coverage": ("coverage",),
 }
 """The methods of `Warehouse` that do what a command does."""

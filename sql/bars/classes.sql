@@ -4,9 +4,8 @@
 --
 -- Of the candidates that give the vendor's very value the first counts. A candidate is asked of
 -- its `hours` and `fields` only; whether a bar is there may be asked of its rules for high and
--- low, or for open and close, alone. Where none does, the class is what the values alone say, or
--- else
--- `unexplained`. Sessions without a trade here are `missing trade data` at once.
+-- low, or for open and close, alone. Where none does, the class is what the values alone say,
+-- or else `unexplained`.
 with
     explained as (
         select

@@ -68,6 +68,7 @@ def shapes(folder: Path) -> dict[str, Any]:
     ask("validate", "validate", *span)
     ask("status", "status")
     ask("report", "report", "--symbols", "AAPL")
+    ask("reconcile", "reconcile", "day_aggs")
     ask("verify", "verify")
     for path in made.partitions().values():
         path.write_bytes(b"")

@@ -27,8 +27,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
-          "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "features",
-          "shell")  # fmt: skip
+          "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
+          "features", "shell")  # fmt: skip
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -86,13 +86,8 @@ class ReconcileAnswers:
                     "get them with: warehouse update trades",
                 )
             results = tuple(self._of_type(snapshot, kind, names, what) for kind in what.kinds)
-            rules = snapshot.trade_conditions()
-            known = {
-                f"{id}": name
-                for code, name in zip(
-                    *(rules[each].to_pylist() for each in ("id", "name")), strict=True
-                )
-            }
+            rules = snapshot.trade_conditions().select(["id", "name"]).to_pylist()
+            known = {f"{rule['id']}": rule["name"] for rule in rules}
             return ReconcileReport(datetime.now(UTC), results, known)
 
         return self._answers.snapshots.read(answer)
