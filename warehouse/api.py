@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TABLES = ("partitions", "source_files", "runs", "findings", "features")
+_TABLES = ("partitions", "source_files", "runs", "findings", "reconciliations", "features")
 
 
 class Warehouse(Face):
@@ -417,6 +417,9 @@ class Warehouse(Face):
         start: Moment | None = None,
         end: Moment | None = None,
         symbols: str | Sequence[str] | None = None,
+        *,
+        keep: bool = False,
+        wait: float = 0,
     ) -> ReconcileReport:
         """Hold our bars, built from the trades, against the vendor's, and say why they differ.
 
@@ -432,6 +435,8 @@ class Warehouse(Face):
             data_types: of the vendor's bars, one or both.
             start, end: sessions, inclusive; None: the first and the last there are.
             symbols: one or several; None: all that have trades.
+            keep: the catalog's table `reconciliations` keeps the result, as it does of the command.
+            wait: seconds to wait for another process that writes, to keep it.
 
         Returns:
             A report that prints as a table with the causes in words; `to_dict` gives all of it.
@@ -441,8 +446,13 @@ class Warehouse(Face):
             NoDataError: there are no trades, or a symbol is unknown.
             TooLargeError, CorruptPartitionError: as for `load`.
             SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
+            LockedError: another process is writing to the warehouse; nothing is kept.
         """
-        return self._reconcile.reconcile(reconciled(data_types, start, end, symbols))
+        asked = reconciled(data_types, start, end, symbols)
+        report = self._reconcile.reconcile(asked)
+        if keep:
+            self._pipeline(wait).keep_reconciliation(report.rows(asked.symbols))
+        return report
 
     @overload
     def load(
@@ -942,7 +952,10 @@ class Warehouse(Face):
         return self._queries.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What it knows about itself: partitions, source_files, runs, findings or features.
+        """What it knows about itself: its tables and views of that.
+
+        Args:
+            table: partitions, source_files, runs, findings, reconciliations or features.
 
         Raises:
             RequestError: there is no such table.

@@ -232,3 +232,41 @@ def test_a_report_prints_as_a_table_and_gives_all_of_it_as_json(
     example = minutes["differences"][0]["examples"][0]
     assert example["symbol"] in MARKET.symbols
     assert example["timestamp"].endswith("Z")
+
+
+# What is kept
+
+KEPT = "select * exclude (checked_at) from reconciliations order by all"
+
+
+def test_a_result_that_is_kept_outlives_publishes_and_the_catalog(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    days = [date(2024, 1, day) for day in (30, 31)]
+    made = make_warehouse(
+        {
+            day_key("trades", days[0]): [trade("A", instant(days[0]), price=10.1)],
+            day_key("day_aggs", days[0]): [bar("A", instant(days[0], "00:00"))],
+        }
+    )
+    made.update("trades", "day_aggs")
+    with Warehouse(made.root) as wh:
+        report = wh.reconcile("day_aggs", symbols="A", keep=True)
+        rows = wh.query(KEPT)
+        (run,) = wh.query("select command, state from runs where command = 'reconcile'").values
+        assert tuple(run) == ("reconcile", "done")
+        # Without being told to, nothing is kept.
+        wh.reconcile("day_aggs")
+        assert wh.query(KEPT).equals(rows)
+    shares = report.results[0].shares
+    told = {(row.hours, row.field): (row.compared, row.equal) for row in rows.itertuples()}
+    assert told == {(one.hours, one.field): (one.compared, one.equal) for one in shares}
+    assert {*rows["symbols"]} == {"A"}
+    assert rows["count"].sum() == sum(one.compared - one.equal for one in shares) > 0
+    # Another publish carries it over, and a catalog that is lost is made of the files.
+    made.put(day_key("trades", days[1]), [trade("A", instant(days[1]))])
+    made.update("trades")
+    assert made.sql(KEPT) == [tuple(row) for row in rows.itertuples(index=False)]
+    made.layout.catalog.unlink()
+    made.repair()
+    assert made.sql(KEPT) == [tuple(row) for row in rows.itertuples(index=False)]

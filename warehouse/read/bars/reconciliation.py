@@ -11,7 +11,8 @@ from typing import Any
 from warehouse.bars.compare import COMPARED, Comparison, Group, Share
 from warehouse.bars.hypotheses import TRAITS, Cause, Hypothesis, Rival
 from warehouse.core.representation import Face, as_object, plain
-from warehouse.text import count, printable, some
+from warehouse.store.catalog import Reconciliation
+from warehouse.text import as_json, count, printable, some
 
 _RULES = {
     "high_low": "high/low",
@@ -101,6 +102,42 @@ class ReconcileReport(Face):
             "checked_at": plain(self.checked_at),
             "results": [self._as_object(one) for one in self.results],
         }
+
+    def rows(self, symbols: Sequence[str]) -> list[Reconciliation]:
+        """What the catalog keeps of it: the run is not known yet.
+
+        Args:
+            symbols: those asked about; none: all.
+        """
+        found = []
+        for one in self.results:
+            for share in one.shares:
+                groups: list[Group | None] = [
+                    group
+                    for group in one.comparison.groups
+                    if (group.hours, group.field) == (share.hours, share.field)
+                ]
+                for group in groups or [None]:
+                    told = _group(group) if group else None
+                    found.append(
+                        Reconciliation(
+                            "",
+                            self.checked_at.replace(tzinfo=None),
+                            one.data_type,
+                            ",".join(symbols) or None,
+                            one.first,
+                            one.last,
+                            share.hours,
+                            share.field,
+                            share.compared,
+                            share.equal,
+                            group.kind if group else None,
+                            self.short(group.cause) if group and group.cause else None,
+                            group.count if group else 0,
+                            as_json(told["examples"] if told else [], compact=True),
+                        )
+                    )
+        return found
 
     def lines(self) -> Iterator[str]:
         """What `str` gives, line by line."""
