@@ -27,9 +27,10 @@ import warehouse
 from warehouse import errors
 from warehouse.cli.main import cli
 from warehouse.core.config import ENV_PREFIX, Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, bar_type
 from warehouse.ingest.rejects import MALFORMED_LINE
 from warehouse.read import arguments
+from warehouse.read.bars.question import question as bar_question
 from warehouse.read.stream import stream
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_file import FeatureFolder
@@ -62,6 +63,7 @@ JSON_EXAMPLES = {
     "rebuild": ("rebuild", "day_aggs", "--symbols", "BRK.B"),
     "rebuild --changed": ("rebuild", "--changed"),
     "rebuild --layout": ("rebuild", "day_aggs", "--layout", "symbol", "--dry-run"),
+    "explain-bar": ("explain-bar", "BCpC", "2025-11-28 10:20", "--every", "5m"),
     "validate": ("validate", "trades"),
     "prune": ("prune", "--dry-run"),
     "verify": ("verify", "day_aggs"),
@@ -217,7 +219,11 @@ def parameter(each: inspect.Parameter) -> str:
 
 def options_named(keys: str) -> Iterator[str]:
     """What a TypedDict of read/arguments.py lets a caller give by name, with its defaults."""
-    taken_by = {"LoadOptions": arguments.question, "StreamOptions": stream.question}[keys]
+    taken_by = {
+        "LoadOptions": arguments.question,
+        "StreamOptions": stream.question,
+        "BarOptions": bar_question,
+    }[keys]
     defaults = inspect.signature(taken_by).parameters
     for key, hint in getattr(arguments, keys).__annotations__.items():
         yield f"{key}: {hint.__forward_arg__} = {defaults[key].default!r}"
@@ -493,7 +499,7 @@ def reasons() -> dict[str, list[str]]:
 def duckdb_type(kind: pa.DataType) -> str:
     names = {"string": "VARCHAR", "timestamp[ns]": "TIMESTAMP_NS", "double": "DOUBLE"}
     names |= {"int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT"}
-    names |= {"date32[day]": "DATE"}
+    names |= {"date32[day]": "DATE", "bool": "BOOLEAN"}
     return names[str(kind)]
 
 
@@ -506,12 +512,13 @@ def data_page() -> str:
         ),
         DICTIONARY["data_words"],
     ]
-    for kind in DATA_TYPES.values():
+    for kind in (*DATA_TYPES.values(), bar_type(is_day=True, is_filled=True)):
         parts.append(f"## {kind.name}\n\n{DICTIONARY['data_types'][kind.name]}\n")
-        parts.append(
-            f"Vendor's folder: `us_stocks_sip/{kind.vendor_folder}`. Order of a symbol's rows:"
-            f" {', '.join(map(code, kind.order))}.\n"
-        )
+        if kind.vendor_folder:
+            parts.append(
+                f"Vendor's folder: `us_stocks_sip/{kind.vendor_folder}`. Order of a symbol's rows:"
+                f" {', '.join(map(code, kind.order))}.\n"
+            )
         rows = []
         for field in kind.columns:
             entry = {**told.get(field.name, {}), **told.get(f"{kind.name}.{field.name}", {})}

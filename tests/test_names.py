@@ -36,7 +36,9 @@ METHODS = {
 }
 """The methods of `Warehouse` that do what a command does."""
 
-OF_A_SCREEN = {"as_json", "is_opened", "limit", "safe_csv", "form", "pairs", "help"}
+OF_A_SCREEN = {
+    *("as_json", "is_opened", "limit", "safe_csv", "form", "pairs", "help", "picture"),
+}
 """Options that say how an answer is printed."""
 BY_METHOD = {"changed", "is_repair"}
 """Options that are methods of their own."""

@@ -1,12 +1,13 @@
 -- bars/filled: time bars, and where nothing was traded the last close carried forward.
--- grain: symbol, session, timestamp
+-- grain: symbol, session, timestamp, is_bar
 -- reads: bars, sessions
 -- params: $every_ns bigint, $hours varchar
 --
 -- From the first bar of the session on, never from a later one back: before it nothing is
 -- known. A filled window has the last close as its four prices and no volume; `is_filled` tells
 -- it. The grid is that of bars/time; with $hours `extended` or `all` it reaches from 04:00, or
--- the first bar, to four hours after the close.
+-- the first bar, to four hours after the close. Windows that are no bar (`is_bar` false) stay
+-- beside what fills them, so that what was traded in them can be told.
 with
     begun as (
         select symbol, session, min(epoch_ns(timestamp)) as first_ns
@@ -97,4 +98,8 @@ select
     session,
     true as is_bar
 from carried
-order by symbol, session, begin_ns
+union all by name
+select * exclude (is_bar), false as is_filled, is_bar
+from bars
+where not is_bar
+order by symbol, session, timestamp, is_bar

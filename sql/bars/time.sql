@@ -7,8 +7,9 @@
 -- comes after have a grid each, which begins at the open, at 04:00 (five and a half hours
 -- earlier; on backwards where trades are earlier yet) and at the close. So no window holds
 -- prices of both, and half-days and changes of the clock need nothing of their own. The last
--- window before the open, the close and the evening's end (four hours after the close) is short
--- where the length does not fit. $hours is regular, extended (before and after) or all.
+-- window before the open, the close and the evening's end (four hours after the close; there
+-- another grid begins) is short where the length does not fit. $hours is regular, extended
+-- (before and after) or all.
 with
     parted as (
         select
@@ -18,7 +19,9 @@ with
                 then open_ns - 19_800_000_000_000
                 when trade_ns < close_ns
                 then open_ns
-                else close_ns
+                when trade_ns < close_ns + 14_400_000_000_000
+                then close_ns
+                else close_ns + 14_400_000_000_000
             end as part_ns,
             case
                 when trade_ns < open_ns

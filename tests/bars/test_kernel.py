@@ -36,7 +36,7 @@ RULES = {
 
 texts = st.lists(st.sampled_from([*map(str, RULES), "99", " 37"]), max_size=3).map(",".join)
 prices = st.sampled_from([9.99, 10.0, 10.0001, 10.01, 33.3333, 0.0])
-sizes = st.sampled_from([0.0, 1.0, 100.0, 1234.0, 0.000001, 7.5])
+sizes = st.sampled_from([0.0, 1.0, 100.0, 123456789.0, 0.000001, 7.5, 1234.567891])
 # Of a session: mostly its regular hours, with the edges of every part.
 moments = st.one_of(
     st.integers(0, 24 * HOUR - 1),

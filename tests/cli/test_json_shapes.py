@@ -66,6 +66,8 @@ def shapes(folder: Path) -> dict[str, Any]:
     made.put(day_key("day_aggs", DAYS[1]), [f"BAD,100,10,10,9,11,{instant(DAYS[1], '00:00')},3"])
     ask("update with findings", "update", "day_aggs", *span)
     ask("validate", "validate", *span)
+    ask("explain-bar", "explain-bar", "AAPL", f"{DAYS[0]} 09:30")
+    ask("explain-bar without a bar", "explain-bar", "AAPL", f"{DAYS[0]} 11:00")
     ask("status", "status")
     ask("report", "report", "--symbols", "AAPL")
     ask("reconcile", "reconcile", "day_aggs")

@@ -5,7 +5,9 @@ and is asked only while they are the shipped ones. Where it cannot be sure that 
 where rules are valid for a time, it steps aside.
 
 Each trade is of one of eight kinds: it may set high and low or not, open and close or not, count or
-not. Sums by bar and kind are floats that are whole numbers below 2^53, so that they are exact.
+not. Sums by bar and kind are of floats that are whole numbers: of none that is negative the sum is
+exact where it is below 2^53. So dollars are summed as ticks times whole shares, and as ticks times
+millionths of a share.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _BEFORE_OPEN_NS = 19_800_000_000_000
 _AFTER_CLOSE_NS = 14_400_000_000_000
 _EXACT = 1 << 53
 _PRICE_SCALES = (2, 4, 6)
-_SIZE_SCALES = (0, 6)
+_MILLION = 10**6
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def time_bars(
     """
     if any(rules[name].null_count < len(rules) for name in ("valid_from", "valid_to")):
         return None
-    sizes, prices = _whole(trades["size"], _SIZE_SCALES), _whole(trades["price"], _PRICE_SCALES)
+    prices, sizes = _whole(trades["price"], _PRICE_SCALES), _whole(trades["size"], (0, 6))
     if sizes is None or prices is None:
         return None
     blocks = _blocks(trades)
@@ -79,14 +81,18 @@ def time_bars(
     if not len(stamps):
         return None
     part = np.where(is_before, opens - _BEFORE_OPEN_NS, np.where(is_after, closes, opens))
+    if is_after.any():
+        ends = closes + _AFTER_CLOSE_NS
+        part = np.where(stamps >= ends, ends, part)
     begins = stamps - (stamps - part) % every_ns
     changes = begins[1:] != begins[:-1]
     changes[blocks[(blocks > 0) & (blocks < len(stamps))] - 1] = True
     firsts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     counts = np.diff(firsts, append=len(stamps))
-    if not _fits(prices, sizes, int(counts.max())):
-        return None
     kinds = _kinds(trades["conditions"], rules, is_extended if is_extended.any() else None)
+    sums = _sums(counts, kinds, prices, sizes)
+    if sums is None:
+        return None
     return _table(
         trades,
         firsts,
@@ -98,7 +104,7 @@ def time_bars(
         },
         every_ns,
         _prices(_numpy(trades["price"]), firsts, kinds),
-        _sums(counts, kinds, prices, sizes),
+        sums,
     )
 
 
@@ -111,7 +117,7 @@ def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 def _whole(column: pa.ChunkedArray, scales: tuple[int, ...]) -> _Whole | None:
     """The numbers as whole multiples of the coarsest of the scales that holds all of them."""
     values = _numpy(column)
-    if not len(values) or not np.isfinite(values).all():
+    if not len(values) or not (np.isfinite(values).all() and values.min() >= 0):
         return None
     for scale in scales:
         factor = 10.0**scale
@@ -119,12 +125,6 @@ def _whole(column: pa.ChunkedArray, scales: tuple[int, ...]) -> _Whole | None:
         if (whole / factor == values).all():
             return _Whole(whole, scale)
     return None
-
-
-def _fits(prices: _Whole, sizes: _Whole, rows: int) -> bool:
-    """Whether the sums of a bar's dollars and shares are exact, whatever its rows."""
-    most = [max(-float(each.values.min()), float(each.values.max()), 1) for each in (prices, sizes)]
-    return most[0] * most[1] * rows < _EXACT
 
 
 def _blocks(trades: pa.Table) -> Ints:
@@ -223,44 +223,55 @@ def _prices(price: Floats, firsts: Ints, kinds: npt.NDArray[np.uint8]) -> dict[s
 
 def _sums(
     counts: Ints, kinds: npt.NDArray[np.uint8], prices: _Whole, sizes: _Whole
-) -> dict[str, Any]:
-    """What is summed of each bar.
+) -> dict[str, Any] | None:
+    """What is summed of each bar; None: a sum is too large to be exact.
 
     Args:
         counts: rows of each bar.
     """
     cells = np.repeat(np.arange(0, 8 * len(counts), 8), counts)
     cells += kinds
+    has_fractions = sizes.scale > 0
+    whole = np.floor(sizes.values / _MILLION) if has_fractions else sizes.values
+    terms = [None, whole, prices.values * whole]
+    if has_fractions:
+        rest = sizes.values - whole * _MILLION
+        terms += [rest, prices.values * rest]
+    found = [np.bincount(cells, values, 8 * len(counts)) for values in terms]
+    if any(each.max() >= _EXACT for each in found):
+        return None
+    trades, shares, dollars, *rests = (each.astype(np.int64).reshape(-1, 8) for each in found)
+    more_shares, more_dollars = rests or (np.zeros_like(shares), np.zeros_like(dollars))
 
-    def by_kind(values: Floats | None) -> Ints:
-        found = np.bincount(cells, values, 8 * len(counts)).reshape(-1, 8)
-        return found.astype(np.int64)
+    def dollars_of(chosen: Flags) -> Floats:
+        ticks = dollars[:, chosen].sum(axis=1), more_dollars[:, chosen].sum(axis=1)
+        return _double(*ticks, prices.scale)
 
-    trades, shares, dollars = map(by_kind, (None, sizes.values, prices.values * sizes.values))
-    scale = prices.scale + sizes.scale
     every = np.arange(8)
     counting = every & COUNTS > 0
-    volume = shares[:, counting].sum(axis=1)
+    volume = shares[:, counting].sum(axis=1), more_shares[:, counting].sum(axis=1)
     sums = {
         "trades": trades[:, counting].sum(axis=1),
-        "volume": _double(volume, sizes.scale),
-        "dollar_volume": _double(dollars[:, counting].sum(axis=1), scale),
+        "volume": _double(*volume, 0),
+        "dollar_volume": dollars_of(counting),
     }
-    sums["vwap"] = pa.array(
-        sums["dollar_volume"] / np.where(volume, sums["volume"], 1.0), mask=volume == 0
-    )
+    has_none = volume[0] + volume[1] == 0
+    shown = np.where(has_none, 1.0, sums["volume"])
+    sums["vwap"] = pa.array(sums["dollar_volume"] / shown, mask=has_none)
     for rule, what in (("high_low", HIGH_LOW), ("open_close", OPEN_CLOSE), ("volume", COUNTS)):
         barred = every & what == 0
         sums[f"{rule}_barred_trades"] = trades[:, barred].sum(axis=1)
-        sums[f"{rule}_barred_dollars"] = _double(dollars[:, barred].sum(axis=1), scale)
+        sums[f"{rule}_barred_dollars"] = dollars_of(barred)
     return sums
 
 
-def _double(sums: Ints, scale: int) -> Floats:
-    """The sums times 10^-scale, each rounded once."""
-    found: Floats = sums / 10.0**scale
-    for place in np.flatnonzero(np.abs(sums) >= _EXACT):
-        found[place] = int(sums[place]) / 10**scale
+def _double(whole: Ints, millionths: Ints, scale: int) -> Floats:
+    """Sums in units of 10^-scale, and millionths of these, as doubles that were rounded once."""
+    found: Floats = whole / 10.0**scale
+    # Whole numbers below 2^53 are exact, and their division is rounded once; so is Python's own.
+    places = np.flatnonzero((millionths > 0) | (whole >= _EXACT))
+    pairs = zip(whole[places].tolist(), millionths[places].tolist(), strict=True)
+    found[places] = [(one * _MILLION + rest) / 10 ** (scale + 6) for one, rest in pairs]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from warehouse.bars.spec import BY, EXCESS, HOURS
 from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import Place, example, say, say_json, wait_option
 from warehouse.cli.query import Output, answer_options
+from warehouse.text import printable
 
 
 @click.command(
@@ -88,10 +90,18 @@ def bars(
 @click.argument("at", metavar="TIME")
 @click.option("--every", default="1m", show_default=True, help="The bar's length.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--picture", metavar="FILE", help="Draw the trades too, into an HTML file.")
 @answer_options
 @click.pass_obj
 def explain_bar(
-    place: Place, /, symbol: str, at: str, every: str, as_json: bool, **options: Any
+    place: Place,
+    /,
+    symbol: str,
+    at: str,
+    every: str,
+    as_json: bool,
+    picture: str | None,
+    **options: Any,
 ) -> None:
     """Why a bar is what it is: every trade of its window, and what each was allowed to do.
 
@@ -104,11 +114,20 @@ def explain_bar(
     from warehouse.api import Warehouse
     from warehouse.cli.render import answer
     from warehouse.cli.render.bars import explained_as_json, explained_lines
+    from warehouse.report import output_file
 
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
+    if picture is not None:
+        output_file.check(Path(picture))
+        output_file.check_apart(Path(picture), place.open()[0])
     with Warehouse(place.open()[0].root) as wh:
         found = wh.explain_bar(symbol, at, every=every)
+    if picture is not None:
+        from warehouse.report.bar_picture import save
+
+        save(symbol, found, Path(picture))
+        click.echo(printable(f"drawn in {picture}"), err=True)
     if as_json:
         say_json(explained_as_json(symbol, found))
     elif is_shown:
