@@ -4,8 +4,9 @@ The ledger says what became of the vendor's files, a page for each data type and
 know where their rows came from; how many lines a file had, what was left out and what could not be
 had, nothing but these would know. The history is runs, restatements, reconciliations and findings:
 a page for each month in which runs began, files were restated or bars reconciled, and of findings
-for each data type and month of the sessions. A publish writes the pages that its change is on, and puts them in place together with
-the catalog: what a page costs is bounded by its month, and so is how many there are.
+for each data type and month of the sessions. A publish writes the pages that its change is on, and
+puts them in place together with the catalog: what a page costs is bounded by its month, and so is
+how many there are.
 """
 
 from __future__ import annotations
