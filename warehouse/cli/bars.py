@@ -177,7 +177,7 @@ def reconcile(
     """
     from warehouse.api import Warehouse
     from warehouse.bars.compare import COVERED
-    from warehouse.cli.render.reconcile import reconcile_lines
+    from warehouse.cli.render.bars import reconcile_lines
 
     with Warehouse(place.open()[0].root) as wh:
         report = wh.reconcile(
