@@ -76,6 +76,7 @@ JSON_EXAMPLES = {
     "report": ("report", "--symbols", "BRK.B"),
     "reference check": ("reference", "check"),
     "reference show": ("reference", "show"),
+    "reconcile": ("reconcile", "minute_aggs", "--symbols", "BRK.B"),
 }
 
 NOTE = "*This page is made from the sources: {}.*\n"

@@ -32,6 +32,7 @@ METHODS = {
     "features": ("features",),
     "bars": ("bars",),
     "explain-bar": ("explain_bar",),
+    "reconcile": ("reconcile",),
     "coverage": ("coverage",),
     "reference load": ("load_reference",),
     "reference check": ("check_reference",),

@@ -44,6 +44,9 @@ from warehouse.read.arguments import (
 from warehouse.read.bars.answers import BarAnswers
 from warehouse.read.bars.question import question as bar_question
 from warehouse.read.bars.question import window
+from warehouse.read.bars.reconcile import ReconcileAnswers
+from warehouse.read.bars.reconcile import asked as reconciled
+from warehouse.read.bars.reconciliation import ReconcileReport
 from warehouse.read.cache import FrameCache
 from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
@@ -78,7 +81,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TABLES = ("partitions", "source_files", "runs", "findings", "features")
+_TABLES = ("partitions", "source_files", "runs", "findings", "reconciliations", "features")
 
 
 class Warehouse(Face):
@@ -111,6 +114,7 @@ class Warehouse(Face):
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
         self._bars = BarAnswers(self._answers, self._config.sql_dir(root))
+        self._reconcile = ReconcileAnswers(self._answers, self._config.sql_dir(root))
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
 
@@ -410,6 +414,50 @@ class Warehouse(Face):
             SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
         """
         return self._bars.explain(window(symbol, at, every), to, tz)
+
+    @named()
+    def reconcile(
+        self,
+        data_types: str | Sequence[str] = ("minute_aggs", "day_aggs"),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        keep: bool = False,
+        wait: float = 0,
+    ) -> ReconcileReport:
+        """Hold our bars, built from the trades, against the vendor's, and say why they differ.
+
+            print(wh.reconcile("minute_aggs", "2024-01-02", "2024-01-31", ["AAPL"]))
+
+        `minute_aggs` are held against our minutes of all hours, those of the regular hours and the
+        others told apart, `day_aggs` against our days, from midnight to midnight. Prices and
+        volumes that agree in six decimals are equal. Every difference has a class. Changes of the
+        rules are tried, those that people state of the vendor's bars, every condition, every pair:
+        which makes most differences vanish is named as the cause, with its rivals.
+
+        Args:
+            data_types: of the vendor's bars, one or both.
+            start, end: sessions, inclusive; None: the first and the last there are.
+            symbols: one or several; None: all that have trades.
+            keep: the catalog's table `reconciliations` keeps the result, as it does of the command.
+            wait: seconds to wait for another process that writes, to keep it.
+
+        Returns:
+            A report that prints as a table with the causes in words; `to_dict` gives all of it.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be.
+            NoDataError: there are no trades, or a symbol is unknown.
+            TooLargeError, CorruptPartitionError: as for `load`.
+            SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
+            LockedError: another process is writing to the warehouse; nothing is kept.
+        """
+        asked = reconciled(data_types, start, end, symbols)
+        report = self._reconcile.reconcile(asked)
+        if keep:
+            self._pipeline(wait).keep_reconciliation(report.rows(asked.symbols))
+        return report
 
     @overload
     def load(
@@ -987,7 +1035,10 @@ class Warehouse(Face):
         return self._queries.query(sql, check_form(to), parameters)
 
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
-        """What it knows about itself: partitions, source_files, runs, findings or features.
+        """What it knows about itself: its tables and views of that.
+
+        Args:
+            table: partitions, source_files, runs, findings, reconciliations or features.
 
         Raises:
             RequestError: there is no such table.

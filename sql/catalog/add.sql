@@ -7,3 +7,5 @@ insert into runs by name select * from changed_runs
 ;
 insert into findings by name select * from new_findings
 ;
+insert into reconciliations by name select * from new_reconciliations
+;

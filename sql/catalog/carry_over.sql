@@ -31,6 +31,10 @@ where
             and coalesce(found.session between checked.first and checked.last, true)
     )
 ;
+insert into reconciliations by name
+select *
+from previous.reconciliations
+;
 insert into restatements by name
 select *
 from previous.restatements

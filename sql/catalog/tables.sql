@@ -147,3 +147,30 @@ create table findings (
     -- why it counts for nothing, where the allow-list or --allow says so
     allowed varchar
 );
+create table reconciliations (
+    -- the run that held our bars against the vendor's, and when (UTC)
+    run_id varchar not null,
+    checked_at timestamp not null,
+    -- of the vendor's bars: minute_aggs or day_aggs
+    data_type varchar not null,
+    -- those that were asked about, by commas; null: all that have trades
+    symbols varchar,
+    -- sessions that were compared; null: none had both
+    first_session date,
+    last_session date,
+    -- regular: minutes of the regular hours; extended: the other minutes; all: days
+    hours varchar not null,
+    -- bar (whether both have it), open, high, low, close, volume or trades
+    field varchar not null,
+    -- bars whose field was compared, and those in which it is equal
+    compared bigint not null,
+    equal bigint not null,
+    -- what the differences are due to; null: there are none
+    difference_class varchar,
+    -- the change of the rules that makes them vanish, in words; null: none does
+    cause varchar,
+    -- differences of this class and cause
+    count bigint not null,
+    -- the first three of them: a JSON array of objects
+    examples varchar not null
+);

@@ -79,6 +79,7 @@ def shapes(folder: Path) -> dict[str, Any]:
     ask("reference load", "reference", "load", str(export))
     ask("reference check", "reference", "check")
     ask("reference show", "reference", "show")
+    ask("reconcile", "reconcile", "day_aggs")
     ask("verify", "verify")
     for path in made.partitions().values():
         path.write_bytes(b"")

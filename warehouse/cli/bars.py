@@ -1,4 +1,4 @@
-"""The commands of bars from trades: bars, explain-bar."""
+"""The commands of bars from trades: bars, explain-bar, reconcile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from warehouse.bars.spec import BY, EXCESS, HOURS
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import Place, adjustment_options, example, say, say_json
+from warehouse.cli.options import Place, adjustment_options, example, say, say_json, wait_option
 from warehouse.cli.query import Output, answer_options
 from warehouse.text import printable
 
@@ -143,4 +143,55 @@ def explain_bar(
         output.take(answer.plain(pa.Table.from_pandas(found, preserve_index=False)))
 
 
-COMMANDS = (bars, explain_bar)
+@click.command(
+    epilog=example(
+        "warehouse reconcile", "warehouse reconcile minute_aggs --symbols AAPL --start 2024-01-02"
+    )
+)
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
+@click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
+@click.option("--end", metavar="SESSION", help="Last session, inclusive.")
+@click.option(
+    "--keep/--no-keep", default=True, show_default=True, help="Keep the result in the catalog."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@click.pass_obj
+def reconcile(
+    place: Place,
+    /,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    keep: bool,
+    as_json: bool,
+    wait: float,
+) -> None:
+    """Hold our bars, built from trades, against the vendor's, and say why they differ.
+
+    TYPE is minute_aggs or day_aggs; none means both. Told are the share of each field that is
+    equal, every difference by its class, and which change of the rules (of one condition, or two)
+    makes most of them vanish. The result is kept in the catalog's table reconciliations.
+    """
+    from warehouse.api import Warehouse
+    from warehouse.bars.compare import COVERED
+    from warehouse.cli.render.bars import reconcile_lines
+
+    with Warehouse(place.open()[0].root) as wh:
+        report = wh.reconcile(
+            types or tuple(COVERED),
+            start,
+            end,
+            parse_symbols(symbols) or None,
+            keep=keep,
+            wait=wait,
+        )
+    if as_json:
+        say_json(report.to_dict())
+    else:
+        say(reconcile_lines(report))
+
+
+COMMANDS = (bars, explain_bar, reconcile)

@@ -27,9 +27,10 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
-          "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "features",
-          "reference", "shell")  # fmt: skip
-_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference")
+          "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
+          "features", "reference", "shell")  # fmt: skip
+_WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference",
+            "reconcile")  # fmt: skip
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

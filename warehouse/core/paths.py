@@ -37,7 +37,7 @@ OWN_FOLDERS = frozenset(
 """What a warehouse makes beside its cache folder, by name."""
 _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
-HISTORY_TABLES = ("runs", "restatements", "findings")
+HISTORY_TABLES = ("runs", "restatements", "reconciliations", "findings")
 """Tables of the catalog that say what once was: each has a folder of the history."""
 REFERENCE_TABLES = ("splits", "dividends", "securities")
 """What the vendor's exports of corporate actions and names are kept as."""
@@ -329,7 +329,7 @@ class Layout:
 
     @property
     def history(self) -> Path:
-        """What the catalog says of runs, restatements and findings, as files."""
+        """What the catalog says of runs, restatements, reconciliations and findings, as files."""
         return self.data / "history"
 
     @property
@@ -449,7 +449,8 @@ class Layout:
             return len(below) == 1 and reference_table(below[0]) is not None
         stem, dot, ending = below[-1].rpartition(".")
         if tier == "history":
-            folders = [["runs"], ["restatements"], *(["findings", name] for name in DATA_TYPES)]
+            whole = [[name] for name in HISTORY_TABLES if name != "findings"]
+            folders = [*whole, *(["findings", name] for name in DATA_TYPES)]
             is_page = below[:-1] in folders and dot + ending == ".parquet"
             return is_page and bool(_MONTH_NAME.fullmatch(stem))
         if not is_data_type(below[0]) or dot + ending != ".parquet":

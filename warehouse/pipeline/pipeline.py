@@ -66,7 +66,13 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.rule_file import chosen
 from warehouse.sqlfolder.transform_version import Recipe
-from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
+from warehouse.store.catalog import (
+    Catalog,
+    CatalogChange,
+    Reconciliation,
+    SourceFile,
+    of_run,
+)
 from warehouse.store.partitions import FileVersion, Partition, rows_by_file
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
@@ -272,6 +278,21 @@ class Pipeline:
         if work.stale:
             report.bars.append((work.kind.name, work.month))
         shutil.rmtree(made.folder)
+
+    def keep_reconciliation(self, rows: Sequence[Reconciliation]) -> None:
+        """Let the catalog keep what came of holding our bars against the vendor's.
+
+        Args:
+            rows: of one reconciliation; the run is noted in them.
+        """
+        with self.run("reconcile", dry_run=False) as run:
+            run_id = run.metrics.run_id
+            self.writer.publish(
+                CatalogChange(
+                    reconciliations=[replace(row, run_id=run_id) for row in rows],
+                    runs=[of_run(run.metrics, "done", None)],
+                )
+            )
 
     def gate(self, request: Request) -> Gate:
         """The rules that incoming rows are asked by, and what the request allows."""

@@ -198,6 +198,37 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Reconciliation:
+    """Differences of one class between our bars and the vendor's; columns of `reconciliations`.
+
+    Attributes:
+        symbols: those asked about, by commas; None: all that have trades.
+        first_session, last_session: that were compared.
+        hours: of the windows: regular, extended, or all.
+        compared, equal: bars whose field was compared, and is equal, of all classes.
+        difference_class: what the differences are due to; None: there are none.
+        cause: the change of the rules that makes them vanish, in words; None: none does.
+        count: differences of this class and cause.
+        examples: the first of them, a JSON array of objects.
+    """
+
+    run_id: str
+    checked_at: datetime
+    data_type: str
+    symbols: str | None
+    first_session: date | None
+    last_session: date | None
+    hours: str
+    field: str
+    compared: int
+    equal: int
+    difference_class: str | None
+    cause: str | None
+    count: int
+    examples: str
+
+
+@dataclass(frozen=True)
 class Checked:
     """Which earlier findings no longer stand.
 
@@ -231,6 +262,7 @@ class CatalogChange:
     runs: list[Run] = field(default_factory=list)
     checked: list[Checked] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    reconciliations: list[Reconciliation] = field(default_factory=list)
     rejects: dict[str, bool] = field(default_factory=dict)
     reference: dict[str, str] = field(default_factory=dict)
     history: dict[str, pa.Table] = field(default_factory=dict)

@@ -63,6 +63,12 @@ REQUIRED = {
         "DATE": "session",
         "TIMESTAMP": "checked_at",
     },
+    "reconciliations": {
+        "VARCHAR": "run_id data_type symbols hours field difference_class cause examples",
+        "BIGINT": "compared equal count",
+        "DATE": "first_session last_session",
+        "TIMESTAMP": "checked_at",
+    },
     "features": {
         "VARCHAR": "name description parameters lookback grain columns source problem sql",
     },
@@ -70,7 +76,7 @@ REQUIRED = {
 """Table → type → columns. A later column may be lacking: it is NULL once the catalog is carried
 over. What is here was there in every catalog of this format."""
 
-_OPTIONAL = {"features"}
+_OPTIONAL = {"features", "reconciliations"}
 _REFERENCE = ("trade_conditions", "quote_conditions", "exchanges")
 
 _FEW_VALUES, _VALUE_BYTES = 200_000, 2
@@ -90,6 +96,7 @@ FILLED = {
     " rows_published rows_rejected partitions bytes_read bytes_written peak_memory_bytes",
     "restatements": "data_type day source earlier_sha256 earlier_rows sha256 restated_at",
     "findings": "run_id checked_at rule severity data_type count examples",
+    "reconciliations": "run_id checked_at data_type hours field compared equal count examples",
 }
 """Table → columns that have a value in each row."""
 

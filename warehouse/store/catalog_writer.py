@@ -51,6 +51,7 @@ from warehouse.store.catalog import (
     CatalogChange,
     Checked,
     Finding,
+    Reconciliation,
     Run,
     SourceFile,
 )
@@ -182,13 +183,19 @@ def build(
             "changed_runs": _table(Run, change.runs),
             "checked": _table(Checked, change.checked),
             "new_findings": _table(Finding, change.findings),
+            "new_reconciliations": _table(Reconciliation, change.reconciliations),
         }
         for name, table in tables.items():
             connection.register(name, table)
+        # Where its SQL is of an earlier version.
+        connection.execute(
+            "create table if not exists reconciliations as from new_reconciliations limit 0"
+        )
         for name, added in (
             ("source_files", "changed_files"),
             ("runs", "changed_runs"),
             ("findings", "new_findings"),
+            ("reconciliations", "new_reconciliations"),
         ):
             _add_columns(connection, name, added)
         _write_schemas(layout)

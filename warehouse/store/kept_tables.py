@@ -2,10 +2,11 @@
 
 The ledger says what became of the vendor's files, a page for each data type and month. Partitions
 know where their rows came from; how many lines a file had, what was left out and what could not be
-had, nothing but these would know. The history is runs, restatements and findings: a page for each
-month in which runs began or files were restated, and of findings for each data type and month of
-the sessions. A publish writes the pages that its change is on, and puts them in place together with
-the catalog: what a page costs is bounded by its month, and so is how many there are.
+had, nothing but these would know. The history is runs, restatements, reconciliations and findings:
+a page for each month in which runs began, files were restated or bars reconciled, and of findings
+for each data type and month of the sessions. A publish writes the pages that its change is on, and
+puts them in place together with the catalog: what a page costs is bounded by its month, and so is
+how many there are.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _WHOLE_SESSION = date(1, 1, 1)
 _MONTH_OF = {
     "runs": "date_trunc('month', started_at)::date",
     "restatements": "date_trunc('month', restated_at)::date",
+    "reconciliations": "date_trunc('month', checked_at)::date",
     "findings": f"coalesce(date_trunc('month', session)::date, date '{_WHOLE_SESSION}')",
 }
 _MONTH_NAME = re.compile(r"\d{4}_(?:0[1-9]|1[0-2])", re.ASCII)
@@ -163,6 +165,10 @@ def _touched(
             {"stamps": stamps},
         ).fetchall()
         found |= {Page("restatements", None, month) for (month,) in months}
+    found |= {
+        Page("reconciliations", None, month_of(kept.checked_at.date()))
+        for kept in change.reconciliations
+    }
     for one in change.findings:
         month = month_of(one.session or _WHOLE_SESSION)
         found.add(Page("findings", one.data_type, month))

@@ -1,4 +1,4 @@
-"""Why a bar is what it is: as lines for a person, as JSON for a program."""
+"""Why a bar is what it is, and how bars compare with the vendor's: as lines, and as JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from warehouse.cli.render.run import row as labelled
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.representation import plain
+from warehouse.read.bars.reconciliation import ReconcileReport
 from warehouse.text import count
 
 SHOWN = 40
@@ -107,3 +109,15 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def reconcile_lines(report: ReconcileReport) -> Iterator[str]:
+    """How our bars compare with the vendor's, and what to do about a cause."""
+    yield from report.lines()
+    if any(one.comparison.causes for one in report.results):
+        yield labelled(
+            "next", "see a bar that differs with explain-bar; to build bars by such a rule,"
+        )
+        yield labelled("", "change config/trade_conditions.csv")
+    if any(one.comparison.groups for one in report.results):
+        yield labelled("", "--json has every class with examples")
