@@ -471,7 +471,8 @@ class Catalog:
     def trade_conditions(self) -> list[dict[str, Any]]:
         """The rules of the trade conditions; none where the catalog is of an earlier version."""
         try:
-            return self.rows(f"select {', '.join(TRADE_CONDITIONS.names)} from trade_conditions")
+            names = ", ".join(TRADE_CONDITIONS.names)
+            return self.rows(f"select {names} from published.main.trade_conditions")
         except (duckdb.CatalogException, duckdb.BinderException):
             return []
 
