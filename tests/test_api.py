@@ -448,7 +448,7 @@ def test_a_warehouse_where_nothing_was_ingested_says_so(make_warehouse: MakeWare
         (lambda wh: wh.trades("A", DAY, "2024-03-10 02:30"), "end = .*it must be a session"),
         (
             lambda wh: wh.catalog("trades"),
-            "it may be partitions, source_files, runs, findings, features",
+            "it may be partitions, source_files, runs, findings, reconciliations, features",
         ),
         (lambda wh: wh.symbols("bars"), "it may be trades, quotes, minute_aggs, day_aggs"),
     ],

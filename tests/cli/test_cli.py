@@ -191,10 +191,12 @@ def test_every_help_text_ends_with_an_example_that_parses(name: str) -> None:
 
 
 def test_the_commands_stand_in_the_order_of_work() -> None:
-    listed = re.findall(r"^  (\w+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(
+        r"^  ([\w-]+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE
+    )
     order = (
         "init demo download ingest update rebuild validate prune"
-        " verify status coverage report query features shell"
+        " verify status coverage report query bars explain-bar reconcile features reference shell"
     )
     assert listed == order.split()
 

@@ -28,7 +28,12 @@ from warehouse.text import printable
     "--every", default="1m", show_default=True, help="30s, 5m, 1h, 1d; else what fills a bar."
 )
 @click.option(
-    "--by", type=click.Choice(BY), default="time", show_default=True, help="What ends a bar."
+    "--by",
+    metavar="WHAT",
+    type=click.Choice(BY),
+    default="time",
+    show_default=True,
+    help="What ends a bar.",
 )
 @click.option("--hours", type=click.Choice(HOURS), help="Default: regular; of 1d all.")
 @click.option(
@@ -61,7 +66,8 @@ def bars(
     """Bars built from the trades, by the rules of their sale conditions.
 
     SYMBOL is one, several, A,B or @FILE. WHEN is YYYY-MM-DD, or with a time, New York's:
-    "2024-01-02 09:30". A bar is shown where it lies wholly between. The vendor's own bars are
+    "2024-01-02 09:30". A bar is shown where it lies wholly between. WHAT is time; or tick, volume or
+    dollar, each alone or with _imbalance or _run (dollar_run). The vendor's own bars are
     minute_aggs and day_aggs. For --format, -o, --limit and --safe-csv see query.
     """
     from warehouse.api import Warehouse
