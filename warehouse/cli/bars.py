@@ -66,8 +66,8 @@ def bars(
     """Bars built from the trades, by the rules of their sale conditions.
 
     SYMBOL is one, several, A,B or @FILE. WHEN is YYYY-MM-DD, or with a time, New York's:
-    "2024-01-02 09:30". A bar is shown where it lies wholly between. WHAT is time; or tick, volume or
-    dollar, each alone or with _imbalance or _run (dollar_run). The vendor's own bars are
+    "2024-01-02 09:30". A bar is shown where it lies wholly between. WHAT is time; or tick, volume
+    or dollar, each alone or with _imbalance or _run (dollar_run). The vendor's own bars are
     minute_aggs and day_aggs. For --format, -o, --limit and --safe-csv see query.
     """
     from warehouse.api import Warehouse
