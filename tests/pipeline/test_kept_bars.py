@@ -322,3 +322,10 @@ def test_what_is_of_the_vendors_files_alone_is_refused_of_bars(
     for act in (made.update, made.ingest):
         with pytest.raises(RequestError, match="warehouse rebuild bars_1m"):
             act("bars_1m")
+
+
+def test_bars_that_are_not_kept_are_not_rebuilt(make_warehouse: MakeWarehouse) -> None:
+    made = make_warehouse(bars__keep=["1d"])
+    with pytest.raises(RequestError, match=r"name 1m in bars\.keep, which has 1d"):
+        made.rebuild("bars_1m")
+    assert made.partitions() == {}

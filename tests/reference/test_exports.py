@@ -131,6 +131,11 @@ def test_what_some_records_leave_out_is_null_there(name: str, write: Write) -> N
 # What is refused
 
 
+def test_a_file_of_another_kind_is_told_so_whatever_its_lines_are(write: Write) -> None:
+    with pytest.raises(ReferenceFileError, match="it is no export of splits, dividends or ticker"):
+        read_export(write("# A title\n\nSome words, and more, and more.\n"))
+
+
 NEEDED = [
     *(("split", SPLIT, name) for name in SPLIT),
     *(("dividend", DIVIDEND, name) for name in DIVIDEND),

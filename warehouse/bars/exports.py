@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -177,7 +177,7 @@ def read_export(path: Path) -> Export:
     records = list(_json_records(path, text) if is_json else _csv_records(path, text))
     if not records:
         raise ReferenceFileError(path, "", "it holds no split, no dividend and no ticker event")
-    table = _table_of(path, records)
+    table = _table_of(path, records[0][0])
     if table == "securities":
         if is_json:
             records = [event for record in records for event in _events(path, record)]
@@ -246,6 +246,8 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
         header = next(rows, [])
         if len(set(header)) < len(header):
             raise ReferenceFileError(path, "line 1", "a field comes twice")
+        if header:
+            _table_of(path, header)  # before its lines: those of another kind of file are any
         for row in rows:
             if not row:
                 continue
@@ -269,13 +271,14 @@ def _in_line(line: int) -> Place:
     return lambda name: f"line {line}, {name}" if name else f"line {line}"
 
 
-def _table_of(path: Path, records: list[Record]) -> str:
-    record, _ = records[0]
-    scores = {table: len(fields & record.keys()) for table, fields in _TELLING.items()}
+def _table_of(path: Path, fields: Iterable[str]) -> str:
+    """The table that an export of these fields is of."""
+    named = set(fields)
+    scores = {table: len(telling & named) for table, telling in _TELLING.items()}
     best = max(scores, key=lambda table: scores[table])
     if not scores[best]:
         problem = "it is no export of splits, dividends or ticker events"
-        raise ReferenceFileError(path, "", f"{problem}: it has {_shown(sorted(record))}")
+        raise ReferenceFileError(path, "", f"{problem}: it has {_shown(sorted(named))}")
     return best
 
 

@@ -23,11 +23,11 @@ from itertools import groupby
 from pathlib import Path
 
 from warehouse.core.config import Config, PartitionLayout
-from warehouse.core.datatypes import DataType, data_type
+from warehouse.core.datatypes import KEPT, DataType, data_type
 from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
 from warehouse.core.request import Request
-from warehouse.errors import WarehouseError
+from warehouse.errors import RequestError, WarehouseError
 from warehouse.ingest.market_builder import FILE_ROWS
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
 from warehouse.pipeline import records
@@ -205,7 +205,15 @@ class Pipeline:
 
         Raises:
             NoDataError: raw files of published sessions are no longer there.
+            RequestError: bars are named that are not kept.
         """
+        kept = {kind.name for kind in self.config.bars.kept}
+        for kind in request.kept_bars:
+            if kind.name not in kept:
+                every = kind.name.removeprefix(KEPT)
+                hint = f"such bars are not kept; name {every} in bars.keep, which has"
+                kept_now = ", ".join(self.config.bars.keep) or "none"
+                raise RequestError("data type", kind.name, f"{hint} {kept_now}")
         with self.run("rebuild", dry_run) as report:
             named, request = request, request.of_vendor
             if named.kept_bars:
