@@ -31,11 +31,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from building import REPOSITORY
 
-from warehouse.bars.build import CONDITIONS, READS, Bars, build, chain, engine, given, run
+from warehouse.bars.build import READS, Bars, build, chain, engine, given, run
 from warehouse.bars.build import sessions_of as sessions
 from warehouse.bars.spec import BarSpec
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES, bar_type
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS, bar_type
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 
@@ -67,15 +67,15 @@ def conditions(path: Path = SHIPPED) -> pa.Table:
             {
                 "id": int(row["id"]),
                 "name": row["name"],
-                **{name: row[name] == "true" for name in CONDITIONS.names[2:5]},
+                **{name: row[name] == "true" for name in TRADE_CONDITIONS.names[2:5]},
                 **{
                     name: date.fromisoformat(row[name]) if row.get(name) else None
-                    for name in CONDITIONS.names[5:]
+                    for name in TRADE_CONDITIONS.names[5:]
                 },
             }
             for row in rows
         ],
-        CONDITIONS,
+        TRADE_CONDITIONS,
     )
 
 

@@ -19,7 +19,7 @@ from building import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.bars.build import CONDITIONS, READS, build, engine
+from warehouse.bars.build import READS, build, engine
 from warehouse.bars.compare import (
     AGGS,
     COVERED,
@@ -31,7 +31,7 @@ from warehouse.bars.compare import (
 )
 from warehouse.bars.hypotheses import FIELDS, Hypothesis
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 
@@ -54,7 +54,7 @@ def conditions(table: Table) -> pa.Table:
     rows = [
         {"id": number, **dict(zip(NAMES, rules, strict=True))} for number, rules in table.items()
     ]
-    return pa.Table.from_pylist(rows, CONDITIONS)
+    return pa.Table.from_pylist(rows, TRADE_CONDITIONS)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from building import REPOSITORY, SESSION, instant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.bars.build import CONDITIONS, READS, Bars, build, chain, engine, sessions_of
+from warehouse.bars.build import READS, Bars, build, chain, engine, sessions_of
 from warehouse.bars.spec import BarSpec
 from warehouse.core.calendar import span_between
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.errors import RequestError
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
@@ -46,9 +46,9 @@ def conditions() -> pa.Table:
         listed[field.name].cast(field.type)
         if field.name in listed.column_names
         else pa.nulls(listed.num_rows, field.type)
-        for field in CONDITIONS
+        for field in TRADE_CONDITIONS
     ]
-    return pa.table(columns, schema=CONDITIONS)
+    return pa.table(columns, schema=TRADE_CONDITIONS)
 
 
 RULES = {

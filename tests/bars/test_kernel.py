@@ -17,7 +17,7 @@ from warehouse.bars.spec import HOURS, BarSpec
 from warehouse.bars.tape import on_tape
 from warehouse.core.calendar import midnight_ns
 from warehouse.core.config import Config
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 
@@ -85,7 +85,7 @@ def rules(**more: Any) -> pa.Table:
         }
         for number, flags in RULES.items()
     ]
-    return pa.Table.from_pylist(rows, build.CONDITIONS)
+    return pa.Table.from_pylist(rows, TRADE_CONDITIONS)
 
 
 def by_kernel(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table | None:

@@ -17,8 +17,8 @@ from bar_cases import Bench, benches, conditions, content, shuffled, tape_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from warehouse.bars.build import CONDITIONS
 from warehouse.bars.spec import HOURS, BarSpec
+from warehouse.core.datatypes import TRADE_CONDITIONS
 
 SESSIONS = (date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 29), date(2024, 11, 3))
 """Before and after a change of the clock, a half-day, and the Sunday of the change."""
@@ -66,7 +66,7 @@ rule_tables = st.one_of(
         lambda rows: [
             dict(
                 zip(
-                    CONDITIONS.names,
+                    TRADE_CONDITIONS.names,
                     (int(code), code, *flags, *sorted(days)),
                     strict=True,
                 )
@@ -127,7 +127,7 @@ def test_bars_are_those_of_a_plain_loop_and_leave_nothing_out(
     seed: int,
 ) -> None:
     rows = rows_of(drawn)
-    spec, table = BarSpec.of(every, hours=hours), pa.Table.from_pylist(rules, CONDITIONS)
+    spec, table = BarSpec.of(every, hours=hours), pa.Table.from_pylist(rules, TRADE_CONDITIONS)
     windows = plain_bars.windows(rows, rules, spec.every_ns, hours)
     expected = [each.row() for each in windows if each.is_bar]
     found = bench.bars(spec, tape_of(rows), table)

@@ -28,19 +28,6 @@ READS = (
 """Columns of trades that bars rest on."""
 FEWER = tuple(name for name in READS if name not in ("exchange", "id", "tape"))
 """Those that time bars need where no two trades are of one moment and sequence number."""
-CONDITIONS = pa.schema(
-    [
-        ("id", pa.int16()),
-        ("name", pa.string()),
-        ("updates_high_low", pa.bool_()),
-        ("updates_open_close", pa.bool_()),
-        ("updates_volume", pa.bool_()),
-        ("valid_from", pa.date32()),
-        ("valid_to", pa.date32()),
-    ]
-)
-"""The table of trade conditions: rules, and the sessions (both inclusive) in which they are valid;
-NULL: open."""
 KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars")
 """What the kernel, and `tape` before it, do as these statements do it."""
 
@@ -79,7 +66,7 @@ def engine(config: Config, conditions: pa.Table) -> Iterator[duckdb.DuckDBPyConn
     """A DuckDB that computes and can reach nothing but what is handed to it.
 
     Args:
-        conditions: of the columns CONDITIONS.
+        conditions: of the columns `TRADE_CONDITIONS`.
     """
     with (
         spill_folder() as folder,
