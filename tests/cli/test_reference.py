@@ -72,3 +72,30 @@ def test_each_command_has_a_help_with_an_example(name: str) -> None:
     said = CliRunner().invoke(cli, ["reference", name, "--help"]).stdout
     assert f"Example:\n    warehouse reference {name}" in said
     assert max(map(len, said.splitlines())) <= 80
+
+
+def test_the_vendors_list_of_conditions_becomes_the_table_that_the_next_run_takes_in(
+    make_warehouse: MakeWarehouse, tmp_path: Path
+) -> None:
+    made = make_warehouse({day_key("day_aggs", DAYS[0]): [bar("A", instant(DAYS[0], "00:00"))]})
+    rules = {"updates_high_low": True, "updates_open_close": False, "updates_volume": True}
+    one = {
+        "id": 77,
+        "name": "Made Up",
+        "asset_class": "stocks",
+        "data_types": ["trade"],
+        "update_rules": {"consolidated": rules},
+    }
+    export = tmp_path / "conditions.json"
+    export.write_text(json.dumps({"results": [one]}))
+    table = made.root / "config/trade_conditions.csv"
+
+    done = run(made, "conditions", str(export), "-o", str(table))
+    assert (done.exit_code, done.stderr) == (0, f"1 condition in {table}\n")
+    made.update()
+    asked = "select * exclude (valid_from, valid_to) from trade_conditions"
+    assert made.sql(asked) == [(77, "Made Up", True, False, True)]
+
+    inside = run(made, "conditions", str(export), "-o", str(made.root / "data/warehouse.duckdb"))
+    assert inside.exit_code == 2
+    assert "where the warehouse keeps its own files" in inside.stderr

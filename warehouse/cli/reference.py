@@ -1,4 +1,4 @@
-"""The commands about corporate actions and names: reference load, check, show."""
+"""The commands about what the vendor tells of symbols and trades: reference load, check, show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.cli.options import Place, example, say, say_json, wait_option
+from warehouse.cli.options import Place, example, say, say_json, storing, wait_option
 
 if TYPE_CHECKING:
     from warehouse.pipeline.reference_load import ReferenceReport
@@ -17,7 +17,7 @@ def reference() -> None:
     """Splits, dividends and names: load the vendor's exports, check them, show them.
 
     Prices are kept as they traded. What is loaded here is what an adjustment rests on when they
-    are read.
+    are read. From another export the table of trade conditions is made.
     """
 
 
@@ -84,6 +84,32 @@ def show(place: Place, symbols: tuple[str, ...], as_json: bool) -> None:
         say_json(render.actions_as_json(frame))
     else:
         say(render.actions_lines(frame, place.command))
+
+
+@reference.command(
+    epilog=example("warehouse reference conditions list.json -o config/trade_conditions.csv")
+)
+@click.argument("path", metavar="FILE", type=click.Path())
+@click.option("-o", "--output", "table", metavar="TABLE", required=True, help="The table to write.")
+@click.pass_obj
+def conditions(place: Place, path: str, table: str) -> None:
+    """Make the table of trade conditions of the vendor's export.
+
+    FILE is JSON, a page as the vendor's API answers or a list of pages. TABLE is replaced whole;
+    bars.trade_conditions names the one that counts. The next command that writes takes it in.
+    """
+    from pathlib import Path
+
+    from warehouse.report import output_file
+    from warehouse.sqlfolder.bars import condition_export, condition_table
+    from warehouse.text import count, printable
+
+    output_file.check(Path(table))
+    output_file.check_apart(Path(table), place.open()[0])
+    rules = condition_export.read(Path(path))
+    with storing(table):
+        condition_table.write(Path(table), rules)
+    click.echo(printable(f"{count(rules.num_rows, 'condition')} in {table}"), err=True)
 
 
 def _tell(report: ReferenceReport, *, as_json: bool) -> None:
