@@ -42,6 +42,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def checkout_is_left_as_it_is() -> Iterator[None]:
+    """The checkout is laid out as a warehouse: a test that names none would write there."""
+
+    def names() -> set[Path]:
+        return {path for name in ("config", "data") for path in (REPOSITORY / name).rglob("*")}
+
+    before = names()
+    yield
+    assert names() <= before, "a test wrote into the checkout"
+
+
+@pytest.fixture(scope="session", autouse=True)
 def statements_parsed_once() -> Iterator[None]:
     """Hundreds of runs would parse the same few dozen statements anew, each from its own folder."""
     fingerprint, feature, rule = SqlFile.fingerprint, feature_file._feature, rule_file._rule

@@ -231,7 +231,7 @@ def test_one_that_was_changed_stays_and_its_rules_hold_always(made: Made, comman
     )
     path.write_text(mine, "utf-8")
     if command == "init":
-        run(made, "init", ".")
+        run(made, "init", str(made.root))
     made.update("trades")
     assert path.read_text("utf-8") == mine
     assert (12, None, None) in rules(made)
