@@ -420,7 +420,9 @@ def add_partitions(made: Made, select: str, **values: Any) -> None:
                 _name(made, catalog, written, found[0][0])
             else:
                 one = (data_type, month, *written)
-                catalog.execute(f"insert into manifests values (?, ?{', ?' * len(written)})", one)
+                catalog.execute(
+                    f"insert into manifests values (?, ?{', ?' * len(written)}, null)", one
+                )
 
 
 def _written(made: Made, name: str, table: pa.Table) -> tuple[Any, ...]:

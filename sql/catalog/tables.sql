@@ -28,7 +28,10 @@ create table manifests (
     -- of the files that the rows stand in
     cache_bytes bigint not null,
     -- of which there are rows, ascending
-    sessions date[] not null
+    sessions date[] not null,
+    -- of kept bars an id of the trades that they are up to date with; null: of all else, and until
+    -- they are compared
+    follows varchar
 );
 create table source_files (
     data_type varchar not null,

@@ -13,17 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from building import Made, day_key, instant, trade
+from building import SESSION, Made, day_key, edit_catalog, instant, trade
 from killing import Killed, killed_at
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import PartitionKey
+from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.request import Request
 from warehouse.errors import ConfigError, RequestError
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
-from warehouse.pipeline.bars import builder
+from warehouse.pipeline.bars import builder, keeper, origin
 from warehouse.store.catalog import Catalog
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
@@ -33,6 +33,8 @@ MARKET = replace(
     DEMO, sessions=DEMO.sessions[1:4], symbols=DEMO.symbols[:6], trades_per_session=2_500
 )
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
+JANUARY, FEBRUARY = date(2024, 1, 1), date(2024, 2, 1)
+"""February's first day has a session."""
 KEPT = ("bars_1m", "bars_1d")
 LAYOUTS = [*product(("symbol", "market"), repeat=2)]
 """Of the trades, and of the bars."""
@@ -101,10 +103,13 @@ def check_bars(made: Made) -> None:
     assert made.verify().faults == []
 
 
+def files_of_bars(made: Made) -> list[Path]:
+    return [path for name in KEPT for path in (made.layout.cache / name).rglob("*.parquet")]
+
+
 def bytes_of_bars(made: Made) -> dict[str, bytes]:
-    cache = made.root / "data/cache"
-    paths = [path for name in KEPT for path in (cache / name).rglob("*.parquet")]
-    return {path.relative_to(cache).as_posix(): path.read_bytes() for path in paths}
+    cache = made.layout.cache
+    return {path.relative_to(cache).as_posix(): path.read_bytes() for path in files_of_bars(made)}
 
 
 def reasons(made: Made) -> dict[str, list[PartitionKey]]:
@@ -178,6 +183,73 @@ def test_a_restated_day_rebuilds_just_its_own_bars(
     generation = made.verify().generation
     made.update("trades")
     assert made.verify().generation == generation
+
+
+def months_read(made: Made, monkeypatch: pytest.MonkeyPatch) -> list[date]:
+    """The months of which an update reads what the trades were made of."""
+    found: list[date] = []
+    real = keeper.MonthOfTrades
+
+    def month_of_trades(layout: Layout, catalog: Catalog, month: date) -> Any:
+        found.append(month)
+        return real(layout, catalog, month)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "MonthOfTrades", month_of_trades)
+        made.update("trades")
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("of_trades", "of_bars"), [("symbol", "symbol"), ("market", "market")])
+def test_an_update_reads_of_the_months_of_kept_bars_those_alone_whose_trades_changed(
+    make_warehouse: MakeWarehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    of_trades: str,
+    of_bars: str,
+) -> None:
+    made = two_days(make_warehouse, of_trades, of_bars)
+    assert months_read(made, monkeypatch) == []
+    made.put(day_key("trades", SESSION), day(SESSION, 20.0))
+    assert months_read(made, monkeypatch) == [JANUARY]
+    made.put(day_key("trades", FEBRUARY), day(FEBRUARY, 30.0))
+    assert months_read(made, monkeypatch) == [FEBRUARY]
+    assert months_read(made, monkeypatch) == []
+    made.put(day_key("trades", TUESDAY), day(TUESDAY, 12.0, 14.0))
+    assert months_read(made, monkeypatch) == [JANUARY]
+    assert months_read(made, monkeypatch) == []
+    check_bars(made)
+
+
+def test_bars_are_compared_once_with_trades_that_are_laid_out_otherwise_or_of_no_known_month(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    before = bytes_of_bars(made)
+    convert_layout(made.pipeline, Request.of(["trades"]), "market")
+    assert months_read(made, monkeypatch) == [JANUARY]
+    assert months_read(made, monkeypatch) == []
+    made.layout.catalog.unlink()
+    assert months_read(made, monkeypatch) == [JANUARY]
+    assert months_read(made, monkeypatch) == []
+    # As a catalog of an earlier version.
+    edit_catalog(made, "alter table manifests drop column follows")
+    assert months_read(made, monkeypatch) == [JANUARY]
+    assert months_read(made, monkeypatch) == []
+    assert bytes_of_bars(made) == before
+    check_bars(made)
+
+
+def test_bars_of_a_session_whose_hours_are_known_better_now_are_built_again(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    real = origin.hours_of
+    monkeypatch.setattr(
+        origin, "hours_of", lambda days: {day: f"{each} other" for day, each in real(days).items()}
+    )
+    before = {path.stat().st_ino for path in files_of_bars(made)}
+    assert months_read(made, monkeypatch) == [JANUARY]
+    assert before.isdisjoint(path.stat().st_ino for path in files_of_bars(made))
 
 
 def test_symbols_that_are_gone_take_their_bars_along(make_warehouse: MakeWarehouse) -> None:

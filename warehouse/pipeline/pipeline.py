@@ -274,9 +274,16 @@ class Pipeline:
             StorageError: the disk refuses.
         """
         found = self.bars.work(scope)
-        for number, work in enumerate(found, 1):
-            self.publish_bars(report, work, report.state if number == len(found) else "running")
-        return found
+        due = [work for work in found if work.is_due]
+        follows = {work.key: work.follows for work in found if work.follows and not work.is_due}
+        if follows:
+            # They will not be compared again.
+            state = "running" if due else report.state
+            run = of_run(report.metrics, state, report.problem)
+            self.writer.publish(CatalogChange(follows=follows, runs=[run]))
+        for number, work in enumerate(due, 1):
+            self.publish_bars(report, work, report.state if number == len(due) else "running")
+        return due
 
     def publish_bars(self, report: RunReport, work: Work, state: str) -> None:
         """Build what is stale of a month's bars, and publish it with the state of the run."""

@@ -252,6 +252,7 @@ class CatalogChange:
     Attributes:
         rejects: files of rejects, by their path below the folder of all: whether there is one.
         reference: the file of a reference table that takes the place of the one before.
+        follows: of manifests of kept bars, the id of the trades that they are up to date with.
         history: what the files of the history say, by table, where there is no catalog.
         is_history_anew: all files of the history are written, not those alone that this is on.
     """
@@ -265,6 +266,7 @@ class CatalogChange:
     reconciliations: list[Reconciliation] = field(default_factory=list)
     rejects: dict[str, bool] = field(default_factory=dict)
     reference: dict[str, str] = field(default_factory=dict)
+    follows: dict[Key, str] = field(default_factory=dict)
     history: dict[str, pa.Table] = field(default_factory=dict)
     is_history_anew: bool = False
 

@@ -85,6 +85,7 @@ _MANIFESTS = pa.schema(
         ("rows", pa.int64()),
         ("cache_bytes", pa.int64()),
         ("sessions", pa.list_(pa.date32())),
+        ("follows", pa.string()),
     ]
 )
 REFERENCE_VIEWS = ("reference_files", "corporate_actions")
@@ -184,6 +185,7 @@ def build(
             "checked": _table(Checked, change.checked),
             "new_findings": _table(Finding, change.findings),
             "new_reconciliations": _table(Reconciliation, change.reconciliations),
+            "no_manifests": _MANIFESTS.empty_table(),
         }
         for name, table in tables.items():
             connection.register(name, table)
@@ -196,6 +198,7 @@ def build(
             ("runs", "changed_runs"),
             ("findings", "new_findings"),
             ("reconciliations", "new_reconciliations"),
+            ("manifests", "no_manifests"),
         ):
             _add_columns(connection, name, added)
         _write_schemas(layout)
@@ -359,6 +362,10 @@ def _write_manifests(
             manifest, staged = manifests.write(layout.staging, key, rows)
             present.append(manifest)
             built.moves.append((staged, manifest.path(layout)))
+    present = [
+        replace(one, follows=change.follows[one.key]) if one.key in change.follows else one
+        for one in present
+    ]
     kept = {one.name for one in present}
     built.superseded = [one.path(layout) for one in named if one.name not in kept]
     in_use = kept | {one.name for one in named}

@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +105,8 @@ class Manifest:
         partitions, rows: how many it names, and how many rows these have.
         cache_bytes: of their files.
         sessions: of which there are rows, ascending.
+        follows: of kept bars, an id of the trades that they were compared with and are up to date
+            with; None: nobody has compared them since they were published.
     """
 
     data_type: str
@@ -116,6 +118,7 @@ class Manifest:
     rows: int
     cache_bytes: int
     sessions: tuple[date, ...]
+    follows: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> Key:
@@ -251,16 +254,22 @@ def is_superseded(path: Path) -> bool:
 
 def listed(connection: duckdb.DuckDBPyConnection, database: str) -> list[Manifest]:
     """The manifests that an attached catalog names, by data type and month."""
+    relation = f"{database}.main.manifests"
+    # A catalog of an earlier version does not say it, and of another kind it is a stranger's.
+    kinds = connection.execute(f"describe {relation}").fetchall()
+    follows = "follows" if ("follows", "VARCHAR") in {kind[:2] for kind in kinds} else "null"
     rows = connection.execute(
         f"""
-        select data_type, month, name, bytes, sha256, partitions, rows, cache_bytes, sessions
-        from {database}.main.manifests
+        select
+            data_type, month, name, bytes, sha256, partitions, rows, cache_bytes, sessions,
+            {follows}
+        from {relation}
         order by data_type, month
         """
     ).fetchall()
     return [
-        Manifest(kind, month, name, size, sha256, partitions, count, cached, tuple(sessions))
-        for kind, month, name, size, sha256, partitions, count, cached, sessions in rows
+        Manifest(kind, month, name, size, sha256, partitions, count, cached, tuple(days), trades)
+        for kind, month, name, size, sha256, partitions, count, cached, days, trades in rows
     ]
 
 
@@ -435,4 +444,5 @@ def table(manifests: Iterable[Manifest]) -> Mapping[str, list[Any]]:
         "rows": [one.rows for one in ordered],
         "cache_bytes": [one.cache_bytes for one in ordered],
         "sessions": [list(one.sessions) for one in ordered],
+        "follows": [one.follows for one in ordered],
     }

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +32,7 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store import catalog_writer
 from warehouse.store.catalog import Catalog, CatalogChange
+from warehouse.store.manifests import Key, Manifest
 from warehouse.store.partitions import ENTRIES
 
 
@@ -59,35 +61,68 @@ class BarKeeper:
         self._recipes: dict[str, Recipe | None] = {}
 
     def work(self, scope: Scope) -> list[Work]:
-        """What there is to be done, in the order of the months; nothing is written.
+        """What is to be done, in the order of the months; nothing is written.
+
+        A month whose bars were compared with its present trades before is passed over, and so is
+        all that its manifests say. One that is up to date, and was not compared, is among the work,
+        with nothing due.
 
         Raises:
             SqlFileError: a statement of sql/bars is missing or breaks the conventions.
         """
-        with Catalog(self._layout) as catalog:
-            listed = catalog.rows("select distinct data_type, month from partitions")
+        with Catalog(self._layout, ()) as catalog:
             rules = self._rules(catalog)
-            kept = self._config.bars.kept if scope.kinds is None else scope.kinds
-            there = {(row["data_type"], row["month"]) for row in listed}
-            names = {name for name, _ in there if is_kept_bars(name)}
-            dropped = names - {kind.name for kind in kept} if scope.kinds is None else set()
-            months = sorted({month for _, month in there if scope.first <= month <= scope.last})
-            recipes = {kind: origin.recipe(self._folder, kind, rules) for kind in kept}
-            found = []
-            for month in months:
-                # Those of which there are bars and no trades any more are looked at, too.
-                trades = None
-                for kind in kept:
-                    if {(TRADES.name, month), (kind.name, month)} & there:
-                        trades = trades or MonthOfTrades(self._layout, catalog, month)
-                        work = self._of_month(catalog, scope, kind, month, trades, recipes[kind])
-                        if work.stale or work.gone:
-                            found.append(work)
-                for name in sorted(dropped):
-                    gone = [one.key for one in catalog.partitions(name, None, month, month)]
-                    if gone:
-                        found.append(Work(data_type(name), month, "symbol", None, gone=gone))
-            return found
+            published = {
+                one.key: one for one in catalog.manifests if scope.first <= one.month <= scope.last
+            }
+        kept = self._config.bars.kept if scope.kinds is None else scope.kinds
+        names = {name for name, _ in published if is_kept_bars(name)}
+        dropped = names - {kind.name for kind in kept} if scope.kinds is None else set()
+        follows = self._follows(published, kept)
+        # Those of which there are bars and no trades any more are looked at, too.
+        asked = [
+            (month, kind)
+            for month in sorted({month for _, month in published})
+            for kind in kept
+            if {(TRADES.name, month), (kind.name, month)} & published.keys()
+            and not self._is_settled(scope, published.get((kind.name, month)), follows)
+        ]
+        kinds = dict.fromkeys(kind for _, kind in asked)
+        recipes = {kind: origin.recipe(self._folder, kind, rules) for kind in kinds}
+        found = []
+        for month, of_month in groupby(asked, key=lambda one: one[0]):
+            some = [kind for _, kind in of_month]
+            months = {(name, month) for name in (TRADES.name, *(kind.name for kind in some))}
+            with Catalog(self._layout, months) as catalog:
+                trades = MonthOfTrades(self._layout, catalog, month)
+                for kind in some:
+                    work = self._of_month(catalog, scope, kind, month, trades, recipes[kind])
+                    work.follows = follows.get(month) if work.is_whole else None
+                    if work.is_due or (work.follows is not None and work.key in published):
+                        found.append(work)
+        gone = {key for key in published if key[0] in dropped}
+        if gone:
+            with Catalog(self._layout, gone) as catalog:
+                for name, month in sorted(gone):
+                    keys = [one.key for one in catalog.partitions(name, None, month, month)]
+                    found.append(Work(data_type(name), month, "symbol", None, gone=keys))
+        return sorted(found, key=lambda work: work.month)
+
+    @staticmethod
+    def _follows(published: Mapping[Key, Manifest], kept: Sequence[DataType]) -> dict[date, str]:
+        """Of each month of trades the id that bars of it are to follow."""
+        if not kept:
+            return {}
+        trades = [one for (name, _), one in published.items() if name == TRADES.name]
+        hours = origin.hours_of(session for one in trades for session in one.sessions)
+        return {one.month: origin.followed(one, hours) for one in trades}
+
+    @staticmethod
+    def _is_settled(scope: Scope, bars: Manifest | None, follows: Mapping[date, str]) -> bool:
+        """Whether a month's bars need no look: of the recipe their manifest says nothing."""
+        if scope.anew or scope.by_recipe or scope.place is not None or bars is None:
+            return False
+        return bars.follows is not None and bars.follows == follows.get(bars.month)
 
     def make(self, work: Work, run_id: str) -> Made:
         """Build what is stale of a month, in a folder of the staging tier.
@@ -106,9 +141,11 @@ class BarKeeper:
         layout.modes.make_folders(layout.cache / kind.name)
         self._progress.begin(f"{kind.name} {work.month:%Y-%m}", 0)
         made = Made(folder)
+        if work.follows is not None:
+            made.change.follows[work.key] = work.follows
         gone = set(work.gone)
         if work.stale and work.recipe is not None:
-            with Catalog(layout) as catalog:
+            with Catalog(layout, {(TRADES.name, work.month)}) as catalog:
                 trades = MonthOfTrades(layout, catalog, work.month)
                 rules = self._rules(catalog)
             with engine(self._config, rules) as connection:
@@ -174,6 +211,7 @@ class BarKeeper:
             work.gone = [one.key for one in present]
             work.present, work.entries = [], ENTRIES.empty_table()
         elif scope.place is not None:
+            work.is_whole = False
             return work
         look(work, scope, trades.units, self._is_kept)
         for fingerprint, trades_due, keys in work.others:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -22,6 +22,7 @@ from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import KEPT, DataType
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import SessionSource
 
 _HALF = 16
@@ -102,10 +103,18 @@ def of_trades(units: Iterable[tuple[str, SessionSource]], hours: dict[date, str]
     )  # fmt: skip
 
 
-def hours_of(sessions: Sequence[date]) -> dict[date, str]:
+def hours_of(sessions: Iterable[date]) -> dict[date, str]:
     """Of each session what the calendar says of it."""
     rows = sessions_table(sorted(set(sessions))).to_pylist()
     return {row["session"]: ",".join(map(str, row.values())) for row in rows}
+
+
+def followed(trades: Manifest, hours: Mapping[date, str]) -> str:
+    """One id of a month's trades as they are published, and of the hours of their sessions.
+
+    What a manifest says is in its name. Where the id is the same no bar is of other trades.
+    """
+    return _digest([trades.name, [hours[session] for session in trades.sessions]])
 
 
 def note_of(kind: DataType, month: date, due: Mapping[str | date, str], *, by_recipe: bool) -> str:

@@ -15,6 +15,7 @@ from warehouse.core.paths import ALL_SYMBOLS, PartitionKey, part_name
 from warehouse.pipeline.bars import origin
 from warehouse.pipeline.bars.trades import Unit
 from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store.manifests import Key
 from warehouse.store.partitions import ENTRIES, Partition, SessionSource
 
 
@@ -60,6 +61,8 @@ class Work:
         others: (its fingerprint, or None; that of the trades that is due; partitions) of what is
             stale.
         is_whole: nothing of the month was left out.
+        follows: the id of the trades that all of it is up to date with once this is done; None: of
+            those that were looked at some were left out, or there are none.
         reasons: why → the partitions that are stale for it.
     """
 
@@ -75,7 +78,17 @@ class Work:
     gone: list[PartitionKey] = field(default_factory=list)
     others: list[tuple[str | None, str, list[PartitionKey]]] = field(default_factory=list)
     is_whole: bool = True
+    follows: str | None = None
     reasons: dict[str, list[PartitionKey]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        return self.kind.name, self.month
+
+    @property
+    def is_due(self) -> bool:
+        """Whether partitions are to be made, or to go."""
+        return bool(self.stale or self.gone)
 
     @property
     def there(self) -> set[str | date]:
