@@ -277,6 +277,33 @@ TAPE = Tape(
 )
 
 
+def test_a_split_that_is_loaded_is_no_longer_told_as_one_that_is_not(
+    made: Made, tmp_path: Path
+) -> None:
+    halved = f"A,100,5.1,5.0,5.2,4.9,{instant(DAYS[2], '00:00')},3"
+    made.put(day_key("day_aggs", DAYS[2]), [halved])
+    made.update()
+
+    def told() -> list[tuple[str, date]]:
+        with Warehouse(made.root) as wh:
+            found = wh.validate("day_aggs", rules=["unrecorded_splits"]).results
+        return [(one.symbol, one.session) for one in found]
+
+    assert told() == [("A", DAYS[2])]
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, [split("E1", day=DAYS[2], to=20)]))
+        assert wh.actions("A")["counts"].tolist() == [False]
+    assert told() == [("A", DAYS[2])]
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, [split("E2", day=DAYS[2])]))
+    assert told() == []
+    # A catalog of an earlier version knows of none.
+    macros = [f"drop macro {name}_{of}" for name in REFERENCE_TABLES for of in ("names", "files")]
+    views = [f"drop view {name}" for name in (*REFERENCE_TABLES, "actions")]
+    edit_catalog(made, *views, *macros)
+    assert told() == [("A", DAYS[2])]
+
+
 @settings(max_examples=25)
 @given(splits=SPLITS, order=st.permutations(range(3)))
 def test_exports_may_come_in_any_order(

@@ -2,9 +2,9 @@
 
 A case is a folder `validation/<rule>/<case>` with
 
-    <table>.csv     rows of the data types, and of rejects, partitions (symbol, session, rows) or
-                    source_files, that the rule reads; a column that is absent is NULL, a timestamp
-                    is the clock in New York on the row's session
+    <table>.csv     rows of the data types, and of rejects, partitions (symbol, session, rows),
+                    source_files or splits, that the rule reads; a column that is absent is NULL, a
+                    timestamp is the clock in New York on the row's session
     trade_conditions.csv  where the case wants another table than the shipped one
     expected.csv    some of the columns of the rule's answer, in its order; none: it finds nothing
     settings.json   where the case wants them: `validation` (thresholds), `data_type` (which is
@@ -32,6 +32,7 @@ from warehouse.errors import RequestError, SqlFileError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import Rule, chosen, rules
 from warehouse.store.catalog_writer import make_reference
+from warehouse.store.reference.reference_files import SCHEMAS
 from warehouse.validation.evaluate import ask, checked_as, show_sessions
 
 CASES = Path(__file__).parent / "cases"
@@ -52,6 +53,7 @@ TABLES = {
     "rejects": DATA_TYPES["trades"].rejects_columns,
     "partitions": PARTS,
     "source_files": FILES,
+    "splits": SCHEMAS["splits"],
 }
 
 
@@ -70,6 +72,8 @@ def value(kind: pa.DataType, text: str, session: str) -> Any:
         return date.fromisoformat(text)
     if pa.types.is_integer(kind):
         return int(text)
+    if pa.types.is_boolean(kind):
+        return text == "true"
     return float(text) if pa.types.is_floating(kind) else text
 
 
@@ -116,7 +120,8 @@ class Case:
         for name, rows in given.items():
             self._make(name, rows)
         self._run(checked_as(self.data_type))
-        days = sorted(row.get("session") or row["day"] for rows in given.values() for row in rows)
+        rows_of_days = [row for name, rows in given.items() if name != "splits" for row in rows]
+        days = sorted(row.get("session") or row["day"] for row in rows_of_days)
         first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
         show_sessions(self.connection, first, last)
 

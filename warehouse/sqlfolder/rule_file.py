@@ -12,10 +12,11 @@ A rule is one SELECT that gives the offending rows out; where it gives none, all
 It reads the data type under its own name (`quotes`) or as `checked`, which is each of its
 `data_types` in turn; it may read other data types too, and beside them `sessions` (session,
 open_ns, close_ns, is_half_day of the exchange's calendar), `trade_conditions`, `quote_conditions`,
-`exchanges`, `partitions`, `source_files` and `rejects`. Parameters are the keys of `validation` in
-the configuration; what the header gives as their defaults is what holds where it has none. Its
-columns are `symbol`, `session`, `timestamp` (each NULL where it makes no sense) and whatever a
-person wants to see of the row. One that stands for several rows says for how many in `row_count`.
+`exchanges`, `partitions`, `source_files`, `rejects` and `splits`, those that were loaded from the
+vendor's export. Parameters are the keys of `validation` in the configuration; what the header gives
+as their defaults is what holds where it has none. Its columns are `symbol`, `session`, `timestamp`
+(each NULL where it makes no sense) and whatever a person wants to see of the row. One that stands
+for several rows says for how many in `row_count`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ FACTS = frozenset(
         "partitions",
         "source_files",
         "rejects",
+        "splits",
     )
 )
 """What a rule may read beside data types."""

@@ -33,6 +33,7 @@ from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import CatalogChange, Checked, of_run
 from warehouse.store.catalog_tables import check_tables, state_of
+from warehouse.store.reference import reference_files
 from warehouse.text import some
 from warehouse.validation.evaluate import (
     NAMED_SYMBOLS,
@@ -48,6 +49,7 @@ _UNIT_ROWS = 4_000_000
 _UNIT_FILES = 1_000
 _WHOLE = "day_aggs"
 _REJECTS = "rejects"
+_SPLITS = "splits"
 _IN_PART = "asked in part"
 """What the record of a validation says that was not of all rules, or not about everything."""
 
@@ -174,6 +176,7 @@ def validate(
 
     Raises:
         StorageError: a file cannot be read.
+        CorruptPartitionError: the table of splits is damaged.
     """
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
     if not layout.catalog.exists():
@@ -344,6 +347,8 @@ class _Questions:
             return []
         first, last = self._span(data_type)
         self._show_facts(data_type, first, last)
+        if any(_SPLITS in rule.reads for rule in rules):
+            self._show_splits()
         found: list[ValidationResult] = []
         by_rows: defaultdict[frozenset[str], list[Rule]] = defaultdict(list)
         for rule in rules:
@@ -423,6 +428,16 @@ class _Questions:
                 f"create or replace temp view {table} as"
                 f" select * from published.{table} where data_type = '{data_type}'"
             )
+
+    def _show_splits(self) -> None:
+        """The splits that are loaded; of a catalog of an earlier version none are."""
+        named = reference_files.named(self._connection, "published") or {}
+        rows = reference_files.SCHEMAS[_SPLITS].empty_table()
+        if _SPLITS in named:
+            rows = reference_files.read(self._layout, named[_SPLITS])
+        self._connection.register("loaded", rows)
+        self._run(f"create or replace temp table {_SPLITS} as select * from loaded")
+        self._connection.unregister("loaded")
 
     def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
