@@ -20,7 +20,7 @@ from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.request import Request
-from warehouse.errors import ConfigError, RequestError
+from warehouse.errors import ConfigError, NoDataError, RequestError
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.bars import builder, keeper, origin
@@ -401,3 +401,47 @@ def test_bars_that_are_not_kept_are_not_rebuilt(make_warehouse: MakeWarehouse) -
     with pytest.raises(RequestError, match=r"name 1m in bars\.keep, which has 1d"):
         made.rebuild("bars_1m")
     assert made.partitions() == {}
+
+
+def test_bars_of_a_length_that_is_not_kept_are_told_with_the_line_that_keeps_them(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    line = r"write keep: \[1m, 1d, 5m\] under bars: in config/data_config\.yaml, then: warehouse up"
+    with Warehouse(made.root) as wh:
+        for symbols in ("A", ["A", "never seen"], "*"):
+            with pytest.raises(NoDataError, match=line):
+                wh.load("bars_5m", symbols, MONDAY)
+        # What is kept, and not there, comes with an update.
+        with pytest.raises(NoDataError, match="warehouse update --start 2024-02-01"):
+            wh.load("bars_1m", "A", FEBRUARY)
+    made.configure(bars__keep=["1m", "1d", "5m"])
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert len(wh.load("bars_5m", "A", MONDAY)) == 1
+    made.configure(bars__keep=[])
+    with Warehouse(made.root) as wh:
+        # They are there until the next update.
+        assert len(wh.load("bars_5m", "A", MONDAY)) == 1
+
+
+def test_before_anything_was_ingested_bars_that_are_not_kept_are_told_as_such(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse()
+    with Warehouse(made.root) as wh, pytest.raises(NoDataError, match=r"write keep: \[1m\]"):
+        wh.load("bars_1m", "A", MONDAY)
+
+
+def test_a_day_in_which_a_symbol_has_no_bar_is_no_gap(make_warehouse: MakeWarehouse) -> None:
+    odd_lots = [line.replace("Z,37", "B,37") for line in day(TUESDAY, 12.0, symbols="Z")]
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, 11.0, symbols="AB"),
+        day_key("trades", TUESDAY): [*day(TUESDAY, 12.0, symbols="A"), *odd_lots],
+    }
+    made = make_warehouse(files, **settings_of("symbol", "symbol"))
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        for data_type, rows in (("bars_1m", 2), ("bars_1d", 1)):
+            assert len(wh.load(data_type, "B", MONDAY, TUESDAY)) == rows
+            assert wh.load(data_type, "B", TUESDAY).empty

@@ -24,7 +24,8 @@ from warehouse.core.calendar import (
     today,
     weekdays_absent,
 )
-from warehouse.core.datatypes import DATA_TYPES, DataType
+from warehouse.core.config import CONFIG_FILE
+from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, is_kept_bars
 from warehouse.core.file_state import WORDS
 from warehouse.core.paths import RawFile, month_of
 from warehouse.errors import NoDataError
@@ -60,6 +61,7 @@ def check_series(snapshot: Snapshot, kind: DataType, series: Sequence[tuple[str,
 
 
 def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> bool:
+    _check_kept(snapshot, kind, symbols, span)
     if snapshot.generation == 0:
         raise NoDataError(
             asked(kind, symbols, span),
@@ -97,6 +99,7 @@ def check_market(snapshot: Snapshot, kind: DataType, span: Span) -> None:
 
 
 def _check_market(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
+    _check_kept(snapshot, kind, (), span)
     if snapshot.generation == 0:
         raise NoDataError(
             asked(kind, (), span),
@@ -119,6 +122,26 @@ def _check_market(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
     if absent or not there or span.last < there[0] or span.first > there[-1]:
         raise _gap(kind, (), span, absent, there)
     return True
+
+
+def _check_kept(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
+    """Make sure that bars are kept, or are there still: else no update brings them.
+
+    Raises:
+        NoDataError: they are not; it says what the configuration is to say.
+    """
+    keep = snapshot.config.bars.keep
+    if not is_kept_bars(kind.name) or kind in snapshot.config.bars.kept:
+        return
+    if snapshot.generation == 0 or not sessions(snapshot, kind):
+        every = kind.name.removeprefix(KEPT)
+        raise NoDataError(
+            asked(kind, symbols, span),
+            f"such bars are not kept, bars.keep has {', '.join(keep) or 'none'}",
+            f"write keep: [{', '.join((*keep, every))}] under bars: in {CONFIG_FILE}, then:"
+            f" {_UPDATE}; or take them from the trades with: wh.bars(…, every={every!r},"
+            " hours='all')",
+        )
 
 
 def _without_rows(
@@ -324,7 +347,13 @@ def _near(symbol: str, every: list[str]) -> list[str]:
 
 
 def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
-    """Sessions of which a file with all symbols was ingested."""
+    """Sessions of which a file with all symbols was ingested.
+
+    Of kept bars those that have some: they are built of all symbols together, and of one that has
+    none there no trade set a price.
+    """
+    if is_kept_bars(kind.name):
+        return frozenset(sessions(snapshot, kind))
     return snapshot.once(
         ("ingested", kind.name),
         lambda: frozenset(
