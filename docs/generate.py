@@ -301,7 +301,7 @@ def configuration_page() -> str:
                 (
                     code(f"{name}.{key}"),
                     told.get(f"{name}.{key}", ""),
-                    code(shown) if shown != "" else "empty",
+                    "not said" if shown is None else code(shown) if shown != "" else "empty",
                     ", ".join(filter(None, (kind, limits))),
                     code(f"{ENV_PREFIX}{name}__{key.replace('.', '__')}".upper()),
                 )
@@ -343,6 +343,8 @@ def kind_of_key(annotation: Any) -> str:
     names = {str: "text", int: "integer", float: "number", Path: "path"}
     if get_origin(annotation) is tuple:
         return "list"
+    if type(None) in get_args(annotation):
+        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
     if str(annotation).startswith("typing.Literal"):
         return " or ".join(code(each) for each in get_args(annotation))
     return names.get(annotation, str(annotation))

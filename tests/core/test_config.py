@@ -74,7 +74,7 @@ def _keys(above: str, values: dict[str, Any]) -> Iterator[str]:
 
 def as_shipped() -> Config:
     """The defaults, but for what a new warehouse has otherwise, and an old one keeps."""
-    market = Config().storage.layout.model_copy(update={"day_aggs": "market"})
+    market = Config().storage.layout.model_copy(update={"day_aggs": "market", "bars_1d": "market"})
     storage = Config().storage.model_copy(update={"layout": market})
     return Config().model_copy(update={"storage": storage})
 
@@ -411,3 +411,17 @@ def test_what_is_no_yaml_is_told_with_its_line_alone(text: str, told: str, write
     path = write(text)
     with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: is no valid YAML: {told}$"):
         load(path, {})
+
+
+def test_day_bars_lie_as_other_bars_do_where_nothing_is_said_of_them(write: Write) -> None:
+    def layouts(**said: str) -> list[str]:
+        layout = load(write({"storage": {"layout": said}}), {}).storage.layout
+        return [layout.of(name) for name in ("bars_1d", "bars_1m", "bars_24h")]
+
+    assert layouts() == ["symbol"] * 3
+    assert layouts(day_aggs="market") == ["symbol"] * 3
+    assert layouts(bars="market") == ["market"] * 3
+    assert layouts(bars_1d="market") == ["market", "symbol", "symbol"]
+    assert layouts(bars="market", bars_1d="symbol") == ["symbol", "market", "market"]
+    shipped = load(SHIPPED, {}).storage.layout
+    assert shipped.of("bars_1d") == shipped.of("day_aggs") == "market"

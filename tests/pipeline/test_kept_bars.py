@@ -445,3 +445,26 @@ def test_a_day_in_which_a_symbol_has_no_bar_is_no_gap(make_warehouse: MakeWareho
         for data_type, rows in (("bars_1m", 2), ("bars_1d", 1)):
             assert len(wh.load(data_type, "B", MONDAY, TUESDAY)) == rows
             assert wh.load(data_type, "B", TUESDAY).empty
+
+
+def test_day_bars_of_new_months_are_laid_out_by_a_key_of_their_own_and_others_stay(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    layout = settings_of("symbol", "symbol")["storage__layout"]
+    made.configure(storage__layout={**layout, "bars_1d": "market"})
+    before = bytes_of_bars(made)
+    made.put(day_key("trades", SESSION), day(SESSION, 20.0))
+    made.put(day_key("trades", FEBRUARY), day(FEBRUARY, 30.0))
+    made.update("trades")
+    with Catalog(made.layout) as catalog:
+        assert catalog.layout_of("bars_1d", JANUARY) == "symbol"
+        assert catalog.layout_of("bars_1d", FEBRUARY) == "market"
+        assert catalog.layout_of("bars_1m", FEBRUARY) == "symbol"
+    assert set(before) <= set(bytes_of_bars(made))
+    check_bars(made)
+    convert_layout(made.pipeline, Request.of(["bars_1d"]), "market")
+    assert {path.parent.name for path in files_of_bars(made) if "bars_1d" in str(path)} == {
+        "market"
+    }
+    check_bars(made)

@@ -109,16 +109,18 @@ class LayoutConfig(_Section):
     minute_aggs: PartitionLayout = "symbol"
     day_aggs: PartitionLayout = "symbol"
     bars: PartitionLayout = "symbol"
+    bars_1d: PartitionLayout | None = None
 
     def of(self, data_type: str) -> PartitionLayout:
-        """The layout of a data type's new months; kept bars of all lengths share one key."""
-        found: PartitionLayout = getattr(self, layout_key(data_type))
-        return found
+        """The layout of a data type's new months; where that of day bars is not said, of bars."""
+        found: PartitionLayout | None = getattr(self, layout_key(data_type))
+        return found or self.bars
 
 
 def layout_key(data_type: str) -> str:
-    """The key of `storage.layout` that is of a data type."""
-    return "bars" if is_kept_bars(data_type) else data_type
+    """The key of `storage.layout` that is of a data type; kept bars below a day share one."""
+    is_shared = is_kept_bars(data_type) and data_type not in LayoutConfig.model_fields
+    return "bars" if is_shared else data_type
 
 
 class StorageConfig(_Section):
