@@ -1,23 +1,37 @@
-"""Bars are adjusted and follow renames as rows do."""
+"""Bars are adjusted and follow renames as rows do.
+
+A golden case of bars that are filled by adjusted shares or dollars, worked out by hand, is a folder
+`adjusted_bar_cases/<claim>` with
+
+    trades.csv      the trades as they were made: `session`, and `clock`, New York's
+    actions.csv     the table `actions`
+    question.json   the arguments of `Warehouse.bars`
+    expected.csv    the bars: the session, its clock at the first and the last trade, their numbers
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from adjusting import dividend, know, split, warehouse_of
-from building import Made
+from adjusting import dividend, know, rows_of, split, table_of, warehouse_of
+from building import Made, instant
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 
+CASES = Path(__file__).parent / "adjusted_bar_cases"
 DAYS = [date(2024, 1, 29), date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)]
 SPLIT, PAID = split("A", DAYS[2], 1, 4), dividend("A", DAYS[1], 0.75)
 PRICES = ("open", "high", "low", "close", "vwap")
 DOLLARS = ("dollar_volume", "high_low_barred_dollars")
+FOLDERS = sorted(path.parent for path in CASES.glob("*/expected.csv"))
 
 
 def trades(symbol: str, days: list[date]) -> list[dict[str, str]]:
@@ -111,3 +125,25 @@ def test_the_id_of_bars_knows_the_actions_that_reach_them(made: Made, wh: Wareho
     know(made, [SPLIT])
     assert told() == plain
     assert told(adjust="all") not in (plain, adjusted)
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_bars_filled_by_adjusted_shares_or_dollars_come_to_these(
+    folder: Path, layout: str, make_warehouse: MakeWarehouse
+) -> None:
+    made = warehouse_of(make_warehouse, "trades", rows_of(folder / "trades.csv"), layout)
+    know(made, table_of(folder / "actions.csv"))
+    question = json.loads((folder / "question.json").read_text("utf-8"))
+    with Warehouse(made.root) as wh:
+        found = wh.bars(**question, to="arrow").to_pylist()
+    expected = rows_of(folder / "expected.csv")
+    assert len(found) == len(expected), found
+    for bar, wanted in zip(found, expected, strict=True):
+        session = date.fromisoformat(wanted.pop("session"))
+        stamps = [instant(session, wanted.pop(name)) for name in ("begin", "end")]
+        assert [bar["timestamp"].value, bar["end_timestamp"].value] == stamps
+        assert bar["session"] == session
+        assert bar["is_short"] == (wanted.pop("is_short") == "true")
+        for name, text in wanted.items():
+            assert math.isclose(bar[name], float(text), rel_tol=1e-12), (name, bar)
