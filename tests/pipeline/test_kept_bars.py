@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,13 +11,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import yaml
 from building import SESSION, Made, day_key, edit_catalog, instant, trade
 from killing import Killed, killed_at
 
 from warehouse import Warehouse
+from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.request import Request
@@ -24,6 +28,7 @@ from warehouse.errors import ConfigError, NoDataError, RequestError
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.bars import builder, keeper, origin
+from warehouse.pipeline.pipeline import Pipeline
 from warehouse.store.catalog import Catalog
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
@@ -144,16 +149,82 @@ def test_kept_bars_are_those_that_are_built_from_the_trades_in_either_layout(
         assert kinds == {"trades", *KEPT}
 
 
-def test_without_bars_keep_there_is_no_trace_of_them(
-    make_warehouse: MakeWarehouse, files: dict[str, bytes]
+OF_THE_CLOCK = {
+    "source_files": ("etag", "raw_modified_ns", "raw_inode", "run_id", "recorded_at"),
+    "runs": (
+        *("run_id", "started_at", "download_time", "processing_time", "memory_usage", "seconds"),
+        *("cpu_seconds", "peak_memory_bytes", "cache_hit_rate"),
+    ),
+    "findings": ("run_id", "checked_at"),
+    "restatements": ("run_id", "restated_at"),
+    "warehouse": ("written_at", "warehouse_id"),
+}
+"""What differs from one run to the next, by table of the catalog."""
+TIERS = ("cache", "manifests", "rejects", "recipes", "schema")
+
+
+def held(made: Made) -> dict[str, Any]:
+    """All that a warehouse holds: files of its tiers, names of the rest, what its catalog says."""
+    data = made.layout.data
+    files = {path.relative_to(data).as_posix(): path for path in data.rglob("*") if path.is_file()}
+    found: dict[str, Any] = {
+        "names": sorted(re.sub(r"[0-9a-f]{16,}", "…", name) for name in files),
+        "bytes": {
+            name: path.read_bytes() for name, path in files.items() if name.startswith(TIERS)
+        },
+    }
+    with duckdb.connect(str(made.layout.catalog), read_only=True) as catalog:
+        catalog.execute("set timezone = 'UTC'")
+        tables = "select table_name from duckdb_tables() where not internal order by all"
+        for (name,) in catalog.execute(tables).fetchall():
+            but = OF_THE_CLOCK.get(name, ())
+            columns = [
+                column
+                for column, *_ in catalog.execute(f"describe {name}").fetchall()
+                if column not in but
+            ]
+            rows = catalog.execute(f"select {', '.join(columns)} from {name} order by all")
+            found[name] = [columns, rows.fetchall()]
+        made_of = (
+            "select view_name, sql from duckdb_views() where not internal"
+            " union all select function_name, macro_definition from duckdb_functions()"
+            " where not internal order by all"
+        )
+        found["views and macros"] = catalog.execute(made_of).fetchall()
+    return {name: _anywhere(made, value) for name, value in found.items()}
+
+
+def _anywhere(made: Made, value: Any) -> Any:
+    """The same of a warehouse that stands anywhere."""
+    if isinstance(value, str):
+        return value.replace(str(made.root.parent), "")
+    if isinstance(value, list | tuple):
+        return [_anywhere(made, each) for each in value]
+    return value
+
+
+def test_bars_that_are_not_kept_cost_nothing(
+    make_warehouse: MakeWarehouse, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = make_warehouse(files)
-    made.update("trades")
-    assert {name.split("/")[0] for name in made.partitions()} == {"trades"}
-    assert not any((made.root / "data").rglob("*bars_*"))
-    with Warehouse(made.root) as wh:
-        names = wh.query("select function_name from duckdb_functions() where not internal")
-        assert not [name for name in names["function_name"] if name.startswith("bars_1")]
+    """As in a warehouse whose configuration, and whose code, has never heard of them."""
+    off = make_warehouse(files, bars__keep=[])
+    unheard_of = make_warehouse(files)
+    settings = yaml.safe_load((unheard_of.root / CONFIG_FILE).read_text("utf-8"))
+    del settings["bars"], settings["storage"]["layout"]["bars"]
+    del settings["storage"]["layout"]["bars_1d"]
+    (unheard_of.root / CONFIG_FILE).write_text(yaml.safe_dump(settings), "utf-8")
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(keeper, "MonthOfTrades", None)
+            off.update("trades")
+            patched.setattr(Pipeline, "keep_bars", lambda *_: [])
+            unheard_of.update("trades")
+    expected = held(unheard_of)
+    assert expected["manifests"][1]
+    assert held(off) == expected
+    assert not [name for name in expected["names"] if "bars_" in name]
+    told = [name for name, _ in expected["views and macros"] if name.startswith("bars_1")]
+    assert told == []
 
 
 @pytest.mark.parametrize(("of_trades", "of_bars"), LAYOUTS)
