@@ -26,7 +26,7 @@ from pydantic import BaseModel
 import warehouse
 from warehouse import Warehouse, errors
 from warehouse.cli.main import cli
-from warehouse.core.config import Config
+from warehouse.core.config import BarsConfig, Config, LayoutConfig
 from warehouse.core.datatypes import DATA_TYPES
 
 DOCS = REPOSITORY / "docs"
@@ -281,6 +281,14 @@ def test_every_view_macro_table_and_column_is_in_the_reference(
             assert f"| `{column}` |" in section, (table, column)
 
 
+def test_whoever_reads_a_macro_is_told_that_it_follows_no_renames(pages: dict[str, str]) -> None:
+    assert "none follows renames" in pages["catalog"].partition("\n## Tables")[0]
+    for name in (*DATA_TYPES, "bars", "kept_bars", "features"):
+        text = (REPOSITORY / "sql" / "catalog" / f"{name}.sql").read_text("utf-8")
+        header = " ".join(text.partition("\ncreate ")[0].replace("\n--", " ").split())
+        assert re.search(r"follows? no renames|none follows renames", header), name
+
+
 def test_every_file_of_sql_is_in_the_reference_with_its_sentence(pages: dict[str, str]) -> None:
     files = sorted((REPOSITORY / "sql").rglob("*.sql"))
     assert len(files) > 70
@@ -364,3 +372,11 @@ def test_one_name_stands_for_one_thing(pages: dict[str, str]) -> None:
             assert key in keys, (row, key)
             checked += 1
     assert checked > 20
+
+
+def test_every_key_of_bars_has_a_row_among_the_names() -> None:
+    names = (DOCS / "reference" / "names.md").read_text("utf-8")
+    keys = [f"bars.{key}" for key in BarsConfig.model_fields]
+    keys += [f"storage.layout.{key}" for key in LayoutConfig.model_fields if "bars" in key]
+    assert len(keys) > 3
+    assert [key for key in keys if f"`{key}`" not in names] == []
