@@ -397,7 +397,10 @@ def catalog_page() -> str:
     parts.append("Table macros: `from trades_of('AAPL')`. Symbols are case-sensitive.\n")
     parts.append(table(("macro", "what it gives"), rows))
     guide = "[Splits, dividends and renames](../guides/adjusting.md)"
-    parts.append(f"\nWhat `adjust` and `as_of` mean: {guide}.\n")
+    parts.append(
+        f"\nWhat `adjust` and `as_of` mean: {guide}. A macro has the rows under the symbol that it"
+        " names: none follows renames.\n"
+    )
     inner = {
         code(f"sql/{file.name}.sql"): ", ".join(
             code(call) for call, is_table, _ in macros_of(file) if not is_table

@@ -3,7 +3,8 @@
 -- The macros themselves are made from the statements of sql/bars. They rest on the rules of
 -- `trade_conditions` and on `sessions`, the regular hours of each session of which there are rows:
 -- instants are nanoseconds UTC, [open_ns, close_ns), and midnights are New York's. A day that the
--- exchange's calendar does not have stands there with the usual hours.
+-- exchange's calendar does not have stands there with the usual hours. They are of the trades under
+-- the symbol that is named, as traded: none of them adjusts, and none follows renames.
 create or replace table sessions (
     session date not null,
     -- in New York, nanoseconds UTC: where it begins, and where it ends

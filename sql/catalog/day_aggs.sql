@@ -5,7 +5,8 @@
 -- it opens no file in vain. In a file that all symbols share a filter passes over most of the rows.
 -- Which files these are catalog/files says. `first` and `last` are sessions, both inclusive. With
 -- adjust := 'splits' or 'all' prices and sizes are those of the session `as_of`, or else of
--- `last`: see catalog/adjustment.
+-- `last`: see catalog/adjustment. Rows are those under the symbol that is named: the macro follows
+-- no renames, for `securities`, which knows them, cannot say which files to open.
 create or replace view day_aggs as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(day_aggs_files(), filename = true, hive_partitioning = false)

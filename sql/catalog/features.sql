@@ -3,6 +3,7 @@
 -- Each feature that keeps the conventions gets a macro of its own: spread_of(symbol, first, last),
 -- sessions, both inclusive. The two macros here give the session from which on there are `wanted`
 -- sessions, or rows, of a symbol before `first_session`; where there are not so many, the first.
+-- All are of the rows under the symbol that is named: they follow no renames.
 create or replace table features (
     name varchar not null,
     description varchar,

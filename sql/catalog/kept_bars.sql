@@ -3,7 +3,8 @@
 -- For each length that bars are kept in it is run once, with that name in the place of `bars_1m`.
 -- As of the vendor's data types: the macro opens the symbol's few files; of a symbol with files of
 -- its own the view's `symbol` is that of the path. `first` and `last` are sessions, both inclusive.
--- Which files these are is filled in when a catalog is made, as catalog/files says: here, none.
+-- Which files these are is filled in when a catalog is made, as catalog/files says: here, none. The
+-- macro has the bars under the symbol that is named: it follows no renames.
 create or replace macro bars_1m_names() as '';
 create or replace macro bars_1m_market_names() as '';
 create or replace macro bars_1m_market_symbols() as '';

@@ -112,6 +112,32 @@ def test_bars_follow_a_rename(wh: Warehouse) -> None:
     )
 
 
+def test_a_macro_follows_no_rename_and_those_of_each_symbol_joined_are_the_series(
+    wh: Warehouse,
+) -> None:
+    """As docs/guides/adjusting.md says to readers of macros."""
+    every = wh.trades("NEW", DAYS[0], DAYS[3], follow_renames=True, to="arrow").to_pylist()
+    own = "from trades_of('NEW', $first, $last) order by timestamp"
+    alone = wh.query(own, "arrow", first=DAYS[0], last=DAYS[3]).to_pylist()
+    assert alone == [row for row in every if row["symbol"] == "NEW"]
+    assert 0 < len(alone) < len(every)
+    spans = wh.query(
+        "select symbol, first_session, least(coalesce(last_session, $last), $last) as last_session"
+        " from securities"
+        " where security in (select security from securities where symbol = 'NEW')"
+        " order by first_session",
+        "arrow",
+        last=DAYS[3],
+    ).to_pylist()
+    assert [span["symbol"] for span in spans] == ["OLD", "NEW"]
+    parts = " union all ".join(
+        "from trades_of('{symbol}', '{first_session}', '{last_session}')".format(**span)
+        for span in spans
+    )
+    joined = wh.query(f"from ({parts}) order by timestamp", "arrow").to_pylist()
+    assert joined == every
+
+
 def test_the_id_of_bars_knows_the_actions_that_reach_them(made: Made, wh: Warehouse) -> None:
     def told(**options: Any) -> str:
         return str(wh.bars("A", DAYS[0], DAYS[2], **options).attrs["fingerprint"])
