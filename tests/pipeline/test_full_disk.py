@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from warehouse.ingest import incoming_rules, rejects, row_sorter, symbol_builder
 from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
 from warehouse.store import catalog_writer, kept_tables, publish
+from warehouse.store.reference import reference_files
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 SYMBOLS = ("AAPL", "BCPC", "BCpC", "NA")
@@ -185,6 +186,84 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
                 shutil.rmtree(made.root / "data")
                 shutil.copytree(tmp_path / "before", made.root / "data")
         assert set(outcomes.values()) == {"done", "refused"}, outcomes
+
+
+STAGES_OF_A_LOAD: dict[str, tuple[Any, str]] = {
+    "tables": (reference_files, "write"),
+    "catalog": (catalog_writer, "build"),
+    "journal": (publish, "_sync"),
+}
+
+
+def splits_of(*symbols: str) -> str:
+    """An export of many splits, so that its table is no small file."""
+    rows = [
+        {
+            "id": f"E{number}{symbol}",
+            "ticker": symbol,
+            "execution_date": f"{date(2004, 1, 1) + timedelta(days=number)}",
+            "split_from": 1,
+            "split_to": 2,
+            "adjustment_type": "forward_split",
+            "historical_adjustment_factor": 1,
+        }
+        for symbol in symbols
+        for number in range(3_000)
+    ]
+    return json.dumps({"results": rows})
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [*((stage, 0) for stage in STAGES_OF_A_LOAD), ("tables", 12_000), ("journal", 12_000)],
+)
+def test_a_disk_that_fills_up_while_actions_are_loaded_leaves_those_of_before(
+    stage: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, first, second = tmp_path / "disk", tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text(splits_of("A"), "utf-8")
+    second.write_text(splits_of("A", "B"), "utf-8")
+    with small_disk(disk, 24):
+        made = make(disk)
+        with Warehouse(made.root) as wh:
+            wh.load_reference(first)
+        old = made.sql("from splits order by all")
+        where, name = STAGES_OF_A_LOAD[stage]
+        real: Callable[..., Any] = getattr(where, name)
+        filled: list[Path] = []
+
+        def fill_first(*arguments: Any, **options: Any) -> Any:
+            if not filled:
+                filled.append(fill(disk, left))
+            return real(*arguments, **options)
+
+        problem = None
+        with Warehouse(made.root) as reader:
+            with monkeypatch.context() as patch, Warehouse(made.root) as wh:
+                patch.setattr(where, name, fill_first)
+                try:
+                    wh.load_reference(second)
+                except StorageError as error:
+                    problem = error
+            assert filled, "the stage was not come by"
+            if problem is None:
+                assert left
+            else:
+                assert "\n" not in str(problem)
+                assert re.search("full|No space left", str(problem)), problem
+            if not made.layout.journal.exists():
+                assert (made.sql("from splits order by all") == old) == (problem is not None)
+                assert len(reader.actions("A")) == len(old)
+
+        filled[0].unlink()
+        with Warehouse(made.root) as wh:
+            wh.load_reference(second)
+            assert len(wh.actions("A")) == len(wh.actions("B")) == len(old)
+            assert wh.verify().faults == []
+        assert list(made.layout.staging.iterdir()) == []
+        last = json.loads(made.layout.log.read_text().splitlines()[-1])
+        assert (last["event"], last["state"]) == ("run ended", "done")
 
 
 @pytest.mark.torture
