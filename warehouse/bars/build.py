@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from warehouse.bars import kernel
 from warehouse.bars.spec import BarSpec
-from warehouse.bars.tape import is_in_order, on_tape
+from warehouse.bars.tape import is_in_order, on_tape, standing
 from warehouse.core.calendar import Span, sessions_table
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
@@ -53,7 +53,7 @@ class Bars:
     Attributes:
         table: by symbol and time.
         unknown_conditions: codes that the table of conditions does not have, and of each how many
-            trades carry it. They forbid nothing.
+            trades of the tape carry it. They forbid nothing.
     """
 
     table: pa.Table
@@ -166,6 +166,9 @@ def build(
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
     """
+    if folder.is_shipped("tape"):
+        # Else the warehouse's own statement says what the tape is.
+        trades = standing(trades)
     conditions = trades["conditions"].combine_chunks().dictionary_encode()
     with prepared(connection, folder, trades) as from_trades:
         bars = None

@@ -34,8 +34,20 @@ def is_in_order(trades: pa.Table) -> bool:
     return not len(same)
 
 
+def standing(trades: pa.Table) -> pa.Table:
+    """The trades that stand: as they were made (correction 0 or none), or as they were corrected.
+
+    The table itself, where all do.
+    """
+    correction = trades["correction"]
+    found = pc.min_max(correction).as_py()
+    if found["min"] is None or (found["min"] >= 0 and found["max"] <= 1):
+        return trades
+    return trades.filter(pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS)))
+
+
 def on_tape(trades: pa.Table) -> pa.Table:
-    """The trades that stand (correction 0, 1 or none), numbered.
+    """The trades that stand, numbered.
 
     Args:
         trades: as `is_in_order` takes them, and finds them in order.
@@ -44,9 +56,5 @@ def on_tape(trades: pa.Table) -> pa.Table:
         The same columns and `ordinal`, int64, ascending in the order of the tape within each symbol
         and session, none twice.
     """
-    correction = trades["correction"]
-    if correction.null_count < len(correction):
-        stands = pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS))
-        if not pc.all(stands, min_count=0).as_py():
-            trades = trades.filter(stands)
+    trades = standing(trades)
     return trades.append_column("ordinal", pa.array(np.arange(trades.num_rows, dtype=np.int64)))
