@@ -133,7 +133,7 @@ def _check_kept(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span
     keep = snapshot.config.bars.keep
     if not is_kept_bars(kind.name) or kind in snapshot.config.bars.kept:
         return
-    if snapshot.generation == 0 or not sessions(snapshot, kind):
+    if not _of_bars(snapshot, kind):
         every = kind.name.removeprefix(KEPT)
         raise NoDataError(
             asked(kind, symbols, span),
@@ -346,6 +346,12 @@ def _near(symbol: str, every: list[str]) -> list[str]:
     return list(dict.fromkeys([*folded, *close]))[:_NAMED]
 
 
+def _of_bars(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
+    """Sessions of which there are kept bars, as their manifests say: no row of theirs is read."""
+    own = (one for one in snapshot.manifests or () if one.data_type == kind.name)
+    return frozenset(session for one in own for session in one.sessions)
+
+
 def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     """Sessions of which a file with all symbols was ingested.
 
@@ -353,7 +359,7 @@ def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     none there no trade set a price.
     """
     if is_kept_bars(kind.name):
-        return frozenset(sessions(snapshot, kind))
+        return _of_bars(snapshot, kind)
     return snapshot.once(
         ("ingested", kind.name),
         lambda: frozenset(
