@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from adjusting import dividend, know, split
-from building import REPOSITORY, Made, bar, csv_text, day_key, instant, trade
+from building import REPOSITORY, Made, bar, csv_text, day_key, instant, keep, put_back, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
@@ -138,6 +138,23 @@ def test_every_vwap_is_that_of_a_plain_loop_over_the_trades(
     assert found.drop_columns(["vwap"]) == rest.drop_columns(["vwap"])
     assert found.column_names == rest.column_names
     assert rest["vwap"].null_count == rest.num_rows
+
+
+def test_in_sql_it_is_a_join_of_the_macros(wh: Warehouse) -> None:
+    asked = f"'SPY', '{FIRST}', '{LAST}'"
+    for freq, bars in (
+        ("minute", f"bars_of({asked}, hours := 'all')"),
+        ("day", f"day_bars_of({asked})"),
+    ):
+        found = wh.query(
+            "select aggs.* replace (coalesce(aggs.vwap, bars.vwap) as vwap)"
+            f" from {freq}_aggs_of({asked}) as aggs"
+            f" left join {bars} as bars on bars.session = aggs.session"
+            " and bars.timestamp = aggs.timestamp order by aggs.timestamp",
+            "arrow",
+        )
+        table = wh.aggs("SPY", FIRST, LAST, freq, vwap=True, to="arrow")  # type: ignore[arg-type]
+        assert found["vwap"].to_pylist() == table["vwap"].to_pylist()
 
 
 @pytest.mark.parametrize("freq", ["minute", "day"])
@@ -405,6 +422,17 @@ def test_it_is_adjusted_as_prices_are_and_follows_a_rename(
         assert both["vwap"].tolist() == [RAW[DAYS[3]] + 1000, *expected]
 
 
+def test_where_no_symbol_changed_to_follow_renames_changes_no_id(renamed: Made) -> None:
+    with Warehouse(renamed.root) as wh:
+        for freq in ("minute", "day"):
+            kind, asked = f"{freq}_aggs", ("NEW", DAYS[2], DAYS[3])
+            plain = wh.fingerprint(kind, *asked, vwap=True, missing="ignore")
+            followed = {"vwap": True, "missing": "ignore", "follow_renames": True}
+            assert wh.fingerprint(kind, *asked, **followed) == plain  # type: ignore[arg-type]
+            longer = wh.fingerprint(kind, "NEW", DAYS[1], DAYS[3], vwap=True, missing="ignore")
+            assert longer != plain
+
+
 def test_all_symbols_are_adjusted_as_each_by_name(renamed: Made) -> None:
     with Warehouse(renamed.root) as wh:
         asked: dict[str, Any] = {"freq": "day", "adjust": "all", "vwap": True}
@@ -503,25 +531,29 @@ def test_an_answer_is_kept_apart_from_the_one_without(wh: Warehouse) -> None:
     assert plain["vwap"].isna().all()
 
 
-@pytest.mark.parametrize("symbols", ["F", ["SPY", "F"], "*"])
-def test_the_id_is_known_without_reading(wh: Warehouse, symbols: Any) -> None:
+@pytest.mark.parametrize("symbols", [["SPY", "F"], "*"])
+@pytest.mark.parametrize("options", [{}, {"columns": ["close"]}, {"adjust": "all"}])
+def test_the_id_is_known_without_reading(
+    wh: Warehouse, symbols: Any, options: dict[str, Any]
+) -> None:
     for freq in ("minute", "day"):
-        kind: Any = f"{freq}_aggs"
-        for options in ({}, {"columns": ["close"]}, {"adjust": "all"}, {"follow_renames": True}):
-            if symbols == "*" and "follow_renames" in options:
-                continue
-            asked: dict[str, Any] = {"vwap": True, **options}
-            told = wh.fingerprint(kind, symbols, FIRST, LAST, **asked)
-            frame = wh.aggs(symbols, FIRST, LAST, freq, **asked)  # type: ignore[arg-type]
-            assert frame.attrs["fingerprint"] == told
-    assert wh.fingerprint("day_aggs", symbols, FIRST, vwap=False) == wh.fingerprint(
-        "day_aggs", symbols, FIRST
-    )
+        told = wh.fingerprint(f"{freq}_aggs", symbols, LAST, vwap=True, **options)
+        frame = wh.aggs(symbols, LAST, None, freq, vwap=True, **options)  # type: ignore[arg-type]
+        assert frame.attrs["fingerprint"] == told
+        assert wh.fingerprint(f"{freq}_aggs", symbols, LAST, **options) != told
+
+
+@pytest.fixture(scope="module")
+def unchanged(make_warehouse: MakeWarehouse) -> Made:
+    made = own_market(make_warehouse, TRADES, "symbol")
+    keep(made)
+    return made
 
 
 @pytest.fixture
-def changed(make_warehouse: MakeWarehouse) -> Made:
-    return own_market(make_warehouse, TRADES, "symbol")
+def changed(unchanged: Made) -> Made:
+    put_back(unchanged)
+    return unchanged
 
 
 def told(made: Made, **options: Any) -> tuple[str, list[float | None]]:
