@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -145,7 +146,7 @@ class VwapAnswers:
                 unknown.update(own)
             if not found:
                 return table, {}
-            place = pa.array(range(table.num_rows), pa.int64())
+            place = pa.array(np.arange(table.num_rows))
             given = {
                 "bars": pa.concat_tables(found),
                 "aggs": table.select([*_KEYS, VWAP]).append_column("place", place),
