@@ -23,7 +23,6 @@ from warehouse.bars.compare import COMPARED
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS
-from warehouse.read.bars.reconciliation import percent
 from warehouse.report import bar_facts, symbol_charts
 from warehouse.report.answers import Row
 from warehouse.report.chart_style import PALETTE, Chart
@@ -33,7 +32,7 @@ from warehouse.report.charts import run_times as chart_of_run_times
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.report.output_file import replacing
-from warehouse.text import as_json, count, minute, size, some
+from warehouse.text import as_json, count, minute, percent, size, some
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}

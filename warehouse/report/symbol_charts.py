@@ -332,8 +332,8 @@ def bar(symbol: Row, place: int) -> Chart | None:
 
 
 def _moment(begins: str) -> str:
-    """A minute as `explain-bar` takes it: midnight alone would be the session."""
-    return begins[:19] if begins.endswith(" 00:00:00.000000") else begins[:16]
+    """A moment of a minute as `explain-bar` takes it: midnight itself is the whole session."""
+    return f"{begins[:10]} 00:00:01" if begins[11:16] == "00:00" else begins[:16]
 
 
 def _bar_note(found: Row) -> str:

@@ -12,7 +12,7 @@ from warehouse.bars.compare import COMPARED, Comparison, Group, Share
 from warehouse.bars.hypotheses import TRAITS, Cause, Hypothesis, Rival
 from warehouse.core.representation import Face, as_object, plain
 from warehouse.store.catalog import Reconciliation
-from warehouse.text import as_json, count, printable, some
+from warehouse.text import as_json, count, percent, printable, some
 
 _RULES = {
     "high_low": "high/low",
@@ -265,13 +265,6 @@ def _table(shares: Sequence[Share]) -> Iterator[str]:
     for row in rows:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         yield f"  {first.strip():<{widths[0]}}  {'  '.join(others)}".rstrip()
-
-
-def percent(equal: int, compared: int) -> str:
-    """A share, of one or more, that reads as 100 % only where it is."""
-    if equal == compared:
-        return "100 %"
-    return f"{min(equal / compared * 100, 99.99):.2f} %"
 
 
 def _share(one: Share) -> dict[str, Any]:
