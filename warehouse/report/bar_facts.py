@@ -86,7 +86,10 @@ def telling(ask: Callable[..., list[Row]], bars: BarAnswers, symbol: str) -> Row
         **dict.fromkeys(("of_bars", "changed", "change", "highest", "lowest", "explained")),
         "problem": None,
     }
+    spec = BarSpec.of(EVERY, hours="all")
     try:
+        # Where they are broken, the macros that were made of them say less.
+        bars.check(spec)
         for hours in ("regular", "all"):
             rows = ask("telling_bar", first=first, last=last, hours=hours, most=MOST_TRADES)
             if rows:
@@ -95,7 +98,6 @@ def telling(ask: Callable[..., list[Row]], bars: BarAnswers, symbol: str) -> Row
             problem = f"no minute has a bar, and at most {MOST_TRADES:,} trades"
             return {**told, "problem": problem}
         (chosen,) = rows
-        spec = BarSpec.of(EVERY, hours="all")
         asked = Window(spec, symbol, chosen["begin_ns"], chosen["session"])
         found = bars.explain(asked, "pandas", "UTC")
     except (QueryError, SqlFileError, TooLargeError) as error:

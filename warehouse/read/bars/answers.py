@@ -32,6 +32,7 @@ from warehouse.bars.build import (
     needs_fewer,
 )
 from warehouse.bars.explain import REJECTED, explain, in_words
+from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order
 from warehouse.core.calendar import Span, day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
@@ -148,6 +149,14 @@ class BarAnswers:
         if series is None and (len(tables) > 1 or len(asked.symbols) > 1):
             table = table.take(pa.array(_order(table, asked.symbols)))
         return Bars(table, unbarred, dict(sorted(unknown.items())))
+
+    def check(self, spec: BarSpec) -> None:
+        """Look at the statements of such bars.
+
+        Raises:
+            SqlFileError: one is not what it should be.
+        """
+        chain(self._folder, spec, from_trades=True)
 
     def explain(self, asked: Window, to: str, tz: str) -> Any:
         """Every trade of one window, as `Warehouse.explain_bar` says."""
