@@ -11,7 +11,7 @@ import pandas as pd
 from warehouse.bars.spec import BarSpec
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.representation import plain
-from warehouse.errors import QueryError, SqlFileError, TooLargeError
+from warehouse.errors import WarehouseError
 from warehouse.read.bars.answers import BarAnswers
 from warehouse.read.bars.question import Window
 from warehouse.report.answers import Row
@@ -100,7 +100,7 @@ def telling(ask: Callable[..., list[Row]], bars: BarAnswers, symbol: str) -> Row
         (chosen,) = rows
         asked = Window(spec, symbol, chosen["begin_ns"], chosen["session"])
         found = bars.explain(asked, "pandas", "UTC")
-    except (QueryError, SqlFileError, TooLargeError) as error:
+    except WarehouseError as error:
         # The report is there to say what is wrong with a warehouse: this goes into it.
         return {**told, "problem": str(error)}
     is_high = chosen["highest"] - chosen["high"] >= chosen["low"] - chosen["lowest"]
