@@ -153,7 +153,7 @@ class BarAnswers:
         Raises:
             SqlFileError: one is not what it should be.
         """
-        chain(self._folder, spec, from_trades=True)
+        chain(self.folder, spec, from_trades=True)
 
     def explain(self, asked: Window, to: str, tz: str) -> Any:
         """Every trade of one window, as `Warehouse.explain_bar` says."""
