@@ -1375,7 +1375,9 @@ class Warehouse(Face):
         )
         if symbols:
             names = symbols_of(symbols)
-            facts = symbol_facts.added(facts, self._queries, self._layout, self._config, names)
+            facts = symbol_facts.added(
+                facts, self._queries, self._bars, self._layout, self._config, names
+            )
         if path is not None:
             save(facts, expanded(path), f"warehouse -C {shlex.quote(str(self._layout.root))}")
         return facts

@@ -108,6 +108,13 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def percent(part: int, whole: int) -> str:
+    """`94.10 %`; a share, of one or more, reads as 100 % only where it is all."""
+    if part == whole:
+        return "100 %"
+    return f"{min(part / whole * 100, 99.99):.2f} %"
+
+
 def some(items: Iterable[str], limit: int) -> str:
     """The first few of many, and how many more there are: `A, B and 1,234 more`.
 

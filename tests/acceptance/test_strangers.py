@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -62,7 +63,7 @@ def everything(made: Made) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in made.root.parent.rglob("*") if path.is_file()}
 
 
-def of_facade(made: Made, ask: Callable[[Warehouse], Any]) -> object:
+def of_facade(made: Made, ask: Callable[[Warehouse], Any]) -> Any:
     with Warehouse(made.root) as wh:
         return ask(wh)
 
@@ -70,6 +71,7 @@ def of_facade(made: Made, ask: Callable[[Warehouse], Any]) -> object:
 READERS: dict[str, Callable[[Made], object]] = {
     "status": lambda made: status(made.layout, made.config),
     "the report": lambda made: gather(made.layout, made.config),
+    "the report of a symbol": lambda made: of_facade(made, lambda wh: wh.report(symbols="AAPL")),
     "the facade": lambda made: of_facade(made, lambda wh: wh.trades("AAPL", SESSION)),
     "a query": lambda made: of_facade(made, lambda wh: wh.query("select * from runs, partitions")),
     "coverage": lambda made: of_facade(
@@ -127,7 +129,7 @@ def test_a_file_of_sql_is_one_select_that_only_reads(name: str, tmp_path: Path) 
                 check_file(connection, SqlFolder(tmp_path)[name], may_call)
 
 
-MACROS = frozenset({"day_aggs_of", "minute_aggs_of", "trades_of", "quotes_of"})
+MACROS = frozenset({"day_aggs_of", "minute_aggs_of", "trades_of", "quotes_of", "bars_of"})
 
 
 def update(made: Made) -> None:
@@ -155,6 +157,7 @@ def rejected(made: Made) -> None:
     [
         ("report/span", lambda made: gather(made.layout, made.config)),
         ("report/files", lambda made: status(made.layout, made.config)),
+        ("report/reconciliations", lambda made: status(made.layout, made.config)),
         ("coverage/states", covered),
         ("coverage/rejected", rejected),
         ("ingest/trades", update),
@@ -172,6 +175,21 @@ def test_whoever_runs_a_file_of_sql_checks_it(
         run(made)
     assert caught.value.path == path
     assert CANARY not in str(caught.value)
+
+
+def test_a_statement_that_finds_the_bar_to_show_is_checked_as_a_query(made: Made) -> None:
+    path = made.root / "sql/report/telling_bar.sql"
+    for added in (
+        "with stolen as (from query('select 1')) ",
+        f"copy (select 1) to '{made.root}'; ",
+    ):
+        text = (REPOSITORY / "sql/report/telling_bar.sql").read_text("utf-8")
+        path.write_text(text, "utf-8")
+        path.write_text(edited(path, added), "utf-8")
+        facts = of_facade(made, lambda wh: wh.report(symbols="AAPL"))
+        (symbol,) = facts.symbols
+        assert symbol["bar"]["explained"] is None
+        assert re.search("may not select from|exactly one SELECT", symbol["bar"]["problem"])
 
 
 def changed(made: Made, *statements: str) -> None:

@@ -159,6 +159,19 @@ def test_a_bar_says_who_made_it(wh: Warehouse) -> None:
     assert same.to_dict() == {name: bar[name] for name in same.index}
 
 
+@pytest.mark.parametrize("clock", ["10:00:30", "10:05", "10:07", "10:09", "11:00"])
+@pytest.mark.parametrize("every", ["1m", "5m", "1s", "1d"])
+def test_a_window_alone_is_explained_as_it_is_within_its_session(
+    wh: Warehouse, clock: str, every: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = wh.explain_bar("AAPL", f"{DAY} {clock}", every=every)
+    # As of statements of the user's own, which may look at other trades too.
+    monkeypatch.setattr("warehouse.bars.explain.needs_fewer", lambda folder, spec: False)
+    within = wh.explain_bar("AAPL", f"{DAY} {clock}", every=every)
+    pd.testing.assert_frame_equal(alone, within)
+    assert alone.attrs == within.attrs
+
+
 def test_a_window_without_a_trade_says_so(wh: Warehouse) -> None:
     found = wh.explain_bar("AAPL", f"{DAY} 11:00")
     assert len(found) == 0

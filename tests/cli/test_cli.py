@@ -903,8 +903,9 @@ def test_the_shape_of_the_statuss_json(filled: Path, source: Path) -> None:
     found = json_of("-C", str(filled), "status")
     assert list(found) == [
         "warehouse", "source", "source_problem", "generation", "complete", "right",
-        "last_sessions", "checked", "findings", "data_types", "broken_rules", "rules_not_asked",
-        "left_out", "outdated", "waiting", "copied", "set_aside", "not_here", "runs",
+        "last_sessions", "checked", "findings", "reconciliations", "data_types", "broken_rules",
+        "rules_not_asked", "left_out", "outdated", "waiting", "copied", "set_aside", "not_here",
+        "runs",
     ]  # fmt: skip
     assert (found["left_out"], found["outdated"]) == ({}, [])
     assert found["source"] == str(source)

@@ -80,6 +80,7 @@ def shapes(folder: Path) -> dict[str, Any]:
     ask("reference check", "reference", "check")
     ask("reference show", "reference", "show")
     ask("reconcile", "reconcile", "day_aggs")
+    ask("status, reconciled", "status")
     ask("verify", "verify")
     for path in made.partitions().values():
         path.write_bytes(b"")

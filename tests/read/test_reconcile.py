@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-from building import bar, day_key, instant, trade
+from building import Made, bar, day_key, instant, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
@@ -232,6 +233,40 @@ def test_a_report_prints_as_a_table_and_gives_all_of_it_as_json(
     example = minutes["differences"][0]["examples"][0]
     assert example["symbol"] in MARKET.symbols
     assert example["timestamp"].endswith("Z")
+
+
+@pytest.fixture(scope="module")
+def mixed(make_warehouse: MakeWarehouse) -> Made:
+    """A vendor with several hidden rules at once: classes, causes and rivals of all kinds."""
+    made = make_warehouse()
+    hidden = {
+        41: (False, False, True),
+        37: (True, True, False),
+        53: (True, True, True),
+        16: (True, True, True),
+    }
+    write(MARKET, made.source, ("trades", *KINDS), rules={**load_rules(), **hidden})
+    made.update("trades", *KINDS)
+    return made
+
+
+def test_a_result_is_the_same_with_1_2_and_4_threads(mixed: Made) -> None:
+    told, rows = [], []
+    for threads in (1, 2, 4):
+        mixed.configure(processing__parallel_workers=threads)
+        with Warehouse(mixed.root) as wh:
+            report = wh.reconcile()
+        result = report.to_dict()
+        assert result.pop("checked_at")
+        told.append(json.dumps(result))
+        rows.append([replace(row, checked_at=DAYS[0]) for row in report.rows(())])
+        assert str(report)
+    assert told[0] == told[1] == told[2]
+    assert rows[0] == rows[1] == rows[2]
+    # It is about something: several classes and causes, in both data types.
+    for one in report.results:
+        assert len(one.comparison.causes) > 1
+        assert len(one.comparison.groups) > 3
 
 
 # What is kept

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from building import SESSION, day_key, instant, trade
+import pytest
+from building import SESSION, Made, day_key, instant, trade
 from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.report import bar_picture
+from warehouse.report.bar_facts import explained
 
 LINES = [
     trade("<b>", instant(SESSION, "10:00:01"), 1, price=10),
@@ -16,34 +19,87 @@ LINES = [
     trade("<b>", instant(SESSION, "10:00:03"), 3, price=12),
     trade("<b>", instant(SESSION, "10:00:04"), 4, price=13, correction=8),
     trade("<b>", instant(SESSION, "10:00:05"), 5, price=11, conditions="32"),
+    trade("<b>", instant(SESSION, "10:02:01"), 6, price=20),
+    trade("<b>", instant(SESSION, "10:02:02"), 7, price=20.2),
+    trade("<b>", instant(SESSION, "10:02:03"), 8, price=20.3, conditions="37"),
+    trade("<b>", instant(SESSION, "10:03:01"), 9, price=30),
 ]
 
 
-def test_trades_of_each_kind_have_a_mark_and_the_bars_prices_a_line(
-    make_warehouse: MakeWarehouse, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def made(make_warehouse: MakeWarehouse) -> Made:
     made = make_warehouse({day_key("trades", SESSION): LINES})
     made.update()
+    return made
+
+
+def told(made: Made, clock: str) -> dict[str, Any]:
     with Warehouse(made.root) as wh:
-        found = wh.explain_bar("<b>", f"{SESSION} 10:00")
-    figure = bar_picture.picture("<b>", found)
+        return explained("<b>", wh.explain_bar("<b>", f"{SESSION} {clock}"))
+
+
+def test_trades_of_each_kind_have_a_mark_and_the_bars_prices_a_line(
+    made: Made, tmp_path: Path
+) -> None:
+    bar = told(made, "10:00")
+    figure = bar_picture.picture(bar, 400)
 
     assert {trace.name: list(trace.y) for trace in figure.data} == {
-        "all (2)": [10, 12],
+        "everything (2)": [10, 12],
         "volume only (1)": [99],
         "high and low, volume (1)": [11],
         "no part of the tape (1)": [13],
+        "set a price of the bar (2)": [10, 12],
     }
     assert {shape.y0 for shape in figure.layout.shapes} == {10, 12}
-    assert [note.text for note in figure.layout.annotations] == ["open", "high", "low", "close"]
-    assert figure.layout.title.text.startswith("&lt;b&gt; ")
-    assert bar_picture.save("<b>", found, tmp_path / "bar.html") > 1_000_000
+    assert bar_picture.save(bar, tmp_path / "bar.html") > 1_000_000
+    assert "&lt;b&gt; 2024-01-31 10:00:00 to 10:01:00" in (tmp_path / "bar.html").read_text()
 
 
-def test_a_window_without_trades_has_a_picture_that_says_so(make_warehouse: MakeWarehouse) -> None:
-    made = make_warehouse({day_key("trades", SESSION): LINES})
-    made.update()
-    with Warehouse(made.root) as wh:
-        figure = bar_picture.picture("A", wh.explain_bar("<b>", f"{SESSION} 11:00"))
-    assert not figure.data
-    assert "no bar: there is no trade in this window" in figure.layout.title.text
+def test_the_names_of_the_prices_stand_apart_and_none_is_far_from_its_line(made: Made) -> None:
+    # Open and low are one price, high and close another.
+    figure = bar_picture.picture(told(made, "10:00"), 400)
+    places = {note.text: note.y for note in figure.layout.annotations}
+    low, high = figure.layout.yaxis.range
+    label = (high - low) * 14 / (400 - 110)
+    assert places["open"] - places["low"] > label
+    assert places["high"] - places["close"] > label
+    for name, price in (("open", 10), ("low", 10), ("high", 12), ("close", 12)):
+        assert abs(places[name] - price) < label
+
+
+def test_a_trade_far_beyond_the_bar_is_told_at_the_edge_and_the_bar_is_seen(made: Made) -> None:
+    figure = bar_picture.picture(told(made, "10:00"), 400)
+    low, high = figure.layout.yaxis.range
+    # 99 would make a line of what lies between 10 and 12.
+    assert low < 10
+    assert 12 < high < 15
+    (far,) = (note for note in figure.layout.annotations if "99" in note.text)
+    assert far.text == "↑ $99<br>37 Odd Lot Trade"
+    # One that is near is drawn where it is, and named beside it.
+    near = bar_picture.picture(told(made, "10:02"), 400)
+    assert [note.text for note in near.layout.annotations][-1] == "37 Odd Lot Trade"
+    assert near.layout.annotations[-1].y == 20.3
+
+
+def test_a_bar_of_one_price_has_a_picture_with_four_names(made: Made) -> None:
+    figure = bar_picture.picture(told(made, "10:03"), 400)
+    assert sorted(note.text for note in figure.layout.annotations) == [
+        "close", "high", "low", "open",
+    ]  # fmt: skip
+    assert len({note.y for note in figure.layout.annotations}) == 4
+    low, high = figure.layout.yaxis.range
+    assert low < 30 < high
+
+
+def test_a_rejected_trade_without_a_price_stops_no_picture(made: Made) -> None:
+    bar = told(made, "10:00")
+    bar["trades"].append({**bar["trades"][-1], "price": None, "left_out": "price_missing"})
+    assert len(bar_picture.picture(bar, 400).data) == 5
+
+
+def test_a_window_without_trades_has_a_picture_that_says_so(made: Made, tmp_path: Path) -> None:
+    bar = told(made, "11:00")
+    assert not bar_picture.picture(bar, 400).data
+    bar_picture.save(bar, tmp_path / "bar.html")
+    assert "no bar: there is no trade in this window" in (tmp_path / "bar.html").read_text()

@@ -11,8 +11,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.bars.build import READS, bar_steps, chain, given, prepared, run
+from warehouse.bars.build import READS, bar_steps, chain, given, needs_fewer, prepared, run
 from warehouse.bars.spec import BarSpec
+from warehouse.bars.tape import on_tape
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.text import count, some
@@ -71,6 +72,16 @@ def explain(
     """
     values = {**given(spec), "at_ns": at_ns}
     begin_ns, end_ns = _window(connection, folder, spec, at_ns, session)
+    before = 0
+    if needs_fewer(folder, spec) and folder.is_shipped("explained"):
+        # Such a bar rests on the trades of its window alone; of a session these are a few.
+        stamps = trades["timestamp"].cast(pa.int64())
+        before = on_tape(trades.filter(pc.less(stamps, pa.scalar(begin_ns)))).num_rows
+        trades = trades.filter(
+            pc.and_(
+                pc.greater_equal(stamps, pa.scalar(begin_ns)), pc.less(stamps, pa.scalar(end_ns))
+            )
+        )
     with prepared(connection, folder, trades) as from_trades:
         steps = bar_steps(spec, from_trades=from_trades)
         explained = folder.chain([*steps, ("explained", "explained")])
@@ -86,6 +97,8 @@ def explain(
     finally:
         connection.unregister("trades")
         connection.unregister("rejected")
+    place = prints.column_names.index("ordinal")
+    prints = prints.set_column(place, "ordinal", pc.add(prints["ordinal"], before))
     told = pa.concat_tables([prints, left_out], promote_options="default")
     return Explanation(begin_ns, end_ns, bars[0] if bars else None, told)
 

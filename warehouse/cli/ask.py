@@ -48,7 +48,8 @@ _COLOURS = {
     **{"yes": "green", "mostly": "yellow", "no": "red", "not known": "yellow"},
     **{"set aside": "red", "failed": "red", "refused": "red", "missing": "yellow"},
     **{"gone": "red", "rules": "red"},
-    **dict.fromkeys(("all there", "right", "source", "not yet", "waiting", "runs", "next")),
+    **dict.fromkeys(("all there", "right", "reconciled", "source", "not yet", "waiting")),
+    **dict.fromkeys(("runs", "next")),
 }
 _ANSWER = re.compile("(yes|mostly|no|not known)\\b")
 
@@ -84,9 +85,10 @@ def report(
 ) -> None:
     """Show at a glance whether it is all there, and whether it is right.
 
-    One HTML file that needs no network: coverage by session, rows and bytes, what validation found,
-    rejects, source files, runs; of each symbol candles, spread, depth and trades. With --json the
-    same facts are printed, and no file is written unless -o names one.
+    One HTML file that needs no network: coverage by session, rows and bytes, what validation and
+    reconcile found, rejects, source files, runs; of each symbol candles, spread, depth, trades, and
+    one bar explained. With --json the same facts are printed, and no file is written unless -o
+    names one.
     """
     from warehouse.api import Warehouse
     from warehouse.core.calendar import parse_session

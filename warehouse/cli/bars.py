@@ -126,8 +126,9 @@ def explain_bar(
 
     from warehouse.api import Warehouse
     from warehouse.cli.render import answer
-    from warehouse.cli.render.bars import explained_as_json, explained_lines
+    from warehouse.cli.render.bars import explained_lines
     from warehouse.report import output_file
+    from warehouse.report.bar_facts import explained
 
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
@@ -139,10 +140,10 @@ def explain_bar(
     if picture is not None:
         from warehouse.report.bar_picture import save
 
-        save(symbol, found, Path(picture))
+        save(explained(symbol, found), Path(picture))
         click.echo(printable(f"drawn in {picture}"), err=True)
     if as_json:
-        say_json(explained_as_json(symbol, found))
+        say_json(explained(symbol, found))
     elif is_shown:
         say(explained_lines(symbol, found, output.limit))
     else:

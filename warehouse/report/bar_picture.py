@@ -2,58 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from warehouse.core.calendar import NEW_YORK
-from warehouse.report.chart_style import DOWN, GREEN, INK, MUTED, PURPLE, UP, plain, style
+from warehouse.report.answers import Row
+from warehouse.report.bar_facts import clock, may_set
+from warehouse.report.chart_style import INK, MARKS, OTHER_MARK, plain, style
 from warehouse.report.output_file import replacing
 
-Row: TypeAlias = dict[Any, Any]
-
-_MARKS = {
-    "all": ("circle", UP),
-    "high and low, volume": ("triangle-up", DOWN),
-    "volume only": ("x-thin", MUTED),
-    "nothing": ("cross-thin", PURPLE),
-    "no part of the tape": ("star-triangle-down-open", PURPLE),
-}
-_OTHER_MARK = ("square", GREEN)
-_PRICES = ("open", "high", "low", "close")
+_PRICES = ("low", "open", "close", "high")
+"""In the order in which their names stand above each other where the prices are the same."""
 _HEIGHT = 520
+_LABEL_HEIGHT = 16
+_AROUND = 110
+"""Pixels of a picture's height that are not the plot's."""
+_BESIDE = 0.02
+"""Of the window's length, left free on both sides: a mark at its edge is whole."""
+_REACH, _LEAST = 3, 0.0005
+"""A trade farther from the bar than so many times its range is far; a bar of one price has a range
+of so much of it."""
 
 
-def save(symbol: str, found: pd.DataFrame, path: Path) -> int:
+def save(told: Row, path: Path) -> int:
     """Write the picture as one HTML file that needs no network; returns its bytes.
 
     Args:
-        found: an answer of `Warehouse.explain_bar`.
+        told: a bar, as `bar_facts.explained` tells it.
 
     Raises:
         StorageError: it cannot be written.
     """
-    figure = picture(symbol, found)
+    figure = picture(told, _HEIGHT)
+    begins, ends = clock(told["begins"]), clock(told["ends"])
+    title = f"{told['symbol']} {begins[:19]} to {ends[11:19]}: {told['text'].split('; ')[0]}"
+    figure.update_layout(
+        title={"text": plain(title), "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+        margin={"t": 60},
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.15},
+    )
     page = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
     with replacing(path) as file:
         return file.write(page.encode(errors="backslashreplace"))
 
 
-def picture(symbol: str, found: pd.DataFrame) -> go.Figure:
-    """The trades by time and price, one mark for each kind; lines at the bar's prices."""
+def picture(told: Row, height: int) -> go.Figure:
+    """The trades by time and price, a mark for each kind; the bar's prices, and what set them.
+
+    Lines are the bar's prices, rings go around the trades that set them. A trade far beyond the bar
+    is told at the edge in words.
+
+    Args:
+        told: a bar, as `bar_facts.explained` tells it.
+        height: in pixels.
+    """
     figure = go.Figure()
     kinds: dict[str, list[Row]] = {}
-    for trade in found.to_dict("records"):
-        kinds.setdefault(_kind(trade), []).append(trade)
+    for trade in told["trades"]:
+        kinds.setdefault(kind_of(trade), []).append(trade)
     for kind, trades in kinds.items():
-        mark, colour = _MARKS.get(kind, _OTHER_MARK)
+        mark, colour = MARKS.get(kind, OTHER_MARK)
         thin = mark.endswith("-thin")
         figure.add_scatter(
-            x=[_clock(trade["timestamp"]) for trade in trades],
+            x=[clock(trade["timestamp"]) for trade in trades],
             y=[trade["price"] for trade in trades],
-            customdata=[[trade["size"], plain(_told(trade))] for trade in trades],
+            customdata=[[trade["size"], plain(_said_of(trade))] for trade in trades],
             mode="markers",
             name=f"{kind} ({len(trades):,})",
             marker={
@@ -65,43 +81,129 @@ def picture(symbol: str, found: pd.DataFrame) -> go.Figure:
             hovertemplate="%{x|%H:%M:%S.%f}: $%{y}, %{customdata[0]:,} shares, %{customdata[1]}"
             "<extra></extra>",
         )
-    bar = found.attrs["bar"]
-    for name in _PRICES if bar else ():
-        figure.add_hline(
-            y=bar[name], line={"color": INK, "width": 0.7, "dash": "dot"}, annotation_text=name,
-            annotation_position="right",
-        )  # fmt: skip
-    begins, ends = (_clock(each) for each in found.attrs["window"])
-    style(figure, _HEIGHT)
-    figure.update_xaxes(title="New York", type="date", range=[begins, ends])
-    figure.update_yaxes(title="US dollars", tickformat=",")
-    title = f"{symbol} {begins[:19]} to {ends[11:19]}: {found.attrs['text'].split('; ')[0]}"
-    figure.update_layout(
-        title={"text": plain(title), "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
-        margin={"t": 60, "r": 60},
-        hovermode="closest",
-        legend={"orientation": "h", "y": -0.15},
+    if setting := [trade for trade in told["trades"] if trade["sets"]]:
+        figure.add_scatter(
+            x=[clock(trade["timestamp"]) for trade in setting],
+            y=[trade["price"] for trade in setting],
+            mode="markers",
+            name=f"set a price of the bar ({len(setting):,})",
+            marker={"symbol": "circle-open", "color": INK, "size": 13, "line": {"width": 1.3}},
+            hoverinfo="skip",
+        )
+    style(figure, height)
+    begins, ends = pd.Timestamp(told["begins"]), pd.Timestamp(told["ends"])
+    room = (ends - begins) * _BESIDE
+    figure.update_xaxes(
+        title="New York time",
+        type="date",
+        nticks=7,
+        range=[clock(begins - room), clock(ends + room)],
     )
+    figure.update_yaxes(title="US dollars", tickformat=",")
+    figure.update_layout(showlegend=False, hovermode="closest", margin={"r": 50})
+    if told["bar"]:
+        low, high = _shown(told)
+        gap = (high - low) * _LABEL_HEIGHT / (height - _AROUND)
+        figure.update_yaxes(range=[low - gap, high + gap])
+        _draw_prices(figure, told["bar"], gap)
+        _name_outliers(figure, told, low, high)
     return figure
 
 
-def _clock(stamp: pd.Timestamp) -> str:
-    """The time in New York to the microsecond: plotly has no time zones."""
-    return stamp.tz_convert(NEW_YORK).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _kind(trade: Row) -> str:
+def kind_of(trade: Row) -> str:
     """What a trade may set, in words."""
-    if isinstance(trade["left_out"], str):
+    if trade["left_out"]:
         return "no part of the tape"
-    may = {"high and low": trade["sets_high_low"], "open and close": trade["sets_open_close"]}
-    sets = [name for name, allowed in may.items() if allowed]
-    if trade["counts"]:
-        return "all" if len(sets) == 2 else f"{sets[0]}, volume" if sets else "volume only"
-    return ", ".join(sets) or "nothing"
+    return may_set(trade["sets_high_low"], trade["sets_open_close"], trade["counts"])
 
 
-def _told(trade: Row) -> str:
+def _shown(told: Row) -> tuple[float, float]:
+    """The lowest and the highest price that are drawn: whatever is beyond, the bar is seen."""
+    bar, trades = told["bar"], _by_price(told)
+    lowest, highest = _price(trades[0]), _price(trades[-1])
+    size = max(bar["high"] - bar["low"], bar["high"] * _LEAST)
+    low = lowest if lowest >= bar["low"] - _REACH * size else bar["low"] - size
+    high = highest if highest <= bar["high"] + _REACH * size else bar["high"] + size
+    least = max(size - (high - low), 0)
+    return low - least / 2, high + least / 2
+
+
+def _draw_prices(figure: go.Figure, bar: Row, gap: float) -> None:
+    """A line at each of the bar's prices, its name beside it.
+
+    Args:
+        gap: how far names have to stand apart, in dollars.
+    """
+    names = sorted(_PRICES, key=lambda name: bar[name])
+    places = _apart([bar[name] for name in names], gap)
+    for name, place in zip(names, places, strict=True):
+        figure.add_hline(y=bar[name], line={"color": INK, "width": 0.7, "dash": "dot"})
+        figure.add_annotation(
+            x=1, xref="paper", xanchor="left", xshift=6, y=place, yref="y", showarrow=False,
+            text=name, font={"color": INK},
+        )  # fmt: skip
+
+
+def _name_outliers(figure: go.Figure, told: Row, low: float, high: float) -> None:
+    """Beside the lowest and the highest trade beyond the bar: what kept it out.
+
+    Args:
+        low, high: what is drawn; of trades that are farther only this tells.
+    """
+    begins, ends = pd.Timestamp(told["begins"]), pd.Timestamp(told["ends"])
+    trades = _by_price(told)
+    far_below = sum(_price(trade) < low for trade in trades)
+    far_above = sum(_price(trade) > high for trade in trades)
+    for trade, is_beyond, far, arrow in (
+        (trades[0], _price(trades[0]) < told["bar"]["low"], far_below, "↓"),
+        (trades[-1], _price(trades[-1]) > told["bar"]["high"], far_above, "↑"),
+    ):
+        if not is_beyond:
+            continue
+        price = f"${trade['price']:,.10g}"
+        place = f"{arrow} {price if far == 1 else f'{far:,} trades, to {price}'}<br>" if far else ""
+        reason = plain(f"{trade['left_out'] or trade['high_low_barred_by']}")
+        is_late = pd.Timestamp(trade["timestamp"]) - begins > (ends - begins) / 2
+        figure.add_annotation(
+            x=clock(trade["timestamp"]),
+            y=min(max(_price(trade), low), high),
+            showarrow=False,
+            text=f"{place}{reason}",
+            font={"color": INK},
+            align="right" if is_late else "left",
+            xanchor="right" if is_late else "left",
+            xshift=0 if far else -9 if is_late else 9,
+            yanchor="middle" if not far else "bottom" if arrow == "↓" else "top",
+        )
+
+
+def _by_price(told: Row) -> list[Row]:
+    """The trades by price; one that was rejected may have none."""
+    return sorted((one for one in told["trades"] if one["price"] is not None), key=_price)
+
+
+def _price(trade: Row) -> float:
+    price: float = trade["price"]
+    return price
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Places for ascending values: each as near its own as it can, `gap` above the one before.
+
+    Neighbours that would overlap are put together, around the mean of their values.
+    """
+    blocks: list[tuple[float, int]] = []
+    for n, value in enumerate(values):
+        mean, size = value - n * gap, 1
+        while blocks and blocks[-1][0] >= mean:
+            before, number = blocks.pop()
+            mean, size = (before * number + mean * size) / (number + size), number + size
+        blocks.append((mean, size))
+    means = [mean for mean, size in blocks for _ in range(size)]
+    return [mean + n * gap for n, mean in enumerate(means)]
+
+
+def _said_of(trade: Row) -> str:
     """What it set, what it carries, and what forbids it."""
     words = {
         "set": trade["sets"],
@@ -109,5 +211,5 @@ def _told(trade: Row) -> str:
         "prices barred by": trade["high_low_barred_by"],
         "left out:": trade["left_out"],
     }
-    told = [f"{word} {value}" for word, value in words.items() if isinstance(value, str)]
-    return "; ".join(told) or "no condition"
+    said = [f"{word} {value}" for word, value in words.items() if value is not None]
+    return "; ".join(said) or "no condition"

@@ -30,6 +30,18 @@ INK, MUTED, GRID, ACCENT, UP, DOWN, GREY, GREEN, PURPLE, GAP, SURFACE = PALETTE
 
 CLEAR = "rgba(0,0,0,0)"
 
+MARKS = {
+    "everything": ("circle", UP),
+    "volume only": ("x-thin", MUTED),
+    "high and low, volume": ("triangle-up", DOWN),
+    "open and close, volume": ("square", GREEN),
+    "high and low, open and close": ("diamond", GREEN),
+    "nothing": ("cross-thin", PURPLE),
+    "no part of the tape": ("star-triangle-down-open", PURPLE),
+}
+"""What a trade may set of a bar → its mark and colour."""
+OTHER_MARK = ("star", GREEN)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -49,6 +61,7 @@ class Chart:
         id: unique on the page.
         alternative: what a reader hears who does not see it.
         note: what it was drawn of, and how; under its title.
+        command: what tells more of it, without the program's name; empty: nothing.
         columns, rows: the data that it shows.
         also: more of it, of other columns.
     """
@@ -61,6 +74,7 @@ class Chart:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     also: Sequence[Table] = ()
+    command: str = ""
 
 
 def plain(text: str) -> str:

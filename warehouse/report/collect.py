@@ -30,6 +30,9 @@ _MOST_FILES = 200
 _MOST_RUNS = 30
 _MOST_RESTATEMENTS = 200
 _MOST_EXAMPLES = 25
+_MOST_RECONCILIATIONS = 12
+_FEW_CLASSES = 8
+_SIDES = ("ours", "theirs")
 _NO_FILE: Row = {"file_bytes": None, "rejects": None, "unfinished": 0, "problem": None}
 
 
@@ -51,6 +54,8 @@ class Facts:
             `of_unfinished_files`.
         checked: which rules were asked about it: all, those of ingest, or never any.
         rules: what each rule found, the worst first, with the first offending rows.
+        reconciliations: the last result of holding our bars against the vendor's, of each data type
+            and choice of symbols, the latest first: what is equal, what the rest is due to.
         restatements: files that the vendor replaced after they were published.
         runs: the last of them, the latest first.
         symbols: what is drawn of each symbol; see report/symbol_facts.py.
@@ -74,6 +79,8 @@ class Facts:
     of_unfinished_files: int = 0
     checked: str = "never"
     rules: list[Row] = field(default_factory=list)
+    reconciliations: list[Row] = field(default_factory=list)
+    of_reconciliations: int = 0
     restatements: list[Row] = field(default_factory=list)
     of_restatements: int = 0
     runs: list[Row] = field(default_factory=list)
@@ -131,6 +138,7 @@ class _Gathering:
         unfinished, of_unfinished = self._first("unfinished_files", _MOST_FILES)
         restatements, of_restatements = self._first("restatements", _MOST_RESTATEMENTS)
         runs, of_runs = self._first("runs", _MOST_RUNS)
+        reconciliations, of_reconciliations = self._reconciliations()
         rules = [
             {**_rule(row), "sentence": self._sentence(row["rule"])}
             for row in self._ask("rules", most=_MOST_EXAMPLES)
@@ -156,6 +164,8 @@ class _Gathering:
             of_unfinished_files=of_unfinished,
             checked=checked,
             rules=rules,
+            reconciliations=reconciliations,
+            of_reconciliations=of_reconciliations,
             restatements=restatements,
             of_restatements=of_restatements,
             runs=runs,
@@ -171,12 +181,19 @@ class _Gathering:
         rows = self._catalog.rows_of(file, **{name: values[name] for name in file.parameters})
         return rows if name == "span" else [_plain(row) for row in rows]
 
-    def _first(self, name: str, most: int) -> tuple[list[Row], int]:
+    def _first(self, name: str, most: int, **given: Any) -> tuple[list[Row], int]:
         """The first rows of a statement, and how many there are: its column `of_…`."""
-        rows = self._ask(name, most=most)
+        rows = self._ask(name, most=most, **given)
         total = f"of_{name.removeprefix('unfinished_')}"
         of_all = rows[0][total] if rows else 0
         return [{key: row[key] for key in row if key != total} for row in rows], of_all
+
+    def _reconciliations(self) -> tuple[list[Row], int]:
+        # A catalog of an earlier version has no such table.
+        if not self._catalog.has("reconciliations"):
+            return [], 0
+        rows, of_all = self._first("reconciliations", _MOST_RECONCILIATIONS, few=_FEW_CLASSES)
+        return [{**row, "classes": list(map(_class, row["classes"] or ()))} for row in rows], of_all
 
     def _sentence(self, rule: str) -> str:
         """What the rule's file says of it; nothing where there is no such file any more."""
@@ -272,6 +289,23 @@ def _rule(row: Row) -> Row:
         examples.append({**finding, "examples": shown})
     by_type = dict(row["findings_by_data_type"])
     return {**row, "findings_by_data_type": by_type, "examples": examples}
+
+
+def _class(row: Row) -> Row:
+    """Differences of one class, with the first of them; None where what is told is none."""
+    told = {key: row[key] for key in row if key != "examples"}
+    try:
+        first = json.loads(row["examples"])[0]
+        begins = datetime.strptime(first["timestamp"], "%Y-%m-%dT%H:%M:%S%z")
+        example = {
+            "symbol": str(first["symbol"]),
+            "session": date.fromisoformat(first["session"]).isoformat(),
+            "timestamp": _plain(begins.astimezone(UTC)),
+            **{side: None if first[side] is None else float(first[side]) for side in _SIDES},
+        }
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        example = None
+    return {**told, "example": example}
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from warehouse.bars.compare import COMPARED
+from warehouse.core.calendar import NEW_YORK
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS
-from warehouse.report import symbol_charts
+from warehouse.report import bar_facts, symbol_charts
 from warehouse.report.answers import Row
 from warehouse.report.chart_style import PALETTE, Chart
 from warehouse.report.charts import by_session
@@ -29,13 +32,13 @@ from warehouse.report.charts import run_times as chart_of_run_times
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.report.output_file import replacing
-from warehouse.text import as_json, count, minute, size
+from warehouse.text import as_json, count, minute, percent, size, some
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
 _MARKS = {"yes": "✓", "mostly": "!", "no": "×", "unknown": "?"}
 _FEW_MONTHS = 4
-_WITH_UNITS = ("size", "peak memory", "here already")
+_WITH_UNITS = ("size", "peak memory", "here already", "both have it", *COMPARED)
 _RUN_COLUMNS = {
     "started_at": "started (UTC)",
     "command": "command",
@@ -53,11 +56,18 @@ _RUN_COLUMNS = {
     "peak_memory_bytes": "peak memory",
 }
 """Of a run's figures those that a person compares, as far as the catalog has them."""
+_HOURS = {
+    "regular": "regular hours, minutes",
+    "extended": "extended hours, minutes",
+    "all": "days",
+}
+_SYMBOLS_NAMED = 5
 _PARTS = (
     ("holdings", "What there is"),
     ("coverage", "Coverage"),
     ("volume", "Rows and bytes"),
     ("rules", "Validation"),
+    ("reconciliations", "Reconciliation"),
     ("rejects-part", "Rejects"),
     ("files", "Source files"),
     ("runs-part", "Runs"),
@@ -123,6 +133,7 @@ def html(facts: Facts, program: str) -> str:
         rejects=rejects,
         run_times=run_times,
         rules=[_rule(rule) for rule in facts.rules],
+        reconciliations=[_reconciliation(row) for row in facts.reconciliations],
         files=[
             [row["data_type"], row["state"].replace("_", " ")]
             + [row[key] for key in ("files", "bytes", "lines", "rows_published", "rows_rejected",
@@ -251,6 +262,81 @@ def _scalar(value: Any) -> Any:
     return as_json(value) if isinstance(value, dict | list) else value
 
 
+def _reconciliation(row: Row) -> Row:
+    """How our bars compared with one of the vendor's data types: shares, and classes."""
+    names = (row["symbols"] or "").split(",") if row["symbols"] is not None else []
+    days = [day_in_words(row[name]) for name in ("first_session", "last_session")]
+    shares: dict[str, dict[str, Row]] = {}
+    for share in row["shares"]:
+        shares.setdefault(share["hours"], {})[share["field"]] = share
+    fields = [name for name in COMPARED if any(name in told for told in shares.values())]
+    seen = next((one["example"] for one in row["classes"] if one["example"]), None)
+    return {
+        "data_type": row["data_type"],
+        "symbols": some(names, _SYMBOLS_NAMED) if names else "all symbols with trades",
+        "days": days[0] if days[0] == days[1] else f"{days[0]} to {days[1]}",
+        "checked_at": row["checked_at"],
+        "columns": ["bars of", "compared", *("both have it" if name == "bar" else name
+                                             for name in fields)],
+        "rows": [
+            [
+                _HOURS.get(hours, hours),
+                max(share["compared"] for share in told.values()),
+                *(
+                    percent(told[name]["equal"], told[name]["compared"]) if name in told else None
+                    for name in fields
+                ),
+            ]
+            for hours, told in shares.items()
+        ],
+        "said": _said_of(row),
+        "class_columns": ["differences", "due to", "vanish with", "for example", "field", "ours",
+                          "the vendor's"],
+        "classes": [
+            [one["count"], one["class"], one["cause"], *_example(row["data_type"], one)]
+            for one in row["classes"]
+        ],
+        "of_classes": row["of_classes"],
+        "see": _command(row["data_type"], seen) if seen else None,
+    }  # fmt: skip
+
+
+def _said_of(row: Row) -> str:
+    """What explains most of the differences, in a sentence."""
+    if not row["differences"]:
+        return "Every field that both have is equal."
+    if row["cause"] is None:
+        return f"No change of the rules explains any of {count(row['differences'], 'difference')}."
+    return (
+        f"The change of the rules that explains most, {row['cause']}, makes"
+        f" {row['explained']:,} of {count(row['differences'], 'difference')} vanish."
+    )
+
+
+def _example(data_type: str, one: Row) -> list[Any]:
+    """Where the first difference is, in which field, and both values."""
+    example = one["example"]
+    if example is None:
+        return [None, one["field"], None, None]
+    place = f"{example['symbol']} {_begins(data_type, example)}"
+    if one["field"] == "bar":
+        ours, theirs = ("a bar" if example[side] else "none" for side in ("ours", "theirs"))
+        return [place, one["field"], ours, theirs]
+    return [place, one["field"], example["ours"], example["theirs"]]
+
+
+def _begins(data_type: str, example: Row) -> str:
+    if data_type == "day_aggs":
+        return str(example["session"])
+    begins = datetime.fromisoformat(example["timestamp"]).astimezone(NEW_YORK)
+    return f"{begins:%Y-%m-%d %H:%M}"
+
+
+def _command(data_type: str, example: Row) -> str:
+    every = "1d" if data_type == "day_aggs" else "1m"
+    return bar_facts.command(example["symbol"], _begins(data_type, example), every)
+
+
 def _runs(runs: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     """The columns of the runs that say anything, and their rows."""
     names = [name for name in _RUN_COLUMNS if any(run.get(name) is not None for run in runs)]
@@ -273,12 +359,13 @@ def _figure_of(name: str, value: Any) -> Any:
 
 def _symbol(facts: Facts, row: Row, place: int) -> Row:
     """A symbol's charts, and a sentence for each that there is no data for."""
-    candles, trades = (
+    candles, trades, bar = (
         symbol_charts.candles(facts, row, place),
         symbol_charts.trades(facts, row, place),
+        symbol_charts.bar(row, place),
     )
     quoted = symbol_charts.quoted(row, place)
-    charts = [chart for chart in (candles, *quoted, trades) if chart is not None]
+    charts = [chart for chart in (candles, *quoted, trades, bar) if chart is not None]
     span = f"--start {facts.start} --end {facts.end}"
     missing = [
         (f"There are no {data_types} of it in this range. Get them with:", f"update {types} {span}")
@@ -289,6 +376,10 @@ def _symbol(facts: Facts, row: Row, place: int) -> Row:
         )
         if not is_there
     ]
+    if row["bar"] is not None and bar is None:
+        example = bar_facts.command(row["symbol"], f"{row['bar']['last_session']} 09:30")
+        sentence = f"No bar of it is shown: {row['bar']['problem']}. Any is explained by:"
+        missing.append((sentence, example))
     sessions = [f"{name} {days:,}" for name, days in row["sessions"].items() if days]
     return {
         "name": row["symbol"],

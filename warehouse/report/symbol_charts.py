@@ -11,15 +11,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warehouse.report.answers import Row
+from warehouse.report.bar_facts import clock, command
+from warehouse.report.bar_picture import kind_of, picture
 from warehouse.report.chart_style import (
     ACCENT,
     CLEAR,
     DOWN,
     GAP,
-    GREEN,
     GREY,
-    MUTED,
-    PURPLE,
+    MARKS,
+    OTHER_MARK,
     UP,
     Chart,
     Table,
@@ -27,20 +28,13 @@ from warehouse.report.chart_style import (
     style,
 )
 from warehouse.report.collect import Facts
+from warehouse.report.coverage_calendar import day_in_words
+from warehouse.text import count
 
 _NEW_YORK = "New York time"
 _MOST_NAMED = 8
 _FIRST_HOUR, _LAST_HOUR = 4, 20
 """Of a session, extended hours and all."""
-_MARKS = {
-    "everything": ("circle", UP),
-    "volume only": ("x-thin", MUTED),
-    "high and low, volume": ("triangle-up", DOWN),
-    "open and close, volume": ("square", GREEN),
-    "high and low, open and close": ("diamond", GREEN),
-    "nothing": ("cross-thin", PURPLE),
-}
-_OTHER_MARK = ("star", GREEN)
 
 
 def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
@@ -256,7 +250,7 @@ def trades(facts: Facts, symbol: Row, place: int) -> Chart | None:
     every = [_wall(row["time"]) for row in found["rows"]]
     for kind in found["kinds"]:
         name = kind["may_set"]
-        mark, colour = _MARKS.get(name, _OTHER_MARK)
+        mark, colour = MARKS.get(name, OTHER_MARK)
         rows = [row for row in found["rows"] if row["may_set"] == name]
         thin = mark.endswith("-thin")
         figure.add_scatter(
@@ -302,6 +296,65 @@ def trades(facts: Facts, symbol: Row, place: int) -> Chart | None:
             for row in found["rows"]
         ],
     )  # fmt: skip
+
+
+def bar(symbol: Row, place: int) -> Chart | None:
+    """The trades of the bar that tells most; None where there is none."""
+    found = symbol["bar"]
+    if found is None or found["explained"] is None:
+        return None
+    told = found["explained"]
+    begins = clock(told["begins"])
+    named = f"{day_in_words(begins[:10])} {begins[11:16]}"
+    return Chart(
+        f"bar-{place}",
+        f"One bar, explained: the minute {named}",
+        f"Scatter of the prices of {len(told['trades']):,} trades by time, one mark for each kind;"
+        f" lines at the bar's open, high, low and close: {told['text']}.",
+        _bar_note(found),
+        picture(told, 420),
+        ("time", "price", "size", "exchange", "conditions", "may set", "set", "kept out by"),
+        [
+            [
+                clock(trade["timestamp"])[11:],
+                trade["price"],
+                trade["size"],
+                trade["exchange"],
+                trade["conditions"],
+                kind_of(trade),
+                trade["sets"],
+                trade["left_out"] or trade["high_low_barred_by"] or trade["open_close_barred_by"],
+            ]
+            for trade in told["trades"]
+        ],
+        command=command(symbol["symbol"], _moment(begins)),
+    )
+
+
+def _moment(begins: str) -> str:
+    """A moment of a minute as `explain-bar` takes it: midnight itself is the whole session."""
+    return f"{begins[:10]} 00:00:01" if begins[11:16] == "00:00" else begins[:16]
+
+
+def _bar_note(found: Row) -> str:
+    """Which bar it is, of how many, and what it came to."""
+    hours = "regular minutes" if found["hours"] == "regular" else "minutes"
+    fit = f"{found['of_bars']:,} {hours} with at most {found['most_trades']:,} trades"
+    if found["sessions"] < found["of_sessions"]:
+        fit += f" in the last {count(found['sessions'], 'session')}"
+    bar = found["explained"]["bar"]
+    if found["changed"] is None:
+        chosen = f"Of {fit} the busiest: in none do the rules change the high or the low."
+    else:
+        extreme = found["changed"]
+        side = {"high": "highest", "low": "lowest"}[extreme]
+        chosen = (
+            f"Of {fit} the one whose {extreme} the rules change most, by ${found['change']:,.10g}:"
+            f" the {side} of all trades is ${found[side]:,.10g}, the bar's {extreme}"
+            f" ${bar[extreme]:,.10g}."
+        )
+    prices = found["explained"]["text"].split("; ")[0]
+    return f"{chosen} The bar: {prices}. Marks tell what a trade may set."
 
 
 def _wall(clock: str) -> str:

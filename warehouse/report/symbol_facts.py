@@ -1,4 +1,4 @@
-"""What the report draws of one symbol: candles, gaps, quoted spread and depth, marked trades.
+"""What the report draws of one symbol: candles, gaps, spread, depth, marked trades, one bar.
 
 Where there is more than a screen can show, the statements of sql/report draw it together, always
 the same way, and say how: `of_…` is how many there were.
@@ -15,8 +15,10 @@ from warehouse.core.calendar import NEW_YORK, midnight_ns, today, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError
+from warehouse.read.bars.answers import BarAnswers
 from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
+from warehouse.report.bar_facts import may_set, telling
 from warehouse.report.collect import Facts
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.text import count
@@ -34,7 +36,12 @@ _MINUTE_NS = 60 * 1_000_000_000
 
 
 def added(
-    facts: Facts, queries: QueryAnswers, layout: Layout, config: Config, symbols: Sequence[str]
+    facts: Facts,
+    queries: QueryAnswers,
+    bars: BarAnswers,
+    layout: Layout,
+    config: Config,
+    symbols: Sequence[str],
 ) -> Facts:
     """The facts, with what is drawn of each symbol over their range of sessions.
 
@@ -48,7 +55,7 @@ def added(
     held = _held(queries, symbols, start, end)
     sql = SqlFolder(config.sql_dir(layout.root))
     drawn = [
-        _Symbol(queries, sql, symbol, start, end, sessions).facts(
+        _Symbol(queries, bars, sql, symbol, start, end, sessions).facts(
             config.validation.max_time_gap_minutes
         )
         for symbol, sessions in held.items()
@@ -87,13 +94,15 @@ class _Symbol:
     def __init__(
         self,
         queries: QueryAnswers,
+        bars: BarAnswers,
         sql: SqlFolder,
         symbol: str,
         start: date,
         end: date,
         held: Mapping[str, int],
     ) -> None:
-        self._queries, self._sql, self._held = queries, sql, held
+        self._queries, self._bar_answers = queries, bars
+        self._sql, self._held = sql, held
         hours = trading_hours(start, end)
         self._days = len(hours)
         self._values: Row = {
@@ -112,10 +121,11 @@ class _Symbol:
             **self._bars(gap_minutes),
             "quoted": self._quoted(),
             "trades": self._trades(),
+            "bar": telling(self._ask, self._bar_answers, self._values["symbol"]),
         }
 
     def _ask(self, name: str, **given: Any) -> list[Row]:
-        file = self._sql[f"report/{name}"]
+        file = self._sql.or_shipped(f"report/{name}")
         values = {**self._values, **given}
         answer = self._queries.query(
             file.body, "arrow", {name: values[name] for name in file.parameters}
@@ -199,7 +209,7 @@ class _Symbol:
         kinds: dict[str, Row] = {}
         for row in rows:
             kind = kinds.setdefault(
-                may_set(row),
+                _may_set(row),
                 {"trades": row["of_trades"], "shares": row["of_shares"], "drawn": 0},
             )
             kind["drawn"] += 1
@@ -216,7 +226,7 @@ class _Symbol:
                     "price": row["price"],
                     "size": row["size"],
                     "conditions": row["conditions"],
-                    "may_set": may_set(row),
+                    "may_set": _may_set(row),
                 }
                 for row in rows
             ],
@@ -226,20 +236,8 @@ class _Symbol:
 _PRICES = ("open", "high", "low", "close")
 
 
-def may_set(row: Mapping[str, Any]) -> str:
-    """What a trade may set, in words."""
-    parts = [
-        text
-        for name, text in (
-            ("sets_high_low", "high and low"),
-            ("sets_open_close", "open and close"),
-            ("sets_volume", "volume"),
-        )
-        if row[name]
-    ]
-    if len(parts) == 3:
-        return "everything"
-    return ", ".join(parts) + (" only" if len(parts) == 1 else "") if parts else "nothing"
+def _may_set(row: Row) -> str:
+    return may_set(row["sets_high_low"], row["sets_open_close"], row["sets_volume"])
 
 
 def _minute_candles(rows: Sequence[Row]) -> Row:

@@ -420,6 +420,13 @@ class Catalog:
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise SqlFileError(file.path, one_line(error)) from error
 
+    def has(self, table: str) -> bool:
+        """Whether it has a table, which one of an earlier version may lack."""
+        try:
+            return self.table(f"from {table} limit 0") is not None
+        except duckdb.CatalogException:
+            return False
+
     def generation(self) -> int:
         """How many times something was published; 0 where nothing was."""
         rows = self.rows("select max(generation) as generation from warehouse")

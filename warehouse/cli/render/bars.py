@@ -1,4 +1,4 @@
-"""Why a bar is what it is, and how bars compare with the vendor's: as lines, and as JSON."""
+"""Why a bar is what it is, and how bars compare with the vendor's: as lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 
 from warehouse.cli.render.run import row as labelled
 from warehouse.core.calendar import NEW_YORK
-from warehouse.core.representation import plain
 from warehouse.read.bars.reconciliation import ReconcileReport
 from warehouse.text import count
 
@@ -18,20 +17,6 @@ SHOWN = 40
 _HEADER = ("time (New York)", "price", "size", "exchange", "may set", "sets", "conditions, and why")
 _LEFT = (4, 5, 6)
 """Columns of text."""
-
-
-def explained_as_json(symbol: str, found: pd.DataFrame) -> dict[str, Any]:
-    """A bar and the trades of its window as one JSON object."""
-    begins, ends = found.attrs["window"]
-    records = found.astype(object).where(found.notna(), None).to_dict("records")
-    return {
-        "symbol": symbol,
-        "begins": plain(begins),
-        "ends": plain(ends),
-        "bar": plain(found.attrs["bar"]),
-        "text": found.attrs["text"],
-        "trades": plain(records),
-    }
 
 
 def explained_lines(symbol: str, found: pd.DataFrame, limit: int | None) -> Iterator[str]:

@@ -9,12 +9,13 @@ from warehouse.cli.render.terminal import labelled, table
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.report.answers import ABSENT, Row
 from warehouse.report.collect import Facts
-from warehouse.text import count
+from warehouse.text import count, percent, printable, some
 
 _SESSIONS = 30
 _WIDTH = 108
 _BESIDE = 36
 """Columns that stand beside the two of rows and rejects by session."""
+_RECONCILED, _NAMED = 2, 3
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NOT_HERE, _NOTHING = "×", "·"
 
@@ -33,7 +34,9 @@ def sparkline(values: Sequence[int | None]) -> str:
 
 
 def brief_as_json(facts: Facts) -> Row:
-    """The two answers, and rows, rejects and findings of the last sessions, as one JSON object."""
+    """The two answers, rows, rejects and findings of the last sessions, and how our bars compared
+    with the vendor's, as one JSON object.
+    """
     return {
         "complete": vars(facts.complete),
         "right": vars(facts.right),
@@ -45,6 +48,7 @@ def brief_as_json(facts: Facts) -> Row:
         },
         "checked": facts.checked,
         "findings": {name: _findings(facts, name) for name in DATA_TYPES},
+        "reconciliations": facts.reconciliations,
     }
 
 
@@ -62,6 +66,10 @@ def brief_lines(facts: Facts, warehouse: str, width: int | None = None) -> Itera
         command = verdict.command or ("validate" if verdict.answer in ("mostly", "no") else "")
         if command:
             yield f"{'':<10} {warehouse} {command}"
+    # Those of all symbols say most.
+    reconciled = sorted(facts.reconciliations, key=lambda row: row["symbols"] is not None)
+    for place, row in enumerate(reconciled[:_RECONCILED]):
+        yield from labelled("" if place else "reconciled", _compared(row), width or _WIDTH)
     last = _last(
         facts, _SESSIONS if width is None else max(min(_SESSIONS, (width - _BESIDE) // 2), 5)
     )
@@ -85,6 +93,17 @@ def brief_lines(facts: Facts, warehouse: str, width: int | None = None) -> Itera
     yield from lines
     days = sorted({row["session"] for rows in last.values() for row in rows})
     yield f"{count(len(days), 'session')}, {days[0]} to {days[-1]}; {_NOT_HERE} is not here"
+
+
+def _compared(row: Row) -> str:
+    """How our bars compared with the vendor's, in short."""
+    compared, equal = (sum(one[name] for one in row["shares"]) for name in ("compared", "equal"))
+    days = " to ".join(dict.fromkeys((row["first_session"], row["last_session"])))
+    of_whom = "" if row["symbols"] is None else f" of {some(row['symbols'].split(','), _NAMED)}"
+    return printable(
+        f"{row['data_type']}{of_whom} {days}: {percent(equal, compared)} of {compared:,} fields"
+        " are equal to the vendor's"
+    )
 
 
 def _last(facts: Facts, most: int) -> dict[str, list[Row]]:

@@ -147,6 +147,14 @@ class BarAnswers:
             table = table.take(pa.array(_order(table, asked.symbols)))
         return Bars(table, unbarred, dict(sorted(unknown.items())))
 
+    def check(self, spec: BarSpec) -> None:
+        """Look at the statements of such bars.
+
+        Raises:
+            SqlFileError: one is not what it should be.
+        """
+        chain(self.folder, spec, from_trades=True)
+
     def explain(self, asked: Window, to: str, tz: str) -> Any:
         """Every trade of one window, as `Warehouse.explain_bar` says."""
         form, zone = check_form(to), check_zone(tz)

@@ -12,7 +12,7 @@ from warehouse.bars.compare import COMPARED, Comparison, Group, Share
 from warehouse.bars.hypotheses import TRAITS, Cause, Hypothesis, Rival
 from warehouse.core.representation import Face, as_object, plain
 from warehouse.store.catalog import Reconciliation
-from warehouse.text import as_json, count, printable, some
+from warehouse.text import as_json, count, percent, printable, some
 
 _RULES = {
     "high_low": "high/low",
@@ -88,7 +88,7 @@ class ReconcileReport(Face):
         compared, equal = (sum(getattr(one, name) for one in shares) for name in _COUNTS)
         return {
             "": ", ".join(one.data_type for one in self.results),
-            "equal": f"{_percent(equal, compared)} of {compared:,} fields" if compared else None,
+            "equal": f"{percent(equal, compared)} of {compared:,} fields" if compared else None,
             "causes": sum(len(one.comparison.causes) for one in self.results) or None,
         }
 
@@ -132,7 +132,7 @@ class ReconcileReport(Face):
                             share.compared,
                             share.equal,
                             group.kind if group else None,
-                            self.short(group.cause) if group and group.cause else None,
+                            self.words(group.cause) if group and group.cause else None,
                             group.count if group else 0,
                             as_json(told["examples"] if told else [], compact=True),
                         )
@@ -181,6 +181,10 @@ class ReconcileReport(Face):
 
     def change(self, hypothesis: Hypothesis, rules: Sequence[str]) -> str:
         """A change of the rules in words: `without 14 (Intermarket Sweep) in high/low`."""
+        return f"{self.words(hypothesis)} in {_and([_RULES[rule] for rule in rules])}"
+
+    def words(self, hypothesis: Hypothesis) -> str:
+        """What a change forbids and allows, by name: `without 14 (Intermarket Sweep)`."""
         barred = [self._named(one.barred[0]) for one in hypothesis.parts if not one.freed]
         freed = [
             one.freed[0] for one in hypothesis.parts if one.freed and one.freed[0] not in TRAITS
@@ -193,7 +197,7 @@ class ReconcileReport(Face):
             said.append(f"with {_and([self._named(one) for one in freed])} allowed")
         if other:
             said.append(f"with {_and([TRAITS[one] for one in other])}")
-        return f"{_and(said)} in {_and([_RULES[rule] for rule in rules])}"
+        return _and(said)
 
     def short(self, hypothesis: Hypothesis) -> str:
         """A change in as few words as can be: `without 10 and 14`."""
@@ -253,7 +257,7 @@ def _table(shares: Sequence[Share]) -> Iterator[str]:
         own = {one.field: one for one in shares if one.hours == hours}
         number = f"{own['bar'].compared:,}" if "bar" in own else ""
         cells = [
-            _percent(own[name].equal, own[name].compared) if name in own else "not told"
+            percent(own[name].equal, own[name].compared) if name in own else "not told"
             for name in COMPARED
         ]
         rows.append([hours, number, *cells])
@@ -261,13 +265,6 @@ def _table(shares: Sequence[Share]) -> Iterator[str]:
     for row in rows:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         yield f"  {first.strip():<{widths[0]}}  {'  '.join(others)}".rstrip()
-
-
-def _percent(equal: int, compared: int) -> str:
-    """A share that reads as 100 % only where it is."""
-    if equal == compared:
-        return "100 %"
-    return f"{min(equal / compared * 100, 99.99):.2f} %"
 
 
 def _share(one: Share) -> dict[str, Any]:

@@ -98,7 +98,7 @@
   const swatch = (trace) => {
     const marks = {
       circle: "●", "x-thin": "×", "triangle-up": "▲", square: "■", diamond: "◆",
-      "cross-thin": "+", star: "★",
+      "cross-thin": "+", star: "★", "star-triangle-down-open": "▽", "circle-open": "○",
     };
     const mark = document.createElement("span");
     mark.className = "swatch";
