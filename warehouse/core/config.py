@@ -143,6 +143,8 @@ class ProcessingConfig(_Section):
     chunk_size: Annotated[int, Field(ge=1_000, le=100_000_000)] = 1_000_000
     parallel_workers: Annotated[int, Field(ge=1, le=256)] = 4
     memory_limit_gb: Annotated[float, Field(ge=0.5, le=4096)] = 2.0
+    engine: Literal["local", "spark", "ray"] = "local"
+    spark_master: str = "local[*, 4]"
 
     @property
     def memory_limit_bytes(self) -> int:
