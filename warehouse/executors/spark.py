@@ -1,21 +1,19 @@
-"""Units as tasks of Spark: each is a job of its own, with one row in and one row out."""
+"""Units as tasks of Spark: each is a job of its own, of one task.
+
+They are elements of an RDD, which a session of Spark Connect does not have.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
-
-import pyarrow as pa
+from typing import Any
 
 from warehouse.errors import EngineError, one_line
 from warehouse.executors.work import Share, T, Unit, packed, perform, unpacked
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _AHEAD = 2
 """So many units for each place that has one: a place that comes free finds the next there."""
@@ -48,12 +46,12 @@ class SparkExecutor:
         session, self._is_ours = _session(master)
         self._session = session
         conf = session.conf
-        cpus = int(cast(str, conf.get("spark.task.cpus", "1")))
+        cpus = int(conf.get("spark.task.cpus", "1"))
         cores = session.sparkContext.defaultParallelism
         self.at_once = max(cores // cpus, 1) * _AHEAD
-        own = cast(str, conf.get("spark.executor.pyspark.memory", ""))
+        own = conf.get("spark.executor.pyspark.memory", "")
         if own:
-            of_executor = int(cast(str, conf.get("spark.executor.cores", "1")))
+            of_executor = int(conf.get("spark.executor.cores", "1"))
             memory_bytes = _bytes(own) // max(of_executor // cpus, 1)
         self.share = Share(cpus, memory_bytes)
         self._threads = ThreadPoolExecutor(self.at_once, thread_name_prefix="spark")
@@ -77,27 +75,21 @@ class SparkExecutor:
         """Begin a unit as a job of one task."""
         from pyspark.cloudpickle import dumps
 
-        return self._threads.submit(self._run, packed(unit, dumps))  # type: ignore[arg-type]
+        return self._threads.submit(self._run, packed(unit, dumps))
 
-    def _run(self, message: bytes) -> object:
+    def _run(self, message: bytes) -> Any:
+        from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
-        share = self.share
-
-        def answers(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                told = [perform(one, share) for one in batch.column(0).to_pylist()]
-                yield pa.RecordBatch.from_pydict({"answer": pa.array(told, pa.binary())})
-
+        task = self._session.sparkContext.parallelize([message], 1)
         try:
-            frame = self._session.createDataFrame([(bytearray(message),)], "message binary")
-            ((answer,),) = frame.coalesce(1).mapInArrow(answers, "answer binary").collect()
-        except PySparkException as error:
+            (answer,) = task.map(partial(perform, share=self.share)).collect()
+        except (Py4JError, PySparkException) as error:
             raise EngineError("spark", _cause(error)) from error
-        return unpacked(bytes(answer))
+        return unpacked(answer)
 
 
-def _session(master: str) -> tuple[SparkSession, bool]:
+def _session(master: str) -> tuple[Any, bool]:
     """The session that is active, or one of our own; whether it is our own."""
     try:
         from pyspark.errors import PySparkException
