@@ -93,10 +93,12 @@ def test_a_worker_that_is_killed_costs_no_row(
 
 
 def test_a_driver_that_is_killed_is_followed_by_one_that_finishes(
-    engine: str, expected: dict[str, bytes], tmp_path: Path
+    engine: str, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(61)
-    made = market(tmp_path, **settings(engine))
+    # A loaded machine takes its time to begin a cluster.
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")
+    made = market(tmp_path / "whole", **settings(engine))
     command = [sys.executable, "-m", "warehouse", "-C", str(made.root), "update"]
     begun = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
