@@ -32,6 +32,7 @@ from warehouse.read.arguments import (
     Freq,
     LoadOptions,
     Missing,
+    Question,
     StreamOptions,
     choice,
     kind_of,
@@ -47,6 +48,7 @@ from warehouse.read.bars.question import window
 from warehouse.read.bars.reconcile import ReconcileAnswers
 from warehouse.read.bars.reconcile import asked as reconciled
 from warehouse.read.bars.reconciliation import ReconcileReport
+from warehouse.read.bars.vwap import VwapAnswers, with_vwap
 from warehouse.read.cache import FrameCache
 from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
@@ -114,6 +116,7 @@ class Warehouse(Face):
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
         self._bars = BarAnswers(self._answers, self._config.sql_dir(root))
+        self._vwaps = VwapAnswers(self._answers, self._bars)
         self._reconcile = ReconcileAnswers(self._answers, self._config.sql_dir(root))
         # Whoever forgets to close it gets no noise from DuckDB at the end of the process.
         self._finalizer = finalize(self, self._answers.close)
@@ -257,6 +260,7 @@ class Warehouse(Face):
         end: Moment | None = None,
         freq: Freq = "minute",
         *,
+        vwap: bool = False,
         to: Literal["pandas"] = "pandas",
         **options: Unpack[LoadOptions],
     ) -> pd.DataFrame: ...
@@ -269,6 +273,7 @@ class Warehouse(Face):
         end: Moment | None = None,
         freq: Freq = "minute",
         *,
+        vwap: bool = False,
         to: Literal["polars"],
         **options: Unpack[LoadOptions],
     ) -> pl.DataFrame: ...
@@ -281,6 +286,7 @@ class Warehouse(Face):
         end: Moment | None = None,
         freq: Freq = "minute",
         *,
+        vwap: bool = False,
         to: Literal["arrow"],
         **options: Unpack[LoadOptions],
     ) -> pa.Table: ...
@@ -293,16 +299,30 @@ class Warehouse(Face):
         end: Moment | None = None,
         freq: Freq = "minute",
         *,
+        vwap: bool = False,
         to: Form = "pandas",
         **options: Unpack[LoadOptions],
     ) -> Any:
         """The vendor's bars, of a "minute" or a "day"; see `load`.
 
+            wh.aggs("AAPL", "2024-01-02", "2024-01-31", freq="day", vwap=True)
+
         A bar's stamp is its first instant, that of a day midnight in New York; `vwap` is NaN, for
         the vendor's files have none.
+
+        Args:
+            vwap: fill it from the trades that count in each bar's window by the rules of their
+                conditions, of all hours: dollars a share, adjusted as prices are. NaN where there
+                are no trades of the symbol's session, or none that counts. The column is in the
+                answer, last where `columns` does not name it. The pandas frame bears in `attrs` the
+                `unknown_conditions`, as that of `bars` does, and in its `fingerprint` the trades.
+
+        Raises:
+            SqlFileError: a file of sql/bars is not what it should be, or fails on these trades.
         """
         kind = FREQUENCIES[choice("freq", freq, FREQUENCIES)]
-        return self._load(kind, symbols, start, end, to, options)
+        asked = with_vwap(question(kind, symbols, start, end, to=to, **options), vwap)
+        return self._vwaps.load(asked) if vwap else self._loaded(asked)
 
     @overload
     def bars(
@@ -568,7 +588,9 @@ class Warehouse(Face):
         to: Form,
         options: LoadOptions,
     ) -> Any:
-        asked = question(data_type, symbols, start, end, to=to, **options)
+        return self._loaded(question(data_type, symbols, start, end, to=to, **options))
+
+    def _loaded(self, asked: Question) -> Any:
         return self._answers.load(asked) if asked.symbols else self._market.load(asked)
 
     @overload
@@ -755,6 +777,7 @@ class Warehouse(Face):
         end: Moment | None = None,
         *,
         to: Form = "pandas",
+        vwap: bool = False,
         **options: Unpack[LoadOptions],
     ) -> str:
         """One short id of everything that stands behind what `load` would answer.
@@ -765,8 +788,14 @@ class Warehouse(Face):
         version. Equal ids mean equal frames, in whichever warehouse; a restated row, or any other
         change to one of the partitions, makes another id; so does a split or a dividend that
         changes the answer, and no other. Nothing is read but the catalog.
+
+        Args:
+            vwap: of minute_aggs and day_aggs: the id of the answer of `aggs` with it, which rests
+                on trades, on the table of their conditions and on sql/bars, too.
         """
-        asked = question(data_type, symbols, start, end, to=to, **options)
+        asked = with_vwap(question(data_type, symbols, start, end, to=to, **options), vwap)
+        if vwap:
+            return self._vwaps.fingerprint(asked)
         answers = self._answers if asked.symbols else self._market
         return answers.fingerprint(asked)
 

@@ -18,6 +18,8 @@ def main() -> None:
         assert_type(wh.trades("AAPL", "2024-01-02"), pd.DataFrame)
         assert_type(wh.quotes(["AAPL"], date(2024, 1, 2), to="pandas"), pd.DataFrame)
         assert_type(wh.aggs("AAPL", "2024-01-02", freq="day", to="polars"), pl.DataFrame)
+        assert_type(wh.aggs("AAPL", "2024-01-02", vwap=True), pd.DataFrame)
+        assert_type(wh.aggs("AAPL", "2024-01-02", vwap=True, to="polars"), pl.DataFrame)
         assert_type(wh.load("trades", "AAPL", "2024-01-02", columns=["price"]), pd.DataFrame)
         assert_type(wh.features("spread", "AAPL", "2024-01-02", periods=3), pd.DataFrame)
         assert_type(wh.query("select $n as n", n=1), pd.DataFrame)

@@ -168,16 +168,7 @@ def build(
     """
     conditions = trades["conditions"].combine_chunks().dictionary_encode()
     with prepared(connection, folder, trades) as from_trades:
-        bars = None
-        if not from_trades and needs_fewer(folder, spec):
-            place = trades.column_names.index("conditions")
-            bars = kernel.time_bars(
-                on_tape(trades.set_column(place, "conditions", conditions)),
-                connection.table("trade_conditions").to_arrow_table(),
-                sessions_of(trades),
-                spec.every_ns,
-                spec.hours,
-            )
+        bars = None if from_trades else _by_kernel(connection, folder, spec, trades, conditions)
         if bars is None:
             rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
         elif spec.is_filled:
@@ -195,12 +186,56 @@ def build(
     return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
 
 
+def windows(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, trades: pa.Table
+) -> tuple[pa.Table, Mapping[str, int]]:
+    """What was traded in each window, whether it makes a bar or not; arguments as for `build`.
+
+    Returns:
+        The rows of sql/bars/bars, and the unknown conditions as `Bars` has them.
+
+    Raises:
+        SqlFileError: a statement is not what it should be, or fails on these rows.
+    """
+    conditions = trades["conditions"].combine_chunks().dictionary_encode()
+    with prepared(connection, folder, trades) as from_trades:
+        rows = None if from_trades else _by_kernel(connection, folder, spec, trades, conditions)
+        if rows is None:
+            steps = folder.chain(bar_steps(spec, from_trades=from_trades))
+            rows = run(connection, steps, given(spec))
+    return rows, _unknown(connection, folder, conditions)
+
+
 def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
     """Whether such bars are the kernel's, and rest on the columns FEWER alone.
 
     A warehouse that has statements of its own may read any column.
     """
     return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
+
+
+def _by_kernel(
+    connection: duckdb.DuckDBPyConnection,
+    folder: BarFolder,
+    spec: BarSpec,
+    trades: pa.Table,
+    conditions: pa.DictionaryArray,
+) -> pa.Table | None:
+    """The rows of sql/bars/bars of trades in the order of the tape; None: not by the kernel.
+
+    Args:
+        conditions: the column of the trades, each text once.
+    """
+    if not needs_fewer(folder, spec):
+        return None
+    place = trades.column_names.index("conditions")
+    return kernel.time_bars(
+        on_tape(trades.set_column(place, "conditions", conditions)),
+        connection.table("trade_conditions").to_arrow_table(),
+        sessions_of(trades),
+        spec.every_ns,
+        spec.hours,
+    )
 
 
 def _filled(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date
 from itertools import groupby
@@ -32,6 +32,7 @@ from warehouse.bars.build import (
     needs_fewer,
 )
 from warehouse.bars.explain import REJECTED, explain, in_words
+from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order
 from warehouse.core.calendar import Span, day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
@@ -77,7 +78,7 @@ class BarAnswers:
         self._answers, self._sql_dir = answers, sql_dir
 
     @property
-    def _folder(self) -> BarFolder:
+    def folder(self) -> BarFolder:
         """The statements as they are now: a file that is changed is noticed."""
         return BarFolder(SqlFolder(self._sql_dir))
 
@@ -96,7 +97,7 @@ class BarAnswers:
 
             def read() -> Held:
                 bars = self.build(snapshot, asked)
-                self._warn(bars)
+                warn(bars.unknown_conditions)
                 names = dict.fromkeys([*asked.shape.index, *asked.columns])
                 frame = shaped(bars.table.select(list(names)), asked.shape)
                 if isinstance(frame, pd.DataFrame):
@@ -124,14 +125,11 @@ class BarAnswers:
         series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
         of_trades, of_bars = (Factors(), by) if asked.is_adjusted_when_built else (by, Factors())
         with engine(snapshot.config, snapshot.trade_conditions()) as connection:
-            folder = self._folder
-            columns = FEWER if needs_fewer(folder, asked.spec) else READS
+            folder = self.folder
             for piece in _every(snapshot, asked, series):
-                trades = self.trades(snapshot, piece, columns)
+                trades = self.trades_of(snapshot, piece, folder, asked.spec)
                 if not trades.num_rows:
                     continue
-                if columns is FEWER and not is_in_order(trades):
-                    trades = self.trades(snapshot, piece, READS)
                 trades = adjusted(trades, of_trades)
                 bars = build(connection, folder, asked.spec, trades, asked.span)
                 tables.append(adjusted(bars.table, of_bars))
@@ -162,7 +160,7 @@ class BarAnswers:
             with engine(snapshot.config, snapshot.trade_conditions()) as connection:
                 found = explain(
                     connection,
-                    self._folder,
+                    self.folder,
                     asked.spec,
                     trades,
                     _rejected(snapshot, asked.symbol, day),
@@ -180,6 +178,15 @@ class BarAnswers:
             return frame
 
         return self._answers.snapshots.read(answer)
+
+    def trades_of(
+        self, snapshot: Snapshot, piece: Piece, folder: BarFolder, spec: BarSpec
+    ) -> pa.Table:
+        """A piece's trades with the columns that such bars rest on; else as `trades`."""
+        if not needs_fewer(folder, spec):
+            return self.trades(snapshot, piece, READS)
+        trades = self.trades(snapshot, piece, FEWER)
+        return trades if is_in_order(trades) else self.trades(snapshot, piece, READS)
 
     def trades(self, snapshot: Snapshot, piece: Piece, columns: Sequence[str]) -> pa.Table:
         """Columns of a piece's trades, symbol by symbol, each as the tape has them."""
@@ -210,8 +217,8 @@ class BarAnswers:
             content = [(one.symbol, one.sha256) for one in found]
         else:
             content = [("*", sha) for sha in market_rows.content(snapshot, TRADES, asked.reads)]
-        statements = chain(self._folder, asked.spec, from_trades=True).fingerprints
-        rules = [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
+        statements = chain(self.folder, asked.spec, from_trades=True).fingerprints
+        rules = rules_of(snapshot)
         facts = (astuple(asked.spec), asked.symbols, span, statements, rules, content)
         return (*facts, by.facts) if by else facts
 
@@ -228,15 +235,21 @@ class BarAnswers:
         how, span = asked.comparison, asked.reads
         return factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
 
-    @staticmethod
-    def _warn(bars: Bars) -> None:
-        if bars.unknown_conditions:
-            told = [f"{code} ({number:,})" for code, number in bars.unknown_conditions.items()]
-            logger.warning(
-                "conditions that the table of trade conditions does not have, and trades that carry"
-                " them: %s; they forbid nothing",
-                some(told, 5),
-            )
+
+def rules_of(snapshot: Snapshot) -> list[list[str]]:
+    """The table of trade conditions as a fingerprint has it."""
+    return [list(map(str, row.values())) for row in snapshot.trade_conditions().to_pylist()]
+
+
+def warn(unknown_conditions: Mapping[str, int]) -> None:
+    """Tell of codes that the table of conditions does not have, and of how many trades."""
+    if unknown_conditions:
+        told = [f"{code} ({number:,})" for code, number in unknown_conditions.items()]
+        logger.warning(
+            "conditions that the table of trade conditions does not have, and trades that carry"
+            " them: %s; they forbid nothing",
+            some(told, 5),
+        )
 
 
 def _rejected(snapshot: Snapshot, symbol: str, day: Span) -> pa.Table:
