@@ -23,6 +23,7 @@ WarehouseError
 │   ├── DamagedCatalogError   the catalog is no longer what was written
 │   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
 │   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
+├── EngineError            what runs units of work on other machines is not there, or failed
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 │   └── UnreadablePartitionError  the system does not let it be read; it may be sound
@@ -376,6 +377,20 @@ class InterruptedPublishError(StorageError):
             " as who may write there",
         )
         self.problem = f"a publish was broken off: {problem}"
+
+
+class EngineError(WarehouseError):
+    """Spark or Ray is not there, cannot begin, or one of its workers cannot do what it is asked.
+
+    Args:
+        engine: `spark` or `ray`, or the worker.
+
+    Remedy: as the message says; `processing.engine: local` needs neither.
+    """
+
+    def __init__(self, engine: str, problem: str) -> None:
+        self.engine, self.problem = engine, problem
+        super().__init__(f"{engine} {problem}")
 
 
 class LockedError(WarehouseError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from typing import Any
 import pytest
 from building import Made, day_key, everything, make, random_trades
 
-from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.errors import SqlFileError, StorageError
 from warehouse.ingest.stage import StagedBatch, Stager
-from warehouse.pipeline.side_by_side import one_share, shares_of
 
 DAYS = [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9)]
 FEBRUARY = date(2024, 2, 1)
@@ -116,22 +113,3 @@ def test_a_data_type_that_stops_takes_nothing_in_that_was_begun_after_it(
 
     assert sessions(made) == DAYS[:1]
     assert {row["data_type"] for row in made.rejects()} == {"quotes", "trades"}
-
-
-@pytest.mark.parametrize(
-    ("workers", "gigabytes", "shares", "each"),
-    [(1, 64, 1, (1, 64)), (4, 2, 2, (2, 1)), (4, 0.5, 1, (4, 0.5)), (3, 64, 3, (1, 64 / 3))],
-)
-def test_portions_share_the_workers_and_the_memory(
-    workers: int,
-    gigabytes: float,
-    shares: int,
-    each: tuple[int, float],
-    make_warehouse: Callable[..., Made],
-) -> None:
-    config: Config = make_warehouse(
-        processing__parallel_workers=workers, processing__memory_limit_gb=gigabytes
-    ).config
-    assert shares_of(config) == shares
-    one = one_share(config, shares).processing
-    assert (one.parallel_workers, one.memory_limit_gb) == each

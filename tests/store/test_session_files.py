@@ -637,3 +637,21 @@ ODD_NAMES = [
 def test_what_is_called_otherwise_is_no_partition(name: str, made: Made) -> None:
     assert parse_partition(name) is None
     assert not made.layout.is_published(f"cache/{name}")
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_manifest_is_the_same_whichever_session_was_published_first(
+    layout: str, tmp_path: Path
+) -> None:
+    days = DAYS[:3]
+
+    def manifest(order: Sequence[date]) -> bytes:
+        quotes = {day_key("quotes", day): lines("quotes", day) for day in days}
+        made = make(tmp_path / f"{len(order)} {order[0]}", quotes, **laid_out(layout))
+        for day in order:
+            made.update("quotes", start=day, end=day)
+        made.update("quotes")
+        ((name,),) = made.sql("select name from manifests")
+        return (made.layout.manifests / name).read_bytes()
+
+    assert manifest(days) == manifest(days[::-1]) == manifest(days[1:2])

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
 from warehouse.core.paths import OWN_FOLDERS, Layout
-from warehouse.core.permissions import Modes, check_found, check_inside
+from warehouse.core.permissions import Modes, check_found, check_inside, check_own
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.text import expanded, one_of
@@ -145,6 +145,8 @@ class ProcessingConfig(_Section):
     chunk_size: Annotated[int, Field(ge=1_000, le=100_000_000)] = 1_000_000
     parallel_workers: Annotated[int, Field(ge=1, le=256)] = 4
     memory_limit_gb: Annotated[float, Field(ge=0.5, le=4096)] = 2.0
+    engine: Literal["local", "spark", "ray"] = "local"
+    spark_master: str = "local[*, 4]"
 
     @property
     def memory_limit_bytes(self) -> int:
@@ -373,7 +375,8 @@ def _told(error: yaml.YAMLError) -> str:
 def check_paths(root: Path, file: Path, config: Config) -> None:
     """Refuse somebody else's configuration that leads out of the warehouse and what is theirs.
 
-    What the environment says is the user's own word.
+    Nor is work sent to the machines that it names. What the environment says is the user's own
+    word.
 
     Raises:
         ForeignWarehouseError: names the key, or the folder of the warehouse, and where it leads.
@@ -388,7 +391,7 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     if config.source.url and "://" not in config.source.url:
         paths["source.url"] = root.absolute() / expanded(config.source.url)
     for key in list(paths):
-        if ENV_PREFIX + key.upper().replace(".", "__") in os.environ:
+        if _variable(key) in os.environ:
             del paths[key]
     own = [root / "config"]
     if "storage.cache_dir" in paths:
@@ -396,6 +399,16 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
     check_inside(root, file, paths)
+    engine = {"processing.engine": config.processing.engine}
+    if config.processing.engine == "spark":
+        engine["processing.spark_master"] = config.processing.spark_master
+    for key, value in engine.items():
+        if value != "local" and _variable(key) not in os.environ:
+            check_own(file, f"{key} = {value}", _variable(key))
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.upper().replace(".", "__")
 
 
 def _override(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

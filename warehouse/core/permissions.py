@@ -131,6 +131,25 @@ def check_inside(root: Path, owned_by: Path, paths: dict[str, Path]) -> None:
             )
 
 
+def check_own(owned_by: Path, what: str, variable: str) -> None:
+    """Refuse what a warehouse asks for that is not the user's own.
+
+    Args:
+        owned_by: what says whose the warehouse is.
+        what: it asks for, as `key = value`.
+        variable: of the environment, by which the user may ask for it.
+
+    Raises:
+        ForeignWarehouseError: it is somebody else's.
+    """
+    if not is_own(owned_by):
+        raise ForeignWarehouseError(
+            owned_by,
+            f"belongs to {_owner(owned_by)}, not to you, and says {what}; ask for it yourself with"
+            f" {variable}",
+        )
+
+
 def _owner(path: Path) -> str:
     try:
         return path.owner()

@@ -11,7 +11,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -21,6 +22,7 @@ from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, PartitionKey, RawFile, month_of
 from warehouse.core.representation import Face
 from warehouse.errors import AccountingError, RawFileError
+from warehouse.executors.work import Share
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
 from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
@@ -33,7 +35,7 @@ from warehouse.source.folder import portable
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule
-from warehouse.store.partitions import ENTRIES, Partition
+from warehouse.store.partitions import Partition
 from warehouse.validation.evaluate import ValidationResult
 
 # Shares of the memory limit. What remains is the interpreter, the pieces in flight, which are
@@ -78,6 +80,9 @@ class StagedFile(Face):
         }
 
 
+Take: TypeAlias = Callable[[StagedFile], bool]
+
+
 @dataclass
 class _Reading:
     """The pieces of a raw file, each with the compressed bytes that were read by then.
@@ -104,6 +109,7 @@ class StagedBatch:
     """Finished files that wait to be published.
 
     Attributes:
+        folder: of the attempt that staged it.
         partitions: each with its staged file.
         removed: partitions of the month that have no rows any more.
         unchanged: partitions whose rows were read again and stay as they are.
@@ -113,6 +119,7 @@ class StagedBatch:
 
     data_type: str
     month: date
+    folder: Path
     files: list[StagedFile]
     partitions: list[tuple[Partition, str]] = field(default_factory=list)
     removed: list[PartitionKey] = field(default_factory=list)
@@ -128,7 +135,7 @@ class Stager:
         layout, config, sql: the warehouse's.
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
-        folder: an empty folder of the staging tier.
+        folder: of the staging tier; each attempt has one of its own in it.
         rules: those that the new rows are asked by.
         changed_only: leave a partition alone that would become what it is.
         settled: files that take over no session that another brings.
@@ -152,9 +159,7 @@ class Stager:
         self._changed_only, self._settled = changed_only, settled
         self._layout, self._config, self._sql = layout, config, sql
         self._fingerprint, self._selected = fingerprint, selected
-        self._folder, self._progress = folder, progress
-        self._memory = config.processing.memory_limit_bytes
-        self._piece_bytes = int(self._memory * _PIECE_SHARE)
+        self._place, self._progress = folder, progress
         self._writers: dict[RawFile, RejectsWriter] = {}
         self._origins: dict[RawFile, Origin] = {}
         self._texts = LINES.empty_table()
@@ -163,12 +168,15 @@ class Stager:
         self,
         files: Sequence[RawFile],
         present: Sequence[Partition],
-        layout: PartitionLayout = "symbol",
-        entries: pa.Table | None = None,
-        take: Callable[[StagedFile], bool] = lambda item: True,
-        is_here: Callable[[RawFile], bool] = lambda file: True,
+        layout: PartitionLayout,
+        entries: pa.Table,
+        take: Take,
+        is_here: Callable[[RawFile], bool],
+        share: Share,
     ) -> StagedBatch:
         """Read the files and write the partitions they change.
+
+        It may be called again, in another process too: what another attempt wrote is not met.
 
         Args:
             files: of one data type and month; where the symbols of a session share files, of one
@@ -179,6 +187,7 @@ class Stager:
             take: is asked of each file when its turn comes, whether it is to be read: it may wait
                 until the file is here, and says by which etag it is known.
             is_here: whether it would not wait.
+            share: what it may take of the machine.
 
         A file whose rows do not add up is set aside, and the others are read without it.
 
@@ -186,6 +195,10 @@ class Stager:
             StorageError, SqlFileError: nothing is published.
         """
         refused: dict[Path, str] = {}
+        self._folder = self._place / uuid4().hex
+        self._layout.modes.make_folders(self._folder)
+        self._workers, self._memory = share.threads, share.memory_bytes
+        self._piece_bytes = int(self._memory * _PIECE_SHARE)
         while True:
             try:
                 return self._stage(files, present, refused, layout, entries, take, is_here)
@@ -210,16 +223,16 @@ class Stager:
         present: Sequence[Partition],
         refused: Mapping[Path, str],
         layout: PartitionLayout,
-        entries: pa.Table | None,
-        take: Callable[[StagedFile], bool],
+        entries: pa.Table,
+        take: Take,
         is_here: Callable[[RawFile], bool],
     ) -> StagedBatch:
         kind = data_type(files[0].data_type)
         month = month_of(files[0].day)
         staged: list[StagedFile] = []
-        batch = StagedBatch(kind.name, month, staged)
+        batch = StagedBatch(kind.name, month, self._folder, staged)
         budget = int(self._memory * _ROWS_SHARE)
-        workers = self._config.processing.parallel_workers
+        workers = self._workers
         with (
             Cleaner(
                 self._sql,
@@ -266,8 +279,7 @@ class Stager:
             )
             if layout == "market":
                 place = files[0].day if kind.by_session else month
-                known = ENTRIES.empty_table() if entries is None else entries
-                merged = MarketBuilder(merge, place, present, known).finish(origins)
+                merged = MarketBuilder(merge, place, present, entries).finish(origins)
             else:
                 merged = SymbolBuilder(merge, month, present).finish(origins)
             if auditor is not None:
@@ -295,7 +307,7 @@ class Stager:
     def _taken(
         self,
         files: Sequence[RawFile],
-        take: Callable[[StagedFile], bool],
+        take: Take,
         is_here: Callable[[RawFile], bool],
         refused: Mapping[Path, str],
         staged: list[StagedFile],
@@ -326,7 +338,7 @@ class Stager:
         Args:
             items: None: there is time for all that is begun.
         """
-        workers = self._config.processing.parallel_workers
+        workers = self._workers
         begun: deque[_Reading] = deque()
         for item in items:
             if item is not None and _is_small(item.path):

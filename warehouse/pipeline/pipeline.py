@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,8 +28,10 @@ from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
 from warehouse.core.request import Request
 from warehouse.errors import RequestError, WarehouseError
+from warehouse.executors.engine import open_executor, whole
+from warehouse.executors.work import Executor, Unit
 from warehouse.ingest.market_builder import FILE_ROWS
-from warehouse.ingest.stage import StagedBatch, StagedFile, Stager
+from warehouse.ingest.stage import StagedBatch, StagedFile, Stager, Take
 from warehouse.pipeline import records
 from warehouse.pipeline.arrivals import Arrivals, Incoming
 from warehouse.pipeline.bars.keeper import BarKeeper
@@ -56,7 +58,7 @@ from warehouse.pipeline.download_plan import (
 )
 from warehouse.pipeline.estimate import estimate
 from warehouse.pipeline.report import RunReport
-from warehouse.pipeline.side_by_side import SMALL_BYTES, Portion, SideBySide, one_share, shares_of
+from warehouse.pipeline.side_by_side import SMALL_BYTES, Portion, SideBySide, on_worker
 from warehouse.pipeline.validation_gate import Gate
 from warehouse.pipeline.watch.logs import LoggedProgress, RunLog
 from warehouse.pipeline.writer import Writer
@@ -66,6 +68,7 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.rule_file import chosen
 from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import (
     Catalog,
     CatalogChange,
@@ -116,6 +119,36 @@ class Staged:
         self.change, self.raw_bytes, self.entries = CatalogChange(), 0, 0
         self.moves, self.removals, self.folders, self.superseded = [], [], [], []
         return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Takes every file, by the etag that it is known by."""
+
+    etags: Mapping[RawFile, str | None]
+
+    def __call__(self, item: StagedFile) -> bool:
+        item.etag = self.etags.get(item.file)
+        return True
+
+
+@dataclass(frozen=True)
+class _Awaited:
+    """Takes those of the files that come, each when it is here."""
+
+    incoming: Incoming
+    known: Mapping[RawFile, SourceFile]
+
+    def __call__(self, item: StagedFile) -> bool:
+        if not self.incoming.is_to_be_read(item.file):
+            return False
+        record = self.known.get(item.file)
+        item.etag = record.etag if record is not None else None
+        return True
+
+
+def _is_here(file: RawFile) -> bool:
+    return True
 
 
 class Pipeline:
@@ -457,7 +490,6 @@ class Pipeline:
         """Portion by portion, with a record of the run's end in the last one."""
         planned = [one for some in batches(report.planned, sizes) for one in self.portions(some)]
         is_small = [sum(sizes[file] for file in files) <= SMALL_BYTES for files in planned]
-        shares = shares_of(self.config) if sum(is_small) > 1 else 1
         by_type = ByType(self.progress)
         staged = Staged()
         is_recorded = False
@@ -469,18 +501,24 @@ class Pipeline:
             is_recorded = is_last
 
         try:
-            with SideBySide(take_in, shares, by_type) as staging:
+            with ExitStack() as opened:
+                executor = opened.enter_context(open_executor(self.config.processing))
+                is_many = executor.at_once > 1 and sum(is_small) > 1
+                staging = SideBySide(take_in, executor, whole(self.config.processing), by_type)
                 for files, small in zip(planned, is_small, strict=True):
                     is_here = all(map(incoming.is_here, files))
                     if not is_here:
-                        # There is time for it.
-                        staging.finish()
+                        staging.pause()
                         self._publish_staged(report, staged, "running")
-                    kind = files[0].data_type
-                    if kind in by_type.stopped or not any(map(incoming.is_to_be_read, files)):
+                    kind, month = data_type(files[0].data_type), month_of(files[0].day)
+                    if kind.name in by_type.stopped or not any(map(incoming.is_to_be_read, files)):
                         continue
-                    with by_type.work_on(kind):
-                        is_alone = shares == 1 or not (small and is_here)
+                    with by_type.work_on(kind.name):
+                        is_alone = executor.is_here and not (is_many and small and is_here)
+                        if staging.is_staging(kind, month) and not self._by_session(kind, month):
+                            # It is merged with what the one before it publishes.
+                            staging.finish()
+                            self._publish_staged(report, staged, "running")
                         portion = self._portion(
                             report,
                             files,
@@ -488,8 +526,9 @@ class Pipeline:
                             known,
                             gate,
                             incoming,
-                            shares=1 if is_alone else shares,
-                            is_last=files is planned[-1],
+                            None if is_alone else executor,
+                            # On a cluster others may be taken in after it.
+                            is_last=files is planned[-1] and executor.is_here,
                         )
                         staging.add(portion, is_alone=is_alone)
                 staging.finish()
@@ -543,7 +582,8 @@ class Pipeline:
         portion = self._portion(
             report, files, selected, known, gate, None, changed_only=changed_only, settled=settled
         )
-        self._take_in(report, portion, portion.stage(), selected, known, gate, None)
+        batch = portion.stage(whole(self.config.processing))
+        self._take_in(report, portion, batch, selected, known, gate, None)
 
     def _portion(
         self,
@@ -553,8 +593,8 @@ class Pipeline:
         known: Mapping[RawFile, SourceFile],
         gate: Gate | None,
         incoming: Incoming | None,
+        executor: Executor | None = None,
         *,
-        shares: int = 1,
         is_last: bool = False,
         changed_only: bool = False,
         settled: AbstractSet[RawFile] = frozenset(),
@@ -564,8 +604,7 @@ class Pipeline:
         Args:
             known: what is known of the files; looked at when a file's turn comes.
             incoming: says which are to be read; None: all, they are here.
-            shares: it has one of so many of the workers and of the memory; of more than one, all
-                its files are here.
+            executor: what is to stage it; all its files are here then. None: this thread.
             is_last: the run is done with it.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
@@ -576,12 +615,12 @@ class Pipeline:
         self.layout.modes.make_folders(folder)
         stager = Stager(
             self.layout,
-            one_share(self.config, shares),
+            self.config,
             self.sql,
             self.recipe(kind).fingerprint,
             selected,
             folder,
-            self.progress,
+            self.progress if executor is None or executor.is_here else Silent(),
             gate.rules if gate else (),
             changed_only=changed_only,
             settled=settled,
@@ -591,20 +630,20 @@ class Pipeline:
             session = files[0].day if place == "market" and kind.by_session else None
             present = catalog.partitions(kind.name, None, month, month, session)
             entries = catalog.entries(kind.name, month, session)
-        if incoming is not None and shares > 1:
+        if incoming is not None and executor is not None:
             # Downloads are looked at by one thread alone.
             files, incoming = [file for file in files if incoming.is_to_be_read(file)], None
-
-        def take(item: StagedFile) -> bool:
-            if incoming is not None and not incoming.is_to_be_read(item.file):
-                return False
-            record = known.get(item.file)
-            item.etag = record.etag if record is not None else None
-            return True
-
-        is_here = incoming.is_here if incoming is not None else lambda file: True
-        stage = partial(stager.stage, files, present, place, entries, take, is_here)
-        return Portion(kind, folder, place, present, entries, stage, is_last)
+        if incoming is None:
+            take: Take = _Known({file: known[file].etag for file in files if file in known})
+            is_here: Callable[[RawFile], bool] = _is_here
+        else:
+            take, is_here = _Awaited(incoming, known), incoming.is_here
+        stage: Unit[StagedBatch] = partial(
+            stager.stage, files, present, place, entries, take, is_here
+        )
+        if executor is not None and not executor.is_here:
+            stage = partial(on_worker, self.layout, data_folder_id.id_of(self.layout), stage)
+        return Portion(kind, month, folder, place, present, entries, stage, is_last)
 
     def _take_in(
         self,
@@ -633,7 +672,9 @@ class Pipeline:
         if gate is not None and any(one.is_error for one in found):
             if staged is not None:
                 self._publish_staged(report, staged, "running")
-            report.refuse(gate.refuse(report.metrics.run_id, batch, portion.folder))
+            refused = gate.refuse(report.metrics.run_id, batch, portion.folder.name)
+            report.refuse(refused)
+            shutil.rmtree(portion.folder)
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
@@ -654,13 +695,16 @@ class Pipeline:
         with the rest of the month.
         """
         kind, month = data_type(files[0].data_type), month_of(files[0].day)
-        if not kind.by_session:
-            return [list(files)]
-        with self.writer.catalog_of([(kind.name, month)]) as catalog:
-            place = self._place(catalog, kind, month)
-        if place == "symbol":
+        if not self._by_session(kind, month):
             return [list(files)]
         return [list(group) for _, group in groupby(files, key=lambda file: file.day)]
+
+    def _by_session(self, kind: DataType, month: date) -> bool:
+        """Whether each session of a month has partitions of its own."""
+        if not kind.by_session:
+            return False
+        with self.writer.catalog_of([(kind.name, month)]) as catalog:
+            return self._place(catalog, kind, month) == "market"
 
     def _place(self, catalog: Catalog, kind: DataType, month: date) -> PartitionLayout:
         """How a month is laid out. It stays so: only `rebuild --layout` changes that."""

@@ -1,28 +1,33 @@
-"""Portions of a run, staged one after the other, or side by side where they are small.
+"""Portions of a run, staged side by side where that keeps more of the machines busy.
 
-A small one has little to do at a time: read, put in order, written, it keeps no two processors
-busy. Whichever is done first, they are taken in in the order of work.
+Here a small one is staged beside others: it has little to do at a time, and keeps no two processors
+busy. A large one is staged alone, and reads each of its files as soon as that has come. On a
+cluster all are staged side by side, each once its files are here.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import socket
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 
-from warehouse.core.config import Config, PartitionLayout
+from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DataType
+from warehouse.core.paths import Layout
+from warehouse.errors import EngineError
+from warehouse.executors.work import Executor, Share, Unit
 from warehouse.ingest.stage import StagedBatch
 from warehouse.pipeline.batches import ByType
+from warehouse.store import data_folder_id
 from warehouse.store.partitions import Partition
 
 SMALL_BYTES = 32 << 20
 """Bytes of raw files; what has more keeps all processors busy by itself."""
-_MEMORY_OF_ONE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -30,50 +35,65 @@ class Portion:
     """Raw files that are published together, and what there is of their month, or session.
 
     Attributes:
+        month: its first day.
         folder: of the staging tier.
         stage: reads them and writes the partitions that they change.
         is_last: the run is done with it.
     """
 
     kind: DataType
+    month: date
     folder: Path
     place: PartitionLayout
     present: list[Partition]
     entries: pa.Table
-    stage: Callable[[], StagedBatch]
+    stage: Unit[StagedBatch]
     is_last: bool = False
 
 
 class SideBySide:
-    """Stages portions and has each taken in. Use it with `with`; `finish` it.
+    """Stages portions and has each taken in; `finish` it.
+
+    Here they are taken in in the order of work, whichever is done first. On a cluster one that
+    takes long would keep the others waiting: they are taken in as they are done.
 
     Args:
-        take_in: is handed each with what came of it, in the order in which they were added.
-        at_once: how many are staged at once.
+        take_in: is handed each with what came of it.
+        executor: stages those that are not alone.
+        whole: what one that is alone may take of this machine.
         by_type: of a data type that is stopped nothing more is taken in.
     """
 
     def __init__(
-        self, take_in: Callable[[Portion, StagedBatch], None], at_once: int, by_type: ByType
+        self,
+        take_in: Callable[[Portion, StagedBatch], None],
+        executor: Executor,
+        whole: Share,
+        by_type: ByType,
     ) -> None:
-        self._take_in, self._at_once, self._by_type = take_in, at_once, by_type
-        self._begun: deque[tuple[Portion, Future[StagedBatch]]] = deque()
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="stage")
-
-    def __enter__(self) -> SideBySide:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        self._take_in, self._executor, self._whole = take_in, executor, whole
+        self._by_type = by_type
+        self._begun: dict[Future[StagedBatch], Portion] = {}
 
     def add(self, portion: Portion, *, is_alone: bool) -> None:
         """Stage a portion; alone, or beside those before it and those to come."""
         if is_alone:
             self.finish()
-            self._end(portion, portion.stage)
+            self._end(portion, lambda: portion.stage(self._whole))
             return
-        self._begun.append((portion, self._threads.submit(portion.stage)))
-        self._end_begun(self._at_once)
+        self._begun[self._executor.submit(portion.stage)] = portion
+        self._end_begun(self._executor.at_once)
+
+    def is_staging(self, kind: DataType, month: date) -> bool:
+        """Whether there is a portion of that month which was not taken in."""
+        return any((one.kind, one.month) == (kind, month) for one in self._begun.values())
+
+    def pause(self) -> None:
+        """There is time to take in what is done; here, all that was added."""
+        if self._executor.is_here:
+            self.finish()
+        for staged in [one for one in self._begun if one.done()]:
+            self._end(self._begun.pop(staged), staged.result)
 
     def finish(self) -> None:
         """Take in all that were added."""
@@ -81,8 +101,12 @@ class SideBySide:
 
     def _end_begun(self, most: int) -> None:
         while len(self._begun) > most:
-            portion, staged = self._begun.popleft()
-            self._end(portion, staged.result)
+            if self._executor.is_here:
+                staged = next(iter(self._begun))
+            else:
+                done, _ = wait(self._begun, return_when=FIRST_COMPLETED)
+                staged = next(one for one in self._begun if one in done)
+            self._end(self._begun.pop(staged), staged.result)
 
     def _end(self, portion: Portion, staged: Callable[[], StagedBatch]) -> None:
         if portion.kind.name not in self._by_type.stopped:
@@ -90,20 +114,21 @@ class SideBySide:
                 self._take_in(portion, staged())
 
 
-def shares_of(config: Config) -> int:
-    """How many portions are staged at once, as the workers and the memory allow."""
-    processing = config.processing
-    by_memory = int(processing.memory_limit_bytes // _MEMORY_OF_ONE)
-    return max(min(processing.parallel_workers, by_memory), 1)
+def on_worker(
+    layout: Layout, folder_id: str | None, stage: Unit[StagedBatch], share: Share
+) -> StagedBatch:
+    """Stage a portion in another process, on another machine perhaps.
 
+    Args:
+        folder_id: of the warehouse's data folder.
 
-def one_share(config: Config, shares: int) -> Config:
-    """The configuration of one of so many that are staged side by side."""
-    if shares == 1:
-        return config
-    processing = config.processing
-    each = {
-        "parallel_workers": max(processing.parallel_workers // shares, 1),
-        "memory_limit_gb": processing.memory_limit_gb / shares,
-    }
-    return config.model_copy(update={"processing": processing.model_copy(update=each)})
+    Raises:
+        EngineError: the machine does not see that folder.
+    """
+    if data_folder_id.id_of(layout) != folder_id:
+        raise EngineError(
+            f"worker {socket.gethostname()}",
+            f"does not see {layout.data} as it is here; a warehouse that is built on a cluster lies"
+            " on a path that all its machines share",
+        )
+    return stage(share)

@@ -91,12 +91,13 @@ class Gate:
         batch.findings = settle(batch.findings, self.allowances, named=named)
         return batch.findings
 
-    def refuse(self, run_id: str, batch: StagedBatch, folder: Path) -> Refused:
+    def refuse(self, run_id: str, batch: StagedBatch, name: str) -> Refused:
         """Move a staged batch to where it can be looked at, in place of what an earlier run left.
 
         Args:
-            folder: the batch's staging folder.
+            name: of the folder that is to hold it; begins with the run's id.
         """
+        folder = batch.folder
         refused, modes = self._layout.refused, self._layout.modes
         modes.make_folders(refused)
         for old in refused.iterdir():
@@ -118,7 +119,7 @@ class Gate:
         for place, _, names in os.walk(folder):
             for name in names:
                 modes.settle(f"{place}/{name}")
-        target = refused / folder.name
+        target = refused / name
         rename(folder, target)
         errors = tuple(found for found in batch.findings if found.is_error)
         return Refused(batch.data_type, batch.month, target, errors)

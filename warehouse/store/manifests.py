@@ -175,7 +175,7 @@ def _rows_of_shared(item: Partition) -> pa.Table:
 
 
 def changed(before: pa.Table, added: pa.Table, removed: Iterable[PartitionKey]) -> pa.Table:
-    """The rows of a month after a change.
+    """The rows of a month after a change, by file and symbol, whatever came first.
 
     Args:
         before: its rows, as `SCHEMA`.
@@ -185,9 +185,9 @@ def changed(before: pa.Table, added: pa.Table, removed: Iterable[PartitionKey]) 
     names = {partition_name(*key) for key in removed}
     files = pa.array(sorted(names | set(pc.unique(added["file"]).to_pylist())), pa.string())
     rows = pa.concat_tables([before.filter(pc.invert(pc.is_in(before["file"], files))), added])
-    order = pc.sort_indices(rows, [("symbol", "ascending"), ("file", "ascending")])
-    # Those of a new month are in order, and to take lists by their places is slow.
-    is_ordered = bool((np.diff(order.to_numpy()) > 0).all())
+    order = pc.sort_indices(rows, [("file", "ascending"), ("symbol", "ascending")])
+    # What is new mostly comes last, and to take lists by their places is slow.
+    is_ordered = np.array_equal(order.to_numpy(), np.arange(rows.num_rows))
     return (rows if is_ordered else rows.take(order)).combine_chunks()
 
 

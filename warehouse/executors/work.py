@@ -1,0 +1,117 @@
+"""Units of work, and how one gets to another process and its result back."""
+
+from __future__ import annotations
+
+import pickle
+import platform
+import socket
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol, TypeAlias, TypeVar
+
+from warehouse.errors import EngineError, WarehouseError
+
+T = TypeVar("T")
+
+OF_RESULTS = ("flatfile-warehouse", "duckdb", "pyarrow", "sqlglot")
+"""The packages whose versions decide which bytes are written."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a unit may take of the machine it runs on."""
+
+    threads: int
+    memory_bytes: int
+
+
+Unit: TypeAlias = Callable[[Share], T]
+"""A unit may be run again, or twice at once: what it writes goes into a folder of each attempt."""
+
+
+class Executor(Protocol):
+    """Runs units of work; use it with `with`.
+
+    Attributes:
+        is_here: units run in this process, so one may wait for what another thread brings.
+        at_once: so many units keep it busy.
+        threads: of all units together.
+    """
+
+    is_here: bool
+    at_once: int
+
+    def submit(self, unit: Unit[T]) -> Future[T]:
+        """Begin a unit. Its future raises what the unit raised, or EngineError."""
+        ...
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the bytes of a result, package → version, here."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"Python": python} | {name: version(name) for name in OF_RESULTS}
+
+
+def packed(unit: Unit[object], dumps: Callable[[object], bytes] = pickle.dumps) -> bytes:
+    """A unit as it travels, with the versions that it is to be run by.
+
+    Args:
+        dumps: pickles what stands in no module too, where the engine has one that does.
+    """
+    return pickle.dumps((versions(), dumps(unit)))
+
+
+def perform(message: bytes, share: Share) -> bytes:
+    """Run a unit that was packed, where it has come to; `unpacked` reads the answer.
+
+    What it raises travels back: it would be raised by another attempt too. Only a process that
+    dies is the engine's to replace.
+    """
+    result: object
+    try:
+        wanted, unit = pickle.loads(message)
+        _check_versions(wanted)
+        result, is_error = pickle.loads(unit)(share), False
+    except Exception as error:
+        if not isinstance(error, WarehouseError):
+            error.add_note(f"on {socket.gethostname()}:\n{traceback.format_exc()}")
+        result, is_error = error, True
+    try:
+        return pickle.dumps((is_error, result))
+    except Exception as error:
+        told = EngineError("a result", f"cannot be sent back from a worker: {error}: {result!r}")
+        return pickle.dumps((True, told))
+
+
+def unpacked(answer: bytes) -> object:
+    """What a unit returned.
+
+    Raises:
+        Exception: what it raised.
+    """
+    is_error, result = pickle.loads(answer)
+    if is_error:
+        raise result
+    return result
+
+
+def _check_versions(wanted: dict[str, str]) -> None:
+    """Refuse to run on other versions than the driver's: the bytes might be others.
+
+    Raises:
+        EngineError: names each that differs.
+    """
+    here = versions()
+    differing = [
+        f"{name} {here[name]} in place of {one}"
+        for name, one in wanted.items()
+        if here[name] != one
+    ]
+    if differing:
+        raise EngineError(
+            f"worker {socket.gethostname()}",
+            f"has {', '.join(differing)}; install there what the driver has",
+        )
