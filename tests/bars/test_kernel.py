@@ -90,7 +90,8 @@ def rules(**more: Any) -> pa.Table:
 
 def by_kernel(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table | None:
     sessions = build.sessions_of(trades)
-    return kernel.time_bars(on_tape(trades), conditions, sessions, spec.every_ns, spec.hours)
+    rules = kernel.Conditions(conditions)
+    return kernel.time_bars(on_tape(trades), rules, sessions, spec.every_ns, spec.hours)
 
 
 def by_statements(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table:

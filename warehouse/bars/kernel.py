@@ -11,6 +11,7 @@ ticks times millionths of a share), so neither portions nor threads have a say i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ _BARS = bar_type().columns.append(pa.field("is_bar", pa.bool_()))
 
 def time_bars(
     trades: pa.Table,
-    rules: pa.Table,
+    conditions: Conditions,
     sessions: pa.Table,
     every_ns: int,
     hours: str,
@@ -65,16 +66,17 @@ def time_bars(
 
     Args:
         trades: the tape in order, as `tape.on_tape` gives it; texts may be dictionaries.
-        rules, sessions: the tables `trade_conditions` and `sessions` of the statements.
+        conditions: what they allow; it learns the texts that there are.
+        sessions: the table of that name of the statements.
         every_ns, hours: the parameters of sql/bars/time.
         threads: so many portions are worked on side by side.
 
     Returns:
         The rows of sql/bars/bars, or None: it cannot tell.
     """
-    if any(rules[name].null_count < len(rules) for name in ("valid_from", "valid_to")):
+    if conditions.are_dated:
         return None
-    conditions, clock = _Conditions(rules), _Clock.of(sessions, every_ns)
+    clock = _Clock.of(sessions, every_ns)
 
     def made(portion: pa.Table) -> pa.Table | None:
         return _bars(portion, conditions, clock, hours)
@@ -206,7 +208,7 @@ def _portions(trades: pa.Table, clock: _Clock) -> Iterator[pa.Table]:
         low = high
 
 
-def _bars(trades: pa.Table, conditions: _Conditions, clock: _Clock, hours: str) -> pa.Table | None:
+def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -> pa.Table | None:
     """The bars of a portion; None: it cannot tell."""
     stamps, prices, sizes = (_numpy(trades[name]) for name in ("timestamp", "price", "size"))
     stamps = stamps.view(np.int64)
@@ -222,7 +224,7 @@ def _bars(trades: pa.Table, conditions: _Conditions, clock: _Clock, hours: str) 
             asked = np.zeros(len(lengths), bool)
             asked[which] = True
             rows = np.flatnonzero(np.repeat(asked, lengths))
-            stamps, prices, sizes, codes = (each[rows] for each in (stamps, prices, sizes, codes))
+            stamps, codes, prices, sizes = stamps[rows], codes[rows], prices[rows], sizes[rows]
             parts = parts.take(which, np.cumsum(lengths[which]) - lengths[which])
             symbols = symbols.take(pa.array(which))
     if parts.is_extended.any():
@@ -277,7 +279,8 @@ def _changes(texts: pa.ChunkedArray) -> Flags:
     """Of all rows but the last whether the next has another text."""
     if pa.types.is_dictionary(texts.type):
         codes, _ = _codes(texts)
-        return codes[1:] != codes[:-1]
+        changed: Flags = codes[1:] != codes[:-1]
+        return changed
     whole = _whole(texts)
     found: Flags = pc.not_equal(whole[1:], whole[:-1]).to_numpy(zero_copy_only=False)
     return found
@@ -296,14 +299,19 @@ def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[str | N
     return codes, texts
 
 
-class _Conditions:
+class Conditions:
     """What trades may do, by the text of their conditions.
 
     Args:
-        rules: the table `trade_conditions`.
+        rules: the table `trade_conditions` of the statements.
+
+    Attributes:
+        are_dated: some rule is valid for a time.
     """
 
     def __init__(self, rules: pa.Table) -> None:
+        dates = [rules[name] for name in ("valid_from", "valid_to")]
+        self.are_dated = any(each.null_count < len(each) for each in dates)
         self._rules = {str(rule["id"]): rule for rule in rules.to_pylist()}
         self._known: dict[str | None, tuple[int, int]] = {}
 
@@ -315,11 +323,29 @@ class _Conditions:
         found = [self._known[text][place] for place in (0, 1) for text in texts]
         return np.array(found, np.uint8)
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a text that was asked for has a code which the table does not have."""
+        return any(self._unknown(text) for text in self._known)
+
+    def unknown(self, texts: pa.ChunkedArray) -> dict[str, int]:
+        """Codes that the table does not have, and how many of these rows carry each."""
+        found = Counter[str]()
+        for chunk in texts.chunks:
+            for each in pc.value_counts(chunk).to_pylist():
+                for code in self._unknown(each["values"]):
+                    found[code] += each["counts"]
+        return dict(sorted(found.items()))
+
+    def _unknown(self, text: str | None) -> list[str]:
+        codes = [code.strip(" ") for code in (text or "").split(",")]
+        return [code for code in codes if code and code not in self._rules]
+
     def _of(self, text: str | None, *, freed: bool) -> int:
         """What all conditions of a text allow; `freed`: Form T forbids no price."""
         found = sum(_MAY)
         for code in (text or "").split(","):
-            rule = self._rules.get(code.strip())
+            rule = self._rules.get(code.strip(" "))
             if rule is None:
                 continue
             for what, name in zip(_MAY, _RULES, strict=True):

@@ -23,6 +23,10 @@ def is_in_order(trades: pa.Table) -> bool:
     """
     stamps = trades["timestamp"].cast(pa.int64()).to_numpy()
     same = np.flatnonzero(stamps[1:] == stamps[:-1])
+    numbers = trades["sequence_number"]
+    if not numbers.null_count and len(same):
+        told = numbers.to_numpy()
+        same = same[told[same + 1] == told[same]]
     for name in ("sequence_number", "symbol"):
         if not len(same):
             return True
@@ -45,7 +49,12 @@ def on_tape(trades: pa.Table) -> pa.Table:
         and session, none twice.
     """
     correction = trades["correction"]
-    if correction.null_count < len(correction):
+    if not correction.null_count and len(correction):
+        most = pc.min_max(correction).as_py()
+        is_certain = most["min"] >= 0 and most["max"] <= 1
+    else:
+        is_certain = correction.null_count == len(correction)
+    if not is_certain:
         stands = pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS))
         if not pc.all(stands, min_count=0).as_py():
             trades = trades.filter(stands)
