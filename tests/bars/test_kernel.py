@@ -91,7 +91,10 @@ def rules(**more: Any) -> pa.Table:
 def by_kernel(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table | None:
     sessions = build.sessions_of(trades)
     rules = kernel.Conditions(conditions)
-    return kernel.time_bars(on_tape(trades), rules, sessions, spec.every_ns, spec.hours)
+    found = kernel.time_bars(on_tape(trades), rules, sessions, spec.every_ns, spec.hours)
+    if found is None:
+        return None
+    return found.rows.sort_by([(name, "ascending") for name in ("symbol", "timestamp")])
 
 
 def by_statements(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table:

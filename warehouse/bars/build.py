@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from warehouse.bars import kernel
 from warehouse.bars.spec import BarSpec
-from warehouse.bars.tape import is_in_order, on_tape
+from warehouse.bars.tape import is_in_order, on_tape, standing
 from warehouse.core.calendar import Span, sessions_table
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
@@ -175,11 +175,13 @@ def build(
         trades = plain(trades)
         with prepared(connection, folder, trades) as from_trades:
             rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
-        return _finished(spec, rows, _unknown(connection, folder, trades["conditions"]), span)
-    rows, unknown_conditions = found
+        unknown_conditions: Mapping[str, int]
+        unknown_conditions = _unknown(connection, folder, trades["conditions"])
+        return _finished(spec, _split(rows), unknown_conditions, span)
+    windows, unknown_conditions = found
     if spec.is_filled:
-        rows = _filled(connection, folder, spec, rows)
-    return _finished(spec, rows, unknown_conditions, span)
+        windows = _split(_filled(connection, folder, spec, windows.rows))
+    return _finished(spec, windows, unknown_conditions, span)
 
 
 def by_kernel(
@@ -199,17 +201,17 @@ def by_kernel(
 
 def _by_kernel(
     spec: BarSpec, trades: pa.Table, rules: pa.Table, threads: int
-) -> tuple[pa.Table, Mapping[str, int]] | None:
+) -> tuple[kernel.Windows, Mapping[str, int]] | None:
     """The rows of sql/bars/bars, and the unknown conditions."""
-    conditions, tape = kernel.Conditions(rules), on_tape(trades)
-    rows = kernel.time_bars(
+    conditions, tape = kernel.Conditions(rules), standing(trades)
+    windows = kernel.time_bars(
         tape, conditions, sessions_of(trades), spec.every_ns, spec.hours, threads
     )
-    if rows is None:
+    if windows is None:
         return None
     # To count is another look at all rows: only where it is known that there is one, or not known.
     is_clear = tape.num_rows == trades.num_rows and not conditions.has_unknown
-    return rows, {} if is_clear else conditions.unknown(trades["conditions"])
+    return windows, {} if is_clear else conditions.unknown(trades["conditions"])
 
 
 def _threads(connection: duckdb.DuckDBPyConnection) -> int:
@@ -227,17 +229,29 @@ def plain(trades: pa.Table) -> pa.Table:
 
 
 def _finished(
-    spec: BarSpec, rows: pa.Table, unknown_conditions: Mapping[str, int], span: Span | None
+    spec: BarSpec,
+    windows: kernel.Windows,
+    unknown_conditions: Mapping[str, int],
+    span: Span | None,
 ) -> Bars:
-    """The rows that are bars, of the span, and what is in none of them."""
+    """The bars of the span, and what is in none of them."""
+    bars, rest = windows
     if span is not None:
-        rows = _within(rows, span, is_open=spec.by == "time")
-    is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
-    if pc.all(is_bar, min_count=0).as_py():
+        bars, rest = (_within(each, span, is_open=spec.by == "time") for each in windows)
+    if not rest.num_rows:
         return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
-    rest = bars.filter(pc.invert(is_bar))
-    sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
-    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
+    # As one piece: the last digit of a sum of doubles depends on where they are cut.
+    columns = [rest[name].combine_chunks() for name in ("trades", "volume", "dollar_volume")]
+    unbarred = Unbarred(rest.num_rows, *(pc.sum(each).as_py() for each in columns))
+    return Bars(bars, unbarred, unknown_conditions)
+
+
+def _split(rows: pa.Table) -> kernel.Windows:
+    """Rows of the statements, by whether they are bars."""
+    is_bar, windows = rows["is_bar"], rows.drop_columns(["is_bar"])
+    if pc.all(is_bar, min_count=0).as_py():
+        return kernel.Windows(windows, windows.slice(0, 0))
+    return kernel.Windows(windows.filter(is_bar), windows.filter(pc.invert(is_bar)))
 
 
 def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,6 @@ _PORTION_ROWS = 65_536
 _STEP_ROWS = 1_024
 _PRICE_SCALES = (2, 4, 6)
 _SIZE_SCALE = 6
-_LEAST = 10.0**-_SIZE_SCALE
 _MOST = 10**9
 """No price and no size of a trade is as large."""
 _EXACT = 1 << 53
@@ -51,7 +50,28 @@ _PACKED = np.array(
 )
 """A number for each such sum: fewer than 2^21 of them, added, count all three at once."""
 _STAMP = np.dtype("datetime64[ns]")
-_BARS = bar_type().columns.append(pa.field("is_bar", pa.bool_()))
+_NULLABLE = ("open", "high", "low", "close", "vwap")
+_COLUMNS = bar_type().columns
+
+
+class Windows(NamedTuple):
+    """What is of each window, in the columns of a bar.
+
+    Attributes:
+        bars: of those in which some trade may set the open and some the high.
+        rest: of the others.
+    """
+
+    bars: pa.Table
+    rest: pa.Table
+
+    @property
+    def rows(self) -> pa.Table:
+        """All of them as sql/bars/bars has them, but the bars first."""
+        return pa.concat_tables(
+            table.append_column("is_bar", pa.array(np.full(table.num_rows, is_bar)))
+            for table, is_bar in zip(self, (True, False), strict=True)
+        )
 
 
 def time_bars(
@@ -61,7 +81,7 @@ def time_bars(
     every_ns: int,
     hours: str,
     threads: int = 1,
-) -> pa.Table | None:
+) -> Windows | None:
     """What the statements eligible, time and bars make of the tape.
 
     Args:
@@ -72,13 +92,13 @@ def time_bars(
         threads: so many portions are worked on side by side.
 
     Returns:
-        The rows of sql/bars/bars, or None: it cannot tell.
+        The rows of sql/bars/bars, in its order, or None: it cannot tell.
     """
     if conditions.are_dated:
         return None
     clock = _Clock.of(sessions, every_ns)
 
-    def made(portion: pa.Table) -> pa.Table | None:
+    def made(portion: pa.Table) -> Windows | None:
         return _bars(portion, conditions, clock, hours)
 
     portions = _portions(trades, clock)
@@ -87,8 +107,10 @@ def time_bars(
             found = list(pool.map(made, portions))
     else:
         found = list(map(made, portions))
-    tables = [table for table in found if table is not None]
-    return pa.concat_tables(tables) if tables and len(tables) == len(found) else None
+    made_of = [each for each in found if each is not None]
+    if not made_of or len(made_of) < len(found):
+        return None
+    return Windows(*(pa.concat_tables(tables) for tables in zip(*made_of, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -208,8 +230,8 @@ def _portions(trades: pa.Table, clock: _Clock) -> Iterator[pa.Table]:
         low = high
 
 
-def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -> pa.Table | None:
-    """The bars of a portion; None: it cannot tell."""
+def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -> Windows | None:
+    """The windows of a portion; None: it cannot tell."""
     stamps, prices, sizes = (_numpy(trades[name]) for name in ("timestamp", "price", "size"))
     stamps = stamps.view(np.int64)
     parts = clock.parts(trades, stamps)
@@ -218,7 +240,7 @@ def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -
     if hours != "all":
         which = np.flatnonzero(parts.is_extended == (hours == "extended"))
         if not len(which):
-            return _BARS.empty_table()
+            return Windows(_COLUMNS.empty_table(), _COLUMNS.empty_table())
         if len(which) < len(parts.firsts):
             lengths = parts.lengths(len(stamps))
             asked = np.zeros(len(lengths), bool)
@@ -240,13 +262,26 @@ def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -
     ends = parts.ends[place]
     is_short = (begins < ends) & (begins + clock.every_ns > ends)
     found |= {
-        "symbol": symbols.take(pa.array(place)).cast(pa.string()),
         "timestamp": begins.view(_STAMP),
         "end_timestamp": np.where(is_short, ends, begins + clock.every_ns).view(_STAMP),
         "is_short": is_short,
-        "session": pa.array(parts.days[place]).view(pa.date32()),
     }
-    return pa.table([found[name] for name in _BARS.names], schema=_BARS)
+    is_bar = ~(np.isnan(found["open"]) | np.isnan(found["high"]))
+    tables = []
+    for rows in map(np.flatnonzero, (is_bar, ~is_bar)):
+        chosen = {name: _array(name, values[rows]) for name, values in found.items()}
+        chosen["symbol"] = symbols.take(pa.array(place[rows])).cast(pa.string())
+        chosen["session"] = pa.array(parts.days[place[rows]]).view(pa.date32())
+        tables.append(pa.table([chosen[name] for name in _COLUMNS.names], schema=_COLUMNS))
+    return Windows(*tables)
+
+
+def _array(name: str, values: npt.NDArray[Any]) -> pa.Array:
+    if name not in _NULLABLE:
+        return pa.array(values)
+    is_absent = np.isnan(values)
+    # A mask takes longer than all else of a column.
+    return pa.array(values, mask=is_absent) if is_absent.any() else pa.array(values)
 
 
 def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -379,7 +414,7 @@ def _sums(
     shown = _double(volume, _SIZE_SCALE)
     found = {
         "volume": shown,
-        "vwap": pa.array(dollars[0] / np.maximum(shown, _LEAST), mask=volume == 0),
+        "vwap": np.divide(dollars[0], shown, out=np.full(len(shown), np.nan), where=volume > 0),
         "dollar_volume": dollars[0],
         "trades": numbers[2].astype(np.int32),
     }
@@ -449,15 +484,15 @@ def _double(whole: Ints, scale: int) -> Floats:
     return found
 
 
-def _prices(prices: Floats, may: Sequence[Flags], numbers: Sequence[Ints]) -> dict[str, pa.Array]:
-    """open, high, low, close; NULL where no trade may set one.
+def _prices(prices: Floats, may: Sequence[Flags], numbers: Sequence[Ints]) -> dict[str, Floats]:
+    """open, high, low, close; NaN where no trade may set one.
 
     Args:
         may, numbers: which trades may set what, and of each window how many.
     """
     ranging, ending = prices[np.flatnonzero(may[0])], np.flatnonzero(may[1])
     has_range, has_ends = (number > 0 for number in numbers[:2])
-    high, low, first, last = np.zeros((4, len(has_range)))
+    high, low, first, last = np.full((4, len(has_range)), np.nan)
     if len(ranging):
         begins = (np.cumsum(numbers[0]) - numbers[0])[has_range]
         high[has_range] = np.maximum.reduceat(ranging, begins)
@@ -465,10 +500,4 @@ def _prices(prices: Floats, may: Sequence[Flags], numbers: Sequence[Ints]) -> di
     until = np.cumsum(numbers[1])
     first[has_ends] = prices[ending[(until - numbers[1])[has_ends]]]
     last[has_ends] = prices[ending[until[has_ends] - 1]]
-    return {
-        "open": pa.array(first, mask=~has_ends),
-        "high": pa.array(high, mask=~has_range),
-        "low": pa.array(low, mask=~has_range),
-        "close": pa.array(last, mask=~has_ends),
-        "is_bar": has_range & has_ends,
-    }
+    return {"open": first, "high": high, "low": low, "close": last}

@@ -38,8 +38,21 @@ def is_in_order(trades: pa.Table) -> bool:
     return not len(same)
 
 
+def standing(trades: pa.Table) -> pa.Table:
+    """The trades that stand: correction 0, 1 or none."""
+    correction = trades["correction"]
+    if correction.null_count == len(correction):
+        return trades
+    if not correction.null_count:
+        bounds = pc.min_max(correction).as_py()
+        if bounds["min"] >= 0 and bounds["max"] <= 1:
+            return trades
+    stands = pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS))
+    return trades if pc.all(stands, min_count=0).as_py() else trades.filter(stands)
+
+
 def on_tape(trades: pa.Table) -> pa.Table:
-    """The trades that stand (correction 0, 1 or none), numbered.
+    """The trades that stand, numbered.
 
     Args:
         trades: as `is_in_order` takes them, and finds them in order.
@@ -48,14 +61,5 @@ def on_tape(trades: pa.Table) -> pa.Table:
         The same columns and `ordinal`, int64, ascending in the order of the tape within each symbol
         and session, none twice.
     """
-    correction = trades["correction"]
-    if not correction.null_count and len(correction):
-        most = pc.min_max(correction).as_py()
-        is_certain = most["min"] >= 0 and most["max"] <= 1
-    else:
-        is_certain = correction.null_count == len(correction)
-    if not is_certain:
-        stands = pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS))
-        if not pc.all(stands, min_count=0).as_py():
-            trades = trades.filter(stands)
+    trades = standing(trades)
     return trades.append_column("ordinal", pa.array(np.arange(trades.num_rows, dtype=np.int64)))
