@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,16 +137,20 @@ def prepared(
         Whether the statements have to begin with the trades.
     """
     is_numbered = folder.is_shipped("tape") and is_in_order(trades)
-    registered = {
-        "sessions": sessions_of(trades),
-        **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
-    }
-    for name, table in registered.items():
+    tape = {"tape": on_tape(trades)} if is_numbered else {"trades": trades}
+    with _shown(connection, sessions=sessions_of(trades), **tape):
+        yield not is_numbered
+
+
+@contextmanager
+def _shown(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
+    """Show the connection tables under their names."""
+    for name, table in tables.items():
         connection.register(name, table)
     try:
-        yield not is_numbered
+        yield
     finally:
-        for name in registered:
+        for name in tables:
             connection.unregister(name)
 
 
@@ -180,7 +185,9 @@ def build(
         return _finished(spec, _split(rows), unknown_conditions, span)
     windows, unknown_conditions = found
     if spec.is_filled:
-        windows = _split(_filled(connection, folder, spec, windows.rows))
+        with _shown(connection, bars=windows.rows, sessions=sessions_of(trades)):
+            filled = run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
+        windows = _split(filled)
     return _finished(spec, windows, unknown_conditions, span)
 
 
@@ -216,7 +223,8 @@ def _by_kernel(
 
 def _threads(connection: duckdb.DuckDBPyConnection) -> int:
     found = connection.execute("select current_setting('threads')").fetchall()
-    return int(found[0][0])
+    # More than there are cores would wait for each other.
+    return min(int(found[0][0]), os.cpu_count() or 1)
 
 
 def plain(trades: pa.Table) -> pa.Table:
@@ -262,26 +270,13 @@ def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
     return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
 
 
-def _filled(
-    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, bars: pa.Table
-) -> pa.Table:
-    connection.register("bars", bars)
-    try:
-        return run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
-    finally:
-        connection.unregister("bars")
-
-
 def _unknown(
     connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.ChunkedArray
 ) -> dict[str, int]:
     """Codes that the table of conditions does not have, and how many trades carry each."""
     listed = pa.table(pc.value_counts(conditions).flatten(), ["conditions", "trades"])
-    connection.register("listed", listed)
-    try:
+    with _shown(connection, listed=listed):
         codes = run(connection, folder.chain([("unknown", "unknown_conditions")]), {})
-    finally:
-        connection.unregister("listed")
     return {each["condition"]: each["trades"] for each in codes.to_pylist()}
 
 
