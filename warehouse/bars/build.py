@@ -320,5 +320,6 @@ def sessions_of(trades: pa.Table) -> pa.Table:
     """The calendar of the sessions in which there are trades, of the columns SESSIONS."""
     days = trades["session"].cast(pa.int32()).to_numpy()
     # They stand together by symbol: to look for the edges takes a tenth of the time.
-    first = np.append(days[:1], days[1:][days[1:] != days[:-1]])
-    return sessions_table(pa.array(np.unique(first)).cast(pa.date32()).to_pylist())
+    edges = np.flatnonzero(days[1:] != days[:-1]) + 1
+    every = np.unique(np.append(days[:1], days[edges]))
+    return sessions_table(pa.array(every).cast(pa.date32()).to_pylist())

@@ -33,6 +33,7 @@ from warehouse.bars.build import (
     chain,
     engine,
     needs_fewer,
+    plain,
 )
 from warehouse.bars.explain import REJECTED, explain, in_words
 from warehouse.bars.tape import is_in_order
@@ -139,7 +140,8 @@ class BarAnswers:
                 is_ordered = is_kernels and is_in_order(trades)
                 if is_kernels and not is_ordered:
                     trades = self.trades(snapshot, piece, READS)
-                trades = adjusted(trades, of_trades)
+                if of_trades:
+                    trades = adjusted(plain(trades), of_trades)
                 bars = None
                 if is_ordered:
                     bars = by_kernel(asked.spec, trades, rules, threads, asked.span)
