@@ -88,9 +88,15 @@ def rules(**more: Any) -> pa.Table:
     return pa.Table.from_pylist(rows, TRADE_CONDITIONS)
 
 
-def by_kernel(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table | None:
+def by_kernel(
+    trades: pa.Table, spec: BarSpec, conditions: pa.Table, threads: int = 1
+) -> pa.Table | None:
     sessions = build.sessions_of(trades)
-    return kernel.time_bars(on_tape(trades), conditions, sessions, spec.every_ns, spec.hours)
+    rules = kernel.Conditions(conditions)
+    found = kernel.time_bars(on_tape(trades), rules, sessions, spec.every_ns, spec.hours, threads)
+    if found is None:
+        return None
+    return found.rows.sort_by([(name, "ascending") for name in ("symbol", "timestamp")])
 
 
 def by_statements(trades: pa.Table, spec: BarSpec, conditions: pa.Table) -> pa.Table:
@@ -119,6 +125,43 @@ def test_the_kernel_gives_what_the_statements_give(
     else:
         assert found.schema == expected.schema
         assert found.to_pylist() == expected.to_pylist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(trade, min_size=1, max_size=60),
+    st.sampled_from(["1s", "1m", "5h"]),
+    st.sampled_from(HOURS),
+)
+def test_neither_portions_nor_threads_nor_dictionaries_change_a_bar(
+    rows: list[tuple[Any, ...]], every: str, hours: str
+) -> None:
+    trades, spec = table(rows), BarSpec.of(every, hours=hours)
+    expected = by_kernel(trades, spec, rules())
+    pieces = [trades.slice(low, 7) for low in range(0, len(rows), 7)]
+    for name in ("symbol", "conditions"):
+        place = trades.column_names.index(name)
+        pieces = [one.set_column(place, name, one[name].dictionary_encode()) for one in pieces]
+    coded = pa.concat_tables(pieces)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel, "_PORTION_ROWS", 5)
+        patched.setattr(kernel, "_STEP_ROWS", 2)
+        for threads in (1, 2, 4):
+            found = by_kernel(coded, spec, rules(), threads)
+            assert (found and found.to_pylist()) == (expected and expected.to_pylist())
+
+
+def test_dollars_that_no_int64_holds_are_exact() -> None:
+    rows = [
+        ("A", SESSIONS[0], 10 * HOUR, 450.0001, 3_000_000.000001, None),
+        ("A", SESSIONS[0], 10 * HOUR + 1, 450.0003, 2_000_000.5, "37"),
+        ("A", SESSIONS[0], 10 * HOUR + 2, 450.0007, 999.999999, "15"),
+        ("A", SESSIONS[0], 11 * HOUR, 1.0, 1.0, None),
+    ]
+    trades, spec = table(rows), BarSpec.of("1m")
+    found = by_kernel(trades, spec, rules())
+    assert found is not None
+    assert found.to_pylist() == by_statements(trades, spec, rules()).to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,7 +30,7 @@ READS = (
 """Columns of trades that bars rest on."""
 FEWER = tuple(name for name in READS if name not in ("exchange", "id", "tape"))
 """Those that time bars need where no two trades are of one moment and sequence number."""
-KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars")
+KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars", "unknown_conditions")
 """What the kernel, and `tape` before it, do as these statements do it."""
 
 
@@ -135,16 +137,20 @@ def prepared(
         Whether the statements have to begin with the trades.
     """
     is_numbered = folder.is_shipped("tape") and is_in_order(trades)
-    registered = {
-        "sessions": sessions_of(trades),
-        **({"tape": on_tape(trades)} if is_numbered else {"trades": trades}),
-    }
-    for name, table in registered.items():
+    tape = {"tape": on_tape(trades)} if is_numbered else {"trades": trades}
+    with _shown(connection, sessions=sessions_of(trades), **tape):
+        yield not is_numbered
+
+
+@contextmanager
+def _shown(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
+    """Show the connection tables under their names."""
+    for name, table in tables.items():
         connection.register(name, table)
     try:
-        yield not is_numbered
+        yield
     finally:
-        for name in registered:
+        for name in tables:
             connection.unregister(name)
 
 
@@ -167,24 +173,16 @@ def build(
         SqlFileError: a statement is not what it should be, or fails on these rows.
     """
     trades = _on_tape(folder, trades)
-    conditions = trades["conditions"].combine_chunks().dictionary_encode()
-    with prepared(connection, folder, trades) as from_trades:
-        bars = None if from_trades else _by_kernel(connection, folder, spec, trades, conditions)
-        if bars is None:
-            rows = run(connection, chain(folder, spec, from_trades=from_trades), given(spec))
-        elif spec.is_filled:
-            rows = _filled(connection, folder, spec, bars)
-        else:
-            rows = bars
-    unknown_conditions = _unknown(connection, folder, conditions)
-    if span is not None:
-        rows = _within(rows, span, is_open=spec.by == "time")
-    is_bar, bars = rows["is_bar"], rows.drop_columns(["is_bar"])
-    if pc.all(is_bar, min_count=0).as_py():
-        return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
-    rest = bars.filter(pc.invert(is_bar))
-    sums = [pc.sum(rest[name]).as_py() for name in ("trades", "volume", "dollar_volume")]
-    return Bars(bars.filter(is_bar), Unbarred(rest.num_rows, *sums), unknown_conditions)
+    found = _if_kernels(connection, folder, spec, trades)
+    if found is None:
+        rows, unknown = _by_statements(connection, folder, spec, trades, chain)
+        return _finished(spec, _split(rows), unknown, span)
+    made, unknown = found
+    if spec.is_filled:
+        with _shown(connection, bars=made.rows, sessions=sessions_of(trades)):
+            filled = run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
+        made = _split(filled)
+    return _finished(spec, made, unknown, span)
 
 
 def windows(
@@ -193,19 +191,118 @@ def windows(
     """What was traded in each window, whether it makes a bar or not; arguments as for `build`.
 
     Returns:
-        The rows of sql/bars/bars, and the unknown conditions as `Bars` has them.
+        The rows of sql/bars/bars, in some order, and the unknown conditions as `Bars` has them.
 
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
     """
     trades = _on_tape(folder, trades)
-    conditions = trades["conditions"].combine_chunks().dictionary_encode()
+    found = _if_kernels(connection, folder, spec, trades)
+    if found is None:
+        return _by_statements(connection, folder, spec, trades, _chain_to_bars)
+    made, unknown = found
+    return made.rows, unknown
+
+
+def _by_statements(
+    connection: duckdb.DuckDBPyConnection,
+    folder: BarFolder,
+    spec: BarSpec,
+    trades: pa.Table,
+    steps: Callable[..., Chain],
+) -> tuple[pa.Table, Mapping[str, int]]:
+    """The rows of a chain, and the unknown conditions."""
+    trades = plain(trades)
     with prepared(connection, folder, trades) as from_trades:
-        rows = None if from_trades else _by_kernel(connection, folder, spec, trades, conditions)
-        if rows is None:
-            steps = folder.chain(bar_steps(spec, from_trades=from_trades))
-            rows = run(connection, steps, given(spec))
-    return rows, _unknown(connection, folder, conditions)
+        rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
+    return rows, _unknown(connection, folder, trades["conditions"])
+
+
+def _chain_to_bars(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
+    return folder.chain(bar_steps(spec, from_trades=from_trades))
+
+
+def _on_tape(folder: BarFolder, trades: pa.Table) -> pa.Table:
+    """The trades of the tape; where a warehouse's own statement says which these are, all."""
+    return standing(trades) if folder.is_shipped("tape") else trades
+
+
+def by_kernel(
+    spec: BarSpec, trades: pa.Table, rules: pa.Table, threads: int, span: Span | None
+) -> Bars | None:
+    """What `build` gives, without a DuckDB; None: the statements have to be asked.
+
+    Args:
+        trades: the columns FEWER, in the order of the tape by `is_in_order`; texts may be
+            dictionaries.
+        rules: of the columns `TRADE_CONDITIONS`.
+        threads: so many work side by side.
+    """
+    found = None if spec.is_filled else _by_kernel(spec, standing(trades), rules, threads)
+    return None if found is None else _finished(spec, *found, span)
+
+
+def _if_kernels(
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, tape: pa.Table
+) -> tuple[kernel.Windows, Mapping[str, int]] | None:
+    """As `_by_kernel`, where the bars are the kernel's and the trades in their order."""
+    if not (needs_fewer(folder, spec) and is_in_order(tape)):
+        return None
+    rules = connection.table("trade_conditions").to_arrow_table()
+    return _by_kernel(spec, tape, rules, _threads(connection))
+
+
+def _by_kernel(
+    spec: BarSpec, tape: pa.Table, rules: pa.Table, threads: int
+) -> tuple[kernel.Windows, Mapping[str, int]] | None:
+    """The windows of trades of the tape, and the unknown conditions."""
+    conditions = kernel.Conditions(rules)
+    made = kernel.time_bars(tape, conditions, sessions_of(tape), spec.every_ns, spec.hours, threads)
+    if made is None:
+        return None
+    # To count is another look at all rows.
+    return made, conditions.unknown(tape["conditions"]) if conditions.has_unknown else {}
+
+
+def _threads(connection: duckdb.DuckDBPyConnection) -> int:
+    found = connection.execute("select current_setting('threads')").fetchall()
+    # More than there are cores would wait for each other.
+    return min(int(found[0][0]), os.cpu_count() or 1)
+
+
+def plain(trades: pa.Table) -> pa.Table:
+    """The same with texts for dictionaries."""
+    for place, field in enumerate(trades.schema):
+        if pa.types.is_dictionary(field.type):
+            texts = trades[field.name].cast(field.type.value_type)
+            trades = trades.set_column(place, field.name, texts)
+    return trades
+
+
+def _finished(
+    spec: BarSpec,
+    windows: kernel.Windows,
+    unknown_conditions: Mapping[str, int],
+    span: Span | None,
+) -> Bars:
+    """The bars of the span, and what is in none of them."""
+    bars, rest = windows
+    if span is not None:
+        bars, rest = (_within(each, span, is_open=spec.by == "time") for each in windows)
+    if not rest.num_rows:
+        return Bars(bars, Unbarred(0, 0, 0.0, 0.0), unknown_conditions)
+    # As one piece: the last digit of a sum of doubles depends on where they are cut.
+    columns = [rest[name].combine_chunks() for name in ("trades", "volume", "dollar_volume")]
+    unbarred = Unbarred(rest.num_rows, *(pc.sum(each).as_py() for each in columns))
+    return Bars(bars, unbarred, unknown_conditions)
+
+
+def _split(rows: pa.Table) -> kernel.Windows:
+    """Rows of the statements, by whether they are bars."""
+    is_bar, windows = rows["is_bar"], rows.drop_columns(["is_bar"])
+    if pc.all(is_bar, min_count=0).as_py():
+        return kernel.Windows(windows, windows.slice(0, 0))
+    return kernel.Windows(windows.filter(is_bar), windows.filter(pc.invert(is_bar)))
 
 
 def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
@@ -216,56 +313,13 @@ def needs_fewer(folder: BarFolder, spec: BarSpec) -> bool:
     return bool(spec.every_ns) and all(map(folder.is_shipped, KERNEL_STATEMENTS))
 
 
-def _on_tape(folder: BarFolder, trades: pa.Table) -> pa.Table:
-    """The trades of the tape; where a warehouse's own statement says which these are, all."""
-    return standing(trades) if folder.is_shipped("tape") else trades
-
-
-def _by_kernel(
-    connection: duckdb.DuckDBPyConnection,
-    folder: BarFolder,
-    spec: BarSpec,
-    trades: pa.Table,
-    conditions: pa.DictionaryArray,
-) -> pa.Table | None:
-    """The rows of sql/bars/bars of trades in the order of the tape; None: not by the kernel.
-
-    Args:
-        conditions: the column of the trades, each text once.
-    """
-    if not needs_fewer(folder, spec):
-        return None
-    place = trades.column_names.index("conditions")
-    return kernel.time_bars(
-        on_tape(trades.set_column(place, "conditions", conditions)),
-        connection.table("trade_conditions").to_arrow_table(),
-        sessions_of(trades),
-        spec.every_ns,
-        spec.hours,
-    )
-
-
-def _filled(
-    connection: duckdb.DuckDBPyConnection, folder: BarFolder, spec: BarSpec, bars: pa.Table
-) -> pa.Table:
-    connection.register("bars", bars)
-    try:
-        return run(connection, folder.chain([("filled_bars", "filled")]), given(spec))
-    finally:
-        connection.unregister("bars")
-
-
 def _unknown(
-    connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.DictionaryArray
+    connection: duckdb.DuckDBPyConnection, folder: BarFolder, conditions: pa.ChunkedArray
 ) -> dict[str, int]:
     """Codes that the table of conditions does not have, and how many trades carry each."""
-    places, trades = pc.value_counts(conditions.indices).flatten()
-    listed = pa.table([conditions.dictionary.take(places), trades], ["conditions", "trades"])
-    connection.register("listed", listed)
-    try:
+    listed = pa.table(pc.value_counts(conditions).flatten(), ["conditions", "trades"])
+    with _shown(connection, listed=listed):
         codes = run(connection, folder.chain([("unknown", "unknown_conditions")]), {})
-    finally:
-        connection.unregister("listed")
     return {each["condition"]: each["trades"] for each in codes.to_pylist()}
 
 
@@ -307,4 +361,8 @@ def _within(rows: pa.Table, span: Span, *, is_open: bool) -> pa.Table:
 
 def sessions_of(trades: pa.Table) -> pa.Table:
     """The calendar of the sessions in which there are trades, of the columns SESSIONS."""
-    return sessions_table(sorted(pc.unique(trades["session"]).to_pylist()))
+    days = trades["session"].cast(pa.int32()).to_numpy()
+    # They stand together by symbol: to look for the edges takes a tenth of the time.
+    edges = np.flatnonzero(days[1:] != days[:-1]) + 1
+    every = np.unique(np.append(days[:1], days[edges]))
+    return sessions_table(pa.array(every).cast(pa.date32()).to_pylist())

@@ -23,6 +23,10 @@ def is_in_order(trades: pa.Table) -> bool:
     """
     stamps = trades["timestamp"].cast(pa.int64()).to_numpy()
     same = np.flatnonzero(stamps[1:] == stamps[:-1])
+    numbers = trades["sequence_number"]
+    if not numbers.null_count and len(same):
+        told = numbers.to_numpy()
+        same = same[told[same + 1] == told[same]]
     for name in ("sequence_number", "symbol"):
         if not len(same):
             return True
@@ -40,10 +44,14 @@ def standing(trades: pa.Table) -> pa.Table:
     The table itself, where all do.
     """
     correction = trades["correction"]
-    found = pc.min_max(correction).as_py()
-    if found["min"] is None or (found["min"] >= 0 and found["max"] <= 1):
+    if correction.null_count == len(correction):
         return trades
-    return trades.filter(pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS)))
+    if not correction.null_count:
+        bounds = pc.min_max(correction).as_py()
+        if bounds["min"] >= 0 and bounds["max"] <= 1:
+            return trades
+    stands = pc.or_(pc.is_null(correction), pc.is_in(correction, value_set=_STANDS))
+    return trades if pc.all(stands, min_count=0).as_py() else trades.filter(stands)
 
 
 def on_tape(trades: pa.Table) -> pa.Table:

@@ -399,7 +399,7 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
     check_inside(root, file, paths)
-    engine = {"processing.engine": config.processing.engine}
+    engine: dict[str, str] = {"processing.engine": config.processing.engine}
     if config.processing.engine == "spark":
         engine["processing.spark_master"] = config.processing.spark_master
     for key, value in engine.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -58,6 +58,17 @@ class DataType:
         return pa.schema(
             [field.with_nullable(field.name not in self.required) for field in self.columns]
         )
+
+    @property
+    def coded(self) -> list[str]:
+        """The columns that are dictionaries in memory; see `with_codes`."""
+        return [field.name for field in self.columns if pa.types.is_dictionary(field.type)]
+
+    def with_codes(self, names: Collection[str]) -> DataType:
+        """The same, whose texts of these columns are read as dictionaries: a number a row."""
+        coded = pa.dictionary(pa.int32(), pa.string())
+        fields = [each.with_type(coded) if each.name in names else each for each in self.columns]
+        return replace(self, columns=pa.schema(fields))
 
     @property
     def by_session(self) -> bool:

@@ -242,7 +242,7 @@ def _read_shared(
     is_bounded = any(piece.is_bounded for piece in pieces)
     wanted = dict.fromkeys([*columns, "symbol", *(["timestamp"] if is_bounded else [])])
     try:
-        with open_partition(path, kind.name, first.whose, first.bytes) as file:
+        with open_partition(path, kind.name, first.whose, first.bytes, kind.coded) as file:
             edges = edges_of(file, path, first.file, first.file_rows)
             names = columns_of(file, kind, _longest_first(kind, list(wanted)))
             table, offsets = _read_stretches(file, path, edges, pieces, names)
@@ -283,7 +283,7 @@ def read_file(
     """
     path = stored.path(snapshot.layout)
     try:
-        with open_partition(path, kind.name, stored.whose, stored.bytes) as file:
+        with open_partition(path, kind.name, stored.whose, stored.bytes, kind.coded) as file:
             edges = edges_of(file, path, stored.file, stored.file_rows)
             names = columns_of(file, kind, _longest_first(kind, columns))
             table = _read_groups(file, path, edges, range(len(edges) - 1), names, {}, False)
@@ -409,7 +409,7 @@ def _read(
     wanted = [name for name in columns if name != "symbol"] + (["symbol"] if is_shared else [])
     names = _longest_first(kind, wanted)
     try:
-        with open_partition(path, stored.data_type, stored.whose, stored.bytes) as file:
+        with open_partition(path, kind.name, stored.whose, stored.bytes, kind.coded) as file:
             edges = edges_of(file, path, stored.file, stored.file_rows)
             names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
@@ -423,7 +423,7 @@ def _read(
             if low >= high:
                 return kind.fields(columns).empty_table(), False
             if not names:
-                table = pa.table({"symbol": symbol_column(stored.symbol, high - low)})
+                table = pa.table({"symbol": _symbol(kind, stored, high - low)})
             elif table is None:
                 groups = holding(edges, low, high)
                 table = _read_groups(file, path, edges, groups, names, seen, threads)
@@ -440,8 +440,16 @@ def _read(
         if is_shared:
             check_symbols(table, pa.scalar(stored.symbol), stored, path)
         elif "symbol" in columns:
-            table = table.append_column("symbol", symbol_column(stored.symbol, high - low))
+            table = table.append_column("symbol", _symbol(kind, stored, high - low))
     return _completed(table, kind, columns), is_cut
+
+
+def _symbol(kind: DataType, stored: Stored, rows: int) -> pa.Array:
+    """The column of a file that does not say whose its rows are."""
+    if "symbol" not in kind.coded:
+        return symbol_column(stored.symbol, rows)
+    codes = pa.array(np.zeros(rows, np.int32))
+    return pa.DictionaryArray.from_arrays(codes, pa.array([stored.symbol], pa.string()))
 
 
 def _longest_first(kind: DataType, names: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -168,10 +168,16 @@ class SqlFile:
     @cached_property
     def _fingerprint(self) -> str:
         try:
-            normal = " ".join(words(self.body)).rstrip("; ")
+            return _digest(self.body)
         except ValueError as error:
             raise SqlFileError(self.path, f"cannot be parsed: {error}") from error
-        return hashlib.sha256(normal.encode(errors="surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _digest(body: str) -> str:
+    """Of a statement's words; a question rests on some ten, which are the same each time."""
+    normal = " ".join(words(body)).rstrip("; ")
+    return hashlib.sha256(normal.encode(errors="surrogatepass")).hexdigest()
 
 
 class SqlFolder:

@@ -447,7 +447,7 @@ def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> 
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         told = metadata.metadata or {}
         due = declared_by(kind, told)
-        found = file.schema_arrow.remove_metadata()
+        found = _plain(file.schema_arrow.remove_metadata())
         is_right = found.equals(due) or _is_of_earlier_form(found, due, kind)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, kind.name, symbol, error) from error
@@ -460,6 +460,14 @@ def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> 
         of = f"{key.month:%Y-%m}{f', file {key.part}' if key.part else ''}"
         refuse(path, kind.name, symbol, f"it does not say that it is {whose} of {of}")
     return [0, *accumulate(counts)]
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The schema as the file declares it, whatever is read as a dictionary."""
+    for place, each in enumerate(schema):
+        if pa.types.is_dictionary(each.type):
+            schema = schema.set(place, each.with_type(each.type.value_type))
+    return schema
 
 
 def _named(key: PartitionKey) -> bytes:
@@ -489,12 +497,17 @@ def columns_of(file: pq.ParquetFile, kind: DataType, names: Sequence[str]) -> li
 
 @contextmanager
 def open_partition(
-    path: Path, data_type_name: str, symbol: str, due_bytes: int | None = None
+    path: Path,
+    data_type_name: str,
+    symbol: str,
+    due_bytes: int | None = None,
+    coded: Sequence[str] = (),
 ) -> Iterator[pq.ParquetFile]:
     """A partition opened for reading with its page checksums verified.
 
     Args:
         due_bytes: its size in the catalog, which says nothing of a link; None: none is known.
+        coded: columns of texts that are read as dictionaries.
 
     Raises:
         CorruptPartitionError: it is no Parquet file, or not the one the catalog knows.
@@ -515,8 +528,13 @@ def open_partition(
         try:
             # Ahead of the decoder a thread would fetch each column of each row group by itself, and
             # from the page cache that takes longer than to read it.
-            file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
-        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            file = pq.ParquetFile(
+                source,
+                page_checksum_verification=True,
+                pre_buffer=False,
+                read_dictionary=list(coded),
+            )
+        except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
             raise damaged(path, data_type_name, symbol, error) from error
         yield file
 

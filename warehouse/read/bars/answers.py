@@ -7,8 +7,10 @@ of many rows into sessions: memory is bounded by one piece, however long the spa
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from datetime import date
 from itertools import groupby
@@ -27,9 +29,11 @@ from warehouse.bars.build import (
     Bars,
     Unbarred,
     build,
+    by_kernel,
     chain,
     engine,
     needs_fewer,
+    plain,
 )
 from warehouse.bars.explain import REJECTED, explain, in_words
 from warehouse.bars.spec import BarSpec
@@ -54,6 +58,7 @@ from warehouse.text import some
 logger = logging.getLogger("warehouse")
 
 TRADES = DATA_TYPES["trades"]
+CODED_TRADES = TRADES.with_codes(("symbol", "conditions"))
 _PIECE_ROWS = 2_000_000
 """So many trades are read and built at once, unless a single session of one symbol has more."""
 
@@ -124,14 +129,24 @@ class BarAnswers:
         tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
         series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
         of_trades, of_bars = (Factors(), by) if asked.is_adjusted_when_built else (by, Factors())
-        with engine(snapshot.config, snapshot.trade_conditions()) as connection:
-            folder = self.folder
+        folder, rules = self.folder, snapshot.trade_conditions()
+        threads = min(snapshot.config.processing.parallel_workers, os.cpu_count() or 1)
+        with ExitStack() as stack:
+            connection = None
             for piece in _every(snapshot, asked, series):
-                trades = self.trades_of(snapshot, piece, folder, asked.spec)
+                trades, is_ordered = self.trades_of(snapshot, piece, folder, asked.spec)
                 if not trades.num_rows:
                     continue
-                trades = adjusted(trades, of_trades)
-                bars = build(connection, folder, asked.spec, trades, asked.span)
+                if of_trades:
+                    trades = adjusted(plain(trades), of_trades)
+                bars = None
+                if is_ordered:
+                    bars = by_kernel(asked.spec, trades, rules, threads, asked.span)
+                if bars is None:
+                    # To open a DuckDB takes as long as the bars of a month of most symbols.
+                    if connection is None:
+                        connection = stack.enter_context(engine(snapshot.config, rules))
+                    bars = build(connection, folder, asked.spec, trades, asked.span)
                 tables.append(adjusted(bars.table, of_bars))
                 unbarred = Unbarred(
                     *(
@@ -189,22 +204,33 @@ class BarAnswers:
 
     def trades_of(
         self, snapshot: Snapshot, piece: Piece, folder: BarFolder, spec: BarSpec
-    ) -> pa.Table:
-        """A piece's trades with the columns that such bars rest on; else as `trades`."""
-        if not needs_fewer(folder, spec):
-            return self.trades(snapshot, piece, READS)
-        trades = self.trades(snapshot, piece, FEWER)
-        return trades if is_in_order(trades) else self.trades(snapshot, piece, READS)
+    ) -> tuple[pa.Table, bool]:
+        """A piece's trades with the columns that such bars rest on.
 
-    def trades(self, snapshot: Snapshot, piece: Piece, columns: Sequence[str]) -> pa.Table:
-        """Columns of a piece's trades, symbol by symbol, each as the tape has them."""
-        answers = self._answers
+        Returns:
+            They, and whether they are the kernel's: symbols and conditions are dictionaries then.
+        """
+        if needs_fewer(folder, spec):
+            trades = self.trades(snapshot, piece, FEWER, is_coded=True)
+            if is_in_order(trades):
+                return trades, True
+        return self.trades(snapshot, piece, READS), False
+
+    def trades(
+        self, snapshot: Snapshot, piece: Piece, columns: Sequence[str], *, is_coded: bool = False
+    ) -> pa.Table:
+        """Columns of a piece's trades, symbol by symbol, each as the tape has them.
+
+        Args:
+            is_coded: symbols and conditions come as dictionaries, as they are stored.
+        """
+        answers, kind = self._answers, CODED_TRADES if is_coded else TRADES
 
         def read() -> pa.Table:
             if not piece.stored:
-                return market_rows.read(snapshot, TRADES, columns, piece.span, answers.workers())
+                return market_rows.read(snapshot, kind, columns, piece.span, answers.workers())
             return partition_reader.read(
-                snapshot, TRADES, piece.stored, columns, piece.span, answers.workers()
+                snapshot, kind, piece.stored, columns, piece.span, answers.workers()
             ).table
 
         return answers.with_room(read)

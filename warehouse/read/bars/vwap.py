@@ -182,7 +182,7 @@ class VwapAnswers:
         """The trades of all windows, a piece after the other."""
         for span, symbols in sought.groups:
             for piece in pieces(snapshot, symbols, _of_windows(spec, span)):
-                trades = self._bars.trades_of(snapshot, piece, self._bars.folder, spec)
+                trades, _ = self._bars.trades_of(snapshot, piece, self._bars.folder, spec)
                 if trades.num_rows:
                     yield trades
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -81,10 +82,19 @@ def read(
     parts = [part for part in parts if part.num_rows]
     if not parts:
         return kind.fields(columns).empty_table()
-    table = compact(pa.concat_tables(parts))
-    if len(parts) > 1 or own:
+    table = pa.concat_tables(parts)
+    # Dictionaries are for who goes over them piece by piece.
+    table = table if kind.coded else compact(table)
+    # A session's files follow on each other; months, and files of one symbol, do not.
+    if own or not _are_in_order(parts):
         table = table.take(pa.array(_order(table)))
     return table.select(list(columns))
+
+
+def _are_in_order(parts: Sequence[pa.Table]) -> bool:
+    """Whether each part, which is in order, has other symbols than the one before, all behind."""
+    ends = [[part["symbol"][place].as_py().encode() for place in (0, -1)] for part in parts]
+    return all(one[1] < other[0] for one, other in pairwise(ends))
 
 
 def _order(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
