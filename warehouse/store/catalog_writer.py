@@ -9,6 +9,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -161,12 +162,17 @@ class Built:
     broken_off: set[date] = field(default_factory=set)
 
 
+@contextmanager
 def build(
     staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path, change: CatalogChange
-) -> Built:
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Built]]:
     """Write the catalog that will hold after `change` to `staged`, and the manifests it names.
 
-    It names files that are not in place yet: its views are made before it names any.
+    It names files that are not in place yet: its views are made before it names any. All of it is
+    on disk when the block begins, and it is closed when the block ends.
+
+    Returns:
+        The connection to it, whose tables can be asked, and what was built beside it.
 
     Raises:
         SqlFileError: a file of sql/catalog or config/ fails.
@@ -175,9 +181,24 @@ def build(
     _bind(layout, sql, config_dir)
     previous = layout.catalog if layout.catalog.exists() else None
     state = state_of(layout.catalog)
+    _write_schemas(layout)
+    contents = _contents(sql, config_dir, layout.trade_conditions)
+    frame = None if contents is None else _frames.get(contents)
+    if frame is not None:
+        try:
+            staged.write_bytes(frame)
+        except OSError as error:
+            raise StorageError(
+                staged, f"cannot write the catalog: {error.strerror or error}"
+            ) from error
     connection = _connect(staged, layout, config_dir, previous)
     try:
-        _run(connection, sql, "tables", layout, config_dir)
+        if frame is None:
+            is_whole = _make_frame(connection, sql, layout, config_dir)
+            # Else what was made may be of the lists before, or of those after.
+            is_same = contents == _contents(sql, config_dir, layout.trade_conditions)
+            if contents is not None and is_whole and is_same:
+                _keep_frame(connection, staged, contents)
         tables = {
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
@@ -198,7 +219,6 @@ def build(
             ("reconciliations", "new_reconciliations"),
         ):
             _add_columns(connection, name, added)
-        _write_schemas(layout)
         built = Built()
         generation, rejects = 0, None
         before: set[str] = set()
@@ -234,8 +254,6 @@ def build(
         _write_schemas(layout, kinds)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
-        # Where its SQL is of an earlier version.
-        connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
         connection.execute(
             f"""
             insert into warehouse (
@@ -252,28 +270,10 @@ def build(
                 data_folder_id.id_of(layout),
             ],
         )
-        make_reference(connection, sql, config_dir, layout.trade_conditions)
-        _run(connection, sql, "path_name", layout, config_dir)
-        _run(connection, sql, "files", layout, config_dir)
-        _set_folder(connection, layout)
-        _run(connection, sql, "partitions", layout, config_dir)
+        _set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
         for name in kinds[len(DATA_TYPES) :]:
             _run(connection, sql, _KEPT_BARS, layout, config_dir, length=name)
-        for name in REFERENCE_VIEWS:
-            _run(connection, sql, name, layout, config_dir)
-            if name == REFERENCE_VIEWS[0]:
-                for table in REFERENCE_TABLES:
-                    _set_names(connection, table, "")
-        _run(connection, sql, "adjustment", layout, config_dir)
-        for name in (*DATA_TYPES, "rejects"):
-            _run(connection, sql, name, layout, config_dir)
-        _run(connection, sql, "outliers", layout, config_dir)
-        if _has_features(sql):
-            _run(connection, sql, "features", layout, config_dir)
-            feature_macro.create(connection, FeatureFolder(sql.folder))
-        _run(connection, sql, "bars", layout, config_dir)
         _note_sessions(connection, present, sessions)
-        bar_macro.create(connection, BarFolder(sql))
         _name_reference(connection, layout, reference, change, built)
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
@@ -283,11 +283,94 @@ def build(
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
-        return built
+        yield connection, built
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+Contents = tuple[str | bytes, ...]
+
+_frames: dict[Contents, bytes] = {}
+"""Catalogs without rows of their own, as they stand on disk, by what they were made of."""
+_MOST_FRAMES = 4
+
+
+def _contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | None:
+    """All that a catalog rests on, but for the rows of a warehouse and the place it stands in.
+
+    Returns:
+        The statements that make the macros of features and bars, what is said of the features, and
+        the lists of config/. None: it rests on more, as where a file of sql/catalog is the user's
+        own, who may read what he likes, or a feature cannot be made.
+
+    Raises:
+        ConfigError: a list in config/ cannot be read, or is malformed.
+    """
+    check_reference(sql, config_dir, conditions)
+    come_with_us = SqlFolder(shipped("sql"))
+    names = [file.name for file in makers(sql)] + ["catalog/bars"]
+    if "catalog/features" not in names or any(
+        sql.or_shipped(name).body != come_with_us[name].body for name in names
+    ):
+        return None
+    features = feature_macro.statements(FeatureFolder(sql.folder))
+    bars = bar_macro.statements(BarFolder(sql))
+    if features is None or bars is None:
+        return None
+    lists = [conditions, *(config_dir / f"{name}.csv" for name in _REFERENCE)]
+    try:
+        return (*features, *bars, *(plain(path).read_bytes() for path in lists))
+    except OSError:
+        return None  # who makes it says why
+
+
+def _make_frame(
+    connection: duckdb.DuckDBPyConnection, sql: SqlFolder, layout: Layout, config_dir: Path
+) -> bool:
+    """Make the tables, views and macros of a catalog, which knows of nothing published yet.
+
+    Returns:
+        Whether each macro of features and bars could be made.
+    """
+    is_whole = True
+    # By itself each statement would be a transaction, and an fsync.
+    connection.begin()
+    _run(connection, sql, "tables", layout, config_dir)
+    # Where its SQL is of an earlier version.
+    connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
+    make_reference(connection, sql, config_dir, layout.trade_conditions)
+    _run(connection, sql, "path_name", layout, config_dir)
+    _run(connection, sql, "files", layout, config_dir)
+    # Views are bound when they are made, over the files without rows.
+    _set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
+    _run(connection, sql, "partitions", layout, config_dir)
+    for name in REFERENCE_VIEWS:
+        _run(connection, sql, name, layout, config_dir)
+        if name == REFERENCE_VIEWS[0]:
+            for table in REFERENCE_TABLES:
+                _set_names(connection, table, "")
+    _run(connection, sql, "adjustment", layout, config_dir)
+    for name in (*DATA_TYPES, "rejects"):
+        _run(connection, sql, name, layout, config_dir)
+    _run(connection, sql, "outliers", layout, config_dir)
+    if _has_features(sql):
+        _run(connection, sql, "features", layout, config_dir)
+        is_whole = feature_macro.create(connection, FeatureFolder(sql.folder))
+    _run(connection, sql, "bars", layout, config_dir)
+    is_whole = bar_macro.create(connection, BarFolder(sql)) and is_whole
+    connection.commit()
+    return is_whole
+
+
+def _keep_frame(connection: duckdb.DuckDBPyConnection, staged: Path, contents: Contents) -> None:
+    """Keep it for the next publish of this process, which has but to fill it."""
+    _set_folder(connection, "", "")
+    connection.execute("force checkpoint")
+    if len(_frames) >= _MOST_FRAMES:
+        _frames.clear()
+    _frames[contents] = staged.read_bytes()
 
 
 def _sessions_before(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -401,13 +484,13 @@ def _names_before(
     What is not of the form that it must have is left out: it is gathered anew.
     """
     found: dict[str, str] = {}
-    spans = """
-        select count(*)
-        from duckdb_functions()
-        where database_name = 'replaced' and function_name = 'months_in'
-    """
-    if connection.execute(spans).fetchall() == [(0,)]:
+    try:
+        # Bound, and not asked: to list its functions DuckDB would go through all of its own.
+        _ = connection.sql("select replaced.main.months_in('')").columns
+    except duckdb.CatalogException:
         return found
+    except duckdb.BinderException:
+        pass  # it is there, in another form
     for kind in with_bars(one.data_type for one in named):
         try:
             for macro, form in (
@@ -626,8 +709,10 @@ def _shared_names(files: Iterable[tuple[str, str]]) -> list[str]:
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     """Give a table the columns of another that it lacks: its SQL may be of an earlier version."""
+    there = {name.lower() for name in _columns_of(connection, table)}
     for name, kind in _columns_of(connection, like).items():
-        connection.execute(f'alter table {table} add column if not exists "{name}" {kind}')
+        if name.lower() not in there:
+            connection.execute(f'alter table {table} add column "{name}" {kind}')
 
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
@@ -699,7 +784,7 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
                 # Who calls it would be named in its place.
                 check_macros(connection, [file], _macros(sql))
             if name == "files":
-                _set_folder(connection, probe)
+                _set_folder(connection, os.path.realpath(probe.data), probe.cache.name)
             if name == "reference_files":
                 for table in REFERENCE_TABLES:
                     _set_names(connection, table, "")
@@ -855,6 +940,21 @@ def make_reference(
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
         ConfigError: a list in config/ is too large, no file, or malformed: with its line.
     """
+    check_reference(sql, config_dir, conditions)
+    _run(connection, sql, "reference", None, config_dir, conditions)
+    tables = "select table_name from duckdb_tables() where database_name = current_database()"
+    if ("trade_conditions",) in connection.execute(tables).fetchall():
+        # Where its SQL is of an earlier version, and somebody's own.
+        for name in ("valid_from", "valid_to"):
+            connection.execute(f"alter table trade_conditions add column if not exists {name} date")
+
+
+def check_reference(sql: SqlFolder, config_dir: Path, conditions: Path) -> None:
+    """Look at the lists of config/ before DuckDB reads them.
+
+    Raises:
+        ConfigError: one is too large, no file, or malformed: with its line.
+    """
     present_conditions(sql, conditions)
     for path in sorted({*config_dir.glob("*.csv")} - {conditions}):
         try:
@@ -866,12 +966,6 @@ def make_reference(
     if _reads_as_shipped(sql):
         for name, header in _REFERENCE.items():
             _check_header(config_dir / f"{name}.csv", header)
-    _run(connection, sql, "reference", None, config_dir, conditions)
-    tables = "select table_name from duckdb_tables() where database_name = current_database()"
-    if ("trade_conditions",) in connection.execute(tables).fetchall():
-        # Where its SQL is of an earlier version, and somebody's own.
-        for name in ("valid_from", "valid_to"):
-            connection.execute(f"alter table trade_conditions add column if not exists {name} date")
 
 
 def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
@@ -960,11 +1054,15 @@ def _name_files(
     _set_names(connection, "rejects", "\n".join(sorted((rejects - gone) | there)))
 
 
-def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
-    """Tell where the warehouse stands, and of no file yet."""
-    folder = os.path.realpath(layout.data)
-    connection.execute(f"create or replace macro data_folder() as {quoted(folder)}")
-    connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
+def _set_folder(connection: duckdb.DuckDBPyConnection, data: str, cache: str) -> None:
+    """Tell where the warehouse stands, and of no file yet.
+
+    Args:
+        data: the full path of its data folder.
+        cache: the name of the folder of its partitions, within.
+    """
+    connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
+    connection.execute(f"create or replace macro cache_name() as {quoted(cache)}")
     for name in (*DATA_TYPES, "rejects", "manifest"):
         _set_names(connection, name, "")
 
