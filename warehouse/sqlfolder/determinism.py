@@ -9,13 +9,17 @@ to version, down to that of `+`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import RLock
 from typing import Any, NamedTuple
 
 import duckdb
 
+from warehouse.core import process
 from warehouse.core.duckdb_connection import connect
 from warehouse.errors import QueryError
 
@@ -50,6 +54,32 @@ _VALUE_NAMES = frozenset(
         *("session_user", "user"),
     }
 )
+_one_at_a_time = RLock()
+
+
+@lru_cache(maxsize=1)
+def _parser() -> duckdb.DuckDBPyConnection:
+    return connect(threads=1)
+
+
+@contextmanager
+def parser() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that can do nothing but parse and compute; it is asked by one thread at a time."""
+    with _one_at_a_time:
+        yield _parser()
+
+
+def _in_child() -> None:
+    """After a fork: the parent's DuckDB is none of the child's."""
+    global _one_at_a_time
+    _one_at_a_time = RLock()
+    if _parser.cache_info().currsize:
+        process.abandon(_parser())
+        _parser.cache_clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
 SERIALIZED = "json_serialize_sql({}, skip_null := true, skip_empty := true)"
 
 
@@ -121,7 +151,7 @@ class Known:
 @lru_cache(maxsize=1)
 def builtin() -> frozenset[str]:
     """DuckDB's own stable functions and macros; they are the same for every warehouse."""
-    with connect(threads=1) as connection:
+    with parser() as connection:
         found = connection.execute(
             """
             select distinct lower(function_name)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
-from warehouse.core.duckdb_connection import connect, within
+from warehouse.core.duckdb_connection import AttachedDatabase, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import (
@@ -309,6 +309,7 @@ class Catalog:
 
     def __init__(self, layout: Layout, months: Collection[Key] | None = None) -> None:
         self._layout, self._months = layout, months
+        self._attached: AttachedDatabase | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self.manifests: list[Manifest] = []
         data_folder_id.check(layout)
@@ -317,9 +318,8 @@ class Catalog:
             try:
                 # Attached rather than opened: to a file that this process has open already DuckDB
                 # would connect again, though another has taken its place.
-                self._connection = connect(
-                    folders=layout.served, attached={"published": layout.catalog}
-                )
+                self._attached = AttachedDatabase("published", layout.catalog, layout.served)
+                self._connection = self._attached.connection
                 warehouse_id = data_folder_id.id_of(layout)
                 check_tables(self._connection, "published", layout.catalog, warehouse_id, before)
                 self._connection.execute(within("published"))
@@ -370,9 +370,9 @@ class Catalog:
         self.close()
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._attached is not None:
+            self._attached.close()
+            self._attached = self._connection = None
 
     def table(self, sql: str, **parameters: Any) -> pa.Table | None:
         """The answer to a SELECT over the catalog's tables; None where there is no catalog yet."""

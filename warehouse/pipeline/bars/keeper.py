@@ -8,8 +8,10 @@ length is published at once.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -64,6 +66,8 @@ class BarKeeper:
         Raises:
             SqlFileError: a statement of sql/bars is missing or breaks the conventions.
         """
+        if scope.kinds is None and not self._config.bars.kept and not self._may_have_kept():
+            return []
         with Catalog(self._layout) as catalog:
             listed = catalog.rows("select distinct data_type, month from partitions")
             rules = self._rules(catalog)
@@ -88,6 +92,12 @@ class BarKeeper:
                     if gone:
                         found.append(Work(data_type(name), month, "symbol", None, gone=gone))
             return found
+
+    def _may_have_kept(self) -> bool:
+        """Whether there is a manifest of kept bars, or was: the catalog may name one."""
+        with suppress(FileNotFoundError):
+            return any(map(is_kept_bars, os.listdir(self._layout.manifests)))
+        return False
 
     def make(self, work: Work, run_id: str) -> Made:
         """Build what is stale of a month, in a folder of the staging tier.

@@ -11,16 +11,10 @@ read by its relation's name in those after it, so that a chain is one statement 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 
-import duckdb
-
-from warehouse.core import process
-from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import shipped
 from warehouse.errors import QueryError, SqlFileError
 from warehouse.sqlfolder.determinism import (
@@ -28,6 +22,7 @@ from warehouse.sqlfolder.determinism import (
     Known,
     builtin,
     parse,
+    parser,
     unstable,
 )
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
@@ -129,26 +124,6 @@ def _shipped_fingerprint(name: str) -> str:
     return _shipped_file(name).fingerprint()
 
 
-_one_at_a_time = Lock()
-
-
-@lru_cache(maxsize=1)
-def _checker() -> duckdb.DuckDBPyConnection:
-    """A DuckDB that can do nothing but parse."""
-    return connect(threads=1)
-
-
-def _in_child() -> None:
-    """After a fork: the parent's DuckDB is none of the child's."""
-    global _one_at_a_time
-    _one_at_a_time = Lock()
-    if _checker.cache_info().currsize:
-        process.abandon(_checker())
-        _checker.cache_clear()
-
-
-os.register_at_fork(after_in_child=_in_child)
-
 _REMEMBERED = 256
 
 
@@ -156,7 +131,8 @@ _REMEMBERED = 256
 def _breach(body: str, reads: tuple[str, ...]) -> str | None:
     """What a SELECT rests on that it may not; None: nothing."""
     try:
-        tree = parse(_checker(), body)
+        with parser() as connection:
+            tree = parse(connection, body)
     except QueryError as error:
         return error.problem
     return unstable(tree, Known(builtin() | STABLE_TABLE_FUNCTIONS, frozenset(reads)))
@@ -168,8 +144,8 @@ def check(file: SqlFile, reads: tuple[str, ...]) -> None:
     Raises:
         SqlFileError: names the file.
     """
-    with _one_at_a_time:
-        check_file(_checker(), file)
+    with parser() as connection:
+        check_file(connection, file)
         reason = _breach(file.body, reads)
     if reason is not None:
         raise SqlFileError(
