@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from importlib.metadata import version
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.core import process
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
 from warehouse.core.duckdb_connection import AttachedDatabase, within
@@ -672,6 +672,6 @@ def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
         started_at=metrics.started_at,
         state=state,
         problem=problem,
-        version=version("flatfile-warehouse"),
+        version=process.version(),
         **metrics.figures(),  # type: ignore[arg-type]
     )

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core import datatypes
+from warehouse.core import datatypes, process
 from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed, is_kept_bars, with_bars
 from warehouse.core.duckdb_connection import connect, quoted
@@ -93,6 +92,8 @@ REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 """The file that makes views of kept bars, and the data type that it names."""
 _LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
+_MADE_ANEW = {"trade_conditions", "quote_conditions", "exchanges", "features", "sessions"}
+"""Tables of which nothing is carried over."""
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -251,7 +252,7 @@ def build(
         # By itself each statement would be a transaction, and an fsync.
         connection.begin()
         kinds = with_bars(one.data_type for one in present)
-        _write_schemas(layout, kinds)
+        _write_schemas(layout, kinds[len(DATA_TYPES) :], shared=False)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
         connection.execute(
@@ -265,7 +266,7 @@ def build(
                 generation + 1,
                 str(layout.data),
                 CATALOG_FORMAT,
-                f"flatfile-warehouse {version('flatfile-warehouse')}",
+                f"flatfile-warehouse {process.version()}",
                 datetime.now(UTC).replace(tzinfo=None),
                 data_folder_id.id_of(layout),
             ],
@@ -871,7 +872,7 @@ def _show_previous(
     ).fetchall()
     there = {name for database, _, name in tables if database == "replaced"}
     for database, schema, name in tables:
-        if database != "replaced":
+        if database != "replaced" and name not in _MADE_ANEW:
             empty = f'(from "{database}".{schema}.{name} limit 0)'
             source = f"replaced.main.{name}" if name in there else empty
             added = ""
@@ -1088,13 +1089,20 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
     return found
 
 
-def _write_schemas(layout: Layout, kinds: Iterable[str] = DATA_TYPES) -> None:
-    """A file without rows for each view, which takes its columns from it."""
+def _write_schemas(
+    layout: Layout, kinds: Iterable[str] = DATA_TYPES, *, shared: bool = True
+) -> None:
+    """A file without rows for each view, which takes its columns from it.
+
+    Args:
+        kinds: data types that there are views of.
+        shared: those of the other views as well.
+    """
     if layout.schema.is_symlink():
         # Where it leads files of these names may be somebody's data.
         raise StorageError(layout.schema, "is a link; it must lie beside the cache folder")
     layout.modes.make_folder(layout.schema)
-    for name, columns in _schemas(kinds).items():
+    for name, columns in _schemas(kinds, shared=shared).items():
         path = layout.schema / f"{name}.parquet"
         if schema_problem(path) is not None or not _has_columns(path, columns):
             # Beside it: the folder may stand on another disk.
@@ -1135,10 +1143,12 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
     return bool(pq.read_schema(path).remove_metadata().equals(columns))
 
 
-def _schemas(kinds: Iterable[str]) -> dict[str, pa.Schema]:
+def _schemas(kinds: Iterable[str], *, shared: bool = True) -> dict[str, pa.Schema]:
     columns = {name: datatypes.data_type(name).columns for name in kinds}
-    shared = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
-    return {**columns, **shared, **reference_files.SCHEMAS}
+    if not shared:
+        return columns
+    others = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
+    return {**columns, **others, **reference_files.SCHEMAS}
 
 
 def _all_rejects() -> pa.Schema:
