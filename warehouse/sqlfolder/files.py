@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -203,7 +203,7 @@ class SqlFolder:
     def or_shipped(self, name: str) -> SqlFile:
         """The file of that name; the project's own, where an earlier version made the folder."""
         is_here = (self.folder / f"{name}.sql").exists()
-        return self[name] if is_here else SqlFolder(shipped("sql"))[name]
+        return self[name] if is_here else come_with_us()[name]
 
     def forget(self) -> None:
         """Read each file again, when it is asked for: they have changed."""
@@ -222,3 +222,9 @@ class SqlFolder:
         if name not in self._fingerprints:
             self._fingerprints[name] = self[name].fingerprint()
         return self._fingerprints[name]
+
+
+@lru_cache(maxsize=1)
+def come_with_us() -> SqlFolder:
+    """The files that come with the project, each read once a process."""
+    return SqlFolder(shipped("sql"))

@@ -36,7 +36,6 @@ from warehouse.core.paths import (
     month_of,
     parse_partition,
     partition_name,
-    shipped,
 )
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
@@ -45,7 +44,7 @@ from warehouse.sqlfolder.bars import bar_macro, condition_table
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import (
     CatalogChange,
@@ -310,10 +309,10 @@ def _contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | 
         ConfigError: a list in config/ cannot be read, or is malformed.
     """
     check_reference(sql, config_dir, conditions)
-    come_with_us = SqlFolder(shipped("sql"))
+    ours = come_with_us()
     names = [file.name for file in makers(sql)] + ["catalog/bars"]
     if "catalog/features" not in names or any(
-        sql.or_shipped(name).body != come_with_us[name].body for name in names
+        sql.or_shipped(name).body != ours[name].body for name in names
     ):
         return None
     features = feature_macro.statements(FeatureFolder(sql.folder))
@@ -741,8 +740,8 @@ def _bind(layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
     """
     files = makers(sql)
     texts = tuple(file.body for file in files)
-    come_with_us = SqlFolder(shipped("sql"))
-    if texts in _bound or all(file.body == come_with_us[file.name].body for file in files):
+    ours = come_with_us()
+    if texts in _bound or all(file.body == ours[file.name].body for file in files):
         return
     bind(layout, sql, config_dir, files)
     _bound.add(texts)
@@ -984,7 +983,7 @@ def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
 
 def _reads_as_shipped(sql: SqlFolder) -> bool:
     """Whether the lists are read as shipped: who has other columns reads them otherwise."""
-    return sql["catalog/reference"].body == SqlFolder(shipped("sql"))["catalog/reference"].body
+    return sql["catalog/reference"].body == come_with_us()["catalog/reference"].body
 
 
 def _check_header(path: Path, header: str) -> None:

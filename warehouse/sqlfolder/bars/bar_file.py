@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from warehouse.core.paths import shipped
 from warehouse.errors import QueryError, SqlFileError
 from warehouse.sqlfolder.determinism import (
     STABLE_TABLE_FUNCTIONS,
@@ -25,7 +24,7 @@ from warehouse.sqlfolder.determinism import (
     parser,
     unstable,
 )
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.sqlfolder.select_check import check_file
 
 FOLDER = "bars"
@@ -95,14 +94,14 @@ class BarFolder:
         file = self._sql.or_shipped(f"{FOLDER}/{name}")
         reads = tuple(part.strip() for part in file.header.get("reads", "").split(",") if part)
         # Those that come with the project are checked by its tests.
-        if file.text != _shipped_file(file.name).text:
+        if file.text != come_with_us()[file.name].text:
             check(file, reads)
         return BarStatement(file, reads)
 
     def is_shipped(self, name: str) -> bool:
         """Whether the statement of that name says what the one that comes with the project does."""
         file = self._sql.or_shipped(f"{FOLDER}/{name}")
-        return file.fingerprint() == _shipped_fingerprint(file.name)
+        return file.fingerprint() == come_with_us()[file.name].fingerprint()
 
     def chain(self, steps: Mapping[str, str] | Sequence[tuple[str, str]]) -> Chain:
         """A chain of (relation, name of the statement that makes it).
@@ -112,16 +111,6 @@ class BarFolder:
         """
         pairs = steps.items() if isinstance(steps, Mapping) else steps
         return Chain(tuple((relation, self[name]) for relation, name in pairs))
-
-
-@lru_cache(maxsize=64)
-def _shipped_file(name: str) -> SqlFile:
-    return SqlFolder(shipped("sql"))[name]
-
-
-@lru_cache(maxsize=64)
-def _shipped_fingerprint(name: str) -> str:
-    return _shipped_file(name).fingerprint()
 
 
 _REMEMBERED = 256
