@@ -595,28 +595,41 @@ class Catalog:
         order = pc.sort_indices(found, [("symbol", "ascending"), ("session", "ascending")])
         return found.take(order).combine_chunks()
 
-    def slices(self, data_type: str, month: date, part: str = "") -> pa.Table:
-        """Of a partition of all symbols, where each one's rows stand, by their places.
+    def slices(
+        self, data_type: str, month: date, session: date | None = None
+    ) -> dict[str, pa.Table]:
+        """Of partitions of all symbols of a month, where each one's rows stand, by their places.
+
+        Args:
+            session: of files of a session only this one's; None: of all.
 
         Returns:
-            As `partitions.SLICES`.
+            Part → as `partitions.SLICES`.
         """
         table = self.table(
             """
-            select symbol, first_row, rows, first_timestamp, last_timestamp, sessions
+            select part, symbol, first_row, rows, first_timestamp, last_timestamp, sessions
             from partitions
             where
                 data_type = $data_type
                 and month = $month
-                and part = $part
                 and first_row is not null
-            order by first_row
+                and ($day is null or part = '' or left(part, 2) = $day)
+            order by part, first_row
             """,
             data_type=data_type,
             month=month,
-            part=part,
+            day=_day_of(session),
         )
-        return SLICES.empty_table() if table is None else table.cast(SLICES).combine_chunks()
+        if table is None or not table.num_rows:
+            return {}
+        runs = pc.run_end_encode(table["part"].combine_chunks())
+        ends = runs.run_ends.to_pylist()
+        rows = table.drop_columns(["part"]).cast(SLICES)
+        return {
+            part: rows.slice(start, end - start).combine_chunks()
+            for part, start, end in zip(runs.values.to_pylist(), [0, *ends[:-1]], ends, strict=True)
+        }
 
     def source_files(self) -> dict[RawFile, SourceFile]:
         """What is known of each of the vendor's files."""

@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
-from warehouse.core.duckdb_connection import connect
 from warehouse.core.paths import HISTORY_TABLES, Layout, month_of
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.sqlfolder.determinism import parser
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.store.catalog_tables import REQUIRED, odd_column
 from warehouse.store.catalog_writer import schema_of
@@ -295,7 +295,7 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
         raise _corrupt(path, "missing") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _corrupt(path, one_line(error, 200)) from error
-    with connect() as connection:
+    with parser() as shared, shared.cursor() as connection:
         connection.register("page", found)
         try:
             odd = odd_column(connection, "page", page.table)
