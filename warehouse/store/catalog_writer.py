@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from warehouse.core import datatypes, process
 from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed, is_kept_bars, with_bars
-from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.core.duckdb_connection import connect, quoted, within
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     REFERENCE_TABLES,
@@ -235,10 +235,13 @@ def build(
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
             _run(connection, sql, "carry_over", layout, config_dir)
+            sessions = _sessions_before(connection)
+            # Where it has no such macro DuckDB would take the new catalog's, which has.
+            connection.execute(within("replaced"))
             rejects = _rejects_names(connection)
             names = _names_before(connection, named)
-            sessions = _sessions_before(connection)
             reference = reference_files.named(connection, "replaced")
+            connection.execute("reset search_path")
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
