@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
-from warehouse.core.paths import HISTORY_TABLES, Layout, month_of
+from warehouse.core.paths import HISTORY_TABLES, STAGED_CATALOG, Layout, month_of
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
 from warehouse.sqlfolder.determinism import parser
@@ -145,7 +145,7 @@ def stage(
                 removals.append(page.path(layout))
     except duckdb.Error as error:
         raise StorageError(
-            layout.staging, f"the catalog cannot be read back: {one_line(error)}"
+            layout.data / STAGED_CATALOG, f"cannot be read back: {one_line(error)}"
         ) from error
     return moves, removals
 
