@@ -114,7 +114,9 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"
     change = CatalogChange(partitions=listed, files=files)
-    for source, target in catalog_writer.build(staged, layout, sql, config, change).moves:
+    with catalog_writer.build(staged, layout, sql, config, change) as (_, built):
+        pass
+    for source, target in built.moves:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
     staged.replace(layout.catalog)

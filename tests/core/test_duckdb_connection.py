@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 from building import REPOSITORY
 
-from warehouse.core.duckdb_connection import connect, interruptible, quoted
+from warehouse.core.duckdb_connection import (
+    AttachedDatabase,
+    connect,
+    interruptible,
+    quoted,
+    within,
+)
 from warehouse.ingest.inflate import MEMORY_FILES, MEMORY_FOLDERS, Piece
 
 PACKAGE = REPOSITORY / "warehouse"
@@ -243,3 +249,120 @@ def test_pieces_in_memory_are_read_and_no_other_open_file(disk: Path) -> None:
     finally:
         os.close(descriptor)
         piece.close()
+
+
+# A database that is attached to a DuckDB that stays
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "one.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("create table t as select 1 as i")
+    return path
+
+
+def attached(path: Path, *folders: Path) -> AttachedDatabase:
+    return AttachedDatabase("published", path, folders)
+
+
+def test_one_that_was_closed_holds_no_file_and_shows_the_next_that_takes_its_place(
+    database: Path, tmp_path: Path
+) -> None:
+    for answer in (1, 2, 3):
+        one = attached(database)
+        assert one.connection.execute("select max(i) from published.t").fetchall() == [(answer,)]
+        one.close()
+        files = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+                 if os.path.lexists(f"/proc/self/fd/{n}")]  # fmt: skip
+        assert str(database) not in files
+        new = tmp_path / "new.duckdb"
+        with duckdb.connect(str(new)) as connection:
+            connection.execute(f"create table t as select {answer + 1} as i")
+        new.replace(database)
+
+
+def test_each_has_a_session_of_its_own(database: Path) -> None:
+    one = attached(database)
+    one.connection.execute(within("published"))
+    one.connection.execute("create temp view t as select 7 as i")
+    one.connection.execute("create temp macro own() as 7")
+    one.close()
+
+    two = attached(database)
+    assert two.connection.execute("select i from published.t").fetchall() == [(1,)]
+    with pytest.raises(duckdb.CatalogException):
+        two.connection.execute("select own()")
+    with pytest.raises(duckdb.CatalogException):
+        two.connection.execute("from t")
+    two.close()
+
+
+def test_two_at_once_are_two(database: Path) -> None:
+    one, two = attached(database), attached(database)
+    for each in (one, two):
+        assert each.connection.execute("select i from published.t").fetchall() == [(1,)]
+    one.close()
+    assert two.connection.execute("select i from published.t").fetchall() == [(1,)]
+    two.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_reaches_its_folders_and_no_more(database: Path, tmp_path: Path, times: int) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "x.csv").write_text("a\n1\n")
+    for _ in range(times):
+        one = attached(database, inside)
+        ask = one.connection.execute
+        assert ask(f"from read_csv({quoted(inside / 'x.csv')})").fetchall() == [(1,)]
+        with pytest.raises(duckdb.PermissionException):
+            ask(f"from read_csv({quoted(outside / 'x.csv')})")
+        with pytest.raises(duckdb.Error, match="read-only"):
+            ask("insert into published.t values (2)")
+        with pytest.raises(duckdb.Error, match="lock"):
+            ask("set enable_external_access = true")
+        one.close()
+
+
+def test_a_link_to_a_database_is_opened_as_before(database: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(database)
+    one = attached(link)
+    assert one.connection.execute("select i from published.t").fetchall() == [(1,)]
+    one.close()
+
+
+def test_a_damaged_one_is_an_error_and_the_next_is_opened(database: Path) -> None:
+    attached(database).close()
+    content = database.read_bytes()
+    database.write_bytes(content[:100] + b"x" * 5000)
+    with pytest.raises(duckdb.Error):
+        attached(database)
+    database.write_bytes(content)
+    one = attached(database)
+    assert one.connection.execute("select i from published.t").fetchall() == [(1,)]
+    one.close()
+
+
+def test_a_child_of_a_fork_opens_its_own(database: Path) -> None:
+    program = f"""
+import os
+from pathlib import Path
+from warehouse.core.duckdb_connection import AttachedDatabase
+path = Path({str(database)!r})
+AttachedDatabase("published", path, ()).close()
+child = os.fork()
+one = AttachedDatabase("published", path, ())
+assert one.connection.execute("select i from published.t").fetchall() == [(1,)]
+one.close()
+if child:
+    print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.returncode) == ("0", 0), done.stderr

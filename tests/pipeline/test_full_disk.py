@@ -290,7 +290,7 @@ def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "name", "told"),
     [
-        (kept_tables, "connect", "warehouse.duckdb: cannot be read back: "),
+        (kept_tables, "_all", "warehouse.duckdb: cannot be read back: "),
         (incoming_rules.Auditor, "_judge_rows", "data: DuckDB cannot go on: "),
     ],
     ids=["ledger", "rules"],

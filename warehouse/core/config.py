@@ -10,7 +10,9 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -339,7 +341,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         ConfigError: names the key, its value and what it may be.
     """
     try:
-        settings = yaml.load(read_small(path, MOST_BYTES), Loader=_TextLoader) or {}
+        settings = deepcopy(_parsed(read_small(path, MOST_BYTES))) or {}
     except (OSError, ValueError) as error:
         raise ConfigError(path, ConfigError.WHOLE, None, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -363,6 +365,12 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """What a file says; a command reads the same one several times."""
+    return yaml.load(text, Loader=_TextLoader)
 
 
 def _told(error: yaml.YAMLError) -> str:

@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import duckdb
+
+from warehouse.core import process
 
 _SETTINGS = {
     "python_enable_replacements": False,
@@ -96,6 +98,76 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+class AttachedDatabase:
+    """A database attached read-only to a DuckDB that is confined and locked, as `connect` makes it.
+
+    To make a DuckDB takes many times as long as to attach a file to one. So this one stays when it
+    is closed, with nothing attached and no file open, and the next that is asked for the same
+    folders takes it: one at a time, each with a session of its own.
+
+    Attributes:
+        connection: whose names are not those of the database yet: see `within`.
+
+    Args:
+        name, path: of the database.
+        folders: what may be read beside it, as `connect` has it.
+
+    Raises:
+        duckdb.Error: it cannot be opened.
+    """
+
+    _idle: ClassVar[list[tuple[tuple[str, Path, tuple[Path, ...]], duckdb.DuckDBPyConnection]]] = []
+
+    def __init__(self, name: str, path: Path, folders: Iterable[Path]) -> None:
+        self._key = (name, path, tuple(folders))
+        _check_file(path)
+        self._root: duckdb.DuckDBPyConnection | None = self._taken()
+        try:
+            _attach(self._root, name, path, None, None)
+        except duckdb.Error:
+            # Where it is a link, or in use: what is attached first may lie anywhere.
+            self._root.close()
+            self._root = None
+            self.connection = connect(folders=folders, attached={name: path})
+        else:
+            self.connection = self._root.cursor()
+
+    def _taken(self) -> duckdb.DuckDBPyConnection:
+        with suppress(IndexError):
+            key, root = self._idle.pop()
+            if key == self._key:
+                return root
+            root.close()
+        _, path, folders = self._key
+        return connect(folders=folders, paths=[str(path), f"{path}.wal"])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+        root, self._root = self._root, None
+        if root is None:
+            return
+        try:
+            root.execute(f"detach {self._key[0]}")
+        except duckdb.Error:
+            # After some errors a DuckDB answers no more.
+            root.close()
+        else:
+            self._idle.append((self._key, root))
+            for _, more in self._idle[:-1]:
+                more.close()
+            del self._idle[:-1]
+
+    @classmethod
+    def in_child(cls) -> None:
+        """After a fork: the parent's DuckDB is none of the child's."""
+        while cls._idle:
+            process.abandon(cls._idle.pop())
+
+
+os.register_at_fork(after_in_child=AttachedDatabase.in_child)
 
 
 def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:

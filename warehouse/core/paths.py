@@ -294,7 +294,7 @@ class Layout:
     modes: Modes = field(default_factory=Modes)
     own_conditions: Path | None = None
 
-    @property
+    @cached_property
     def trade_conditions(self) -> Path:
         """The table of trade conditions: the shipped one, or the user's own in its place."""
         return self.own_conditions or self.root / "config" / "trade_conditions.csv"
@@ -313,46 +313,46 @@ class Layout:
         """What is derived: cache, rejects, staging and catalog stand in it."""
         return self.cache.parent
 
-    @property
+    @cached_property
     def rejects(self) -> Path:
         return self.data / "rejects"
 
-    @property
+    @cached_property
     def schema(self) -> Path:
         """A Parquet file without rows for each data type."""
         return self.data / "schema"
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         """What the catalog says of the vendor's files, as files."""
         return self.data / "ledger"
 
-    @property
+    @cached_property
     def history(self) -> Path:
         """What the catalog says of runs, restatements, reconciliations and findings, as files."""
         return self.data / "history"
 
-    @property
+    @cached_property
     def manifests(self) -> Path:
         """What is published of each data type and month."""
         return self.data / "manifests"
 
-    @property
+    @cached_property
     def recipes(self) -> Path:
         """What each fingerprint stands for."""
         return self.data / "recipes"
 
-    @property
+    @cached_property
     def reference(self) -> Path:
         """Corporate actions and names, a file for each table and content."""
         return self.data / "reference"
 
-    @property
+    @cached_property
     def staging(self) -> Path:
         """Unfinished work; may be deleted whenever no process writes."""
         return self.data / "staging"
 
-    @property
+    @cached_property
     def set_aside(self) -> Path:
         """Raw files that failed verification, each beside a .json that says why."""
         return self.data / "set_aside"
@@ -368,7 +368,7 @@ class Layout:
         """Tiers, and what they hold of a data type: each may be a link, or a disk of its own."""
         return self.tiers | {f"{tier}/{name}" for tier in self.tiers for name in DATA_TYPES}
 
-    @property
+    @cached_property
     def refused(self) -> Path:
         """What the last run staged and validation refused."""
         return self.data / "refused"
@@ -377,12 +377,12 @@ class Layout:
     def catalog(self) -> Path:
         return self.data / "warehouse.duckdb"
 
-    @property
+    @cached_property
     def log(self) -> Path:
         """What happened, one JSON object a line; older lines in files with a number behind."""
         return self.data / "logs" / "warehouse.jsonl"
 
-    @property
+    @cached_property
     def openmetrics(self) -> Path:
         """Figures of the last runs, for those who scrape."""
         return self.data / "metrics" / "warehouse.prom"
@@ -392,16 +392,16 @@ class Layout:
         """Present exactly while a publish is under way."""
         return self.data / "publish.json"
 
-    @property
+    @cached_property
     def marker(self) -> Path:
         """Says whose data folder it is."""
         return self.data / "warehouse.id"
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         return self.data / "writer.lock"
 
-    @property
+    @cached_property
     def served(self) -> tuple[Path, ...]:
         """What SQL may read when it answers: the tiers that the catalog speaks of, no other folder.
 

@@ -1,4 +1,4 @@
-"""This process: the memory it holds and may still take, and what a child of a fork lets go of.
+"""This process: its version, the memory it may take, and what a child of a fork lets go of.
 
 A DuckDB has threads, and of those a fork takes none along: to ask the parent's connection waits for
 ever, and to close it, or to let Python destroy it at the end, kills the process. So a child lets go
@@ -14,11 +14,19 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+@cache
+def version() -> str:
+    """That of the project, as it is installed."""
+    return metadata.version("flatfile-warehouse")
 
 
 def available_bytes() -> int:

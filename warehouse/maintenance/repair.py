@@ -383,9 +383,10 @@ class _Repair:
 def _with_slices(catalog: Catalog, key: PartitionKey) -> Iterator[Partition]:
     """The partition as the catalog has it; of one of all symbols, where each one's rows stand."""
     name, symbol, month, part = key
+    session = month.replace(day=int(part[:2])) if part else None
     for one in catalog.partitions(name, [symbol] if symbol else None, month, month):
         if one.key == key:
-            yield one if symbol else replace(one, slices=catalog.slices(name, month, part))
+            yield one if symbol else replace(one, slices=catalog.slices(name, month, session)[part])
 
 
 def _is_of_bars(key: PartitionKey) -> bool:

@@ -253,10 +253,9 @@ class _Round:
         files: Mapping[RawFile, SourceFile | None],
         raw: set[RawFile],
     ) -> Iterator[Fault]:
+        slices = self._catalog.slices(kind.name, month)
         partitions = [
-            one
-            if one.symbol
-            else replace(one, slices=self._catalog.slices(kind.name, month, one.part))
+            one if one.symbol else replace(one, slices=slices[one.part])
             for one in self._catalog.partitions(kind.name, None, month, month)
         ]
         wanted = {

@@ -6,11 +6,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
 import duckdb
 import pyarrow as pa
 
+from warehouse.core import process
 from warehouse.core.duckdb_connection import is_interrupt
 from warehouse.core.paths import Layout
 from warehouse.errors import LockedError, WarehouseError, one_line
@@ -52,7 +52,7 @@ def watched(layout: Layout, log: RunLog, report: RunReport) -> Iterator[None]:
             "run began",
             command=metrics.command,
             process=os.getpid(),
-            version=version("flatfile-warehouse"),
+            version=process.version(),
         )
         try:
             yield

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from importlib.metadata import version
 from typing import Any
 
+from warehouse.core import process
 from warehouse.core.calendar import SessionHours, check_order, days_between, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
@@ -149,7 +149,7 @@ class _Gathering:
             warehouse=str(self._layout.root),
             source=self._config.source.url,
             built_at=_plain(datetime.now(UTC).replace(tzinfo=None, microsecond=0)),
-            version=version("flatfile-warehouse"),
+            version=process.version(),
             generation=generation,
             start=_plain(self._start),
             end=_plain(self._end),

@@ -9,13 +9,17 @@ to version, down to that of `+`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from threading import RLock
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 
+from warehouse.core import process
 from warehouse.core.duckdb_connection import connect
 from warehouse.errors import QueryError
 
@@ -50,6 +54,32 @@ _VALUE_NAMES = frozenset(
         *("session_user", "user"),
     }
 )
+_one_at_a_time = RLock()
+
+
+@lru_cache(maxsize=1)
+def _parser() -> duckdb.DuckDBPyConnection:
+    return connect(threads=1)
+
+
+@contextmanager
+def parser() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that can do nothing but parse and compute; it is asked by one thread at a time."""
+    with _one_at_a_time:
+        yield _parser()
+
+
+def _in_child() -> None:
+    """After a fork: the parent's DuckDB is none of the child's."""
+    global _one_at_a_time
+    _one_at_a_time = RLock()
+    if _parser.cache_info().currsize:
+        process.abandon(_parser())
+        _parser.cache_clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
 SERIALIZED = "json_serialize_sql({}, skip_null := true, skip_empty := true)"
 
 
@@ -121,7 +151,7 @@ class Known:
 @lru_cache(maxsize=1)
 def builtin() -> frozenset[str]:
     """DuckDB's own stable functions and macros; they are the same for every warehouse."""
-    with connect(threads=1) as connection:
+    with parser() as connection:
         found = connection.execute(
             """
             select distinct lower(function_name)
@@ -147,11 +177,11 @@ def with_macros(
     tables: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
     """The stable functions, and those macros that rest on stable ones, and `tables`, alone."""
-    trees = [(name, json.loads(tree)) for name, tree in macros]
-    stable -= {name for name, _ in trees}
+    found = [(name, needs_of(tree)) for name, tree in macros]
+    stable -= {name for name, _ in found}
     while True:
         now = Known(stable, tables)
-        added = in_each_form([(name, is_stable(tree, now)) for name, tree in trees])
+        added = in_each_form([(name, are_met(needs, now)) for name, needs in found])
         if added <= stable:
             return stable
         stable |= added
@@ -174,33 +204,84 @@ def unstable(
     tree: Any, known: Known, table_functions: frozenset[str] = STABLE_TABLE_FUNCTIONS
 ) -> str | None:
     """What in a SELECT may make its answer change by itself; None where nothing does."""
+    unmet = (need for need in needs(tree) if not _is_met(need, known, table_functions))
+    return next((need.problem for need in unmet), None)
+
+
+class Need(NamedTuple):
+    """What an answer rests on, which has to be known for it to be stable.
+
+    Attributes:
+        kind: "table", "table function", "function"; "never": of this nothing is to be known.
+        name, folders: in lower case; before a table's name there may be folders.
+        problem: what makes the answer change where it is not known, in words.
+    """
+
+    kind: Literal["table", "table function", "function", "never"]
+    name: str
+    problem: str
+    folders: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=1024)
+def needs_of(tree: str) -> tuple[Need, ...]:
+    """The same of a syntax tree in JSON: a catalog's macros are those of the next one."""
+    found = json.loads(tree)
+    return (Need("never", "", "what cannot be parsed"),) if found["error"] else needs(found)
+
+
+def are_met(
+    found: Iterable[Need], known: Known, table_functions: frozenset[str] = STABLE_TABLE_FUNCTIONS
+) -> bool:
+    """Whether all that an answer rests on is known to be stable."""
+    return all(_is_met(need, known, table_functions) for need in found)
+
+
+def _is_met(need: Need, known: Known, table_functions: frozenset[str]) -> bool:
+    if need.kind == "table":
+        return need.name in known.tables and known.folders >= need.folders
+    if need.kind == "table function":
+        return need.name in table_functions or need.name in known.stable_macros
+    return need.kind == "function" and need.name in known.functions
+
+
+def needs(tree: Any) -> tuple[Need, ...]:
+    """What the answer of a SELECT rests on, each once, in the order in which it stands there."""
     found = list(nodes(tree))
     own = own_names(found)
     in_from = {id(node["function"]) for node in found if node.get("type") == "TABLE_FUNCTION"}
+    listed: dict[Need, None] = {}
     for node in found:
         kind = node.get("type")
         if "sample" in node:
-            return "a sample"
-        if kind in ("SHOW_REF", "COLUMN_DATA"):
-            return "a list of what DuckDB holds"
-        if kind == "BASE_TABLE":
-            if not _is_known_table(node, own, known):
-                return f"the table {'.'.join(map(str, node['qualified_name']['path']))}"
+            need = Need("never", "", "a sample")
+        elif kind in ("SHOW_REF", "COLUMN_DATA"):
+            need = Need("never", "", "a list of what DuckDB holds")
+        elif kind == "BASE_TABLE":
+            path = [str(part) for part in node["qualified_name"]["path"]]
+            *folders, name = (part.lower() for part in path)
+            # A name that is neither one of the statement's own WITH nor the catalog's may be that
+            # of a file: FROM 'data/x.csv'.
+            if name in own and not folders:
+                continue
+            need = Need("table", name, f"the table {'.'.join(path)}", frozenset(folders))
         elif kind == "TABLE_FUNCTION":
             name = function_name(node["function"])
-            if name not in table_functions and name not in known.stable_macros:
-                return f"the function {name}()"
+            need = Need("table function", name, f"the function {name}()")
         elif kind == "COLUMN_REF":
             name = str(node["column_names"][-1]).lower()
-            if name in _VALUE_NAMES:
-                return f"the name {name}"
+            if name not in _VALUE_NAMES:
+                continue
+            need = Need("never", name, f"the name {name}")
         elif "function_name" in node and id(node) not in in_from:
             name = function_name(node)
             # Of one argument it is the age today.
             is_age_today = name == "age" and len(node.get("arguments", ())) == 1
-            if name not in known.functions or is_age_today:
-                return f"the function {name}()"
-    return None
+            need = Need("never" if is_age_today else "function", name, f"the function {name}()")
+        else:
+            continue
+        listed[need] = None
+    return tuple(listed)
 
 
 def own_names(found: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -210,12 +291,3 @@ def own_names(found: Iterable[Mapping[str, Any]]) -> set[str]:
         for node in found
         for entry in node.get("cte_map", {}).get("map", [])
     }
-
-
-def _is_known_table(node: Mapping[str, Any], own: set[str], known: Known) -> bool:
-    """Whether the name is one of the statement's own WITH, or the catalog's.
-
-    A name that is neither may be that of a file: FROM 'data/x.csv'.
-    """
-    *folders, name = (str(part).lower() for part in node["qualified_name"]["path"])
-    return (name in own and not folders) or (name in known.tables and known.folders >= {*folders})

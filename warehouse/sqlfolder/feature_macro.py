@@ -13,12 +13,27 @@ from warehouse.sqlfolder.feature_select import AGGS, columns_of, complaint, with
 _SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
 
 
-def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> None:
+def statements(folder: FeatureFolder) -> list[str] | None:
+    """What `create` makes of a folder, as texts; None: one of its features cannot be made."""
+    texts = folder.texts()
+    found: list[str] = []
+    for name, feature in folder.items():
+        if not isinstance(feature, Feature):
+            return None
+        found += (macro(feature), repr(_described(feature)), texts.get(name, ""))
+    return found
+
+
+def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> bool:
     """Make each feature's macro, and fill the table `features`, in a catalog that has that table.
 
     A feature that cannot be made keeps none of the others from it: the table says why.
+
+    Returns:
+        Whether each could be made.
     """
     texts = folder.texts()
+    are_made = True
     for name, found in folder.items():
         problem = None
         if isinstance(found, Feature):
@@ -28,6 +43,7 @@ def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> None
                 problem = f"its macro cannot be made: {complaint(error)}"
         else:
             problem = found.problem
+        are_made = are_made and problem is None
         connection.execute(
             "insert into features values ($name, $description, $parameters, $lookback, $grain,"
             " $columns, $source, $problem, $sql)",
@@ -38,6 +54,7 @@ def create(connection: duckdb.DuckDBPyConnection, folder: FeatureFolder) -> None
                 "sql": texts.get(name, ""),
             },
         )
+    return are_made
 
 
 def _described(found: Feature | SqlFileError) -> dict[str, str | None]:

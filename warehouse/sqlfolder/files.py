@@ -209,7 +209,7 @@ class SqlFolder:
     def or_shipped(self, name: str) -> SqlFile:
         """The file of that name; the project's own, where an earlier version made the folder."""
         is_here = (self.folder / f"{name}.sql").exists()
-        return self[name] if is_here else SqlFolder(shipped("sql"))[name]
+        return self[name] if is_here else come_with_us()[name]
 
     def forget(self) -> None:
         """Read each file again, when it is asked for: they have changed."""
@@ -228,3 +228,9 @@ class SqlFolder:
         if name not in self._fingerprints:
             self._fingerprints[name] = self[name].fingerprint()
         return self._fingerprints[name]
+
+
+@lru_cache(maxsize=1)
+def come_with_us() -> SqlFolder:
+    """The files that come with the project, each read once a process."""
+    return SqlFolder(shipped("sql"))

@@ -29,9 +29,8 @@ import duckdb
 
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect
 from warehouse.errors import QueryError, RequestError, SqlFileError, one_line
-from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS, function_name, nodes
+from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS, function_name, nodes, parser
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.sqlfolder.select_check import check_select
 from warehouse.text import one_of
@@ -128,7 +127,7 @@ def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
     """All rules, by name, and the files that are none."""
     found: list[Rule] = []
     broken: list[BrokenRule] = []
-    with connect(threads=1) as connection:
+    with parser() as connection:
         for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
             says = "yes"
             try:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from importlib.metadata import version
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.core import process
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
-from warehouse.core.duckdb_connection import connect, within
+from warehouse.core.duckdb_connection import AttachedDatabase, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import (
@@ -311,6 +311,7 @@ class Catalog:
 
     def __init__(self, layout: Layout, months: Collection[Key] | None = None) -> None:
         self._layout, self._months = layout, months
+        self._attached: AttachedDatabase | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self.manifests: list[Manifest] = []
         data_folder_id.check(layout)
@@ -319,9 +320,8 @@ class Catalog:
             try:
                 # Attached rather than opened: to a file that this process has open already DuckDB
                 # would connect again, though another has taken its place.
-                self._connection = connect(
-                    folders=layout.served, attached={"published": layout.catalog}
-                )
+                self._attached = AttachedDatabase("published", layout.catalog, layout.served)
+                self._connection = self._attached.connection
                 warehouse_id = data_folder_id.id_of(layout)
                 check_tables(self._connection, "published", layout.catalog, warehouse_id, before)
                 self._connection.execute(within("published"))
@@ -372,9 +372,9 @@ class Catalog:
         self.close()
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._attached is not None:
+            self._attached.close()
+            self._attached = self._connection = None
 
     def table(self, sql: str, **parameters: Any) -> pa.Table | None:
         """The answer to a SELECT over the catalog's tables; None where there is no catalog yet."""
@@ -604,28 +604,41 @@ class Catalog:
         order = pc.sort_indices(found, [("symbol", "ascending"), ("session", "ascending")])
         return found.take(order).combine_chunks()
 
-    def slices(self, data_type: str, month: date, part: str = "") -> pa.Table:
-        """Of a partition of all symbols, where each one's rows stand, by their places.
+    def slices(
+        self, data_type: str, month: date, session: date | None = None
+    ) -> dict[str, pa.Table]:
+        """Of partitions of all symbols of a month, where each one's rows stand, by their places.
+
+        Args:
+            session: of files of a session only this one's; None: of all.
 
         Returns:
-            As `partitions.SLICES`.
+            Part → as `partitions.SLICES`.
         """
         table = self.table(
             """
-            select symbol, first_row, rows, first_timestamp, last_timestamp, sessions
+            select part, symbol, first_row, rows, first_timestamp, last_timestamp, sessions
             from partitions
             where
                 data_type = $data_type
                 and month = $month
-                and part = $part
                 and first_row is not null
-            order by first_row
+                and ($day is null or part = '' or left(part, 2) = $day)
+            order by part, first_row
             """,
             data_type=data_type,
             month=month,
-            part=part,
+            day=_day_of(session),
         )
-        return SLICES.empty_table() if table is None else table.cast(SLICES).combine_chunks()
+        if table is None or not table.num_rows:
+            return {}
+        runs = pc.run_end_encode(table["part"].combine_chunks())
+        ends = runs.run_ends.to_pylist()
+        rows = table.drop_columns(["part"]).cast(SLICES)
+        return {
+            part: rows.slice(start, end - start).combine_chunks()
+            for part, start, end in zip(runs.values.to_pylist(), [0, *ends[:-1]], ends, strict=True)
+        }
 
     def source_files(self) -> dict[RawFile, SourceFile]:
         """What is known of each of the vendor's files."""
@@ -681,6 +694,6 @@ def of_run(metrics: RunMetrics, state: str, problem: str | None = None) -> Run:
         started_at=metrics.started_at,
         state=state,
         problem=problem,
-        version=version("flatfile-warehouse"),
+        version=process.version(),
         **metrics.figures(),  # type: ignore[arg-type]
     )

@@ -171,6 +171,16 @@ def check_tables(
         _sound.add(known)
 
 
+def note_sound(staged: Path, path: Path, warehouse_id: str | None) -> None:
+    """Look no more at a catalog that this process has just written, once it is renamed to `path`.
+
+    Args:
+        warehouse_id: that of the data folder.
+    """
+    _sound.clear()
+    _sound.add((str(path), warehouse_id, state_of(staged)))
+
+
 def _check_tables(
     connection: duckdb.DuckDBPyConnection, database: str, path: Path, warehouse_id: str | None
 ) -> None:

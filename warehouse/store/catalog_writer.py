@@ -9,10 +9,10 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core import datatypes
+from warehouse.core import datatypes, process
 from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed, is_kept_bars, with_bars
-from warehouse.core.duckdb_connection import connect, quoted
+from warehouse.core.duckdb_connection import connect, quoted, within
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     REFERENCE_TABLES,
@@ -36,7 +36,6 @@ from warehouse.core.paths import (
     month_of,
     parse_partition,
     partition_name,
-    shipped,
 )
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
@@ -45,7 +44,7 @@ from warehouse.sqlfolder.bars import bar_macro, condition_table
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import (
     CatalogChange,
@@ -93,6 +92,8 @@ REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 """The file that makes views of kept bars, and the data type that it names."""
 _LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
+_MADE_ANEW = {"trade_conditions", "quote_conditions", "exchanges", "features", "sessions"}
+"""Tables of which nothing is carried over."""
 _REFERENCE = {
     "quote_conditions": "id,type,name",
     "exchanges": "id,mic,participant_id,type,name",
@@ -162,12 +163,17 @@ class Built:
     broken_off: set[date] = field(default_factory=set)
 
 
+@contextmanager
 def build(
     staged: Path, layout: Layout, sql: SqlFolder, config_dir: Path, change: CatalogChange
-) -> Built:
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Built]]:
     """Write the catalog that will hold after `change` to `staged`, and the manifests it names.
 
-    It names files that are not in place yet: its views are made before it names any.
+    It names files that are not in place yet: its views are made before it names any. All of it is
+    on disk when the block begins, and it is closed when the block ends.
+
+    Returns:
+        The connection to it, whose tables can be asked, and what was built beside it.
 
     Raises:
         SqlFileError: a file of sql/catalog or config/ fails.
@@ -176,9 +182,24 @@ def build(
     _bind(layout, sql, config_dir)
     previous = layout.catalog if layout.catalog.exists() else None
     state = state_of(layout.catalog)
+    _write_schemas(layout)
+    contents = _contents(sql, config_dir, layout.trade_conditions)
+    frame = None if contents is None else _frames.get(contents)
+    if frame is not None:
+        try:
+            staged.write_bytes(frame)
+        except OSError as error:
+            raise StorageError(
+                staged, f"cannot write the catalog: {error.strerror or error}"
+            ) from error
     connection = _connect(staged, layout, config_dir, previous)
     try:
-        _run(connection, sql, "tables", layout, config_dir)
+        if frame is None:
+            is_whole = _make_frame(connection, sql, layout, config_dir)
+            # Else what was made may be of the lists before, or of those after.
+            is_same = contents == _contents(sql, config_dir, layout.trade_conditions)
+            if contents is not None and is_whole and is_same:
+                _keep_frame(connection, staged, contents)
         tables = {
             "changed_files": _table(SourceFile, change.files),
             "changed_runs": _table(Run, change.runs),
@@ -201,7 +222,6 @@ def build(
             ("manifests", "no_manifests"),
         ):
             _add_columns(connection, name, added)
-        _write_schemas(layout)
         built = Built()
         generation, rejects = 0, None
         before: set[str] = set()
@@ -218,10 +238,13 @@ def build(
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
             _run(connection, sql, "carry_over", layout, config_dir)
+            sessions = _sessions_before(connection)
+            # Where it has no such macro DuckDB would take the new catalog's, which has.
+            connection.execute(within("replaced"))
             rejects = _rejects_names(connection)
             names = _names_before(connection, named)
-            sessions = _sessions_before(connection)
             reference = reference_files.named(connection, "replaced")
+            connection.execute("reset search_path")
             before = _objects(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
@@ -234,11 +257,9 @@ def build(
         # By itself each statement would be a transaction, and an fsync.
         connection.begin()
         kinds = with_bars(one.data_type for one in present)
-        _write_schemas(layout, kinds)
+        _write_schemas(layout, kinds[len(DATA_TYPES) :], shared=False)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
         _run(connection, sql, "add", layout, config_dir)
-        # Where its SQL is of an earlier version.
-        connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
         connection.execute(
             f"""
             insert into warehouse (
@@ -250,33 +271,15 @@ def build(
                 generation + 1,
                 str(layout.data),
                 CATALOG_FORMAT,
-                f"flatfile-warehouse {version('flatfile-warehouse')}",
+                f"flatfile-warehouse {process.version()}",
                 datetime.now(UTC).replace(tzinfo=None),
                 data_folder_id.id_of(layout),
             ],
         )
-        make_reference(connection, sql, config_dir, layout.trade_conditions)
-        _run(connection, sql, "path_name", layout, config_dir)
-        _run(connection, sql, "files", layout, config_dir)
-        _set_folder(connection, layout)
-        _run(connection, sql, "partitions", layout, config_dir)
+        _set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
         for name in kinds[len(DATA_TYPES) :]:
             _run(connection, sql, _KEPT_BARS, layout, config_dir, length=name)
-        for name in REFERENCE_VIEWS:
-            _run(connection, sql, name, layout, config_dir)
-            if name == REFERENCE_VIEWS[0]:
-                for table in REFERENCE_TABLES:
-                    _set_names(connection, table, "")
-        _run(connection, sql, "adjustment", layout, config_dir)
-        for name in (*DATA_TYPES, "rejects"):
-            _run(connection, sql, name, layout, config_dir)
-        _run(connection, sql, "outliers", layout, config_dir)
-        if _has_features(sql):
-            _run(connection, sql, "features", layout, config_dir)
-            feature_macro.create(connection, FeatureFolder(sql.folder))
-        _run(connection, sql, "bars", layout, config_dir)
         _note_sessions(connection, present, sessions)
-        bar_macro.create(connection, BarFolder(sql))
         _name_reference(connection, layout, reference, change, built)
         _name_files(connection, layout, rejects, change)
         _name_partitions(connection, sql, layout, present, fresh, named, names)
@@ -286,11 +289,94 @@ def build(
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
-        return built
+        yield connection, built
     except duckdb.Error as error:
         raise _refused(staged, error) from error
     finally:
         connection.close()
+
+
+Contents = tuple[str | bytes, ...]
+
+_frames: dict[Contents, bytes] = {}
+"""Catalogs without rows of their own, as they stand on disk, by what they were made of."""
+_MOST_FRAMES = 4
+
+
+def _contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | None:
+    """All that a catalog rests on, but for the rows of a warehouse and the place it stands in.
+
+    Returns:
+        The statements that make the macros of features and bars, what is said of the features, and
+        the lists of config/. None: it rests on more, as where a file of sql/catalog is the user's
+        own, who may read what he likes, or a feature cannot be made.
+
+    Raises:
+        ConfigError: a list in config/ cannot be read, or is malformed.
+    """
+    check_reference(sql, config_dir, conditions)
+    ours = come_with_us()
+    names = [file.name for file in makers(sql)] + ["catalog/bars"]
+    if "catalog/features" not in names or any(
+        sql.or_shipped(name).body != ours[name].body for name in names
+    ):
+        return None
+    features = feature_macro.statements(FeatureFolder(sql.folder))
+    bars = bar_macro.statements(BarFolder(sql))
+    if features is None or bars is None:
+        return None
+    lists = [conditions, *(config_dir / f"{name}.csv" for name in _REFERENCE)]
+    try:
+        return (*features, *bars, *(plain(path).read_bytes() for path in lists))
+    except OSError:
+        return None  # who makes it says why
+
+
+def _make_frame(
+    connection: duckdb.DuckDBPyConnection, sql: SqlFolder, layout: Layout, config_dir: Path
+) -> bool:
+    """Make the tables, views and macros of a catalog, which knows of nothing published yet.
+
+    Returns:
+        Whether each macro of features and bars could be made.
+    """
+    is_whole = True
+    # By itself each statement would be a transaction, and an fsync.
+    connection.begin()
+    _run(connection, sql, "tables", layout, config_dir)
+    # Where its SQL is of an earlier version.
+    connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
+    make_reference(connection, sql, config_dir, layout.trade_conditions)
+    _run(connection, sql, "path_name", layout, config_dir)
+    _run(connection, sql, "files", layout, config_dir)
+    # Views are bound when they are made, over the files without rows.
+    _set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
+    _run(connection, sql, "partitions", layout, config_dir)
+    for name in REFERENCE_VIEWS:
+        _run(connection, sql, name, layout, config_dir)
+        if name == REFERENCE_VIEWS[0]:
+            for table in REFERENCE_TABLES:
+                _set_names(connection, table, "")
+    _run(connection, sql, "adjustment", layout, config_dir)
+    for name in (*DATA_TYPES, "rejects"):
+        _run(connection, sql, name, layout, config_dir)
+    _run(connection, sql, "outliers", layout, config_dir)
+    if _has_features(sql):
+        _run(connection, sql, "features", layout, config_dir)
+        is_whole = feature_macro.create(connection, FeatureFolder(sql.folder))
+    _run(connection, sql, "bars", layout, config_dir)
+    is_whole = bar_macro.create(connection, BarFolder(sql)) and is_whole
+    connection.commit()
+    return is_whole
+
+
+def _keep_frame(connection: duckdb.DuckDBPyConnection, staged: Path, contents: Contents) -> None:
+    """Keep it for the next publish of this process, which has but to fill it."""
+    _set_folder(connection, "", "")
+    connection.execute("force checkpoint")
+    if len(_frames) >= _MOST_FRAMES:
+        _frames.clear()
+    _frames[contents] = staged.read_bytes()
 
 
 def _sessions_before(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -408,13 +494,13 @@ def _names_before(
     What is not of the form that it must have is left out: it is gathered anew.
     """
     found: dict[str, str] = {}
-    spans = """
-        select count(*)
-        from duckdb_functions()
-        where database_name = 'replaced' and function_name = 'months_in'
-    """
-    if connection.execute(spans).fetchall() == [(0,)]:
+    try:
+        # Bound, and not asked: to list its functions DuckDB would go through all of its own.
+        _ = connection.sql("select replaced.main.months_in('')").columns
+    except duckdb.CatalogException:
         return found
+    except duckdb.BinderException:
+        pass  # it is there, in another form
     for kind in with_bars(one.data_type for one in named):
         try:
             for macro, form in (
@@ -633,8 +719,10 @@ def _shared_names(files: Iterable[tuple[str, str]]) -> list[str]:
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     """Give a table the columns of another that it lacks: its SQL may be of an earlier version."""
+    there = {name.lower() for name in _columns_of(connection, table)}
     for name, kind in _columns_of(connection, like).items():
-        connection.execute(f'alter table {table} add column if not exists "{name}" {kind}')
+        if name.lower() not in there:
+            connection.execute(f'alter table {table} add column "{name}" {kind}')
 
 
 def makers(sql: SqlFolder) -> list[SqlFile]:
@@ -662,8 +750,8 @@ def _bind(layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
     """
     files = makers(sql)
     texts = tuple(file.body for file in files)
-    come_with_us = SqlFolder(shipped("sql"))
-    if texts in _bound or all(file.body == come_with_us[file.name].body for file in files):
+    ours = come_with_us()
+    if texts in _bound or all(file.body == ours[file.name].body for file in files):
         return
     bind(layout, sql, config_dir, files)
     _bound.add(texts)
@@ -706,7 +794,7 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
                 # Who calls it would be named in its place.
                 check_macros(connection, [file], _macros(sql))
             if name == "files":
-                _set_folder(connection, probe)
+                _set_folder(connection, os.path.realpath(probe.data), probe.cache.name)
             if name == "reference_files":
                 for table in REFERENCE_TABLES:
                     _set_names(connection, table, "")
@@ -793,7 +881,7 @@ def _show_previous(
     ).fetchall()
     there = {name for database, _, name in tables if database == "replaced"}
     for database, schema, name in tables:
-        if database != "replaced":
+        if database != "replaced" and name not in _MADE_ANEW:
             empty = f'(from "{database}".{schema}.{name} limit 0)'
             source = f"replaced.main.{name}" if name in there else empty
             added = ""
@@ -846,8 +934,8 @@ def _show_history(
 
 
 def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    rows = connection.execute(f"select column_name, column_type from (describe {table})")
-    return dict(rows.fetchall())
+    relation = connection.sql(f"from {table}")
+    return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
 
 def make_reference(
@@ -862,6 +950,23 @@ def make_reference(
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
         ConfigError: a list in config/ is too large, no file, or malformed: with its line.
     """
+    check_reference(sql, config_dir, conditions)
+    _run(connection, sql, "reference", None, config_dir, conditions)
+    if _reads_as_shipped(sql):
+        return
+    tables = "select table_name from duckdb_tables() where database_name = current_database()"
+    if ("trade_conditions",) in connection.execute(tables).fetchall():
+        # Where its SQL is of an earlier version, and somebody's own.
+        for name in ("valid_from", "valid_to"):
+            connection.execute(f"alter table trade_conditions add column if not exists {name} date")
+
+
+def check_reference(sql: SqlFolder, config_dir: Path, conditions: Path) -> None:
+    """Look at the lists of config/ before DuckDB reads them.
+
+    Raises:
+        ConfigError: one is too large, no file, or malformed: with its line.
+    """
     present_conditions(sql, conditions)
     for path in sorted({*config_dir.glob("*.csv")} - {conditions}):
         try:
@@ -873,12 +978,6 @@ def make_reference(
     if _reads_as_shipped(sql):
         for name, header in _REFERENCE.items():
             _check_header(config_dir / f"{name}.csv", header)
-    _run(connection, sql, "reference", None, config_dir, conditions)
-    tables = "select table_name from duckdb_tables() where database_name = current_database()"
-    if ("trade_conditions",) in connection.execute(tables).fetchall():
-        # Where its SQL is of an earlier version, and somebody's own.
-        for name in ("valid_from", "valid_to"):
-            connection.execute(f"alter table trade_conditions add column if not exists {name} date")
 
 
 def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
@@ -894,7 +993,7 @@ def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
 
 def _reads_as_shipped(sql: SqlFolder) -> bool:
     """Whether the lists are read as shipped: who has other columns reads them otherwise."""
-    return sql["catalog/reference"].body == SqlFolder(shipped("sql"))["catalog/reference"].body
+    return sql["catalog/reference"].body == come_with_us()["catalog/reference"].body
 
 
 def _check_header(path: Path, header: str) -> None:
@@ -967,11 +1066,15 @@ def _name_files(
     _set_names(connection, "rejects", "\n".join(sorted((rejects - gone) | there)))
 
 
-def _set_folder(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
-    """Tell where the warehouse stands, and of no file yet."""
-    folder = os.path.realpath(layout.data)
-    connection.execute(f"create or replace macro data_folder() as {quoted(folder)}")
-    connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
+def _set_folder(connection: duckdb.DuckDBPyConnection, data: str, cache: str) -> None:
+    """Tell where the warehouse stands, and of no file yet.
+
+    Args:
+        data: the full path of its data folder.
+        cache: the name of the folder of its partitions, within.
+    """
+    connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
+    connection.execute(f"create or replace macro cache_name() as {quoted(cache)}")
     for name in (*DATA_TYPES, "rejects", "manifest"):
         _set_names(connection, name, "")
 
@@ -995,13 +1098,20 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
     return found
 
 
-def _write_schemas(layout: Layout, kinds: Iterable[str] = DATA_TYPES) -> None:
-    """A file without rows for each view, which takes its columns from it."""
+def _write_schemas(
+    layout: Layout, kinds: Iterable[str] = DATA_TYPES, *, shared: bool = True
+) -> None:
+    """A file without rows for each view, which takes its columns from it.
+
+    Args:
+        kinds: data types that there are views of.
+        shared: those of the other views as well.
+    """
     if layout.schema.is_symlink():
         # Where it leads files of these names may be somebody's data.
         raise StorageError(layout.schema, "is a link; it must lie beside the cache folder")
     layout.modes.make_folder(layout.schema)
-    for name, columns in _schemas(kinds).items():
+    for name, columns in _schemas(kinds, shared=shared).items():
         path = layout.schema / f"{name}.parquet"
         if schema_problem(path) is not None or not _has_columns(path, columns):
             # Beside it: the folder may stand on another disk.
@@ -1042,10 +1152,12 @@ def _has_columns(path: Path, columns: pa.Schema) -> bool:
     return bool(pq.read_schema(path).remove_metadata().equals(columns))
 
 
-def _schemas(kinds: Iterable[str]) -> dict[str, pa.Schema]:
+def _schemas(kinds: Iterable[str], *, shared: bool = True) -> dict[str, pa.Schema]:
     columns = {name: datatypes.data_type(name).columns for name in kinds}
-    shared = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
-    return {**columns, **shared, **reference_files.SCHEMAS}
+    if not shared:
+        return columns
+    others = {"rejects": _all_rejects(), "partitions": manifests.SCHEMA}
+    return {**columns, **others, **reference_files.SCHEMAS}
 
 
 def _all_rejects() -> pa.Schema:

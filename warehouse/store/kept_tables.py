@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
-from warehouse.core.duckdb_connection import connect
-from warehouse.core.paths import HISTORY_TABLES, Layout, month_of
+from warehouse.core.paths import HISTORY_TABLES, STAGED_CATALOG, Layout, month_of
 from warehouse.core.small_files import plain
 from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.sqlfolder.determinism import parser
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.store.catalog_tables import REQUIRED, odd_column
 from warehouse.store.catalog_writer import schema_of
@@ -104,13 +104,17 @@ def schema_of_history(table: str) -> pa.Schema:
 
 
 def stage(
-    staged_catalog: Path, layout: Layout, change: CatalogChange, broken_off: Iterable[date] = ()
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    change: CatalogChange,
+    broken_off: Iterable[date] = (),
 ) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Write the pages that a change is on to the staging folder, as `staged_catalog` has them.
+    """Write the pages that a change is on to the staging folder, as the staged catalog has them.
 
     All of the history where there is none yet: a warehouse of an earlier version has none.
 
     Args:
+        connection: to the staged catalog.
         broken_off: months of earlier runs that the catalog now says were killed.
 
     Returns:
@@ -122,26 +126,27 @@ def stage(
     moves: list[tuple[Path, Path]] = []
     removals = []
     try:
-        with connect(staged_catalog, read_only=True) as connection:
-            for key in sorted({(file.data_type, month_of(file.day)) for file in change.files}):
-                values = dict(zip(("data_type", "month"), key, strict=True))
-                table = connection.sql(_RECORDS, params=values).to_arrow_table()
-                path = layout.staging / f"ledger-{len(moves)}.parquet"
-                _write(completed(table, schema_of(SourceFile)), path)
-                moves.append((path, layout.ledger_of(*key)))
-            is_whole = change.is_history_anew or not has_history(layout)
-            pages = _all(connection, layout) if is_whole else _touched(connection, layout, change)
-            pages |= {Page("runs", None, month) for month in broken_off}
-            for page in sorted(pages, key=lambda one: one.path(layout)):
-                table = connection.sql(page.query, params=page.values).to_arrow_table()
-                path = layout.staging / f"history-{len(moves)}.parquet"
-                if table.num_rows:
-                    _write(completed(table, schema_of_history(page.table)), path)
-                    moves.append((path, page.path(layout)))
-                elif os.path.lexists(page.path(layout)):
-                    removals.append(page.path(layout))
+        for key in sorted({(file.data_type, month_of(file.day)) for file in change.files}):
+            values = dict(zip(("data_type", "month"), key, strict=True))
+            table = connection.sql(_RECORDS, params=values).to_arrow_table()
+            path = layout.staging / f"ledger-{len(moves)}.parquet"
+            _write(completed(table, schema_of(SourceFile)), path)
+            moves.append((path, layout.ledger_of(*key)))
+        is_whole = change.is_history_anew or not has_history(layout)
+        pages = _all(connection, layout) if is_whole else _touched(connection, layout, change)
+        pages |= {Page("runs", None, month) for month in broken_off}
+        for page in sorted(pages, key=lambda one: one.path(layout)):
+            table = connection.sql(page.query, params=page.values).to_arrow_table()
+            path = layout.staging / f"history-{len(moves)}.parquet"
+            if table.num_rows:
+                _write(completed(table, schema_of_history(page.table)), path)
+                moves.append((path, page.path(layout)))
+            elif os.path.lexists(page.path(layout)):
+                removals.append(page.path(layout))
     except duckdb.Error as error:
-        raise StorageError(staged_catalog, f"cannot be read back: {one_line(error)}") from error
+        raise StorageError(
+            layout.data / STAGED_CATALOG, f"cannot be read back: {one_line(error)}"
+        ) from error
     return moves, removals
 
 
@@ -290,7 +295,7 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
         raise _corrupt(path, "missing") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _corrupt(path, one_line(error, 200)) from error
-    with connect() as connection:
+    with parser() as shared, shared.cursor() as connection:
         connection.register("page", found)
         try:
             odd = odd_column(connection, "page", page.table)

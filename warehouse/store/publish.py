@@ -31,6 +31,7 @@ from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import CatalogChange, id_in
+from warehouse.store.catalog_tables import note_sound
 from warehouse.store.journal import Change
 
 _SYNC_SINGLY = 64
@@ -380,10 +381,14 @@ class Committer:
         here = f"{layout.data}/"
         staged = layout.data / STAGED_CATALOG
         staged.unlink(missing_ok=True)
-        built = catalog_writer.build(staged, layout, self.sql, self._config_dir, change)
-        if built.others:
-            self._keep(built.others)
-        kept, gone = kept_tables.stage(staged, layout, change, built.broken_off)
+        with catalog_writer.build(staged, layout, self.sql, self._config_dir, change) as (
+            connection,
+            built,
+        ):
+            if built.others:
+                self._keep(built.others)
+            kept, gone = kept_tables.stage(connection, layout, change, built.broken_off)
+        note_sound(staged, layout.catalog, data_folder_id.id_of(layout))
         pages = [(str(start), str(end)) for start, end in [*built.moves, *kept]]
         publish(
             layout,

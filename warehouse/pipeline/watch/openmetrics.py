@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, time
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from warehouse.core import process
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout
 from warehouse.core.small_files import read_small
@@ -135,7 +135,7 @@ def _runs(layout: Layout) -> dict[str, Figures]:
 def _text(layout: Layout, runs: Mapping[str, Figures]) -> bytes:
     registry = CollectorRegistry()
     info = Gauge("warehouse_info", "Always 1.", ["version"], registry=registry)
-    info.labels(version("flatfile-warehouse")).set(1)
+    info.labels(process.version()).set(1)
     for name, meaning in _RUN.items():
         gauge = Gauge(f"warehouse_run_{name}", meaning, ["command"], registry=registry)
         for command, figures in sorted(runs.items()):

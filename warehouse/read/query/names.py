@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from warehouse.core.datatypes import DATA_TYPES, with_bars
@@ -13,9 +12,10 @@ from warehouse.sqlfolder.determinism import (
     STABLE_TABLE_FUNCTIONS,
     Definition,
     Known,
+    are_met,
     builtin,
     in_each_form,
-    is_stable,
+    needs_of,
     with_macros,
 )
 
@@ -54,15 +54,29 @@ def known(snapshot: Snapshot) -> Known:
     return snapshot.once("known", lambda: _gather(snapshot))
 
 
+_parsed: dict[str, str] = {}
+_REMEMBERED = 1024
+
+
+def _trees(snapshot: Snapshot, texts: list[str]) -> dict[str, str]:
+    """DuckDB's syntax trees of SELECTs, in JSON; most are those of the catalog before."""
+    found = {text: _parsed[text] for text in texts if text in _parsed}
+    new = sorted({*texts} - {*found})
+    asked = f"select text, {SERIALIZED.format('text')} from (select unnest($texts) as text)"
+    found |= dict(snapshot.fetch(asked, texts=new)) if new else {}
+    if len(_parsed) + len(new) > _REMEMBERED:
+        _parsed.clear()
+    _parsed.update(found)
+    return found
+
+
 def _gather(snapshot: Snapshot) -> Known:
-    definition = "if(function_type = 'macro', 'select ', '') || macro_definition"
-    macros = snapshot.fetch(
-        f"""
+    defined = snapshot.fetch(
+        """
         select
             lower(function_name),
             function_type = 'table_macro',
-            {SERIALIZED.format(definition)},
-            {definition}
+            if(function_type = 'macro', 'select ', '') || macro_definition
         from duckdb_functions()
         where
             database_name = $name
@@ -73,15 +87,17 @@ def _gather(snapshot: Snapshot) -> Known:
         name=ATTACHED_AS,
         names=_names(snapshot),
     )
-    definition = "regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')"
-    views = snapshot.fetch(
-        f"""
-        select lower(view_name), {SERIALIZED.format(definition)}, {definition}
+    viewed = snapshot.fetch(
+        """
+        select lower(view_name), regexp_replace(sql, '^CREATE VIEW .*? AS ', '', 's')
         from duckdb_views()
         where database_name = $name and not internal
         """,
         name=ATTACHED_AS,
     )
+    trees = _trees(snapshot, [sql for *_, sql in [*defined, *viewed]])
+    macros = [(name, is_table, trees[sql], sql) for name, is_table, sql in defined]
+    views = [(name, trees[sql], sql) for name, sql in viewed]
     tables = snapshot.fetch(
         "select lower(table_name) from duckdb_tables() where database_name = $name",
         name=ATTACHED_AS,
@@ -95,13 +111,13 @@ def _gather(snapshot: Snapshot) -> Known:
     found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
-    tables_of = [(name, json.loads(tree)) for name, is_table, tree, _ in macros if is_table]
-    trees = [(name, json.loads(tree)) for name, tree, _ in views]
+    tables_of = [(name, needs_of(tree)) for name, is_table, tree, _ in macros if is_table]
+    needs_of_views = [(name, needs_of(tree)) for name, tree, _ in views]
     while True:
         # A macro may select from others, and from views.
-        forms = [(name, is_stable(tree, found, reading)) for name, tree in tables_of]
+        forms = [(name, are_met(needs, found, reading)) for name, needs in tables_of]
         stable_macros = in_each_form(forms)
-        stable_views = {name for name, tree in trees if is_stable(tree, found, reading)}
+        stable_views = {name for name, needs in needs_of_views if are_met(needs, found, reading)}
         more = replace(found, stable_macros=stable_macros, tables=names | stable_views)
         if (more.stable_macros, more.tables) == (found.stable_macros, found.tables):
             break

@@ -11,26 +11,20 @@ read by its relation's name in those after it, so that a chain is one statement 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 
-import duckdb
-
-from warehouse.core import process
-from warehouse.core.duckdb_connection import connect
-from warehouse.core.paths import shipped
 from warehouse.errors import QueryError, SqlFileError
 from warehouse.sqlfolder.determinism import (
     STABLE_TABLE_FUNCTIONS,
     Known,
     builtin,
     parse,
+    parser,
     unstable,
 )
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.sqlfolder.select_check import check_file
 
 FOLDER = "bars"
@@ -100,14 +94,14 @@ class BarFolder:
         file = self._sql.or_shipped(f"{FOLDER}/{name}")
         reads = tuple(part.strip() for part in file.header.get("reads", "").split(",") if part)
         # Those that come with the project are checked by its tests.
-        if file.text != _shipped_file(file.name).text:
+        if file.text != come_with_us()[file.name].text:
             check(file, reads)
         return BarStatement(file, reads)
 
     def is_shipped(self, name: str) -> bool:
         """Whether the statement of that name says what the one that comes with the project does."""
         file = self._sql.or_shipped(f"{FOLDER}/{name}")
-        return file.fingerprint() == _shipped_fingerprint(file.name)
+        return file.fingerprint() == come_with_us()[file.name].fingerprint()
 
     def chain(self, steps: Mapping[str, str] | Sequence[tuple[str, str]]) -> Chain:
         """A chain of (relation, name of the statement that makes it).
@@ -119,36 +113,6 @@ class BarFolder:
         return Chain(tuple((relation, self[name]) for relation, name in pairs))
 
 
-@lru_cache(maxsize=64)
-def _shipped_file(name: str) -> SqlFile:
-    return SqlFolder(shipped("sql"))[name]
-
-
-@lru_cache(maxsize=64)
-def _shipped_fingerprint(name: str) -> str:
-    return _shipped_file(name).fingerprint()
-
-
-_one_at_a_time = Lock()
-
-
-@lru_cache(maxsize=1)
-def _checker() -> duckdb.DuckDBPyConnection:
-    """A DuckDB that can do nothing but parse."""
-    return connect(threads=1)
-
-
-def _in_child() -> None:
-    """After a fork: the parent's DuckDB is none of the child's."""
-    global _one_at_a_time
-    _one_at_a_time = Lock()
-    if _checker.cache_info().currsize:
-        process.abandon(_checker())
-        _checker.cache_clear()
-
-
-os.register_at_fork(after_in_child=_in_child)
-
 _REMEMBERED = 256
 
 
@@ -156,7 +120,8 @@ _REMEMBERED = 256
 def _breach(body: str, reads: tuple[str, ...]) -> str | None:
     """What a SELECT rests on that it may not; None: nothing."""
     try:
-        tree = parse(_checker(), body)
+        with parser() as connection:
+            tree = parse(connection, body)
     except QueryError as error:
         return error.problem
     return unstable(tree, Known(builtin() | STABLE_TABLE_FUNCTIONS, frozenset(reads)))
@@ -168,8 +133,8 @@ def check(file: SqlFile, reads: tuple[str, ...]) -> None:
     Raises:
         SqlFileError: names the file.
     """
-    with _one_at_a_time:
-        check_file(_checker(), file)
+    with parser() as connection:
+        check_file(connection, file)
         reason = _breach(file.body, reads)
     if reason is not None:
         raise SqlFileError(

@@ -138,11 +138,22 @@ MACROS: Mapping[str, BarMacro] = {
 """Name → what it is; each may call those before it."""
 
 
-def create(connection: duckdb.DuckDBPyConnection, folder: BarFolder) -> None:
+def statements(folder: BarFolder) -> list[str] | None:
+    """What `create` makes of a folder, as texts; None: one of its macros cannot be made."""
+    try:
+        return [macro.sql(name, folder) for name, macro in MACROS.items()]
+    except SqlFileError:
+        return None
+
+
+def create(connection: duckdb.DuckDBPyConnection, folder: BarFolder) -> bool:
     """Make the macros of bars in a catalog that has what sql/catalog/bars.sql makes.
 
     One that cannot be made, as where a statement is the user's own and not what it should be, is
     made to say so to who calls it, and keeps nothing else from being published.
+
+    Returns:
+        Whether each could be made.
     """
     problem = None
     for name, macro in MACROS.items():
@@ -155,3 +166,4 @@ def create(connection: duckdb.DuckDBPyConnection, folder: BarFolder) -> None:
             problem = f"{name} cannot be made of the statements of sql/bars: {complaint(error)}"
         if problem is not None:
             connection.execute(macro.that_fails(name, problem))
+    return problem is None
