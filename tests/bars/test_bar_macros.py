@@ -236,15 +236,24 @@ def test_an_answer_bears_the_id_of_the_rules_that_it_rests_on(
     assert freed[barred].sum() < frame[barred].sum()
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("select 1; select 2", r"sql/bars/bars\.sql: .* is exactly one SELECT"),
+        # This one ends the transaction in which its macro is made, and with it the others'.
+        ("select nonsense", r"bars_of cannot be made of the statements of sql/bars: .*nonsense"),
+        ("select nonsense from nowhere", r"sql/bars/bars\.sql: rests on the table nowhere"),
+    ],
+)
 def test_a_statement_that_cannot_be_run_is_told_by_the_macro_and_keeps_nothing_from_publishing(
-    make_warehouse: MakeWarehouse,
+    statement: str, told: str, make_warehouse: MakeWarehouse
 ) -> None:
     made = make_warehouse()
-    (made.root / "sql/bars/bars.sql").write_text("-- bars/bars: none.\nselect 1; select 2\n")
+    (made.root / "sql/bars/bars.sql").write_text(f"-- bars/bars: none.\n{statement}\n")
     made.put_raw("trades", DAYS[0], lines(DAYS[0]))
     made.ingest("trades")
     with Warehouse(made.root) as opened:
         eligible = call("eligible_trades", "A", {})
         assert opened.query(f"select count(*) as trades {eligible}")["trades"].item() == 400
-        with pytest.raises(QueryError, match=r"sql/bars/bars\.sql: .* is exactly one SELECT"):
+        with pytest.raises(QueryError, match=told):
             opened.query(call("bars", "A", {}))

@@ -496,6 +496,8 @@ class Pipeline:
 
         def take_in(portion: Portion, batch: StagedBatch) -> None:
             nonlocal is_recorded
+            if not executor.is_here:
+                self.progress.advance("ingest", sum(sizes[item.file] for item in batch.files))
             is_last = portion.is_last and not by_type.stopped
             self._take_in(report, portion, batch, selected, known, gate, staged, is_last)
             is_recorded = is_last

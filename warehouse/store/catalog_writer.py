@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -340,7 +340,6 @@ def _make_frame(
     Returns:
         Whether each macro of features and bars could be made.
     """
-    is_whole = True
     # By itself each statement would be a transaction, and an fsync.
     connection.begin()
     _run(connection, sql, "tables", layout, config_dir)
@@ -363,11 +362,25 @@ def _make_frame(
     _run(connection, sql, "outliers", layout, config_dir)
     if _has_features(sql):
         _run(connection, sql, "features", layout, config_dir)
-        is_whole = feature_macro.create(connection, FeatureFolder(sql.folder))
     _run(connection, sql, "bars", layout, config_dir)
-    is_whole = bar_macro.create(connection, BarFolder(sql)) and is_whole
     connection.commit()
-    return is_whole
+    are_whole = [_together(connection, partial(bar_macro.create, connection, BarFolder(sql)))]
+    if _has_features(sql):
+        folder = FeatureFolder(sql.folder)
+        are_whole += [_together(connection, partial(feature_macro.create, connection, folder))]
+    return all(are_whole)
+
+
+def _together(connection: duckdb.DuckDBPyConnection, create: Callable[[], bool]) -> bool:
+    """Make macros in one transaction; where one of them ends it for all, each in its own."""
+    connection.begin()
+    try:
+        found = create()
+        connection.commit()
+    except duckdb.TransactionException:
+        connection.rollback()
+        found = create()
+    return found
 
 
 def _keep_frame(connection: duckdb.DuckDBPyConnection, staged: Path, contents: Contents) -> None:
