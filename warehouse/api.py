@@ -24,6 +24,8 @@ from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
+from warehouse.errors import NoDataError
+from warehouse.executors.spark_table import spark_table
 from warehouse.read import availability
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import (
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
     from pandas.api.typing import NaTType
+    from pyspark.sql import DataFrame as SparkDataFrame
+    from pyspark.sql import SparkSession
 
     from warehouse.core.config import PartitionLayout
     from warehouse.maintenance.convert_layout import LayoutReport
@@ -1075,6 +1079,32 @@ class Warehouse(Face):
         """
         name = choice("table", table, _TABLES)
         return self.query(f"select * from {name} order by all")
+
+    def spark_table(self, spark: SparkSession, data_type: str) -> SparkDataFrame:
+        """All rows of a data type as a DataFrame of Spark, which reads the files itself.
+
+        The files are those of the present generation. A publish replaces some in their place, so a
+        question that Spark is answering meanwhile may rest on both: ask it again, or hold the
+        publish back.
+
+        Args:
+            spark: a session; `spark.sql.legacy.parquet.nanosAsLong` is set in it. Its executors
+                must see the warehouse's folder.
+
+        Returns:
+            The columns of the data type; stamps are BIGINT, nanoseconds UTC since 1970.
+
+        Raises:
+            EngineError: PySpark is not installed.
+            NoDataError: nothing of it was ever ingested.
+        """
+        kind = kind_of(data_type)
+
+        files = self._read(lambda snapshot: snapshot.files(kind.name))
+        if not files:
+            remedy = f"get some with: warehouse update {kind.name}"
+            raise NoDataError(kind.name, "no row of it is published", remedy)
+        return spark_table(spark, kind.columns, sorted(path for path, _ in files))
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""

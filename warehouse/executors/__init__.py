@@ -2,5 +2,6 @@
 
 It hands out `engine.open_executor`: an `Executor` takes units and gives back a future of each.
 A unit is a call that can be pickled; what it is told is its `Share` of the machine that it runs on.
-Nothing else in the project knows which of the engines runs it.
+Nothing else in the project knows which of the engines runs it. `spark_table` lets Spark read what
+is published.
 """
