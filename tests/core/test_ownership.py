@@ -90,6 +90,34 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
     check_paths(root, file, load(file, {"WAREHOUSE_SOURCE__URL": ""}))
 
 
+@pytest.mark.usefixtures("as_another")
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"engine": "ray"}, "engine"),
+        ({"engine": "spark", "spark_master": "spark://theirs:7077"}, "engine"),
+        ({"spark_master": "spark://theirs:7077"}, "spark_master"),
+    ],
+)
+def test_a_strangers_configuration_sends_no_work_to_other_machines(
+    root: Path, settings: dict[str, str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / CONFIG_FILE
+    file.write_text(yaml.safe_dump({"processing": settings}), "utf-8")
+    own = {} if "engine" in settings else {"WAREHOUSE_PROCESSING__ENGINE": "spark"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ForeignWarehouseError, match=rf"says processing\.{key} = .* WAREHOUSE_"):
+        check_paths(root, file, load(file))
+    own = {
+        "WAREHOUSE_PROCESSING__ENGINE": "spark",
+        "WAREHOUSE_PROCESSING__SPARK_MASTER": "local[2]",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    check_paths(root, file, load(file))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

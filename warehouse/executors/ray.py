@@ -53,6 +53,7 @@ class RayExecutor:
         memory = int(min(wanted.memory_bytes, *(_part(node, threads) for node in nodes)))
         self.share = Share(threads, memory)
         self.at_once = sum(int(node["CPU"]) // threads for node in nodes) * _AHEAD
+        self._begun: set[Any] = set()
         self._perform = ray.remote(num_cpus=threads, memory=memory, max_retries=_AGAIN)(perform)
 
     def __enter__(self) -> RayExecutor:
@@ -64,19 +65,22 @@ class RayExecutor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for answer in list(self._begun):
+            self._ray.cancel(answer, force=True)
         if self._is_ours:
             self._ray.shutdown()
 
     def submit(self, unit: Unit[T]) -> Future[T]:
         """Begin a unit as a task."""
         answer = self._perform.remote(packed(unit, self._ray.cloudpickle.dumps), self.share)
+        self._begun.add(answer)
         found: Future[Any] = Future()
         found.set_running_or_notify_cancel()
-        answer.future().add_done_callback(lambda done: self._settle(found, done))
+        answer.future().add_done_callback(lambda done: self._settle(answer, found, done))
         return found
 
-    @staticmethod
-    def _settle(found: Future[Any], done: Future[bytes]) -> None:
+    def _settle(self, answer: Any, found: Future[Any], done: Future[bytes]) -> None:
+        self._begun.discard(answer)
         error = done.exception()
         try:
             if error is not None:

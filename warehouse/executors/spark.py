@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 from warehouse.errors import EngineError, one_line
 from warehouse.executors.work import Share, T, Unit, packed, perform, unpacked
@@ -54,6 +55,7 @@ class SparkExecutor:
             of_executor = int(conf.get("spark.executor.cores", "1"))
             memory_bytes = _bytes(own) // max(of_executor // cpus, 1)
         self.share = Share(cpus, memory_bytes)
+        self._group = uuid4().hex
         self._threads = ThreadPoolExecutor(self.at_once, thread_name_prefix="spark")
 
     def __enter__(self) -> SparkExecutor:
@@ -66,7 +68,7 @@ class SparkExecutor:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            self._session.sparkContext.cancelAllJobs()
+            self._session.sparkContext.cancelJobGroup(self._group)
         self._threads.shutdown(cancel_futures=True)
         if self._is_ours:
             self._session.stop()
@@ -81,8 +83,10 @@ class SparkExecutor:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
-        task = self._session.sparkContext.parallelize([message], 1)
+        context = self._session.sparkContext
         try:
+            context.setJobGroup(self._group, "units of flatfile-warehouse")
+            task = context.parallelize([message], 1)
             (answer,) = task.map(partial(perform, share=self.share)).collect()
         except (Py4JError, PySparkException) as error:
             raise EngineError("spark", _cause(error)) from error
