@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import date
@@ -102,7 +103,9 @@ def test_a_batch_in_which_rules_find_errors_is_refused_as_it_is_here(
         (made.root / "sql/validate/never.sql").write_text(rule, "utf-8")
         (one,) = made.update().refused
         assert list(made.layout.staging.iterdir()) == []
-        found = sorted(path.name for path in one.folder.rglob("*.parquet"))
+        record = json.loads((one.folder / "refused.json").read_text("utf-8"))
+        found = sorted(record["partitions"])
+        assert all((one.folder / path).is_file() for path in record["partitions"].values())
         refused.append((found, [error.count for error in one.errors]))
         assert made.partitions() == {}
     assert refused[0] == refused[1]

@@ -103,7 +103,7 @@ def test_a_catalog_that_is_made_anew_knows_what_once_was(
     after = told(made)
     assert after["restatements"] == before["restatements"]
     assert after["findings"] == before["findings"]
-    assert after["runs"][: len(before["runs"])] == before["runs"]
+    assert [run for run in after["runs"] if run in before["runs"]] == before["runs"]
     assert made.verify().faults == []
 
 

@@ -116,9 +116,9 @@ class Gate:
         }
         with open(folder / RECORD, "w", encoding="utf-8", opener=modes.opener) as file:
             file.write(as_json(record, 1))
-        for place, _, names in os.walk(folder):
-            for name in names:
-                modes.settle(f"{place}/{name}")
+        for place, _, files in os.walk(folder):
+            for file_name in files:
+                modes.settle(f"{place}/{file_name}")
         target = refused / name
         rename(folder, target)
         errors = tuple(found for found in batch.findings if found.is_error)
