@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any
 
 from warehouse.errors import EngineError, one_line
-from warehouse.executors.work import Share, T, Unit, packed, perform, unpacked
+from warehouse.executors.work import AHEAD, Share, T, Unit, packed, perform, unpacked
 
-_AHEAD = 2
-"""So many units for each place that has one: a place that comes free finds the next there."""
+_PATIENCE_SECONDS = 10
 _AGAIN = 3
 """A task whose process or machine died is begun again so often."""
 
@@ -40,6 +40,7 @@ class RayExecutor:
         self._ray = ray
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
+            _check_answers(os.environ.get("RAY_ADDRESS", ""))
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -52,19 +53,14 @@ class RayExecutor:
         # Of a machine's memory a task may have as much as of its processors.
         memory = int(min(wanted.memory_bytes, *(_part(node, threads) for node in nodes)))
         self.share = Share(threads, memory)
-        self.at_once = sum(int(node["CPU"]) // threads for node in nodes) * _AHEAD
+        self.at_once = sum(int(node["CPU"]) // threads for node in nodes) * AHEAD
         self._begun: set[Any] = set()
         self._perform = ray.remote(num_cpus=threads, memory=memory, max_retries=_AGAIN)(perform)
 
     def __enter__(self) -> RayExecutor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for answer in list(self._begun):
             self._ray.cancel(answer, force=True)
         if self._is_ours:
@@ -88,6 +84,24 @@ class RayExecutor:
             found.set_result(unpacked(done.result()))
         except BaseException as told:
             found.set_exception(told)
+
+
+def _check_answers(address: str) -> None:
+    """Ask whether anything answers there: Ray itself would wait for minutes, and end the process.
+
+    Args:
+        address: HOST:PORT, perhaps behind `ray://`; of another, Ray says what is wrong with it.
+
+    Raises:
+        EngineError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            told = f"cannot be joined at RAY_ADDRESS = {address}: {one_line(error)}"
+            raise EngineError("ray", told) from error
 
 
 def _part(node: dict[str, float], threads: int) -> float:

@@ -9,15 +9,13 @@ import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
 from warehouse.errors import EngineError, one_line
-from warehouse.executors.work import Share, T, Unit, packed, perform, unpacked
+from warehouse.executors.work import AHEAD, Share, T, Unit, packed, perform, unpacked
 
-_AHEAD = 2
-"""So many units for each place that has one: a place that comes free finds the next there."""
+_NEEDED = "the Python of its workers (PYSPARK_PYTHON) needs flatfile-warehouse"
 _OURS = {
     "spark.app.name": "flatfile-warehouse",
     "spark.ui.enabled": "false",
@@ -49,7 +47,7 @@ class SparkExecutor:
         conf = session.conf
         cpus = int(conf.get("spark.task.cpus", "1"))
         cores = session.sparkContext.defaultParallelism
-        self.at_once = max(cores // cpus, 1) * _AHEAD
+        self.at_once = max(cores // cpus, 1) * AHEAD
         own = conf.get("spark.executor.pyspark.memory", "")
         if own:
             of_executor = int(conf.get("spark.executor.cores", "1"))
@@ -61,13 +59,8 @@ class SparkExecutor:
     def __enter__(self) -> SparkExecutor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
+    def __exit__(self, *exception: object) -> None:
+        if any(exception):
             self._session.sparkContext.cancelJobGroup(self._group)
         self._threads.shutdown(cancel_futures=True)
         if self._is_ours:
@@ -89,7 +82,8 @@ class SparkExecutor:
             task = context.parallelize([message], 1)
             (answer,) = task.map(partial(perform, share=self.share)).collect()
         except (Py4JError, PySparkException) as error:
-            raise EngineError("spark", _cause(error)) from error
+            told = f"could not run a unit: {_cause(error)}; {_NEEDED}"
+            raise EngineError("spark", told) from error
         return unpacked(answer)
 
 
@@ -116,7 +110,8 @@ def _session(master: str) -> tuple[Any, bool]:
     except (PySparkException, OSError, ValueError, RuntimeError) as error:
         raise EngineError(
             f"spark with processing.spark_master = {master!r}",
-            f"cannot begin: {one_line(error)}; it needs Java 17 or newer (JAVA_HOME)",
+            f"cannot begin: {one_line(error)}; it needs a master that it knows, and Java 17 or"
+            " newer (JAVA_HOME)",
         ) from error
 
 

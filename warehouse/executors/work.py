@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 OF_RESULTS = ("flatfile-warehouse", "duckdb", "pyarrow", "sqlglot")
 """The packages whose versions decide which bytes are written."""
+AHEAD = 2
+"""So many units for each place of a cluster: one that comes free finds the next there."""
 
 
 @dataclass(frozen=True)
