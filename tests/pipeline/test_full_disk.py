@@ -71,6 +71,22 @@ def published(made: Made) -> tuple[Any, ...]:
     )
 
 
+def filled_before(
+    patch: pytest.MonkeyPatch, where: Any, name: str, disk: Path, left: int
+) -> list[Path]:
+    """Fill a disk when something is called first; what fills it is listed from then on."""
+    real: Callable[..., Any] = getattr(where, name)
+    filled: list[Path] = []
+
+    def fill_first(*arguments: Any, **options: Any) -> Any:
+        if not filled:
+            filled.append(fill(disk, left))
+        return real(*arguments, **options)
+
+    patch.setattr(where, name, fill_first)
+    return filled
+
+
 @pytest.fixture
 def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Made, Path]]:
     """A warehouse on a disk of 24 MB with one session published, and the next one to come."""
@@ -108,19 +124,11 @@ def test_a_disk_that_fills_up_in_any_stage_is_an_error_and_old_data_is_served(
     made, disk = full
     old = published(made)
     where, name = STAGES[stage]
-    real: Callable[..., Any] = getattr(where, name)
-    filled: list[Path] = []
-
-    def fill_first(*arguments: Any, **options: Any) -> Any:
-        if not filled:
-            filled.append(fill(disk, left))
-        return real(*arguments, **options)
-
     problem = None
     with Warehouse(made.root) as reader, Warehouse(made.root) as newcomer:
         assert len(reader.query("select * from trades")) == old[-1][0][0]
         with monkeypatch.context() as patch:
-            patch.setattr(where, name, fill_first)
+            filled = filled_before(patch, where, name, disk, left)
             try:
                 made.update("trades", "quotes", start=MONDAY, end=TUESDAY)
             except StorageError as error:
@@ -230,18 +238,10 @@ def test_a_disk_that_fills_up_while_actions_are_loaded_leaves_those_of_before(
             wh.load_reference(first)
         old = made.sql("from splits order by all")
         where, name = STAGES_OF_A_LOAD[stage]
-        real: Callable[..., Any] = getattr(where, name)
-        filled: list[Path] = []
-
-        def fill_first(*arguments: Any, **options: Any) -> Any:
-            if not filled:
-                filled.append(fill(disk, left))
-            return real(*arguments, **options)
-
         problem = None
         with Warehouse(made.root) as reader:
             with monkeypatch.context() as patch, Warehouse(made.root) as wh:
-                patch.setattr(where, name, fill_first)
+                filled = filled_before(patch, where, name, disk, left)
                 try:
                     wh.load_reference(second)
                 except StorageError as error:

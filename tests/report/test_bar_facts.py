@@ -171,10 +171,10 @@ def test_outside_of_the_regular_hours_a_bar_is_taken_where_they_have_none(tmp_pa
     found = facts.symbols[0]["bar"]
     assert found["hours"] == "all"
     assert found["explained"]["bar"]["open"] == 7
-    explain(made, html.html(facts, "warehouse"), found["explained"])
+    assert_explained(made, html.html(facts, "warehouse"), found["explained"])
 
 
-def explain(made: Made, page: str, told: Any) -> None:
+def assert_explained(made: Made, page: str, told: Any) -> None:
     """Run the command that the page names; it says the same of the same bar."""
     named = page.partition("All of it, trade by trade:")[2].partition("</code>")[0]
     text = named.partition('<code class="command">warehouse ')[2]
@@ -191,7 +191,7 @@ def explain(made: Made, page: str, told: Any) -> None:
 def test_the_command_that_the_page_names_explains_that_very_bar(made: Made, symbol: str) -> None:
     with Warehouse(made.root) as wh:
         facts = wh.report(symbols=[symbol])
-    explain(made, html.html(facts, "warehouse"), facts.symbols[0]["bar"]["explained"])
+    assert_explained(made, html.html(facts, "warehouse"), facts.symbols[0]["bar"]["explained"])
 
 
 def test_every_trade_of_the_bar_is_in_the_picture_and_in_its_table(made: Made) -> None:
