@@ -681,7 +681,8 @@ class Pipeline:
                 self._publish_staged(report, staged, "running")
             refused = gate.refuse(report.metrics.run_id, batch, portion.folder.name)
             report.refuse(refused)
-            shutil.rmtree(portion.folder)
+            if batch.folder != portion.folder:  # else it is the one that is kept
+                shutil.rmtree(portion.folder)
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
