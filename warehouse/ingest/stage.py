@@ -168,7 +168,7 @@ class Stager:
         layout, config, sql: the warehouse's.
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
-        folder: of the staging tier; each attempt has one of its own in it.
+        folder: of the staging tier, there already; each attempt has one of its own in it.
         rules: those that the new rows are asked by.
         changed_only: leave a partition alone that would become what it is.
         settled: files that take over no session that another brings.
@@ -297,7 +297,8 @@ class Stager:
     def _begin(self, share: Share) -> None:
         """Begin an attempt, in a folder of its own."""
         self._folder = self._place / uuid4().hex
-        self._layout.modes.make_folders(self._folder)
+        # One folder: where the run's is gone, with the run, a task that is left brings it not back.
+        self._layout.modes.make_folder(self._folder)
         self._workers, self._memory = share.threads, share.memory_bytes
         self._piece_bytes = int(self._memory * _PIECE_SHARE)
 
