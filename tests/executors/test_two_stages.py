@@ -159,6 +159,18 @@ def test_where_the_ranges_are_cut_changes_no_byte(at_once: int, tmp_path: Path) 
         assert executor.begun.count("build") > len(STEPS) * len(SYMBOLS)
 
 
+def test_rows_that_go_by_the_disk_in_every_step_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = (make(tmp_path / name, first_days() | other_days()) for name in "ab")
+    here.update()
+    monkeypatch.setattr(RowSorter, "is_full", property(lambda self: True))
+    there.configure(processing__chunk_size=1000)
+    with apart(Apart(3)):
+        there.update()
+    assert published(there) == published(here)
+
+
 def test_the_demo_market_is_the_same(tmp_path: Path) -> None:
     write(DEMO, tmp_path / "market")
     here, there = (

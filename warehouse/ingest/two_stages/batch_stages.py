@@ -33,8 +33,8 @@ from warehouse.ingest.two_stages.symbol_ranges import SymbolRanges, rows_by_symb
 from warehouse.store.partitions import ENTRIES, Partition
 
 LARGE_BYTES = 256 << 20
-"""Raw files and the partitions they go into, together. Less takes a machine a minute of CPU at most;
-in two stages it takes an eighth more, and other batches are there to keep the cluster busy."""
+"""Raw files and the partitions they go into, together. Less takes a machine a minute of CPU at
+most; in two stages it takes an eighth more, and other batches keep the cluster busy."""
 _NO_ROWS = SortedRows(ENTRIES.empty_table(), 0, 0)
 
 
