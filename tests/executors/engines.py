@@ -39,7 +39,7 @@ def cluster(engine: str) -> Iterator[None]:
         pytest.skip(why)
     with pytest.MonkeyPatch.context() as patch:
         # What tests hand to workers stands in their modules.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), os.pathsep)
         patch.setenv("RAY_raylet_start_wait_time_s", "240")
         yield from _cluster(engine)
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from warehouse.executors.work import Share
+from warehouse.core.paths import Layout
+from warehouse.executors.work import Share, T, Unit
+from warehouse.pipeline.side_by_side import on_worker
 
 
 def share_and_process(share: Share) -> tuple[Share, int]:
@@ -24,3 +29,32 @@ def killed_once(mark: Path, share: Share) -> str:
         return "done"
     os.kill(os.getpid(), signal.SIGKILL)
     return "never"
+
+
+def killed_in(
+    name: str,
+    mark: Path,
+    seconds: float,
+    layout: Layout,
+    folder_id: str | None,
+    unit: Unit[T],
+    share: Share,
+) -> T:
+    """`on_worker`, whose process is killed in the first unit of that name that begins.
+
+    Args:
+        mark: is there once it has begun.
+        seconds: after so many; when the unit has written all, at the latest.
+    """
+    assert isinstance(unit, partial)
+    is_first = False
+    if unit.func.__name__ == name:
+        with suppress(FileExistsError):
+            mark.touch(exist_ok=False)
+            is_first = True
+    if is_first:
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    found = on_worker(layout, folder_id, unit, share)
+    if is_first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found

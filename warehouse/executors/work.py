@@ -6,11 +6,11 @@ import pickle
 import platform
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from warehouse.errors import EngineError, WarehouseError
 
@@ -32,6 +32,9 @@ class Share:
 
 Unit: TypeAlias = Callable[[Share], T]
 """A unit may be run again, or twice at once: what it writes goes into a folder of each attempt."""
+Stages: TypeAlias = Generator[list[Unit[Any]], list[Any], T]
+"""Work in stages, run where it was begun: it hands out the units of a stage, one at least, and is
+sent what they returned, in their order, when all are done. What one of them raised is thrown in."""
 
 
 class Executor(Protocol):
@@ -49,6 +52,13 @@ class Executor(Protocol):
     def submit(self, unit: Unit[T]) -> Future[T]:
         """Begin a unit. Its future raises what the unit raised, or EngineError."""
         ...
+
+
+def one_stage(unit: Unit[T]) -> Stages[T]:
+    """Work that is one unit."""
+    result: T
+    (result,) = yield [unit]
+    return result
 
 
 def versions() -> dict[str, str]:

@@ -88,7 +88,7 @@ class MarketBuilder:
         """
         merged = Merged()
         files = [
-            (origin, rows) for origin in origins if (rows := self._merge.sorted(origin.file)).rows
+            (origin, rows) for origin in origins if (rows := self._merge.rows[origin.file]).rows
         ]
         symbols = symbols_of([self._entries, *(rows.entries for _, rows in files)])
         fresh = [_codes(rows.entries, symbols) for _, rows in files]

@@ -11,6 +11,7 @@ takes nothing over: who did so last is who brings a session.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,7 +20,7 @@ from pathlib import Path
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import Layout, PartitionKey, RawFile
 from warehouse.ingest.incoming_rules import Auditor
-from warehouse.ingest.row_sorter import RowSorter, SortedRows
+from warehouse.ingest.row_sorter import SortedRows
 from warehouse.store.partitions import Partition
 
 
@@ -44,7 +45,7 @@ class Merge:
 
     Attributes:
         fingerprint: of what made the rows that come in.
-        rows: those of its files.
+        rows: those of its files, each in order.
         selected: the only symbols that are made anew; empty: all.
         folder: an existing folder for the finished files.
         workers: how many threads encode.
@@ -56,19 +57,13 @@ class Merge:
     layout: Layout
     kind: DataType
     fingerprint: str
-    rows: RowSorter
+    rows: Mapping[RawFile, SortedRows]
     selected: frozenset[str]
     folder: Path
     workers: int
     auditor: Auditor | None
     changed_only: bool
     settled: AbstractSet[RawFile]
-
-    def sorted(self, file: RawFile) -> SortedRows:
-        """The rows of a file, all of which has come."""
-        found = self.rows.files[file].sorted
-        assert found is not None
-        return found
 
 
 @dataclass

@@ -20,6 +20,7 @@ from itertools import chain, count
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,16 +54,18 @@ class MixedSymbols(Exception):  # noqa: N818 (no error: it says what to do next)
 class RowsOnDisk:
     """Rows in an Arrow file of the staging folder, read back by their places, by any thread.
 
-    Close it.
+    Close it. Another process may read them too: what is pickled is where they are.
     """
 
     def __init__(self, path: Path, edges: Sequence[int]) -> None:
         self.path = path
-        self._source = pa.OSFile(str(path), "rb")
-        self._file = pa.ipc.open_file(self._source)
+        self._source: pa.OSFile | None = None
         self._lock = Lock()
         self._edges = np.asarray(edges, np.int64)
         self.count = int(edges[-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RowsOnDisk, (self.path, self._edges)
 
     def rows(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
         """The rows [low, high)."""
@@ -70,12 +73,22 @@ class RowsOnDisk:
         while low < high:
             start, stop = int(self._edges[place]), min(int(self._edges[place + 1]), high)
             with self._lock:
-                batch = self._file.get_batch(place)
+                batch = self._opened().get_batch(place)
             yield batch.slice(low - start, stop - low)
             low, place = stop, place + 1
 
+    def _opened(self) -> pa.ipc.RecordBatchFileReader:
+        if self._source is None:
+            try:
+                self._source = pa.OSFile(str(self.path), "rb")
+                self._file = pa.ipc.open_file(self._source)
+            except OSError as error:
+                raise StorageError(self.path, f"cannot be read back: {error}") from error
+        return self._file
+
     def close(self) -> None:
-        self._source.close()
+        if self._source is not None:
+            self._source.close()
 
 
 class RowsToDisk:
@@ -139,6 +152,8 @@ class SortedRows:
     stretches: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.stretches:
+            return
         # Each symbol's rows stand together, but the symbols as they came.
         order = pc.sort_indices(self.entries["symbol"]).to_numpy().astype(np.int64)
         counts = self.entries["rows"].to_numpy()
@@ -154,6 +169,29 @@ class SortedRows:
         )
         if len(firsts) > 1:
             self.entries = self.entries.take(pa.array(order)).combine_chunks()
+
+    def of_symbols(self, first: str, end: str | None) -> SortedRows:
+        """Those of the symbols from `first` on, up to `end` and without it; None: of all of them.
+
+        They are read from where these are.
+        """
+        symbols = self.entries["symbol"]
+        begin = pc.sum(pc.less(symbols, first)).as_py() or 0
+        stop = len(symbols) if end is None else pc.sum(pc.less(symbols, end)).as_py() or 0
+        counts = self.entries["rows"].to_numpy()
+        low, high = int(counts[:begin].sum()), int(counts[:stop].sum())
+        # A slice would be pickled with all that it is a slice of.
+        entries = self.entries.take(pa.array(np.arange(begin, stop)))
+        stretches = [
+            (
+                max(start, low) - low,
+                stored + max(low - start, 0),
+                min(start + rows, high) - max(start, low),
+            )
+            for start, stored, rows in self.stretches
+            if start < high and start + rows > low
+        ]
+        return SortedRows(entries, high - low, 0, self.held, self.on_disk, stretches)
 
     def between(self, low: int, high: int) -> pa.Table:
         """The rows [low, high)."""
@@ -376,6 +414,15 @@ class RowSorter:
                 return SortedRows(entries.table(), entries.rows, 0, on_disk=rows)
         table = pa.Table.from_batches(held, self.kind.columns)
         return SortedRows(entries.table(), entries.rows, size, held=table)
+
+    @property
+    def sorted(self) -> dict[RawFile, SortedRows]:
+        """The rows of each file that is settled."""
+        return {
+            file: gathered.sorted
+            for file, gathered in self.files.items()
+            if gathered.sorted is not None
+        }
 
     def reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         """Hand rows with a `reason` to the rejects, and count them."""

@@ -1,13 +1,18 @@
-"""Stage a batch: raw files of one data type and month → finished partitions, not yet visible."""
+"""Stage a batch: raw files of one data type and month → finished partitions, not yet visible.
+
+It has two halves. Raw files are read, and the rows of each put in order; partitions are built of
+these rows and of those that there are. One process does both, or several do each: of a file, or of
+a range of symbols (`two_stages`).
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -29,7 +34,7 @@ from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahe
 from warehouse.ingest.market_builder import MarketBuilder
 from warehouse.ingest.merge import Merge, Merged, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
-from warehouse.ingest.row_sorter import MixedSymbols, RowSorter
+from warehouse.ingest.row_sorter import MixedSymbols, RowSorter, SortedRows
 from warehouse.ingest.symbol_builder import SymbolBuilder
 from warehouse.source.folder import portable
 from warehouse.sqlfolder import transform_version
@@ -104,12 +109,40 @@ class _Reading:
         yield from self.pieces
 
 
+@dataclass(frozen=True)
+class SortedFile:
+    """A raw file that was read, and where its rows lie.
+
+    Attributes:
+        origin, rows: None where it was set aside.
+    """
+
+    item: StagedFile
+    origin: Origin | None
+    rows: SortedRows | None
+
+
+@dataclass
+class BuiltRange:
+    """Finished partitions of some symbols.
+
+    Attributes:
+        folder: of the attempt that built them.
+        findings, broken: as a batch has them.
+    """
+
+    folder: Path
+    merged: Merged
+    findings: list[ValidationResult] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
+
+
 @dataclass
 class StagedBatch:
     """Finished files that wait to be published.
 
     Attributes:
-        folder: of the attempt that staged it.
+        folder: all of them lie in it, and nothing else that is of use.
         partitions: each with its staged file.
         removed: partitions of the month that have no rows any more.
         unchanged: partitions whose rows were read again and stay as they are.
@@ -135,7 +168,7 @@ class Stager:
         layout, config, sql: the warehouse's.
         fingerprint: of the SQL and settings the batch is made by.
         selected: the only symbols that are made anew; empty: all.
-        folder: of the staging tier; each attempt has one of its own in it.
+        folder: of the staging tier, there already; each attempt has one of its own in it.
         rules: those that the new rows are asked by.
         changed_only: leave a partition alone that would become what it is.
         settled: files that take over no session that another brings.
@@ -195,10 +228,7 @@ class Stager:
             StorageError, SqlFileError: nothing is published.
         """
         refused: dict[Path, str] = {}
-        self._folder = self._place / uuid4().hex
-        self._layout.modes.make_folders(self._folder)
-        self._workers, self._memory = share.threads, share.memory_bytes
-        self._piece_bytes = int(self._memory * _PIECE_SHARE)
+        self._begin(share)
         while True:
             try:
                 return self._stage(files, present, refused, layout, entries, take, is_here)
@@ -206,16 +236,71 @@ class Stager:
                 if error.path in refused:
                     raise
                 refused[error.path] = str(error)
-                self._begin_anew()
+                # What was staged is forgotten.
+                self._writers, self._origins, self._texts = {}, {}, LINES.empty_table()
+                _empty(self._folder)
 
-    def _begin_anew(self) -> None:
-        """Forget what was staged."""
-        self._writers, self._origins, self._texts = {}, {}, LINES.empty_table()
-        for entry in self._folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+    def items(self, files: Sequence[RawFile], take: Take) -> list[StagedFile]:
+        """Those of the files that are to be read, all of which are here."""
+        items = [StagedFile(file, self._layout.raw_file(file)) for file in files]
+        return [item for item in items if take(item)]
+
+    def read(self, items: Sequence[StagedFile], share: Share) -> list[SortedFile]:
+        """The first half: read some of a batch's files and leave their rows, in order, on disk.
+
+        It may be called again, as `stage` may.
+
+        Raises:
+            StorageError, SqlFileError: none of them is of use.
+        """
+        self._begin(share)
+        kind = data_type(items[0].file.data_type)
+        with self._cleaner() as cleaner, self._sorter(kind, cleaner) as sorter:
+            self._read_all(items, kind, cleaner, sorter)
+            sorter.spill()
+            found = [
+                SortedFile(item, self._origins.get(item.file), sorter.sorted.get(item.file))
+                for item in items
+            ]
+        kept = {item.rejects for item in items}
+        kept |= {one.rows.on_disk.path for one in found if one.rows and one.rows.on_disk}
+        _empty(self._folder, kept)
+        return found
+
+    def build(
+        self, files: Sequence[SortedFile], month: date, present: Sequence[Partition], share: Share
+    ) -> BuiltRange:
+        """The second half: write the partitions of some symbols, a file each.
+
+        It may be called again, as `stage` may.
+
+        Args:
+            files: all of the batch that were not set aside, in its order; of each the rows of these
+                symbols.
+            present: those of their partitions that are published.
+
+        Raises:
+            StorageError, SqlFileError: nothing is published.
+        """
+        self._begin(share)
+        kind = data_type(files[0].item.file.data_type)
+        origins = [one.origin for one in files if one.origin is not None]
+        rows = {one.item.file: one.rows for one in files if one.rows is not None}
+        with self._cleaner() as cleaner, ExitStack() as opened:
+            for one in rows.values():
+                if one.on_disk is not None:
+                    opened.enter_context(closing(one.on_disk))
+            auditor = self._auditor(kind, month, cleaner)
+            merge = self._merge(kind, rows, auditor)
+            return self._built(SymbolBuilder(merge, month, present).finish(origins), auditor)
+
+    def _begin(self, share: Share) -> None:
+        """Begin an attempt, in a folder of its own."""
+        self._folder = self._place / uuid4().hex
+        # One folder: where the run's is gone, with the run, a task that is left brings it not back.
+        self._layout.modes.make_folder(self._folder)
+        self._workers, self._memory = share.threads, share.memory_bytes
+        self._piece_bytes = int(self._memory * _PIECE_SHARE)
 
     def _stage(
         self,
@@ -230,67 +315,87 @@ class Stager:
         kind = data_type(files[0].data_type)
         month = month_of(files[0].day)
         staged: list[StagedFile] = []
-        batch = StagedBatch(kind.name, month, self._folder, staged)
-        budget = int(self._memory * _ROWS_SHARE)
-        workers = self._workers
-        with (
-            Cleaner(
-                self._sql,
-                self._folder,
-                workers,
-                int(self._memory * _DUCKDB_SHARE),
-                transform_version.settings(self._config),
-                [self._layout.root / "config"],
-                self._layout.readable,
-            ) as cleaner,
-            ExitStack() as opened,
-        ):
+        with self._cleaner() as cleaner:
             auditor = self._auditor(kind, month, cleaner)
-            rows = opened.enter_context(
-                RowSorter(kind, self._folder, budget, self._selected, self._reject, cleaner)
-            )
-            items = self._taken(files, take, is_here, refused, staged)
-            readers = opened.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="read"))
+            with self._sorter(kind, cleaner) as sorter:
+                items = self._taken(files, take, is_here, refused, staged)
+                self._read_all(items, kind, cleaner, sorter)
+                self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
+                origins = list(self._origins.values())
+                merge = self._merge(kind, sorter.sorted, auditor)
+                if layout == "market":
+                    place = files[0].day if kind.by_session else month
+                    merged = MarketBuilder(merge, place, present, entries).finish(origins)
+                else:
+                    merged = SymbolBuilder(merge, month, present).finish(origins)
+                built = self._built(merged, auditor)
+        return batch_of(kind.name, month, staged, built)
+
+    def _cleaner(self) -> Cleaner:
+        return Cleaner(
+            self._sql,
+            self._folder,
+            self._workers,
+            int(self._memory * _DUCKDB_SHARE),
+            transform_version.settings(self._config),
+            [self._layout.root / "config"],
+            self._layout.readable,
+        )
+
+    def _sorter(self, kind: DataType, cleaner: Cleaner) -> RowSorter:
+        budget = int(self._memory * _ROWS_SHARE)
+        return RowSorter(kind, self._folder, budget, self._selected, self._reject, cleaner)
+
+    def _merge(
+        self, kind: DataType, rows: Mapping[RawFile, SortedRows], auditor: Auditor | None
+    ) -> Merge:
+        return Merge(
+            self._layout,
+            kind,
+            self._fingerprint,
+            rows,
+            self._selected,
+            self._folder,
+            self._workers,
+            auditor,
+            self._changed_only,
+            self._settled,
+        )
+
+    def _built(self, merged: Merged, auditor: Auditor | None) -> BuiltRange:
+        built = BuiltRange(self._folder, merged)
+        if auditor is not None:
+            built.findings = auditor.finish()
+            built.broken = auditor.broken
+        return built
+
+    def _read_all(
+        self,
+        items: Iterable[StagedFile | None],
+        kind: DataType,
+        cleaner: Cleaner,
+        sorter: RowSorter,
+    ) -> None:
+        """Read files one after the other, each to its end.
+
+        Args:
+            items: as `_side_by_side` takes them.
+        """
+        with (
+            ThreadPoolExecutor(self._workers, thread_name_prefix="read") as readers,
             # Rows are gathered on a thread of their own while DuckDB reads the next piece.
-            thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="gather"))
+            ThreadPoolExecutor(1, thread_name_prefix="gather") as thread,
+        ):
             for reading in self._side_by_side(items, kind, cleaner, readers):
                 item = reading.item
                 try:
-                    self._read(reading, kind, rows, thread)
+                    self._read(reading, kind, sorter, thread)
                 except MixedSymbols:
                     pieces = self._cleaned(item, kind, cleaner, self._piece_bytes, read_ahead)
-                    self._read(_Reading(item, pieces), kind, rows, thread)
+                    self._read(_Reading(item, pieces), kind, sorter, thread)
                 if item.problem is None:
-                    rows.settle(item.file)
-                    self._close_rejects(item, rows)
-            self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
-            origins = list(self._origins.values())
-            merge = Merge(
-                self._layout,
-                kind,
-                self._fingerprint,
-                rows,
-                self._selected,
-                self._folder,
-                workers,
-                auditor,
-                self._changed_only,
-                self._settled,
-            )
-            if layout == "market":
-                place = files[0].day if kind.by_session else month
-                merged = MarketBuilder(merge, place, present, entries).finish(origins)
-            else:
-                merged = SymbolBuilder(merge, month, present).finish(origins)
-            if auditor is not None:
-                batch.findings = auditor.finish()
-                batch.broken = auditor.broken
-        for item in staged:
-            item.rows_unselected += merged.passed_over[item.file.key]
-        batch.partitions, batch.removed = merged.written, merged.removed
-        batch.unchanged = merged.unchanged
-        self._account(batch, merged)
-        return batch
+                    sorter.settle(item.file)
+                    self._close_rejects(item, sorter)
 
     def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
         rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
@@ -444,25 +549,59 @@ class Stager:
         item.rows_rejected = writer.rows
         item.rows_unselected = gathered.unselected
 
-    @staticmethod
-    def _account(batch: StagedBatch, merged: Merged) -> None:
-        """Lines = rows published + rows rejected (+ rows of symbols not asked for), of each file.
 
-        Published rows are counted in what was written, not in what was meant to be.
-        """
-        for item in batch.files:
-            if item.problem is not None:
-                continue
-            item.rows_published = merged.brought[item.file.key]
-            total = item.rows_published + item.rows_rejected + item.rows_unselected
-            if total != item.facts.lines or item.rows_rejected != item.reasons.total():
-                raise AccountingError(
-                    item.path,
-                    item.facts.lines,
-                    item.rows_published,
-                    item.rows_rejected,
-                    item.rows_unselected,
-                )
+def batch_of(
+    data_type: str, month: date, items: list[StagedFile], built: BuiltRange
+) -> StagedBatch:
+    """What came of files that were read, now that the partitions of all their rows are written.
+
+    Args:
+        items: in their order; they are told what became of their rows.
+
+    Raises:
+        AccountingError: the rows of one do not add up.
+    """
+    merged = built.merged
+    for item in items:
+        if item.problem is None:
+            _account(item, merged)
+    return StagedBatch(
+        data_type,
+        month,
+        built.folder,
+        items,
+        merged.written,
+        merged.removed,
+        merged.unchanged,
+        built.findings,
+        built.broken,
+    )
+
+
+def _account(item: StagedFile, merged: Merged) -> None:
+    """Lines = rows published + rows rejected (+ rows of symbols not asked for).
+
+    Published rows are counted in what was written, not in what was meant to be.
+    """
+    item.rows_unselected += merged.passed_over[item.file.key]
+    item.rows_published = merged.brought[item.file.key]
+    total = item.rows_published + item.rows_rejected + item.rows_unselected
+    if total != item.facts.lines or item.rows_rejected != item.reasons.total():
+        raise AccountingError(
+            item.path,
+            item.facts.lines,
+            item.rows_published,
+            item.rows_rejected,
+            item.rows_unselected,
+        )
+
+
+def _empty(folder: Path, but: Collection[Path | None] = ()) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry not in but:
+            entry.unlink()
 
 
 def _is_small(path: Path) -> bool:

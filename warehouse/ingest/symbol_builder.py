@@ -132,7 +132,7 @@ class SymbolBuilder:
             origins: the batch's good files.
         """
         merged = Merged()
-        files = [self._merge.sorted(origin.file) for origin in origins]
+        files = [self._merge.rows[origin.file] for origin in origins]
         arrivals = _by_symbol(origins, files)
         again = frozenset(origin.file.key for origin in origins)
         todo = []

@@ -18,8 +18,8 @@ from warehouse.pipeline.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
 
-# So much compressed input is staged before it is published: what a batch sets aside on disk in
-# between is a few times that.
+# So much compressed input is staged before it is published, by each place there is for a unit: what
+# a batch sets aside on disk in between is a few times that.
 _BATCH_BYTES = 8 << 30
 
 
@@ -31,17 +31,20 @@ def narrowed(config: Config, symbols: frozenset[str]) -> Config:
     return config.model_copy(update={"source": source})
 
 
-def batches(files: Sequence[RawFile], sizes: Mapping[RawFile, int]) -> Iterator[list[RawFile]]:
+def batches(
+    files: Sequence[RawFile], sizes: Mapping[RawFile, int], places: int = 1
+) -> Iterator[list[RawFile]]:
     """The files, in the order of work, by data type and month, each portion of bounded size.
 
     Args:
         sizes: bytes of each.
+        places: so many units may work on one portion.
     """
     for _, group in groupby(files, key=lambda file: (file.data_type, month_of(file.day))):
         batch: list[RawFile] = []
         size = 0
         for file in group:
-            if batch and size + sizes[file] > _BATCH_BYTES:
+            if batch and size + sizes[file] > _BATCH_BYTES * places:
                 yield batch
                 batch, size = [], 0
             batch.append(file)

@@ -30,9 +30,10 @@ from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition
 from warehouse.core.request import Request
 from warehouse.errors import RequestError, WarehouseError
 from warehouse.executors.engine import open_executor, whole
-from warehouse.executors.work import Executor, Unit
+from warehouse.executors.work import AHEAD, Executor, Stages
 from warehouse.ingest.market_builder import FILE_ROWS
 from warehouse.ingest.stage import StagedBatch, StagedFile, Stager, Take
+from warehouse.ingest.two_stages.batch_stages import LARGE_BYTES, batch_stages
 from warehouse.pipeline import records
 from warehouse.pipeline.arrivals import Arrivals, Incoming
 from warehouse.pipeline.bars.keeper import BarKeeper
@@ -59,7 +60,7 @@ from warehouse.pipeline.download_plan import (
 )
 from warehouse.pipeline.estimate import estimate
 from warehouse.pipeline.report import RunReport
-from warehouse.pipeline.side_by_side import SMALL_BYTES, Portion, SideBySide, on_worker
+from warehouse.pipeline.side_by_side import SMALL_BYTES, Portion, SideBySide
 from warehouse.pipeline.validation_gate import Gate
 from warehouse.pipeline.watch.logs import LoggedProgress, RunLog
 from warehouse.pipeline.writer import Writer
@@ -69,7 +70,6 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.rule_file import chosen
 from warehouse.sqlfolder.transform_version import Recipe
-from warehouse.store import data_folder_id
 from warehouse.store.catalog import (
     Catalog,
     CatalogChange,
@@ -497,8 +497,6 @@ class Pipeline:
         incoming: Incoming,
     ) -> None:
         """Portion by portion, with a record of the run's end in the last one."""
-        planned = [one for some in batches(report.planned, sizes) for one in self.portions(some)]
-        is_small = [sum(sizes[file] for file in files) <= SMALL_BYTES for files in planned]
         by_type = ByType(self.progress)
         staged = Staged()
         is_recorded = False
@@ -514,8 +512,13 @@ class Pipeline:
         try:
             with ExitStack() as opened:
                 executor = opened.enter_context(open_executor(self.config.processing))
+                places = 1 if executor.is_here else max(executor.at_once // AHEAD, 1)
+                cut = batches(report.planned, sizes, places)
+                planned = [one for some in cut for one in self.portions(some)]
+                is_small = [sum(sizes[file] for file in files) <= SMALL_BYTES for files in planned]
                 is_many = executor.at_once > 1 and sum(is_small) > 1
-                staging = SideBySide(take_in, executor, whole(self.config.processing), by_type)
+                share = whole(self.config.processing)
+                staging = SideBySide(self.layout, take_in, executor, share, by_type)
                 for files, small in zip(planned, is_small, strict=True):
                     is_here = all(map(incoming.is_here, files))
                     if not is_here:
@@ -649,12 +652,14 @@ class Pipeline:
             is_here: Callable[[RawFile], bool] = _is_here
         else:
             take, is_here = _Awaited(incoming, known), incoming.is_here
-        stage: Unit[StagedBatch] = partial(
-            stager.stage, files, present, place, entries, take, is_here
-        )
-        if executor is not None and not executor.is_here:
-            stage = partial(on_worker, self.layout, data_folder_id.id_of(self.layout), stage)
-        return Portion(kind, month, folder, place, present, entries, stage, is_last)
+        stage = partial(stager.stage, files, present, place, entries, take, is_here)
+        stages: Stages[StagedBatch] | None = None
+        if executor is not None and not executor.is_here and place == "symbol":
+            size = sum(sizes_of(self.layout, files).values()) + sum(one.bytes for one in present)
+            if size > LARGE_BYTES:
+                items = stager.items(files, take)
+                stages = batch_stages(stager, items, present, folder, executor.at_once)
+        return Portion(kind, month, folder, place, present, entries, stage, stages, is_last)
 
     def _take_in(
         self,
@@ -685,7 +690,8 @@ class Pipeline:
                 self._publish_staged(report, staged, "running")
             refused = gate.refuse(report.metrics.run_id, batch, portion.folder.name)
             report.refuse(refused)
-            shutil.rmtree(portion.folder)
+            if batch.folder != portion.folder:  # else it is the one that is kept
+                shutil.rmtree(portion.folder)
             change = self._record(report, report.state if is_last else "running", report.problem)
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
