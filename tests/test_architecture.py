@@ -33,7 +33,7 @@ BELOW = {
     "ingest": {"executors", "source", "validation", "bars"},
     "pipeline": {"ingest"},
     "maintenance": {"pipeline"},
-    "read": {"validation", "bars"},
+    "read": {"executors", "validation", "bars"},
     "report": {"maintenance", "read"},
     "api": {"report"},
     "synthetic": {"core"},

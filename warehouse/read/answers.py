@@ -1,13 +1,18 @@
-"""Answers of the facade: from the cache, or else read whole from one generation and kept."""
+"""Answers of the facade: from the cache, or else read whole from one generation and kept.
+
+A question of many parts is put in groups of them, side by side, where `processing.engine` says.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +21,9 @@ from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factor
 from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
-from warehouse.errors import TooLargeError
+from warehouse.errors import EngineError, TooLargeError
+from warehouse.executors.engine import Engine
+from warehouse.executors.work import Share, Unit, results
 from warehouse.read import availability, partition_reader
 from warehouse.read.arguments import Question
 from warehouse.read.cache import FrameCache, Held
@@ -25,8 +32,18 @@ from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import shaped
 from warehouse.read.partition_reader import Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
+from warehouse.store import data_folder_id
 
 T = TypeVar("T")
+
+_PARTS = 100
+"""So many parts of a question, at most, are handed to a worker together: it opens the warehouse for
+them."""
+_GROUPS = 4
+"""So many groups for each unit that may be under way: none is left to work alone for long."""
+_PATIENCE_SECONDS = 60
+"""So long another machine may see what a network's file system remembers of a folder."""
+_PAUSE_SECONDS = 0.2
 
 
 class Answers:
@@ -35,9 +52,12 @@ class Answers:
     Attributes:
         cache: answers given, by what was asked and the content that was read.
         snapshots: the warehouse's generations.
+        engine: where questions of many parts are answered.
     """
 
     def __init__(self, layout: Layout, config: Config) -> None:
+        self._layout, self._config = layout, config
+        self.engine = Engine(config.processing)
         self.cache = FrameCache(config.storage.max_cache_bytes)
         self.snapshots = Snapshots(layout, config)
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
@@ -52,7 +72,8 @@ class Answers:
         self._pool = None
 
     def close(self) -> None:
-        """Close the catalog and let go of the cache."""
+        """Close the catalog, let go of the cache, and end an engine that was begun."""
+        self.engine.close()
         self.snapshots.close()
         with self._lock:
             if self._pool is not None:
@@ -119,18 +140,18 @@ class Answers:
 
     def fingerprint(self, asked: Question) -> str:
         """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
+        return self.snapshots.read(lambda snapshot: self.fingerprint_in(snapshot, asked))
 
-        def answer(snapshot: Snapshot) -> str:
-            series = self._series(snapshot, asked)
-            if series is not None:
-                if asked.whole:
-                    availability.check_series(snapshot, asked.kind, series)
-                return fingerprint("series", *self._facts(snapshot, asked, series)[1])
+    def fingerprint_in(self, snapshot: Snapshot, asked: Question) -> str:
+        """That of an answer of this generation."""
+        series = self._series(snapshot, asked)
+        if series is not None:
             if asked.whole:
-                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
-            return self._range(snapshot, asked).fingerprint
-
-        return self.snapshots.read(answer)
+                availability.check_series(snapshot, asked.kind, series)
+            return fingerprint("series", *self._facts(snapshot, asked, series)[1])
+        if asked.whole:
+            availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+        return self._range(snapshot, asked).fingerprint
 
     @staticmethod
     def _series(snapshot: Snapshot, asked: Question) -> Series | None:
@@ -173,6 +194,45 @@ class Answers:
             self.factors(snapshot, asked.symbols, asked),
         )
 
+    def side_by_side(self, snapshot: Snapshot, parts: Sequence[Part[T]]) -> Iterator[tuple[int, T]]:
+        """What the parts of a question come to, each as it is done, with its place among them.
+
+        Each makes sure itself that it rests on what `snapshot` says (`check_same`).
+
+        Raises:
+            EngineError: the engine cannot begin, or a worker cannot do what it is asked.
+        """
+        with self.engine.executor() as executor:
+            size = min(max(len(parts) // (_GROUPS * executor.at_once), 1), _PARTS)
+            begins = range(0, len(parts), size)
+            folder_id = data_folder_id.id_of(self._layout)
+            generation = snapshot.generation
+
+            def unit(begin: int) -> Unit[list[T]]:
+                group = Group(tuple(parts[begin : begin + size]))
+                if executor.is_here:
+                    return lambda share: group(self)
+                return OnWorker(self._layout, self._config, folder_id, generation, group)
+
+            for number, found in results(executor, map(unit, begins)):
+                yield from enumerate(found, begins[number])
+
+    def await_generation(self, generation: int) -> None:
+        """Wait until what this machine sees of the warehouse is not of an earlier generation.
+
+        Raises:
+            EngineError: it still is after a minute.
+        """
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while (seen := self.snapshots.read(lambda one: one.generation)) < generation:
+            if time.monotonic() > until:
+                raise EngineError(
+                    f"worker {socket.gethostname()}",
+                    f"sees generation {seen} of {self._layout.root}, and not {generation}, which is"
+                    " published; look at what its mount of that folder caches",
+                )
+            time.sleep(_PAUSE_SECONDS)
+
     def with_room(self, read: Callable[[], T]) -> T:
         """What `read` reads; while there is no room for it, the cache makes some.
 
@@ -195,3 +255,56 @@ class Answers:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="warehouse")
             return self._pool
+
+
+Part: TypeAlias = Callable[[Answers], T]
+"""A part of a question, as it travels."""
+
+
+@dataclass(frozen=True)
+class Group(Generic[T]):
+    """Parts of a question that are answered one after the other."""
+
+    parts: tuple[Part[T], ...]
+
+    def __call__(self, answers: Answers) -> list[T]:
+        return [part(answers) for part in self.parts]
+
+
+@dataclass(frozen=True)
+class OnWorker(Generic[T]):
+    """A unit of work that opens the warehouse anew, in another process, and asks it there.
+
+    Attributes:
+        folder_id: of its data folder.
+        generation: that the question is about.
+    """
+
+    layout: Layout
+    config: Config
+    folder_id: str | None
+    generation: int
+    ask: Callable[[Answers], T]
+
+    def __call__(self, share: Share) -> T:
+        data_folder_id.check_shared(self.layout, self.folder_id)
+        answers = Answers(self.layout, self.config.within(share.threads, share.memory_bytes))
+        try:
+            answers.await_generation(self.generation)
+            return self.ask(answers)
+        finally:
+            answers.close()
+
+
+def check_same(expected: object, found: object) -> None:
+    """Make sure that a part of a question rests on what the whole of it rests on.
+
+    Raises:
+        EngineError: something else was published; who asked looks whether that is so, and asks
+            again.
+    """
+    if found != expected:
+        raise EngineError(
+            f"worker {socket.gethostname()}",
+            "finds other partitions, statements or settings than the process that asks",
+        )

@@ -1,0 +1,133 @@
+"""Questions that are answered on a cluster have the answers that they have here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from building import Made, day_key, instant, make, random_trades, trade
+from executors.engines import cluster, settings
+from executors.units import restated_meanwhile
+
+from warehouse import Warehouse
+from warehouse.core.datatypes import DATA_TYPES
+from warehouse.errors import EngineError, FunctionError
+
+DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 2, 1), date(2024, 2, 2)]
+SYMBOLS = ("AAPL", "BCpC", "MSFT")
+
+
+@pytest.fixture(scope="module", params=["ray", pytest.param("spark", marks=pytest.mark.torture)])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    with cluster(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="module", params=["symbol", "market"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    files = {day_key("trades", day): random_trades(SYMBOLS, 200, day) for day in DAYS}
+    laid = dict.fromkeys(DATA_TYPES, request.param)
+    made = make(tmp_path_factory.mktemp(request.param), files, storage__layout=laid)
+    made.update()
+    return made
+
+
+@pytest.fixture
+def here(made: Made) -> Iterator[Warehouse]:
+    made.configure(processing__engine="local")
+    with Warehouse(made.root) as opened:
+        yield opened
+
+
+@pytest.fixture
+def there(made: Made, here: Warehouse, engine: str) -> Iterator[Warehouse]:
+    made.configure(**settings(engine))
+    with Warehouse(made.root) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("by", ["symbol", "session"])
+@pytest.mark.parametrize("symbols", ["*", ("MSFT", "AAPL")])
+def test_a_function_comes_to_the_same(
+    symbols: Any, by: Any, here: Warehouse, there: Warehouse
+) -> None:
+    factor = 7
+
+    def scaled(trades: pd.DataFrame) -> pd.DataFrame:
+        # Neither it nor what it holds stands in a module that a worker could import.
+        return trades.assign(scaled=trades["price"] * factor, day=trades["session"].dt.day_name())
+
+    asked: tuple[Any, ...] = (symbols, DAYS[0], DAYS[-1])
+    options: dict[str, Any] = {"by": by, "missing": "ignore", "categories": True}
+    found = there.map(scaled, *asked, **options)
+    pd.testing.assert_frame_equal(found, here.map(scaled, *asked, **options))
+    assert len(found) > 100
+
+
+def test_a_function_is_called_in_processes_of_the_cluster(there: Warehouse) -> None:
+    found = there.map(lambda rows: os.getpid(), SYMBOLS, DAYS[0])
+    assert os.getpid() not in found["value"].tolist()
+
+
+def test_of_one_symbol_it_is_called_here(there: Warehouse) -> None:
+    found = there.map(lambda rows: os.getpid(), "AAPL", DAYS[0])
+    assert found["value"].tolist() == [os.getpid()]
+
+
+def test_what_a_function_raises_is_told_as_it_is_here(here: Warehouse, there: Warehouse) -> None:
+    told = []
+    for one in (here, there):
+        with pytest.raises(FunctionError) as error:
+            one.map(lambda rows: 1 / (rows["symbol"].iloc[0] != "BCpC"), "*", DAYS[0])
+        told.append((str(error.value), error.value.function, error.value.key))
+        assert "ZeroDivisionError" in error.value.__notes__[0]
+    assert told[0] == told[1]
+    # It is as it was.
+    assert len(there.map(len, "*", DAYS[0])) == len(SYMBOLS)
+
+
+def test_a_function_that_cannot_travel_is_told(there: Warehouse) -> None:
+    lock = threading.Lock()
+    with pytest.raises(EngineError, match=r"what is to be run cannot be sent to a worker.*lock"):
+        there.map(lambda rows: lock.locked(), "*", DAYS[0])
+
+
+def test_a_publish_in_between_is_in_the_answer_whole(engine: str, tmp_path: Path) -> None:
+    days = (date(2024, 1, 31), date(2024, 2, 1))
+    files = {day_key("trades", day): [trade("AAPL", instant(day), price=1)] for day in days}
+    made = make(tmp_path, files, **settings(engine))
+    made.update()
+    made.put(day_key("trades", days[1]), [trade("AAPL", instant(days[1]), price=2)])
+    with Warehouse(made.root) as wh:
+        published = partial(restated_meanwhile, made, days[1])
+        found = wh.map(published, "AAPL", *days, by="session")
+    assert found["price"].tolist() == [1.0, 2.0]
+    asked = [line.split()[0] for line in (made.root / "asked.txt").read_text().splitlines()]
+    # Of the session that was not restated it was not asked again.
+    assert sorted(asked) == [str(days[0]), str(days[1]), str(days[1])]
+
+
+def test_a_worker_that_does_not_share_the_folder_is_refused(
+    there: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert there.symbols() == list(SYMBOLS)
+    monkeypatch.setattr("warehouse.store.data_folder_id.id_of", lambda layout: "another's")
+    with pytest.raises(EngineError, match="on a path that all its machines share"):
+        there.map(len, "*", DAYS[0])
+
+
+def test_what_a_worker_cannot_import_is_told(there: Warehouse, tmp_path: Path) -> None:
+    (tmp_path / "of_mine_alone.py").write_text("def rows(frame): return len(frame)\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        from of_mine_alone import rows  # type: ignore[import-not-found]
+
+        with pytest.raises(EngineError, match=r"cannot import what it is to run.*of_mine_alone"):
+            there.map(rows, "*", DAYS[0])
