@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,10 +17,15 @@ import pytest
 from building import Made, day_key, instant, make, random_trades, trade
 from executors.engines import cluster, settings
 from executors.units import restated_meanwhile
+from featuring import FEATURES
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.request import Request
 from warehouse.errors import EngineError, FunctionError
+from warehouse.executors.work import Executor, results
+from warehouse.synthetic.files import write
+from warehouse.synthetic.market import DEMO
 
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 2, 1), date(2024, 2, 2)]
 SYMBOLS = ("AAPL", "BCpC", "MSFT")
@@ -51,6 +58,110 @@ def there(made: Made, here: Warehouse, engine: str) -> Iterator[Warehouse]:
     made.configure(**settings(engine))
     with Warehouse(made.root) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module", params=["demo", pytest.param("real", marks=pytest.mark.torture)])
+def market(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Made, date, date]:
+    """A warehouse of the demo market, or of real days; its first and its last session."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "demo":
+        made = make(folder, storage__layout=dict.fromkeys(DATA_TYPES, "market"))
+        write(replace(DEMO, trades_per_session=3_000, quotes_per_session=2_000), made.source)
+        first, last = DEMO.sessions[0], DEMO.sessions[-1]
+    else:
+        source = request.getfixturevalue("real_flatfiles")
+        made = make(folder, source__url=str(source), source__symbols=["BAC", "IBM"])
+        first, last = date(2013, 10, 7), date(2013, 10, 9)
+    made.pipeline.update(Request.of((), first, last))
+    return made, first, last
+
+
+@contextmanager
+def both(made: Made, engine: str) -> Iterator[tuple[Warehouse, Warehouse]]:
+    """The warehouse, opened to answer here and on a cluster."""
+    made.configure(processing__engine="local")
+    with Warehouse(made.root) as here:
+        made.configure(**settings(engine))
+        with Warehouse(made.root) as there:
+            yield here, there
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The units that go to a cluster, however little is asked."""
+    monkeypatch.setattr("warehouse.read.features.question._MANY_ROWS", 0)
+    monkeypatch.setattr("warehouse.read.features.question._PART_ROWS", 1)
+    found: list[int] = []
+
+    def counted(executor: Executor, units: Any) -> Any:
+        for number, result in results(executor, units):
+            found.append(number)
+            yield number, result
+
+    monkeypatch.setattr("warehouse.read.answers.results", counted)
+    return found
+
+
+def test_every_feature_has_the_rows_that_it_has_here(
+    engine: str, market: tuple[Made, date, date], sent: list[int]
+) -> None:
+    made, first, last = market
+    with both(made, engine) as (here, there):
+        symbols = here.symbols("quotes")
+        for name in FEATURES:
+            sent.clear()
+            asked: tuple[Any, ...] = (name, symbols, first, last)
+            expected = here.features(*asked, missing="ignore")
+            assert sent == []
+            found = there.features(*asked, missing="ignore")
+            assert len(sent) > 1
+            pd.testing.assert_frame_equal(found, expected)
+            assert found.attrs == expected.attrs
+            assert len(found) > 0
+
+
+BARS: tuple[dict[str, Any], ...] = (
+    {"every": "5m", "hours": "all"},
+    {"every": "1d", "columns": ["timestamp", "open", "official_open", "volume"]},
+    {"every": "1h", "fill": True, "tz": "America/New_York"},
+    {"every": 300, "by": "tick"},
+    {"every": 20_000, "by": "dollar", "excess": "split"},
+)
+
+
+@pytest.mark.parametrize(("which", "to"), [("*", "arrow"), ("named", "pandas")])
+def test_bars_are_those_that_are_built_here(
+    which: str,
+    to: Any,
+    engine: str,
+    market: tuple[Made, date, date],
+    sent: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, first, last = market
+    with both(made, engine) as (here, there):
+        symbols = "*" if which == "*" else here.symbols("trades")[::-1]
+        for options in BARS:
+            sent.clear()
+            expected = here.bars(symbols, first, last, missing="ignore", to=to, **options)
+            assert sent == []
+            found = there.bars(symbols, first, last, missing="ignore", to=to, **options)
+            assert len(sent) > 1
+            if to == "arrow":
+                assert found.equals(expected, check_metadata=True)
+            else:
+                pd.testing.assert_frame_equal(found, expected)
+                assert found.attrs == expected.attrs
+            assert len(found) > 0
+
+
+def test_few_rows_are_measured_here(made: Made, engine: str) -> None:
+    with both(made, engine) as (_, there), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warehouse.executors.engine.open_executor", None)
+        assert len(there.features("vwap", SYMBOLS, DAYS[0], freq=None, missing="ignore")) > 0
+        assert len(there.bars(SYMBOLS, DAYS[0], DAYS[-1], missing="ignore", every="1h")) > 0
 
 
 @pytest.mark.parametrize("by", ["symbol", "session"])

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from threading import Lock
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -35,6 +35,7 @@ from warehouse.read.snapshot import Snapshot, Snapshots, Stored
 from warehouse.store import data_folder_id
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _PARTS = 100
 """So many parts of a question, at most, are handed to a worker together: it opens the warehouse for
@@ -194,28 +195,37 @@ class Answers:
             self.factors(snapshot, asked.symbols, asked),
         )
 
-    def side_by_side(self, snapshot: Snapshot, parts: Sequence[Part[T]]) -> Iterator[tuple[int, T]]:
-        """What the parts of a question come to, each as it is done, with its place among them.
+    def side_by_side(
+        self, snapshot: Snapshot, parts: Sequence[Part[T]], done: dict[Hashable, T]
+    ) -> list[T]:
+        """What the parts of a question come to, in their order, whichever is done first.
 
-        Each makes sure itself that it rests on what `snapshot` says (`check_same`).
+        One alone is answered here: a cluster has nothing to divide.
+
+        Args:
+            done: by their keys, parts that are not asked any more; takes the others. Who asks again
+                after a publish brings it along.
 
         Raises:
             EngineError: the engine cannot begin, or a worker cannot do what it is asked.
         """
-        with self.engine.executor() as executor:
-            size = min(max(len(parts) // (_GROUPS * executor.at_once), 1), _PARTS)
-            begins = range(0, len(parts), size)
-            folder_id = data_folder_id.id_of(self._layout)
-            generation = snapshot.generation
+        due = [part for part in parts if part.key not in done]
+        if len(due) == 1:
+            done[due[0].key] = due[0](self)
+        elif due:
+            with self.engine.executor() as executor:
+                size = min(max(len(due) // (_GROUPS * executor.at_once), 1), _PARTS)
+                groups = [tuple(due[at : at + size]) for at in range(0, len(due), size)]
+                folder_id, generation = data_folder_id.id_of(self._layout), snapshot.generation
 
-            def unit(begin: int) -> Unit[list[T]]:
-                group = Group(tuple(parts[begin : begin + size]))
-                if executor.is_here:
-                    return lambda share: group(self)
-                return OnWorker(self._layout, self._config, folder_id, generation, group)
+                def unit(group: tuple[Part[T], ...]) -> Unit[list[T]]:
+                    if executor.is_here:
+                        return lambda share: [part(self) for part in group]
+                    return OnWorker(self._layout, self._config, folder_id, generation, group)
 
-            for number, found in results(executor, map(unit, begins)):
-                yield from enumerate(found, begins[number])
+                for number, found in results(executor, map(unit, groups)):
+                    done |= {part.key: one for part, one in zip(groups[number], found, strict=True)}
+        return [done[part.key] for part in parts]
 
     def await_generation(self, generation: int) -> None:
         """Wait until what this machine sees of the warehouse is not of an earlier generation.
@@ -257,18 +267,17 @@ class Answers:
             return self._pool
 
 
-Part: TypeAlias = Callable[[Answers], T]
-"""A part of a question, as it travels."""
+class Part(Protocol[T_co]):
+    """A part of a question, as it travels."""
 
+    @property
+    def key(self) -> Hashable:
+        """What it asks, and all that its answer rests on: equal keys, equal answers."""
+        ...
 
-@dataclass(frozen=True)
-class Group(Generic[T]):
-    """Parts of a question that are answered one after the other."""
-
-    parts: tuple[Part[T], ...]
-
-    def __call__(self, answers: Answers) -> list[T]:
-        return [part(answers) for part in self.parts]
+    def __call__(self, answers: Answers) -> T_co:
+        """The answer; it makes sure that it rests on what `key` says (`check_same`)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -284,14 +293,14 @@ class OnWorker(Generic[T]):
     config: Config
     folder_id: str | None
     generation: int
-    ask: Callable[[Answers], T]
+    parts: tuple[Part[T], ...]
 
-    def __call__(self, share: Share) -> T:
+    def __call__(self, share: Share) -> list[T]:
         data_folder_id.check_shared(self.layout, self.folder_id)
         answers = Answers(self.layout, self.config.within(share.threads, share.memory_bytes))
         try:
             answers.await_generation(self.generation)
-            return self.ask(answers)
+            return [part(answers) for part in self.parts]
         finally:
             answers.close()
 

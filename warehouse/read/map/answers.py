@@ -7,7 +7,7 @@ came in between, parts that rest on something else now are asked again, and no o
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -29,14 +29,18 @@ class Application:
     """A function, and the rows that it is handed at once.
 
     Attributes:
-        key: their symbol, or their session.
+        whose: their symbol, or their session.
         fingerprint: of what they are.
     """
 
     function: Callable[[Any], Any]
-    key: str | date
+    whose: str | date
     asked: Question
     fingerprint: str
+
+    @property
+    def key(self) -> Hashable:
+        return self.whose, self.fingerprint
 
     def __call__(self, answers: Answers) -> pa.Table | None:
         """What the function makes of them; None: no rows.
@@ -54,13 +58,13 @@ class Application:
             result = self.function(frame)
         except Exception as error:
             said = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
-            told = FunctionError(name, self.key, said)
+            told = FunctionError(name, self.whose, said)
             told.add_note(traceback.format_exc().rstrip())
             raise told from error
         try:
             return as_table(result)
         except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
-            raise FunctionError(name, self.key, f"it returned {one_line(error)}") from error
+            raise FunctionError(name, self.whose, f"it returned {one_line(error)}") from error
 
 
 class MapAnswers:
@@ -71,7 +75,7 @@ class MapAnswers:
 
     def load(self, question: MapQuestion) -> Any:
         """The results, as `Warehouse.map` says."""
-        done: dict[tuple[str | date, str], pa.Table | None] = {}
+        done: dict[Hashable, pa.Table | None] = {}
 
         def answer(snapshot: Snapshot) -> list[tuple[str | date, pa.Table | None]]:
             if question.asked.whole:
@@ -79,24 +83,16 @@ class MapAnswers:
             parts = [
                 Application(
                     question.function,
-                    key,
+                    whose,
                     asked,
                     rows_of(self._answers, asked).fingerprint_in(snapshot, asked),
                 )
-                for key, asked in question.parts(snapshot)
+                for whose, asked in question.parts(snapshot)
             ]
-            due = [one for one in parts if (one.key, one.fingerprint) not in done]
-
-            def read() -> None:
-                if len(due) == 1:
-                    # A cluster has nothing to divide.
-                    done[due[0].key, due[0].fingerprint] = due[0](self._answers)
-                    return
-                for place, table in self._answers.side_by_side(snapshot, due):
-                    done[due[place].key, due[place].fingerprint] = table
-
-            self._answers.snapshots.whole(snapshot, read)
-            return [(one.key, done[one.key, one.fingerprint]) for one in parts]
+            tables = self._answers.snapshots.whole(
+                snapshot, lambda: self._answers.side_by_side(snapshot, parts, done)
+            )
+            return [(part.whose, table) for part, table in zip(parts, tables, strict=True)]
 
         keyed = self._answers.snapshots.read(answer)
         table = combined(name_of(question.function), question.by, keyed)

@@ -53,7 +53,10 @@ class MapQuestion:
         """Each symbol, or session, and what is asked of it, in the order of the answer."""
         asked = replace(self.asked, whole=False)
         if self.by == "symbol":
-            for symbol in asked.symbols or self._traded(snapshot):
+            symbols = asked.symbols or self._traded(snapshot)
+            # All at once: they are asked for one by one.
+            snapshot.partitions(asked.kind.name, symbols)
+            for symbol in symbols:
                 yield symbol, replace(asked, symbols=(symbol,))
             return
         span, how = asked.span, asked.comparison
@@ -74,12 +77,12 @@ class MapQuestion:
             own_span = narrowed_span(span, session, session)
             yield session, replace(asked, symbols=symbols, span=own_span)
 
-    def _traded(self, snapshot: Snapshot) -> list[str]:
+    def _traded(self, snapshot: Snapshot) -> tuple[str, ...]:
         """All symbols that may have rows in the span, in byte order."""
         kind, span = self.asked.kind, self.asked.span
         every = availability.symbols_of(snapshot, kind.name)
         found = partition_reader.touched(snapshot, kind, every, span)
-        return list(dict.fromkeys(one.symbol for one in found))
+        return tuple(dict.fromkeys(one.symbol for one in found))
 
 
 def question(
