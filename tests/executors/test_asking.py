@@ -104,13 +104,21 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_every_feature_has_the_rows_that_it_has_here(
-    engine: str, market: tuple[Made, date, date], sent: list[int]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("amihud", "effective_spread", "volume_ma"),
+        pytest.param([*FEATURES], marks=pytest.mark.torture),
+    ],
+    ids=["few", "all"],
+)
+def test_a_feature_has_the_rows_that_it_has_here(
+    names: list[str], engine: str, market: tuple[Made, date, date], sent: list[int]
 ) -> None:
     made, first, last = market
     with both(made, engine) as (here, there):
         symbols = here.symbols("quotes")
-        for name in FEATURES:
+        for name in names:
             sent.clear()
             asked: tuple[Any, ...] = (name, symbols, first, last)
             expected = here.features(*asked, missing="ignore")
@@ -143,6 +151,8 @@ def test_bars_are_those_that_are_built_here(
     made, first, last = market
     with both(made, engine) as (here, there):
         symbols = "*" if which == "*" else here.symbols("trades")[::-1]
+        rows = here.query("select count(*) from trades").iat[0, 0]
+        monkeypatch.setattr("warehouse.read.bars.answers._PIECE_ROWS", rows // 4)
         for options in BARS:
             sent.clear()
             expected = here.bars(symbols, first, last, missing="ignore", to=to, **options)
