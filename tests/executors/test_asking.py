@@ -88,6 +88,52 @@ def both(made: Made, engine: str) -> Iterator[tuple[Warehouse, Warehouse]]:
             yield here, there
 
 
+NEVER = """-- validate/{name}: {name}.
+-- grain: one row per row
+-- severity: warning
+-- data_types: trades
+-- on_ingest: no
+select symbol, session, timestamp, {what} as what
+from checked
+"""
+
+
+def test_rules_find_what_they_find_here_and_fail_as_they_do(
+    engine: str, market: tuple[Made, date, date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, first, last = market
+    with Warehouse(made.root) as wh:
+        rows = int(wh.catalog()["rows"].sum())
+    monkeypatch.setattr("warehouse.validation.validate._UNIT_ROWS", rows // 8)
+    sent: list[int] = []
+
+    def counted(executor: Executor, units: Any) -> Any:
+        for number, result in results(executor, units):
+            sent.append(number)
+            yield number, result
+
+    monkeypatch.setattr("warehouse.validation.validate.results", counted)
+    rules = {"found": "'every row'", "failing": "error('as it is meant to')"}
+    for name, what in rules.items():
+        path = made.root / f"sql/validate/{name}.sql"
+        path.write_text(NEVER.format(name=name, what=what), "utf-8")
+    told = []
+    for options in ({"processing__engine": "local"}, settings(engine)):
+        made.configure(**options)
+        sent.clear()
+        report = made.pipeline.validate(Request.of((), first, last))
+        with Warehouse(made.root) as wh:
+            findings = wh.catalog("findings").drop(columns=["run_id", "checked_at"]).to_csv()
+        broken = [(one.name, str(one.error), one.on_ingest) for one in report.broken]
+        told.append((report.results, broken, report.rules, report.held, report.looked_at, findings))
+    assert len(sent) > 2
+    assert told[0] == told[1]
+    assert [name for name, *_ in told[0][1]] == ["failing"]
+    assert any(one.rule == "found" for one in told[0][0])
+    for name in rules:
+        (made.root / f"sql/validate/{name}.sql").unlink()
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The units that go to a cluster, however little is asked."""

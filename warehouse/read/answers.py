@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import partial
+from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,6 +34,7 @@ from warehouse.read.frame_options import shaped
 from warehouse.read.partition_reader import Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
 from warehouse.store import data_folder_id
+from warehouse.store.catalog import await_generation
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -42,9 +44,6 @@ _PARTS = 100
 them."""
 _GROUPS = 4
 """So many groups for each unit that may be under way: none is left to work alone for long."""
-_PATIENCE_SECONDS = 60
-"""So long another machine may see what a network's file system remembers of a folder."""
-_PAUSE_SECONDS = 0.2
 
 
 class Answers:
@@ -227,22 +226,6 @@ class Answers:
                     done |= {part.key: one for part, one in zip(groups[number], found, strict=True)}
         return [done[part.key] for part in parts]
 
-    def await_generation(self, generation: int) -> None:
-        """Wait until what this machine sees of the warehouse is not of an earlier generation.
-
-        Raises:
-            EngineError: it still is after a minute.
-        """
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while (seen := self.snapshots.read(lambda one: one.generation)) < generation:
-            if time.monotonic() > until:
-                raise EngineError(
-                    f"worker {socket.gethostname()}",
-                    f"sees generation {seen} of {self._layout.root}, and not {generation}, which is"
-                    " published; look at what its mount of that folder caches",
-                )
-            time.sleep(_PAUSE_SECONDS)
-
     def with_room(self, read: Callable[[], T]) -> T:
         """What `read` reads; while there is no room for it, the cache makes some.
 
@@ -299,7 +282,8 @@ class OnWorker(Generic[T]):
         data_folder_id.check_shared(self.layout, self.folder_id)
         answers = Answers(self.layout, self.config.within(share.threads, share.memory_bytes))
         try:
-            answers.await_generation(self.generation)
+            seen = partial(answers.snapshots.read, attrgetter("generation"))
+            await_generation(self.layout, self.generation, seen)
             return [part(answers) for part in self.parts]
         finally:
             answers.close()
