@@ -20,10 +20,15 @@ from executors.units import restated_meanwhile
 from featuring import FEATURES
 
 from warehouse import Warehouse
+from warehouse.bars.adjustment import Factors
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.errors import EngineError, FunctionError
 from warehouse.executors.work import Executor, results
+from warehouse.read.answers import Answers
+from warehouse.read.bars.answers import BarPart, Piece
+from warehouse.read.bars.question import question
+from warehouse.store.catalog import await_generation
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
 
@@ -134,6 +139,61 @@ def test_rules_find_what_they_find_here_and_fail_as_they_do(
         (made.root / f"sql/validate/{name}.sql").unlink()
 
 
+def test_verify_finds_the_faults_that_it_finds_here(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: dict[str, Any] = {
+        day_key("trades", day): [*random_trades(SYMBOLS, 50, day), "too,few"] for day in DAYS
+    }
+    made = make(tmp_path, files)
+    made.update()
+    partitions, data = sorted(made.partitions().values()), made.root / "data"
+    flipped = bytearray(partitions[0].read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    partitions[0].write_bytes(flipped)
+    partitions[1].unlink()
+    (raw, other) = sorted((data / "raw").rglob("*.csv.gz"))[:2]
+    raw.write_bytes(raw.read_bytes()[:-1])
+    other.unlink()
+    next(iter(sorted((data / "rejects").rglob("*.parquet")))).write_bytes(b"")
+    monkeypatch.setattr("warehouse.maintenance.verify_units._UNIT_BYTES", 10_000)
+    sent: list[int] = []
+
+    def counted(executor: Executor, units: Any) -> Any:
+        for number, result in results(executor, units):
+            sent.append(number)
+            yield number, result
+
+    monkeypatch.setattr("warehouse.maintenance.verify_units.results", counted)
+    told = []
+    for options in ({"processing__engine": "local"}, settings(engine)):
+        made.configure(**options)
+        sent.clear()
+        report = made.verify()
+        facts = [(one.path, one.kind, one.problem, one.subject) for one in report.faults]
+        told.append((facts, report.files, report.bytes, report.waiting, report.pruned))
+    assert len(sent) > 2
+    assert told[0] == told[1]
+    assert {kind for _, kind, *_ in told[0][0]} >= {"partition", "raw", "rejects"}
+
+
+def test_what_a_worker_faults_is_looked_at_here_before_it_is_said(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {day_key("trades", day): random_trades(SYMBOLS, 50, day) for day in DAYS}
+    made = make(tmp_path, files, **settings(engine))
+    made.update()
+    monkeypatch.setattr("warehouse.maintenance.verify_units._UNIT_BYTES", 10_000)
+    monkeypatch.setattr("warehouse.maintenance.verify_units.results", all_missing)
+    assert made.verify().faults == []
+
+
+def all_missing(executor: Executor, units: Any) -> Any:
+    """As if a worker saw an empty folder."""
+    for number, result in results(executor, units):
+        yield number, [("missing", 0) for _ in result]
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The units that go to a cluster, however little is asked."""
@@ -211,6 +271,64 @@ def test_bars_are_those_that_are_built_here(
                 pd.testing.assert_frame_equal(found, expected)
                 assert found.attrs == expected.attrs
             assert len(found) > 0
+
+
+@pytest.mark.parametrize("asked", ["features", "bars"])
+def test_a_publish_while_it_is_measured_is_in_the_rows_whole(
+    asked: str, engine: str, tmp_path: Path, sent: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.read.bars.answers._PIECE_ROWS", 20)
+    made = make(tmp_path, {day_key("trades", DAYS[0]): random_trades(SYMBOLS, 60, DAYS[0])})
+    made.update()
+    made.configure(**settings(engine))
+    made.put(day_key("trades", DAYS[0]), random_trades(SYMBOLS, 60, DAYS[0], seed=1))
+
+    def published_meanwhile(executor: Executor, units: Any) -> Any:
+        for number, result in results(executor, units):
+            if not sent:
+                made.configure(processing__engine="local")
+                made.update()
+            sent.append(number)
+            yield number, result
+
+    monkeypatch.setattr("warehouse.read.answers.results", published_meanwhile)
+
+    def rows(wh: Warehouse) -> pd.DataFrame:
+        if asked == "features":
+            return wh.features("trade_sign", SYMBOLS, DAYS[0], missing="ignore")
+        return wh.bars(SYMBOLS, DAYS[0], every="1h", hours="all")
+
+    with Warehouse(made.root) as wh:
+        found = rows(wh)
+    times = len(sent)
+    with Warehouse(made.root) as wh:
+        expected = rows(wh)
+    pd.testing.assert_frame_equal(found, expected)
+    assert found.attrs == expected.attrs
+    # What was asked before is void.
+    assert times > len(SYMBOLS)
+
+
+def test_a_part_that_rests_on_something_else_is_refused(made: Made) -> None:
+    made.configure(processing__engine="local")
+    asked = question("AAPL", DAYS[0], every="1h")
+    piece = Piece({"AAPL": []}, asked.span)
+    part = BarPart(made.root / "sql", asked, piece, Factors(), "of another generation")
+    answers = Answers(made.layout, made.config)
+    with pytest.raises(EngineError, match="finds other partitions, statements or settings"):
+        part(answers)
+    answers.close()
+
+
+def test_a_worker_that_sees_an_earlier_generation_waits_and_then_says_so(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter([1, 1, 2])
+    await_generation(made.layout, 2, lambda: next(seen))
+    assert list(seen) == []
+    monkeypatch.setattr("warehouse.store.catalog._PATIENCE_SECONDS", 0)
+    with pytest.raises(EngineError, match="sees generation 1 of .*, and not 2, which is published"):
+        await_generation(made.layout, 2, lambda: 1)
 
 
 def test_few_rows_are_measured_here(made: Made, engine: str) -> None:

@@ -275,7 +275,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
 class _Questions:
     """A DuckDB with the catalog attached, in which each rule sees what it is asked about.
 
-    Where `processing.engine` is a cluster, units of several are asked there.
+    Where `processing.engine` is a cluster, units of many rows are asked there.
     """
 
     def __init__(
@@ -416,7 +416,8 @@ class _Questions:
 
     def _answers(self, units: Sequence[_Unit]) -> list[ValidationResult]:
         """What the units find, in their order."""
-        if self._engine.is_here or len(units) < 2:
+        rows = sum(one.rows for unit in units for one in unit.partitions)
+        if self._engine.is_here or len(units) < 2 or rows <= _UNIT_ROWS:
             return [one for unit in units for one in self.answer(unit)]
         folder_id = data_folder_id.id_of(self._layout)
         ((generation,),) = self._rows("select max(generation) from published.main.warehouse")
