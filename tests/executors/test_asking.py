@@ -327,7 +327,9 @@ def test_a_worker_that_sees_an_earlier_generation_waits_and_then_says_so(
     await_generation(made.layout, 2, lambda: next(seen))
     assert list(seen) == []
     monkeypatch.setattr("warehouse.store.catalog._PATIENCE_SECONDS", 0)
-    with pytest.raises(EngineError, match="sees generation 1 of .*, and not 2, which is published"):
+    with pytest.raises(
+        EngineError, match=r"sees generation 1 of .*, and not 2, which is published"
+    ):
         await_generation(made.layout, 2, lambda: 1)
 
 
