@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -378,6 +379,24 @@ def test_what_a_function_raises_is_told_as_it_is_here(here: Warehouse, there: Wa
     assert told[0] == told[1]
     # It is as it was.
     assert len(there.map(len, "*", DAYS[0])) == len(SYMBOLS)
+
+
+def test_a_worker_that_is_killed_while_it_is_asked_costs_no_row(
+    here: Warehouse, there: Warehouse, tmp_path: Path
+) -> None:
+    mark = tmp_path / "been here"
+
+    def kills_once(rows: pd.DataFrame) -> int:
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return len(rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return -1
+
+    found = there.map(kills_once, "*", DAYS[0])
+    assert mark.exists()
+    pd.testing.assert_frame_equal(found, here.map(len, "*", DAYS[0]))
 
 
 def test_a_function_that_cannot_travel_is_told(there: Warehouse) -> None:

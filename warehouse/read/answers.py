@@ -39,9 +39,6 @@ from warehouse.store.catalog import await_generation
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_PARTS = 100
-"""So many parts of a question, at most, are handed to a worker together: it opens the warehouse for
-them."""
 _GROUPS = 4
 """So many groups for each unit that may be under way: none is left to work alone for long."""
 
@@ -195,7 +192,11 @@ class Answers:
         )
 
     def side_by_side(
-        self, snapshot: Snapshot, parts: Sequence[Part[T]], done: dict[Hashable, T]
+        self,
+        snapshot: Snapshot,
+        parts: Sequence[Part[T]],
+        done: dict[Hashable, T],
+        together: int = 1,
     ) -> list[T]:
         """What the parts of a question come to, in their order, whichever is done first.
 
@@ -204,6 +205,8 @@ class Answers:
         Args:
             done: by their keys, parts that are not asked any more; takes the others. Who asks again
                 after a publish brings it along.
+            together: so many parts, at most, are handed over at once: a worker opens the warehouse
+                for them, and sends back what they come to.
 
         Raises:
             EngineError: the engine cannot begin, or a worker cannot do what it is asked.
@@ -213,7 +216,7 @@ class Answers:
             done[due[0].key] = due[0](self)
         elif due:
             with self.engine.executor() as executor:
-                size = min(max(len(due) // (_GROUPS * executor.at_once), 1), _PARTS)
+                size = min(max(len(due) // (_GROUPS * executor.at_once), 1), together)
                 groups = [tuple(due[at : at + size]) for at in range(0, len(due), size)]
                 folder_id, generation = data_folder_id.id_of(self._layout), snapshot.generation
 

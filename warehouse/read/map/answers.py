@@ -23,6 +23,9 @@ from warehouse.read.map.results import as_table, combined
 from warehouse.read.market.answers import MarketAnswers
 from warehouse.read.snapshot import Snapshot
 
+_TOGETHER = 20
+"""Most symbols have few rows, and a worker takes a tenth of a second to open the warehouse."""
+
 
 @dataclass(frozen=True)
 class Application:
@@ -90,7 +93,7 @@ class MapAnswers:
                 for whose, asked in question.parts(snapshot)
             ]
             tables = self._answers.snapshots.whole(
-                snapshot, lambda: self._answers.side_by_side(snapshot, parts, done)
+                snapshot, lambda: self._answers.side_by_side(snapshot, parts, done, _TOGETHER)
             )
             return [(part.whose, table) for part, table in zip(parts, tables, strict=True)]
 
