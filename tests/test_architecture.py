@@ -28,7 +28,7 @@ BELOW = {
     "executors": {"core"},
     "source": {"core"},
     "store": {"sqlfolder"},
-    "validation": {"store"},
+    "validation": {"executors", "store"},
     "bars": {"store"},
     "ingest": {"executors", "source", "validation", "bars"},
     "pipeline": {"ingest"},

@@ -55,6 +55,9 @@ from warehouse.read.cache import FrameCache
 from warehouse.read.coverage import coverage as coverage_of
 from warehouse.read.features.question import FeatureAnswers
 from warehouse.read.frames import check_form
+from warehouse.read.map.answers import MapAnswers
+from warehouse.read.map.question import By
+from warehouse.read.map.question import question as map_question
 from warehouse.read.market.answers import MarketAnswers
 from warehouse.read.market.panel import cross_section, panel
 from warehouse.read.query.answers import QueryAnswers
@@ -117,6 +120,7 @@ class Warehouse(Face):
         self._answers = Answers(self._layout, self._config)
         self._queries = QueryAnswers(self._answers)
         self._market = MarketAnswers(self._answers)
+        self._maps = MapAnswers(self._answers)
         folder = FeatureFolder(self._config.sql_dir(root))
         self._features = FeatureAnswers(self._answers, folder)
         self._bars = BarAnswers(self._answers, self._config.sql_dir(root))
@@ -893,6 +897,101 @@ class Warehouse(Face):
         asked = streaming.question(symbols, start, end, data_types, to=to, **options)
         names = self.exchanges if asked.form == "rows" else {}
         return streaming.begin(self._answers.snapshots, asked, names)
+
+    @overload
+    def map(
+        self,
+        function: Callable[[pd.DataFrame], Any],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_type: str = "trades",
+        *,
+        by: By = "symbol",
+        to: Literal["pandas"] = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[pl.DataFrame], Any],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_type: str = "trades",
+        *,
+        by: By = "symbol",
+        to: Literal["polars"],
+        **options: Unpack[LoadOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[pa.Table], Any],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_type: str = "trades",
+        *,
+        by: By = "symbol",
+        to: Literal["arrow"],
+        **options: Unpack[LoadOptions],
+    ) -> pa.Table: ...
+
+    @named(question)
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        symbols: str | Sequence[str],
+        start: Moment,
+        end: Moment | None = None,
+        data_type: str = "trades",
+        *,
+        by: By = "symbol",
+        to: Form = "pandas",
+        **options: Unpack[LoadOptions],
+    ) -> Any:
+        """What a function of yours makes of each symbol's rows, or of each session's.
+
+            def vwap(trades):
+                return (trades["price"] * trades["size"]).sum() / trades["size"].sum()
+
+            wh.map(vwap, "*", "2024-01-02", "2024-01-31")
+
+        Symbols, or sessions, are read and handed over side by side: on threads of this process,
+        or where `processing.engine` names Spark or Ray, on that cluster, lambdas and functions of a
+        notebook too. There it may be called twice for the same rows, where a worker dies; it is to
+        return what it finds, and to change nothing. On threads functions wait for each other where
+        Python holds its lock, as it does in most of pandas: `engine: ray` takes all processors of
+        one machine, too.
+
+        Args:
+            function: takes a frame of the rows of one symbol, or of one session, as `load` has
+                them; never one without rows. It returns a frame, a dict or Series (one row, whose
+                labels name the columns), a value (one row, in the column `value`), or None (no
+                row). The index of a frame is a column, unless it numbers the rows.
+            symbols, start, end: as for `load`; so are `columns`, `adjust` and the other options.
+            data_type: as for `load`.
+            by: "symbol": it is called for each symbol, with its rows of all of the span; "session":
+                for each session, with the rows of all symbols.
+            to: as for `load`: of the frames that the function is handed, and of the answer.
+
+        Returns:
+            One frame of the results' rows, in the order of the symbols asked, or of time, whichever
+            is done first. Its first column is the key, `symbol` or `session`; a column of that name
+            that the function returns gives way to it. A column that some results lack is NULL in
+            their rows; numbers of several types have the wider one.
+
+        Raises:
+            FunctionError: the function raised, or returned something else; the error names the
+                symbol or session, and a note has the traceback. Others are not begun any more.
+            EngineError: the engine cannot begin, or a worker cannot do what it is asked.
+            RequestError, NoDataError, TooLargeError, CorruptPartitionError: as for `load`.
+        """
+        asked = map_question(function, symbols, start, end, data_type, by=by, to=to, **options)
+        return self._maps.load(asked)
 
     @overload
     def features(

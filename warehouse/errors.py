@@ -24,6 +24,7 @@ WarehouseError
 │   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
 │   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
 ├── EngineError            what runs units of work on other machines is not there, or failed
+├── FunctionError          a function given to `map` raised, or returned what makes no rows
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
 │   └── UnreadablePartitionError  the system does not let it be read; it may be sound
@@ -38,6 +39,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +393,20 @@ class EngineError(WarehouseError):
     def __init__(self, engine: str, problem: str) -> None:
         self.engine, self.problem = engine, problem
         super().__init__(f"{engine} {problem}")
+
+
+class FunctionError(WarehouseError):
+    """A function of the caller's, given to `map`, raised, or returned what makes no rows.
+
+    `key` is the symbol, or the session, whose rows it was handed. Where it raised, a note has its
+    traceback.
+
+    Remedy: try it on the rows of that symbol, or session, alone: `function(wh.trades(…))`.
+    """
+
+    def __init__(self, function: str, key: str | date, problem: str) -> None:
+        self.function, self.key, self.problem = function, key, problem
+        super().__init__(f"{function} of the rows of {key}: {problem}")
 
 
 class LockedError(WarehouseError):

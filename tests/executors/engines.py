@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from building import REPOSITORY
 
 OF_EXTRA = {"ray": "ray", "spark": "pyspark"}
 SPARK_MASTER = "local-cluster[2,1,1536]"
@@ -38,8 +39,9 @@ def cluster(engine: str) -> Iterator[None]:
     if why := problem(engine):
         pytest.skip(why)
     with pytest.MonkeyPatch.context() as patch:
-        # What tests hand to workers stands in their modules.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), os.pathsep)
+        # What tests hand to workers stands in their modules; the library is this checkout's.
+        folders = Path(__file__).parents[1], REPOSITORY
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
         patch.setenv("RAY_raylet_start_wait_time_s", "240")
         yield from _cluster(engine)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,20 @@ def test_what_a_unit_raises_is_raised_here_with_what_it_says(
 def test_a_function_of_the_users_own_travels_too(executor: Executor) -> None:
     factor = 7
     assert executor.submit(lambda share: factor * 6).result() == 42
+
+
+def test_what_another_thread_has_begun_is_used_and_not_ended(
+    engine: str, executor: Executor
+) -> None:
+    made = {name.removeprefix("processing__"): value for name, value in settings(engine).items()}
+
+    def ask() -> int:
+        with open_executor(ProcessingConfig(**made)) as own:
+            return own.submit(share_and_process).result()[1]
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(ask).result() != os.getpid()
+    assert executor.submit(share_and_process).result()[1] != os.getpid()
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_unit_done_again(

@@ -13,6 +13,10 @@ import polars as pl
 from warehouse import Aggregate, Quote, Trade, Warehouse, WarehouseError
 
 
+def rows_of(trades: pd.DataFrame) -> dict[str, int]:
+    return {"rows": len(trades)}
+
+
 def main() -> None:
     with Warehouse("demo-warehouse") as wh:
         assert_type(wh.trades("AAPL", "2024-01-02"), pd.DataFrame)
@@ -22,6 +26,9 @@ def main() -> None:
         assert_type(wh.aggs("AAPL", "2024-01-02", vwap=True, to="polars"), pl.DataFrame)
         assert_type(wh.load("trades", "AAPL", "2024-01-02", columns=["price"]), pd.DataFrame)
         assert_type(wh.features("spread", "AAPL", "2024-01-02", periods=3), pd.DataFrame)
+        assert_type(wh.map(len, "*", "2024-01-02"), pd.DataFrame)
+        assert_type(wh.map(rows_of, ["AAPL"], "2024-01-02", by="session"), pd.DataFrame)
+        assert_type(wh.map(pl.DataFrame.head, "AAPL", "2024-01-02", to="polars"), pl.DataFrame)
         assert_type(wh.query("select $n as n", n=1), pd.DataFrame)
         assert_type(wh.query("select 1 as n", "polars"), pl.DataFrame)
         assert_type(wh.catalog("runs"), pd.DataFrame)

@@ -260,6 +260,20 @@ class Config(_Section):
         """The modes of what is made below data/."""
         return Modes(int(self.storage.file_mode, 8))
 
+    def within(self, threads: int, memory_bytes: int) -> Config:
+        """The same for a process that is one of many: it hands nothing on, and keeps no answers."""
+        own = {
+            "engine": "local",
+            "parallel_workers": threads,
+            "memory_limit_gb": memory_bytes / _GIB,
+        }
+        return self.model_copy(
+            update={
+                "processing": self.processing.model_copy(update=own),
+                "storage": self.storage.model_copy(update={"max_cache_memory_gb": 0}),
+            }
+        )
+
     def sql_dir(self, root: Path) -> Path:
         return root.absolute() / expanded(self.storage.sql_dir)
 

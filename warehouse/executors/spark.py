@@ -96,9 +96,11 @@ def _session(master: str) -> tuple[Any, bool]:
         raise EngineError(
             "spark", "is not installed; pip install 'flatfile-warehouse[spark]'"
         ) from error
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active, False
+    try:
+        # That of another thread too: it is somebody's, and not ours to stop.
+        return SparkSession.active(), False
+    except PySparkException:
+        pass
     if master.startswith("local"):
         # Without it executors take the system's Python.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -6,13 +6,14 @@ import pickle
 import platform
 import socket
 import traceback
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from warehouse.errors import EngineError, WarehouseError
+from warehouse.errors import EngineError, WarehouseError, one_line
 
 T = TypeVar("T")
 
@@ -61,6 +62,24 @@ def one_stage(unit: Unit[T]) -> Stages[T]:
     return result
 
 
+def results(executor: Executor, units: Iterable[Unit[T]]) -> Iterator[tuple[int, T]]:
+    """What units return, each as it is done, with its place among them.
+
+    No more than `at_once` are begun at a time, however many there are. Where one raises, those that
+    are under way end with the executor.
+    """
+    waiting = enumerate(units)
+    begun: dict[Future[T], int] = {}
+    while True:
+        for place, unit in islice(waiting, executor.at_once - len(begun)):
+            begun[executor.submit(unit)] = place
+        if not begun:
+            return
+        done, _ = wait(begun, return_when=FIRST_COMPLETED)
+        for one in [one for one in begun if one in done]:
+            yield begun.pop(one), one.result()
+
+
 def versions() -> dict[str, str]:
     """Of what decides the bytes of a result, package → version, here."""
     python = ".".join(platform.python_version_tuple()[:2])
@@ -72,8 +91,15 @@ def packed(unit: Unit[object], dumps: Callable[[object], bytes] = pickle.dumps) 
 
     Args:
         dumps: pickles what stands in no module too, where the engine has one that does.
+
+    Raises:
+        EngineError: it holds what cannot travel: a lock, an open file.
     """
-    return pickle.dumps((versions(), dumps(unit)))
+    try:
+        return pickle.dumps((versions(), dumps(unit)))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        told = f"cannot be sent to a worker: {one_line(error)}"
+        raise EngineError("what is to be run", told) from error
 
 
 def perform(message: bytes, share: Share) -> bytes:
@@ -86,7 +112,7 @@ def perform(message: bytes, share: Share) -> bytes:
     try:
         wanted, unit = pickle.loads(message)
         _check_versions(wanted)
-        result, is_error = pickle.loads(unit)(share), False
+        result, is_error = _loaded(unit)(share), False
     except Exception as error:
         if not isinstance(error, WarehouseError):
             error.add_note(f"on {socket.gethostname()}:\n{traceback.format_exc()}")
@@ -96,6 +122,15 @@ def perform(message: bytes, share: Share) -> bytes:
     except Exception as error:
         told = EngineError("a result", f"cannot be sent back from a worker: {error}: {result!r}")
         return pickle.dumps((True, told))
+
+
+def _loaded(unit: bytes) -> Unit[object]:
+    try:
+        found: Unit[object] = pickle.loads(unit)
+    except (ImportError, AttributeError) as error:
+        told = f"cannot import what it is to run: {one_line(error)}; install it there"
+        raise EngineError(f"worker {socket.gethostname()}", told) from error
+    return found
 
 
 def unpacked(answer: bytes) -> object:

@@ -32,7 +32,8 @@ from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
-from warehouse.maintenance.verify import Fault, VerifyReport, raw_problem, verify
+from warehouse.maintenance.verify import Fault, VerifyReport, verify
+from warehouse.maintenance.verify_units import raw_problem
 from warehouse.pipeline import batches
 from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -37,9 +36,10 @@ from warehouse.errors import (
     InterruptedPublishError,
     StorageError,
 )
+from warehouse.executors.engine import Engine
 from warehouse.ingest import raw_check
-from warehouse.maintenance import file_checks
 from warehouse.maintenance.unknown_files import strays
+from warehouse.maintenance.verify_units import Check, looked_at
 from warehouse.source.partfile import superseded
 from warehouse.store import journal, kept_tables
 from warehouse.store.catalog import Catalog, SourceFile
@@ -111,6 +111,16 @@ def verify(layout: Layout, config: Config, request: Request, progress: Progress)
     Raises:
         StorageError: the catalog cannot be read, or changes faster than the files can be.
     """
+    engine = Engine(config.processing)
+    try:
+        return _verify(layout, config, request, progress, engine)
+    finally:
+        engine.close()
+
+
+def _verify(
+    layout: Layout, config: Config, request: Request, progress: Progress, engine: Engine
+) -> VerifyReport:
     began = time.monotonic()
     report = VerifyReport()
     seen: _Seen | None = None
@@ -123,7 +133,7 @@ def verify(layout: Layout, config: Config, request: Request, progress: Progress)
         identity = catalog_identity(layout)
         try:
             with Catalog(layout) as catalog:
-                run = _Round(layout, config, request, catalog, report, seen, progress)
+                run = _Round(layout, config, request, catalog, report, seen, progress, engine)
                 report.faults = sorted(run.faults(), key=lambda fault: (fault.path, fault.problem))
                 # The journal first: it goes only after the catalog was replaced.
                 still = journal.is_as_it_was(layout, standing)
@@ -174,8 +184,10 @@ class _Round:
         report: VerifyReport,
         seen: _Seen | None,
         progress: Progress,
+        engine: Engine,
     ) -> None:
         self._layout, self._request, self._catalog = layout, request, catalog
+        self._engine = engine
         self._report, self._seen, self._progress = report, seen, progress
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._is_whole = not (request.symbols or request.start or request.end)
@@ -205,10 +217,22 @@ class _Round:
         for kind in self._kinds:
             months = {month for name, month in by_month if name == kind.name}
             months |= {row["month"] for row in self._catalog.rows(_MONTHS, data_type=kind.name)}
-            self._progress.begin("verify", self._bytes_of(kind))
-            for month in sorted(months):
-                files = by_month[kind.name, month]
-                yield from self._month(kind, month, files, raw)
+            size = self._bytes_of(kind)
+            self._progress.begin("verify", size)
+            amiss: list[Fault] = []
+            checks = (
+                self._month(kind, month, by_month[kind.name, month], raw, amiss)
+                for month in sorted(months)
+            )
+            looked = looked_at(checks, size, self._layout, self._engine, self._workers)
+            for check, (problem, read) in looked:
+                if read is not None:
+                    self._report.files[check.kind] += 1
+                    self._report.bytes[check.kind] += read
+                    self._progress.advance("verify", read)
+                if problem is not None:
+                    yield Fault(check.path, check.kind, problem, subject=check.subject)
+            yield from amiss
         yield from self._schemas()
         yield from self._reference()
         if self._is_whole:
@@ -252,7 +276,14 @@ class _Round:
         month: date,
         files: Mapping[RawFile, SourceFile | None],
         raw: set[RawFile],
-    ) -> Iterator[Fault]:
+        amiss: list[Fault],
+    ) -> list[Check]:
+        """The files of a month that are to be read.
+
+        Args:
+            raw: raw files that are there.
+            amiss: takes what is wrong with the records themselves.
+        """
         slices = self._catalog.slices(kind.name, month)
         partitions = [
             one if one.symbol else replace(one, slices=slices[one.part])
@@ -264,15 +295,20 @@ class _Round:
             if file.overlaps(self._request.first, self._request.last)
             and (not self._request.symbols or file.symbol in {None, *self._request.symbols})
         }
-        tasks: list[Callable[[], Fault | None]] = []
-        tasks += [self._partition_task(one) for one in partitions if self._is_wanted(one)]
-        for file, record in wanted.items():
-            tasks += self._raw_tasks(file, record, file in raw)
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="verify") as threads:
-            yield from (fault for fault in threads.map(lambda task: task(), tasks) if fault)
         if not self._request.symbols:
-            yield from self._rows(partitions, wanted)
-            yield from self._page(kind, month)
+            amiss += self._rows(partitions, wanted)
+            amiss += self._page(kind, month)
+        checks = [self._partition_check(one) for one in partitions if self._is_wanted(one)]
+        for file, record in wanted.items():
+            checks += self._raw_checks(file, record, file in raw)
+        return [one for one in checks if not self._was_good(one)]
+
+    def _was_good(self, check: Check) -> bool:
+        """Whether an earlier round found the file in order."""
+        if self._seen is None or check.kind == "rejects":
+            return False
+        sha256 = check.record.sha256 if check.record is not None else None
+        return self._seen.is_good(check.path, sha256)
 
     def _is_wanted(self, partition: Partition) -> bool:
         request = self._request
@@ -280,21 +316,13 @@ class _Round:
             return False
         return any(request.first <= s.session <= request.last for s in partition.sessions)
 
-    def _partition_task(self, partition: Partition) -> Callable[[], Fault | None]:
-        def task() -> Fault | None:
-            key = partition.key
-            path = self._layout.partition(*key)
-            if self._seen is not None and self._seen.is_good(path, partition.sha256):
-                return None
-            problem = file_checks.partition(path, partition)
-            self._count("partition", partition.bytes)
-            return None if problem is None else Fault(path, "partition", problem, subject=key)
+    def _partition_check(self, partition: Partition) -> Check:
+        key = partition.key
+        return Check("partition", self._layout.partition(*key), key, partition)
 
-        return task
-
-    def _raw_tasks(
+    def _raw_checks(
         self, file: RawFile, record: SourceFile | None, is_there: bool
-    ) -> Iterator[Callable[[], Fault | None]]:
+    ) -> Iterator[Check]:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
         if not is_there and ingested and record is not None and record.raw_modified_ns is None:
@@ -303,29 +331,10 @@ class _Round:
             # A run that is killed once it has published leaves the version before beside it.
             if is_there and not (ingested and record is not None and _is_read(path, record)):
                 self._report.waiting += 1
-            yield lambda: self._raw(file, path, record)
-        if record is not None and (ingested or self._layout.rejects_of(file).exists()):
-            yield lambda: self._rejects(file, record)
-
-    def _raw(self, file: RawFile, path: Path, record: SourceFile | None) -> Fault | None:
-        sha256 = record.sha256 if record is not None else None
-        if self._seen is not None and self._seen.is_good(path, sha256):
-            return None
-        problem = raw_problem(path, record)
-        self._count("raw", _size(path))
-        return None if problem is None else Fault(path, "raw", problem, subject=file)
-
-    def _rejects(self, file: RawFile, record: SourceFile) -> Fault | None:
-        path = self._layout.rejects_of(file)
-        problem = file_checks.rejects(path, record)
-        if os.path.exists(path):
-            self._count("rejects", 0)
-        return None if problem is None else Fault(path, "rejects", problem, subject=file)
-
-    def _count(self, kind: str, size: int) -> None:
-        self._report.files[kind] += 1
-        self._report.bytes[kind] += size
-        self._progress.advance("verify", size)
+            yield Check("raw", path, file, record)
+        rejects = self._layout.rejects_of(file)
+        if record is not None and (ingested or rejects.exists()):
+            yield Check("rejects", rejects, file, record)
 
     def _rows(
         self, partitions: Sequence[Partition], files: Mapping[RawFile, SourceFile | None]
@@ -406,28 +415,9 @@ def with_kept(request: Request, catalog: Catalog) -> tuple[DataType, ...]:
     return tuple(data_type(name) for name in published_types(catalog))
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 where it cannot be looked at."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _is_read(path: Path, record: SourceFile) -> bool:
     """Whether no later version of a file that was ingested stands at `path`."""
     return not os.path.exists(superseded(path)) or raw_check.is_recorded(path, record)
-
-
-def raw_problem(path: Path, record: SourceFile | None) -> str | None:
-    """What is wrong with the raw file that is at `path`, or should be; None: nothing."""
-    if record is None or not record.state.is_here:
-        return raw_check.problem(path, None)
-    problem = raw_check.problem(path, record)
-    if problem is not None and os.path.exists(superseded(path)):
-        # A later version has come, of which there is no record yet.
-        return raw_check.problem(path, None)
-    return problem
 
 
 def _imbalance(record: SourceFile, in_partitions: int) -> str | None:

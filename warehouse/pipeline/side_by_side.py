@@ -8,7 +8,6 @@ in stages.
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -23,7 +22,6 @@ import pyarrow as pa
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import Layout
-from warehouse.errors import EngineError
 from warehouse.executors.work import Executor, Share, Stages, T, Unit, one_stage
 from warehouse.ingest.stage import StagedBatch
 from warehouse.pipeline.batches import ByType
@@ -221,10 +219,5 @@ def on_worker(layout: Layout, folder_id: str | None, unit: Unit[T], share: Share
     Raises:
         EngineError: the machine does not see that folder.
     """
-    if data_folder_id.id_of(layout) != folder_id:
-        raise EngineError(
-            f"worker {socket.gethostname()}",
-            f"does not see {layout.data} as it is here; a warehouse that is built on a cluster lies"
-            " on a path that all its machines share",
-        )
+    data_folder_id.check_shared(layout, folder_id)
     return unit(share)

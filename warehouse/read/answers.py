@@ -1,13 +1,19 @@
-"""Answers of the facade: from the cache, or else read whole from one generation and kept."""
+"""Answers of the facade: from the cache, or else read whole from one generation and kept.
+
+A question of many parts is put in groups of them, side by side, where `processing.engine` says.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
+from functools import partial
+from operator import attrgetter
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +22,9 @@ from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factor
 from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
-from warehouse.errors import TooLargeError
+from warehouse.errors import EngineError, TooLargeError
+from warehouse.executors.engine import Engine
+from warehouse.executors.work import Share, Unit, results
 from warehouse.read import availability, partition_reader
 from warehouse.read.arguments import Question
 from warehouse.read.cache import FrameCache, Held
@@ -25,8 +33,14 @@ from warehouse.read.fingerprint import fingerprint
 from warehouse.read.frame_options import shaped
 from warehouse.read.partition_reader import Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
+from warehouse.store import data_folder_id
+from warehouse.store.catalog import await_generation
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_GROUPS = 4
+"""So many groups for each unit that may be under way: none is left to work alone for long."""
 
 
 class Answers:
@@ -35,9 +49,12 @@ class Answers:
     Attributes:
         cache: answers given, by what was asked and the content that was read.
         snapshots: the warehouse's generations.
+        engine: where questions of many parts are answered.
     """
 
     def __init__(self, layout: Layout, config: Config) -> None:
+        self._layout, self._config = layout, config
+        self.engine = Engine(config.processing)
         self.cache = FrameCache(config.storage.max_cache_bytes)
         self.snapshots = Snapshots(layout, config)
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
@@ -52,7 +69,8 @@ class Answers:
         self._pool = None
 
     def close(self) -> None:
-        """Close the catalog and let go of the cache."""
+        """Close the catalog, let go of the cache, and end an engine that was begun."""
+        self.engine.close()
         self.snapshots.close()
         with self._lock:
             if self._pool is not None:
@@ -119,18 +137,18 @@ class Answers:
 
     def fingerprint(self, asked: Question) -> str:
         """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
+        return self.snapshots.read(lambda snapshot: self.fingerprint_in(snapshot, asked))
 
-        def answer(snapshot: Snapshot) -> str:
-            series = self._series(snapshot, asked)
-            if series is not None:
-                if asked.whole:
-                    availability.check_series(snapshot, asked.kind, series)
-                return fingerprint("series", *self._facts(snapshot, asked, series)[1])
+    def fingerprint_in(self, snapshot: Snapshot, asked: Question) -> str:
+        """That of an answer of this generation."""
+        series = self._series(snapshot, asked)
+        if series is not None:
             if asked.whole:
-                availability.check(snapshot, asked.kind, asked.symbols, asked.span)
-            return self._range(snapshot, asked).fingerprint
-
-        return self.snapshots.read(answer)
+                availability.check_series(snapshot, asked.kind, series)
+            return fingerprint("series", *self._facts(snapshot, asked, series)[1])
+        if asked.whole:
+            availability.check(snapshot, asked.kind, asked.symbols, asked.span)
+        return self._range(snapshot, asked).fingerprint
 
     @staticmethod
     def _series(snapshot: Snapshot, asked: Question) -> Series | None:
@@ -173,6 +191,44 @@ class Answers:
             self.factors(snapshot, asked.symbols, asked),
         )
 
+    def side_by_side(
+        self,
+        snapshot: Snapshot,
+        parts: Sequence[Part[T]],
+        done: dict[Hashable, T],
+        together: int = 1,
+    ) -> list[T]:
+        """What the parts of a question come to, in their order, whichever is done first.
+
+        One alone is answered here: a cluster has nothing to divide.
+
+        Args:
+            done: by their keys, parts that are not asked any more; takes the others. Who asks again
+                after a publish brings it along.
+            together: so many parts, at most, are handed over at once: a worker opens the warehouse
+                for them, and sends back what they come to.
+
+        Raises:
+            EngineError: the engine cannot begin, or a worker cannot do what it is asked.
+        """
+        due = [part for part in parts if part.key not in done]
+        if len(due) == 1:
+            done[due[0].key] = due[0](self)
+        elif due:
+            with self.engine.executor() as executor:
+                size = min(max(len(due) // (_GROUPS * executor.at_once), 1), together)
+                groups = [tuple(due[at : at + size]) for at in range(0, len(due), size)]
+                folder_id, generation = data_folder_id.id_of(self._layout), snapshot.generation
+
+                def unit(group: tuple[Part[T], ...]) -> Unit[list[T]]:
+                    if executor.is_here:
+                        return lambda share: [part(self) for part in group]
+                    return OnWorker(self._layout, self._config, folder_id, generation, group)
+
+                for number, found in results(executor, map(unit, groups)):
+                    done |= {part.key: one for part, one in zip(groups[number], found, strict=True)}
+        return [done[part.key] for part in parts]
+
     def with_room(self, read: Callable[[], T]) -> T:
         """What `read` reads; while there is no room for it, the cache makes some.
 
@@ -195,3 +251,56 @@ class Answers:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="warehouse")
             return self._pool
+
+
+class Part(Protocol[T_co]):
+    """A part of a question, as it travels."""
+
+    @property
+    def key(self) -> Hashable:
+        """What it asks, and all that its answer rests on: equal keys, equal answers."""
+        ...
+
+    def __call__(self, answers: Answers) -> T_co:
+        """The answer; it makes sure that it rests on what `key` says (`check_same`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class OnWorker(Generic[T]):
+    """A unit of work that opens the warehouse anew, in another process, and asks it there.
+
+    Attributes:
+        folder_id: of its data folder.
+        generation: that the question is about.
+    """
+
+    layout: Layout
+    config: Config
+    folder_id: str | None
+    generation: int
+    parts: tuple[Part[T], ...]
+
+    def __call__(self, share: Share) -> list[T]:
+        data_folder_id.check_shared(self.layout, self.folder_id)
+        answers = Answers(self.layout, self.config.within(share.threads, share.memory_bytes))
+        try:
+            seen = partial(answers.snapshots.read, attrgetter("generation"))
+            await_generation(self.layout, self.generation, seen)
+            return [part(answers) for part in self.parts]
+        finally:
+            answers.close()
+
+
+def check_same(expected: object, found: object) -> None:
+    """Make sure that a part of a question rests on what the whole of it rests on.
+
+    Raises:
+        EngineError: something else was published; who asked looks whether that is so, and asks
+            again.
+    """
+    if found != expected:
+        raise EngineError(
+            f"worker {socket.gethostname()}",
+            "finds other partitions, statements or settings than the process that asks",
+        )

@@ -7,7 +7,9 @@ nothing that cannot be read back from the files beside it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import socket
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -32,6 +34,7 @@ from warehouse.core.paths import (
 )
 from warehouse.errors import (
     DamagedCatalogError,
+    EngineError,
     OutdatedCatalogError,
     SqlFileError,
     StorageError,
@@ -57,6 +60,9 @@ from warehouse.store.partitions import (
 )
 from warehouse.store.reference import reference_files
 
+_PATIENCE_SECONDS = 60
+"""So long a machine may see what a network's file system remembers of a folder."""
+_PAUSE_SECONDS = 0.2
 _SHARED = """
     select
         data_type,
@@ -294,6 +300,27 @@ def check_not_lost(layout: Layout) -> None:
     is_published = any(partition_paths(layout.cache))
     if is_published and not journal.stands(layout) and not layout.catalog.exists():
         raise DamagedCatalogError(layout.catalog, "it is missing, and there are partitions")
+
+
+def await_generation(layout: Layout, generation: int, seen: Callable[[], int]) -> None:
+    """Wait, on another machine perhaps, until what it sees is not of an earlier generation.
+
+    Args:
+        generation: where the work is handed out.
+        seen: the one that is seen.
+
+    Raises:
+        EngineError: it still is an earlier one after a minute.
+    """
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while (found := seen()) < generation:
+        if time.monotonic() > until:
+            raise EngineError(
+                f"worker {socket.gethostname()}",
+                f"sees generation {found} of {layout.root}, and not {generation}, which is"
+                " published; look at what its mount of that folder caches",
+            )
+        time.sleep(_PAUSE_SECONDS)
 
 
 class Catalog:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from warehouse.core import small_files
 from warehouse.core.paths import OWN_FOLDERS, Layout, parse_partition, partition_paths
-from warehouse.errors import StorageError
+from warehouse.errors import EngineError, StorageError
 
 _MOST_BYTES = 4_096
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -81,6 +82,23 @@ def _enter(layout: Layout) -> None:
         os.lstat(layout.marker)
     except PermissionError as error:
         raise StorageError(layout.data, f"cannot be read: {error.strerror}") from error
+
+
+def check_shared(layout: Layout, folder_id: str | None) -> None:
+    """Look, on another machine perhaps, whether the data folder is the one that is meant.
+
+    Args:
+        folder_id: the id that it bears where the work is handed out.
+
+    Raises:
+        EngineError: it is not; the machine does not see that folder.
+    """
+    if id_of(layout) != folder_id:
+        raise EngineError(
+            f"worker {socket.gethostname()}",
+            f"does not see {layout.data} as it is here; a warehouse that a cluster works on lies on"
+            " a path that all its machines share",
+        )
 
 
 def look(layout: Layout) -> None:

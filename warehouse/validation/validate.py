@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,19 @@ import pyarrow as pa
 from warehouse.core.calendar import last_day_of_month, today
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect, quoted, within
+from warehouse.core.duckdb_connection import connect, quoted, spill_folder, within
 from warehouse.core.metrics import Progress, RunMetrics
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, NoDataError, StorageError, one_line
+from warehouse.executors.engine import Engine
+from warehouse.executors.work import Share, results
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
-from warehouse.store.catalog import CatalogChange, Checked, of_run
+from warehouse.store.catalog import Catalog, CatalogChange, Checked, await_generation, of_run
 from warehouse.store.catalog_tables import check_tables, state_of
 from warehouse.store.reference import reference_files
 from warehouse.text import some
@@ -148,15 +151,56 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Partitions that rules are asked about together.
+    """Rules, and partitions that they are asked about together.
 
     Attributes:
-        first, last: sessions, both inclusive.
+        read: the data types whose rows they read.
+        span: the sessions that are asked about, first and last.
+        first, last: those of them that the partitions are of, both inclusive.
     """
 
+    data_type: str
+    rules: tuple[Rule, ...]
+    read: frozenset[str]
+    span: tuple[date, date]
     partitions: list[_Stored]
     first: date
     last: date
+
+
+@dataclass(frozen=True)
+class _OnWorker:
+    """A unit that is asked in another process, on another machine perhaps.
+
+    Attributes:
+        folder_id, generation: of what is asked about; nothing is published meanwhile.
+    """
+
+    layout: Layout
+    config: Config
+    request: Request
+    folder_id: str | None
+    generation: int
+    unit: _Unit
+
+    def __call__(self, share: Share) -> tuple[list[ValidationResult], dict[str, BrokenRule]]:
+        layout, unit = self.layout, self.unit
+        data_folder_id.check_shared(layout, self.folder_id)
+        await_generation(layout, self.generation, partial(_generation_of, layout))
+        config = self.config.within(share.threads, share.memory_bytes)
+        with spill_folder() as spill:
+            asked = _Questions(layout, config, self.request, spill)
+            try:
+                asked.show_facts(unit.data_type, unit.rules, *unit.span)
+                found = asked.answer(unit)
+            finally:
+                asked.close()
+        return found, asked.evaluation.broken
+
+
+def _generation_of(layout: Layout) -> int:
+    with Catalog(layout, ()) as catalog:
+        return catalog.generation()
 
 
 def validate(
@@ -181,7 +225,7 @@ def validate(
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
     if not layout.catalog.exists():
         return report
-    asked = _Questions(layout, config, request)
+    asked = _Questions(layout, config, request, layout.staging / "validate")
     found: list[ValidationResult] = []
     try:
         for kind in request.kinds:
@@ -229,10 +273,17 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
 
 
 class _Questions:
-    """A DuckDB with the catalog attached, in which each rule sees what it is asked about."""
+    """A DuckDB with the catalog attached, in which each rule sees what it is asked about.
 
-    def __init__(self, layout: Layout, config: Config, request: Request) -> None:
+    Where `processing.engine` is a cluster, units of many rows are asked there.
+    """
+
+    def __init__(
+        self, layout: Layout, config: Config, request: Request, spill: Path | None
+    ) -> None:
         self._layout, self._config, self._request = layout, config, request
+        self._spill = spill
+        self._engine = Engine(config.processing)
         self.evaluation = Evaluation(config.validation)
         state = state_of(layout.catalog)
         self._connection = self._opened()
@@ -253,9 +304,9 @@ class _Questions:
             self.close()
             raise
         self._run(manifests.as_view(layout, named, "all_partitions"))
-        self._stored = self._partitions()
 
     def close(self) -> None:
+        self._engine.close()
         self._connection.close()
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
@@ -264,7 +315,7 @@ class _Questions:
             return connect(
                 folders=[*layout.served, layout.staging],
                 attached={"published": layout.catalog},
-                spill=layout.staging / "validate",
+                spill=self._spill,
                 threads=processing.parallel_workers,
                 memory_bytes=processing.memory_limit_bytes,
             )
@@ -291,7 +342,8 @@ class _Questions:
                 self._layout.data, f"a partition cannot be read: {one_line(error)}"
             ) from error
 
-    def _partitions(self) -> list[_Stored]:
+    @cached_property
+    def _stored(self) -> list[_Stored]:
         request = self._request
         rows = self._rows(
             """
@@ -346,9 +398,7 @@ class _Questions:
         if not own or not rules:
             return []
         first, last = self._span(data_type)
-        self._show_facts(data_type, first, last)
-        if any(_SPLITS in rule.reads for rule in rules):
-            self._show_splits()
+        self.show_facts(data_type, rules, first, last)
         found: list[ValidationResult] = []
         by_rows: defaultdict[frozenset[str], list[Rule]] = defaultdict(list)
         for rule in rules:
@@ -357,14 +407,38 @@ class _Questions:
             if _REJECTS in rule.reads:
                 self._show_rejects(data_type, None, first, last)
             found += self._ask([rule], data_type)
-        for read, members in by_rows.items():
-            for unit in self._units(data_type, read, first, last):
-                self._show(data_type, read, unit)
-                if any(_REJECTS in rule.reads for rule in members):
-                    symbols = sorted({one.symbol for one in unit.partitions})
-                    self._show_rejects(data_type, symbols, unit.first, unit.last)
-                found += self._ask(members, data_type)
-        return found
+        units = [
+            unit
+            for read, members in by_rows.items()
+            for unit in self._units(data_type, tuple(members), read, first, last)
+        ]
+        return found + self._answers(units)
+
+    def _answers(self, units: Sequence[_Unit]) -> list[ValidationResult]:
+        """What the units find, in their order."""
+        rows = sum(one.rows for unit in units for one in unit.partitions)
+        if self._engine.is_here or len(units) < 2 or rows <= _UNIT_ROWS:
+            return [one for unit in units for one in self.answer(unit)]
+        folder_id = data_folder_id.id_of(self._layout)
+        ((generation,),) = self._rows("select max(generation) from published.main.warehouse")
+        with self._engine.executor() as executor:
+            on_workers = (
+                _OnWorker(self._layout, self._config, self._request, folder_id, generation, unit)
+                for unit in units
+            )
+            found = dict(results(executor, on_workers))
+        for place in range(len(units)):
+            for name, problem in found[place][1].items():
+                self.evaluation.broken.setdefault(name, problem)
+        return [one for place in range(len(units)) for one in found[place][0]]
+
+    def answer(self, unit: _Unit) -> list[ValidationResult]:
+        """What the rules of a unit find in its partitions."""
+        self._show(unit)
+        if any(_REJECTS in rule.reads for rule in unit.rules):
+            symbols = sorted({one.symbol for one in unit.partitions})
+            self._show_rejects(unit.data_type, symbols, unit.first, unit.last)
+        return self._ask(unit.rules, unit.data_type)
 
     def _ask(self, rules: Iterable[Rule], data_type: str) -> list[ValidationResult]:
         wanted = self._request.symbols
@@ -392,10 +466,16 @@ class _Questions:
         return request.start or first, min(request.end, today()) if request.end else last
 
     def _units(
-        self, data_type: str, read: frozenset[str], first: date, last: date
+        self,
+        data_type: str,
+        rules: tuple[Rule, ...],
+        read: frozenset[str],
+        first: date,
+        last: date,
     ) -> Iterator[_Unit]:
         """Groups of whole symbols, of one month (of day_aggs alone: of all), bounded in size."""
         whole = read == {_WHOLE}
+        about = data_type, rules, read, (first, last)
         members: defaultdict[date, defaultdict[str, list[_Stored]]]
         members = defaultdict(lambda: defaultdict(list))
         for one in self._stored:
@@ -413,21 +493,24 @@ class _Questions:
                 more = sum(one.rows for one in stored)
                 others = files | {one.file for one in stored}
                 if unit and (rows + more > _UNIT_ROWS or len(others) > _UNIT_FILES):
-                    yield _Unit(unit, start, stop)
+                    yield _Unit(*about, unit, start, stop)
                     unit, files, rows = [], set(), 0
                 unit += stored
                 files |= {one.file for one in stored}
                 rows += more
             if unit:
-                yield _Unit(unit, start, stop)
+                yield _Unit(*about, unit, start, stop)
 
-    def _show_facts(self, data_type: str, first: date, last: date) -> None:
+    def show_facts(self, data_type: str, rules: Iterable[Rule], first: date, last: date) -> None:
+        """Show what rules may read beside rows."""
         show_sessions(self._connection, first, last)
         for table in ("partitions", "source_files"):
             self._run(
                 f"create or replace temp view {table} as"
                 f" select * from published.{table} where data_type = '{data_type}'"
             )
+        if any(_SPLITS in rule.reads for rule in rules):
+            self._show_splits()
 
     def _show_splits(self) -> None:
         """The splits that are loaded; of a catalog of an earlier version none are."""
@@ -439,14 +522,14 @@ class _Questions:
         self._run(f"create or replace temp table {_SPLITS} as select * from loaded")
         self._connection.unregister("loaded")
 
-    def _show(self, data_type: str, read: frozenset[str], unit: _Unit) -> None:
+    def _show(self, unit: _Unit) -> None:
         within = f"session between date '{unit.first}' and date '{unit.last}'"
         symbols = sorted({one.symbol for one in unit.partitions})
         # Of a file that all symbols share not all need be of the unit.
         self._connection.register("listed", pa.table({"symbol": pa.array(symbols, pa.string())}))
         self._run("create or replace temp table unit_symbols as select * from listed")
         self._connection.unregister("listed")
-        for name in read:
+        for name in unit.read:
             own = [one for one in unit.partitions if one.data_type == name and not one.is_shared]
             shared = [one for one in unit.partitions if one.data_type == name and one.is_shared]
             rows = [
@@ -458,7 +541,7 @@ class _Questions:
                 if some
             ] or [f"select * from {self._read([self._layout.schema / f'{name}.parquet'])}"]
             self._run(f"create or replace temp view {name} as {' union all '.join(rows)}")
-        self._run(checked_as(data_type))
+        self._run(checked_as(unit.data_type))
 
     def _path_of(self, key: PartitionKey, due: int) -> Path:
         """Where a partition lies; DuckDB would read another Parquet file in its place, too."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -41,7 +41,7 @@ from warehouse.bars.tape import is_in_order
 from warehouse.core.calendar import Span, day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.read import availability, partition_reader
-from warehouse.read.answers import Answers
+from warehouse.read.answers import Answers, check_same
 from warehouse.read.bars.question import BarQuestion, Window
 from warehouse.read.cache import Held
 from warehouse.read.fingerprint import fingerprint
@@ -74,6 +74,44 @@ class Piece:
 
     stored: dict[str, list[Stored]]
     span: Span
+
+
+@dataclass(frozen=True)
+class BarPart:
+    """A question about a piece of its trades.
+
+    Attributes:
+        sql_dir: of the warehouse.
+        by: what prices are multiplied by.
+        rests_on: all that its bars rest on.
+    """
+
+    sql_dir: Path
+    asked: BarQuestion
+    piece: Piece
+    by: Factors
+    rests_on: Hashable
+
+    @property
+    def key(self) -> Hashable:
+        return self.piece.span, self.rests_on
+
+    def __call__(self, answers: Answers) -> Bars | None:
+        """The bars; None: there are no trades.
+
+        Raises:
+            EngineError: something else was published.
+        """
+        own = BarAnswers(answers, self.sql_dir)
+
+        def answer(snapshot: Snapshot) -> Bars | None:
+            check_same(self.rests_on, own.rests_on(snapshot, self.asked.spec, self.piece))
+            made = answers.snapshots.whole(
+                snapshot, lambda: list(own.made(snapshot, self.asked, [self.piece], self.by))
+            )
+            return made[0] if made else None
+
+        return answers.snapshots.read(answer)
 
 
 class BarAnswers:
@@ -126,14 +164,28 @@ class BarAnswers:
             CorruptPartitionError: a file is damaged, or not the one the catalog knows.
             SqlFileError: a statement of sql/bars is not what it should be, or fails.
         """
-        tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
         series, by = self._series(snapshot, asked, asked.reads), self._factors(snapshot, asked)
+        pieces = list(_every(snapshot, asked, series))
+        if self._answers.engine.is_here or not _are_many(pieces):
+            return self._put_together(asked, series, self.made(snapshot, asked, pieces, by))
+        statements = self._statements(snapshot, asked.spec)
+        parts = [
+            BarPart(self._sql_dir, asked, piece, by, (statements, content_of(snapshot, piece)))
+            for piece in pieces
+        ]
+        made = self._answers.side_by_side(snapshot, parts, {})
+        return self._put_together(asked, series, (one for one in made if one is not None))
+
+    def made(
+        self, snapshot: Snapshot, asked: BarQuestion, pieces: Iterable[Piece], by: Factors
+    ) -> Iterator[Bars]:
+        """The bars of each piece that has trades, adjusted."""
         of_trades, of_bars = (Factors(), by) if asked.is_adjusted_when_built else (by, Factors())
         folder, rules = self.folder, snapshot.trade_conditions()
         threads = min(snapshot.config.processing.parallel_workers, os.cpu_count() or 1)
         with ExitStack() as stack:
             connection = None
-            for piece in _every(snapshot, asked, series):
+            for piece in pieces:
                 trades, is_ordered = self.trades_of(snapshot, piece, folder, asked.spec)
                 if not trades.num_rows:
                     continue
@@ -147,20 +199,33 @@ class BarAnswers:
                     if connection is None:
                         connection = stack.enter_context(engine(snapshot.config, rules))
                     bars = build(connection, folder, asked.spec, trades, asked.span)
-                tables.append(adjusted(bars.table, of_bars))
-                unbarred = Unbarred(
-                    *(
-                        one + other
-                        for one, other in zip(
-                            astuple(unbarred), astuple(bars.unbarred), strict=True
-                        )
-                    )
+                yield replace(bars, table=adjusted(bars.table, of_bars))
+
+    @staticmethod
+    def _put_together(asked: BarQuestion, series: Series | None, made: Iterable[Bars]) -> Bars:
+        """The bars of all pieces, in the order asked."""
+        tables, unbarred, unknown = [], Unbarred(0, 0, 0.0, 0.0), Counter[str]()
+        for bars in made:
+            tables.append(bars.table)
+            unbarred = Unbarred(
+                *(
+                    one + other
+                    for one, other in zip(astuple(unbarred), astuple(bars.unbarred), strict=True)
                 )
-                unknown.update(bars.unknown_conditions)
+            )
+            unknown.update(bars.unknown_conditions)
         table = pa.concat_tables([asked.kind.columns.empty_table(), *tables])
         if series is None and (len(tables) > 1 or len(asked.symbols) > 1):
             table = table.take(pa.array(_order(table, asked.symbols)))
         return Bars(table, unbarred, dict(sorted(unknown.items())))
+
+    def rests_on(self, snapshot: Snapshot, spec: BarSpec, piece: Piece) -> Hashable:
+        """All that the bars of a piece rest on, but for the question."""
+        return self._statements(snapshot, spec), content_of(snapshot, piece)
+
+    def _statements(self, snapshot: Snapshot, spec: BarSpec) -> Hashable:
+        """What bars are built by, whichever trades they are of."""
+        return chain(self.folder, spec, from_trades=True).fingerprints, repr(rules_of(snapshot))
 
     def check(self, spec: BarSpec) -> None:
         """Look at the statements of such bars.
@@ -268,6 +333,22 @@ class BarAnswers:
         symbols = [symbol for symbol, _ in series] if series else asked.symbols or None
         how, span = asked.comparison, asked.reads
         return factors(snapshot, symbols, how.adjust, span.first, span.last, how.as_of)
+
+
+def content_of(snapshot: Snapshot, piece: Piece) -> tuple[Hashable, ...]:
+    """What the catalog knows of what is read for a piece."""
+    if not piece.stored:
+        return tuple(market_rows.content(snapshot, TRADES, piece.span))
+    known = snapshot.partitions(TRADES.name, tuple(piece.stored))
+    return tuple(
+        one for symbol, stored in piece.stored.items() for one in stored if one in known[symbol]
+    )
+
+
+def _are_many(pieces: Sequence[Piece]) -> bool:
+    """Whether it is worth the while to divide them: fewer take a second or two."""
+    rows = sum(one.rows for piece in pieces for each in piece.stored.values() for one in each)
+    return len(pieces) > 1 and (not pieces[0].stored or rows > _PIECE_ROWS)
 
 
 def rules_of(snapshot: Snapshot) -> list[list[str]]:

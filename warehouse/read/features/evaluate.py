@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -69,6 +69,28 @@ class Plan:
     conditions: tuple[tuple[Any, ...], ...]
 
     @property
+    def rows(self) -> int:
+        """So many, at most, are read."""
+        return sum(map(_rows_of, self.sources))
+
+    def groups(self, most_rows: int) -> Iterator[Plan]:
+        """The question cut into questions about some symbols each, one after the other.
+
+        Args:
+            most_rows: of one of them, unless a single symbol has more.
+        """
+        group: list[tuple[Source, ...]] = []
+        rows = 0
+        for sources in self.sources:
+            more = _rows_of(sources)
+            if group and rows + more > most_rows:
+                yield replace(self, sources=tuple(group))
+                group, rows = [], 0
+            group.append(sources)
+            rows += more
+        yield replace(self, sources=tuple(group))
+
+    @property
     def facts(self) -> tuple[Any, ...]:
         """What stands behind the answer: as `key`, but the SELECT counts as what it says."""
         name, _, *rest = self.key
@@ -90,6 +112,10 @@ class Plan:
             ),
             *(tuple(each) for each in (followed, multiplied) if each),
         )
+
+
+def _rows_of(sources: Sequence[Source]) -> int:
+    return sum(one.rows for source in sources for one in source.stored)
 
 
 def plan(

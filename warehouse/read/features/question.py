@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from warehouse.core.calendar import Moment, Span, parse_span, span_between
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.read import availability, partition_reader
-from warehouse.read.answers import Answers
+from warehouse.read.answers import Answers, check_same
 from warehouse.read.arguments import Comparison, choice, comparison_of, symbols_of
 from warehouse.read.cache import Held
 from warehouse.read.features import evaluate, lookahead_check
@@ -22,6 +22,10 @@ from warehouse.read.frames import as_form, check_form, check_zone, in_zone
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_file import FeatureFolder
+
+_MANY_ROWS = 2_000_000
+"""Rows to be read. Fewer are measured here in a few seconds."""
+_PART_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,36 @@ class FeatureQuestion:
             self.freq,
             self.comparison,
         )
+
+
+@dataclass(frozen=True)
+class FeaturePart:
+    """A question for some of its symbols.
+
+    Attributes:
+        rests_on: the key of its plan.
+    """
+
+    asked: FeatureQuestion
+    rests_on: str
+
+    @property
+    def key(self) -> Hashable:
+        return self.asked.symbols, self.rests_on
+
+    def __call__(self, answers: Answers) -> pa.Table:
+        """The rows.
+
+        Raises:
+            EngineError: something else was published.
+        """
+
+        def answer(snapshot: Snapshot) -> pa.Table:
+            plan = self.asked.plan(snapshot)
+            check_same(self.rests_on, repr(plan.key))
+            return rows_of(answers, snapshot, plan)
+
+        return answers.snapshots.read(answer)
 
 
 class FeatureAnswers:
@@ -88,6 +122,7 @@ class FeatureAnswers:
         """The feature's rows, as `Warehouse.features` says."""
         form, zone = check_form(to), check_zone(tz)
         whole = choice("missing", missing, ("raise", "ignore")) == "raise"
+        done: dict[Hashable, pa.Table] = {}
 
         def answer(snapshot: Snapshot) -> Any:
             if whole:
@@ -104,9 +139,7 @@ class FeatureAnswers:
             key = (plan.key, asked.symbols, form, zone)
 
             def read() -> Held:
-                table = self._answers.with_room(
-                    lambda: evaluate.answer(snapshot, plan, self._answers.workers())
-                )
+                table = self._table(snapshot, asked, plan, done)
                 frame = as_form(in_zone(table, zone), form)
                 if isinstance(frame, pd.DataFrame):
                     facts = (repr(plan.facts), asked.symbols, zone)
@@ -118,6 +151,29 @@ class FeatureAnswers:
             )
 
         return self._answers.snapshots.read(answer)
+
+    def _table(
+        self,
+        snapshot: Snapshot,
+        asked: FeatureQuestion,
+        plan: Plan,
+        done: dict[Hashable, pa.Table],
+    ) -> pa.Table:
+        """The rows; of many they are asked for on a cluster, if there is one.
+
+        Args:
+            done: parts that were asked before a publish.
+        """
+        if self._answers.engine.is_here or plan.rows < _MANY_ROWS:
+            return self._answers.with_room(
+                lambda: evaluate.answer(snapshot, plan, self._answers.workers())
+            )
+        parts, place = [], 0
+        for group in plan.groups(_PART_ROWS):
+            symbols = asked.symbols[place : place + len(group.sources)]
+            parts.append(FeaturePart(replace(asked, symbols=symbols), repr(group.key)))
+            place += len(group.sources)
+        return pa.concat_tables(self._answers.side_by_side(snapshot, parts, done))
 
     def check(self, asked: FeatureQuestion) -> None:
         """Try whether the feature keeps its word, as `Warehouse.check_feature` says."""
@@ -132,9 +188,13 @@ class FeatureAnswers:
             lookahead_check.check(asked.feature, ask, asked.span)
 
     def _rows(self, snapshot: Snapshot, asked: FeatureQuestion) -> pa.Table:
-        plan = asked.plan(snapshot)
-        return self._answers.with_room(
-            lambda: self._answers.snapshots.whole(
-                snapshot, lambda: evaluate.answer(snapshot, plan, self._answers.workers())
-            )
+        return rows_of(self._answers, snapshot, asked.plan(snapshot))
+
+
+def rows_of(answers: Answers, snapshot: Snapshot, plan: Plan) -> pa.Table:
+    """A feature's rows, all of one generation."""
+    return answers.with_room(
+        lambda: answers.snapshots.whole(
+            snapshot, lambda: evaluate.answer(snapshot, plan, answers.workers())
         )
+    )

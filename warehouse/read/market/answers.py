@@ -133,14 +133,14 @@ class MarketAnswers:
 
     def fingerprint(self, asked: Question) -> str:
         """The id that an answer of `load` bears, as `Warehouse.fingerprint` says."""
+        return self._answers.snapshots.read(lambda snapshot: self.fingerprint_in(snapshot, asked))
 
-        def answer(snapshot: Snapshot) -> str:
-            if asked.whole:
-                availability.check_market(snapshot, asked.kind, asked.span)
-            by = self._answers.factors(snapshot, None, asked)
-            return fingerprint("load", *self._facts(snapshot, asked, by))
-
-        return self._answers.snapshots.read(answer)
+    def fingerprint_in(self, snapshot: Snapshot, asked: Question) -> str:
+        """That of an answer of this generation."""
+        if asked.whole:
+            availability.check_market(snapshot, asked.kind, asked.span)
+        by = self._answers.factors(snapshot, None, asked)
+        return fingerprint("load", *self._facts(snapshot, asked, by))
 
     @staticmethod
     def _facts(snapshot: Snapshot, asked: Question, by: Factors) -> tuple[Any, ...]:
