@@ -22,7 +22,11 @@ WarehouseError
 │   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
 │   ├── DamagedCatalogError   the catalog is no longer what was written
 │   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
-│   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
+│   ├── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
+│   └── ObjectStorageError  the bucket that is the cache tier cannot be used
+│       ├── ObjectMissingError  an object is not there
+│       ├── ObjectExistsError   an object is there already
+│       └── ObjectChangedError  an object is not the version that it was
 ├── EngineError            what runs units of work on other machines is not there, or failed
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
@@ -246,7 +250,7 @@ class NotInPlanError(SourceError):
     """
 
     def __init__(self, url: str, key: str, answer: str) -> None:
-        self.key = key
+        self.key, self.answer = key, answer
         super().__init__(url, f"your plan does not include {key} ({answer})")
 
 
@@ -377,6 +381,52 @@ class InterruptedPublishError(StorageError):
             " as who may write there",
         )
         self.problem = f"a publish was broken off: {problem}"
+
+
+class ObjectStorageError(StorageError):
+    """The bucket that is the cache tier cannot be reached, refuses, or is none to be trusted.
+
+    `path` is the bucket's url; nothing that was published before is touched.
+
+    Remedy: check `storage.cache_dir`, `storage.cache_endpoint` and the AWS credentials, then run
+    the same command again.
+    """
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(url, problem)
+
+
+class ObjectMissingError(ObjectStorageError):
+    """An object is not in the bucket (404).
+
+    Remedy: ask again; of a partition: `warehouse verify --repair`.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} is not there")
+
+
+class ObjectExistsError(ObjectStorageError):
+    """An object that was to be made is there already: another writer was first.
+
+    Remedy: run the same command again.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} is there already; another writer was first")
+
+
+class ObjectChangedError(ObjectStorageError):
+    """An object is not the version that was asked for, or was to be replaced.
+
+    Remedy: run the same command again.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} was replaced meanwhile; another writer was first")
 
 
 class EngineError(WarehouseError):
