@@ -26,7 +26,9 @@ WarehouseError
 │   └── ObjectStorageError  the bucket that is the cache tier cannot be used
 │       ├── ObjectMissingError  an object is not there
 │       ├── ObjectExistsError   an object is there already
-│       └── ObjectChangedError  an object is not the version that it was
+│       ├── ObjectChangedError  an object is not the version that it was
+│       ├── NotOursError        its warehouse is another one than that of the data folder
+│       └── LeaseLostError      another writer may have begun meanwhile; nothing more is published
 ├── EngineError            what runs units of work on other machines is not there, or failed
 ├── LockedError            another process is writing to this warehouse
 ├── CorruptPartitionError  a partition's bytes are not those that were written
@@ -429,6 +431,29 @@ class ObjectChangedError(ObjectStorageError):
         super().__init__(url, f"{key} was replaced meanwhile; another writer was first")
 
 
+class NotOursError(ObjectStorageError):
+    """What lies in the bucket is another warehouse's than what lies in the data folder.
+
+    Remedy: give one of them a prefix (`storage.cache_dir`), or a folder (`storage.cache_disk_dir`),
+    of its own.
+    """
+
+    def __init__(self, url: str, data: Path) -> None:
+        self.data = data
+        super().__init__(
+            url,
+            f"is of another warehouse than {data}; give one of them a prefix (storage.cache_dir),"
+            " or a folder (storage.cache_disk_dir), of its own",
+        )
+
+
+class LeaseLostError(ObjectStorageError):
+    """A writer could not renew its lease in time: it publishes nothing more, for another may.
+
+    Remedy: run the same command again; what was published before stands.
+    """
+
+
 class EngineError(WarehouseError):
     """Spark or Ray is not there, cannot begin, or one of its workers cannot do what it is asked.
 
@@ -449,7 +474,7 @@ class LockedError(WarehouseError):
     Remedy: run it again later, or let it wait with `--wait`; readers need not.
     """
 
-    def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
+    def __init__(self, path: Path | str, holder: str, waited: float = 0) -> None:
         self.path, self.holder, self.waited = path, holder, waited
         still = f"still, after {waited:,g} s of waiting, " if waited else ""
         super().__init__(

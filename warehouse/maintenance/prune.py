@@ -23,7 +23,7 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.store.publish import Committer, writer_lock
+from warehouse.store.tier.writing import writing
 
 
 @dataclass(repr=False)
@@ -66,7 +66,6 @@ def prune(
         LockedError: another process is writing to the warehouse.
         StorageError: a file cannot be read or removed.
     """
-    committer = Committer(layout, SqlFolder(config.sql_dir(layout.root)))
     before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
         days=config.storage.retention_days
     )
@@ -76,7 +75,8 @@ def prune(
         if not dry_run:
             data_folder_id.look(layout)
             stack.enter_context(log.opened(RunMetrics("prune").run_id))
-            stack.enter_context(writer_lock(layout, wait))
+            sql = SqlFolder(config.sql_dir(layout.root))
+            committer = stack.enter_context(writing(layout, sql, wait))
         with Catalog(layout, ()) as catalog:
             known = catalog.source_files()
         hashed: dict[RawFile, Stamp] = {}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from warehouse.core.paths import Tier
 from warehouse.core.permissions import Modes
 from warehouse.errors import (
     CredentialsError,
@@ -93,13 +98,19 @@ class Bucket:
             ObjectMissingError: it is not there.
         """
 
-        def once() -> tuple[bytes, str]:
-            with self._opened("get", key) as (body, size, etag):
+        content, etag, _ = self.get_aged(key, most)
+        return content, etag
+
+    def get_aged(self, key: str, most: int = _LONGEST_OBJECT) -> tuple[bytes, str, float]:
+        """The same, and how many seconds ago it was written, by the server's clock alone."""
+
+        def once() -> tuple[bytes, str, float]:
+            with self._opened("get", key) as (body, size, answer):
                 if size > most:
                     raise ObjectStorageError(
                         self.url, f"{key} has {size:,} bytes, where at most {most:,} make sense"
                     )
-                return self._read(body, size), etag
+                return self._read(body, size), answer["ETag"].strip('"'), _age(answer)
 
         return self._asked(key, once)
 
@@ -220,8 +231,8 @@ class Bucket:
 
             def once() -> None:
                 nonlocal done, etag
-                with self._opened("get", key, done, size, etag) as (body, _, sent):
-                    etag = sent
+                with self._opened("get", key, done, size, etag) as (body, _, answer):
+                    etag = answer["ETag"].strip('"')
                     for data in self._pieces(body, size - done):
                         file.write(data)
                         done += len(data)
@@ -298,8 +309,8 @@ class Bucket:
         start: int = 0,
         end: int | None = None,
         etag: str | None = None,
-    ) -> Iterator[tuple[Body, int, str]]:
-        """The body of an object or of a piece of it, its length, and the object's ETag."""
+    ) -> Iterator[tuple[Body, int, dict[str, Any]]]:
+        """The body of an object or of a piece of it, its length, and the answer's head."""
         self._count(operation)
         asked: dict[str, Any] = {}
         if end is not None:
@@ -307,7 +318,7 @@ class Bucket:
         if etag is not None:
             asked["IfMatch"] = f'"{etag}"'
         with self._server.translated(key):
-            answer = self._server.client.get_object(
+            answer: Any = self._server.client.get_object(
                 Bucket=self._server.bucket, Key=self._server.folder + key, **asked
             )
         with answer["Body"] as stream:
@@ -323,7 +334,7 @@ class Bucket:
                     if length < end - start:
                         raise ReplacedError
                     raise TransientError(f"the server sent {span} when asked for {start}-{end - 1}")
-            yield Body(stream, length), length, sent
+            yield Body(stream, length), length, answer
 
     def _pieces(self, body: Body, size: int) -> Iterator[bytes]:
         """What comes in, all of it, and not slower than makes sense."""
@@ -419,6 +430,28 @@ class Bucket:
             with suppress(ObjectStorageError):
                 ask(client.abort_multipart_upload)
             raise
+
+
+def _age(answer: dict[str, Any]) -> float:
+    """Seconds between the moment that an object was written and that of the answer."""
+    modified: datetime = answer["LastModified"]
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+    return (now - modified).total_seconds()
+
+
+@lru_cache(maxsize=4)
+def _opened_once(tier: Tier, process: int) -> Bucket:
+    return Bucket(tier.url, tier.endpoint)
+
+
+def bucket_of(tier: Tier) -> Bucket:
+    """The bucket of a cache tier; the same one for all of this process, and not a parent's.
+
+    Raises:
+        ObjectStorageError: the url or the endpoint is none.
+    """
+    return _opened_once(tier, os.getpid())
 
 
 def check_conditional_writes(bucket: Bucket) -> None:

@@ -7,7 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -127,11 +128,16 @@ class ReplacedError(Exception):
 
 @dataclass(frozen=True)
 class Listed:
-    """An object as the server lists it. The ETag is without its quotes."""
+    """An object as the server lists it. The ETag is without its quotes.
+
+    Attributes:
+        modified: when it was written, by the server's clock; None: it was not asked for.
+    """
 
     key: str
     size: int
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
 
 
 class Body:
@@ -267,7 +273,12 @@ class S3Server:
                 **following,  # type: ignore[arg-type]
             )
             found = [
-                Listed(item["Key"][len(self.folder) :], item["Size"], item["ETag"].strip('"'))
+                Listed(
+                    item["Key"][len(self.folder) :],
+                    item["Size"],
+                    item["ETag"].strip('"'),
+                    item.get("LastModified"),
+                )
                 for item in answer.get("Contents", [])
                 # What was not asked for is not taken.
                 if item["Key"].startswith(self.folder + prefix)
