@@ -449,6 +449,11 @@ class Layout:
         """Of a bucket that is the cache tier: a file for each question that reads what is here."""
         return self.data / ".reading"
 
+    @cached_property
+    def partial(self) -> Path:
+        """Of a bucket that is the cache tier: partitions of which only some ranges are here."""
+        return self.data / ".partial"
+
     @property
     def lock_note(self) -> Path:
         """Says who holds the lock, and since when."""

@@ -12,7 +12,9 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +27,8 @@ GAP_BYTES = 1 << 20
 """What lies between two ranges is fetched along if it is no more: a request costs as much."""
 REQUEST_BYTES = 16 << 20
 """What is larger is fetched in several requests, side by side."""
+
+_AT_ONCE = 16
 
 
 class Ranged(Protocol):
@@ -40,6 +44,7 @@ class PartialObject:
     """One object; a file that pyarrow can read from (`pa.PythonFile`). Safe for many threads.
 
     Args:
+        bucket: gives the bucket; it is asked for where something is missing.
         key, size, sha256: of the object, whose content never changes.
         target: where it lies once it is whole; until then it is beside it, see `part_of`.
         modes: of the files and the folder.
@@ -53,7 +58,7 @@ class PartialObject:
 
     def __init__(
         self,
-        bucket: Ranged,
+        bucket: Callable[[], Ranged],
         key: str,
         size: int,
         sha256: str,
@@ -92,13 +97,22 @@ class PartialObject:
             ObjectMissingError: the object is not there any more.
             ObjectStorageError: it cannot be had, or all of it is here and is not what was written.
         """
-        data = self._bucket.get_range(self.key, start, end)
+        data = self._bucket().get_range(self.key, start, end)
         if len(data) != end - start:
             raise ObjectStorageError(
-                self._bucket.url,
+                self._bucket().url,
                 f"{len(data):,} bytes of {self.key} came where {end - start:,} were asked for",
             )
         self._take_up(start, data)
+
+    def bring(self, wanted: Iterable[Range]) -> None:
+        """Bring what is missing of all that is wanted; raises what `fetch` does."""
+        side_by_side(partial(self.fetch, *one) for one in self.requests(wanted))
+
+    def bring_groups(self, groups: range) -> None:
+        """The same of some row groups, where it is known where they stand."""
+        if self.starts:
+            self.bring([(self.starts[groups.start], self.starts[groups.stop])])
 
     def read_at(self, offset: int, count: int) -> bytes:
         """So many bytes from an offset on; fewer at the end. What is not here is fetched."""
@@ -109,8 +123,7 @@ class PartialObject:
             with self._lock:
                 if not missing([(offset, end)], self._held):
                     return self._read(offset, end)
-            for one in self.requests([self._widened(offset, end)]):
-                self.fetch(*one)
+            self.bring([self._widened(offset, end)])
 
     def _read(self, offset: int, end: int) -> bytes:
         try:
@@ -208,7 +221,7 @@ class PartialObject:
             return
         part.discard()
         raise ObjectStorageError(
-            self._bucket.url, f"{self.key} came as something else than its name says; ask again"
+            self._bucket().url, f"{self.key} came as something else than its name says; ask again"
         )
 
     def _take_up_whole(self) -> bool:
@@ -243,6 +256,21 @@ class PartialObject:
                     return
             finally:
                 os.close(descriptor)
+
+
+def side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
+    """Do them all, several at once; what one raises ends those that have not begun."""
+    listed = list(tasks)
+    if len(listed) < 2:
+        for task in listed:
+            task()
+        return
+    pool = ThreadPoolExecutor(min(len(listed), _AT_ONCE), "ranges")
+    try:
+        for done in [pool.submit(task) for task in listed]:
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

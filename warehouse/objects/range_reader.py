@@ -11,17 +11,15 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.core.permissions import Modes
-from warehouse.objects.partial_object import PartialObject, Ranged
+from warehouse.core.paths import Layout
+from warehouse.objects.partial_object import PartialObject, Ranged, side_by_side
 from warehouse.objects.ranges import Range
 
 WHOLE_BYTES = 1 << 20
@@ -29,34 +27,34 @@ WHOLE_BYTES = 1 << 20
 WHOLE_SHARE = 0.5
 """So is one of which more is wanted."""
 
-_CONNECTIONS = 16
+# A stretch that is longer is searched for where the wanted rows begin and end, row group by row
+# group; a shorter one is here sooner whole.
+_SEARCHED_BYTES = 8 << 20
 _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 # pyarrow reads so many bytes of the end at first. A footer takes 60 to 90 bytes for each column of
 # a row group, which has 8,192 rows or more.
 _LEAST_TAIL, _MOST_TAIL = 1 << 16, 1 << 20
 _GROUP_ROWS, _GROUP_BYTES = 8_192, 1_500
-_REMEMBERED = 4_096
+_REMEMBERED, _OPEN_AT_ONCE = 4_096, 128
 _LONGEST_NUMBER = 10
 
 
-def key_of(sha256: str) -> str:
-    return f"objects/{sha256}"
-
-
-class Wanted(NamedTuple):
+class WantedRows(NamedTuple):
     """Rows of an object that are about to be read.
 
     Attributes:
         sha256, size: of the object.
         rows: how many it has.
         spans: those wanted, each [low, high).
+        is_narrower: only some of them are, which are found among their stamps.
     """
 
     sha256: str
     size: int
     rows: int
     spans: tuple[tuple[int, int], ...]
+    is_narrower: bool = False
 
     @property
     def is_worth_ranges(self) -> bool:
@@ -88,12 +86,21 @@ class RangeReader:
     """Objects of a bucket, of which as little is fetched as is asked. Safe for many threads.
 
     Args:
-        folder: where what came is kept, by SHA-256.
+        layout: of a warehouse whose partitions are in a bucket.
+        bucket: gives the bucket; None: that of the layout. It is not spoken to before something is
+            missing.
     """
 
-    def __init__(self, bucket: Ranged, folder: Path, modes: Modes | None = None) -> None:
-        self._bucket, self._folder, self._modes = bucket, folder, modes
+    def __init__(self, layout: Layout, bucket: Callable[[], Ranged] | None = None) -> None:
+        self._layout, self._bucket = layout, bucket or self._of_layout
         self._places: dict[str, _Places] = {}
+
+    def _of_layout(self) -> Ranged:
+        # Whoever has a folder and no bucket need not wait for its client.
+        from warehouse.objects.bucket import bucket_of
+
+        assert self._layout.tier is not None
+        return bucket_of(self._layout.tier)
 
     def open(self, sha256: str, size: int) -> PartialObject:
         """An object, to be read from; what of it is not here is fetched when it is read.
@@ -101,29 +108,45 @@ class RangeReader:
         Raises:
             StorageError: the disk refuses.
         """
-        target = self._folder / sha256[:2] / sha256
-        found = PartialObject(self._bucket, key_of(sha256), size, sha256, target, self._modes)
+        from warehouse.objects.generation import key_of
+
+        target, modes = self._layout.partial / sha256[:2] / sha256, self._layout.modes
+        found = PartialObject(self._bucket, key_of(sha256), size, sha256, target, modes)
         if sha256 in self._places:
             found.starts = self._places[sha256].starts
         return found
 
-    def fetch(self, wanted: Sequence[Wanted]) -> None:
+    def discard(self, sha256: str, size: int) -> None:
+        """Forget what is here of an object: it is damaged, and the next one fetches it anew."""
+        file = self.open(sha256, size)
+        self._places.pop(sha256, None)
+        file.discard()
+        file.close()
+
+    def fetch(self, wanted: Sequence[WantedRows]) -> None:
         """Bring the row groups that hold what is wanted, of all objects side by side.
+
+        Of which so much is wanted that it is not worth ranges (`WantedRows`) is brought whole.
 
         Raises:
             ObjectMissingError: an object is not there any more.
             ObjectStorageError: one cannot be had.
             StorageError: the disk refuses.
         """
-        files = [(self.open(one.sha256, one.size), one) for one in wanted]
+        for start in range(0, len(wanted), _OPEN_AT_ONCE):
+            self._fetch(wanted[start : start + _OPEN_AT_ONCE])
+
+    def _fetch(self, wanted: Sequence[WantedRows]) -> None:
+        files: list[tuple[PartialObject, WantedRows]] = []
         try:
-            _side_by_side(
+            files += ((self.open(one.sha256, one.size), one) for one in wanted)
+            side_by_side(
                 partial(file.fetch, *request)
                 for file, one in files
-                if one.sha256 not in self._places
+                if one.is_worth_ranges and one.sha256 not in self._places
                 for request in file.requests([_tail(one)])
             )
-            _side_by_side(
+            side_by_side(
                 partial(file.fetch, *request)
                 for file, one in files
                 for request in file.requests(self._ranges(file, one))
@@ -132,8 +155,10 @@ class RangeReader:
             for file, _ in files:
                 file.close()
 
-    def _ranges(self, file: PartialObject, wanted: Wanted) -> list[Range]:
+    def _ranges(self, file: PartialObject, wanted: WantedRows) -> list[Range]:
         """Where the rows stand; nothing, if the footer cannot be believed."""
+        if not wanted.is_worth_ranges:
+            return [(0, file.size)]
         found = self._places.get(wanted.sha256)
         if found is None:
             found = places_in(file)
@@ -142,28 +167,17 @@ class RangeReader:
             if len(self._places) >= _REMEMBERED:
                 self._places.clear()
             self._places[wanted.sha256] = found
-        return found.ranges(wanted.spans)
+        file.starts = found.starts
+        ranges = found.ranges(wanted.spans)
+        if wanted.is_narrower and sum(end - start for start, end in ranges) > _SEARCHED_BYTES:
+            return []
+        return ranges
 
 
-def _tail(wanted: Wanted) -> Range:
+def _tail(wanted: WantedRows) -> Range:
     """What holds the footer, in all likelihood."""
     due = (wanted.rows // _GROUP_ROWS + 1) * _GROUP_BYTES
     return max(0, wanted.size - min(max(due, _LEAST_TAIL), _MOST_TAIL)), wanted.size
-
-
-def _side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
-    """Do them all, several at once; what one raises ends the others."""
-    listed = list(tasks)
-    if len(listed) < 2:
-        for task in listed:
-            task()
-        return
-    pool = ThreadPoolExecutor(min(len(listed), _CONNECTIONS), thread_name_prefix="ranges")
-    try:
-        for done in [pool.submit(task) for task in listed]:
-            done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def places_in(file: PartialObject) -> _Places | None:

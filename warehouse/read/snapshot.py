@@ -40,6 +40,7 @@ from warehouse.core.duckdb_connection import (
 )
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
 from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
+from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import (
@@ -122,12 +123,19 @@ class Snapshot:
         manifests: of its generation, by data type and month; None: the catalog is of an earlier
             version, or there is none.
         reference: the file of each reference table that has one; None: as of `manifests`.
+        objects: reads partitions that are not here; None: all are.
     """
 
     def __init__(
-        self, layout: Layout, config: Config, identity: Identity | None, spill: Path | None
+        self,
+        layout: Layout,
+        config: Config,
+        identity: Identity | None,
+        spill: Path | None,
+        objects: RangeReader | None = None,
     ) -> None:
         self.layout, self.config, self.identity = layout, config, identity
+        self.objects = objects
         self._lock = Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._users = 0
@@ -573,6 +581,7 @@ class Snapshots:
 
     def __init__(self, layout: Layout, config: Config) -> None:
         self._layout, self._config = layout, config
+        self._objects = None if layout.tier is None else RangeReader(layout)
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
@@ -649,7 +658,7 @@ class Snapshots:
             if self._present is None or self._present.identity != identity:
                 if self._spill is None and identity is not None:
                     self._spill = make_spill_folder()
-                later = Snapshot(self._layout, self._config, identity, self._spill)
+                later = Snapshot(self._layout, self._config, identity, self._spill, self._objects)
                 if self._present is not None:
                     self._present.retire()
                 self._present = later

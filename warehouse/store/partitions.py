@@ -47,6 +47,7 @@ from warehouse.errors import (
     UnreadablePartitionError,
     one_line,
 )
+from warehouse.objects.partial_object import PartialObject
 from warehouse.store.parquet_writer import Edges, declared_by, encode, encode_market
 
 METADATA_KEY = b"flatfile_warehouse"
@@ -502,26 +503,19 @@ def open_partition(
     symbol: str,
     due_bytes: int | None = None,
     coded: Sequence[str] = (),
+    part: PartialObject | None = None,
 ) -> Iterator[pq.ParquetFile]:
     """A partition opened for reading with its page checksums verified.
 
     Args:
         due_bytes: its size in the catalog, which says nothing of a link; None: none is known.
         coded: columns of texts that are read as dictionaries.
+        part: what is here of it, where it is not here whole; it is closed in the end.
 
     Raises:
         CorruptPartitionError: it is no Parquet file, or not the one the catalog knows.
     """
-    try:
-        # One look at the path and one at the file: threads wait for each other at each of them.
-        facts = os.stat(path) if due_bytes is None else os.lstat(path)
-        if due_bytes is not None:
-            check_no_link(path, data_type_name, symbol, stat.S_ISLNK(facts.st_mode))
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        source = pa.OSFile(str(path))
-    except OSError as error:
-        raise damaged(path, data_type_name, symbol, error) from error
+    source = _opened(path, data_type_name, symbol, due_bytes) if part is None else _of(part)
     with source:
         if due_bytes is not None:
             check_size(path, data_type_name, symbol, source.size(), due_bytes)
@@ -537,6 +531,23 @@ def open_partition(
         except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
             raise damaged(path, data_type_name, symbol, error) from error
         yield file
+
+
+def _opened(path: Path, data_type_name: str, symbol: str, due_bytes: int | None) -> pa.NativeFile:
+    try:
+        # One look at the path and one at the file: threads wait for each other at each of them.
+        facts = os.stat(path) if due_bytes is None else os.lstat(path)
+        if due_bytes is not None:
+            check_no_link(path, data_type_name, symbol, stat.S_ISLNK(facts.st_mode))
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return pa.OSFile(str(path))
+    except OSError as error:
+        raise damaged(path, data_type_name, symbol, error) from error
+
+
+def _of(part: PartialObject) -> pa.NativeFile:
+    return pa.PythonFile(part, mode="r")
 
 
 def check_no_link(path: Path, data_type_name: str, symbol: str, is_link: bool) -> None:

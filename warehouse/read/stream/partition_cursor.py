@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from warehouse.bars.adjustment import Step, adjusted_batch
 from warehouse.core.datatypes import DataType
 from warehouse.read.partition_reader import Piece, check_symbols, holding, narrowed
+from warehouse.read.stream.held_object import HeldObject
 from warehouse.read.stream.pinned_file import HeldFile
 from warehouse.store.partitions import (
     check_no_link,
@@ -57,7 +58,7 @@ class Tape:
     def __init__(
         self,
         kind: DataType,
-        pieces: Sequence[tuple[Piece, HeldFile, int]],
+        pieces: Sequence[tuple[Piece, HeldFile | HeldObject, int]],
         columns: Sequence[str],
         from_ns: int,
         steps: Sequence[Step] = (),
@@ -137,7 +138,12 @@ class _Reader:
     """
 
     def __init__(
-        self, kind: DataType, names: list[str], piece: Piece, file: HeldFile, batch_rows: int
+        self,
+        kind: DataType,
+        names: list[str],
+        piece: Piece,
+        file: HeldFile | HeldObject,
+        batch_rows: int,
     ) -> None:
         self._piece, self._file = piece, file
         self._fields = kind.fields(names)
