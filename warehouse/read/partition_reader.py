@@ -112,6 +112,7 @@ def read(
     partitions = [one for each in stored.values() for one in each]
     pieces = pieces_of(snapshot, partitions, span)
     _check_room(kind, list(stored), columns, pieces, span)
+    snapshot.bring(partitions)
     table, counts = _read_pieces(kind, pieces, columns, pool)
     return Rows(table, _edges(stored, counts))
 
@@ -163,6 +164,7 @@ def read_series(
         for piece in pieces_of(snapshot, touched(snapshot, kind, [symbol], own), own)
     ]
     _check_room(kind, [symbol for symbol, _ in series], columns, pieces, span)
+    snapshot.bring(piece.stored for piece in pieces)
     return _read_pieces(kind, pieces, columns, pool)[0]
 
 
@@ -282,6 +284,7 @@ def read_file(
         CorruptPartitionError: it is damaged, or not the one the catalog knows.
     """
     path = stored.path(snapshot.layout)
+    snapshot.bring([stored])
     try:
         with open_partition(path, kind.name, stored.whose, stored.bytes, kind.coded) as file:
             edges = edges_of(file, path, stored.file, stored.file_rows)

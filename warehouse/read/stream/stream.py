@@ -39,6 +39,7 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
 from warehouse.core.representation import Face
 from warehouse.errors import RequestError, SupersededError, WarehouseError
+from warehouse.objects.disk_cache import Hold
 from warehouse.read import availability, models, partition_reader
 from warehouse.read.arguments import (
     Comparison,
@@ -164,13 +165,20 @@ class Stream(Face):
         schema: of every batch.
     """
 
-    def __init__(self, rows: Interleaved, shape: Shape, batch_rows: int, ahead: bool) -> None:
+    def __init__(
+        self,
+        rows: Interleaved,
+        shape: Shape,
+        batch_rows: int,
+        ahead: bool,
+        kept: Hold | None = None,
+    ) -> None:
         self.schema = shape.schema
         self._batch_rows = batch_rows
         self._process = os.getpid()
         thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-stream") if ahead else None
         # Neither of these knows this object: it goes when its last holder lets it go.
-        self._finalizer = finalize(self, _let_go, thread, rows)
+        self._finalizer = finalize(self, _let_go, thread, rows, kept)
         self._batches = _batches(rows, shape, batch_rows, thread)
 
     def _face(self) -> dict[str, Any]:
@@ -212,11 +220,13 @@ class Stream(Face):
         self._finalizer()
 
 
-def _let_go(thread: ThreadPoolExecutor | None, rows: Interleaved) -> None:
+def _let_go(thread: ThreadPoolExecutor | None, rows: Interleaved, kept: Hold | None) -> None:
     if thread is not None:
         # What it is about takes a fraction of a second.
         thread.shutdown(cancel_futures=True)
     rows.close()
+    if kept is not None:
+        kept.close()
 
 
 def _batches(
@@ -253,7 +263,7 @@ def _batches(
     except WarehouseError as error:
         failure = error
     finally:
-        _let_go(thread, rows)
+        _let_go(thread, rows, None)
     if count:
         yield _sealed(held)
     if failure is not None:
@@ -318,6 +328,8 @@ def _hold(snapshot: Snapshot, asked: Question, series: Series) -> Stream:
             stored = partition_reader.touched(snapshot, kind, named, span)
             for piece in partition_reader.pieces_of(snapshot, stored, span):
                 pieces.setdefault((places[piece.stored.symbol], number), []).append(piece)
+    kept = None if snapshot.layout.tier is None else Hold(snapshot.layout)
+    snapshot.bring(piece.stored for piece in chain(*pieces.values()))
     keys = sorted(pieces)
     slice_rows, at_once = _plan([pieces[key] for key in keys], asked, snapshot.config)
     files: dict[Piece, HeldFile] = {}
@@ -350,7 +362,7 @@ def _hold(snapshot: Snapshot, asked: Question, series: Series) -> Stream:
     # Row by row the interpreter is what there is too little of: a thread would only wait for it.
     ahead = asked.form == "arrow" and snapshot.config.processing.parallel_workers > 1
     rows = Interleaved(tapes, keys, slice_rows)
-    return Stream(rows, shape, asked.batch_rows, ahead)
+    return Stream(rows, shape, asked.batch_rows, ahead, kept)
 
 
 def _by_span(series: Series) -> list[tuple[Span, list[str]]]:
