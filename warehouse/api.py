@@ -13,6 +13,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 from weakref import finalize
 
@@ -104,9 +105,14 @@ class Warehouse(Face):
         path: a folder that holds config/data_config.yaml (or lies in one that does), or such a
             file itself. Of a file that is not in a folder `config`, its own folder is the root.
 
+    Where `storage.cache_dir` is a bucket, what was published there last is brought when it is
+    opened, and looked for again by questions that come half a minute later, or more. Without the
+    bucket it answers from what is here.
+
     Raises:
         NotAWarehouseError: there is none.
         ConfigError: its configuration cannot be used.
+        ObjectStorageError: nothing is here, and the bucket cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
@@ -114,6 +120,10 @@ class Warehouse(Face):
         self._config = configuration.load(self._file)
         configuration.check_paths(root, self._file, self._config)
         self._layout = self._config.layout(root)
+        if self._layout.tier is not None:
+            from warehouse.store.tier.pull import refresh  # others need not wait for it
+
+            refresh(self._layout)
         self._answers = Answers(self._layout, self._config)
         self._queries = QueryAnswers(self._answers)
         self._market = MarketAnswers(self._answers)
@@ -1100,7 +1110,11 @@ class Warehouse(Face):
         """
         kind = kind_of(data_type)
 
-        files = self._read(lambda snapshot: snapshot.files(kind.name))
+        def here(snapshot: Snapshot) -> list[tuple[Path, int]]:
+            snapshot.bring_all(kind.name)
+            return snapshot.files(kind.name)
+
+        files = self._read(here)
         if not files:
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)

