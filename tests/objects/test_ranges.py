@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import random
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from building import Made, make
-from objects.elsewhere import counted, elsewhere, forget
+from objects.elsewhere import elsewhere, forget
 from s3server import S3TestServer
 from synthetic_partitions import catalog, fill, rows_of, weekdays
 
 from warehouse.api import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import ALL_SYMBOLS
-from warehouse.objects import range_reader
 from warehouse.store.partitions import Partition, SessionSource, describe, write_partition
 
 SESSIONS = weekdays(date(2024, 1, 2), date(2024, 1, 12))

@@ -454,6 +454,10 @@ class Layout:
         """Of a bucket that is the cache tier: partitions of which only some ranges are here."""
         return self.data / ".partial"
 
+    def partial_of(self, sha256: str) -> Path:
+        """Where such a partition lies once all its ranges are here."""
+        return self.partial / sha256[:2] / sha256
+
     @property
     def lock_note(self) -> Path:
         """Says who holds the lock, and since when."""

@@ -28,6 +28,7 @@ from weakref import finalize
 
 from warehouse.core.paths import Layout, partition_paths
 from warehouse.errors import ObjectStorageError, StorageError
+from warehouse.objects import partial_object
 
 if TYPE_CHECKING:
     from warehouse.objects.bucket import Bucket
@@ -188,7 +189,8 @@ def _fetch(layout: Layout, bucket: Bucket, one: Wanted, is_current: Callable[[],
 
     key = key_of(one.sha256)
     try:
-        bucket.download(key, part, one.bytes, layout.modes)
+        if not _taken(layout.partial_of(one.sha256), part):
+            bucket.download(key, part, one.bytes, layout.modes)
         with open(part, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -205,6 +207,15 @@ def _fetch(layout: Layout, bucket: Bucket, one: Wanted, is_current: Callable[[],
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _taken(whole: Path, part: Path) -> bool:
+    """Whether all ranges of it had come, so that it need not be fetched again."""
+    try:
+        os.rename(whole, part)
+    except OSError:
+        return False
+    return True
 
 
 def make_room(layout: Layout) -> int:
@@ -235,20 +246,28 @@ def make_room(layout: Layout) -> int:
             if total <= tier.max_bytes or used >= since:
                 break
             with suppress(OSError):
-                path.unlink()
+                _remove(layout, path)
                 removed += 1
                 total -= size
     return removed
 
 
 def _listed(layout: Layout) -> list[tuple[int, int, Path]]:
-    """Each partition that is here: when it was used (nanoseconds), its bytes, where it is."""
+    """What is here of each partition: when it was used (nanoseconds), its bytes, where it is."""
     found = []
     for path in partition_paths(layout.cache):
         with suppress(OSError):
             facts = os.lstat(path)
             found.append((facts.st_atime_ns, facts.st_size, path))
+    found.extend(partial_object.kept_in(layout.partial))
     return found
+
+
+def _remove(layout: Layout, path: Path) -> None:
+    if path.is_relative_to(layout.partial):
+        partial_object.remove(path)
+    else:
+        path.unlink()
 
 
 def _oldest_question(layout: Layout) -> int:

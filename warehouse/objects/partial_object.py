@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ REQUEST_BYTES = 16 << 20
 """What is larger is fetched in several requests, side by side."""
 
 _AT_ONCE = 16
+_BLOCK_BYTES = 512
 
 
 class Ranged(Protocol):
@@ -51,6 +53,7 @@ class PartialObject:
 
     Attributes:
         starts: where each of its row groups begins, and where the last ends; empty: nobody knows.
+        came: bytes that were fetched for it.
 
     Raises:
         StorageError: the disk refuses; so do the other methods.
@@ -68,6 +71,7 @@ class PartialObject:
         self.key, self.size, self.sha256, self.target = key, size, sha256, target
         self.closed = False
         self.starts: list[int] = []
+        self.came = 0
         self._bucket, self._modes = bucket, modes or Modes()
         self._place = 0
         self._lock = threading.Lock()
@@ -104,6 +108,7 @@ class PartialObject:
                 f"{len(data):,} bytes of {self.key} came where {end - start:,} were asked for",
             )
         self._take_up(start, data)
+        self.came += len(data)
 
     def bring(self, wanted: Iterable[Range]) -> None:
         """Bring what is missing of all that is wanted; raises what `fetch` does."""
@@ -235,6 +240,9 @@ class PartialObject:
     def _use(self, path: Path, held: list[Range]) -> None:
         """Read from this file from now on."""
         descriptor = self._modes.opener(path, os.O_RDONLY)
+        with suppress(PermissionError):
+            # Whoever makes room goes by it.
+            os.utime(descriptor, ns=(time.time_ns(), os.fstat(descriptor).st_mtime_ns))
         with self._lock:
             descriptor, self._descriptor = self._descriptor, descriptor
             self._held = held
@@ -256,6 +264,36 @@ class PartialObject:
                     return
             finally:
                 os.close(descriptor)
+
+
+def kept_in(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """What is here of objects: when it was used (nanoseconds), its bytes on the disk, where."""
+    for path in folder.glob("*/*"):
+        if path.name.endswith((".part.json", ".part.json.new")):
+            continue
+        with suppress(OSError):
+            facts = os.lstat(path)
+            yield facts.st_atime_ns, facts.st_blocks * _BLOCK_BYTES, path
+
+
+def remove(path: Path) -> None:
+    """Remove what `kept_in` told; who reads it now goes on reading it.
+
+    Raises:
+        OSError: it cannot be removed, or some of it is just being written.
+    """
+    if not path.name.endswith(".part"):
+        path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, path):
+            # In this order: of a file that is gone no state is believed.
+            path.unlink()
+            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def side_by_side(tasks: Iterable[Callable[[], None]]) -> None:

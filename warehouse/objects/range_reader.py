@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.paths import Layout
+from warehouse.objects import disk_cache
 from warehouse.objects.partial_object import PartialObject, Ranged, side_by_side
 from warehouse.objects.ranges import Range
 
@@ -30,6 +31,7 @@ WHOLE_SHARE = 0.5
 # A stretch that is longer is searched for where the wanted rows begin and end, row group by row
 # group; a shorter one is here sooner whole.
 _SEARCHED_BYTES = 8 << 20
+_ROOM_BYTES = 64 << 20
 _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 # pyarrow reads so many bytes of the end at first. A footer takes 60 to 90 bytes for each column of
@@ -63,6 +65,12 @@ class WantedRows(NamedTuple):
             return False
         return sum(high - low for low, high in self.spans) <= WHOLE_SHARE * self.rows
 
+    @property
+    def due_bytes(self) -> int:
+        """How many bytes of it that is, about."""
+        share = sum(high - low for low, high in self.spans) / max(self.rows, 1)
+        return int(self.size * share) if self.is_worth_ranges else self.size
+
 
 class _Places(NamedTuple):
     """Of an object's row groups: the row and the byte at which each begins, and the ends."""
@@ -94,6 +102,7 @@ class RangeReader:
     def __init__(self, layout: Layout, bucket: Callable[[], Ranged] | None = None) -> None:
         self._layout, self._bucket = layout, bucket or self._of_layout
         self._places: dict[str, _Places] = {}
+        self._came = 0
 
     def _of_layout(self) -> Ranged:
         # Whoever has a folder and no bucket need not wait for its client.
@@ -110,10 +119,11 @@ class RangeReader:
         """
         from warehouse.objects.generation import key_of
 
-        target, modes = self._layout.partial / sha256[:2] / sha256, self._layout.modes
+        target, modes = self._layout.partial_of(sha256), self._layout.modes
         found = PartialObject(self._bucket, key_of(sha256), size, sha256, target, modes)
-        if sha256 in self._places:
-            found.starts = self._places[sha256].starts
+        places = self._places.get(sha256)
+        if places is not None:
+            found.starts = places.starts
         return found
 
     def discard(self, sha256: str, size: int) -> None:
@@ -135,6 +145,10 @@ class RangeReader:
         """
         for start in range(0, len(wanted), _OPEN_AT_ONCE):
             self._fetch(wanted[start : start + _OPEN_AT_ONCE])
+        # To look at all that is here takes time: once for much that came.
+        if self._came > _ROOM_BYTES:
+            self._came = 0
+            disk_cache.make_room(self._layout)
 
     def _fetch(self, wanted: Sequence[WantedRows]) -> None:
         files: list[tuple[PartialObject, WantedRows]] = []
@@ -153,6 +167,7 @@ class RangeReader:
             )
         finally:
             for file, _ in files:
+                self._came += file.came
                 file.close()
 
     def _ranges(self, file: PartialObject, wanted: WantedRows) -> list[Range]:

@@ -193,7 +193,7 @@ def bring(snapshot: Snapshot, pieces: Iterable[Piece]) -> None:
         return
     whole: list[Stored] = []
     ranges: list[WantedRows] = []
-    for path, some in _by_file(pieces).items():
+    for path, some in by_file(pieces).items():
         wanted = wanted_of(some)
         if wanted.is_worth_ranges and not os.path.lexists(path):
             ranges.append(wanted)
@@ -203,7 +203,8 @@ def bring(snapshot: Snapshot, pieces: Iterable[Piece]) -> None:
     snapshot.objects.fetch(ranges)
 
 
-def _by_file(pieces: Iterable[Piece]) -> dict[Path, list[Piece]]:
+def by_file(pieces: Iterable[Piece]) -> dict[Path, list[Piece]]:
+    """Pieces by the file that they are of."""
     found: dict[Path, list[Piece]] = {}
     for piece in pieces:
         found.setdefault(piece.path, []).append(piece)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from warehouse.bars.adjustment import Step, adjusted_batch
 from warehouse.core.datatypes import DataType
+from warehouse.errors import CorruptPartitionError
 from warehouse.read.partition_reader import Piece, check_symbols, holding, narrowed
 from warehouse.read.stream.held_object import HeldObject
 from warehouse.read.stream.pinned_file import HeldFile
@@ -83,6 +84,16 @@ class Tape:
             CorruptPartitionError: a partition is damaged, or not the one the catalog knows.
             StorageError: a partition cannot be opened.
         """
+        try:
+            return self._decode()
+        except CorruptPartitionError:
+            file = self._waiting[0][1] if self._open is None else self._open.file
+            if isinstance(file, HeldObject):
+                # Who reads it next fetches it anew.
+                file.discard()
+            raise
+
+    def _decode(self) -> int:
         if self._open is None:
             self._open = _Reader(self._kind, self._names, *self._waiting[0])
             self._waiting.popleft()
@@ -145,7 +156,7 @@ class _Reader:
         file: HeldFile | HeldObject,
         batch_rows: int,
     ) -> None:
-        self._piece, self._file = piece, file
+        self._piece, self.file = piece, file
         self._fields = kind.fields(names)
         stored, path = piece.stored, piece.path
         try:
@@ -215,7 +226,7 @@ class _Reader:
         ]
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 def _decoded(
