@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import Made, make
-from objects.elsewhere import elsewhere, forget
-from s3server import S3TestServer
+from objects.elsewhere import counted, elsewhere, forget
+from s3server import BUCKET, S3TestServer
 from synthetic_partitions import catalog, fill, rows_of, weekdays
 
 from warehouse.api import Warehouse
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import ALL_SYMBOLS
+from warehouse.objects.bucket import Bucket
 from warehouse.store.partitions import Partition, SessionSource, describe, write_partition
 
 SESSIONS = weekdays(date(2024, 1, 2), date(2024, 1, 12))
@@ -60,22 +65,24 @@ def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def module_url(local: Made) -> str:
-    import hashlib
-
-    from s3server import BUCKET
-
-    return f"s3://{BUCKET}/{hashlib.sha256(str(local.root).encode()).hexdigest()[:12]}"
+def there(local: Made, tmp_path_factory: pytest.TempPathFactory, server: S3TestServer) -> Made:
+    """The same, of which nothing is here."""
+    url = f"s3://{BUCKET}/{hashlib.sha256(str(local.root).encode()).hexdigest()[:12]}"
+    return elsewhere(local, tmp_path_factory.mktemp("there"), url, server)
 
 
-@pytest.fixture(scope="module")
-def there(
-    local: Made,
-    module_url: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    server: S3TestServer,
-) -> Made:
-    return elsewhere(local, tmp_path_factory.mktemp("there"), module_url, server)
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the ranges that are asked for."""
+    sizes: list[int] = []
+    get_range = Bucket.get_range
+
+    def noted(self: Bucket, key: str, start: int, end: int, etag: str | None = None) -> bytes:
+        sizes.append(end - start)
+        return get_range(self, key, start, end, etag)
+
+    monkeypatch.setattr(Bucket, "get_range", noted)
+    return sizes
 
 
 def random_question(dice: random.Random) -> tuple[str, dict[str, Any]]:
@@ -117,3 +124,63 @@ def test_random_questions_are_answered_as_from_a_folder(local: Made, there: Made
                     assert loaded(far, question).equals(loaded(near, question)), question
                     question = random_question(dice)
                     assert streamed(far, question).equals(streamed(near, question)), question
+
+
+MONTH = f"{SESSIONS[0]}", f"{SESSIONS[-1]}"
+
+
+def requests(there: Made, ask: Callable[[Warehouse], object]) -> int:
+    """How many a question sends, the catalog and its manifests being here."""
+    with Warehouse(there.root) as wh:
+        wh.symbols()
+        with counted(there) as count:
+            ask(wh)
+    return count[0]
+
+
+def test_a_symbols_month_in_a_file_of_its_own_is_one_request(local: Made, there: Made) -> None:
+    if any("/market/" in name for name in local.partitions()):
+        pytest.skip("of the layout symbol")
+    for symbol in ("S03", "SPY"):
+        forget(there)
+        ask = partial(Warehouse.trades, symbols=symbol, start=MONTH[0], end=MONTH[1])
+        assert (requests(there, ask), requests(there, ask)) == (1, 0)
+
+
+def test_a_session_takes_a_footer_and_a_range_of_each_file(
+    local: Made, there: Made, fetched: list[int]
+) -> None:
+    """And a month in the layout market that of each session; the second time nothing."""
+    is_market = any("/market/" in name for name in local.partitions())
+    forget(there)
+    assert requests(there, lambda wh: wh.trades("SPY", SESSIONS[3])) == 2
+    assert requests(there, lambda wh: wh.trades("SPY", SESSIONS[3])) == 0
+    # Other rows of the same file: its footer is here.
+    other = "S03" if is_market else "SPY"
+    assert requests(there, lambda wh: wh.trades(other, SESSIONS[3 if is_market else 6])) == 1
+    if is_market:
+        forget(there)
+        assert requests(there, lambda wh: wh.trades("S03", *MONTH)) == 2 * len(SESSIONS)
+        assert requests(there, lambda wh: wh.trades("S03", *MONTH)) == 0
+        forget(there)
+        # All of them: the file whole.
+        assert requests(there, lambda wh: wh.trades(list(ROWS), SESSIONS[3])) == 1
+
+
+def test_few_more_bytes_come_than_the_rows_and_their_neighbours_have(
+    local: Made, there: Made, fetched: list[int]
+) -> None:
+    forget(there)
+    with Warehouse(there.root) as wh:
+        rows = len(wh.trades("SPY", SESSIONS[3]))
+    name = next(
+        name
+        for name in local.partitions()
+        if name.startswith("trades") and (f"/{SESSIONS[3]:%d}_" in name or "/SPY/" in name)
+    )
+    path = local.partitions()[name]
+    total = pq.read_metadata(path).num_rows
+    share = path.stat().st_size * rows / total
+    # The end with the footer, and a row group before and after.
+    assert sum(fetched) < share + 65_536 + 2 * path.stat().st_size * 10_000 / total
+    assert sum(fetched) < 0.6 * path.stat().st_size
