@@ -138,33 +138,35 @@ def requests(there: Made, ask: Callable[[Warehouse], object]) -> int:
     return count[0]
 
 
-def test_a_symbols_month_in_a_file_of_its_own_is_one_request(local: Made, there: Made) -> None:
-    if any("/market/" in name for name in local.partitions()):
-        pytest.skip("of the layout symbol")
+def test_questions_take_few_requests(local: Made, there: Made) -> None:
+    """A symbol's month in a file of its own is one; of a large file it is the footer and a range."""
+    is_market = any("/market/" in name for name in local.partitions())
     for symbol in ("S03", "SPY"):
         forget(there)
-        ask = partial(Warehouse.trades, symbols=symbol, start=MONTH[0], end=MONTH[1])
-        assert (requests(there, ask), requests(there, ask)) == (1, 0)
-
-
-def test_a_session_takes_a_footer_and_a_range_of_each_file(
-    local: Made, there: Made, fetched: list[int]
-) -> None:
-    """And a month in the layout market that of each session; the second time nothing."""
-    is_market = any("/market/" in name for name in local.partitions())
+        month = partial(Warehouse.trades, symbols=symbol, start=MONTH[0], end=MONTH[1])
+        due = 2 * len(SESSIONS) if is_market else 1
+        assert (requests(there, month), requests(there, month)) == (due, 0)
     forget(there)
-    assert requests(there, lambda wh: wh.trades("SPY", SESSIONS[3])) == 2
-    assert requests(there, lambda wh: wh.trades("SPY", SESSIONS[3])) == 0
+    session = partial(Warehouse.trades, symbols="SPY", start=SESSIONS[3])
+    assert (requests(there, session), requests(there, session)) == (2, 0)
     # Other rows of the same file: its footer is here.
-    other = "S03" if is_market else "SPY"
-    assert requests(there, lambda wh: wh.trades(other, SESSIONS[3 if is_market else 6])) == 1
-    if is_market:
-        forget(there)
-        assert requests(there, lambda wh: wh.trades("S03", *MONTH)) == 2 * len(SESSIONS)
-        assert requests(there, lambda wh: wh.trades("S03", *MONTH)) == 0
-        forget(there)
-        # All of them: the file whole.
-        assert requests(there, lambda wh: wh.trades(list(ROWS), SESSIONS[3])) == 1
+    other = ("S03", SESSIONS[3]) if is_market else ("SPY", SESSIONS[6])
+    assert requests(there, lambda wh: wh.trades(*other)) == 1
+    # All of a session: the file whole; or each symbol's.
+    forget(there)
+    every = partial(Warehouse.trades, symbols=list(ROWS), start=SESSIONS[3])
+    assert requests(there, every) == (1 if is_market else len(ROWS) + 1)
+
+
+def test_a_stream_takes_no_more_requests_for_many_symbols_of_a_file(
+    local: Made, there: Made
+) -> None:
+    forget(there)
+    asked = {"symbols": FEW, "start": MONTH[0], "end": MONTH[1]}
+    found = requests(there, lambda wh: streamed(wh, ("trades", asked)))
+    is_market = any("/market/" in name for name in local.partitions())
+    # Of the layout market a footer, and the ranges in which the symbols lie.
+    assert found <= (3 * len(SESSIONS) if is_market else len(FEW))
 
 
 def test_few_more_bytes_come_than_the_rows_and_their_neighbours_have(
