@@ -139,7 +139,7 @@ def requests(there: Made, ask: Callable[[Warehouse], object]) -> int:
 
 
 def test_questions_take_few_requests(local: Made, there: Made) -> None:
-    """A symbol's month in a file of its own is one; of a large file it is the footer and a range."""
+    """A month in a file of its own is one; of a large file it is the footer and a range."""
     is_market = any("/market/" in name for name in local.partitions())
     for symbol in ("S03", "SPY"):
         forget(there)
