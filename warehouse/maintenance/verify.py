@@ -47,6 +47,7 @@ from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.pull import sizes
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -181,6 +182,7 @@ class _Round:
         self._is_whole = not (request.symbols or request.start or request.end)
         self._kinds = with_kept(request, catalog)
         report.waiting = report.pruned = 0
+        self._objects = None if layout.tier is None else sizes(layout)
 
     def faults(self) -> Iterator[Fault]:
         if not self._layout.catalog.exists():
@@ -286,18 +288,39 @@ class _Round:
             path = self._layout.partition(*key)
             if self._seen is not None and self._seen.is_good(path, partition.sha256):
                 return None
+            if self._objects is not None:
+                problem = self._problem_in_bucket(partition, self._objects)
+                if problem is not None:
+                    return Fault(path, "partition", problem, subject=key)
+                if not os.path.lexists(path):
+                    # A question would bring it.
+                    return None
             problem = file_checks.partition(path, partition)
             self._count("partition", partition.bytes)
             return None if problem is None else Fault(path, "partition", problem, subject=key)
 
         return task
 
+    @staticmethod
+    def _problem_in_bucket(partition: Partition, objects: Mapping[str, int]) -> str | None:
+        """What is wrong with the object of a partition, as the bucket lists it."""
+        size = objects.get(partition.sha256)
+        if size is None:
+            return "its object is missing in the bucket"
+        if size != partition.bytes:
+            return f"its object has {size:,} bytes, the catalog says {partition.bytes:,}"
+        return None
+
     def _raw_tasks(
         self, file: RawFile, record: SourceFile | None, is_there: bool
     ) -> Iterator[Callable[[], Fault | None]]:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
-        if not is_there and ingested and record is not None and record.raw_modified_ns is None:
+        # Of a bucket's warehouse each machine has raw files of its own.
+        is_elsewhere = self._layout.tier is not None or (
+            record is not None and record.raw_modified_ns is None
+        )
+        if not is_there and ingested and is_elsewhere:
             self._report.pruned += 1
         elif is_there or (record is not None and record.state.is_here):
             # A run that is killed once it has published leaves the version before beside it.

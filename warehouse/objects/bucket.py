@@ -33,6 +33,8 @@ from warehouse.source.s3client import Body, Keys, Listed, ReplacedError, S3Serve
 
 T = TypeVar("T")
 
+PROBES = "probe/"
+"""What the keys of objects begin with by which it is tried whether conditions are honoured."""
 KEYS = Keys("storage.cache_dir", "storage.cache_endpoint")
 
 _CONNECTIONS = 16
@@ -462,7 +464,7 @@ def check_conditional_writes(bucket: Bucket) -> None:
     Raises:
         ObjectStorageError: it does not.
     """
-    key = f"probe/{uuid4().hex}"
+    key = f"{PROBES}{uuid4().hex}"
     problems = []
     bucket.create(key, b"first")
     try:

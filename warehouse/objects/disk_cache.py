@@ -298,12 +298,18 @@ def _oldest_question(layout: Layout) -> int:
     return oldest
 
 
+def is_part(below: str) -> bool:
+    """Whether a file's name, its folders before it, is one that is being fetched."""
+    name = below.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(_PART)
+
+
 def clear_parts(layout: Layout) -> None:
     """Remove what killed processes left half fetched; hold the writer's lock."""
     since = time.time() - _FORGOTTEN_SECONDS
     for folder, _, names in os.walk(layout.cache):
         for name in names:
-            if name.endswith(_PART) and name.startswith("."):
+            if is_part(name):
                 with suppress(OSError):
                     path = os.path.join(folder, name)
                     if os.lstat(path).st_mtime < since:

@@ -127,19 +127,21 @@ class Lease:
 
 
 @contextmanager
-def hold(bucket: Bucket, data: Path, wait: float = 0, seconds: float = SECONDS) -> Iterator[Lease]:
+def hold(
+    bucket: Bucket, data: Path, wait: float = 0, seconds: float | None = None
+) -> Iterator[Lease]:
     """Hold the lease; who it was taken from, and is not dead, publishes nothing more.
 
     Args:
         data: this machine's data folder, whose lock is held.
         wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
-        seconds: after so long without a renewal another may take it over.
+        seconds: after so long without a renewal another may take it over; None: `SECONDS`.
 
     Raises:
         LockedError: another writer holds it.
         ObjectStorageError: the bucket cannot be spoken to.
     """
-    lease = Lease(bucket, _place(data), seconds)
+    lease = Lease(bucket, _place(data), SECONDS if seconds is None else seconds)
     lease._take(wait)
     renewing = threading.Thread(target=lease._renew, name="lease", daemon=True)
     renewing.start()

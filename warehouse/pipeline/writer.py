@@ -163,14 +163,19 @@ class Writer:
             self.recover_catalog()
         elif (
             is_older
+            or self._is_new_to_bucket()
             or folder != str(self.layout.data)
             or features != catalog_writer.features(self.sql)
             or (present is not None and _rules(conditions) != _rules(present.to_pylist()))
         ):
-            # Its views read whatever stands in a folder; the warehouse was moved, and they point to
-            # where it was; its features are other than their macros, or its rules than the table
-            # of trade conditions.
+            # Its views read whatever stands in a folder; nothing of it is in the bucket yet; the
+            # warehouse was moved, and they point to where it was; its features are other than
+            # their macros, or its rules than the table of trade conditions.
             self.publish(CatalogChange())
+
+    def _is_new_to_bucket(self) -> bool:
+        """Whether the bucket that the cache has become is to get all that the folder holds."""
+        return self.layout.tier is not None and not self.layout.generation.exists()
 
     def catalog_of(self, months: Collection[Key]) -> Catalog:
         """The catalog, with what is published of these data types and months; close it.

@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.datatypes import with_bars
@@ -163,7 +164,7 @@ def _bring(
         if name == CATALOG
         or (
             (before.get(name) != content or name in doubtful or not _stands(layout, name, content))
-            and not _is(layout.data / name, content)
+            and not is_file(layout.data / name, content)
         )
     ]
     folder = layout.staging / "pull"
@@ -238,7 +239,7 @@ def _stands(layout: Layout, name: str, content: Content) -> bool:
         return False
 
 
-def _is(path: Path, content: Content) -> bool:
+def is_file(path: Path, content: Content) -> bool:
     """Whether a file holds just that."""
     try:
         if os.lstat(path).st_size != content.size:
@@ -251,7 +252,7 @@ def _is(path: Path, content: Content) -> bool:
 
 def _download(layout: Layout, bucket: Bucket, content: Content, path: Path) -> None:
     bucket.download(content.key, path, content.size, layout.modes)
-    if not _is(path, content):
+    if not is_file(path, content):
         raise ObjectStorageError(
             bucket.url,
             f"{content.key} is not what was published; make it anew with: warehouse verify"
@@ -319,12 +320,24 @@ def _stale(
         if key is None or (changed is not None and (key.data_type, key.month) not in changed):
             continue
         due = named.get(below)
-        if due is None or not _is(path, Content(due[1], due[0])):
+        if due is None or not is_file(path, Content(due[1], due[0])):
             found.append(path)
     return found
 
 
-def published(manifest: Path) -> Published:
+def sizes(layout: Layout) -> dict[str, int]:
+    """The objects that hold contents: bytes by SHA-256; where a folder is all there is: none.
+
+    Raises:
+        ObjectStorageError: they cannot be listed.
+    """
+    if layout.tier is None:
+        return {}
+    listed = bucket_of(layout.tier).list(generation.OBJECTS)
+    return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
+
+
+def published(manifest: Path | pa.BufferReader) -> Published:
     """The partitions that a manifest names."""
     rows = pq.read_table(
         manifest, columns=["file", "bytes", "sha256"], partitioning=None, use_threads=False
