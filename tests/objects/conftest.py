@@ -6,6 +6,8 @@ import hashlib
 
 import pytest
 import s3server
+from building import Made
+from objects.elsewhere import elsewhere, tapes
 from s3server import BUCKET, S3TestServer
 
 
@@ -27,3 +29,16 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A prefix of the bucket that is this test's alone."""
     told = f"{request.node.nodeid} {tmp_path_factory.getbasetemp()}"
     return f"s3://{BUCKET}/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+@pytest.fixture(scope="session", params=["symbol", "market"])
+def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Some sessions of the tape in a folder, in either layout."""
+    return tapes(tmp_path_factory.mktemp("local"), request.param)
+
+
+@pytest.fixture(scope="session")
+def there(local: Made, tmp_path_factory: pytest.TempPathFactory, server: S3TestServer) -> Made:
+    """The same in a bucket, of which nothing is here."""
+    url = f"s3://{BUCKET}/{hashlib.sha256(str(local.root).encode()).hexdigest()[:12]}"
+    return elsewhere(local, tmp_path_factory.mktemp("there"), url, server)

@@ -78,7 +78,7 @@ def test_over_the_bound_the_least_recently_used_go_and_answers_stay_the_same(
                 assert f"trades/{symbol}/2024_01.parquet" in second.partitions()
 
 
-def test_what_a_question_reads_is_kept_however_much_it_is(machines: tuple[Made, Made]) -> None:
+def test_a_stream_goes_on_though_others_made_room(machines: tuple[Made, Made]) -> None:
     first, second = machines
     second.configure(storage__max_cache_disk_gb=1 / GIB)
     with Warehouse(second.root) as wh, Warehouse(first.root) as due:
@@ -86,8 +86,8 @@ def test_what_a_question_reads_is_kept_however_much_it_is(machines: tuple[Made, 
         assert wh.query(sql).equals(due.query(sql))
         with wh.stream(SYMBOLS, DAY, data_types="trades", to="arrow", batch_rows=10) as stream:
             rows = next(stream).num_rows
-            # Others want room meanwhile.
-            assert make_room(second.layout) == 0
+            # Others want room meanwhile; what is open stays open, and the rest comes again.
+            assert make_room(second.layout) > 0
             rows += sum(batch.num_rows for batch in stream)
         assert rows == len(due.trades(SYMBOLS, DAY))
     make_room(second.layout)

@@ -19,7 +19,7 @@ import pytest
 from building import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
-from objects.test_ranges import ROWS, SESSIONS
+from objects.elsewhere import ROWS, SESSIONS
 from synthetic_partitions import rows_of
 
 from warehouse.core.datatypes import DATA_TYPES

@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import Made, make
-from objects.elsewhere import counted, elsewhere, forget
-from s3server import BUCKET, S3TestServer
-from synthetic_partitions import catalog, fill, rows_of, weekdays
+from building import Made
+from objects.elsewhere import FEW, ROWS, SESSIONS, counted, forget
 
 from warehouse.api import Warehouse
-from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import ALL_SYMBOLS
 from warehouse.objects.bucket import Bucket
-from warehouse.store.partitions import Partition, SessionSource, describe, write_partition
-
-SESSIONS = weekdays(date(2024, 1, 2), date(2024, 1, 12))
-ROWS = {"SPY": 20_000, **{f"S{number:02}": 2_500 for number in range(20)}}
-"""Rows a session of each symbol: a session of them all is a file of more than a MiB."""
-FEW = ["S03", "S04", "S11", "SPY"]
-
-
-def by_session(
-    made: Made, data_type: str, rows: dict[str, int], days: list[date]
-) -> list[Partition]:
-    """Files of all symbols, one for each session."""
-    found = []
-    for day in days:
-        part = f"{day:%d}_00"
-        path = made.layout.partition(data_type, ALL_SYMBOLS, date(2024, 1, 1), part)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tape = [
-            rows_of(data_type, symbol, [day], count, seed=number + day.toordinal())
-            for number, (symbol, count) in enumerate(sorted(rows.items()))
-        ]
-        source = SessionSource(day, sum(rows.values()), 0, "made", None, "0" * 64)
-        about = ALL_SYMBOLS, date(2024, 1, 1), (source,), "made", part
-        write_partition(str(path), DATA_TYPES[data_type], tape, *about)
-        found.append(describe(path))
-    return found
-
-
-@pytest.fixture(scope="module", params=["symbol", "market"])
-def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Some sessions of trades, and fewer of quotes, in a folder."""
-    made = make(tmp_path_factory.mktemp("local"))
-    quotes = dict.fromkeys(FEW, 3_000)
-    if request.param == "market":
-        partitions = by_session(made, "trades", ROWS, SESSIONS)
-        partitions += by_session(made, "quotes", quotes, SESSIONS[:4])
-    else:
-        partitions = fill(made, "trades", SESSIONS, ROWS)
-        partitions += fill(made, "quotes", SESSIONS[:4], quotes)
-    catalog(made, partitions)
-    return made
-
-
-@pytest.fixture(scope="module")
-def there(local: Made, tmp_path_factory: pytest.TempPathFactory, server: S3TestServer) -> Made:
-    """The same, of which nothing is here."""
-    url = f"s3://{BUCKET}/{hashlib.sha256(str(local.root).encode()).hexdigest()[:12]}"
-    return elsewhere(local, tmp_path_factory.mktemp("there"), url, server)
 
 
 @pytest.fixture
