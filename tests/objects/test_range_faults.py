@@ -85,7 +85,7 @@ def same(one: list[pa.Table], other: list[pa.Table]) -> bool:
 def test_what_fails_for_a_while_is_asked_for_again(
     local: Made, far: Made, proxy: FaultProxy, kind: Any
 ) -> None:
-    """Three answers of ten: at their beginning, in their midst, or the first byte before the end."""
+    """Three answers of ten: at the beginning, in the midst, or a byte before the end."""
     dice = random.Random(kind)
     lock = threading.Lock()
 
