@@ -62,19 +62,13 @@ _questions = _Questions()
 
 
 @contextmanager
-def question(layout: Layout, *, now: bool = False) -> Iterator[None]:
-    """Keep what is used within the block, by this thread, until the block ends.
-
-    Args:
-        now: other threads too: whatever is used from now on.
-    """
+def question(layout: Layout) -> Iterator[None]:
+    """Keep what is used within the block, by this thread first, until the block ends."""
     if layout.tier is None:
         yield
         return
     _questions.depth += 1
     try:
-        if now:
-            _register(layout)
         yield
     finally:
         _questions.depth -= 1
