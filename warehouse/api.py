@@ -22,11 +22,13 @@ import pandas as pd
 from warehouse.bars.adjustment import Adjust
 from warehouse.core import config as configuration
 from warehouse.core.calendar import Moment, parse_span, session_at
+from warehouse.core.datatypes import with_bars
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, RequestError
 from warehouse.executors.spark_table import spark_table
+from warehouse.objects.disk_cache import Brought
 from warehouse.read import availability
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import (
@@ -1119,6 +1121,48 @@ class Warehouse(Face):
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)
         return spark_table(spark, kind.columns, sorted(path for path, _ in files))
+
+    @named()
+    def pull(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> Brought:
+        """Bring partitions from the bucket to this disk, as `warehouse pull` does.
+
+        For the DuckDB shell, and for when the bucket is out of reach: questions bring what they
+        need. Whatever was published last comes first.
+
+        Returns:
+            How many are here, and how many of them were brought.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be, the cache is a folder, or
+                what is asked for is more than `storage.max_cache_disk_gb`.
+            ObjectStorageError: the bucket cannot be read.
+        """
+        if self._layout.tier is None:
+            raise RequestError(
+                "storage.cache_dir", str(self._layout.cache), "it is a folder: all of it is here"
+            )
+        from warehouse.store.tier.pull import refresh
+
+        refresh(self._layout)
+        request = run_request(data_types, start, end, symbols)
+
+        def bring(snapshot: Snapshot) -> Brought:
+            kinds = [kind.name for kind in request.kinds]
+            if request.is_of_every_kind:
+                kinds = list(with_bars(one.data_type for one in snapshot.manifests or ()))
+            brought = (
+                snapshot.bring_all(name, request.symbols, request.first, request.last)
+                for name in kinds
+            )
+            return sum(brought, Brought())
+
+        return self._read(bring)
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from building import Made, make
+from click.testing import CliRunner
 from objects.machines import SYMBOLS, machine, some_days
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
+from warehouse.cli.main import cli
 from warehouse.core.config import CONFIG_FILE
-from warehouse.errors import ForeignWarehouseError, NotOursError, ObjectStorageError
+from warehouse.errors import (
+    ConfigError,
+    ForeignWarehouseError,
+    NotOursError,
+    ObjectStorageError,
+    RequestError,
+)
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import key_of
 
@@ -211,3 +221,56 @@ def test_a_strangers_configuration_sends_no_credentials_anywhere(
     monkeypatch.setenv("WAREHOUSE_STORAGE__CACHE_DIR", url)
     with pytest.raises(ForeignWarehouseError, match="WAREHOUSE_STORAGE__CACHE_ENDPOINT"):
         Warehouse(made.root)
+
+
+def test_what_is_pulled_is_here_for_a_duckdb_of_ones_own(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint)
+    due = first.sql("select count(*), sum(sequence_number) from trades")
+    with pytest.raises(duckdb.IOException, match="No files found|No such file"):
+        pulled(second, "pull", "quotes", "--symbols", SYMBOLS[0], "--json")
+        second.sql("select count(*) from trades")
+    assert {*second.partitions()} == {f"quotes/{SYMBOLS[0]}/2024_01.parquet"}
+    told = json.loads(pulled(second, "pull", "trades", "--json"))
+    assert told == {"partitions": 4, "bytes": told["bytes"], "fetched": 4}
+    assert second.sql("select count(*), sum(sequence_number) from trades") == due
+    assert "13 partitions" in pulled(second, "pull")
+    assert "0 of them were brought" in pulled(second, "pull", "--start", "2024-01-31")
+    assert second.digests() == first.digests()
+    second.configure(storage__max_cache_disk_gb=1e-6)
+    with Warehouse(second.root) as wh, pytest.raises(RequestError, match="must be on the disk"):
+        wh.pull("trades")
+    second.configure(storage__cache_dir="data/cache")
+    with Warehouse(second.root) as wh, pytest.raises(RequestError, match="it is a folder"):
+        wh.pull("trades")
+
+
+def pulled(made: Made, *arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["-C", str(made.root), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("cache_dir", "gs://bucket/x", "it must be a folder or s3://BUCKET/PREFIX"),
+        ("cache_dir", "s3://", "it must be a folder or s3://BUCKET/PREFIX"),
+        ("cache_dir", "s3://key:secret@bucket/x", "it holds a password"),
+        ("cache_endpoint", "https://key:secret@host", "it holds a password"),
+        ("max_cache_disk_gb", 0, "greater than 0"),
+        ("cache_disk_dir", "", "it must be a path"),
+    ],
+)
+def test_a_bucket_that_cannot_be_one_is_refused_by_its_key(
+    tmp_path: Path, url: str, key: str, value: object, told: str
+) -> None:
+    made = machine(tmp_path, url, "", **{f"storage__{key}": value})
+    with pytest.raises(ConfigError, match=told) as error:
+        Warehouse(made.root)
+    assert error.value.key == f"storage.{key}"
+    assert "secret@" not in str(error.value)

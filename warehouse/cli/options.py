@@ -28,7 +28,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
           "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
-          "features", "reference", "shell")  # fmt: skip
+          "features", "reference", "pull", "shell")  # fmt: skip
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference",
             "reconcile")  # fmt: skip
 

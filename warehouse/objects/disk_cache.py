@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 from weakref import finalize
 
 from warehouse.core.paths import Layout, partition_paths
+from warehouse.core.representation import Face
 from warehouse.errors import ObjectStorageError, StorageError
 from warehouse.objects import partial_object
 
@@ -63,19 +65,13 @@ _questions = _Questions()
 
 
 @contextmanager
-def question(layout: Layout, *, now: bool = False) -> Iterator[None]:
-    """Keep what is used within the block, by this thread, until the block ends.
-
-    Args:
-        now: other threads too: whatever is used from now on.
-    """
+def question(layout: Layout) -> Iterator[None]:
+    """Keep what is used within the block, by this thread first, until the block ends."""
     if layout.tier is None:
         yield
         return
     _questions.depth += 1
     try:
-        if now:
-            _register(layout)
         yield
     finally:
         _questions.depth -= 1
@@ -120,9 +116,34 @@ def shelf(layout: Layout, *, alone: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+@dataclass(repr=False)
+class Brought(Face):
+    """Partitions that were asked for, and are on this disk now.
+
+    Attributes:
+        partitions, bytes: how many there are, and what they take.
+        fetched: how many of them were not here before.
+    """
+
+    partitions: int = 0
+    bytes: int = 0
+    fetched: int = 0
+
+    def _face(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def __add__(self, other: Brought) -> Brought:
+        """Both together."""
+        return Brought(
+            self.partitions + other.partitions,
+            self.bytes + other.bytes,
+            self.fetched + other.fetched,
+        )
+
+
 def bring(
     layout: Layout, wanted: Iterable[Wanted], is_current: Callable[[], bool] = lambda: True
-) -> None:
+) -> Brought:
     """See to it that partitions are here; where a folder is all there is, they are.
 
     Each is brought whole, to a name of its own, compared with its SHA-256 and put in place.
@@ -131,22 +152,26 @@ def bring(
         is_current: whether what is wanted is still what was published last; a writer, who holds
             the lock, need not ask.
 
+    Returns:
+        What that is; of a folder that is all there is, nothing.
+
     Raises:
         OutdatedError: it is not.
         ObjectStorageError: an object cannot be had, or is not what was published.
         StorageError: the disk refuses.
     """
     if layout.tier is None:
-        return
+        return Brought()
     by_path = {one.path: one for one in wanted}
+    found = Brought(len(by_path), sum(one.bytes for one in by_path.values()))
     if not by_path:
-        return
+        return found
     try:
         _register(layout)
         with shelf(layout):
             missing = [one for one in by_path.values() if not _use(one)]
         if not missing:
-            return
+            return found
         # Whoever has a folder and no bucket need not wait for its client.
         from warehouse.objects.bucket import bucket_of
 
@@ -161,6 +186,8 @@ def bring(
             with ThreadPoolExecutor(_AT_ONCE, "bring") as pool:
                 list(pool.map(fetch, missing))
         make_room(layout)
+        found.fetched = len(missing)
+        return found
     except OSError as error:
         place = error.filename or layout.cache
         raise StorageError(

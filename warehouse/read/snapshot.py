@@ -47,7 +47,7 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.objects import disk_cache
-from warehouse.objects.disk_cache import Wanted
+from warehouse.objects.disk_cache import Brought, Wanted
 from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
@@ -469,10 +469,24 @@ class Snapshot:
         if self.layout.tier is not None:
             self._bring(Wanted(one.path(self.layout), one.bytes, one.sha256) for one in stored)
 
-    def bring_all(self, data_type: str) -> None:
-        """The same, of all partitions of a data type."""
+    def bring_all(
+        self,
+        data_type: str,
+        symbols: Collection[str] = (),
+        first: date = date.min,
+        last: date = date.max,
+    ) -> Brought:
+        """The same, of all partitions of a data type.
+
+        Args:
+            symbols: only those that have rows of these; none: of any.
+            first, last: sessions, both inclusive; only the months that hold these.
+
+        Raises:
+            RequestError: they are more than the disk may hold.
+        """
         if self.layout.tier is None:
-            return
+            return Brought()
         rows = self.fetch(
             f"""
             select distinct
@@ -482,18 +496,34 @@ class Snapshot:
                 bytes,
                 sha256
             from partitions
-            where data_type = $data_type
+            where
+                data_type = $data_type
+                and (len($symbols) = 0 or list_contains($symbols, symbol))
+                and month between $first and $last
             """,
             data_type=data_type,
+            symbols=sorted(symbols),
+            first=first.replace(day=1),
+            last=last,
         )
-        self._bring(
+        wanted = [
             Wanted(self.layout.partition(data_type, symbol, month, part), size, sha256)
             for symbol, month, part, size, sha256 in rows
-        )
+        ]
+        total, most = sum(one.bytes for one in wanted), self.layout.tier.max_bytes
+        if total > most:
+            raise RequestError(
+                "storage.max_cache_disk_gb",
+                round(most / 1024**3, 3),
+                f"all partitions of {data_type} that are asked for must be on the disk, and take"
+                f" {total / 1024**3:,.1f} GiB; raise it, or ask by symbols and sessions"
+                " (wh.trades, wh.bars, wh.stream)",
+            )
+        return self._bring(wanted)
 
-    def _bring(self, wanted: Iterable[Wanted]) -> None:
+    def _bring(self, wanted: Iterable[Wanted]) -> Brought:
         try:
-            disk_cache.bring(self.layout, wanted, self._is_current)
+            return disk_cache.bring(self.layout, wanted, self._is_current)
         except disk_cache.OutdatedError:
             raise Moved from None
 

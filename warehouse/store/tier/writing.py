@@ -21,6 +21,7 @@ from warehouse.core.paths import Layout, Tier, partition_paths
 from warehouse.errors import ObjectChangedError, ObjectExistsError, ObjectStorageError, StorageError
 from warehouse.objects import disk_cache, generation, lease
 from warehouse.objects.bucket import Bucket, bucket_of, check_conditional_writes
+from warehouse.objects.disk_cache import Hold
 from warehouse.objects.generation import CATALOG, Content, Current, Record
 from warehouse.objects.lease import Lease
 from warehouse.sqlfolder.files import SqlFolder
@@ -31,6 +32,7 @@ from warehouse.store.publish import Committer, writer_lock
 from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull
 
 _AT_ONCE = 8
+_KEPT_HOLDS = 2
 
 
 @contextmanager
@@ -59,13 +61,15 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
 
     with writer_lock(layout, wait, told):
         _check_once(tier, os.getpid())
-        with (
-            lease.hold(bucket, layout.data, wait) as held,
-            disk_cache.question(layout, now=True),
-        ):
+        with lease.hold(bucket, layout.data, wait) as held:
             found = pull(layout, bucket)
             disk_cache.clear_parts(layout)
-            yield Committer(layout, sql, _Publisher(bucket, held, found))
+            publisher = _Publisher(bucket, held, found, Hold(layout))
+            try:
+                yield Committer(layout, sql, publisher)
+            finally:
+                publisher.let_go()
+    disk_cache.make_room(layout)
 
 
 @lru_cache(maxsize=4)
@@ -89,10 +93,13 @@ class _Publisher:
 
     Args:
         found: the newest generation, and what is here.
+        hold: keeps the partitions that the run uses.
     """
 
-    def __init__(self, bucket: Bucket, held: Lease, found: tuple[Current, Record] | None) -> None:
-        self._bucket, self._lease = bucket, held
+    def __init__(
+        self, bucket: Bucket, held: Lease, found: tuple[Current, Record] | None, hold: Hold
+    ) -> None:
+        self._bucket, self._lease, self._holds = bucket, held, [hold]
         self._newest: Current | None = None
         self._record: Record | None = None
         if found is not None:
@@ -120,7 +127,17 @@ class _Publisher:
         after = Record(self._bucket.url, newest.etag, files)
         publish_noted(layout, change, self._record, after)
         self._newest, self._record = newest, after
+        # What was used before the last publish but one has been read: a long run, too, keeps
+        # within the bound.
+        self._holds.append(Hold(layout))
+        while len(self._holds) > _KEPT_HOLDS:
+            self._holds.pop(0).close()
         disk_cache.make_room(layout)
+
+    def let_go(self) -> None:
+        """Keep nothing any more: the run is over."""
+        for hold in self._holds:
+            hold.close()
 
     def _files(
         self, layout: Layout, change: Change, superseded: Sequence[Path]
