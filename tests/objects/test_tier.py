@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,31 @@ def test_a_bucket_that_cannot_be_one_is_refused_by_its_key(
         Warehouse(made.root)
     assert error.value.key == f"storage.{key}"
     assert "secret@" not in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_actions_are_judged_by_prices_that_another_machine_published(
+    tmp_path: Path, url: str, server: S3TestServer, layout: str
+) -> None:
+    keys = {"storage__layout": dict.fromkeys(("trades", "day_aggs"), layout)}
+    local = make(tmp_path / "local", **keys)
+    some_days(local)
+    for path in local.source.rglob("day_aggs_v1"):
+        shutil.rmtree(path)
+    export = tmp_path / "splits.csv"
+    export.write_text(
+        "id,ticker,execution_date,split_from,split_to,adjustment_type,historical_adjustment_factor\n"
+        f"E1,{SYMBOLS[0]},2024-01-31,1,4,forward_split,0.25\n"
+    )
+    first = machine(tmp_path / "first", url, server.endpoint, local.source, **keys)
+    second = machine(tmp_path / "second", url, server.endpoint, **keys)
+    local.update()
+    first.update()
+    shown = []
+    for made in (local, second):
+        pulled(made, "reference", "load", str(export))
+        with Warehouse(made.root) as wh:
+            shown.append(wh.actions().to_csv())
+    assert shown[0] == shown[1]
+    assert "E1" in shown[0]
+    assert second.partitions()
