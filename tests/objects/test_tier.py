@@ -53,6 +53,9 @@ def answers(made: Made) -> dict[str, Any]:
                 batch.to_pydict() for batch in wh.stream(SYMBOLS, start, end, "trades", to="arrow")
             ],
             "symbols": wh.symbols(),
+            "panel": wh.panel("day_aggs", "close", start, end).to_csv(),
+            "of a session": wh.cross_section("day_aggs", end).to_csv(),
+            "features": wh.features("spread", SYMBOLS[:2], start, end, missing="ignore").to_csv(),
         }
 
 
@@ -60,7 +63,10 @@ def answers(made: Made) -> dict[str, Any]:
 def test_a_second_machine_answers_as_a_warehouse_without_a_bucket(
     tmp_path: Path, url: str, server: S3TestServer, layout: str
 ) -> None:
-    keys = {"storage__layout": dict.fromkeys(("trades", "quotes", "minute_aggs"), layout)}
+    keys = {
+        "storage__layout": dict.fromkeys(("trades", "quotes", "minute_aggs", "bars"), layout),
+        "bars__keep": ["30m"],
+    }
     local = make(tmp_path / "local", **keys)
     some_days(local)
     first = machine(tmp_path / "first", url, server.endpoint, local.source, **keys)
@@ -96,14 +102,16 @@ def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
 def test_a_second_machine_writes_on_and_the_first_one_sees_it(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
+    keys = {"bars__keep": ["30m"]}
+    first = machine(tmp_path / "first", url, server.endpoint, **keys)
     days = some_days(first)
     first.update(end=days[0])
-    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source, **keys)
     report = second.update()
     # The first day is not ingested again, though its files are not on this machine.
     assert {item.file.day for item in report.files} == {days[1]}
-    local = make(tmp_path / "local", source__url=str(first.source))
+    local = make(tmp_path / "local", **keys)
+    local.configure(source__url=str(first.source))
     local.source = first.source
     local.update()
     due = answers(local)
