@@ -82,16 +82,16 @@ def _length(text: str) -> str:
 
 def _bucket_or_folder(value: Any) -> Any:
     """A path, or the text of a bucket's url: as a path it would lose a slash."""
-    if not isinstance(value, str) or "://" not in value:
-        return Path(value) if isinstance(value, str) else value
-    if not re.fullmatch(r"s3://[^/@]+(/.*)?", _no_secret(value)):
+    if isinstance(value, str | Path) and "://" not in str(value):
+        return _some_path(Path(value))
+    if not isinstance(value, str) or not re.fullmatch(r"s3://[^/@]+(/.*)?", _no_secret(value)):
         raise ValueError("it must be a folder or s3://BUCKET/PREFIX")
     return value
 
 
 Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
-CacheDir = Annotated[Folder | str, BeforeValidator(_bucket_or_folder)]
+CacheDir = Annotated[Path | str, BeforeValidator(_bucket_or_folder)]
 File = Annotated[Path, AfterValidator(_some_path)]
 
 

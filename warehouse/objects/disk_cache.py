@@ -13,6 +13,7 @@ Several processes may do all this at once. Three things hold them apart, all bes
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -95,12 +96,14 @@ class Hold:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         now = time.time_ns()
         os.utime(descriptor, ns=(now, now))
-        self.close = finalize(self, _let_go, descriptor, path)
+        self.close = finalize(self, _let_go, descriptor, path, os.getpid())
 
 
-def _let_go(descriptor: int, path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+def _let_go(descriptor: int, path: Path, process: int) -> None:
+    if os.getpid() == process:
+        # A child of a fork has it open too, and its parent goes on.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
     os.close(descriptor)
 
 
@@ -167,9 +170,14 @@ def bring(
     if not by_path:
         return found
     try:
-        _register(layout)
-        with shelf(layout):
+        try:
+            _register(layout)
+            with shelf(layout):
+                missing = [one for one in by_path.values() if not _use(one)]
+        except OSError as error:
             missing = [one for one in by_path.values() if not _use(one)]
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or missing:
+                raise
         if not missing:
             return found
         # Whoever has a folder and no bucket need not wait for its client.
@@ -203,7 +211,7 @@ def _use(one: Wanted) -> bool:
         return False
     if facts.st_size != one.bytes:
         return False
-    with suppress(PermissionError, FileNotFoundError):
+    with suppress(OSError):
         # Another user's can be read, and not be touched.
         os.utime(one.path, ns=(time.time_ns(), facts.st_mtime_ns))
     return True
