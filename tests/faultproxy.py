@@ -38,6 +38,9 @@ class Request:
 class Fault:
     """What goes wrong with an answer, once `after` bytes of its body have been passed on.
 
+    Where `after` is below zero nothing of it is, not even its head: the server has done what it was
+    asked, and the client does not know.
+
     cut: the connection is closed. reset: it is reset. stall: nothing more comes. drip: a byte
     comes now and then. flip: the next byte's lowest bit is the wrong one. status: this answer is
     given in place of the server's.
@@ -142,6 +145,11 @@ class FaultProxy:
         while (header := asked.readline()) not in (b"\r\n", b""):  # type: ignore[attr-defined]
             name, _, value = header.decode("latin-1").partition(":")
             headers.append((name, value.strip()))
+        said = {name.lower(): value for name, value in headers}
+        if said.pop("expect", None):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            headers = [(name, value) for name, value in headers if name.lower() != "expect"]
+        content = asked.read(int(said.get("content-length", 0)))  # type: ignore[attr-defined]
         ranges = [value for name, value in headers if name.lower() == "range"]
         match = _RANGE.fullmatch(ranges[0]) if ranges else None
         span = (int(match[1]), int(match[2]) + 1) if match else None
@@ -158,7 +166,7 @@ class FaultProxy:
             server.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers:
                 server.putheader(name, value)
-            server.endheaders()
+            server.endheaders(content or None)
             return self._pass_on(connection, request, server.getresponse(), fault)
         finally:
             with self._lock:
@@ -179,6 +187,10 @@ class FaultProxy:
         answer: http.client.HTTPResponse,
         fault: Fault | None,
     ) -> bool:
+        if fault is not None and fault.after < 0:
+            answer.read()
+            self._fail(connection, fault, b"")
+            return False
         hop = {"transfer-encoding", "connection", "keep-alive"}
         lines = [f"HTTP/1.1 {answer.status} {answer.reason}"]
         lines += [

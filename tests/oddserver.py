@@ -12,6 +12,7 @@ from datetime import date
 from warehouse.core.paths import RawFile
 from warehouse.source.transfer import SourceObject
 
+_LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 _RANGE = re.compile(rb"[Rr]ange: bytes=(\d+)-(\d+)")
 
 
@@ -24,6 +25,7 @@ class OddServer:
         headers: of each answer about the file.
         answers: is asked with the request's first line; what it gives is sent as it is, piece by
             piece, as long as the client takes it. None: the file, or the list that has it alone.
+        takes: in place of `answers`: is given the first line, the head and the body of a request.
     """
 
     def __init__(
@@ -32,7 +34,9 @@ class OddServer:
         etag: str = "",
         headers: Sequence[str] = (),
         answers: Callable[[str], object] = lambda line: None,
+        takes: Callable[[str, bytes, bytes], bytes] | None = None,
     ) -> None:
+        self.takes = takes
         self.body, self.etag, self.headers, self.answers = body, etag, list(headers), answers
         self.lines: list[str] = []
         self.sent = 0
@@ -77,6 +81,13 @@ class OddServer:
                 while (more := asked.readline()) not in (b"\r\n", b""):
                     head += more
                 self.lines.append(line.decode())
+                if self.takes is not None:
+                    if b"100-continue" in head.lower():
+                        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    found = _LENGTH.search(head)
+                    body = asked.read(int(found[1]) if found else 0)
+                    connection.sendall(self.takes(line.decode(), head, body))
+                    continue
                 answer = self.answers(line.decode())
                 if answer is None:
                     answer = [self._file(line, head)]

@@ -27,6 +27,7 @@ METHODS = {
     "validate": ("validate",),
     "verify": ("verify", "repair"),
     "prune": ("prune",),
+    "pull": ("pull",),
     "report": ("report",),
     "query": ("query",),
     "features": ("features",),

@@ -13,6 +13,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 from weakref import finalize
 
@@ -21,11 +22,13 @@ import pandas as pd
 from warehouse.bars.adjustment import Adjust
 from warehouse.core import config as configuration
 from warehouse.core.calendar import Moment, parse_span, session_at
+from warehouse.core.datatypes import with_bars
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, RequestError
 from warehouse.executors.spark_table import spark_table
+from warehouse.objects.disk_cache import Brought
 from warehouse.read import availability
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import (
@@ -107,9 +110,14 @@ class Warehouse(Face):
         path: a folder that holds config/data_config.yaml (or lies in one that does), or such a
             file itself. Of a file that is not in a folder `config`, its own folder is the root.
 
+    Where `storage.cache_dir` is a bucket, what was published there last is brought when it is
+    opened, and looked for again by questions that come half a minute later, or more. Without the
+    bucket it answers from what is here.
+
     Raises:
         NotAWarehouseError: there is none.
         ConfigError: its configuration cannot be used.
+        ObjectStorageError: nothing is here, and the bucket cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
@@ -117,6 +125,10 @@ class Warehouse(Face):
         self._config = configuration.load(self._file)
         configuration.check_paths(root, self._file, self._config)
         self._layout = self._config.layout(root)
+        if self._layout.tier is not None:
+            from warehouse.store.tier.pull import refresh  # others need not wait for it
+
+            refresh(self._layout)
         self._answers = Answers(self._layout, self._config)
         self._queries = QueryAnswers(self._answers)
         self._market = MarketAnswers(self._answers)
@@ -1199,11 +1211,57 @@ class Warehouse(Face):
         """
         kind = kind_of(data_type)
 
-        files = self._read(lambda snapshot: snapshot.files(kind.name))
+        def here(snapshot: Snapshot) -> list[tuple[Path, int]]:
+            snapshot.bring_all(kind.name)
+            return snapshot.files(kind.name)
+
+        files = self._read(here)
         if not files:
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)
         return spark_table(spark, kind.columns, sorted(path for path, _ in files))
+
+    @named()
+    def pull(
+        self,
+        data_types: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        symbols: str | Sequence[str] | None = None,
+    ) -> Brought:
+        """Bring partitions from the bucket to this disk, as `warehouse pull` does.
+
+        For the DuckDB shell, and for when the bucket is out of reach: questions bring what they
+        need. Whatever was published last comes first.
+
+        Returns:
+            How many are here, and how many of them were brought.
+
+        Raises:
+            RequestError: an argument is not one of the things it may be, the cache is a folder, or
+                what is asked for is more than `storage.max_cache_disk_gb`.
+            ObjectStorageError: the bucket cannot be read.
+        """
+        if self._layout.tier is None:
+            raise RequestError(
+                "storage.cache_dir", str(self._layout.cache), "it is a folder: all of it is here"
+            )
+        from warehouse.store.tier.pull import refresh
+
+        refresh(self._layout)
+        request = run_request(data_types, start, end, symbols)
+
+        def bring(snapshot: Snapshot) -> Brought:
+            kinds = [kind.name for kind in request.kinds]
+            if request.is_of_every_kind:
+                kinds = list(with_bars(one.data_type for one in snapshot.manifests or ()))
+            brought = (
+                snapshot.bring_all(name, request.symbols, request.first, request.last)
+                for name in kinds
+            )
+            return sum(brought, Brought())
+
+        return self._read(bring)
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""

@@ -22,7 +22,13 @@ WarehouseError
 │   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
 │   ├── DamagedCatalogError   the catalog is no longer what was written
 │   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
-│   └── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
+│   ├── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
+│   └── ObjectStorageError  the bucket that is the cache tier cannot be used
+│       ├── ObjectMissingError  an object is not there
+│       ├── ObjectExistsError   an object is there already
+│       ├── ObjectChangedError  an object is not the version that it was
+│       ├── NotOursError        its warehouse is another one than that of the data folder
+│       └── LeaseLostError      another writer may have begun meanwhile; nothing more is published
 ├── EngineError            what runs units of work on other machines is not there, or failed
 ├── FunctionError          a function given to `map` raised, or returned what makes no rows
 ├── LockedError            another process is writing to this warehouse
@@ -248,7 +254,7 @@ class NotInPlanError(SourceError):
     """
 
     def __init__(self, url: str, key: str, answer: str) -> None:
-        self.key = key
+        self.key, self.answer = key, answer
         super().__init__(url, f"your plan does not include {key} ({answer})")
 
 
@@ -381,6 +387,75 @@ class InterruptedPublishError(StorageError):
         self.problem = f"a publish was broken off: {problem}"
 
 
+class ObjectStorageError(StorageError):
+    """The bucket that is the cache tier cannot be reached, refuses, or is none to be trusted.
+
+    `path` is the bucket's url; nothing that was published before is touched.
+
+    Remedy: check `storage.cache_dir`, `storage.cache_endpoint` and the AWS credentials, then run
+    the same command again.
+    """
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(url, problem)
+
+
+class ObjectMissingError(ObjectStorageError):
+    """An object is not in the bucket (404).
+
+    Remedy: ask again; of a partition: `warehouse verify --repair`.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} is not there")
+
+
+class ObjectExistsError(ObjectStorageError):
+    """An object that was to be made is there already: another writer was first.
+
+    Remedy: run the same command again.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} is there already; another writer was first")
+
+
+class ObjectChangedError(ObjectStorageError):
+    """An object is not the version that was asked for, or was to be replaced.
+
+    Remedy: run the same command again.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.key = key
+        super().__init__(url, f"{key} was replaced meanwhile; another writer was first")
+
+
+class NotOursError(ObjectStorageError):
+    """What lies in the bucket is another warehouse's than what lies in the data folder.
+
+    Remedy: give one of them a prefix (`storage.cache_dir`), or a folder (`storage.cache_disk_dir`),
+    of its own.
+    """
+
+    def __init__(self, url: str, data: Path) -> None:
+        self.data = data
+        super().__init__(
+            url,
+            f"is of another warehouse than {data}; give one of them a prefix (storage.cache_dir),"
+            " or a folder (storage.cache_disk_dir), of its own",
+        )
+
+
+class LeaseLostError(ObjectStorageError):
+    """A writer could not renew its lease in time: it publishes nothing more, for another may.
+
+    Remedy: run the same command again; what was published before stands.
+    """
+
+
 class EngineError(WarehouseError):
     """Spark or Ray is not there, cannot begin, or one of its workers cannot do what it is asked.
 
@@ -415,7 +490,7 @@ class LockedError(WarehouseError):
     Remedy: run it again later, or let it wait with `--wait`; readers need not.
     """
 
-    def __init__(self, path: Path, holder: str, waited: float = 0) -> None:
+    def __init__(self, path: Path | str, holder: str, waited: float = 0) -> None:
         self.path, self.holder, self.waited = path, holder, waited
         still = f"still, after {waited:,g} s of waiting, " if waited else ""
         super().__init__(

@@ -37,7 +37,7 @@ def test_what_was_safe_is_taken_up_again_however_the_rest_is_cut(
     body = chance.randbytes(size)
     with TemporaryDirectory() as folder:
         target = Path(folder, "file.csv.gz")
-        part = PartFile(target, "v1", size, lambda rest: first_cut)
+        part = PartFile(target, "v1", size, lambda at, rest: first_cut)
         for index in part.missing():
             start, end = part.at(index), part.end(index)
             part.write(index, body[start : start + chance.randrange(end - start + 1)])
@@ -45,7 +45,7 @@ def test_what_was_safe_is_taken_up_again_however_the_rest_is_cut(
         received = part.received
         part.close()
 
-        part = PartFile(target, "v1", size, lambda rest: second_cut)
+        part = PartFile(target, "v1", size, lambda at, rest: second_cut)
         assert part.received == received
         for index in part.missing():
             assert part.end(index) - part.at(index) <= second_cut
@@ -59,12 +59,12 @@ def test_what_was_safe_is_taken_up_again_however_the_rest_is_cut(
 
 def test_of_another_version_nothing_is_taken_up(tmp_path: Path) -> None:
     target = tmp_path / "file.csv.gz"
-    part = PartFile(target, "v1", 10, lambda rest: 5)
+    part = PartFile(target, "v1", 10, lambda at, rest: 5)
     part.write(0, b"01234")
     part.save()
     part.close()
     assert json.loads(state_of(target).read_text())["received"] == [[0, 5]]
-    part = PartFile(target, "v2", 10, lambda rest: 5)
+    part = PartFile(target, "v2", 10, lambda at, rest: 5)
     assert part.received == 0
     assert part_of(target).stat().st_size == 0
     part.close()
@@ -73,7 +73,7 @@ def test_of_another_version_nothing_is_taken_up(tmp_path: Path) -> None:
 def test_who_waits_for_bytes_gets_them_when_they_are_here_or_hears_that_none_will_come(
     tmp_path: Path,
 ) -> None:
-    part = PartFile(tmp_path / "file.csv.gz", "v1", 10, lambda rest: 6)
+    part = PartFile(tmp_path / "file.csv.gz", "v1", 10, lambda at, rest: 6)
     broken = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(part.wait, 0, 4, broken.is_set)
@@ -88,7 +88,7 @@ def test_who_waits_for_bytes_gets_them_when_they_are_here_or_hears_that_none_wil
         assert part.wait(10, 100, broken.is_set) == 0
     part.close()
 
-    part = PartFile(tmp_path / "other.csv.gz", "v1", 10, lambda rest: 6)
+    part = PartFile(tmp_path / "other.csv.gz", "v1", 10, lambda at, rest: 6)
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(part.wait, 0, 4, broken.is_set)
         part.write(0, b"012")

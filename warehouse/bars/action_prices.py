@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,8 +20,10 @@ from warehouse.core.calendar import trading_days, trading_hours
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, month_of
 from warehouse.errors import DamagedCatalogError, StorageError
+from warehouse.objects.disk_cache import Wanted, bring
 from warehouse.sqlfolder.files import SqlFile, SqlFolder
 from warehouse.store.catalog import Catalog
+from warehouse.store.manifests import Manifest
 
 Day = tuple[str, date]
 """A symbol and a session: the day on which an action takes effect."""
@@ -74,6 +77,8 @@ def on_tape(
             for kind in ("day_aggs", "trades")
         }  # fmt: skip
         asked = sorted({*splits, *dividends})
+        named = catalog.manifests
+        _bring(layout, named, "day_aggs")
         found = _of_day_bars(layout, catalog, sql, _near(asked, symbols, sessions["day_aggs"]))
     lacking = []
     for day in _near(asked, symbols, sessions["trades"]):
@@ -82,6 +87,7 @@ def on_tape(
             lacking.append(day)
     if lacking:
         months = {("trades", month_of(at)) for _, day in lacking for at in (day, day - _SPAN)}
+        _bring(layout, named, "trades", {symbol for symbol, _ in lacking})
         with Catalog(layout, months) as catalog:
             of_trades = _of_trades(layout, catalog, sql, lacking)
         for day, prices in of_trades.items():
@@ -181,6 +187,21 @@ def _together(sessions: list[date]) -> list[list[date]]:
     return found
 
 
+def _bring(
+    layout: Layout, named: Iterable[Manifest], data_type: str, symbols: Collection[str] = ()
+) -> None:
+    """Have the files here that the views and macros of a data type read, where there is a bucket.
+
+    Args:
+        symbols: whose own files are wanted; none: all.
+    """
+    if layout.tier is None:
+        return
+    with Catalog(layout, {one.key for one in named if one.data_type == data_type}) as catalog:
+        rows = catalog.rows(_FILES, data_type=data_type, symbols=sorted(symbols))
+    bring(layout, [Wanted(Path(one["path"]), one["bytes"], one["sha256"]) for one in rows])
+
+
 def _rows(layout: Layout, catalog: Catalog, file: SqlFile, **values: Any) -> list[dict[str, Any]]:
     try:
         return catalog.rows_of(file, may_call={"trades_of"}, **values)
@@ -191,6 +212,13 @@ def _rows(layout: Layout, catalog: Catalog, file: SqlFile, **values: Any) -> lis
         ) from error
 
 
+_FILES = """
+    select distinct path, bytes, sha256
+    from partitions
+    where
+        data_type = $data_type
+        and (first_row is not null or len($symbols) = 0 or list_contains($symbols, symbol))
+"""
 _HELD = """
     select symbol, entry.session as session
     from (

@@ -1,4 +1,4 @@
-"""The commands that look at what is there: status, report, shell."""
+"""The commands that look at what is there: status, report, pull, shell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from warehouse.cli.data import parse_symbols
+from warehouse.cli.data import parse_request, parse_symbols
 from warehouse.cli.options import Failure, Place, example, say, say_json
-from warehouse.text import printable
+from warehouse.text import count, printable, size
 
 
 @click.command(epilog=example("warehouse status", "warehouse status --openmetrics"))
@@ -140,4 +140,41 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *found])
 
 
-COMMANDS = (status, report, shell)
+@click.command(epilog=example("warehouse pull trades --symbols AAPL,MSFT --start 2024-01-02"))
+@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs; case-sensitive.")
+@click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
+@click.option("--end", metavar="SESSION", help="Last session, inclusive.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def pull(
+    place: Place,
+    types: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    as_json: bool,
+) -> None:
+    """Bring partitions from the bucket to this disk.
+
+    Where storage.cache_dir is a bucket: for `warehouse shell`, which reads what is here, and for
+    when the bucket is out of reach. Other questions bring what they read. Whole months come.
+    """
+    from warehouse.api import Warehouse
+
+    request = parse_request(types, start, end, parse_symbols(symbols))
+    with Warehouse(place.open()[0].root) as wh:
+        found = wh.pull(
+            [kind.name for kind in request.kinds],
+            request.start,
+            request.end,
+            sorted(request.symbols) or None,
+        )
+    if as_json:
+        say_json(dict(vars(found)))
+        return
+    told = f"{count(found.partitions, 'partition')}, {size(found.bytes)}, are here"
+    say([f"{told}; {found.fetched:,} of them were brought"])
+
+
+COMMANDS = (status, report, pull, shell)

@@ -28,7 +28,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
           "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
-          "features", "reference", "shell")  # fmt: skip
+          "features", "reference", "pull", "shell")  # fmt: skip
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference",
             "reconcile")  # fmt: skip
 
@@ -62,6 +62,10 @@ class Place:
         config = load(root / CONFIG_FILE)
         check_paths(root, root / CONFIG_FILE, config)
         layout = config.layout(root)
+        if layout.tier is not None:
+            from warehouse.store.tier.pull import refresh_at_times
+
+            refresh_at_times(layout)
         if self.folder is None and not config.source.url and not layout.catalog.exists():
             self._say_where_we_are(root)
         return layout, config

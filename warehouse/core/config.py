@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
-from warehouse.core.paths import OWN_FOLDERS, Layout
+from warehouse.core.paths import OWN_FOLDERS, Layout, Tier
 from warehouse.core.permissions import Modes, check_found, check_inside, check_own
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
@@ -80,8 +80,18 @@ def _length(text: str) -> str:
     return text
 
 
+def _bucket_or_folder(value: Any) -> Any:
+    """A path, or the text of a bucket's url: as a path it would lose a slash."""
+    if isinstance(value, str | Path) and "://" not in str(value):
+        return _some_path(Path(value))
+    if not isinstance(value, str) or not re.fullmatch(r"s3://[^/@]+(/.*)?", _no_secret(value)):
+        raise ValueError("it must be a folder or s3://BUCKET/PREFIX")
+    return value
+
+
 Url = Annotated[str, AfterValidator(_no_secret)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
+CacheDir = Annotated[Path | str, BeforeValidator(_bucket_or_folder)]
 File = Annotated[Path, AfterValidator(_some_path)]
 
 
@@ -129,7 +139,11 @@ class StorageConfig(_Section):
     """Where everything is kept; relative paths start at the warehouse's folder."""
 
     raw_data_dir: Folder = Path("data/raw")
-    cache_dir: Folder = Path("data/cache")
+    cache_dir: CacheDir = Path("data/cache")
+    cache_endpoint: Url = ""
+    cache_disk_dir: Folder = Path("data/cache")
+    max_cache_disk_gb: Annotated[float, Field(gt=0, le=1_048_576)] = 100.0
+    keep_replaced_hours: Annotated[float, Field(ge=1, le=87_600)] = 24.0
     sql_dir: Folder = Path("sql")
     max_cache_memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
@@ -139,6 +153,23 @@ class StorageConfig(_Section):
     @property
     def max_cache_bytes(self) -> int:
         return int(self.max_cache_memory_gb * _GIB)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where partitions lie on this machine's disk."""
+        return self.cache_disk_dir if isinstance(self.cache_dir, str) else self.cache_dir
+
+    @property
+    def tier(self) -> Tier | None:
+        """The bucket that the partitions are published to; None: a folder is all there is."""
+        if not isinstance(self.cache_dir, str):
+            return None
+        return Tier(
+            self.cache_dir.rstrip("/"),
+            self.cache_endpoint,
+            int(self.max_cache_disk_gb * _GIB),
+            self.keep_replaced_hours * 3600,
+        )
 
 
 class ProcessingConfig(_Section):
@@ -235,13 +266,15 @@ class Config(_Section):
             ConfigError: DuckDB could not work there.
         """
         root = root.absolute()
-        cache = root / expanded(self.storage.cache_dir)
+        tier = self.storage.tier
+        key = "cache_dir" if tier is None else "cache_disk_dir"
+        cache = root / expanded(self.storage.cache_folder)
         # What follows a `?` DuckDB takes for the query of a URL, and writes its log elsewhere; a
         # `\\` it takes for a `/`.
         for letter in "?" if os.sep == "\\" else "?\\":
             if letter in str(cache):
                 problem = f"no '{letter}' may be in the path"
-                raise ConfigError(root / CONFIG_FILE, "storage.cache_dir", str(cache), problem)
+                raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(cache), problem)
         raw = root / expanded(self.storage.raw_data_dir)
         conditions = root / expanded(self.bars.trade_conditions)
         for path in (root, cache, raw, conditions):
@@ -251,9 +284,17 @@ class Config(_Section):
                 raise StorageError(
                     path, "its name is no UTF-8, which DuckDB cannot open; give it another"
                 ) from None
-        for key, value, problem in _in_the_way(root, raw, cache):
-            raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(value), problem)
-        return Layout(root=root, raw=raw, cache=cache, modes=self.modes, own_conditions=conditions)
+        for name, value, problem in _in_the_way(root, raw, cache):
+            told = key if name == "cache_dir" else name
+            raise ConfigError(root / CONFIG_FILE, f"storage.{told}", str(value), problem)
+        return Layout(
+            root=root,
+            raw=raw,
+            cache=cache,
+            modes=self.modes,
+            own_conditions=conditions,
+            tier=tier,
+        )
 
     @property
     def modes(self) -> Modes:
@@ -397,15 +438,16 @@ def _told(error: yaml.YAMLError) -> str:
 def check_paths(root: Path, file: Path, config: Config) -> None:
     """Refuse somebody else's configuration that leads out of the warehouse and what is theirs.
 
-    Nor is work sent to the machines that it names. What the environment says is the user's own
-    word.
+    Nor is work sent to the machines that it names, or the user's credentials to its bucket. What
+    the environment says is the user's own word.
 
     Raises:
         ForeignWarehouseError: names the key, or the folder of the warehouse, and where it leads.
     """
     layout = config.layout(root)
+    cache = "storage.cache_dir" if layout.tier is None else "storage.cache_disk_dir"
     paths = {
-        "storage.cache_dir": layout.cache,
+        cache: layout.cache,
         "storage.raw_data_dir": layout.raw,
         "storage.sql_dir": config.sql_dir(root),
         "bars.trade_conditions": layout.trade_conditions,
@@ -416,15 +458,19 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         if _variable(key) in os.environ:
             del paths[key]
     own = [root / "config"]
-    if "storage.cache_dir" in paths:
+    if cache in paths:
         own += [layout.data, *layout.served, layout.catalog, layout.staging]
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
     check_inside(root, file, paths)
-    engine: dict[str, str] = {"processing.engine": config.processing.engine}
+    elsewhere: dict[str, str] = {"processing.engine": config.processing.engine}
     if config.processing.engine == "spark":
-        engine["processing.spark_master"] = config.processing.spark_master
-    for key, value in engine.items():
+        elsewhere["processing.spark_master"] = config.processing.spark_master
+    if layout.tier is not None:
+        elsewhere["storage.cache_dir"] = layout.tier.url
+        if layout.tier.endpoint:
+            elsewhere["storage.cache_endpoint"] = layout.tier.endpoint
+    for key, value in elsewhere.items():
         if value != "local" and _variable(key) not in os.environ:
             check_own(file, f"{key} = {value}", _variable(key))
 

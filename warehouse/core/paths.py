@@ -281,6 +281,23 @@ def _glob(path: str) -> str:
 
 
 @dataclass(frozen=True)
+class Tier:
+    """The bucket that partitions are published to; this machine's folder holds some of them.
+
+    Attributes:
+        url: s3://BUCKET or s3://BUCKET/PREFIX.
+        endpoint: URL of the server; empty: AWS.
+        max_bytes: of the partitions that are kept on this machine's disk.
+        kept_seconds: so long what was replaced stays in the bucket, for who reads it.
+    """
+
+    url: str
+    endpoint: str
+    max_bytes: int
+    kept_seconds: float
+
+
+@dataclass(frozen=True)
 class Layout:
     """The folders of one warehouse. All paths are absolute.
 
@@ -293,6 +310,7 @@ class Layout:
     cache: Path
     modes: Modes = field(default_factory=Modes)
     own_conditions: Path | None = None
+    tier: Tier | None = None
 
     @cached_property
     def trade_conditions(self) -> Path:
@@ -420,6 +438,25 @@ class Layout:
         return place in map(Path, map(os.path.realpath, files)) or any(
             place.is_relative_to(folder) for folder in kept
         )
+
+    @cached_property
+    def generation(self) -> Path:
+        """Of a bucket that is the cache tier: which generation of it is here."""
+        return self.data / "generation.json"
+
+    @cached_property
+    def reading(self) -> Path:
+        """Of a bucket that is the cache tier: a file for each question that reads what is here."""
+        return self.data / ".reading"
+
+    @cached_property
+    def partial(self) -> Path:
+        """Of a bucket that is the cache tier: partitions of which only some ranges are here."""
+        return self.data / ".partial"
+
+    def partial_of(self, sha256: str) -> Path:
+        """Where such a partition lies once all its ranges are here."""
+        return self.partial / sha256[:2] / sha256
 
     @property
     def lock_note(self) -> Path:

@@ -20,7 +20,13 @@ import pyarrow as pa
 from warehouse.core.paths import PartitionKey, encode_symbol
 from warehouse.ingest.merge import Merge, Merged, Origin
 from warehouse.ingest.row_sorter import SortedRows
-from warehouse.store.partitions import Partition, SessionSource, read_sessions, write_partition
+from warehouse.store.partitions import (
+    Partition,
+    SessionSource,
+    brought,
+    read_sessions,
+    write_partition,
+)
 
 _RANGE_ROWS = 262_144
 # ext4 looks for a free inode near the folder's others: where thousands of files lie in one folder,
@@ -299,7 +305,7 @@ class SymbolBuilder:
         kept = frozenset(source.session for source, arrival in job.parts if arrival is None)
         if kept:
             assert job.old is not None
-            path = self._merge.layout.partition(*job.old.key)
+            path = brought(self._merge.layout, job.old)
             for _, batches in read_sessions(path, job.old, kept):
                 yield batches
 

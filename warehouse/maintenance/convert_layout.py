@@ -37,6 +37,7 @@ from warehouse.store.partitions import (
     ENTRIES,
     Partition,
     SessionSource,
+    brought,
     ranks_of,
     read_rows_of,
     read_sessions,
@@ -231,7 +232,7 @@ def _put_by_place(
     }
     try:
         for one in ordered:
-            path = pipeline.layout.partition(*one.key)
+            path = brought(pipeline.layout, one)
             every = frozenset(session.session for session in one.sessions)
             for session, some in read_sessions(path, one, every):
                 for batch in some:

@@ -23,7 +23,8 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.store.publish import Committer, writer_lock
+from warehouse.store.tier.garbage import collect
+from warehouse.store.tier.writing import writing
 
 
 @dataclass(repr=False)
@@ -34,11 +35,15 @@ class PruneReport(Face):
         removed: raw files, in the order of work.
         bytes: what they took.
         kept: files that are old enough, and why they stay.
+        replaced, replaced_bytes: objects of a bucket that nobody reads any more; None: the cache is
+            a folder.
     """
 
     removed: list[RawFile] = field(default_factory=list)
     bytes: int = 0
     kept: list[tuple[RawFile, str]] = field(default_factory=list)
+    replaced: int | None = None
+    replaced_bytes: int | None = None
 
     def _face(self) -> dict[str, Any]:
         return {"removed": len(self.removed), "bytes": self.bytes, "kept": len(self.kept)}
@@ -54,6 +59,8 @@ def prune(
 ) -> PruneReport:
     """Remove raw files that were published more than `storage.retention_days` days ago.
 
+    Of a bucket so are objects that were replaced `storage.keep_replaced_hours` ago, or more.
+
     A file goes only if its present bytes are those that were published: its SHA-256 is computed
     and compared with the catalog's. Its rows stay; `rebuild` needs it fetched again.
 
@@ -66,7 +73,6 @@ def prune(
         LockedError: another process is writing to the warehouse.
         StorageError: a file cannot be read or removed.
     """
-    committer = Committer(layout, SqlFolder(config.sql_dir(layout.root)))
     before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
         days=config.storage.retention_days
     )
@@ -76,7 +82,8 @@ def prune(
         if not dry_run:
             data_folder_id.look(layout)
             stack.enter_context(log.opened(RunMetrics("prune").run_id))
-            stack.enter_context(writer_lock(layout, wait))
+            sql = SqlFolder(config.sql_dir(layout.root))
+            committer = stack.enter_context(writing(layout, sql, wait))
         with Catalog(layout, ()) as catalog:
             known = catalog.source_files()
         hashed: dict[RawFile, Stamp] = {}
@@ -106,6 +113,10 @@ def prune(
                 if is_at(layout.raw_file(file), hashed[file]):
                     _remove(layout.raw_file(file), layout.raw)
                 log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
+        if layout.tier is not None:
+            moment = None if now is None else now.replace(tzinfo=UTC)
+            garbage = collect(layout, dry_run=dry_run, now=moment)
+            report.replaced, report.replaced_bytes = garbage.objects, garbage.bytes
     return report
 
 

@@ -44,6 +44,7 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.writing import restore
 
 
 @dataclass(repr=False)
@@ -99,6 +100,11 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
+        if found.faults and restore(layout):
+            # What is damaged on this disk alone is brought anew.
+            before, found = found.faults, verify(layout, config, request, pipeline.progress)
+            left = {(fault.path, fault.kind) for fault in found.faults}
+            report.mended += [one for one in before if (one.path, one.kind) not in left]
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
         pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report

@@ -14,6 +14,7 @@ from warehouse.core.paths import (
     parse_raw_path,
     partition_name,
 )
+from warehouse.objects.disk_cache import is_part
 from warehouse.store import kept_tables, manifests
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.reference import reference_files
@@ -66,7 +67,7 @@ def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tu
     }
     folder = layout.cache / kind.name
     for below in _files(folder):
-        if f"{kind.name}/{below}" not in known:
+        if f"{kind.name}/{below}" not in known and not is_part(below):
             yield folder / below, "the catalog knows no such partition"
 
 

@@ -47,6 +47,7 @@ from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.pull import sizes
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -193,6 +194,7 @@ class _Round:
         self._is_whole = not (request.symbols or request.start or request.end)
         self._kinds = with_kept(request, catalog)
         report.waiting = report.pruned = 0
+        self._objects = None if layout.tier is None else sizes(layout)
 
     def faults(self) -> Iterator[Fault]:
         if not self._layout.catalog.exists():
@@ -298,7 +300,8 @@ class _Round:
         if not self._request.symbols:
             amiss += self._rows(partitions, wanted)
             amiss += self._page(kind, month)
-        checks = [self._partition_check(one) for one in partitions if self._is_wanted(one)]
+        partitions = self._in_bucket([one for one in partitions if self._is_wanted(one)], amiss)
+        checks = [self._partition_check(one) for one in partitions]
         for file, record in wanted.items():
             checks += self._raw_checks(file, record, file in raw)
         return [one for one in checks if not self._was_good(one)]
@@ -320,12 +323,40 @@ class _Round:
         key = partition.key
         return Check("partition", self._layout.partition(*key), key, partition)
 
+    def _in_bucket(self, partitions: Sequence[Partition], amiss: list[Fault]) -> list[Partition]:
+        """Of partitions whose objects a bucket has those that are here too.
+
+        Args:
+            amiss: takes what is wrong with the objects, as the bucket lists them.
+        """
+        if self._objects is None:
+            return list(partitions)
+        here = []
+        for one in partitions:
+            path, size = self._layout.partition(*one.key), self._objects.get(one.sha256)
+            if size is None:
+                problem = "its object is missing in the bucket"
+            elif size != one.bytes:
+                problem = f"its object has {size:,} bytes, the catalog says {one.bytes:,}"
+            elif os.path.lexists(path):
+                here.append(one)
+                continue
+            else:
+                # A question would bring it.
+                continue
+            amiss.append(Fault(path, "partition", problem, subject=one.key))
+        return here
+
     def _raw_checks(
         self, file: RawFile, record: SourceFile | None, is_there: bool
     ) -> Iterator[Check]:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
-        if not is_there and ingested and record is not None and record.raw_modified_ns is None:
+        # Of a bucket's warehouse each machine has raw files of its own.
+        is_elsewhere = self._layout.tier is not None or (
+            record is not None and record.raw_modified_ns is None
+        )
+        if not is_there and ingested and is_elsewhere:
             self._report.pruned += 1
         elif is_there or (record is not None and record.state.is_here):
             # A run that is killed once it has published leaves the version before beside it.

@@ -30,8 +30,9 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key
-from warehouse.store.publish import Committer, rename, writer_lock
+from warehouse.store.publish import Committer, rename
 from warehouse.store.recover_catalog import take_inventory
+from warehouse.store.tier.writing import restore, writing
 
 Record = Callable[[RunReport, str, str], CatalogChange]
 """What the catalog is to say of a run that ended in a state, with a problem."""
@@ -66,7 +67,7 @@ class Writer:
         with (
             watched(self.layout, self._log, report),
             self._disk_errors(),
-            writer_lock(self.layout, self._wait),
+            writing(self.layout, self.sql, self._wait) as self._committer,
         ):
             self._refresh_sql()
             self._mend_catalog()
@@ -162,14 +163,19 @@ class Writer:
             self.recover_catalog()
         elif (
             is_older
+            or self._is_new_to_bucket()
             or folder != str(self.layout.data)
             or features != catalog_writer.features(self.sql)
             or (present is not None and _rules(conditions) != _rules(present.to_pylist()))
         ):
-            # Its views read whatever stands in a folder; the warehouse was moved, and they point to
-            # where it was; its features are other than their macros, or its rules than the table
-            # of trade conditions.
+            # Its views read whatever stands in a folder; nothing of it is in the bucket yet; the
+            # warehouse was moved, and they point to where it was; its features are other than
+            # their macros, or its rules than the table of trade conditions.
             self.publish(CatalogChange())
+
+    def _is_new_to_bucket(self) -> bool:
+        """Whether the bucket that the cache has become is to get all that the folder holds."""
+        return self.layout.tier is not None and not self.layout.generation.exists()
 
     def catalog_of(self, months: Collection[Key]) -> Catalog:
         """The catalog, with what is published of these data types and months; close it.
@@ -200,7 +206,13 @@ class Writer:
         self._progress.note(f"the catalog {why}; it is kept as {target}")
 
     def recover_catalog(self) -> None:
-        """Make a lost catalog anew from the files, without which their rows would be forgotten."""
+        """Make a lost catalog anew from the files, without which their rows would be forgotten.
+
+        Where there is a bucket, all that it names is brought: here are some of the files only.
+        """
+        if restore(self.layout):
+            self._progress.note("the catalog is brought anew from the bucket")
+            return
         found, damaged = take_inventory(self.layout, self.config.processing.parallel_workers)
         found.history, lost = kept_tables.read_history(self.layout)
         for page in lost:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +31,16 @@ from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Span, day_bounds_ns
 from warehouse.core.datatypes import DataType
 from warehouse.core.process import available_bytes
-from warehouse.errors import TooLargeError
+from warehouse.errors import CorruptPartitionError, TooLargeError
+from warehouse.objects.partial_object import PartialObject
+from warehouse.objects.range_reader import RangeReader, WantedRows
 from warehouse.read import availability
 from warehouse.read.frames import compact, nanoseconds, symbol_column
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.store import page_check
 from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition, refuse
+
+T = TypeVar("T")
 
 _WORTH_A_THREAD = 4_096
 """Rows of a partition. Of smaller ones threads spend their time waiting for the interpreter."""
@@ -52,6 +57,7 @@ class Piece:
 
     Attributes:
         start_ns, end_ns: the rows of it that are wanted lie in [start_ns, end_ns); None: all do.
+        objects: where the file comes from that is not here; None: all are.
     """
 
     stored: Stored
@@ -60,10 +66,19 @@ class Piece:
     high: int
     start_ns: int | None
     end_ns: int | None
+    objects: RangeReader | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_bounded(self) -> bool:
         return self.start_ns is not None or self.end_ns is not None
+
+
+class _Opened(NamedTuple):
+    """An open partition; of one that is not here whole, what is here of it."""
+
+    file: pq.ParquetFile
+    path: Path
+    part: PartialObject | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ def read(
     partitions = [one for each in stored.values() for one in each]
     pieces = pieces_of(snapshot, partitions, span)
     _check_room(kind, list(stored), columns, pieces, span)
+    bring(snapshot, pieces)
     table, counts = _read_pieces(kind, pieces, columns, pool)
     return Rows(table, _edges(stored, counts))
 
@@ -163,7 +179,67 @@ def read_series(
         for piece in pieces_of(snapshot, touched(snapshot, kind, [symbol], own), own)
     ]
     _check_room(kind, [symbol for symbol, _ in series], columns, pieces, span)
+    bring(snapshot, pieces)
     return _read_pieces(kind, pieces, columns, pool)[0]
+
+
+def bring(snapshot: Snapshot, pieces: Iterable[Piece]) -> None:
+    """See to it that what the pieces have is here: of a large file that is not, only that.
+
+    Raises:
+        ObjectStorageError: it cannot be had.
+    """
+    if snapshot.objects is None:
+        return
+    whole: list[Stored] = []
+    ranges: list[WantedRows] = []
+    for path, some in by_file(pieces).items():
+        wanted = wanted_of(some)
+        if wanted.is_worth_ranges and not os.path.lexists(path):
+            ranges.append(wanted)
+        else:
+            whole.append(some[0].stored)
+    snapshot.bring(whole)
+    snapshot.objects.fetch(ranges)
+
+
+def by_file(pieces: Iterable[Piece]) -> dict[Path, list[Piece]]:
+    """Pieces by the file that they are of."""
+    found: dict[Path, list[Piece]] = {}
+    for piece in pieces:
+        found.setdefault(piece.path, []).append(piece)
+    return found
+
+
+def wanted_of(pieces: Sequence[Piece]) -> WantedRows:
+    """The rows of one file that pieces have."""
+    stored = pieces[0].stored
+    spans = tuple((piece.low, piece.high) for piece in pieces)
+    is_narrower = any(piece.is_bounded for piece in pieces)
+    return WantedRows(stored.sha256, stored.bytes, stored.file_rows, spans, is_narrower)
+
+
+@contextmanager
+def _open(
+    kind: DataType, stored: Stored, path: Path, objects: RangeReader | None
+) -> Iterator[_Opened]:
+    part = None
+    if objects is not None and not os.path.lexists(path):
+        part = objects.open(stored.sha256, stored.bytes)
+    coded = kind.coded
+    with open_partition(path, kind.name, stored.whose, stored.bytes, coded, part) as file:
+        yield _Opened(file, path, part)
+
+
+def _intact(piece: Piece, read: Callable[[], T]) -> T:
+    """What `read` reads of the piece's file; where what is here in part is damaged, once anew."""
+    try:
+        return read()
+    except CorruptPartitionError:
+        if piece.objects is None or os.path.lexists(piece.path):
+            raise
+        piece.objects.discard(piece.stored.sha256, piece.stored.bytes)
+        return read()
 
 
 def _read_pieces(
@@ -171,14 +247,14 @@ def _read_pieces(
 ) -> tuple[pa.Table, list[int]]:
     """The pieces' rows in their order, and how many each has."""
 
-    def read_one(piece: Piece) -> tuple[pa.Table, bool]:
-        return _read(kind, piece, columns, threads=False)
+    def read_one(piece: Piece, threads: bool = False) -> tuple[pa.Table, bool]:
+        return _intact(piece, lambda: _read(kind, piece, columns, threads))
 
     if any(piece.stored.first_row is not None for piece in pieces):
         return _read_with_shared(kind, pieces, columns, pool)
     parts: Iterable[tuple[pa.Table, bool]]
     if pool is not None and len(pieces) == 1:
-        parts = [_read(kind, pieces[0], columns, threads=True)]
+        parts = [read_one(pieces[0], threads=True)]
     elif pool is not None and sum(p.stored.rows for p in pieces) > _WORTH_A_THREAD * len(pieces):
         parts = pool.map(read_one, pieces)
     else:
@@ -203,9 +279,10 @@ def _read_with_shared(
         by_file.setdefault(piece.path, []).append(place)
 
     def read_file(places: list[int]) -> tuple[pa.Table, list[int]]:
-        if len(places) > 1:
-            return _read_shared(kind, [pieces[place] for place in places], columns)
-        table, _ = _read(kind, pieces[places[0]], columns, threads=False)
+        some = [pieces[place] for place in places]
+        if len(some) > 1:
+            return _intact(some[0], lambda: _read_shared(kind, some, columns))
+        table, _ = _intact(some[0], lambda: _read(kind, some[0], columns, threads=False))
         return table, [table.num_rows]
 
     listed = list(by_file.values())
@@ -242,10 +319,10 @@ def _read_shared(
     is_bounded = any(piece.is_bounded for piece in pieces)
     wanted = dict.fromkeys([*columns, "symbol", *(["timestamp"] if is_bounded else [])])
     try:
-        with open_partition(path, kind.name, first.whose, first.bytes, kind.coded) as file:
-            edges = edges_of(file, path, first.file, first.file_rows)
-            names = columns_of(file, kind, _longest_first(kind, list(wanted)))
-            table, offsets = _read_stretches(file, path, edges, pieces, names)
+        with _open(kind, first, path, pieces[0].objects) as opened:
+            edges = edges_of(opened.file, path, first.file, first.file_rows)
+            names = columns_of(opened.file, kind, _longest_first(kind, list(wanted)))
+            table, offsets = _read_stretches(opened, edges, pieces, names)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, first.data_type, first.whose, error) from error
     stamps = nanoseconds(table["timestamp"]) if is_bounded else None
@@ -283,21 +360,17 @@ def read_file(
     """
     path = stored.path(snapshot.layout)
     try:
-        with open_partition(path, kind.name, stored.whose, stored.bytes, kind.coded) as file:
-            edges = edges_of(file, path, stored.file, stored.file_rows)
-            names = columns_of(file, kind, _longest_first(kind, columns))
-            table = _read_groups(file, path, edges, range(len(edges) - 1), names, {}, False)
+        with _open(kind, stored, path, snapshot.objects) as opened:
+            edges = edges_of(opened.file, path, stored.file, stored.file_rows)
+            names = columns_of(opened.file, kind, _longest_first(kind, columns))
+            table = _read_groups(opened, edges, range(len(edges) - 1), names, {}, False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.whose, error) from error
     return _completed(table, kind, columns)
 
 
 def _read_stretches(
-    file: pq.ParquetFile,
-    path: Path,
-    edges: Sequence[int],
-    pieces: Sequence[Piece],
-    names: Sequence[str],
+    opened: _Opened, edges: Sequence[int], pieces: Sequence[Piece], names: Sequence[str]
 ) -> tuple[pa.Table, dict[int, int]]:
     """The row groups that hold the pieces, and by row group what its rows' places differ by."""
     needed = sorted(
@@ -314,11 +387,11 @@ def _read_stretches(
     for _, stretch in groupby(enumerate(needed), key=lambda item: item[1] - item[0]):
         groups = [group for _, group in stretch]
         whole = range(groups[0], groups[-1] + 1)
-        tables.append(_read_groups(file, path, edges, whole, names, {}, False))
+        tables.append(_read_groups(opened, edges, whole, names, {}, False))
         offsets |= dict.fromkeys(groups, low - edges[whole.start])
         low += edges[whole.stop] - edges[whole.start]
     if not tables:
-        return file.schema_arrow.empty_table().select(names), {}
+        return opened.file.schema_arrow.empty_table().select(names), {}
     return pa.concat_tables(tables), offsets
 
 
@@ -389,9 +462,11 @@ def pieces_of(snapshot: Snapshot, stored: Sequence[Stored], span: Span) -> list[
             sessions, rows = counts[one]
             before = sum(n for day, n in zip(sessions, rows, strict=True) if day < span.first)
             until = sum(n for day, n in zip(sessions, rows, strict=True) if day <= span.last)
-            pieces.append(Piece(one, path, begin + before, begin + until, start, end))
+            low, high = begin + before, begin + until
+            pieces.append(Piece(one, path, low, high, start, end, snapshot.objects))
         else:
-            pieces.append(Piece(one, path, begin, begin + one.rows, None, None))
+            low, high = begin, begin + one.rows
+            pieces.append(Piece(one, path, low, high, None, None, snapshot.objects))
     return pieces
 
 
@@ -409,7 +484,8 @@ def _read(
     wanted = [name for name in columns if name != "symbol"] + (["symbol"] if is_shared else [])
     names = _longest_first(kind, wanted)
     try:
-        with open_partition(path, kind.name, stored.whose, stored.bytes, kind.coded) as file:
+        with _open(kind, stored, path, piece.objects) as opened:
+            file = opened.file
             edges = edges_of(file, path, stored.file, stored.file_rows)
             names = columns_of(file, kind, names)
             seen: dict[int, pa.ChunkedArray] = {}
@@ -417,7 +493,7 @@ def _read(
             groups = holding(edges, piece.low, piece.high)
             if len(groups) == 1 and piece.is_bounded and "timestamp" in names:
                 # Its stamps come with the rest, on as many threads.
-                table = _read_groups(file, path, edges, groups, names, seen, threads)
+                table = _read_groups(opened, edges, groups, names, seen, threads)
                 seen[groups.start] = table["timestamp"]
             low, high = narrowed(file, edges, piece, seen)
             if low >= high:
@@ -426,7 +502,7 @@ def _read(
                 table = pa.table({"symbol": _symbol(kind, stored, high - low)})
             elif table is None:
                 groups = holding(edges, low, high)
-                table = _read_groups(file, path, edges, groups, names, seen, threads)
+                table = _read_groups(opened, edges, groups, names, seen, threads)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, stored.data_type, stored.whose, error) from error
     is_cut = False
@@ -465,8 +541,7 @@ def holding(edges: Sequence[int], low: int, high: int) -> range:
 
 
 def _read_groups(
-    file: pq.ParquetFile,
-    path: Path,
+    opened: _Opened,
     edges: Sequence[int],
     groups: range,
     names: Sequence[str],
@@ -478,11 +553,17 @@ def _read_groups(
     rest = [name for name in names if name != "timestamp"]
     if not rest or len(rest) == len(names) or any(group not in seen for group in groups):
         rest = list(names)
+    file, part = opened.file, opened.part
+    if part is not None:
+        part.bring_groups(groups)
     table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
     if len(groups) > 1:
         # Afterwards: to look at a damaged footer's columns before a decoder did ends the process.
-        with open(path, "rb", buffering=0) as raw:
-            page_check.check(file, groups, rest, partial(_read_at, raw.fileno()))
+        if part is not None:
+            page_check.check(file, groups, rest, part.read_at)
+        else:
+            with open(opened.path, "rb", buffering=0) as raw:
+                page_check.check(file, groups, rest, partial(_read_at, raw.fileno()))
     if table.num_rows != due:
         raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
     if len(rest) < len(names):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -39,7 +39,16 @@ from warehouse.core.duckdb_connection import (
     within,
 )
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
-from warehouse.errors import DamagedCatalogError, NoDataError, RequestError, StorageError
+from warehouse.errors import (
+    DamagedCatalogError,
+    NoDataError,
+    ObjectMissingError,
+    RequestError,
+    StorageError,
+)
+from warehouse.objects import disk_cache
+from warehouse.objects.disk_cache import Brought, Wanted
+from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import (
@@ -122,12 +131,19 @@ class Snapshot:
         manifests: of its generation, by data type and month; None: the catalog is of an earlier
             version, or there is none.
         reference: the file of each reference table that has one; None: as of `manifests`.
+        objects: reads partitions that are not here; None: all are.
     """
 
     def __init__(
-        self, layout: Layout, config: Config, identity: Identity | None, spill: Path | None
+        self,
+        layout: Layout,
+        config: Config,
+        identity: Identity | None,
+        spill: Path | None,
+        objects: RangeReader | None = None,
     ) -> None:
         self.layout, self.config, self.identity = layout, config, identity
+        self.objects = objects
         self._lock = Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._users = 0
@@ -444,6 +460,77 @@ class Snapshot:
             lambda: self.fetch(asked, name=name, database=ATTACHED_AS) not in ([], [(0,)]),
         )
 
+    def bring(self, stored: Iterable[Stored]) -> None:
+        """See to it that partitions are on this disk, where their folder is that of a bucket.
+
+        Raises:
+            ObjectStorageError: one cannot be had.
+        """
+        if self.layout.tier is not None:
+            self._bring(Wanted(one.path(self.layout), one.bytes, one.sha256) for one in stored)
+
+    def bring_all(
+        self,
+        data_type: str,
+        symbols: Collection[str] = (),
+        first: date = date.min,
+        last: date = date.max,
+    ) -> Brought:
+        """The same, of all partitions of a data type.
+
+        Args:
+            symbols: only those that have rows of these; none: of any.
+            first, last: sessions, both inclusive; only the months that hold these.
+
+        Raises:
+            RequestError: they are more than the disk may hold.
+        """
+        if self.layout.tier is None:
+            return Brought()
+        rows = self.fetch(
+            f"""
+            select distinct
+                if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'),
+                month,
+                {self._place[2]},
+                bytes,
+                sha256
+            from partitions
+            where
+                data_type = $data_type
+                and (len($symbols) = 0 or list_contains($symbols, symbol))
+                and month between $first and $last
+            """,
+            data_type=data_type,
+            symbols=sorted(symbols),
+            first=first.replace(day=1),
+            last=last,
+        )
+        wanted = [
+            Wanted(self.layout.partition(data_type, symbol, month, part), size, sha256)
+            for symbol, month, part, size, sha256 in rows
+        ]
+        total, most = sum(one.bytes for one in wanted), self.layout.tier.max_bytes
+        if total > most:
+            raise RequestError(
+                "storage.max_cache_disk_gb",
+                round(most / 1024**3, 3),
+                f"all partitions of {data_type} that are asked for must be on the disk, and take"
+                f" {total / 1024**3:,.1f} GiB; raise it, or ask by symbols and sessions"
+                " (wh.trades, wh.bars, wh.stream)",
+            )
+        return self._bring(wanted)
+
+    def _bring(self, wanted: Iterable[Wanted]) -> Brought:
+        try:
+            return disk_cache.bring(self.layout, wanted, self._is_current)
+        except disk_cache.OutdatedError:
+            raise Moved from None
+
+    def _is_current(self) -> bool:
+        is_same = catalog_identity(self.layout) == self.identity
+        return is_same and not journal.stands(self.layout)
+
     def files(self, data_type: str) -> list[tuple[Path, int]]:
         """The files of a data type's partitions, and how large each is."""
         rows = self.fetch(
@@ -573,6 +660,7 @@ class Snapshots:
 
     def __init__(self, layout: Layout, config: Config) -> None:
         self._layout, self._config = layout, config
+        self._objects = None if layout.tier is None else RangeReader(layout)
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
@@ -603,6 +691,15 @@ class Snapshots:
             KeyboardInterrupt: Ctrl-C was pressed, whatever DuckDB made of it.
             StorageError: the catalog changes faster than it can be read.
         """
+        if self._layout.tier is None:
+            return self._read(answer)
+        from warehouse.store.tier.pull import refresh_at_times
+
+        refresh_at_times(self._layout)
+        with disk_cache.question(self._layout):
+            return self._read(answer)
+
+    def _read(self, answer: Callable[[Snapshot], T]) -> T:
         for attempt in range(_ATTEMPTS):
             try:
                 return answer(self._current())
@@ -627,6 +724,11 @@ class Snapshots:
         try:
             result = read()
         except Exception as error:
+            if isinstance(error, ObjectMissingError):
+                # So much was published meanwhile that it is garbage: there is a newer generation.
+                from warehouse.store.tier.pull import refresh
+
+                refresh(self._layout)
             if self._has_moved(snapshot, standing):
                 raise Moved from error
             raise
@@ -649,7 +751,7 @@ class Snapshots:
             if self._present is None or self._present.identity != identity:
                 if self._spill is None and identity is not None:
                     self._spill = make_spill_folder()
-                later = Snapshot(self._layout, self._config, identity, self._spill)
+                later = Snapshot(self._layout, self._config, identity, self._spill, self._objects)
                 if self._present is not None:
                     self._present.retire()
                 self._present = later

@@ -252,7 +252,7 @@ class Fetcher:
             self._counts.add(again=1)
         raise TransferError(self._server.url, item.key, "it is replaced again and again")
 
-    def _cut(self, size: int) -> Callable[[int], int]:
+    def _cut(self, size: int) -> Callable[[int, int], int]:
         """How large a file's chunks are to be.
 
         Small enough that all connections have one of a file: it is here sooner than if each of them
@@ -266,7 +266,7 @@ class Fetcher:
             others = max(0, self._uncut)
         connections = self._settings.concurrent_downloads
 
-        def cut(rest: int) -> int:
+        def cut(_: int, rest: int) -> int:
             chunk, halvings = self._chunk_bytes, _HALVINGS
             if rest == size:
                 return -(-chunk // (1 << halvings))

@@ -119,7 +119,8 @@ class PartFile:
     Args:
         target: the name the file will bear once it is whole.
         etag, size: the version of the file, as the source lists it.
-        cut: how large the next chunk is to be, where so many bytes of the file are to come.
+        cut: how large the next chunk is to be: it begins at the offset (the first), and so many
+            bytes of the file are to come (the second).
         most_at_risk: so many bytes, at most, are lost by a kill.
         modes: of the files and the folder.
 
@@ -132,7 +133,7 @@ class PartFile:
         target: Path,
         etag: str,
         size: int,
-        cut: Callable[[int], int],
+        cut: Callable[[int, int], int],
         most_at_risk: int = CHUNK_BYTES,
         modes: Modes | None = None,
     ) -> None:
@@ -161,6 +162,16 @@ class PartFile:
     def received(self) -> int:
         """Bytes of it that are here."""
         return sum(self._at) - sum(self._starts)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The [start, end) of it that are here, in order; no two of them meet."""
+        found: list[tuple[int, int]] = []
+        for start, at in zip(self._starts, self._at, strict=True):
+            if found and found[-1][1] == start < at:
+                found[-1] = (found[-1][0], at)
+            elif start < at:
+                found.append((start, at))
+        return found
 
     def missing(self) -> list[int]:
         """Chunks that are not wholly here, in order."""
@@ -204,7 +215,7 @@ class PartFile:
         with self._arrived:
             self._arrived.notify_all()
 
-    def write(self, index: int, data: bytes) -> None:
+    def write(self, index: int, data: bytes | memoryview) -> None:
         """Append to a chunk. What is not safe yet is never more than `most_at_risk` in all."""
         self._reserve(len(data))
         rest = memoryview(data)
@@ -298,7 +309,7 @@ class PartFile:
         except OSError as error:
             raise storage_error(self.target, error) from error
 
-    def _take_up(self, held: list[tuple[int, int]], cut: Callable[[int], int]) -> None:
+    def _take_up(self, held: list[tuple[int, int]], cut: Callable[[int, int], int]) -> None:
         """What is held stays in one piece, the gaps between are cut."""
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -307,7 +318,7 @@ class PartFile:
         offset = 0
         for start, end in (*held, (self.size, self.size)):
             while offset < start:
-                until = min(start, offset + cut(rest))
+                until = min(start, offset + cut(offset, rest))
                 self._starts.append(offset)
                 self._ends.append(until)
                 self._at.append(offset)
@@ -337,18 +348,9 @@ class PartFile:
             offset = end
         return held
 
-    def _received_ranges(self) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
-        for start, at in zip(self._starts, self._at, strict=True):
-            if found and found[-1][1] == start < at:
-                found[-1] = (found[-1][0], at)
-            elif start < at:
-                found.append((start, at))
-        return found
-
     def _save(self) -> None:
         with self._changed:
-            received, saved = self._received_ranges(), self._unsaved
+            received, saved = self.ranges(), self._unsaved
         state = {"etag": self.etag, "size": self.size, "received": received}
         path = state_of(self.target)
         new = path.with_name(f"{path.name}.new")

@@ -7,7 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -48,7 +49,16 @@ _BAD_KEY = {
     "Unauthorized",
     "401",
 }
-_BUSY = {"RequestTimeout", "RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException"}
+_BUSY = {
+    # Two writers met; who asks again is told who was first.
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+}
 _ELSEWHERE = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _NO_CREDENTIALS = (
     boto.NoCredentialsError,
@@ -96,17 +106,38 @@ _FAILURES = (
 )
 
 
+@dataclass(frozen=True)
+class Keys:
+    """Names of what the user has said of a server, for messages: `section.key`.
+
+    `credentials` are variables of the environment that hold the access key and the secret, and
+    come before the usual AWS chain.
+    """
+
+    url: str
+    endpoint: str
+    credentials: tuple[str, str] | None = None
+
+
+SOURCE_KEYS = Keys("source.url", "source.endpoint", (ACCESS_KEY, SECRET))
+
+
 class ReplacedError(Exception):
     """The object is no longer the version that was asked for."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An object as the server lists it. The ETag is without its quotes."""
+    """An object as the server lists it. The ETag is without its quotes.
+
+    Attributes:
+        modified: when it was written, by the server's clock; None: it was not asked for.
+    """
 
     key: str
     size: int
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
 
 
 class Body:
@@ -148,18 +179,24 @@ class Body:
 class S3Server:
     """A bucket on a server. Safe to use from many threads.
 
-    Credentials come from the environment (the spec's names, then the usual AWS chain) and are
+    Credentials come from the environment (the names in `keys`, then the usual AWS chain) and are
     held by boto3 alone.
 
     Args:
         url: s3://BUCKET or s3://BUCKET/FOLDER.
-        endpoint: URL of the server.
+        endpoint: URL of the server; empty: AWS, in the region of the usual AWS chain.
         connections: how many requests may be under way.
         timeout: seconds of silence after which a connection is given up.
+        keys: what the user calls all this.
+
+    Attributes:
+        client: boto3's, to be used within `translated`.
+        folder: what the keys begin with: FOLDER/, or nothing.
+        patience: seconds that an answer which is held whole may take.
 
     Raises:
         SourceError: the url or the endpoint is none.
-        CredentialsError: one of the spec's two names is set and the other is not.
+        CredentialsError: one of the two names is set and the other is not.
     """
 
     def __init__(
@@ -169,21 +206,22 @@ class S3Server:
         connections: int,
         timeout: float,
         environ: Mapping[str, str] | None = None,
+        keys: Keys = SOURCE_KEYS,
     ) -> None:
         parts = urlsplit(url)
         if "@" in parts.netloc or "@" in urlsplit(endpoint).netloc:
-            where = "endpoint" if "@" in urlsplit(endpoint).netloc else "url"
-            raise SourceError("s3", f"source.{where} holds credentials; {_HOW_TO_SIGN_IN} instead")
+            where = keys.endpoint if "@" in urlsplit(endpoint).netloc else keys.url
+            raise SourceError("s3", f"{where} holds credentials; {_HOW_TO_SIGN_IN} instead")
         if parts.scheme != "s3" or not parts.netloc:
             raise SourceError(url, "must be s3://BUCKET")
-        self.url, self.endpoint = url.rstrip("/"), endpoint
+        self.url, self.endpoint = url.rstrip("/"), endpoint or "AWS"
+        self._check_url, self._check_endpoint = f"; check {keys.url}", f"; check {keys.endpoint}"
         self.bucket = parts.netloc
-        self._folder = f"{folder}/" if (folder := parts.path.strip("/")) else ""
-        self._reached = False
+        self.folder = f"{folder}/" if (folder := parts.path.strip("/")) else ""
         environ = os.environ if environ is None else environ
-        access, secret = environ.get(ACCESS_KEY) or None, environ.get(SECRET) or None
-        if (access is None) != (secret is None):
-            there, absent = (ACCESS_KEY, SECRET) if access else (SECRET, ACCESS_KEY)
+        access, secret = (environ.get(name) or None for name in keys.credentials or ("", ""))
+        if keys.credentials is not None and (access is None) != (secret is None):
+            there, absent = keys.credentials if access else keys.credentials[::-1]
             raise CredentialsError(self.url, f"{there} is set and {absent} is not; set both")
         config = BotoConfig(
             signature_version="s3v4",
@@ -198,19 +236,26 @@ class S3Server:
             tcp_keepalive=True,
         )
         try:
-            with self._translated(None):
+            with self.translated(None):
                 # A session of its own: the module's shared one is not for several threads.
                 session = boto3.session.Session(
-                    aws_access_key_id=access, aws_secret_access_key=secret, region_name=_REGION
+                    aws_access_key_id=access,
+                    aws_secret_access_key=secret,
+                    region_name=_REGION if endpoint else None,
                 )
-                self._client: S3Client = session.client("s3", endpoint_url=endpoint, config=config)
+                self.client: S3Client = session.client(
+                    "s3", endpoint_url=endpoint or None, config=config
+                )
         except SourceError as error:
             if isinstance(error, CredentialsError):
                 raise
-            raise SourceError(self.url, f"{self.endpoint} is no server's URL") from error
-        self._longest = max(_PATIENCE, timeout)
-        _bound_heads(self._client, self._longest)
-        events = self._client.meta.events
+            problem = f"{self.endpoint} is no server's URL{self._check_endpoint}"
+            raise SourceError(self.url, problem) from error
+        # Nothing that was asked has been answered yet.
+        self._reached = False
+        self.patience = max(_PATIENCE, timeout)
+        _bound_heads(self.client, self.patience)
+        events = self.client.meta.events
         events.register_first("before-send.s3", self._send)
         events.register("before-call.s3", _stay)
 
@@ -220,21 +265,25 @@ class S3Server:
         Raises:
             SourceError, TransientError
         """
-        with self._translated(None):
+        with self.translated(None):
             following = {"ContinuationToken": token} if token else {}
-            answer = self._client.list_objects_v2(
+            answer = self.client.list_objects_v2(
                 Bucket=self.bucket,
-                Prefix=self._folder + prefix,
+                Prefix=self.folder + prefix,
                 **following,  # type: ignore[arg-type]
             )
             found = [
-                Listed(item["Key"][len(self._folder) :], item["Size"], item["ETag"].strip('"'))
+                Listed(
+                    item["Key"][len(self.folder) :],
+                    item["Size"],
+                    item["ETag"].strip('"'),
+                    item.get("LastModified"),
+                )
                 for item in answer.get("Contents", [])
                 # What was not asked for is not taken.
-                if item["Key"].startswith(self._folder + prefix)
+                if item["Key"].startswith(self.folder + prefix)
             ]
             following_token = answer["NextContinuationToken"] if answer["IsTruncated"] else None
-        self._reached = True
         return found, following_token
 
     def head(self, key: str) -> Listed:
@@ -243,16 +292,16 @@ class S3Server:
         Raises:
             SourceError, TransientError
         """
-        with self._translated(key):
-            answer = self._client.head_object(Bucket=self.bucket, Key=self._folder + key)
+        with self.translated(key):
+            answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
             return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
 
     def part_size(self, key: str, etag: str) -> int | None:
         """The size of the parts an object was uploaded in; None where the server does not say."""
         try:
-            with self._translated(key):
-                answer = self._client.head_object(
-                    Bucket=self.bucket, Key=self._folder + key, PartNumber=1, IfMatch=f'"{etag}"'
+            with self.translated(key):
+                answer = self.client.head_object(
+                    Bucket=self.bucket, Key=self.folder + key, PartNumber=1, IfMatch=f'"{etag}"'
                 )
         except (WarehouseError, TransientError, ReplacedError):
             return None
@@ -268,14 +317,13 @@ class S3Server:
             ReplacedError: there is another version now.
             SourceError, TransientError
         """
-        with self._translated(key):
-            answer = self._client.get_object(
+        with self.translated(key):
+            answer = self.client.get_object(
                 Bucket=self.bucket,
-                Key=self._folder + key,
+                Key=self.folder + key,
                 Range=f"bytes={start}-{end - 1}",
                 IfMatch=f'"{etag}"',
             )
-        self._reached = True
         with answer["Body"] as stream:
             sent_etag, length = answer.get("ETag"), answer.get("ContentLength")
             if sent_etag is None or length is None:
@@ -293,13 +341,13 @@ class S3Server:
         The bytes of a file are read by `Body`, as they come.
         """
         is_file, request.stream_output = request.stream_output, True
-        answer = self._client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
+        answer = self.client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
         if is_file and answer.status_code < _REDIRECTS:
             return answer
         content = bytearray()
         try:
             # Not every urllib3 that boto3 takes has it.
-            with _within(self._longest, getattr(answer.raw, "shutdown", answer.raw.close)):
+            with within(self.patience, getattr(answer.raw, "shutdown", answer.raw.close)):
                 for data in iter(lambda: answer.raw.read1(_ANSWER_BLOCK), b""):
                     content += data
                     if len(content) > _LONGEST_ANSWER:
@@ -307,7 +355,7 @@ class S3Server:
                         raise SourceError(
                             self.url,
                             f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,}"
-                            " bytes where S3 has a short one; check source.endpoint",
+                            f" bytes where S3 has a short one{self._check_endpoint}",
                         )
         except TimeoutError:
             answer.raw.close()
@@ -317,20 +365,21 @@ class S3Server:
         return answer
 
     @contextmanager
-    def _translated(self, key: str | None) -> Iterator[None]:
+    def translated(self, key: str | None) -> Iterator[None]:
         """Turn boto3's exceptions into ours.
 
         Their causes are left out: they can hold what was sent.
         """
         try:
             yield
+            self._reached = True
         except _FAILURES as error:
             raise self._meaning(error, key) from None
         except _NONSENSE as error:
             raise SourceError(
                 self.url,
-                f"{self.endpoint} gives an answer that is none of S3's ({type(error).__name__});"
-                " check source.endpoint",
+                f"{self.endpoint} gives an answer that is none of S3's ({type(error).__name__})"
+                + self._check_endpoint,
             ) from None
 
     def _meaning(self, error: Exception, key: str | None) -> Exception:
@@ -346,18 +395,18 @@ class S3Server:
         if isinstance(error, _UNREACHABLE) and not self._reached:
             return SourceError(
                 self.url,
-                f"{self.endpoint} cannot be reached ({_short(error)}); check source.endpoint",
+                f"{self.endpoint} cannot be reached ({_short(error)}){self._check_endpoint}",
             )
         if isinstance(error, ResponseParserError) and not self._reached:
             return self._no_s3_server()
         if isinstance(error, _BROKEN):
             return TransientError(_short(error))
         if isinstance(error, boto.ParamValidationError):
-            return SourceError(self.url, f"{self.bucket} is no bucket's name; check source.url")
+            return SourceError(self.url, f"{self.bucket} is no bucket's name{self._check_url}")
         return SourceError(self.url, f"cannot be asked ({_short(error)})")
 
     def _no_s3_server(self) -> SourceError:
-        return SourceError(self.url, f"{self.endpoint} is no S3 server; check source.endpoint")
+        return SourceError(self.url, f"{self.endpoint} is no S3 server{self._check_endpoint}")
 
     def _answer(self, error: boto.ClientError, key: str | None) -> Exception:
         response: Any = error.response
@@ -379,7 +428,8 @@ class S3Server:
             return SourceError(self.url, "this computer's clock is not the server's; set it right")
         if code == "NoSuchBucket" or code == "InvalidBucketName" or (status == 404 and not key):
             return SourceError(
-                self.url, f"there is no bucket {self.bucket} at {self.endpoint}; check source.url"
+                self.url,
+                f"there is no bucket {self.bucket} at {self.endpoint}{self._check_url}",
             )
         if status == 404 and key:
             return MissingFileError(self.url, key)
@@ -389,13 +439,14 @@ class S3Server:
             return SourceError(self.url, f"the access key may not list the bucket ({answer})")
         if 300 <= status < 400 or code in _ELSEWHERE:
             return SourceError(
-                self.url, f"the bucket is not at {self.endpoint} ({answer}); check source.endpoint"
+                self.url,
+                f"the bucket is not at {self.endpoint} ({answer}){self._check_endpoint}",
             )
-        return SourceError(self.url, f"{self.endpoint} answers {answer}; check source.endpoint")
+        return SourceError(self.url, f"{self.endpoint} answers {answer}{self._check_endpoint}")
 
 
 @contextmanager
-def _within(seconds: float, shut: Callable[[], object]) -> Iterator[None]:
+def within(seconds: float, shut: Callable[[], object]) -> Iterator[None]:
     """Shut a connection that something is read from, unless it is done in time.
 
     A time-out is one of each read, and a server can send without end what is not handed out:
@@ -440,12 +491,12 @@ def _bound_heads(client: S3Client, seconds: float) -> None:
         class Connection(plain_connection):  # type: ignore[misc]
             def connect(self) -> Any:
                 """The way to the server; a proxy's answer has a head too."""
-                with _within(seconds, self._shut):
+                with within(seconds, self._shut):
                     return super().connect()
 
             def getresponse(self, *arguments: Any, **named: Any) -> Any:
                 """The answer, whose body is not read yet."""
-                with _within(seconds, self._shut):
+                with within(seconds, self._shut):
                     return super().getresponse(*arguments, **named)
 
             def _shut(self) -> None:
@@ -457,7 +508,7 @@ def _bound_heads(client: S3Client, seconds: float) -> None:
 
 
 def _stay(params: dict[str, Any], **_: object) -> None:
-    """Let boto3 follow no answer to another region: source.endpoint is where the bucket is.
+    """Let boto3 follow no answer to another region: the endpoint is where the bucket is.
 
     Where that answers the question for the region alike, it would ask without end.
     """

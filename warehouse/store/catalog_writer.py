@@ -1134,6 +1134,33 @@ def _write_schemas(
             os.replace(draft, path)
 
 
+def adapt(staged: Path, layout: Layout, config_dir: Path) -> None:
+    """Make a catalog that was written on another machine one of this warehouse's folder.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    kinds: set[str] = set()
+    connection = _connect(staged, layout, config_dir)
+    try:
+        connection.begin()
+        data = os.path.realpath(layout.data)
+        connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
+        connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
+        connection.execute("update warehouse set data_folder = ?", [str(layout.data)])
+        kinds = {
+            name
+            for (name,) in connection.execute("select distinct data_type from manifests").fetchall()
+        }
+        connection.commit()
+        connection.execute("force checkpoint")
+    except duckdb.Error as error:
+        raise _refused(staged, error) from error
+    finally:
+        connection.close()
+    _write_schemas(layout, with_bars(kinds))
+
+
 def schema_files(
     layout: Layout, kinds: Iterable[str] = DATA_TYPES, *, with_reference: bool
 ) -> list[Path]:

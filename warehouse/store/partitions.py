@@ -47,6 +47,9 @@ from warehouse.errors import (
     UnreadablePartitionError,
     one_line,
 )
+from warehouse.objects import disk_cache
+from warehouse.objects.disk_cache import Wanted
+from warehouse.objects.partial_object import PartialObject
 from warehouse.store.parquet_writer import Edges, declared_by, encode, encode_market
 
 METADATA_KEY = b"flatfile_warehouse"
@@ -352,6 +355,20 @@ def sessions_of(entries: pa.Table) -> tuple[SessionSource, ...]:
     return tuple(sorted(found, key=lambda one: (one.session, one.source, one.sha256)))
 
 
+def brought(layout: Layout, partition: Partition) -> Path:
+    """Where a partition stands, which is brought there first where its folder is a bucket's.
+
+    Hold the writer's lock.
+
+    Raises:
+        ObjectStorageError: it cannot be had.
+    """
+    path = layout.partition(*partition.key)
+    if layout.tier is not None:
+        disk_cache.bring(layout, [Wanted(path, partition.bytes, partition.sha256)])
+    return path
+
+
 def read_sessions(
     path: Path, partition: Partition, wanted: frozenset[date]
 ) -> Iterator[tuple[SessionSource, Iterator[pa.RecordBatch]]]:
@@ -392,7 +409,7 @@ def read_rows_of(layout: Layout, partitions: Sequence[Partition], low: int, high
     for one in partitions:
         first, end = max(low - start, 0), min(high - start, one.rows)
         if first < end:
-            found.append(read_rows(layout.partition(*one.key), one, first, end))
+            found.append(read_rows(brought(layout, one), one, first, end))
         start += one.rows
     if not found:
         return data_type(partitions[0].data_type).columns.empty_table()
@@ -502,26 +519,19 @@ def open_partition(
     symbol: str,
     due_bytes: int | None = None,
     coded: Sequence[str] = (),
+    part: PartialObject | None = None,
 ) -> Iterator[pq.ParquetFile]:
     """A partition opened for reading with its page checksums verified.
 
     Args:
         due_bytes: its size in the catalog, which says nothing of a link; None: none is known.
         coded: columns of texts that are read as dictionaries.
+        part: what is here of it, where it is not here whole; it is closed in the end.
 
     Raises:
         CorruptPartitionError: it is no Parquet file, or not the one the catalog knows.
     """
-    try:
-        # One look at the path and one at the file: threads wait for each other at each of them.
-        facts = os.stat(path) if due_bytes is None else os.lstat(path)
-        if due_bytes is not None:
-            check_no_link(path, data_type_name, symbol, stat.S_ISLNK(facts.st_mode))
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        source = pa.OSFile(str(path))
-    except OSError as error:
-        raise damaged(path, data_type_name, symbol, error) from error
+    source = _opened(path, data_type_name, symbol, due_bytes) if part is None else _of(part)
     with source:
         if due_bytes is not None:
             check_size(path, data_type_name, symbol, source.size(), due_bytes)
@@ -537,6 +547,23 @@ def open_partition(
         except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
             raise damaged(path, data_type_name, symbol, error) from error
         yield file
+
+
+def _opened(path: Path, data_type_name: str, symbol: str, due_bytes: int | None) -> pa.NativeFile:
+    try:
+        # One look at the path and one at the file: threads wait for each other at each of them.
+        facts = os.stat(path) if due_bytes is None else os.lstat(path)
+        if due_bytes is not None:
+            check_no_link(path, data_type_name, symbol, stat.S_ISLNK(facts.st_mode))
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return pa.OSFile(str(path))
+    except OSError as error:
+        raise damaged(path, data_type_name, symbol, error) from error
+
+
+def _of(part: PartialObject) -> pa.NativeFile:
+    return pa.PythonFile(part, mode="r")
 
 
 def check_no_link(path: Path, data_type_name: str, symbol: str, is_link: bool) -> None:

@@ -17,7 +17,7 @@ import socket
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,24 +55,27 @@ def _turn(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def writer_lock(layout: Layout, wait: float = 0) -> Iterator[None]:
+def writer_lock(
+    layout: Layout, wait: float = 0, told: Callable[[], str | None] = lambda: None
+) -> Iterator[None]:
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
 
     A writer of this very process, on another thread, is waited for as long as it takes.
 
     Args:
         wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
+        told: says the id of a warehouse of which nothing is here yet.
 
     Raises:
         LockedError: another process holds it.
         StorageError: the folder cannot be written to, or is another's.
     """
-    with _turn(layout), _locked(layout, wait):
+    with _turn(layout), _locked(layout, wait, told):
         yield
 
 
 @contextmanager
-def _locked(layout: Layout, wait: float) -> Iterator[None]:
+def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iterator[None]:
     data_folder_id.look(layout)
     try:
         layout.modes.make_folders(layout.data)
@@ -99,7 +102,7 @@ def _locked(layout: Layout, wait: float) -> Iterator[None]:
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
         try:
-            data_folder_id.claim(layout, lambda: id_in(layout))
+            data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
         except OSError as error:
             raise StorageError(
@@ -346,16 +349,24 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def publish_here(layout: Layout, change: Change, superseded: Sequence[Path]) -> None:
+    """Make `change` visible where the folder is all there is; see `publish`."""
+    publish(layout, change)
+
+
 @dataclass(frozen=True)
 class Committer:
     """Publishes to one warehouse; hold its writer's lock.
 
     Attributes:
         sql: the folder whose catalog/ makes the catalog.
+        publish: makes a change visible; it is told what files of the data folder are superseded,
+            and stay for a day.
     """
 
     layout: Layout
     sql: SqlFolder
+    publish: Callable[[Layout, Change, Sequence[Path]], None] = publish_here
 
     @property
     def _config_dir(self) -> Path:
@@ -390,7 +401,7 @@ class Committer:
             kept, gone = kept_tables.stage(connection, layout, change, built.broken_off)
         note_sound(staged, layout.catalog, data_folder_id.id_of(layout))
         pages = [(str(start), str(end)) for start, end in [*built.moves, *kept]]
-        publish(
+        self.publish(
             layout,
             Change(
                 catalog=STAGED_CATALOG,
@@ -402,6 +413,7 @@ class Committer:
                     str(path).removeprefix(here) for path in [*removals, *built.removals, *gone]
                 ],
             ),
+            built.superseded,
         )
         for path in built.superseded:
             # From now on it is kept for a day.

@@ -31,6 +31,8 @@ from warehouse.core.small_files import plain
 from warehouse.errors import DamagedCatalogError, NoDataError, StorageError, one_line
 from warehouse.executors.engine import Engine
 from warehouse.executors.work import Share, results
+from warehouse.objects import disk_cache
+from warehouse.objects.disk_cache import Wanted
 from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
@@ -141,12 +143,14 @@ class _Stored:
     bytes: int
     is_shared: bool
     part: str
+    sha256: str
 
     @property
-    def file(self) -> tuple[PartitionKey, int]:
-        """The file that it stands in, and how large that is."""
+    def file(self) -> tuple[PartitionKey, int, str]:
+        """The file that it stands in, how large that is, and its SHA-256."""
         whose = ALL_SYMBOLS if self.is_shared else self.symbol
-        return PartitionKey(self.data_type, whose, self.month, self.part), self.bytes
+        key = PartitionKey(self.data_type, whose, self.month, self.part)
+        return key, self.bytes, self.sha256
 
 
 @dataclass(frozen=True)
@@ -347,7 +351,7 @@ class _Questions:
         request = self._request
         rows = self._rows(
             """
-            select data_type, symbol, month, rows, bytes, first_row is not null, part
+            select data_type, symbol, month, rows, bytes, first_row is not null, part, sha256
             from all_partitions
             where
                 len($symbols) = 0 or list_contains($symbols, symbol)
@@ -485,7 +489,7 @@ class _Questions:
             start = first if whole else max(first, month)
             stop = last if whole else min(last, last_day_of_month(month))
             unit: list[_Stored] = []
-            files: set[tuple[PartitionKey, int]] = set()
+            files: set[tuple[PartitionKey, int, str]] = set()
             rows = 0
             for stored in by_symbol.values():
                 if not any(one.data_type == data_type for one in stored):
@@ -559,7 +563,9 @@ class _Questions:
 
     def _files(self, stored: Iterable[_Stored]) -> str:
         files = sorted({one.file for one in stored})
-        return self._read([self._path_of(*file) for file in files])
+        wanted = [Wanted(self._layout.partition(*key), size, sha) for key, size, sha in files]
+        disk_cache.bring(self._layout, wanted)
+        return self._read([self._path_of(key, size) for key, size, _ in files])
 
     def _read(self, paths: Iterable[Path]) -> str:
         return f"read_parquet([{', '.join(self._literals(paths))}], hive_partitioning = false)"

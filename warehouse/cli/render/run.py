@@ -308,12 +308,16 @@ def _expected(estimate: Estimate) -> str:
 
 
 def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:
-    """What was removed from the raw tier as one JSON object."""
+    """What was removed from the raw tier, and from a bucket, as one JSON object."""
+    of_bucket = {}
+    if report.replaced is not None:
+        of_bucket = {"replaced": report.replaced, "replaced_bytes": report.replaced_bytes}
     return {
         "dry_run": dry_run,
         "to_remove" if dry_run else "removed": plain(report.removed),
         "bytes": report.bytes,
         "kept": [{"file": file.key, "why": why} for file, why in report.kept],
+        **of_bucket,
     }
 
 
@@ -335,6 +339,10 @@ def pruned_lines(report: PruneReport, days: int, *, dry_run: bool) -> Iterator[s
         yield row("kept", f"{label(file)}: {reason}")
     if len(report.kept) > NAMED:
         yield row("", f"and {len(report.kept) - NAMED:,} more (--json names all)")
+    if report.replaced is not None:
+        done = "would remove" if dry_run else "removed"
+        told = f"{count(report.replaced, 'object')}, {size(report.replaced_bytes or 0)}"
+        yield f"{done} {told}, replaced and read by nobody any more"
 
 
 def laid_lines(

@@ -29,6 +29,7 @@ from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.store.partitions import (
     ENTRIES,
     Partition,
+    brought,
     ranks_of,
     read_rows_of,
     read_sessions,
@@ -130,7 +131,7 @@ class Builder:
         own = {unit for unit in work.due if unit[0] == symbol}
         fresh = frozenset(day for _, day in own - stale)
         if old is not None and fresh:
-            path = self._layout.partition(*old.key)
+            path = brought(self._layout, old)
             try:
                 for session, batches in read_sessions(path, old, fresh):
                     rows = pa.Table.from_batches(list(batches), work.kind.columns)

@@ -22,6 +22,7 @@ from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import (
     Partition,
     SessionSource,
+    brought,
     ranks_of,
     read_rows_of,
     read_sessions,
@@ -112,7 +113,7 @@ class MonthOfTrades:
         for symbol in in_order(by_symbol):
             one = self._own[symbol]
             sessions = frozenset(by_symbol[symbol])
-            for _, batches in read_sessions(self._layout.partition(*one.key), one, sessions):
+            for _, batches in read_sessions(brought(self._layout, one), one, sessions):
                 yield pa.Table.from_batches(list(batches), TRADES.columns)
 
     def _of_all(self, wanted: AbstractSet[Unit]) -> Iterator[pa.Table]:

@@ -71,6 +71,7 @@ def read(
     # By these the rows of several files are put in order.
     wanted = list(dict.fromkeys([*columns, "symbol", "session"]))
     _check_room(kind, columns, files, span)
+    snapshot.bring(files)
     parts = []
     if own:
         parts.append(partition_reader.read(snapshot, kind, own, wanted, span, pool).table)

@@ -25,6 +25,7 @@ from warehouse.store.reference import reference_files
 
 _MANIFESTS = "partitions"
 """The view that reads manifests."""
+_REJECTS = "rejects"
 _ANY = "query_table"
 """A function that is told by a text what it reads."""
 
@@ -41,6 +42,9 @@ def check(snapshot: Snapshot, named: Iterable[str]) -> None:
         CorruptPartitionError: names the file.
     """
     kinds = _kinds(snapshot, named)
+    # Each time: between two questions room may have been made.
+    for kind in sorted(kinds - {_MANIFESTS, _REJECTS, *REFERENCE_TABLES}):
+        snapshot.bring_all(kind)
     if _MANIFESTS in kinds:
         snapshot.look_at()
     for kind in sorted(kinds - {_MANIFESTS}):
@@ -77,7 +81,7 @@ def _check_kind(snapshot: Snapshot, kind: str) -> None:
         if name is not None:
             reference_files.read(snapshot.layout, name)
         return
-    for path, size in _rejects(snapshot) if kind == "rejects" else _partitions(snapshot, kind):
+    for path, size in _rejects(snapshot) if kind == _REJECTS else _partitions(snapshot, kind):
         try:
             facts = os.stat(path)
         except OSError:

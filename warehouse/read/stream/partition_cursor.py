@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 
 from warehouse.bars.adjustment import Step, adjusted_batch
 from warehouse.core.datatypes import DataType
+from warehouse.errors import CorruptPartitionError
 from warehouse.read.partition_reader import Piece, check_symbols, holding, narrowed
+from warehouse.read.stream.held_object import HeldObject
 from warehouse.read.stream.pinned_file import HeldFile
 from warehouse.store.partitions import (
     check_no_link,
@@ -57,7 +59,7 @@ class Tape:
     def __init__(
         self,
         kind: DataType,
-        pieces: Sequence[tuple[Piece, HeldFile, int]],
+        pieces: Sequence[tuple[Piece, HeldFile | HeldObject, int]],
         columns: Sequence[str],
         from_ns: int,
         steps: Sequence[Step] = (),
@@ -82,6 +84,16 @@ class Tape:
             CorruptPartitionError: a partition is damaged, or not the one the catalog knows.
             StorageError: a partition cannot be opened.
         """
+        try:
+            return self._decode()
+        except CorruptPartitionError:
+            file = self._waiting[0][1] if self._open is None else self._open.file
+            if isinstance(file, HeldObject):
+                # Who reads it next fetches it anew.
+                file.discard()
+            raise
+
+    def _decode(self) -> int:
         if self._open is None:
             self._open = _Reader(self._kind, self._names, *self._waiting[0])
             self._waiting.popleft()
@@ -137,9 +149,14 @@ class _Reader:
     """
 
     def __init__(
-        self, kind: DataType, names: list[str], piece: Piece, file: HeldFile, batch_rows: int
+        self,
+        kind: DataType,
+        names: list[str],
+        piece: Piece,
+        file: HeldFile | HeldObject,
+        batch_rows: int,
     ) -> None:
-        self._piece, self._file = piece, file
+        self._piece, self.file = piece, file
         self._fields = kind.fields(names)
         stored, path = piece.stored, piece.path
         try:
@@ -209,7 +226,7 @@ class _Reader:
         ]
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 def _decoded(

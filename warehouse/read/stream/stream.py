@@ -51,6 +51,7 @@ from warehouse.read.arguments import (
 from warehouse.read.frames import check_zone
 from warehouse.read.partition_reader import Piece, Series
 from warehouse.read.snapshot import Snapshot, Snapshots, Stored
+from warehouse.read.stream.held_object import Coming, HeldObject
 from warehouse.read.stream.interleave import TYPE, Interleaved, Part, Shape, Slice
 from warehouse.read.stream.partition_cursor import Tape
 from warehouse.read.stream.pinned_file import Descriptors, HeldFile, Replaced
@@ -320,16 +321,21 @@ def _hold(snapshot: Snapshot, asked: Question, series: Series) -> Stream:
                 pieces.setdefault((places[piece.stored.symbol], number), []).append(piece)
     keys = sorted(pieces)
     slice_rows, at_once = _plan([pieces[key] for key in keys], asked, snapshot.config)
-    files: dict[Piece, HeldFile] = {}
+    files: dict[Piece, HeldFile | HeldObject] = {}
+    every = list(chain(*pieces.values()))
+    coming = None if snapshot.objects is None else Coming(snapshot.objects, every)
     descriptors = Descriptors(_most_descriptors())
     try:
-        for piece in sorted(chain(*pieces.values()), key=lambda piece: piece.stored.month):
+        for piece in sorted(every, key=lambda piece: piece.stored.month):
             try:
-                files[piece] = HeldFile(piece.path, descriptors)
+                if coming is None:
+                    files[piece] = HeldFile(piece.path, descriptors)
+                    files[piece].hold()
+                else:
+                    files[piece] = HeldObject(piece, coming, descriptors)
             except OSError as error:
                 names = (piece.stored.data_type, piece.stored.whose)
                 raise damaged(piece.path, *names, error) from error
-            files[piece].hold()
     except BaseException:
         for file in files.values():
             file.close()

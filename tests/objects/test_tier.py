@@ -1,0 +1,315 @@
+"""What one machine publishes to a bucket another one answers from, generation by generation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from building import Made, make
+from click.testing import CliRunner
+from objects.machines import SYMBOLS, machine, some_days
+from s3server import S3TestServer
+
+from warehouse.api import Warehouse
+from warehouse.cli.main import cli
+from warehouse.core.config import CONFIG_FILE
+from warehouse.errors import (
+    ConfigError,
+    ForeignWarehouseError,
+    NotOursError,
+    ObjectStorageError,
+    RequestError,
+)
+from warehouse.objects.bucket import bucket_of
+from warehouse.objects.generation import key_of
+
+
+def answers(made: Made) -> dict[str, Any]:
+    """Answers of every kind, as text or values that equal what is equal."""
+    start, end = "2024-01-30", "2024-01-31"
+    with Warehouse(made.root) as wh:
+        return {
+            "trades": wh.trades(SYMBOLS, start, end, missing="ignore").to_csv(),
+            "quotes": wh.quotes(SYMBOLS[0], start, end, missing="ignore").to_csv(),
+            "aggs": wh.aggs(SYMBOLS, start, end, freq="day", missing="ignore").to_csv(),
+            "bars": wh.bars(SYMBOLS[:2], start, end, every="30m", missing="ignore").to_csv(),
+            "query": wh.query(
+                "select symbol, count(*), max(price), sum(sequence_number), count(distinct session)"
+                " from trades group by symbol order by symbol"
+            ).to_csv(),
+            "rejects": wh.query(
+                "select reason, count(*) from rejects group by all order by all"
+            ).to_csv(),
+            "files": wh.query("select source, state from source_files order by all").to_dict(
+                "list"
+            ),
+            "stream": [
+                batch.to_pydict() for batch in wh.stream(SYMBOLS, start, end, "trades", to="arrow")
+            ],
+            "symbols": wh.symbols(),
+            "panel": wh.panel("day_aggs", "close", start, end).to_csv(),
+            "of a session": wh.cross_section("day_aggs", end).to_csv(),
+            "features": wh.features("spread", SYMBOLS[:2], start, end, missing="ignore").to_csv(),
+        }
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_second_machine_answers_as_a_warehouse_without_a_bucket(
+    tmp_path: Path, url: str, server: S3TestServer, layout: str
+) -> None:
+    keys = {
+        "storage__layout": dict.fromkeys(("trades", "quotes", "minute_aggs", "bars"), layout),
+        "bars__keep": ["30m"],
+    }
+    local = make(tmp_path / "local", **keys)
+    some_days(local)
+    first = machine(tmp_path / "first", url, server.endpoint, local.source, **keys)
+    second = machine(tmp_path / "second", url, server.endpoint, **keys)
+    assert local.update().state == first.update().state == "done"
+    assert first.digests() == local.digests()
+    due = answers(local)
+    assert due["trades"].count("\n") > 500
+    assert answers(first) == due
+    assert second.partitions() == {}
+    assert answers(second) == due
+    assert second.digests().items() <= local.digests().items()
+    assert second.verify().faults == first.verify().faults == []
+
+
+def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = make(tmp_path / "first")
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    first.configure(storage__cache_dir=url, storage__cache_endpoint=server.endpoint)
+    # Nothing is published yet, and nobody needs the bucket.
+    assert answers(first) == due
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint)
+    assert answers(second) == due
+    assert first.digests() == digests
+    assert first.verify().faults == second.verify().faults == []
+
+
+def test_a_second_machine_writes_on_and_the_first_one_sees_it(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    keys = {"bars__keep": ["30m"]}
+    first = machine(tmp_path / "first", url, server.endpoint, **keys)
+    days = some_days(first)
+    first.update(end=days[0])
+    second = machine(tmp_path / "second", url, server.endpoint, first.source, **keys)
+    report = second.update()
+    # The first day is not ingested again, though its files are not on this machine.
+    assert {item.file.day for item in report.files} == {days[1]}
+    local = make(tmp_path / "local", **keys)
+    local.configure(source__url=str(first.source))
+    local.source = first.source
+    local.update()
+    due = answers(local)
+    assert answers(second) == answers(first) == due
+    assert first.verify().faults == second.verify().faults == []
+    # What it has of the older generation is gone, and was not served.
+    for name, digest in first.digests().items():
+        assert local.digests()[name] == digest
+
+
+def test_a_reader_without_the_bucket_answers_from_what_is_here_and_says_so(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint)
+    due = answers(second)
+    second.configure(storage__cache_endpoint="http://127.0.0.1:9")
+    assert answers(second) == due
+    assert "the generation that is here is answered from" in caplog.text
+    assert "cannot be reached" in caplog.text
+    for path in second.partitions().values():
+        path.unlink()
+    with Warehouse(second.root) as wh, pytest.raises(ObjectStorageError, match="cannot be reached"):
+        wh.trades(SYMBOLS[0], "2024-01-31")
+    third = machine(tmp_path / "third", url, "http://127.0.0.1:9")
+    with pytest.raises(ObjectStorageError, match="cannot be reached"):
+        Warehouse(third.root)
+
+
+def test_a_bucket_of_another_warehouse_is_refused(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first, 1)
+    first.update()
+    other = make(tmp_path / "other")
+    some_days(other, 1)
+    other.update()
+    other.configure(storage__cache_dir=url, storage__cache_endpoint=server.endpoint)
+    with other.unchanged():
+        with pytest.raises(NotOursError, match="another warehouse"):
+            Warehouse(other.root)
+        with pytest.raises(NotOursError):
+            other.update()
+
+
+def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    due = answers(second)
+    path = second.layout.partition("trades", SYMBOLS[0], date(2024, 1, 1))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    ledger = second.layout.ledger_of("trades", date(2024, 1, 1))
+    ledger.write_bytes(b"")
+    assert {fault.kind for fault in second.verify().faults} == {"partition", "ledger"}
+    report = second.repair()
+    assert {fault.kind for fault in report.mended} == {"partition", "ledger"}
+    assert (report.left, report.run.files) == ([], [])
+    assert second.verify().faults == []
+    assert answers(second) == due
+    # A lost catalog too: of all that is published only some is here.
+    second.layout.catalog.unlink()
+    assert second.verify().faults == [] or second.repair().left == []
+    assert answers(second) == due
+
+
+def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    lost = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
+    bucket_of(first.layout.tier).delete([key_of(lost)])
+    (fault,) = first.verify().faults
+    assert fault.problem == "its object is missing in the bucket"
+    report = first.repair()
+    assert [one.kind for one in report.mended] == ["partition"]
+    second = machine(tmp_path / "second", url, server.endpoint)
+    assert answers(second) == due
+    assert first.digests() == digests
+
+
+def test_an_object_that_was_changed_is_not_taken_for_what_was_published(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    digest = first.digests()[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
+    bucket = bucket_of(first.layout.tier)
+    body, etag = bucket.get(key_of(digest))
+    bucket.replace(key_of(digest), body[:-1] + bytes([body[-1] ^ 1]), etag)
+    second = machine(tmp_path / "second", url, server.endpoint)
+    with Warehouse(second.root) as wh, pytest.raises(ObjectStorageError, match="SHA-256"):
+        wh.trades(SYMBOLS[0], "2024-01-31")
+    assert second.partitions() == {}
+
+
+def test_a_strangers_configuration_sends_no_credentials_anywhere(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = machine(tmp_path / "first", url, "http://127.0.0.1:9", source__url="")
+    os.chown(made.root / CONFIG_FILE, 12345, 12345)
+    with pytest.raises(ForeignWarehouseError, match="WAREHOUSE_STORAGE__CACHE_DIR"):
+        Warehouse(made.root)
+    monkeypatch.setenv("WAREHOUSE_STORAGE__CACHE_DIR", url)
+    with pytest.raises(ForeignWarehouseError, match="WAREHOUSE_STORAGE__CACHE_ENDPOINT"):
+        Warehouse(made.root)
+
+
+def test_what_is_pulled_is_here_for_a_duckdb_of_ones_own(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint)
+    due = first.sql("select count(*), sum(sequence_number) from trades")
+    pulled(second, "pull", "quotes", "--symbols", SYMBOLS[0], "--json")
+    with pytest.raises(duckdb.IOException, match=r"trades.*AAPL"):
+        second.sql("select count(*) from trades")
+    assert {*second.partitions()} == {f"quotes/{SYMBOLS[0]}/2024_01.parquet"}
+    told = json.loads(pulled(second, "pull", "trades", "--json"))
+    assert told == {"partitions": 4, "bytes": told["bytes"], "fetched": 4}
+    assert second.sql("select count(*), sum(sequence_number) from trades") == due
+    assert "13 partitions" in pulled(second, "pull")
+    assert "0 of them were brought" in pulled(second, "pull", "--start", "2024-01-31")
+    assert second.digests() == first.digests()
+    second.configure(storage__max_cache_disk_gb=1e-6)
+    with Warehouse(second.root) as wh, pytest.raises(RequestError, match="must be on the disk"):
+        wh.pull("trades")
+    second.configure(storage__cache_dir="data/cache")
+    with Warehouse(second.root) as wh, pytest.raises(RequestError, match="it is a folder"):
+        wh.pull("trades")
+
+
+def pulled(made: Made, *arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["-C", str(made.root), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("cache_dir", "gs://bucket/x", "it must be a folder or s3://BUCKET/PREFIX"),
+        ("cache_dir", "s3://", "it must be a folder or s3://BUCKET/PREFIX"),
+        ("cache_dir", ["x"], "it must be a folder or s3://BUCKET/PREFIX"),
+        ("cache_dir", "s3://key:secret@bucket/x", "it holds a password"),
+        ("cache_endpoint", "https://key:secret@host", "it holds a password"),
+        ("max_cache_disk_gb", 0, "greater than 0"),
+        ("cache_disk_dir", "", "it must be a path"),
+    ],
+)
+def test_a_bucket_that_cannot_be_one_is_refused_by_its_key(
+    tmp_path: Path, url: str, key: str, value: object, told: str
+) -> None:
+    made = machine(tmp_path, url, "")
+    made.configure(**{f"storage__{key}": value})
+    with pytest.raises(ConfigError, match=told) as error:
+        Warehouse(made.root)
+    assert error.value.key == f"storage.{key}"
+    assert "secret@" not in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_actions_are_judged_by_prices_that_another_machine_published(
+    tmp_path: Path, url: str, server: S3TestServer, layout: str
+) -> None:
+    keys = {"storage__layout": dict.fromkeys(("trades", "day_aggs"), layout)}
+    local = make(tmp_path / "local", **keys)
+    some_days(local)
+    for path in local.source.rglob("day_aggs_v1"):
+        shutil.rmtree(path)
+    export = tmp_path / "splits.csv"
+    export.write_text(
+        "id,ticker,execution_date,split_from,split_to,adjustment_type,historical_adjustment_factor\n"
+        f"E1,{SYMBOLS[0]},2024-01-31,1,4,forward_split,0.25\n"
+    )
+    first = machine(tmp_path / "first", url, server.endpoint, local.source, **keys)
+    second = machine(tmp_path / "second", url, server.endpoint, **keys)
+    local.update()
+    first.update()
+    shown = []
+    for made in (local, second):
+        pulled(made, "reference", "load", str(export))
+        with Warehouse(made.root) as wh:
+            shown.append(wh.actions().to_csv())
+    assert shown[0] == shown[1]
+    assert "E1" in shown[0]
+    assert second.partitions()

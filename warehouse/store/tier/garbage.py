@@ -1,0 +1,98 @@
+"""Garbage of a bucket: what no generation names that anybody may still be reading.
+
+A generation is kept for `storage.keep_replaced_hours` from the moment that another took its place,
+so that who reads it finds its objects. What writers left that were killed goes as old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from warehouse.core.paths import Layout
+from warehouse.objects import generation
+from warehouse.objects.bucket import PROBES, Bucket, bucket_of
+from warehouse.objects.generation import Content
+from warehouse.source.s3client import Listed
+from warehouse.store.tier.pull import is_file, published
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What was removed, or would be: objects, and their bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+def collect(layout: Layout, *, dry_run: bool = False, now: datetime | None = None) -> Garbage:
+    """Remove what was replaced long enough ago; hold the lease, but for a dry run.
+
+    Args:
+        now: the present moment, for tests.
+
+    Raises:
+        ObjectStorageError: the bucket cannot be read, or nothing removed.
+    """
+    assert layout.tier is not None
+    bucket = bucket_of(layout.tier)
+    newest = generation.current(bucket)
+    if newest is None:
+        return Garbage()
+    before = (now or datetime.now(UTC)) - timedelta(seconds=layout.tier.kept_seconds)
+    listed = {one.key: one for one in bucket.list(generation.GENERATIONS)}
+    kept = {newest.key, *_kept(list(listed.values()), before)}
+    named = set[str]()
+    seen = set[str]()
+    for key in sorted(kept):
+        for path, content in generation.contents(bucket, key).items():
+            named.add(content.sha256)
+            if path.startswith("manifests/") and content.sha256 not in seen:
+                seen.add(content.sha256)
+                manifest = _manifest(layout, bucket, path, content)
+                named |= {sha256 for _, sha256 in published(manifest).values()}
+    gone = [one for key, one in listed.items() if key not in kept and _is_old(one, before)]
+    for prefix in (generation.OBJECTS, PROBES):
+        gone += [
+            one
+            for one in bucket.list(prefix)
+            if one.key.removeprefix(generation.OBJECTS) not in named and _is_old(one, before)
+        ]
+    if not dry_run:
+        # Generations first: what names an object goes before it.
+        bucket.delete([one.key for one in gone])
+    return Garbage(len(gone), sum(one.size for one in gone))
+
+
+def _is_old(one: Listed, before: datetime) -> bool:
+    return one.modified is not None and one.modified <= before
+
+
+def _kept(listed: list[Listed], before: datetime) -> Iterator[str]:
+    """Generations that were the newest at some moment since `before`, or may have been."""
+    written: dict[int, datetime] = {}
+    for one in listed:
+        number = generation.number_of(one.key)
+        if number is not None and one.modified is not None:
+            written[number] = min(one.modified, written.get(number, one.modified))
+    for one in listed:
+        number = generation.number_of(one.key)
+        if number is None or one.modified is None:
+            continue
+        replaced = min((at for later, at in written.items() if later > number), default=None)
+        if max(replaced or one.modified, one.modified) > before:
+            yield one.key
+
+
+def _manifest(
+    layout: Layout, bucket: Bucket, path: str, content: Content
+) -> Path | pa.BufferReader:
+    """A manifest, from the disk where it is here."""
+    here = layout.data / path
+    if is_file(here, content):
+        return here
+    return pa.BufferReader(bucket.get(content.key)[0])

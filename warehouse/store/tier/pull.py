@@ -1,0 +1,346 @@
+"""Pull: this machine's folder becomes what was published last.
+
+The small files are brought and put in place by a publish, as if it had been made here: readers see
+one generation or the next. Of the partitions those go that are others now; a question brings the
+new ones when it reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.core.datatypes import with_bars
+from warehouse.core.paths import (
+    STAGED_CATALOG,
+    Layout,
+    PartitionKey,
+    parse_partition,
+    partition_paths,
+)
+from warehouse.errors import (
+    LockedError,
+    NotOursError,
+    ObjectMissingError,
+    ObjectStorageError,
+    StorageError,
+)
+from warehouse.objects import disk_cache, generation
+from warehouse.objects.bucket import Bucket, bucket_of
+from warehouse.objects.generation import CATALOG, Content, Current, Record
+from warehouse.store import catalog_writer, data_folder_id, manifests
+from warehouse.store.journal import Change
+from warehouse.store.publish import publish, writer_lock
+
+logger = logging.getLogger("warehouse")
+
+ASKED_SECONDS = 30.0
+"""A program that asks again and again looks so often whether something was published."""
+
+_AT_ONCE = 16
+_ATTEMPTS = 5
+_FIRST_WAIT = 600.0
+"""Seconds: where nothing is here yet, another process that brings it is waited for so long."""
+KEPT_A_DAY = ("manifests", "reference")
+"""What is superseded here stays for a day, for readers of an older generation."""
+
+Published: TypeAlias = dict[str, tuple[int, str]]
+"""Bytes and SHA-256 by the name of a partition below the cache folder."""
+
+
+_asked: dict[str, float] = {}
+"""By data folder: when this process has last looked."""
+
+
+def refresh_at_times(layout: Layout) -> None:
+    """`refresh`, unless this process has done so a moment ago; see `ASKED_SECONDS`."""
+    last = _asked.get(str(layout.data))
+    if last is None or time.monotonic() - last >= ASKED_SECONDS:
+        refresh(layout)
+
+
+def refresh(layout: Layout) -> None:
+    """Bring what was published last, where it is not here; where a folder is all there is: nothing.
+
+    Where the bucket cannot be reached, or the folder not be written to, what is here stands, and
+    the log has a warning.
+
+    Raises:
+        ObjectStorageError: nothing is here, and nothing can be brought.
+    """
+    if layout.tier is None:
+        return
+    is_empty = not os.path.lexists(layout.catalog)
+    _asked[str(layout.data)] = time.monotonic()
+    try:
+        bucket = bucket_of(layout.tier)
+        newest = generation.current(bucket)
+        if newest is None:
+            return
+        _check_own(layout, newest)
+        if _is_here(layout, newest):
+            return
+        with writer_lock(layout, _FIRST_WAIT if is_empty else 0, lambda: newest.warehouse):
+            pull(layout, bucket)
+    except LockedError:
+        # Who holds it brings it, or publishes; what is here is a whole generation.
+        if is_empty:
+            raise
+    except StorageError as error:
+        if is_empty or isinstance(error, NotOursError):
+            raise
+        logger.warning("the generation that is here is answered from: %s", error)
+
+
+def _check_own(layout: Layout, newest: Current) -> None:
+    """Refuse a bucket of another warehouse than the data folder."""
+    assert layout.tier is not None
+    if data_folder_id.id_of(layout) not in (None, newest.warehouse):
+        raise NotOursError(layout.tier.url, layout.data)
+
+
+def _is_here(layout: Layout, newest: Current) -> bool:
+    found = generation.record(layout)
+    return found is not None and found.etag == newest.etag and os.path.lexists(layout.catalog)
+
+
+def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current, Record] | None:
+    """Make what is here what was published last; hold the writer's lock.
+
+    Args:
+        anew: believe nothing of what is here, but compare all of it.
+
+    Returns:
+        What that is; None: nothing was ever published.
+
+    Raises:
+        ObjectStorageError: it cannot be had, or is another warehouse's.
+        StorageError: the disk refuses.
+    """
+    for _ in range(_ATTEMPTS):
+        newest = generation.current(bucket)
+        if newest is None:
+            return None
+        _check_own(layout, newest)
+        known = None if anew else generation.record(layout)
+        if known is not None and not known.doubtful and _is_here(layout, newest):
+            return newest, known
+        try:
+            files = generation.contents(bucket, newest.key, newest.sha256)
+            return newest, _bring(layout, bucket, newest, files, known)
+        except ObjectMissingError:
+            # So much was published meanwhile that it is garbage: there is a newer one.
+            continue
+        except OSError as error:
+            place = error.filename or layout.data
+            problem = f"cannot be pulled to: {error.strerror or error}"
+            raise StorageError(place, problem) from error
+    raise ObjectStorageError(bucket.url, "objects that its newest generation names are missing")
+
+
+def _bring(
+    layout: Layout,
+    bucket: Bucket,
+    newest: Current,
+    files: dict[str, Content],
+    known: Record | None,
+) -> Record:
+    before = {} if known is None else known.files
+    doubtful = frozenset[str]() if known is None else known.doubtful
+    wanted = [
+        name
+        for name, content in files.items()
+        if name == CATALOG
+        or (
+            (before.get(name) != content or name in doubtful or not _stands(layout, name, content))
+            and not is_file(layout.data / name, content)
+        )
+    ]
+    folder = layout.staging / "pull"
+    layout.modes.make_folders(folder)
+    staged = {name: folder / str(number) for number, name in enumerate(wanted)}
+    staged[CATALOG] = layout.data / STAGED_CATALOG
+    staged[CATALOG].unlink(missing_ok=True)
+
+    def fetch(name: str) -> None:
+        _download(layout, bucket, files[name], staged[name])
+
+    with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
+        list(pool.map(fetch, wanted))
+    catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
+    gone = [name for name in _here(layout, before) if name not in files and name != CATALOG]
+    kept = [name for name in gone if name.partition("/")[0] in KEPT_A_DAY]
+    for name in kept:
+        with suppress(OSError):
+            os.utime(layout.data / name)
+    in_use = {name.removeprefix("manifests/") for name in files if name.startswith("manifests/")}
+    expired = [
+        path
+        for data_type in with_bars(name.split("/")[0] for name in in_use)
+        for path in manifests.expired(layout, data_type, in_use)
+    ]
+    changed = None if known is None else _months(set(before.items()) ^ set(files.items()))
+    if changed is not None:
+        changed |= {_month_of(layout, name) for name in doubtful} - {None}
+    stale = _stale(layout, files, staged, changed)
+    change = Change(
+        STAGED_CATALOG,
+        [
+            (path.relative_to(layout.data).as_posix(), name)
+            for name, path in staged.items()
+            if name != CATALOG
+        ],
+        sorted(
+            path.relative_to(layout.data).as_posix()
+            for path in {*(layout.data / name for name in {*gone} - {*kept}), *expired, *stale}
+            if os.path.lexists(path)
+        ),
+    )
+    after = Record(bucket.url, newest.etag, files)
+    publish_noted(layout, change, known, after)
+    return after
+
+
+def publish_noted(layout: Layout, change: Change, before: Record | None, after: Record) -> None:
+    """Make a change visible here, and say which generation is here; hold the writer's lock.
+
+    Whatever moment this is killed at, who pulls next knows which files may be of either.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    touched = [*(final for _, final in change.renames), *change.removals]
+    try:
+        generation.note(layout, before, touched)
+        with disk_cache.shelf(layout, alone=True):
+            there = [name for name in change.removals if os.path.lexists(layout.data / name)]
+            publish(layout, Change(change.catalog, change.renames, there))
+        generation.note(layout, after)
+    except OSError as error:
+        place = error.filename or layout.generation
+        raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+
+
+def _stands(layout: Layout, name: str, content: Content) -> bool:
+    try:
+        return os.lstat(layout.data / name).st_size == content.size
+    except OSError:
+        return False
+
+
+def is_file(path: Path, content: Content) -> bool:
+    """Whether a file holds just that."""
+    try:
+        if os.lstat(path).st_size != content.size:
+            return False
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
+    except OSError:
+        return False
+
+
+def _download(layout: Layout, bucket: Bucket, content: Content, path: Path) -> None:
+    bucket.download(content.key, path, content.size, layout.modes)
+    if not is_file(path, content):
+        raise ObjectStorageError(
+            bucket.url,
+            f"{content.key} is not what was published; make it anew with: warehouse verify"
+            " --repair, on the machine that published it",
+        )
+
+
+def _here(layout: Layout, before: Iterable[str]) -> Iterator[str]:
+    """Small files that a generation before named, or that stand where they do."""
+    yield from before
+    if before:
+        return
+    for tier in sorted(layout.tiers - {layout.cache.name}):
+        for folder, _, names in os.walk(layout.data / tier):
+            for name in names:
+                below = os.path.relpath(os.path.join(folder, name), layout.data)
+                if layout.is_published(below):
+                    yield below
+
+
+def _months(files: Iterable[tuple[str, Content]]) -> set[tuple[str, date] | None]:
+    """The data types and months of the manifests among files."""
+    found: set[tuple[str, date] | None] = set()
+    for name, _ in files:
+        top, _, below = name.partition("/")
+        if top == "manifests":
+            found.add(_of_manifest(below))
+    return found
+
+
+def _of_manifest(below: str) -> tuple[str, date]:
+    data_type, _, name = below.partition("/")
+    return data_type, date(int(name[:4]), int(name[5:7]), 1)
+
+
+def _month_of(layout: Layout, name: str) -> tuple[str, date] | None:
+    """The data type and month of a partition; None: it is none."""
+    top, _, below = name.partition("/")
+    key = parse_partition(below) if top == layout.cache.name else None
+    return None if key is None else (key.data_type, key.month)
+
+
+def _stale(
+    layout: Layout,
+    files: dict[str, Content],
+    staged: dict[str, Path],
+    changed: set[tuple[str, date] | None] | None,
+) -> list[Path]:
+    """Partitions that are here and are no longer what is published.
+
+    Args:
+        changed: only of these data types and months; None: of all.
+    """
+    if changed is not None and not changed:
+        return []
+    named: Published = {}
+    for name in files:
+        top, _, below = name.partition("/")
+        if top == "manifests" and (changed is None or _of_manifest(below) in changed):
+            named |= published(staged.get(name, layout.data / name))
+    found = []
+    for path in partition_paths(layout.cache):
+        below = path.relative_to(layout.cache).as_posix()
+        key: PartitionKey | None = parse_partition(below)
+        if key is None or (changed is not None and (key.data_type, key.month) not in changed):
+            continue
+        due = named.get(below)
+        if due is None or not is_file(path, Content(due[1], due[0])):
+            found.append(path)
+    return found
+
+
+def sizes(layout: Layout) -> dict[str, int]:
+    """The objects that hold contents: bytes by SHA-256; where a folder is all there is: none.
+
+    Raises:
+        ObjectStorageError: they cannot be listed.
+    """
+    if layout.tier is None:
+        return {}
+    listed = bucket_of(layout.tier).list(generation.OBJECTS)
+    return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
+
+
+def published(manifest: Path | pa.BufferReader) -> Published:
+    """The partitions that a manifest names."""
+    rows = pq.read_table(
+        manifest, columns=["file", "bytes", "sha256"], partitioning=None, use_threads=False
+    )
+    columns = (rows[name].to_pylist() for name in ("file", "bytes", "sha256"))
+    return {file: (size, sha256) for file, size, sha256 in zip(*columns, strict=True)}
