@@ -1104,7 +1104,7 @@ class Warehouse(Face):
         if not files:
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)
-        return spark_table(spark, kind.columns, sorted(path for path, _ in files))
+        return spark_table(spark, kind.columns, sorted(path for path, *_ in files))
 
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""
