@@ -26,12 +26,13 @@ from building import (
     make,
     put_back,
     quote,
+    read_only_mount,
     trade,
 )
 
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
-from warehouse.errors import ConfigError, CorruptPartitionError, QueryError
+from warehouse.errors import ConfigError, CorruptPartitionError, QueryError, StorageError
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 NOON = instant(SESSION, "12:00")
@@ -552,3 +553,21 @@ def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
         shell.execute(f"detach {'one' if used == 'other' else 'other'}")
         shell.execute(f"use {used}")
         assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
+
+
+def test_a_warehouse_on_a_read_only_mount_answers_and_is_verified(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    before = by_query(made), by_shell(made, *QUESTIONS)
+    there = Made(tmp_path / "mounted", made.source)
+    there.root.mkdir()
+    with read_only_mount(made.root, there.root), there.unchanged():
+        assert by_query(there) == before[0]
+        with Warehouse(there.root) as wh:
+            assert len(wh.trades("AAPL", SESSION)) == 8
+        assert there.verify().faults == []
+        with pytest.raises(StorageError, match="Read-only file system"):
+            there.update()
+        assert "warehouse shell" in refused(there, "from trades_of('AAPL')")
+    # Nor does anything of it stand in the way of who may write.
+    made.update()
+    assert by_query(made) == before[0]
