@@ -66,6 +66,25 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@contextmanager
+def read_only_mount(folder: Path, target: Path) -> Iterator[None]:
+    """`folder` once more, where nobody may write; skips the test where that is not permitted."""
+    is_mounted = False
+    try:
+        for options in (["--bind", str(folder)], ["-o", "remount,ro,bind"]):
+            command = ["mount", *options, str(target)]
+            if (
+                not shutil.which("mount")
+                or subprocess.run(command, capture_output=True, check=False).returncode
+            ):
+                pytest.skip("mounting a folder for reading alone is not permitted here")
+            is_mounted = True
+        yield
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
 def instant(day: date, clock: str = "09:30", nanoseconds: int = 0) -> int:
     """Nanoseconds since the epoch of a time in New York, plus some."""
     moment = datetime.combine(day, time.fromisoformat(clock), NEW_YORK)

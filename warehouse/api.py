@@ -1219,7 +1219,7 @@ class Warehouse(Face):
         if not files:
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)
-        return spark_table(spark, kind.columns, sorted(path for path, _ in files))
+        return spark_table(spark, kind.columns, sorted(path for path, *_ in files))
 
     @named()
     def pull(

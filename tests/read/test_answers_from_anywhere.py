@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import (
     REPOSITORY,
@@ -22,12 +26,13 @@ from building import (
     make,
     put_back,
     quote,
+    read_only_mount,
     trade,
 )
 
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
-from warehouse.errors import ConfigError, CorruptPartitionError, QueryError
+from warehouse.errors import ConfigError, CorruptPartitionError, QueryError, StorageError
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 NOON = instant(SESSION, "12:00")
@@ -293,6 +298,41 @@ def test_sql_takes_no_other_parquet_file_for_a_partition(made: Made) -> None:
     assert len(by_query(made)) == len(QUESTIONS)
 
 
+def test_sql_notices_a_partition_that_is_replaced_between_two_questions(made: Made) -> None:
+    path = made.layout.partition("trades", "MSFT", SESSION.replace(day=1))
+    published = path.read_bytes()
+    other = path.with_name("other")
+    questions = "select sum(price) as s from trades -- {}", "from trades_of('MSFT') -- {}"
+    with Warehouse(made.root) as wh:
+        before = [wh.query(one.format(0)).to_csv() for one in questions]
+        # The same bytes in a new file are no other partition.
+        other.write_bytes(published)
+        other.replace(path)
+        time.sleep(0.2)
+        assert [wh.query(one.format(1)).to_csv() for one in questions] == before
+        table = pq.ParquetFile(path).read()
+        prices = pa.array([999.0] * len(table))
+        pq.write_table(table.set_column(table.column_names.index("price"), "price", prices), other)
+        other.replace(path)
+        time.sleep(0.2)
+        for one in questions:
+            with pytest.raises(CorruptPartitionError, match="was replaced") as caught:
+                wh.query(one.format(2))
+            assert caught.value.path == path
+        assert len(wh.query("from quotes")) > 0
+        # Nor does it go unnoticed where it is as large and as old as the one before it.
+        facts = path.stat()
+        content = bytearray(published)
+        at = content.index(b"MSFT")
+        content[at : at + 4] = b"MSFU"
+        other.write_bytes(content)
+        os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        other.replace(path)
+        time.sleep(0.2)
+        with pytest.raises(CorruptPartitionError, match="was replaced"):
+            wh.query(questions[0].format(3))
+
+
 def test_sql_leaves_no_file_of_rejects_out(made: Made) -> None:
     (path,) = (made.layout.rejects / "quotes").rglob("*.parquet")
     path.unlink()
@@ -513,3 +553,21 @@ def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
         shell.execute(f"detach {'one' if used == 'other' else 'other'}")
         shell.execute(f"use {used}")
         assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
+
+
+def test_a_warehouse_on_a_read_only_mount_answers_and_is_verified(tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    before = by_query(made), by_shell(made, *QUESTIONS)
+    there = Made(tmp_path / "mounted", made.source)
+    there.root.mkdir()
+    with read_only_mount(made.root, there.root), there.unchanged():
+        assert by_query(there) == before[0]
+        with Warehouse(there.root) as wh:
+            assert len(wh.trades("AAPL", SESSION)) == 8
+        assert there.verify().faults == []
+        with pytest.raises(StorageError, match="Read-only file system"):
+            there.update()
+        assert "warehouse shell" in refused(there, "from trades_of('AAPL')")
+    # Nor does anything of it stand in the way of who may write.
+    made.update()
+    assert by_query(made) == before[0]

@@ -531,15 +531,16 @@ class Snapshot:
         is_same = catalog_identity(self.layout) == self.identity
         return is_same and not journal.stands(self.layout)
 
-    def files(self, data_type: str) -> list[tuple[Path, int]]:
-        """The files of a data type's partitions, and how large each is."""
+    def files(self, data_type: str) -> list[tuple[Path, int, str]]:
+        """The files of a data type's partitions, how large each is, and its SHA-256."""
         rows = self.fetch(
             f"""
             select distinct
                 if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'),
                 month,
                 {self._place[2]},
-                bytes
+                bytes,
+                sha256
             from partitions
             where data_type = $data_type
             """,
@@ -547,8 +548,8 @@ class Snapshot:
         )
         layout = self.layout
         return [
-            (layout.partition(data_type, symbol, month, part), size)
-            for symbol, month, part, size in rows
+            (layout.partition(data_type, symbol, month, part), size, digest)
+            for symbol, month, part, size, digest in rows
         ]
 
     def trade_conditions(self) -> pa.Table:
