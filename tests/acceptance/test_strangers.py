@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, edit_catalog, instant, make, trade
 from click.testing import CliRunner
@@ -24,7 +27,7 @@ from warehouse.report.status import status
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, READING_REJECTS, check_file
-from warehouse.store import catalog_tables
+from warehouse.store import catalog_tables, manifests
 from warehouse.store.catalog_tables import FILLED, REQUIRED
 
 CANARY = "canary in a coal mine"
@@ -329,6 +332,83 @@ def test_a_table_that_would_fill_the_memory_is_refused_in_one_line_and_mended(
         with pytest.raises(DamagedCatalogError, match=problem) as caught:
             READERS[reader](made)
         assert "\n" not in str(caught.value)
+    made.repair()
+    assert made.sql("select count(*) from trades") == [(1,)]
+
+
+def _long(column: str) -> Callable[[pa.Table], pa.Table]:
+    """Its rows many times, with a long text in one column, which stands in the file once."""
+
+    def repeated(rows: pa.Table) -> pa.Table:
+        many = rows.take(pa.array([0] * 3_000))
+        text = pa.array(["A" * 1_000_000])
+        long = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), text)
+        if "." not in column:
+            return many.set_column(many.schema.get_field_index(column), column, long)
+        entries = many["sessions"].combine_chunks()
+        fields = [
+            long if field.name == column.partition(".")[2] else entries.values.field(place)
+            for place, field in enumerate(entries.type.value_type)
+        ]
+        names = [field.name for field in entries.type.value_type]
+        lists = pa.ListArray.from_arrays(entries.offsets, pa.StructArray.from_arrays(fields, names))
+        return many.set_column(many.schema.get_field_index("sessions"), "sessions", lists)
+
+    return repeated
+
+
+def _many(rows: pa.Table) -> pa.Table:
+    return rows.take(pa.array([0] * 3_000_000))
+
+
+SWOLLEN: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "many rows": _many,
+    "long symbols": _long("symbol"),
+    "long sources in its lists": _long("sessions.source"),
+}
+
+
+@pytest.mark.parametrize("what", SWOLLEN)
+def test_a_manifest_that_is_small_on_disk_and_none_in_memory_is_refused_and_mended(
+    made: Made, what: str
+) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        ((name,),) = catalog.execute(
+            "select name from manifests where data_type = 'trades'"
+        ).fetchall()
+        path = made.layout.manifests / name
+        swollen = SWOLLEN[what](pq.read_table(path, partitioning=None))
+        stored = pa.schema(
+            field.with_type(swollen.schema.field(field.name).type) for field in manifests._STORED
+        )
+        if what == "long sources in its lists":
+            kinds = [
+                told.with_type(one.type)
+                for told, one in zip(
+                    manifests._STORED.field("sessions").type.value_type,
+                    swollen["sessions"].type.value_type,
+                    strict=True,
+                )
+            ]
+            element = pa.field("element", pa.struct(kinds), nullable=False)
+            field = pa.field("sessions", pa.list_(element), nullable=False)
+            stored = stored.set(stored.get_field_index("sessions"), field)
+        arrays = [swollen[field.name].cast(field.type) for field in stored]
+        pq.write_table(pa.Table.from_arrays(arrays, schema=stored), path, store_schema=False)
+        content = path.read_bytes()
+        catalog.execute(
+            "update manifests set bytes = ?, sha256 = ? where name = ?",
+            [len(content), hashlib.sha256(content).hexdigest(), name],
+        )
+    assert len(content) < 1_000_000
+    told, before = (
+        r"it has 3,000,000 rows|holds texts too long to be read",
+        pa.total_allocated_bytes(),
+    )
+    with pytest.raises(DamagedCatalogError, match=told):
+        READERS["status"](made)
+    assert pa.total_allocated_bytes() - before < 64 << 20
+    assert re.search(told, str(READERS["verify"](made)))
     made.repair()
     assert made.sql("select count(*) from trades") == [(1,)]
 

@@ -21,6 +21,7 @@ from conftest import MakeWarehouse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import Killed, killed_at
+from refusing import refused
 
 from warehouse import Warehouse
 from warehouse.bars.action_checks import facts, judged
@@ -464,6 +465,23 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert report.tables[0].held == 2
         assert tables(made) == before
         assert made.verify().faults == []
+
+
+def test_a_table_that_cannot_be_read_now_is_not_begun_anew(made: Made, tmp_path: Path) -> None:
+    """It is sound: loading another export over it would lose what it holds."""
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, [split("S1"), split("S2", "B")]))
+        before = tables(made)
+        (path,) = made.layout.reference.glob("splits-*")
+        export(tmp_path, [split("S3")])
+        with refused(path):
+            done = CliRunner().invoke(
+                cli, ["-C", str(made.root), "reference", "load", str(tmp_path / "export.json")]
+            )
+        assert (done.exit_code, tables(made)) == (2, before)
+        assert f"{path}: cannot be read: Permission denied" in done.output
+        wh.load_reference(tmp_path / "export.json")
+        assert wh.actions()["id"].tolist() == ["S1", "S3", "S2"]
 
 
 def test_what_is_damaged_is_told_with_what_makes_it_anew(made: Made, tmp_path: Path) -> None:

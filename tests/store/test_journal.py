@@ -415,6 +415,7 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
         ("history", "link"),
         ("manifests", "link"),
         ("manifests/trades", "mount"),
+        ("manifests/trades", "link"),
         ("recipes", "link"),
     ],
 )
@@ -434,6 +435,33 @@ def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: s
         assert made.verify().faults == []
         assert not (place / ".staging").exists()
         assert list(made.layout.staging.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("tier", "by"),
+    [("cache/bars_1m", "link"), ("cache/bars_1m", "mount"), ("manifests/bars_1m", "link")],
+)
+def test_kept_bars_on_another_disk_are_published_and_asked_and_stop_no_trades(
+    tmp_path: Path, tier: str, by: str
+) -> None:
+    disk, made = tmp_path / "disk", make(tmp_path / "w", bars__keep=["1m"])
+    place = made.layout.data / tier
+    place.parent.mkdir(exist_ok=True, parents=True)
+    with small_disk(disk if by == "link" else place, 16):
+        if by == "link":
+            place.symlink_to(disk)
+        for price in (1, 2):
+            put(made, price)
+            made.update("trades")
+            with Warehouse(made.root) as wh:
+                assert set(wh.load("bars_1m", SYMBOLS, DAY, DAY)["close"]) == {price}
+                assert set(wh.query("from bars_1m")["close"]) == {price}
+        assert made.verify().faults == []
+        assert not (place / ".staging").exists()
+        (place / ".staging").mkdir()
+        (place / ".staging/0").write_text("half a partition")
+        made.ingest("trades")
+        assert not (place / ".staging").exists()
 
 
 def test_what_waits_on_a_disk_of_its_own_is_no_fault(made: Made) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import duckdb
 import pytest
 from building import SESSION, Made, day_key, instant, keep, make, put_back, trade
 from click.testing import CliRunner
+from refusing import refused
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
@@ -165,3 +167,33 @@ def test_a_copy_beside_a_file_of_rejects_is_not_counted_when_the_catalog_is_made
     made.repair()
 
     assert made.sql(asked) == [(1, 1)]
+
+
+UNREAD = {
+    "a partition": "cache/trades/AAPL/2024_01.parquet",
+    "the folder of a symbol": "cache/trades/AAPL",
+    "a page of the ledger": "ledger/trades/2024_01.parquet",
+    "a page of the history": "history/runs",
+}
+
+
+@pytest.mark.parametrize("command", [["update", "trades"], ["verify", "--repair"]])
+@pytest.mark.parametrize("what", UNREAD)
+def test_no_catalog_is_made_of_the_files_that_happen_to_be_readable(
+    what: str, command: list[str], made: Made
+) -> None:
+    # Its rows would be missing in each answer from then on, though the file is sound.
+    shutil.rmtree(made.layout.raw)
+    shutil.rmtree(made.source)
+    made.source.mkdir()
+    before = made.sql("select count(*) from runs")
+    made.layout.catalog.unlink()
+    with refused(made.layout.data / UNREAD[what]):
+        done = CliRunner().invoke(cli, ["-C", str(made.root), *command])
+    assert done.exit_code == 2
+    assert re.search(r"Error: .*cannot be read: Permission denied\n", done.output)
+    assert "Traceback" not in done.output
+    assert not made.layout.catalog.exists()
+    made.repair()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert made.sql("select count(*) from runs") > before

@@ -15,7 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, data_type, is_data_type
+from warehouse.core.datatypes import (
+    DATA_TYPES,
+    KEPT,
+    DataType,
+    data_type,
+    is_data_type,
+    with_bars,
+)
 from warehouse.core.permissions import Modes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -381,10 +388,23 @@ class Layout:
         own = ("rejects", "ledger", "history", "manifests", "recipes", "reference")
         return frozenset((self.cache.name, *own))
 
-    @cached_property
-    def shelves(self) -> frozenset[str]:
-        """Tiers, and what they hold of a data type: each may be a link, or a disk of its own."""
-        return self.tiers | {f"{tier}/{name}" for tier in self.tiers for name in DATA_TYPES}
+    def is_shelf(self, name: str) -> bool:
+        """Whether `name`, below the data folder, is a tier, or what it holds of a data type.
+
+        Each may be a link, or a disk of its own.
+        """
+        tier, slash, below = name.partition("/")
+        return tier in self.tiers and (not slash or is_data_type(below))
+
+    def shelves(self) -> list[str]:
+        """The names of those that there may be now: kept bars are of any length."""
+        kinds = self._kinds()
+        return [*self.tiers, *(f"{tier}/{name}" for tier in self.tiers for name in kinds)]
+
+    def _kinds(self) -> tuple[str, ...]:
+        """The data types that may have a folder: the vendor's, and of kept bars those that have."""
+        tiers = (self.cache, self.manifests)
+        return with_bars(path.name for tier in tiers for path in tier.glob(f"{KEPT}*"))
 
     @cached_property
     def refused(self) -> Path:
@@ -426,7 +446,11 @@ class Layout:
         A tier, or what it holds of a data type, may be a link to another disk.
         """
         tiers = (self.cache, self.rejects, self.schema, self.ledger, self.manifests, self.reference)
-        by_type = (tier / name for tier in (self.cache, self.rejects) for name in DATA_TYPES)
+        by_type = (
+            tier / name
+            for tier in (self.cache, self.rejects, self.manifests)
+            for name in self._kinds()
+        )
         return (*tiers, *by_type)
 
     def keeps(self, path: Path) -> bool:
@@ -466,7 +490,7 @@ class Layout:
     def is_staged(self, name: str) -> bool:
         """Whether `name`, below the data folder, is one of a file that waits to be published."""
         shelf, _, rest = name.partition(f"/{SHELF_STAGING}/")
-        if shelf in self.shelves and rest:
+        if rest and self.is_shelf(shelf):
             return self.is_staged_name(rest)
         return bool(_STAGED.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
 

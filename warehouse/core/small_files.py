@@ -3,7 +3,8 @@
 Those that people write (settings, SQL, lists), and sidecars: what a warehouse brings along beside
 its data, a stranger's word until it is checked. Reading one cannot harm: of a sidecar no link or
 pipe is opened, no more is read than such a file has, and text that is none of ours is a
-`ValueError` and nothing else.
+`ValueError` and nothing else. Nor may one be small on disk and none in memory: of Parquet, a value
+that repeats takes next to nothing in the file, and is read out as often as it stands.
 """
 
 from __future__ import annotations
@@ -12,11 +13,29 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MOST_BYTES = 1 << 20
 MOST_SIDECAR_BYTES = 16 << 20
+REFUSED = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT),
+    )
+)
+"""The system does not let a file be read, which says nothing of what stands in it."""
+
+_MOST_TEXT = 512 << 20
+_MOST_UNPACKED = 1 << 30
+_VALUES_A_ROW = 2
+"""Of a Parquet file in memory: bytes of all texts of a column, of all pages once they are unpacked,
+and of lists so many values for each row there may be."""
 
 
 def read_small(path: Path, most: int = MOST_BYTES) -> str:
@@ -100,3 +119,75 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key comes twice")
     return found
+
+
+def parsed_parquet(content: Any, most_rows: int) -> pa.Table:
+    """The rows of a Parquet file, page checksums verified; texts are dictionaries.
+
+    Args:
+        content: the whole file, as bytes or a buffer.
+        most_rows: that such a file has.
+
+    Raises:
+        ValueError: it would take far more memory than such a file does.
+        OSError, pa.ArrowException: it is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        check_unpacked(file.metadata, most_rows)
+        texts = [
+            column.path
+            for column in (file.schema.column(place) for place in range(len(file.schema)))
+            if column.physical_type == "BYTE_ARRAY"
+        ]
+    with pq.ParquetFile(
+        pa.BufferReader(content), page_checksum_verification=True, read_dictionary=texts
+    ) as file:
+        found = file.read(use_threads=False)
+    for name in found.column_names:
+        for text, size in _texts(found[name], name):
+            if size > _MOST_TEXT:
+                raise ValueError(f"{text} holds texts too long to be read")
+    return found
+
+
+def check_unpacked(metadata: pq.FileMetaData, most_rows: int) -> None:
+    """Refuse a Parquet file whose footer tells of more than memory is to hold.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if metadata.num_rows > most_rows:
+        raise ValueError(f"it has {metadata.num_rows:,} rows")
+    unpacked = 0
+    values = [0] * metadata.num_columns
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(metadata.num_columns):
+            column = group.column(place)
+            unpacked += column.total_uncompressed_size
+            values[place] += column.num_values
+    if max(values, default=0) > _VALUES_A_ROW * most_rows or unpacked > _MOST_UNPACKED:
+        raise ValueError(f"it would be {max(values):,} values in {unpacked:,} bytes")
+
+
+def _texts(column: pa.ChunkedArray, name: str) -> Iterator[tuple[str, int]]:
+    """Each column of texts, those of lists too, and how many bytes its texts take in memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(column.type):
+        parts = [one.flatten() for one in column.chunks]
+        yield from _texts(pa.chunked_array(parts, column.type.value_type), name)
+    elif pa.types.is_struct(column.type):
+        for place, field in enumerate(column.type):
+            parts = [one.field(place) for one in column.chunks]
+            yield from _texts(pa.chunked_array(parts, field.type), f"{name}.{field.name}")
+    elif pa.types.is_dictionary(column.type):
+        sizes = (
+            pc.sum(pc.take(pc.binary_length(one.dictionary).cast(pa.int64()), one.indices)).as_py()
+            for one in column.chunks
+        )
+        yield name, sum(size or 0 for size in sizes)

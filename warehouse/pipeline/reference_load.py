@@ -17,7 +17,7 @@ from warehouse.bars.exports import Export, read_export
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import REFERENCE_TABLES, Layout
 from warehouse.core.representation import Face
-from warehouse.errors import CorruptPartitionError, RequestError
+from warehouse.errors import CorruptPartitionError, RequestError, UnreadablePartitionError
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.store.catalog import Catalog, CatalogChange, of_run
 from warehouse.store.reference import reference_files
@@ -107,6 +107,7 @@ def load(pipeline: Pipeline, paths: Sequence[Path]) -> ReferenceReport:
         RequestError: no file is named.
         ReferenceFileError: a file is no export; nothing is loaded.
         CorruptPartitionError: a table that none of the exports is of is damaged.
+        UnreadablePartitionError: the system refuses to read a table; nothing is loaded.
         LockedError: another process is writing to the warehouse.
     """
     if not paths:
@@ -175,7 +176,8 @@ def _held(pipeline: Pipeline, names: Mapping[str, str], loaded: set[str]) -> dic
         try:
             found[table] = reference_files.read(pipeline.layout, name)
         except CorruptPartitionError as error:
-            if table not in loaded:
+            # What cannot be read now may be sound: to begin anew would lose it.
+            if table not in loaded or isinstance(error, UnreadablePartitionError):
                 raise
             pipeline.progress.note(
                 f"{error.path} is damaged ({error.problem}): {table} begins anew with what is"

@@ -172,7 +172,7 @@ def _check_links(layout: Layout, names: Iterable[str]) -> None:
             if facts is None:
                 continue
             if stat.S_ISLNK(facts.st_mode):
-                if folder not in layout.shelves:
+                if not layout.is_shelf(folder):
                     _refuse(layout, f"{folder!r} is a link")
             elif not stat.S_ISDIR(facts.st_mode):
                 _refuse(layout, f"{folder!r} is no folder")

@@ -20,14 +20,17 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.paths import HISTORY_TABLES, STAGED_CATALOG, Layout, month_of
-from warehouse.core.small_files import plain
-from warehouse.errors import CorruptPartitionError, StorageError, one_line
+from warehouse.errors import (
+    CorruptPartitionError,
+    StorageError,
+    UnreadablePartitionError,
+    one_line,
+)
 from warehouse.sqlfolder.determinism import parser
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.store.catalog_tables import REQUIRED, odd_column
@@ -55,8 +58,8 @@ _ARROW = {
     "DATE": pa.date32(),
     "TIMESTAMP": pa.timestamp("us"),
 }
-_MOST_BYTES, _MOST_ROWS, _MOST_TEXT = 64 << 20, 1 << 20, 256 << 20
-"""Of a page: of the file, of the table, and of one column of texts once it is unpacked."""
+_MOST_BYTES, _MOST_ROWS = 64 << 20, 1 << 20
+"""Of a page."""
 
 Key = tuple[str, date]
 """A data type and the first day of a month."""
@@ -224,12 +227,29 @@ def read_ledger(path: Path) -> pa.Table:
 
     Raises:
         CorruptPartitionError: it cannot be read, or is none.
+        UnreadablePartitionError: the system refuses to read it, which says nothing of it.
     """
     try:
-        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
-            return completed(file.read(use_threads=False), schema_of(SourceFile))
+        content, _ = small_files.read_sidecar(path, _MOST_BYTES)
+        found = small_files.parsed_parquet(content, _MOST_ROWS)
+        return completed(found, schema_of(SourceFile))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _corrupt(path, one_line(error, 200)) from error
+        raise _not_read(path, error) from error
+
+
+def _not_read(path: Path, error: Exception) -> CorruptPartitionError:
+    """The error for a file that could not be read.
+
+    Raises:
+        MemoryError: for want of memory alone; Arrow's own is one too.
+    """
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, FileNotFoundError):
+        return _corrupt(path, "missing")
+    if isinstance(error, OSError) and error.errno in small_files.REFUSED:
+        return UnreadablePartitionError(path, os.strerror(error.errno))
+    return _corrupt(path, one_line(error, 200))
 
 
 def _corrupt(path: Path, problem: str) -> CorruptPartitionError:
@@ -275,26 +295,15 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
 
     Raises:
         CorruptPartitionError: it is none, or says what no publish writes.
+        UnreadablePartitionError: the system refuses to read it, which says nothing of it.
     """
     path = page.path(layout)
     schema = schema_of_history(page.table)
     try:
         content, _ = small_files.read_sidecar(path, _MOST_BYTES)
-        names = pq.read_schema(pa.BufferReader(content)).names
-        texts = [name for name in names if name in schema.names]
-        texts = [name for name in texts if schema.field(name).type == pa.string()]
-        with pq.ParquetFile(
-            pa.BufferReader(content), page_checksum_verification=True, read_dictionary=texts
-        ) as file:
-            if file.metadata.num_rows > _MOST_ROWS:
-                raise _corrupt(path, f"it has {file.metadata.num_rows:,} rows")
-            found = file.read(use_threads=False)
-        _check_texts(path, found)
-        found = completed(found, schema)
-    except FileNotFoundError as error:
-        raise _corrupt(path, "missing") from error
+        found = completed(small_files.parsed_parquet(content, _MOST_ROWS), schema)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _corrupt(path, one_line(error, 200)) from error
+        raise _not_read(path, error) from error
     with parser() as shared, shared.cursor() as connection:
         connection.register("page", found)
         try:
@@ -313,23 +322,19 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
     return found
 
 
-def _check_texts(path: Path, table: pa.Table) -> None:
-    """Refuse a column of texts that is small in the file and none in memory."""
-    for name in table.column_names:
-        for chunk in table[name].chunks:
-            if isinstance(chunk, pa.DictionaryArray):
-                longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
-                if longest * len(chunk) > _MOST_TEXT:
-                    raise _corrupt(path, f"{name} holds texts too long to be read")
-
-
 def read_history(layout: Layout) -> tuple[dict[str, pa.Table], list[CorruptPartitionError]]:
-    """What the history says, by table, and its pages that cannot be read."""
+    """What the history says, by table, and its pages that cannot be read.
+
+    Raises:
+        UnreadablePartitionError: the system refuses to read one, which says nothing of it.
+    """
     found: dict[str, list[pa.Table]] = {}
     damaged = []
     for page in pages_there(layout):
         try:
             found.setdefault(page.table, []).append(read_page(layout, page))
+        except UnreadablePartitionError:
+            raise
         except CorruptPartitionError as error:
             damaged.append(error)
     return {table: pa.concat_tables(some) for table, some in found.items() if some}, damaged

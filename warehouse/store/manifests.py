@@ -37,6 +37,7 @@ from warehouse.core.paths import (
     parse_partition,
     partition_name,
 )
+from warehouse.core.small_files import check_unpacked, parsed_parquet
 from warehouse.errors import DamagedCatalogError, StorageError, one_line
 from warehouse.store.partitions import SLICES, Partition
 
@@ -89,6 +90,8 @@ Key = tuple[str, date]
 """A data type and the first day of a month."""
 
 _ROW_GROUP_ROWS = 2_048
+_MOST_BYTES, _MOST_ROWS = 256 << 20, 1 << 21
+"""Of a manifest: a month of 25,000 symbols in a file a session has a quarter of these rows."""
 _NAME = re.compile(r"\d{4}_\d{2}-[0-9a-f]{16}\.parquet", re.ASCII)
 _KEPT_SECONDS = 24 * 3600
 """So long a manifest is kept after another has taken its place: who reads an older generation."""
@@ -285,6 +288,9 @@ def check_there(layout: Layout, manifests: Iterable[Manifest]) -> None:
         if not is_data_type(one.data_type) or not is_manifest(one.name, one.data_type, one.month):
             problem = f"it names {one.name!r}, which is no manifest of {one.data_type}"
             raise DamagedCatalogError(layout.catalog, problem)
+        if one.bytes > _MOST_BYTES:
+            problem = f"it names {one.name!r}, of {one.bytes:,} bytes"
+            raise DamagedCatalogError(layout.catalog, problem)
         if one.key in seen:
             problem = f"it names two manifests of {one.data_type} {one.month:%Y-%m}"
             raise DamagedCatalogError(layout.catalog, problem)
@@ -348,8 +354,12 @@ def _problem(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str | 
     if hashlib.sha256(content).hexdigest() != one.sha256:
         return "is not what it names (SHA-256)"
     try:
-        schema = pq.read_schema(pa.BufferReader(content)).remove_metadata()
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            schema = file.schema_arrow.remove_metadata()
+            check_unpacked(file.metadata, _MOST_ROWS)
+    except MemoryError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
         return f"cannot be read: {one_line(error, 200)}"
     return None if schema.equals(_STORED) else "has other columns than a manifest"
 
@@ -357,7 +367,10 @@ def _problem(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str | 
 @lru_cache(maxsize=1 << 14)
 def _odd_value(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str | None:
     """A value that no publish writes, in words."""
-    rows = pq.read_table(path, partitioning=None, use_threads=False)
+    try:
+        rows = _rows(Path(path))
+    except ValueError as error:
+        return f"cannot be read: {one_line(error, 200)}"
     sessions = rows["sessions"].combine_chunks().flatten()
     days = sessions.field("session").cast(pa.int32())
     first, last = (day.toordinal() - _EPOCH for day in (date(1, 1, 1), date(9999, 11, 30)))
@@ -391,8 +404,22 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 def read(layout: Layout, one: Manifest) -> pa.Table:
-    """The rows of a manifest that was looked at with `check`, as `SCHEMA`."""
-    return pq.read_table(one.path(layout), partitioning=None, use_threads=False).cast(SCHEMA)
+    """The rows of a manifest that was looked at with `check`, as `SCHEMA`.
+
+    Raises:
+        DamagedCatalogError: its texts do not fit into memory.
+    """
+    try:
+        return _rows(one.path(layout))
+    except ValueError as error:
+        path = one.path(layout)
+        problem = f"{path} cannot be read: {one_line(error, 200)}"
+        raise DamagedCatalogError(layout.catalog, problem) from error
+
+
+def _rows(path: Path) -> pa.Table:
+    with open(path, "rb") as file:
+        return parsed_parquet(file.read(_MOST_BYTES + 1), _MOST_ROWS).cast(SCHEMA)
 
 
 def as_query(layout: Layout, manifests: Iterable[Manifest]) -> str:

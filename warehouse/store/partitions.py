@@ -86,9 +86,6 @@ SLICES = pa.schema(
 _PLACE = pa.schema(
     [("symbol", pa.string()), ("timestamp", pa.timestamp("ns")), ("session", pa.date32())]
 )
-REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
-"""With these the system refuses, and says nothing of the file: whatever else is told is damage."""
-
 
 FileVersion: TypeAlias = tuple[str, str]
 """One of the vendor's files as it was once: its key, and the SHA-256 of its bytes."""
@@ -588,7 +585,7 @@ def damaged(
     """
     if isinstance(error, MemoryError):
         raise error
-    if isinstance(error, OSError) and error.errno in REFUSED:
+    if isinstance(error, OSError) and error.errno in small_files.REFUSED:
         return UnreadablePartitionError(path, os.strerror(error.errno))
     return _corrupt(path, data_type_name, symbol, one_line(error, 200))
 

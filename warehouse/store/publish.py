@@ -233,7 +233,7 @@ def _beside_their_places(layout: Layout, change: Change) -> Change:
 def _shelf_of(layout: Layout, final: str) -> str:
     """The folder of a file that may be a disk of its own."""
     shelf = "/".join(final.split("/")[:2])
-    return shelf if shelf in layout.shelves else shelf.partition("/")[0]
+    return shelf if layout.is_shelf(shelf) else shelf.partition("/")[0]
 
 
 def _carry_out(layout: Layout, change: Change) -> None:
@@ -304,7 +304,7 @@ def _clear_shelves(layout: Layout) -> None:
     Such a disk may be somebody else's too, and a folder of that name theirs: only files are removed
     that are named as ours are.
     """
-    for shelf in layout.shelves:
+    for shelf in layout.shelves():
         folder = layout.data / shelf / SHELF_STAGING
         with suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISDIR(os.lstat(folder).st_mode):

@@ -7,6 +7,7 @@ nothing is lost with the catalog.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,8 @@ import pyarrow.parquet as pq
 
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_paths
-from warehouse.core.small_files import plain
-from warehouse.errors import CorruptPartitionError
+from warehouse.core.small_files import REFUSED, plain
+from warehouse.errors import CorruptPartitionError, UnreadablePartitionError
 from warehouse.store import kept_tables
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
 from warehouse.store.partitions import Partition, SessionSource, describe, with_rejects
@@ -28,10 +29,18 @@ from warehouse.store.partitions import Partition, SessionSource, describe, with_
 def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:
     """Records of all partitions and of the raw files they came from.
 
+    What the system refuses to read may be sound: a catalog without it would answer without its
+    rows, so none is made.
+
     Returns:
         The records, and the files that cannot be read. What was ingested of the month of such a
         partition is not known: no file of it has a record, so that all are read again.
+
+    Raises:
+        UnreadablePartitionError: the system refuses to read a file.
     """
+    for folder in (layout.cache, layout.rejects, layout.ledger, layout.history, layout.reference):
+        _look_into(folder)
     paths = sorted(partition_paths(layout.cache))
     with ThreadPoolExecutor(workers, thread_name_prefix="inventory") as threads:
         described = list(threads.map(_described, paths))
@@ -59,6 +68,23 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     return CatalogChange(partitions=partitions, files=files), damaged
 
 
+_DEEPEST = 3
+"""Folders below a tier: a data type, a symbol or all of them, and of these a month."""
+
+
+def _look_into(folder: Path, depth: int = 0) -> None:
+    """Refuse a folder that cannot be listed: for a pattern it would have no files."""
+    try:
+        with os.scandir(folder) as entries:
+            below = [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise UnreadablePartitionError(folder, os.strerror(error.errno)) from error
+        return
+    for one in below if depth < _DEEPEST else ():
+        _look_into(one, depth + 1)
+
+
 def _month_of(layout: Layout, path: Path) -> tuple[str, str]:
     """The data type and the month of a partition, by its name."""
     name, _, *below = path.relative_to(layout.cache).parts
@@ -68,6 +94,8 @@ def _month_of(layout: Layout, path: Path) -> tuple[str, str]:
 def _described(path: Path) -> Partition | CorruptPartitionError:
     try:
         return describe(path)
+    except UnreadablePartitionError:
+        raise
     except CorruptPartitionError as error:
         return error
 
@@ -79,6 +107,8 @@ def _told(layout: Layout) -> tuple[dict[str, SourceFile], list[Path]]:
     for path in kept_tables.ledger_paths(layout):
         try:
             told = [file_record(row) for row in kept_tables.read_ledger(path).to_pylist()]
+        except UnreadablePartitionError:
+            raise
         except (CorruptPartitionError, ValueError, TypeError):
             damaged.append(path)
             continue
@@ -119,7 +149,11 @@ class _Rejects:
         for path in layout.rejects.glob("*/*/*.parquet"):
             try:
                 rows = _rejects(path)
-            except (OSError, ValueError, KeyError, pa.ArrowException):
+            except MemoryError:
+                raise
+            except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+                if isinstance(error, OSError) and error.errno in REFUSED:
+                    raise UnreadablePartitionError(path, os.strerror(error.errno)) from error
                 damaged.append(path)
                 continue
             for source, reason, symbol, session in rows:

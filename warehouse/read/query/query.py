@@ -21,6 +21,7 @@ import pyarrow as pa
 from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import interruptible
+from warehouse.core.small_files import REFUSED
 from warehouse.errors import (
     CorruptPartitionError,
     QueryError,
@@ -34,7 +35,6 @@ from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import is_stable
 from warehouse.sqlfolder.determinism import names as names_in
 from warehouse.sqlfolder.select_check import check_select, explained
-from warehouse.store.partitions import REFUSED
 from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core.paths import REFERENCE_TABLES, Layout, reference_table
-from warehouse.core.small_files import parsed_json, read_sidecar
-from warehouse.errors import CorruptPartitionError, one_line
+from warehouse.core.small_files import REFUSED, parsed_json, parsed_parquet, read_sidecar
+from warehouse.errors import CorruptPartitionError, UnreadablePartitionError, one_line
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "splits": pa.schema(
@@ -87,7 +87,7 @@ LOAD = "warehouse reference load FILE, with the vendor's export"
 
 _METADATA_KEY = "warehouse_reference"
 _MOST_BYTES = 1 << 30
-_MOST_ROWS = 1 << 24
+_MOST_ROWS = 1 << 22
 _KEPT_SECONDS = 24 * 3600
 """So long a file is kept after another has taken its place."""
 
@@ -125,6 +125,7 @@ def read(layout: Layout, name: str) -> pa.Table:
 
     Raises:
         CorruptPartitionError: it is not there, or not as it was written.
+        UnreadablePartitionError: the system refuses to read it, which says nothing of it.
     """
     return _read(layout, name)[0]
 
@@ -148,7 +149,11 @@ def problem(path: Path) -> str | None:
 
 
 def newest(layout: Layout) -> dict[str, str]:
-    """The name of each table's latest sound file, as the files themselves say."""
+    """The name of each table's latest sound file, as the files themselves say.
+
+    Raises:
+        UnreadablePartitionError: the system refuses to read one, which may be the latest.
+    """
     found: dict[str, tuple[int, str]] = {}
     for name in _names(layout):
         table = reference_table(name)
@@ -156,6 +161,8 @@ def newest(layout: Layout) -> dict[str, str]:
             continue
         try:
             number = number_of(layout, name)
+        except UnreadablePartitionError:
+            raise
         except CorruptPartitionError:
             continue
         # Two of one number there are only where somebody put one: any rule will do.
@@ -208,7 +215,7 @@ def _read(layout: Layout, name: str) -> tuple[pa.Table, int]:
     try:
         facts = os.lstat(path)
     except OSError as error:
-        raise _corrupt(path, _refused(error)) from error
+        raise _refused(path, error) from error
     return _remembered(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
 
 
@@ -226,27 +233,32 @@ def _content(path: Path) -> tuple[pa.Table, int]:
         content, _ = read_sidecar(path, _MOST_BYTES)
         if path.name != f"{table}-{hashlib.sha256(content).hexdigest()}.parquet":
             raise _corrupt(path, "its bytes are not those that were written (SHA-256)")
-        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-            if file.metadata.num_rows > _MOST_ROWS:
-                raise _corrupt(path, f"it has {file.metadata.num_rows:,} rows")
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             told = parsed_json((file.metadata.metadata or {})[_METADATA_KEY.encode()])
-            rows = file.read(use_threads=False).replace_schema_metadata(None)
+            schema = file.schema_arrow.remove_metadata()
+        if schema != SCHEMAS[table]:
+            raise _corrupt(path, f"it is no file of {table}")
+        rows = parsed_parquet(content, _MOST_ROWS).replace_schema_metadata(None).cast(schema)
     except KeyError:
         raise _corrupt(path, "it does not say which it is") from None
     except OSError as error:
-        raise _corrupt(path, _refused(error)) from error
+        raise _refused(path, error) from error
+    except MemoryError:
+        raise
     except (ValueError, pa.ArrowException) as error:
         raise _corrupt(path, one_line(error, 200)) from error
     is_ours = isinstance(told, dict) and told.get("table") == table
-    if not is_ours or type(told["number"]) is not int or rows.schema != SCHEMAS[table]:
+    if not is_ours or type(told["number"]) is not int:
         raise _corrupt(path, f"it is no file of {table}")
     return rows, told["number"]
 
 
-def _refused(error: OSError) -> str:
+def _refused(path: Path, error: OSError) -> CorruptPartitionError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "missing"
-    return f"cannot be read: {error.strerror or error}"
+        return _corrupt(path, "missing")
+    if error.errno in REFUSED:
+        return UnreadablePartitionError(path, os.strerror(error.errno))
+    return _corrupt(path, f"cannot be read: {error.strerror or error}")
 
 
 def _corrupt(path: Path, said: str) -> CorruptPartitionError:
