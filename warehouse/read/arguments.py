@@ -260,12 +260,10 @@ def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         RequestError: there is none, or it is no text; or it is ALL, where not all can be asked for.
     """
-    named = _named(symbols)
-    if any(isinstance(each, str) and each == ALL for each in named):
+    if isinstance(symbols, str) and symbols == ALL:
         # As a symbol it would be one that nobody has, and so no row, or nothing to find fault with.
-        raise RequestError(
-            "symbols", ALL, "it stands for all of them only alone, and not in this place: name them"
-        )
+        raise RequestError("symbols", ALL, "all of them cannot be asked for here: name them")
+    named = _named(symbols)
     if not named or not all(isinstance(each, str) and each and is_utf8(each) for each in named):
         raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
     return tuple(dict.fromkeys(named))
