@@ -1211,15 +1211,15 @@ class Warehouse(Face):
         """
         kind = kind_of(data_type)
 
-        def here(snapshot: Snapshot) -> list[tuple[Path, int]]:
+        def here(snapshot: Snapshot) -> list[Path]:
             snapshot.bring_all(kind.name)
-            return snapshot.files(kind.name)
+            return sorted(path for path, *_ in snapshot.files(kind.name))
 
         files = self._read(here)
         if not files:
             remedy = f"get some with: warehouse update {kind.name}"
             raise NoDataError(kind.name, "no row of it is published", remedy)
-        return spark_table(spark, kind.columns, sorted(path for path, *_ in files))
+        return spark_table(spark, kind.columns, files)
 
     @named()
     def pull(

@@ -3,9 +3,10 @@
 -- params: $symbols varchar[], $sessions date[], $previous date[]
 --
 -- Asked are a symbol and a session, and the exchange's session before it. `first_price` is the open
--- of the day, `close_before` the close of the last session before it that is held. That is at most
--- ten days older; and it is known to be the last one only where it is the exchange's, or where a
--- later bar of the symbol is held: else the close that is meant may be still to come.
+-- of the day, `close_before` the close of the last session before it that is held, and
+-- `close_session` that session. It is at most ten days older; and it is known to be the last one
+-- only where it is the exchange's, or where a later bar of the symbol is held: else the close that
+-- is meant may be still to come.
 with
     asked as (
         select
@@ -40,7 +41,8 @@ select
         then null
         when earlier.session = asked.previous_session or latest.session >= asked.session
         then earlier.close
-    end as close_before
+    end as close_before,
+    if(close_before is null, null, earlier.session) as close_session
 from asked
 asof left join bars as earlier on earlier.symbol = asked.symbol and earlier.session < asked.session
 left join bars as there on there.symbol = asked.symbol and there.session = asked.session

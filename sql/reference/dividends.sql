@@ -2,37 +2,52 @@
 -- grain: id
 --
 -- Reads `dividends` as the vendor's exports have them, `splits` as reference/splits judged them,
--- `prices` of their days and `held`, as there. A price before the ex-date, times `price_factor`,
--- gives a return over that day that holds the cash: 1 - cash / close before. On the day of a split
--- that counts the cash is of new shares, and the close is first made one of those; of several
+-- `days`, `prices` and `held`, as there. A price before the ex-date, times `price_factor`, gives a
+-- return over that day that holds the cash: 1 - cash / close before. After a split that counts, on
+-- the day or since the close, the cash is of new shares, and the close is made one; of several
 -- dividends of a day the next one's close is less the cash of those before it, so that together
 -- they are 1 - their sum / close. `close_before` is as it traded. The first that applies is told,
 -- and none of these count: `duplicate` (of an id that comes before it, with the same cash), `cash`
 -- (not positive, or no less than the close), `currency` (not USD: nothing is guessed), `never held`
 -- and `no close` (within ten days before).
 with
+    dated as (
+        select dividends.*, coalesce(days.session, ex_date) as session
+        from dividends
+        left join days on days.day = dividends.ex_date
+    ),
+
+    priced as (
+        select
+            dated.*,
+            prices.close_before,
+            -- from the first session after the close on
+            coalesce(prices.close_session + 1, dated.session) as since
+        from dated
+        left join prices on prices.symbol = dated.symbol and prices.session = dated.session
+    ),
+
     factors as (
-        select symbol, execution_date, product(price_factor) as price_factor
-        from splits
-        where counts
-        group by symbol, execution_date
+        select priced.id, product(splits.price_factor) as price_factor
+        from priced
+        inner join splits on splits.symbol = priced.symbol and splits.counts
+        left join days on days.day = splits.execution_date
+        where
+            coalesce(days.session, splits.execution_date) >= priced.since
+            and coalesce(days.session, splits.execution_date) <= priced.session
+        group by priced.id
     ),
 
     numbered as (
         select
-            dividends.*,
-            prices.close_before,
-            prices.close_before * coalesce(factors.price_factor, 1) as new_close,
-            dividends.symbol in (select symbol from held) as is_held,
-            first_value(id) over (
-                partition by dividends.symbol, ex_date, cash_amount, currency order by id
+            priced.*,
+            close_before * coalesce(factors.price_factor, 1) as new_close,
+            symbol in (select symbol from held) as is_held,
+            first_value(priced.id) over (
+                partition by symbol, session, cash_amount, currency order by priced.id
             ) as first_id
-        from dividends
-        left join prices on prices.symbol = dividends.symbol and prices.session = dividends.ex_date
-        left join
-            factors
-            on factors.symbol = dividends.symbol
-            and factors.execution_date = dividends.ex_date
+        from priced
+        left join factors on factors.id = priced.id
     ),
 
     judged as (
@@ -60,7 +75,7 @@ with
             *,
             new_close - coalesce(
                 sum(cash_amount) filter (where problem is null) over (
-                    partition by symbol, ex_date
+                    partition by symbol, session
                     order by id
                     rows between unbounded preceding and 1 preceding
                 ),

@@ -2,9 +2,11 @@
 -- grain: id
 -- params: $small double
 --
--- Reads `splits` as the vendor's exports have them, `prices` of their days (symbol, session,
--- first_price, close_before; NULL: not held) and `held`, the symbols that have rows. A price before
--- the day × price_factor is one of after it. The first that applies is told. These do not count:
+-- Reads `splits` as the vendor's exports have them, `days` (of each day the first session that is
+-- not before it: a split of a Saturday is told of the Monday too), `prices` of these (symbol,
+-- session, first_price, close_before; NULL: not held) and `held`, the symbols that have rows. A
+-- price before the day × price_factor is one of after it. The first that applies is told. These
+-- do not count:
 -- `ratio` (no ratio of two positive numbers), `duplicate` (of an id that comes before it, with the
 -- same ratio), `contradictory` (another ratio of the same day that the price speaks for, or that
 -- cannot be told from it), `tape` (the price went over the day nearer to as it was than to the
@@ -13,10 +15,12 @@
 with
     measured as (
         select
-            *,
+            splits.*,
             case when split_from > 0 and split_to > 0 then split_from / split_to end as price_ratio,
-            case when split_from > 0 and split_to > 0 then split_to / split_from end as size_ratio
+            case when split_from > 0 and split_to > 0 then split_to / split_from end as size_ratio,
+            coalesce(days.session, execution_date) as session
         from splits
+        left join days on days.day = splits.execution_date
     ),
 
     sound as (
@@ -43,7 +47,7 @@ with
         select
             *,
             first_value(id) over (
-                partition by symbol, execution_date, price_factor order by id
+                partition by symbol, session, price_factor order by id
             ) as first_id
         from sound
     ),
@@ -58,8 +62,7 @@ with
             ln(prices.first_price / prices.close_before) as jump,
             numbered.symbol in (select symbol from held) as is_held
         from numbered
-        left join
-            prices on prices.symbol = numbered.symbol and prices.session = numbered.execution_date
+        left join prices on prices.symbol = numbered.symbol and prices.session = numbered.session
     ),
 
     ranked as (
@@ -73,14 +76,14 @@ with
                 where is_candidate
             ) over of_day as nearest
         from compared
-        window of_day as (partition by symbol, execution_date)
+        window of_day as (partition by symbol, session)
     ),
 
     rivals as (
         select
             *,
             min(abs(expected - nearest)) filter (where is_candidate and id <> nearest_id) over (
-                partition by symbol, execution_date
+                partition by symbol, session
             ) as apart
         from ranked
     ),

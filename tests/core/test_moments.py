@@ -162,3 +162,41 @@ def test_a_time_that_clocks_show_twice_or_never_is_told_in_words(wh: Warehouse) 
             asked(never)
     there = wh.trades("AAPL", "2024-11-03 01:30:00-04:00", "2024-11-03 02:30", missing="ignore")
     assert len(there) == 0
+
+
+@pytest.mark.parametrize(
+    "zone", [" UTC+3", " GMT-5", " PM", " EST", " America/New_York", ".0000000001", " 2024"]
+)
+def test_what_stands_behind_a_time_is_never_guessed(wh: Warehouse, zone: str) -> None:
+    # dateutil reads UTC+3 as POSIX has it: three hours behind, and not ahead.
+    with pytest.raises(RequestError, match=r"it is neither; a zone is told as Z or by its offset"):
+        wh.trades("AAPL", f"2024-01-30 09:30:00{zone}", "2024-01-31")
+
+
+@pytest.mark.parametrize(
+    ("zone", "rows"),
+    [("", 2), ("Z", 3), (" UTC", 3), ("+00:00", 3), ("-05", 2), (" -0500", 2), (".000000001", 1)],
+)
+def test_a_zone_is_told_as_iso_8601_has_it(wh: Warehouse, zone: str, rows: int) -> None:
+    found = wh.trades("AAPL", f"2024-01-30 12:00:00{zone}", "2024-01-30")
+    assert len(found) == rows
+
+
+@pytest.mark.parametrize("end", ["2262-04-12", "9999-12-31"])
+def test_an_end_beyond_all_stamps_takes_what_there_is(wh: Warehouse, end: str) -> None:
+    asked: dict[str, Callable[[str], Any]] = {
+        "trades": lambda to: wh.trades("AAPL", FIRST, to, adjust="splits", missing="ignore"),
+        "all": lambda to: wh.trades("*", FIRST, to, missing="ignore"),
+        "days": lambda to: wh.bars("AAPL", FIRST, to, every="1d", missing="ignore"),
+        "filled": lambda to: wh.bars("AAPL", FIRST, to, fill=True, missing="ignore"),
+        "vwap": lambda to: wh.aggs("AAPL", FIRST, to, vwap=True, missing="ignore"),
+        "panel": lambda to: wh.panel("day_aggs", "close", FIRST, to, missing="ignore"),
+        "features": lambda to: wh.features("volume_ma", "AAPL", FIRST, to, missing="ignore"),
+        "stream": lambda to: pd.concat(
+            part.to_pandas() for part in wh.stream("AAPL", FIRST, to, missing="ignore")
+        ),
+    }
+    for name, ask in asked.items():
+        found = ask(end)
+        assert len(found) > 0, name
+        pd.testing.assert_frame_equal(found, ask(str(LAST)), obj=name)

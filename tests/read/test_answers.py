@@ -1,7 +1,7 @@
 """What a loaded answer may look like, what stands behind it, and what is refused before reading."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.core import process
-from warehouse.errors import RequestError, TooLargeError
+from warehouse.errors import NoDataError, RequestError, TooLargeError
 from warehouse.read import fingerprint as ids
 from warehouse.read import partition_reader
 from warehouse.read.frames import size_of
@@ -402,3 +402,36 @@ def test_ctrl_c_is_no_exception_that_a_loop_could_swallow(
             patch.setattr(Snapshot, name, pressed)
             with pytest.raises(KeyboardInterrupt):
                 ask()
+
+
+# Symbols
+
+
+def test_symbols_and_columns_may_come_as_arrow_has_them(wh: Warehouse) -> None:
+    plain = everything(wh, columns=["price", "size"])
+    names = everything(wh, to="arrow")["symbol"].unique()
+    columns = pa.array(["price", "size"])
+    for symbols in (names, pa.chunked_array([names]), list(names)):
+        found = wh.trades(symbols, DAYS[0], DAYS[-1], columns=columns)
+        pd.testing.assert_frame_equal(found, plain)
+    one = wh.trades(names[0], DAYS[0], columns=columns[0])
+    assert list(one.columns) == ["price"]
+    assert len(one) == 200
+
+
+def test_all_is_refused_where_it_would_be_the_name_of_a_symbol(wh: Warehouse) -> None:
+    asked: list[Callable[[Any], Any]] = [
+        lambda all_: list(wh.stream(all_, DAYS[0], data_types="trades", missing="ignore")),
+        lambda all_: wh.features("order_flow_imbalance", all_, DAYS[0], missing="ignore"),
+        lambda all_: wh.check_feature("vwap", all_, DAYS[0]),
+        lambda all_: wh.coverage("trades", all_, DAYS[0]),
+        lambda all_: wh.update("trades", DAYS[0], symbols=all_),
+        lambda all_: wh.actions(all_),
+    ]
+    for ask in asked:
+        with pytest.raises(RequestError, match="all of them cannot be asked for here"):
+            ask("*")
+    assert len(wh.trades("*", DAYS[0])) == 400
+    # In a list it is a symbol as others are.
+    with pytest.raises(NoDataError, match=r"no symbol '\*' in the warehouse"):
+        wh.trades(["*"], DAYS[0])

@@ -49,6 +49,19 @@ def states(frame: pd.DataFrame) -> dict[tuple[str, date], str]:
     return dict(zip(zip(frame["symbol"], days, strict=True), frame["state"], strict=True))
 
 
+def test_a_window_without_rows_is_empty_though_others_of_its_session_were_rejected(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    day = DAYS[0]
+    refused = trade("AAPL", instant(day, "12:00"), 2, price=-1)
+    made = make_warehouse({day_key("trades", day): [trade("AAPL", instant(day)), refused]})
+    made.update("trades", start=day, end=day)
+    with Warehouse(made.root) as wh:
+        # Before the first row of all, after the last, and where the one that was refused would be.
+        for start, end in (("04:00", "05:00"), ("18:00", "19:00"), ("11:59", "12:01")):
+            assert wh.trades("AAPL", f"{day} {start}", f"{day} {end}").empty
+
+
 def test_rows_that_were_all_rejected_are_no_day_without_trades(
     make_warehouse: MakeWarehouse,
 ) -> None:

@@ -277,6 +277,15 @@ def test_a_file_that_looks_ahead_or_further_back_than_it_says_is_found_out(own: 
             wh.check_feature("mine", SYMBOLS, DAYS[0], DAYS[2])
 
 
+def test_a_check_that_has_no_row_to_be_tried_on_does_not_pass(wh: Warehouse) -> None:
+    wh.check_feature("volume_ma", "A", DAYS[0])
+    for symbols in ("NOPE", ["A", "NOPE"]):
+        with pytest.raises(NoDataError, match=r"no symbol 'NOPE' .* ask for symbols"):
+            wh.check_feature("volume_ma", symbols, DAYS[0])
+    with pytest.raises(NoDataError, match="volume_ma: it has no row of 'A' to be tried on"):
+        wh.check_feature("volume_ma", "A", f"{DAYS[0]} 00:01", f"{DAYS[0]} 00:02")
+
+
 def test_a_broken_file_keeps_neither_the_others_nor_a_publish_from_working(
     own: Made, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,14 @@ def test_ticker_events_say_from_when_a_security_bore_a_symbol(content: Any, writ
     ]
 
 
+def test_an_export_whose_pages_all_name_another_is_not_the_last(write: Write) -> None:
+    first, last = {"results": [SPLIT], "next_url": "x"}, {"results": [SPLIT]}
+    for content in (first, [first], [first, {"results": [], "next_url": "y"}]):
+        assert not read_export(write(content)).is_last
+    for content in (last, [first, last], {**last, "next_url": None}, csv_of(SPLIT), [SPLIT]):
+        assert read_export(write(content)).is_last
+
+
 def test_two_securities_of_one_name_stay_two(write: Write) -> None:
     other = deepcopy(EVENTS)
     other["events"] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -25,6 +26,7 @@ from refusing import refused
 
 from warehouse import Warehouse
 from warehouse.bars.action_checks import facts, judged
+from warehouse.bars.action_prices import DAYS as SESSIONS_OF_DAYS
 from warehouse.bars.action_prices import PRICES, Tape
 from warehouse.bars.exports import read_export
 from warehouse.cli.main import cli
@@ -195,6 +197,22 @@ def test_the_same_export_again_changes_nothing(made: Made, tmp_path: Path) -> No
         assert files(made) == before
 
 
+def test_a_page_that_is_not_the_last_is_told(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, last = tmp_path / "1.json", tmp_path / "2.json"
+    results = [split("p")]
+    first.write_text(json.dumps({"results": results, "next_url": "https://host/2"}))
+    last.write_text(json.dumps({"results": results}))
+    told = "splits: each page names one after it (next_url)"
+    with Warehouse(made.root) as wh, caplog.at_level(logging.INFO):
+        wh.load_reference(first)
+        assert told in caplog.text
+        caplog.clear()
+        wh.load_reference(first, last)
+        assert told not in caplog.text
+
+
 def test_a_newer_export_adds_and_replaces_by_id(made: Made, tmp_path: Path) -> None:
     with Warehouse(made.root) as wh:
         wh.load_reference(export(tmp_path, [split("E1"), split("E2", "B")]))
@@ -269,9 +287,18 @@ SPLITS = st.lists(
     ),
     max_size=8,
 )
+BEFORE = (date(2024, 1, 26), DAYS[0], DAYS[0])
+"""The sessions of the closes before."""
 TAPE = Tape(
+    pa.table([DAYS, DAYS], schema=SESSIONS_OF_DAYS),
     pa.table(
-        [["A", "A", "B"], [DAYS[0], DAYS[1], DAYS[1]], [5.0, 9.0, None], [10.0, 10.0, 10.0]],
+        [
+            ["A", "A", "B"],
+            [DAYS[0], DAYS[1], DAYS[1]],
+            [5.0, 9.0, None],
+            [10.0, 10.0, 10.0],
+            BEFORE,
+        ],
         schema=PRICES,
     ),
     frozenset("AB"),

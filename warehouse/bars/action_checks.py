@@ -44,6 +44,7 @@ def judged(
         "splits": splits,
         "dividends": dividends,
         "borne": borne,
+        "days": tape.days,
         "prices": tape.prices,
         "held": pa.table({"symbol": pa.array(sorted(tape.symbols), pa.string())}),
     }

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.core.calendar import trading_days, trading_hours
+from warehouse.core.calendar import today, trading_days, trading_hours
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, month_of
 from warehouse.errors import DamagedCatalogError, StorageError
@@ -30,6 +30,8 @@ Day = tuple[str, date]
 
 _SPAN = timedelta(days=10)
 """A close is at most so old."""
+_FAR = timedelta(days=400)
+"""Actions are told no longer before they take effect."""
 
 PRICES = pa.schema(
     [
@@ -37,8 +39,10 @@ PRICES = pa.schema(
         ("session", pa.date32()),
         ("first_price", pa.float64()),
         ("close_before", pa.float64()),
+        ("close_session", pa.date32()),
     ]
 )
+DAYS = pa.schema([("day", pa.date32()), ("session", pa.date32())])
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class Tape:
     """What is held.
 
     Attributes:
-        prices: of days that were asked for, as `PRICES`; NULL, or no row: none is held.
+        days: of each day that was asked for the first session that is not before it, as `DAYS`.
+        prices: of these sessions, as `PRICES`; NULL, or no row: none is held.
         symbols: that have rows of any data type.
     """
 
+    days: pa.Table
     prices: pa.Table
     symbols: frozenset[str]
 
@@ -68,7 +74,6 @@ def on_tape(
         SqlFileError: a file of sql/reference fails.
         StorageError: a partition cannot be read.
     """
-    splits = frozenset(splits)
     with Catalog(layout, ()) as catalog:
         symbols = frozenset().union(*map(catalog.symbols, DATA_TYPES))
         sessions = {
@@ -76,13 +81,16 @@ def on_tape(
                           for s in one.sessions})
             for kind in ("day_aggs", "trades")
         }  # fmt: skip
-        asked = sorted({*splits, *dividends})
+        held = sorted({*sessions["day_aggs"], *sessions["trades"]})
+        session_of = _sessions_of({at for _, at in (*splits, *dividends)}, held)
+        splits = {(symbol, session_of[at]) for symbol, at in splits}
+        asked = sorted({*splits, *((symbol, session_of[at]) for symbol, at in dividends)})
         named = catalog.manifests
         _bring(layout, named, "day_aggs")
         found = _of_day_bars(layout, catalog, sql, _near(asked, symbols, sessions["day_aggs"]))
     lacking = []
     for day in _near(asked, symbols, sessions["trades"]):
-        first_price, close = found.get(day, (None, None))
+        first_price, close, _ = found.get(day, _NOTHING)
         if close is None or (first_price is None and day in splits):
             lacking.append(day)
     if lacking:
@@ -92,15 +100,35 @@ def on_tape(
             of_trades = _of_trades(layout, catalog, sql, lacking)
         for day, prices in of_trades.items():
             # Of both what is compared is of one kind.
-            if None not in prices or found.get(day, (None, None))[1] is None:
+            if None not in prices or found.get(day, _NOTHING)[1] is None:
                 found[day] = prices
     rows = [(*day, *prices) for day, prices in sorted(found.items())]
     columns = zip(*rows, strict=True) if rows else [[] for _ in PRICES]
-    return Tape(pa.table([list(column) for column in columns], schema=PRICES), symbols)
+    days = pa.table([[*session_of], [*session_of.values()]], schema=DAYS)
+    return Tape(days, pa.table([list(column) for column in columns], schema=PRICES), symbols)
 
 
-_Prices = dict[Day, tuple[float | None, float | None]]
-"""Of each day the first price and the close before."""
+_Prices = dict[Day, tuple[float | None, float | None, date | None]]
+"""Of each day the first price, the close before, and of which session that is."""
+_NOTHING = (None, None, None)
+
+
+def _sessions_of(days: Collection[date], held: list[date]) -> dict[date, date]:
+    """Of each day the first session of the exchange that is not before it.
+
+    Of days before all that is held, which change no row, and of those years from now it is the day
+    itself: nobody need make a calendar of a century.
+    """
+    if not held or not days:
+        return {day: day for day in days}
+    last = min(max(days), today() + _FAR)
+    calendar = trading_days(held[0] - _SPAN, last + _SPAN)
+    found = {}
+    for day in sorted(days):
+        place = bisect_left(calendar, day)
+        is_known = held[0] <= day <= last and place < len(calendar)
+        found[day] = calendar[place] if is_known else day
+    return found
 
 
 def _near(days: Iterable[Day], symbols: frozenset[str], sessions: list[date]) -> list[Day]:
@@ -124,8 +152,14 @@ def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Da
         sessions=[session for _, session in days],
         previous=[_before(calendar, session) for _, session in days],
     )
+    # A statement of the user's own may tell no session of the close.
     return {
-        (row["symbol"], row["session"]): (row["first_price"], row["close_before"]) for row in rows
+        (row["symbol"], row["session"]): (
+            row["first_price"],
+            row["close_before"],
+            row.get("close_session"),
+        )
+        for row in rows
     }
 
 
@@ -172,7 +206,7 @@ def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]
         if last_row is not None:
             first_row = found.get((symbol, session))
             first_price = None if first_row is None else first_row["first_price"]
-            prices[symbol, session] = first_price, last_row["last_price"]
+            prices[symbol, session] = first_price, last_row["last_price"], earlier
     return prices
 
 

@@ -49,11 +49,13 @@ class Export:
         table: splits, dividends or securities.
         rows: the columns of that table that an export fills, in the order of the file: those of
             `FIELDS`; of securities `security`, `symbol`, `first_session` and `name`.
+        is_last: the vendor's list ends with it; else each of its pages names one after it.
     """
 
     path: Path
     table: str
     rows: pa.Table
+    is_last: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def read_export(path: Path) -> Export:
     """
     text = _read(path)
     is_json = text.lstrip()[:1] in ("{", "[")
-    records = list(_json_records(path, text) if is_json else _csv_records(path, text))
+    pages = _pages(path, text) if is_json else []
+    records = list(_json_records(path, pages) if is_json else _csv_records(path, text))
     if not records:
         raise ReferenceFileError(path, "", "it holds no split, no dividend and no ticker event")
     table = _table_of(path, records[0][0])
@@ -186,7 +189,10 @@ def read_export(path: Path) -> Export:
         return Export(path, table, _securities(columns, [str(r.get(_OF)) for r, _ in records]))
     columns = _columns(path, FIELDS[table], records)
     schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
-    return Export(path, table, pa.Table.from_pydict(columns, schema))
+    is_last = not pages or not all(
+        isinstance(page, dict) and page.get("next_url") for _, page in pages
+    )
+    return Export(path, table, pa.Table.from_pydict(columns, schema), is_last)
 
 
 def _read(path: Path) -> str:
@@ -205,7 +211,8 @@ def _read(path: Path) -> str:
         raise ReferenceFileError(path, "", "it is no text in UTF-8") from error
 
 
-def _json_records(path: Path, text: str) -> Iterator[Record]:
+def _pages(path: Path, text: str) -> list[tuple[str, Any]]:
+    """The pages of a file, each with what the places in it begin with."""
     try:
         found = parsed_json(text)
     except ValueError as error:
@@ -214,11 +221,12 @@ def _json_records(path: Path, text: str) -> Iterator[Record]:
     is_pages = isinstance(found, list) and all(
         isinstance(page, dict) and "results" in page for page in found
     )
-    pages: list[tuple[str, Any]] = [("", found)]
     if is_pages:
-        pages = [(f"[{number}].", page) for number, page in enumerate(found)]
-    elif isinstance(found, list):
-        pages = [("", {"results": found})]
+        return [(f"[{number}].", page) for number, page in enumerate(found)]
+    return [("", {"results": found} if isinstance(found, list) else found)]
+
+
+def _json_records(path: Path, pages: Iterable[tuple[str, Any]]) -> Iterator[Record]:
     for lead, page in pages:
         if not isinstance(page, dict) or "results" not in page:
             raise ReferenceFileError(path, lead.rstrip("."), "it has no results")

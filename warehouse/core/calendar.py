@@ -41,8 +41,14 @@ _OPENS, _CLOSES = time(9, 30), time(16)
 Moment: TypeAlias = "str | date | datetime | np.datetime64 | pd.Period"
 """A session or an instant, as `parse_span` reads them; a pandas Timestamp is a datetime."""
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}.*", re.DOTALL)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+# No more than ISO 8601: of what stands beyond it a parser guesses, and "UTC+3" is to one of them
+# three hours behind, as POSIX has it.
+_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"
+    r" ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)?",
+    re.ASCII,
+)
 
 
 def midnight_ns(day: date) -> int:
@@ -51,8 +57,19 @@ def midnight_ns(day: date) -> int:
 
 
 def day_bounds_ns(first: date, last: date) -> tuple[int, int]:
-    """The instants [start, end) that the days first to last, both inclusive, span in New York."""
-    return midnight_ns(first), midnight_ns(last + timedelta(days=1))
+    """The instants [start, end) that the days first to last, both inclusive, span in New York.
+
+    Days beyond the last that stamps reach are as that one.
+    """
+    return _begin_ns(first), _end_ns(last)
+
+
+def _begin_ns(day: date) -> int:
+    return midnight_ns(day) if day < _LAST_DAY else _END_OF_TIME_NS
+
+
+def _end_ns(day: date) -> int:
+    return midnight_ns(day + timedelta(days=1)) if day < _LAST_DAY else _END_OF_TIME_NS
 
 
 def today() -> date:
@@ -148,7 +165,7 @@ def _read(parameter: str, value: Moment) -> date | pd.Timestamp:
                 said = date.fromisoformat(said)
             elif not _TIME.fullmatch(said):
                 # "2024" is a wrong day, and no midnight; "09:30" is not that of today.
-                raise ValueError("it is neither")
+                raise ValueError("it is neither; a zone is told as Z or by its offset, -05:00")
         if isinstance(said, date) and not isinstance(said, datetime):
             return _within_bounds(said)
         # Imported here: it takes a third of a second that most commands need not wait for.
@@ -213,9 +230,7 @@ def _within_bounds(session: date) -> date:
 def _moment(parameter: str, said: date | pd.Timestamp, *, is_end: bool) -> tuple[int, date]:
     """Where it begins, or as the end where it ends, and the session that it is in."""
     if not isinstance(said, datetime):
-        if said >= _LAST_DAY:
-            return _END_OF_TIME_NS, said
-        return midnight_ns(said + timedelta(days=1) if is_end else said), said
+        return _end_ns(said) if is_end else _begin_ns(said), said
     nanoseconds = int(cast("pd.Timestamp", said).value)
     return nanoseconds, _day_of(nanoseconds - is_end)
 

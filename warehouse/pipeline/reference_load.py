@@ -131,6 +131,12 @@ def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> Ref
         with Catalog(layout, ()) as catalog:
             told = catalog.reference()
         names = reference_files.newest(layout) if told is None else told
+        for table in sorted({one.table for one in exports}):
+            if not any(one.is_last for one in exports if one.table == table):
+                pipeline.progress.note(
+                    f"{table}: each page names one after it (next_url): what the vendor lists there"
+                    " is not in these files; load it too"
+                )
         held = _held(pipeline, names, {export.table for export in exports})
         report = ReferenceReport(run.metrics)
         facts: dict[str, pa.Table] = {}

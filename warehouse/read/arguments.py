@@ -258,8 +258,11 @@ def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:
     """One symbol or several, each once, in the order named.
 
     Raises:
-        RequestError: there is none, or it is no text.
+        RequestError: there is none, or it is no text; or it is ALL, where not all can be asked for.
     """
+    if isinstance(symbols, str) and symbols == ALL:
+        # As a symbol it would be one that nobody has, and so no row, or nothing to find fault with.
+        raise RequestError("symbols", ALL, "all of them cannot be asked for here: name them")
     named = _named(symbols)
     if not named or not all(isinstance(each, str) and each and is_utf8(each) for each in named):
         raise RequestError("symbols", symbols, "it must be a symbol, or several of them")
@@ -353,6 +356,10 @@ def run_request(
 
 def _named(names: Any) -> tuple[Any, ...]:
     """One name or several as a tuple; empty where it is neither."""
+    if isinstance(names, pa.Array | pa.ChunkedArray | pa.Scalar):
+        names = names.to_pylist() if hasattr(names, "to_pylist") else names.as_py()
     if isinstance(names, str):
         return (names,)
-    return tuple(names) if isinstance(names, Iterable) else ()
+    if not isinstance(names, Iterable):
+        return ()
+    return tuple(each.as_py() if isinstance(each, pa.Scalar) else each for each in names)

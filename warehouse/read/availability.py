@@ -20,6 +20,7 @@ from warehouse.core.calendar import (
     FIRST_SESSION,
     Span,
     absent_sessions,
+    day_bounds_ns,
     days_between,
     today,
     weekdays_absent,
@@ -147,10 +148,11 @@ def _check_kept(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span
 def _without_rows(
     snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span
 ) -> list[str]:
-    """Symbols that have no row in the sessions of the span."""
+    """Symbols that have no row in the sessions of the span, be it of a part of one."""
     found = snapshot.partitions(kind.name, symbols)
+    start_ns, end_ns = day_bounds_ns(span.first, span.last)
     touched = {
-        symbol: [one for one in found[symbol] if one.overlaps(span.start_ns, span.end_ns)]
+        symbol: [one for one in found[symbol] if one.overlaps(start_ns, end_ns)]
         for symbol in symbols
     }
     # What reaches out of the span on both sides may have nothing within.
@@ -159,7 +161,7 @@ def _without_rows(
         for each in touched.values()
         if len(each) == 1
         for one in each
-        if one.first_ns < span.start_ns and one.last_ns >= span.end_ns
+        if one.first_ns < start_ns and one.last_ns >= end_ns
     ]
     counts = snapshot.rows_by_session(around)
     nothing = {

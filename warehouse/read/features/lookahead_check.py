@@ -54,8 +54,11 @@ class Difference:
         return f"at {stamp} {before}, but {after} when {why} (cut at {at})"
 
 
-def check(feature: Feature, ask: Ask, span: Span) -> None:
+def check(feature: Feature, ask: Ask, span: Span) -> int:
     """Try a feature at a few instants of a span.
+
+    Returns:
+        How many rows it has there; of none nothing was tried.
 
     Raises:
         LookAheadError: a row is not the same in each answer.
@@ -64,6 +67,7 @@ def check(feature: Feature, ask: Ask, span: Span) -> None:
     found = first_difference(ask, span.start_ns, span.end_ns, instants(stamps, _CUTS))
     if found is not None:
         raise LookAheadError(feature.file.path, found)
+    return len(stamps)
 
 
 def first_difference(ask: Ask, start: int, end: int, cuts: Sequence[int]) -> Difference | None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from warehouse.core.calendar import Moment, Span, parse_span, span_between
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.errors import NoDataError
 from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers, check_same
 from warehouse.read.arguments import Comparison, choice, comparison_of, symbols_of
@@ -22,6 +23,9 @@ from warehouse.read.frames import as_form, check_form, check_zone, in_zone
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_file import FeatureFolder
+from warehouse.text import some
+
+_NAMED = 4
 
 _MANY_ROWS = 2_000_000
 """Rows to be read. Fewer are measured here in a few seconds."""
@@ -126,15 +130,7 @@ class FeatureAnswers:
 
         def answer(snapshot: Snapshot) -> Any:
             if whole:
-                series = None
-                if asked.comparison.follow_renames:
-                    series = partition_reader.series_of(snapshot, asked.symbols, asked.span)
-                for data_type in asked.feature.tables(asked.freq).values():
-                    kind = DATA_TYPES[data_type]
-                    if series is None:
-                        availability.check(snapshot, kind, asked.symbols, asked.span)
-                    else:
-                        availability.check_series(snapshot, kind, series)
+                _check_there(snapshot, asked)
             plan = asked.plan(snapshot)
             key = (plan.key, asked.symbols, form, zone)
 
@@ -177,6 +173,13 @@ class FeatureAnswers:
 
     def check(self, asked: FeatureQuestion) -> None:
         """Try whether the feature keeps its word, as `Warehouse.check_feature` says."""
+        try:
+            self._answers.snapshots.read(lambda snapshot: _check_there(snapshot, asked))
+        except NoDataError as error:
+            # A check passes nothing over.
+            remedy = "ask for symbols and sessions that are there"
+            raise NoDataError(error.asked, error.found, remedy, error.missing) from None
+        rows = 0
         for symbol in asked.symbols:
 
             def ask(start: int, end: int, symbol: str = symbol) -> pa.Table:
@@ -185,7 +188,15 @@ class FeatureAnswers:
                 part = replace(asked, symbols=(symbol,), span=span)
                 return self._answers.snapshots.read(lambda snapshot: self._rows(snapshot, part))
 
-            lookahead_check.check(asked.feature, ask, asked.span)
+            rows += lookahead_check.check(asked.feature, ask, asked.span)
+        if not rows:
+            raise NoDataError(
+                f"a check of {asked.feature.name}",
+                f"it has no row of {some(map(repr, asked.symbols), _NAMED)} to be tried on from"
+                f" {asked.span.first} to {asked.span.last}",
+                "ask for sessions in which they traded",
+                asked.symbols,
+            )
 
     def _rows(self, snapshot: Snapshot, asked: FeatureQuestion) -> pa.Table:
         return rows_of(self._answers, snapshot, asked.plan(snapshot))
@@ -198,3 +209,16 @@ def rows_of(answers: Answers, snapshot: Snapshot, plan: Plan) -> pa.Table:
             snapshot, lambda: evaluate.answer(snapshot, plan, answers.workers())
         )
     )
+
+
+def _check_there(snapshot: Snapshot, asked: FeatureQuestion) -> None:
+    """Make sure that what the feature reads is there; raises NoDataError where it is not."""
+    series = None
+    if asked.comparison.follow_renames:
+        series = partition_reader.series_of(snapshot, asked.symbols, asked.span)
+    for data_type in asked.feature.tables(asked.freq).values():
+        kind = DATA_TYPES[data_type]
+        if series is None:
+            availability.check(snapshot, kind, asked.symbols, asked.span)
+        else:
+            availability.check_series(snapshot, kind, series)
