@@ -7,9 +7,16 @@ UV   := .venv-lock/bin/uv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# A lock is whole: nothing is left to resolve.
+AS_LOCKED := --require-hashes --no-deps
+
+# The tests start Python a thousand times. Where modules are not kept compiled each start takes
+# a sixth longer, and what pytest collects twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest test-oldest torture torture-short check lint format graph docs bench bench-check bench-formats bench-load bench-bars bench-market bench-overlap lock clean
+.PHONY: help demo test test-newest test-oldest run-newest run-oldest torture torture-short check lint format graph docs bench bench-check bench-formats bench-load bench-bars bench-market bench-overlap lock clean
 
 help:
 	@echo "make demo     make a small market, take it through the warehouse, show the answers"
@@ -40,7 +47,9 @@ help:
 demo: $(VENV)/app
 	$(BIN)/warehouse demo demo-warehouse
 
-RUN_TESTS := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+# `auto` would be one process of two where a core has two threads.
+SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
+RUN_TESTS    := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test: $(VENV)/app $(VENV)/dev
 	$(RUN_TESTS) -m "not torture" $(ARGS)
@@ -52,17 +61,28 @@ RANGE_TESTS := tests/sqlfolder tests/cli tests/test_api.py tests/store/test_cata
 
 test-newest: RESOLUTION := highest
 test-oldest: RESOLUTION := lowest-direct
+RESOLVE = $(UV) pip compile pyproject.toml --quiet --upgrade --python .venv-$*/bin/python \
+          --resolution $(RESOLUTION) --no-annotate --no-header --no-emit-index-url
+
+# Where all that the project needs is as the lock has it, `make test` has made the same claims.
 test-newest test-oldest: test-%: .venv-%/base $(UV)
-	@$(UV) pip compile pyproject.toml --group test --quiet --upgrade --python .venv-$*/bin/python \
-	  --resolution $(RESOLUTION) --no-annotate --no-emit-index-url --output-file .venv-$*/versions.txt
-	@.venv-$*/bin/python -m pip --quiet --disable-pip-version-check install -r .venv-$*/versions.txt
-	@.venv-$*/bin/python -m pip --quiet --disable-pip-version-check install \
-	  --no-deps --no-build-isolation --editable .
-	@grep -E '^(duckdb|pandas|pyarrow|sqlglot)=' .venv-$*/versions.txt
-	.venv-$*/bin/python -m pytest --numprocesses=auto --dist=worksteal -p no:cacheprovider $(RANGE_TESTS) $(ARGS)
+	@$(RESOLVE) --output-file .venv-$*/needed.txt
+	@$(RESOLVE) --group test --output-file .venv-$*/versions.txt
+	@$(UV) pip freeze --python $(BIN)/python >.venv-$*/locked.txt 2>/dev/null || true
+	@if grep -vxFf .venv-$*/locked.txt .venv-$*/needed.txt >.venv-$*/others.txt; then \
+	  echo "Other than the lock's:" $$(cat .venv-$*/others.txt) && $(MAKE) --no-print-directory run-$*; \
+	else \
+	  echo "The $* versions of all" $$(grep -c == .venv-$*/needed.txt) "packages that are needed" \
+	    "are the lock's, with which make test runs: nothing else to try."; \
+	fi
+
+run-newest run-oldest: run-%:
+	@$(UV) pip install --quiet --python .venv-$*/bin/python -r .venv-$*/versions.txt
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --no-deps --no-build-isolation --editable .
+	.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -p no:cacheprovider $(RANGE_TESTS) $(ARGS)
 
 .venv-%/base:
-	@$(PYTHON) -m venv --clear .venv-$*
+	@$(PYTHON) -m venv --clear --without-pip .venv-$*
 	@touch $@
 
 # The lock has Ray for the tests; PySpark is half a gigabyte, and wants Java.
@@ -128,7 +148,7 @@ bench-formats: $(FORMATS)/ready
 
 $(FORMATS)/ready: requirements.lock
 	@$(PYTHON) -m venv --clear $(FORMATS)
-	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install $(AS_LOCKED) -r requirements.lock
 	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install 'tables==3.11.1'
 	@$(FORMATS)/bin/python -m pip --quiet --disable-pip-version-check install \
 	  --no-deps --no-build-isolation --editable .
@@ -153,7 +173,7 @@ $(VENV)/base: requirements.lock requirements-dev.lock
 	  { echo "This needs Python 3.11 or newer; $(PYTHON) is older or missing. Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into $(VENV) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install $(AS_LOCKED) -r requirements.lock
 	@touch $@
 
 $(VENV)/app: $(VENV)/base pyproject.toml
@@ -162,7 +182,7 @@ $(VENV)/app: $(VENV)/base pyproject.toml
 
 $(VENV)/dev: $(VENV)/base
 	@echo "Installing the tools into $(VENV) ..."
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install $(AS_LOCKED) -r requirements-dev.lock
 	@touch $@
 
 # The same versions in both files, for every Python from 3.11 on, on Linux and macOS.

@@ -540,7 +540,8 @@ def test_a_slow_drip_is_given_up_and_asked_again(
     s3 = source(proxy.endpoint, folder)
     began = time.monotonic()
     s3.fetch(item, tmp_path / "file.csv.gz")
-    assert time.monotonic() - began < 5
+    # To its end the drip takes half an hour.
+    assert time.monotonic() - began < 60
     assert s3.counts.retries == 2
     assert (tmp_path / "file.csv.gz").read_bytes() == body
 
@@ -849,7 +850,8 @@ def test_stopping_early_ends_soon_and_keeps_what_has_come(
         time.sleep(0.3)
         began = time.monotonic()
         running.close()
-        assert time.monotonic() - began < 3
+        # What stalls would hold it for a minute.
+        assert time.monotonic() - began < 20
         proxy.plan, proxy.bytes_per_second = (lambda request: None), None
         again = source(proxy.endpoint, folder)
         list(again.fetch_all(list(zip(items, targets, strict=True))))

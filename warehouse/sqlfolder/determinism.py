@@ -171,6 +171,12 @@ def names(tree: Any) -> Iterator[str]:
             yield function_name(node)
 
 
+@lru_cache(maxsize=1024)
+def names_of(tree: str) -> tuple[str, ...]:
+    """The same of a syntax tree in JSON: every question asks for those of a catalog's macros."""
+    return tuple(names(json.loads(tree)))
+
+
 def with_macros(
     stable: frozenset[str],
     macros: Sequence[tuple[str, str]],

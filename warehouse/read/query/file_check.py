@@ -7,7 +7,6 @@ it were the one that was published.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 import time
@@ -20,7 +19,7 @@ from warehouse.core.paths import REFERENCE_TABLES, RawFile
 from warehouse.errors import CorruptPartitionError
 from warehouse.read.query.names import files, known
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.determinism import names
+from warehouse.sqlfolder.determinism import names_of
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import open_partition
 from warehouse.store.reference import reference_files
@@ -75,7 +74,7 @@ def _kinds(snapshot: Snapshot, named: Iterable[str]) -> set[str]:
             kinds.add(listing[name])
             continue
         for one in definitions.get(name, ()):
-            waiting |= set(names(json.loads(one.tree))) - seen
+            waiting |= set(names_of(one.tree)) - seen
     return kinds
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from warehouse.core.datatypes import DATA_TYPES, is_data_type
 from warehouse.core.paths import REFERENCE_TABLES
 from warehouse.read.query.names import PLACE, bars, files, known
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.determinism import Known, names
+from warehouse.sqlfolder.determinism import Known, names_of
 from warehouse.sqlfolder.files import words
 
 _OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
@@ -37,7 +37,7 @@ def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
         if name in catalog.definitions:
             facts[name] = _definition(snapshot, catalog, name)
             for one in catalog.definitions[name]:
-                waiting.extend(names(json.loads(one.tree)))
+                waiting.extend(names_of(one.tree))
         elif name in catalog.tables:
             facts[name] = _rows(snapshot, name)
     return facts
@@ -85,13 +85,13 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
     """The words of a view or macro, whatever DuckDB wrote them out, and the files it reads."""
     layout = snapshot.layout
     definitions = catalog.definitions[name]
-    sql = "; ".join(" ".join(words(one.sql)) for one in definitions)
+    sql = "; ".join(_in_words(one.sql) for one in definitions)
     facts: list[Any] = []
     if "read_parquet" in sql:
         kinds = [kind for kind in (*DATA_TYPES, *bars(snapshot)) if f"/{kind}/" in sql]
         facts += [(kind, partitions_of(snapshot, kind)) for kind in kinds]
-        trees = (json.loads(one.tree) for one in definitions)
-        if not kinds and not any(files(snapshot).keys() & set(names(tree)) for tree in trees):
+        found = (files(snapshot).keys() & set(names_of(one.tree)) for one in definitions)
+        if not kinds and not any(found):
             # Files that the catalog has no hashes of.
             facts.append(_rows(snapshot, "warehouse"))
     for folder, short in (
@@ -101,6 +101,11 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
     ):
         sql = sql.replace(str(folder), short)
     return [sql, *facts]
+
+
+@lru_cache(maxsize=1024)
+def _in_words(sql: str) -> str:
+    return " ".join(words(sql))
 
 
 def _rows(snapshot: Snapshot, table: str) -> str:
