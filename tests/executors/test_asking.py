@@ -94,6 +94,19 @@ def both(made: Made, engine: str) -> Iterator[tuple[Warehouse, Warehouse]]:
             yield here, there
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """The numbers of the units that come back from a cluster, by way of what bears that name."""
+    found: list[int] = []
+
+    def counts(executor: Executor, units: Any) -> Any:
+        for number, result in results(executor, units):
+            found.append(number)
+            yield number, result
+
+    monkeypatch.setattr(name, counts)
+    return found
+
+
 NEVER = """-- validate/{name}: {name}.
 -- grain: one row per row
 -- severity: warning
@@ -111,14 +124,7 @@ def test_rules_find_what_they_find_here_and_fail_as_they_do(
     with Warehouse(made.root) as wh:
         rows = int(wh.catalog()["rows"].sum())
     monkeypatch.setattr("warehouse.validation.validate._UNIT_ROWS", rows // 8)
-    sent: list[int] = []
-
-    def counted(executor: Executor, units: Any) -> Any:
-        for number, result in results(executor, units):
-            sent.append(number)
-            yield number, result
-
-    monkeypatch.setattr("warehouse.validation.validate.results", counted)
+    sent = counted(monkeypatch, "warehouse.validation.validate.results")
     rules = {"found": "'every row'", "failing": "error('as it is meant to')"}
     for name, what in rules.items():
         path = made.root / f"sql/validate/{name}.sql"
@@ -158,14 +164,7 @@ def test_verify_finds_the_faults_that_it_finds_here(
     other.unlink()
     next(iter(sorted((data / "rejects").rglob("*.parquet")))).write_bytes(b"")
     monkeypatch.setattr("warehouse.maintenance.verify_units._UNIT_BYTES", 10_000)
-    sent: list[int] = []
-
-    def counted(executor: Executor, units: Any) -> Any:
-        for number, result in results(executor, units):
-            sent.append(number)
-            yield number, result
-
-    monkeypatch.setattr("warehouse.maintenance.verify_units.results", counted)
+    sent = counted(monkeypatch, "warehouse.maintenance.verify_units.results")
     told = []
     for options in ({"processing__engine": "local"}, settings(engine)):
         made.configure(**options)
@@ -200,15 +199,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The units that go to a cluster, however little is asked."""
     monkeypatch.setattr("warehouse.read.features.question._MANY_ROWS", 0)
     monkeypatch.setattr("warehouse.read.features.question._PART_ROWS", 1)
-    found: list[int] = []
-
-    def counted(executor: Executor, units: Any) -> Any:
-        for number, result in results(executor, units):
-            found.append(number)
-            yield number, result
-
-    monkeypatch.setattr("warehouse.read.answers.results", counted)
-    return found
+    return counted(monkeypatch, "warehouse.read.answers.results")
 
 
 @pytest.mark.parametrize(
