@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import Made, day_key, instant, quote, trade
+from building import Made, day_key, instant, quote, random_trades, trade
 from conftest import MakeWarehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -617,3 +617,19 @@ def test_a_partition_that_too_many_open_files_keep_from_being_read_is_not_called
     told = f'IO Error: Cannot open file "{path}": Too many open files'
     error = query._unreadable(path, told)
     assert str(error) == f"{path}: cannot be read: Too many open files"
+
+
+@pytest.mark.parametrize("adjust", ["", ", adjust := 'splits'"])
+def test_a_macro_gives_rows_in_the_order_of_the_tape_each_time(
+    make_warehouse: MakeWarehouse, adjust: str
+) -> None:
+    day = date(2024, 1, 29)
+    made = make_warehouse({day_key("trades", day): random_trades(("A",), 40_000, day)})
+    made.configure(processing__parallel_workers=4)
+    made.update("trades")
+    sql = f"select sequence_number from trades_of('A', '{day}', '{day}'{adjust})"
+    with Warehouse(made.root) as wh:
+        due = wh.trades("A", day, to="arrow", columns=["sequence_number"])
+    for _ in range(3):
+        with Warehouse(made.root) as wh:
+            assert wh.query(sql, "arrow").equals(due)

@@ -265,7 +265,7 @@ class Snapshot:
         """A new connection, to which the catalog stands where it is, not where it was made."""
         assert self._base is not None
         connection = self._base.cursor()
-        for statement in [*place(self.layout), *self._view]:
+        for statement in [*place(self.layout), _ALONE, *self._view]:
             connection.execute(statement)
         return connection
 
@@ -623,6 +623,10 @@ def _about(sql: str, parameters: Mapping[str, Any]) -> Collection[str] | None:
         return ()
     named = parameters.get("data_type")
     return None if named is None else (named,)
+
+
+_ALONE = "create or replace temp macro is_the_only_one() as true"
+"""Nothing else is attached here; and DuckDB keeps no order of rows beside a subquery."""
 
 
 def place(layout: Layout) -> list[str]:
