@@ -651,9 +651,9 @@ class Warehouse(Face):
         """One session (or minute) across all symbols: a row for each that has a bar.
 
         Args:
-            data_type: day_aggs or minute_aggs.
-            at: of day_aggs the session; of minute_aggs an instant in the minute that the bar
-                begins at. As `start` of `load`.
+            data_type: day_aggs, minute_aggs, or kept bars (`bars_5m`).
+            at: of day_aggs and bars_1d the session; of minute_aggs an instant in the minute that
+                the bar begins at, of other kept bars the instant. As `start` of `load`.
             columns: which of the data type's, in this order; None: all in theirs.
             to, missing, adjust, as_of: as in `load`. As of its own session a session is as traded:
                 name a later one.
@@ -664,7 +664,7 @@ class Warehouse(Face):
 
         Raises:
             RequestError: an argument is not one of the things it may be.
-            NoDataError: the session was never ingested.
+            NoDataError: the session was never ingested; or no kept bar begins at that moment.
             CorruptPartitionError: a file's bytes are not those that were written.
         """
         asked = cross_section(
@@ -738,7 +738,7 @@ class Warehouse(Face):
         """One column of bars as a matrix: what a vectorised backtest wants.
 
         Args:
-            data_type: day_aggs, or minute_aggs.
+            data_type: day_aggs, minute_aggs, or kept bars (`bars_5m`).
             column: one of its columns of numbers: close, volume.
             start, end: as in `load`.
             symbols: the columns, in this order; "*": all that have a bar in the span.
@@ -746,8 +746,8 @@ class Warehouse(Face):
                 followed bears the name that was asked for.
 
         Returns:
-            A row for each session (of minute_aggs: for each minute's stamp) in which one of the
-            symbols has a bar, ascending; a column of float64 for each symbol, of "*" in byte
+            A row for each session (of minute_aggs and kept bars: for each stamp) in which one of
+            the symbols has a bar, ascending; a column of float64 for each symbol, of "*" in byte
             order; NaN where a symbol has no bar. Sessions, or stamps, are the index of a pandas
             frame, and the first column of others. A session's label is a midnight without a zone.
 

@@ -10,6 +10,7 @@ import inspect
 import re
 import shlex
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,13 @@ def shown_commands(path: Path) -> Iterator[tuple[list[str], str]]:
                     break
                 except ValueError:
                     continue
+
+
+def test_the_sizing_is_what_its_rates_come_to() -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "sizing.py")]
+    tables = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    guide = (DOCS / "guides" / "scaling-out.md").read_text("utf-8")
+    assert [table for table in tables.strip().split("\n\n") if table not in guide] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -539,3 +541,39 @@ def test_day_bars_of_new_months_are_laid_out_by_a_key_of_their_own_and_others_st
         "market"
     }
     check_bars(made)
+
+
+@pytest.mark.parametrize("of_bars", ["symbol", "market"])
+def test_panels_and_cross_sections_of_kept_bars_are_pivots_of_their_rows(
+    make_warehouse: MakeWarehouse, files: dict[str, bytes], of_bars: str
+) -> None:
+    made = make_warehouse(files, **settings_of("symbol", of_bars, "5m", "1d"))
+    made.update("trades")
+    for data_type, by in (("bars_5m", "timestamp"), ("bars_1d", "session")):
+        rows = bars_of(made, data_type).to_pandas()
+        due = rows.pivot(index=by, columns="symbol", values="close").sort_index()
+        with Warehouse(made.root) as wh:
+            sessions = wh.sessions(data_type)
+            panel = wh.panel(data_type, "close", sessions[0], sessions[-1])
+            assert list(panel.columns) == sorted(due.columns, key=str.encode)
+            np.testing.assert_array_equal(panel.to_numpy(), due[panel.columns].to_numpy())
+            for moment in due.index[::40]:
+                at = moment if by == "timestamp" else pd.Timestamp(moment)
+                closes = wh.cross_section(data_type, at, columns=["close"])["close"]
+                assert closes.to_dict() == due.loc[moment].dropna().to_dict()
+
+
+def test_a_cross_section_at_which_no_kept_bar_begins_is_told_not_empty(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse(
+        {day_key("trades", MONDAY): day(MONDAY, *map(float, range(10, 20)))},
+        **settings_of("symbol", "symbol", "5m"),
+    )
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert len(wh.cross_section("bars_5m", f"{MONDAY} 09:35")) == 2
+        with pytest.raises(NoDataError, match="no symbol has a bar that begins then"):
+            wh.cross_section("bars_5m", f"{MONDAY} 09:36")
+        with pytest.raises(RequestError, match="name the minute"):
+            wh.cross_section("bars_5m", MONDAY)

@@ -956,15 +956,17 @@ def failing_at_trades(error: BaseException) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize(
+    ("bound", "reached"), [("_TOGETHER_BYTES", 1), ("_TOGETHER_SECONDS", 0)], ids=["large", "slow"]
+)
 def test_what_a_killed_run_had_published_is_not_done_again(
-    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch, bound: str, reached: int
 ) -> None:
     made = make_warehouse()
     made.put_raw("day_aggs", SESSION, [bar("A", instant(SESSION, "00:00"))])
     made.put_raw("trades", SESSION, day_of_trades(SESSION, 1))
     with failing_at_trades(Killed()), monkeypatch.context() as patch:
-        # As where files are large.
-        patch.setattr(pipeline, "_TOGETHER_BYTES", 1)
+        patch.setattr(pipeline, bound, reached)
         with pytest.raises(Killed):
             made.ingest()
     assert made.table("day_aggs").num_rows == 1

@@ -12,6 +12,7 @@ the order in which they are read: so each month is whole, and published, as soon
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -85,6 +86,8 @@ _TOGETHER_BYTES = 64 << 20
 the next. They are read in some 5 s."""
 _TOGETHER_ENTRIES = 1_000_000
 """Nor do more symbols and sessions wait: four months of a market's day bars."""
+_TOGETHER_SECONDS = 30
+"""Nor for longer: so much work at most is lost with a driver that is killed."""
 
 
 @dataclass
@@ -98,6 +101,7 @@ class Staged:
         superseded: versions of raw files that were kept while their rows stood.
         raw_bytes: of the raw files.
         entries: how many symbols and sessions the catalog will name; each takes memory until then.
+        since: when the first of it came, by the monotonic clock.
     """
 
     change: CatalogChange = field(default_factory=CatalogChange)
@@ -107,11 +111,16 @@ class Staged:
     superseded: list[Path] = field(default_factory=list)
     raw_bytes: int = 0
     entries: int = 0
+    since: float = 0.0
 
     @property
     def is_enough(self) -> bool:
         """Whether it is to be published now."""
-        return self.raw_bytes >= _TOGETHER_BYTES or self.entries >= _TOGETHER_ENTRIES
+        return (
+            self.raw_bytes >= _TOGETHER_BYTES
+            or self.entries >= _TOGETHER_ENTRIES
+            or time.monotonic() - self.since >= _TOGETHER_SECONDS
+        )
 
     def taken(self) -> Staged:
         """All of it; nothing waits here any more."""
@@ -691,6 +700,8 @@ class Pipeline:
         before = rows_by_file(portion.present, portion.entries, selected)
         is_alone = staged is None
         staged = Staged() if staged is None else staged
+        if not staged.folders:
+            staged.since = time.monotonic()
         self._add(staged, report, batch, selected, known, portion.present, before, gate)
         staged.folders.append(portion.folder)
         if is_alone or is_last or staged.is_enough:

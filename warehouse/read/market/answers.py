@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factors
 from warehouse.bars.securities import Bearing
-from warehouse.core.calendar import Span
-from warehouse.core.datatypes import DataType
+from warehouse.core.calendar import NEW_YORK, Span
+from warehouse.core.datatypes import DataType, is_kept_bars
+from warehouse.errors import NoDataError
 from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers
 from warehouse.read.arguments import Question
@@ -47,6 +48,8 @@ class MarketAnswers:
             def read() -> Held:
                 columns = tuple(dict.fromkeys([*asked.shape.index, *asked.columns]))
                 table = self._rows(snapshot, asked.kind, columns, asked.span, by)
+                if by_symbol and is_kept_bars(asked.kind.name) and not table.num_rows:
+                    raise _no_bars(asked)
                 frame = shaped(table, asked.shape)
                 if isinstance(frame, pd.DataFrame):
                     if by_symbol:
@@ -156,6 +159,16 @@ class MarketAnswers:
             lambda: rows.read(snapshot, kind, wanted, span, answers.workers())
         )
         return adjusted(table, by).select(list(columns))
+
+
+def _no_bars(asked: Question) -> NoDataError:
+    """No symbol has a bar at a moment, which may be none that bars of that length begin at."""
+    moment = pd.Timestamp(asked.span.start_ns, tz=NEW_YORK)
+    return NoDataError(
+        f"{asked.kind.name} of {moment:%Y-%m-%d %H:%M:%S}, New York",
+        "no symbol has a bar that begins then",
+        f"see when they begin: wh.load({asked.kind.name!r}, SYMBOL, '{moment:%Y-%m-%d}')",
+    )
 
 
 def _told(one: Bearing) -> tuple[str, str, str]:

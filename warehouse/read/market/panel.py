@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from warehouse.bars.securities import Bearing
 from warehouse.core.calendar import Moment, Span, day_bounds_ns, parse_span, span_between
-from warehouse.core.datatypes import DataType
+from warehouse.core.datatypes import DataType, is_kept_bars
 from warehouse.core.process import available_bytes
 from warehouse.errors import RequestError, TooLargeError
 from warehouse.read.arguments import (
@@ -33,11 +33,8 @@ from warehouse.store.partitions import ranks_of
 
 _MISSING = ("raise", "ignore")
 _MINUTE_NS = 60_000_000_000
-_BY: dict[str, Literal["session", "timestamp"]] = {
-    "day_aggs": "session",
-    "minute_aggs": "timestamp",
-}
-"""Data types of which a symbol has one row at most for each of these."""
+_OF_TAPE = ("trades", "quotes")
+"""Of these a symbol has many rows at a time, of all others one at most."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,12 @@ class Panel:
 
     @property
     def by(self) -> Literal["session", "timestamp"]:
-        return _BY[self.kind.name]
+        return _by(self.kind)
+
+
+def _by(kind: DataType) -> Literal["session", "timestamp"]:
+    """What a symbol has one bar of at most."""
+    return "session" if kind.monthly_by_symbol else "timestamp"
 
 
 def panel(
@@ -116,13 +118,16 @@ def cross_section(
         data_type, ALL, at, columns=names, to=to, missing=missing, adjust=adjust, as_of=as_of
     )
     is_session = asked.span.start_ns == day_bounds_ns(asked.span.first, asked.span.first)[0]
-    if _BY[kind.name] == "session":
+    if _by(kind) == "session":
         if not is_session:
             raise RequestError("at", str(at), "a bar is that of a session: name it, YYYY-MM-DD")
         return asked
-    begin = asked.span.start_ns // _MINUTE_NS * _MINUTE_NS
     if is_session:
         raise RequestError("at", str(at), "name the minute: YYYY-MM-DD HH:MM")
+    begin = asked.span.start_ns
+    if is_kept_bars(kind.name):
+        return replace(asked, span=span_between(begin, begin + 1))
+    begin = begin // _MINUTE_NS * _MINUTE_NS
     return replace(asked, span=span_between(begin, begin + _MINUTE_NS))
 
 
@@ -133,11 +138,11 @@ def bars_of(data_type: str) -> DataType:
         RequestError: it is none.
     """
     kind = kind_of(data_type)
-    if kind.name not in _BY:
+    if kind.name in _OF_TAPE:
         raise RequestError(
             "data type",
             data_type,
-            f"a symbol has many rows at a time; take one of {', '.join(_BY)}, or load",
+            "a symbol has many rows at a time; take day_aggs, minute_aggs or kept bars, or load",
         )
     return kind
 
