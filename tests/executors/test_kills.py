@@ -118,7 +118,9 @@ def test_a_worker_that_is_killed_in_either_stage_costs_no_row(
     here.update()
     with cluster(engine), in_two_stages():
         # Once when all is written and nobody has been told, and else in the midst of it.
-        for number, seconds in enumerate([60.0, *(dice.uniform(0, 0.3) for _ in range(KILLS))]):
+        for number, seconds in enumerate(
+            [60.0, *(dice.uniform(0, 0.3) for _ in range(KILLS // 2))]
+        ):
             made = market(tmp_path / f"{number}", "symbol", **settings(engine))
             mark = tmp_path / f"{number} was killed"
             monkeypatch.setattr(

@@ -148,7 +148,10 @@ def test_the_bytes_are_those_of_one_unit_on_an_engine(engine: str, tmp_path: Pat
     check_equal(here, there, in_two_stages)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, random.Random(16).randrange(3, 9), 50])
+@pytest.mark.parametrize(
+    "at_once",
+    [2, 50, *(pytest.param(some, marks=pytest.mark.torture) for some in (1, 3, 5, 8))],
+)
 def test_where_the_ranges_are_cut_changes_no_byte(at_once: int, tmp_path: Path) -> None:
     here, there = (make(tmp_path / name) for name in ("here", "there"))
     executor = Apart(at_once)
