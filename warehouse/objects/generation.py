@@ -130,7 +130,10 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         text = inflating.decompress(packed, _MOST_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError
-        return _parsed(json.loads(text)["files"])
+        found = _parsed(json.loads(text)["files"])
+        if CATALOG not in found:
+            raise ValueError
+        return found
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
         raise _odd(bucket, key) from None
 

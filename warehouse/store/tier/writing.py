@@ -29,7 +29,7 @@ from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog
 from warehouse.store.journal import Change
 from warehouse.store.publish import Committer, writer_lock
-from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull
+from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull, small_files
 
 _AT_ONCE = 8
 _KEPT_HOLDS = 2
@@ -184,11 +184,6 @@ def _there(layout: Layout) -> Iterator[str]:
             named |= {f"reference/{name}" for name in (catalog.reference() or {}).values()}
     for path in partition_paths(layout.cache):
         yield path.relative_to(layout.data).as_posix()
-    for tier in sorted(layout.tiers - {layout.cache.name}):
-        for folder, _, names in os.walk(layout.data / tier):
-            for name in names:
-                below = os.path.relpath(os.path.join(folder, name), layout.data)
-                if tier in KEPT_A_DAY and below not in named:
-                    continue
-                if layout.is_published(below):
-                    yield below
+    for name in small_files(layout):
+        if name in named or name.partition("/")[0] not in KEPT_A_DAY:
+            yield name
