@@ -32,6 +32,7 @@ WHOLE_SHARE = 0.5
 # group; a shorter one is here sooner whole.
 _SEARCHED_BYTES = 8 << 20
 _ROOM_BYTES = 64 << 20
+"""After so many bytes came it is looked whether room must be made."""
 _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 # pyarrow reads so many bytes of the end at first. A footer takes 60 to 90 bytes for each column of
