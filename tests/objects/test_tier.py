@@ -29,6 +29,8 @@ from warehouse.errors import (
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import key_of
 
+RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
+
 
 def answers(made: Made) -> dict[str, Any]:
     """Answers of every kind, as text or values that equal what is equal."""
@@ -314,3 +316,26 @@ def test_actions_are_judged_by_prices_that_another_machine_published(
     assert shown[0] == shown[1]
     assert "E1" in shown[0]
     assert second.partitions()
+
+
+def test_all_that_a_writer_does_it_does_on_a_machine_that_has_nothing_yet(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    local = make(tmp_path / "local")
+    some_days(local)
+    local.update()
+    first = machine(tmp_path / "first", url, server.endpoint, local.source)
+    first.update()
+    with Warehouse(local.root) as wh:
+        found = wh.validate(rules=RULES).results
+        wh.rebuild_layout("trades", "market")
+        compared = wh.reconcile("day_aggs").to_dict()["results"]
+    second = machine(tmp_path / "second", url, server.endpoint, local.source)
+    with Warehouse(second.root) as wh:
+        assert wh.validate(rules=RULES).results == found
+        wh.rebuild_layout("trades", "market")
+        assert wh.reconcile("day_aggs").to_dict()["results"] == compared
+    assert second.verify().faults == []
+    with Warehouse(first.root) as wh:
+        wh.pull()
+    assert first.digests() == local.digests()
