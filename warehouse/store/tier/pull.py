@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,12 +37,14 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.objects import disk_cache, generation
-from warehouse.objects.bucket import Bucket, bucket_of
 from warehouse.objects.generation import CATALOG, Content, Current, Record
 from warehouse.store import catalog_writer, data_folder_id, manifests
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 
@@ -82,6 +84,8 @@ def refresh(layout: Layout) -> None:
     """
     if layout.tier is None:
         return
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     is_empty = not os.path.lexists(layout.catalog)
     _asked[str(layout.data)] = time.monotonic()
     try:
@@ -351,6 +355,8 @@ def sizes(layout: Layout) -> dict[str, int]:
     """
     if layout.tier is None:
         return {}
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     listed = bucket_of(layout.tier).list(generation.OBJECTS)
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
 
