@@ -96,7 +96,9 @@ def refresh(layout: Layout) -> None:
         _check_own(layout, newest)
         if _is_here(layout, newest):
             return
-        with writer_lock(layout, _FIRST_WAIT if is_empty else 0, lambda: newest.warehouse):
+        wait = _FIRST_WAIT if is_empty else 0
+        # Nor is a writer of this process waited for: it may be at work for hours.
+        with writer_lock(layout, wait, lambda: newest.warehouse, turn=wait):
             pull(layout, bucket)
     except LockedError:
         # Who holds it brings it, or publishes; what is here is a whole generation.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _KEPT_HOLDS = 2
+_PULL_SECONDS = 10.0
 
 
 @contextmanager
@@ -64,7 +65,8 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
         newest = generation.current(bucket)
         return None if newest is None else newest.warehouse
 
-    with writer_lock(layout, wait, told):
+    # A reader that pulls holds the lock for a moment.
+    with writer_lock(layout, max(wait, _PULL_SECONDS), told):
         _check_once(tier, os.getpid())
         with lease.hold(bucket, layout.data, wait) as held:
             found = pull(layout, bucket)
