@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -339,3 +341,29 @@ def test_all_that_a_writer_does_it_does_on_a_machine_that_has_nothing_yet(
     with Warehouse(first.root) as wh:
         wh.pull()
     assert first.digests() == local.digests()
+
+
+LOCAL = """
+import sys
+from pathlib import Path
+from warehouse import Warehouse
+with Warehouse(sys.argv[1]) as wh:
+    wh.update(start="2024-01-31", end="2024-01-31")
+    wh.verify()
+    wh.prune()
+    wh.trades("AAPL", "2024-01-31")
+    wh.query("select count(*) from trades")
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"boto3", "botocore"}))
+"""
+
+
+def test_a_warehouse_without_a_bucket_waits_for_no_client_and_makes_no_files_of_one(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path)
+    some_days(made, 1)
+    done = subprocess.run(
+        [sys.executable, "-c", LOCAL, str(made.root)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+    assert not {".reading", "generation.json"} & {path.name for path in made.layout.data.iterdir()}

@@ -17,13 +17,15 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import ObjectMissingError, ObjectStorageError
-from warehouse.objects.bucket import Bucket
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 CURRENT, OBJECTS, GENERATIONS = "current.json", "objects/", "generations/"
 CATALOG = "warehouse.duckdb"

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,12 +37,14 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.objects import disk_cache, generation
-from warehouse.objects.bucket import Bucket, bucket_of
 from warehouse.objects.generation import CATALOG, Content, Current, Record
 from warehouse.store import catalog_writer, data_folder_id, manifests
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 
@@ -82,6 +84,8 @@ def refresh(layout: Layout) -> None:
     """
     if layout.tier is None:
         return
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     is_empty = not os.path.lexists(layout.catalog)
     _asked[str(layout.data)] = time.monotonic()
     try:
@@ -92,7 +96,9 @@ def refresh(layout: Layout) -> None:
         _check_own(layout, newest)
         if _is_here(layout, newest):
             return
-        with writer_lock(layout, _FIRST_WAIT if is_empty else 0, lambda: newest.warehouse):
+        wait = _FIRST_WAIT if is_empty else 0
+        # Nor is a writer of this process waited for: it may be at work for hours.
+        with writer_lock(layout, wait, lambda: newest.warehouse, turn=wait):
             pull(layout, bucket)
     except LockedError:
         # Who holds it brings it, or publishes; what is here is a whole generation.
@@ -351,6 +357,8 @@ def sizes(layout: Layout) -> dict[str, int]:
     """
     if layout.tier is None:
         return {}
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     listed = bucket_of(layout.tier).list(generation.OBJECTS)
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
 
