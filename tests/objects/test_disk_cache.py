@@ -16,6 +16,7 @@ from objects.machines import SYMBOLS, machine, some_days
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
+from warehouse.errors import RequestError
 from warehouse.objects import disk_cache
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.disk_cache import Hold, Wanted, bring, make_room
@@ -82,8 +83,10 @@ def test_what_a_question_reads_is_kept_however_much_it_is(machines: tuple[Made, 
     first, second = machines
     second.configure(storage__max_cache_disk_gb=1 / GIB)
     with Warehouse(second.root) as wh, Warehouse(first.root) as due:
-        sql = "select count(*), sum(sequence_number) from trades"
-        assert wh.query(sql).equals(due.query(sql))
+        assert wh.trades(SYMBOLS, DAY).equals(due.trades(SYMBOLS, DAY))
+        # Of SQL all must be here at once, of whatever month: it is told before any of it comes.
+        with pytest.raises(RequestError, match="must be on the disk"):
+            wh.query("select count(*) from trades")
         with wh.stream(SYMBOLS, DAY, data_types="trades", to="arrow", batch_rows=10) as stream:
             rows = next(stream).num_rows
             # Others want room meanwhile.
