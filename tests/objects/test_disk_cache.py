@@ -16,6 +16,7 @@ from objects.machines import SYMBOLS, machine, some_days
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
+from warehouse.errors import RequestError
 from warehouse.objects import disk_cache
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.disk_cache import Hold, Wanted, bring, make_room
@@ -82,6 +83,10 @@ def test_a_stream_goes_on_though_others_made_room(machines: tuple[Made, Made]) -
     first, second = machines
     second.configure(storage__max_cache_disk_gb=1 / GIB)
     with Warehouse(second.root) as wh, Warehouse(first.root) as due:
+        assert wh.trades(SYMBOLS, DAY).equals(due.trades(SYMBOLS, DAY))
+        # Of SQL all must be here at once, of whatever month: it is told before any of it comes.
+        with pytest.raises(RequestError, match="must be on the disk"):
+            wh.query("select count(*) from trades")
         with wh.stream(SYMBOLS, DAY, data_types="trades", to="arrow", batch_rows=10) as stream:
             rows = next(stream).num_rows
             # Others want room meanwhile; what is open stays open, and the rest comes again.

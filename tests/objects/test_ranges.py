@@ -5,16 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from building import Made
 from objects.elsewhere import FEW, ROWS, SESSIONS, counted, forget
+from objects.machines import SYMBOLS, machine, some_days
+from s3server import S3TestServer
 
 from warehouse.api import Warehouse
+from warehouse.objects import range_reader
 from warehouse.objects.bucket import Bucket
+from warehouse.objects.disk_cache import make_room
+from warehouse.objects.partial_object import kept_in
+from warehouse.read.stream import stream as streaming
 
 
 @pytest.fixture
@@ -132,3 +140,84 @@ def test_few_more_bytes_come_than_the_rows_and_their_neighbours_have(
     # The end with the footer, and a row group before and after.
     assert sum(fetched) < share + 65_536 + 2 * path.stat().st_size * 10_000 / total
     assert sum(fetched) < 0.6 * path.stat().st_size
+
+
+def test_bars_and_features_of_a_session_come_by_range_too(local: Made, there: Made) -> None:
+    """All of them answer as from a folder."""
+    day = SESSIONS[3]
+    asks: list[Callable[[Warehouse], pd.DataFrame]] = [
+        lambda wh: wh.bars("SPY", day, every="5m"),
+        lambda wh: wh.features("spread", "SPY", day),
+        lambda wh: wh.trades("SPY", day, adjust="splits"),
+    ]
+    with Warehouse(local.root) as near:
+        for ask in asks:
+            forget(there)
+            with Warehouse(there.root) as far:
+                far.symbols()
+                with counted(there) as count:
+                    found = ask(far)
+            assert found.equals(ask(near))
+            assert len(found) > 5
+            assert count[0] <= 4
+
+
+def test_hours_of_a_long_stretch_are_searched_for(
+    local: Made, there: Made, monkeypatch: pytest.MonkeyPatch, fetched: list[int]
+) -> None:
+    monkeypatch.setattr(range_reader, "_SEARCHED_BYTES", 1)
+    forget(there)
+    hours = f"{SESSIONS[3]} 10:00", f"{SESSIONS[3]} 10:10"
+    with Warehouse(there.root) as far, Warehouse(local.root) as near:
+        assert far.trades("SPY", *hours).equals(near.trades("SPY", *hours))
+    # The footer, and a row group for each look.
+    assert 2 <= len(fetched) <= 5
+
+
+def test_a_stream_without_descriptors_opens_what_it_reads_each_time(
+    local: Made, there: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"symbols": FEW, "start": MONTH[0], "end": MONTH[1]}
+    with Warehouse(local.root) as near:
+        due = streamed(near, ("trades", asked))
+    monkeypatch.setattr(streaming, "_most_descriptors", lambda: 1)
+    forget(there)
+    with Warehouse(there.root) as far:
+        assert streamed(far, ("trades", asked)).equals(due)
+        # And once more, of what is here.
+        assert streamed(far, ("trades", asked)).equals(due)
+
+
+def test_what_came_by_range_goes_when_room_is_made(
+    tmp_path: Path, url: str, server: S3TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_reader, "WHOLE_BYTES", 1)
+    first = machine(tmp_path / "first", url, server.endpoint)
+    days = some_days(first)
+    first.update("trades")
+    second = machine(tmp_path / "second", url, server.endpoint)
+    with Warehouse(second.root) as wh, Warehouse(first.root) as due:
+        ask = partial(Warehouse.trades, symbols=SYMBOLS[0], start=days[0])
+        assert ask(wh).equals(ask(due))
+        held = list(kept_in(second.layout.partial))
+        assert len(held) == 1
+        assert second.partitions() == {}
+        # Within the bound nothing goes.
+        assert make_room(second.layout) == 0
+        second.configure(storage__max_cache_disk_gb=1 / 1024**3)
+        assert make_room(second.layout) == 1
+        assert not [path for path in second.layout.partial.rglob("*") if path.is_file()]
+        wh.cache.clear()
+        assert ask(wh).equals(ask(due))
+
+
+def test_what_came_by_range_is_not_fetched_again_once_it_is_whole(local: Made, there: Made) -> None:
+    forget(there)
+    asked = {"symbols": list(ROWS), "start": MONTH[0], "end": MONTH[1]}
+    with Warehouse(there.root) as far, Warehouse(local.root) as near:
+        with counted(there):
+            streamed(far, ("trades", asked))
+        with counted(there) as count:
+            sql = "select count(*), sum(sequence_number) from trades"
+            assert far.query(sql).equals(near.query(sql))
+    assert count[0] <= 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from warehouse.errors import (
 )
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import key_of
+
+RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
 
 
 def answers(made: Made) -> dict[str, Any]:
@@ -240,12 +244,13 @@ def test_what_is_pulled_is_here_for_a_duckdb_of_ones_own(
     first.update()
     second = machine(tmp_path / "second", url, server.endpoint)
     due = first.sql("select count(*), sum(sequence_number) from trades")
-    pulled(second, "pull", "quotes", "--symbols", SYMBOLS[0], "--json")
+    pulled(second, "pull", "quotes", "--symbols", SYMBOLS[0])
     with pytest.raises(duckdb.IOException, match=r"trades.*AAPL"):
         second.sql("select count(*) from trades")
     assert {*second.partitions()} == {f"quotes/{SYMBOLS[0]}/2024_01.parquet"}
-    told = json.loads(pulled(second, "pull", "trades", "--json"))
-    assert told == {"partitions": 4, "bytes": told["bytes"], "fetched": 4}
+    assert re.fullmatch(
+        "4 partitions, .* are here; 4 of them were brought\n", pulled(second, "pull", "trades")
+    )
     assert second.sql("select count(*), sum(sequence_number) from trades") == due
     assert "13 partitions" in pulled(second, "pull")
     assert "0 of them were brought" in pulled(second, "pull", "--start", "2024-01-31")
@@ -313,3 +318,52 @@ def test_actions_are_judged_by_prices_that_another_machine_published(
     assert shown[0] == shown[1]
     assert "E1" in shown[0]
     assert second.partitions()
+
+
+def test_all_that_a_writer_does_it_does_on_a_machine_that_has_nothing_yet(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    local = make(tmp_path / "local")
+    some_days(local)
+    local.update()
+    first = machine(tmp_path / "first", url, server.endpoint, local.source)
+    first.update()
+    with Warehouse(local.root) as wh:
+        found = wh.validate(rules=RULES).results
+        wh.rebuild_layout("trades", "market")
+        compared = wh.reconcile("day_aggs").to_dict()["results"]
+    second = machine(tmp_path / "second", url, server.endpoint, local.source)
+    with Warehouse(second.root) as wh:
+        assert wh.validate(rules=RULES).results == found
+        wh.rebuild_layout("trades", "market")
+        assert wh.reconcile("day_aggs").to_dict()["results"] == compared
+    assert second.verify().faults == []
+    with Warehouse(first.root) as wh:
+        wh.pull()
+    assert first.digests() == local.digests()
+
+
+LOCAL = """
+import sys
+from pathlib import Path
+from warehouse import Warehouse
+with Warehouse(sys.argv[1]) as wh:
+    wh.update(start="2024-01-31", end="2024-01-31")
+    wh.verify()
+    wh.prune()
+    wh.trades("AAPL", "2024-01-31")
+    wh.query("select count(*) from trades")
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"boto3", "botocore"}))
+"""
+
+
+def test_a_warehouse_without_a_bucket_waits_for_no_client_and_makes_no_files_of_one(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path)
+    some_days(made, 1)
+    done = subprocess.run(
+        [sys.executable, "-c", LOCAL, str(made.root)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+    assert not {".reading", "generation.json"} & {path.name for path in made.layout.data.iterdir()}

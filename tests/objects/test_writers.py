@@ -28,7 +28,7 @@ from warehouse.errors import LeaseLostError, LockedError, ObjectStorageError, Wa
 from warehouse.objects import bucket as buckets
 from warehouse.objects import lease
 from warehouse.objects.bucket import Bucket, bucket_of
-from warehouse.objects.generation import CURRENT
+from warehouse.objects.generation import CURRENT, note
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import CatalogChange
 from warehouse.store.tier import pull
@@ -379,3 +379,25 @@ def test_a_link_that_falls_silent_ends_in_one_line_and_the_next_run_goes_on(
         proxy.plan = lambda request: None
         assert first.update().state == "done"
         assert first.verify().faults == []
+
+
+def test_questions_of_a_process_that_writes_do_not_wait_for_its_run(
+    tmp_path: Path, url: str, server: S3TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "ASKED_SECONDS", 0)
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first, 1)
+    first.update()
+    rows: list[int] = []
+
+    def ask() -> None:
+        with Warehouse(first.root) as wh:
+            rows.append(len(wh.trades(SYMBOLS, f"{SESSION}", missing="ignore")))
+
+    with hold(first):
+        # As between the moment that a publish is visible and the one that it is carried out here.
+        note(first.layout, None)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asking.join(30)
+        assert rows == [len(first.table("trades"))]

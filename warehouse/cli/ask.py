@@ -145,7 +145,6 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def pull(
     place: Place,
@@ -153,7 +152,6 @@ def pull(
     symbols: tuple[str, ...],
     start: str | None,
     end: str | None,
-    as_json: bool,
 ) -> None:
     """Bring partitions from the bucket to this disk.
 
@@ -170,9 +168,6 @@ def pull(
             request.end,
             sorted(request.symbols) or None,
         )
-    if as_json:
-        say_json(dict(vars(found)))
-        return
     told = f"{count(found.partitions, 'partition')}, {size(found.bytes)}, are here"
     say([f"{told}; {found.fetched:,} of them were brought"])
 

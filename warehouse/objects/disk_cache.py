@@ -81,7 +81,8 @@ def question(layout: Layout) -> Iterator[None]:
             _questions.hold = None
 
 
-def _register(layout: Layout) -> None:
+def keep_for_question(layout: Layout) -> None:
+    """Keep what is used from now on until the question ends that this thread is in, if any."""
     if _questions.depth and _questions.hold is None:
         _questions.hold = Hold(layout)
 
@@ -171,7 +172,7 @@ def bring(
         return found
     try:
         try:
-            _register(layout)
+            keep_for_question(layout)
             with shelf(layout):
                 missing = [one for one in by_path.values() if not _use(one)]
         except OSError as error:

@@ -17,13 +17,15 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import ObjectMissingError, ObjectStorageError
-from warehouse.objects.bucket import Bucket
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 CURRENT, OBJECTS, GENERATIONS = "current.json", "objects/", "generations/"
 CATALOG = "warehouse.duckdb"
@@ -130,7 +132,10 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         text = inflating.decompress(packed, _MOST_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError
-        return _parsed(json.loads(text)["files"])
+        found = _parsed(json.loads(text)["files"])
+        if CATALOG not in found:
+            raise ValueError
+        return found
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
         raise _odd(bucket, key) from None
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from warehouse.errors import (
@@ -28,8 +29,10 @@ from warehouse.errors import (
     ObjectMissingError,
     ObjectStorageError,
 )
-from warehouse.objects.bucket import Bucket
 from warehouse.text import printable
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 

@@ -26,7 +26,7 @@ from warehouse.source.partfile import PartFile, part_of, state_of, storage_error
 
 GAP_BYTES = 1 << 20
 """What lies between two ranges is fetched along if it is no more: a request costs as much."""
-REQUEST_BYTES = 16 << 20
+REQUEST_BYTES = 8 << 20
 """What is larger is fetched in several requests, side by side."""
 
 _AT_ONCE = 16

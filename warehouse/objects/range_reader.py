@@ -22,6 +22,7 @@ from warehouse.core.paths import Layout
 from warehouse.objects import disk_cache
 from warehouse.objects.partial_object import PartialObject, Ranged, side_by_side
 from warehouse.objects.ranges import Range
+from warehouse.source.partfile import storage_error
 
 WHOLE_BYTES = 1 << 20
 """A smaller object is fetched whole: one request, where its footer alone would be another."""
@@ -32,6 +33,7 @@ WHOLE_SHARE = 0.5
 # group; a shorter one is here sooner whole.
 _SEARCHED_BYTES = 8 << 20
 _ROOM_BYTES = 64 << 20
+"""After so many bytes came it is looked whether room must be made."""
 _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 # pyarrow reads so many bytes of the end at first. A footer takes 60 to 90 bytes for each column of
@@ -143,6 +145,12 @@ class RangeReader:
             ObjectStorageError: one cannot be had.
             StorageError: the disk refuses.
         """
+        if not wanted:
+            return
+        try:
+            disk_cache.keep_for_question(self._layout)
+        except OSError as error:
+            raise storage_error(self._layout.reading, error) from error
         for start in range(0, len(wanted), _OPEN_AT_ONCE):
             self._fetch(wanted[start : start + _OPEN_AT_ONCE])
         # To look at all that is here takes time: once for much that came.

@@ -274,9 +274,9 @@ def _read_with_shared(
     kind: DataType, pieces: Sequence[Piece], columns: Sequence[str], pool: Executor | None
 ) -> tuple[pa.Table, list[int]]:
     """The pieces' rows in their order, and how many each has; a file of several is read once."""
-    by_file: dict[Path, list[int]] = {}
+    places_in: dict[Path, list[int]] = {}
     for place, piece in enumerate(pieces):
-        by_file.setdefault(piece.path, []).append(place)
+        places_in.setdefault(piece.path, []).append(place)
 
     def read_file(places: list[int]) -> tuple[pa.Table, list[int]]:
         some = [pieces[place] for place in places]
@@ -285,7 +285,7 @@ def _read_with_shared(
         table, _ = _intact(some[0], lambda: _read(kind, some[0], columns, threads=False))
         return table, [table.num_rows]
 
-    listed = list(by_file.values())
+    listed = list(places_in.values())
     found = list(map(read_file, listed) if pool is None else pool.map(read_file, listed))
     table = compact(pa.concat_tables([part for part, _ in found]))
     counts = np.zeros(len(pieces), np.int64)

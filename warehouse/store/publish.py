@@ -49,28 +49,36 @@ os.register_at_fork(after_in_child=_turns.clear)
 
 
 @contextmanager
-def _turn(layout: Layout) -> Iterator[None]:
-    with _turns[os.path.realpath(layout.lock)]:
+def _turn(layout: Layout, wait: float | None) -> Iterator[None]:
+    turn = _turns[os.path.realpath(layout.lock)]
+    if not turn.acquire(timeout=-1 if wait is None else wait):
+        raise LockedError(layout.lock, journal.holder(layout), wait or 0)
+    try:
         yield
+    finally:
+        turn.release()
 
 
 @contextmanager
 def writer_lock(
-    layout: Layout, wait: float = 0, told: Callable[[], str | None] = lambda: None
+    layout: Layout,
+    wait: float = 0,
+    told: Callable[[], str | None] = lambda: None,
+    turn: float | None = None,
 ) -> Iterator[None]:
     """Hold the one writer's lock; what a killed writer left is finished or cleared first.
-
-    A writer of this very process, on another thread, is waited for as long as it takes.
 
     Args:
         wait: seconds to wait for another writer to end; `math.inf`: as long as it takes.
         told: says the id of a warehouse of which nothing is here yet.
+        turn: seconds to wait for a writer of this very process, on another thread; None: as long
+            as it takes.
 
     Raises:
         LockedError: another process holds it.
         StorageError: the folder cannot be written to, or is another's.
     """
-    with _turn(layout), _locked(layout, wait, told):
+    with _turn(layout, turn), _locked(layout, wait, told):
         yield
 
 

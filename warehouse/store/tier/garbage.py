@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from warehouse.core.paths import Layout
 from warehouse.objects import generation
-from warehouse.objects.bucket import PROBES, Bucket, bucket_of
 from warehouse.objects.generation import Content
-from warehouse.source.s3client import Listed
 from warehouse.store.tier.pull import is_file, published
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
+    from warehouse.source.s3client import Listed
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def collect(layout: Layout, *, dry_run: bool = False, now: datetime | None = Non
     Raises:
         ObjectStorageError: the bucket cannot be read, or nothing removed.
     """
+    from warehouse.objects.bucket import PROBES, bucket_of  # a folder alone needs no client
+
     assert layout.tier is not None
     bucket = bucket_of(layout.tier)
     newest = generation.current(bucket)

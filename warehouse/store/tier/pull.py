@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +26,6 @@ from warehouse.core.datatypes import with_bars
 from warehouse.core.paths import (
     STAGED_CATALOG,
     Layout,
-    PartitionKey,
     parse_partition,
     partition_paths,
 )
@@ -37,11 +37,14 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.objects import disk_cache, generation
-from warehouse.objects.bucket import Bucket, bucket_of
 from warehouse.objects.generation import CATALOG, Content, Current, Record
 from warehouse.store import catalog_writer, data_folder_id, manifests
 from warehouse.store.journal import Change
+from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 
@@ -81,6 +84,8 @@ def refresh(layout: Layout) -> None:
     """
     if layout.tier is None:
         return
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     is_empty = not os.path.lexists(layout.catalog)
     _asked[str(layout.data)] = time.monotonic()
     try:
@@ -91,7 +96,9 @@ def refresh(layout: Layout) -> None:
         _check_own(layout, newest)
         if _is_here(layout, newest):
             return
-        with writer_lock(layout, _FIRST_WAIT if is_empty else 0, lambda: newest.warehouse):
+        wait = _FIRST_WAIT if is_empty else 0
+        # Nor is a writer of this process waited for: it may be at work for hours.
+        with writer_lock(layout, wait, lambda: newest.warehouse, turn=wait):
             pull(layout, bucket)
     except LockedError:
         # Who holds it brings it, or publishes; what is here is a whole generation.
@@ -156,18 +163,13 @@ def _bring(
     files: dict[str, Content],
     known: Record | None,
 ) -> Record:
-    before = {} if known is None else known.files
-    doubtful = frozenset[str]() if known is None else known.doubtful
-    wanted = [
-        name
-        for name, content in files.items()
-        if name == CATALOG
-        or (
-            (before.get(name) != content or name in doubtful or not _stands(layout, name, content))
-            and not is_file(layout.data / name, content)
+    if not all(name == CATALOG or layout.is_published(name) for name in files):
+        raise ObjectStorageError(
+            bucket.url, f"{newest.key} names files that no publish puts into a data folder"
         )
-    ]
+    wanted = _due(layout, files, known)
     folder = layout.staging / "pull"
+    shutil.rmtree(folder, ignore_errors=True)
     layout.modes.make_folders(folder)
     staged = {name: folder / str(number) for number, name in enumerate(wanted)}
     staged[CATALOG] = layout.data / STAGED_CATALOG
@@ -179,8 +181,18 @@ def _bring(
     with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
     catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
-    gone = [name for name in _here(layout, before) if name not in files and name != CATALOG]
-    kept = [name for name in gone if name.partition("/")[0] in KEPT_A_DAY]
+    after = Record(bucket.url, newest.etag, files)
+    publish_noted(layout, _change(layout, files, staged, known), known, after)
+    return after
+
+
+def _change(
+    layout: Layout, files: dict[str, Content], staged: dict[str, Path], known: Record | None
+) -> Change:
+    """What becomes of the folder: small files come, those and partitions that are no more go."""
+    here = known.files if known is not None else small_files(layout)
+    gone = {name for name in here if name not in files and name != CATALOG}
+    kept = {name for name in gone if name.partition("/")[0] in KEPT_A_DAY}
     for name in kept:
         with suppress(OSError):
             os.utime(layout.data / name)
@@ -190,11 +202,15 @@ def _bring(
         for data_type in with_bars(name.split("/")[0] for name in in_use)
         for path in manifests.expired(layout, data_type, in_use)
     ]
-    changed = None if known is None else _months(set(before.items()) ^ set(files.items()))
-    if changed is not None:
-        changed |= {_month_of(layout, name) for name in doubtful} - {None}
-    stale = _stale(layout, files, staged, changed)
-    change = Change(
+    changed: set[Key] | None = None
+    if known is not None:
+        changed = {
+            *_months({name for name, _ in known.files.items() ^ files.items()}),
+            *_months_of(layout, known.doubtful),
+        }
+    removed = {*(layout.data / name for name in gone - kept), *expired}
+    removed |= {*_stale(layout, files, staged, changed)}
+    return Change(
         STAGED_CATALOG,
         [
             (path.relative_to(layout.data).as_posix(), name)
@@ -202,14 +218,9 @@ def _bring(
             if name != CATALOG
         ],
         sorted(
-            path.relative_to(layout.data).as_posix()
-            for path in {*(layout.data / name for name in {*gone} - {*kept}), *expired, *stale}
-            if os.path.lexists(path)
+            path.relative_to(layout.data).as_posix() for path in removed if os.path.lexists(path)
         ),
     )
-    after = Record(bucket.url, newest.etag, files)
-    publish_noted(layout, change, known, after)
-    return after
 
 
 def publish_noted(layout: Layout, change: Change, before: Record | None, after: Record) -> None:
@@ -232,9 +243,25 @@ def publish_noted(layout: Layout, change: Change, before: Record | None, after: 
         raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
 
 
-def _stands(layout: Layout, name: str, content: Content) -> bool:
+def _due(layout: Layout, files: dict[str, Content], known: Record | None) -> list[str]:
+    """The small files that are not here; the catalog never is: here it is of this folder."""
+    before = {} if known is None else known.files
+    doubtful = frozenset[str]() if known is None else known.doubtful
+    due = [CATALOG]
+    for name, content in files.items():
+        if name == CATALOG:
+            continue
+        # What was put in place here, and not touched since, need not be read again.
+        is_known = before.get(name) == content and name not in doubtful
+        look = _stands if is_known else is_file
+        if not look(layout.data / name, content):
+            due.append(name)
+    return due
+
+
+def _stands(path: Path, content: Content) -> bool:
     try:
-        return os.lstat(layout.data / name).st_size == content.size
+        return os.lstat(path).st_size == content.size
     except OSError:
         return False
 
@@ -260,11 +287,8 @@ def _download(layout: Layout, bucket: Bucket, content: Content, path: Path) -> N
         )
 
 
-def _here(layout: Layout, before: Iterable[str]) -> Iterator[str]:
-    """Small files that a generation before named, or that stand where they do."""
-    yield from before
-    if before:
-        return
+def small_files(layout: Layout) -> Iterator[str]:
+    """Small files that stand where a publish puts them."""
     for tier in sorted(layout.tiers - {layout.cache.name}):
         for folder, _, names in os.walk(layout.data / tier):
             for name in names:
@@ -273,33 +297,33 @@ def _here(layout: Layout, before: Iterable[str]) -> Iterator[str]:
                     yield below
 
 
-def _months(files: Iterable[tuple[str, Content]]) -> set[tuple[str, date] | None]:
+def _months(names: Iterable[str]) -> Iterator[Key]:
     """The data types and months of the manifests among files."""
-    found: set[tuple[str, date] | None] = set()
-    for name, _ in files:
+    for name in names:
         top, _, below = name.partition("/")
         if top == "manifests":
-            found.add(_of_manifest(below))
-    return found
+            yield _of_manifest(below)
 
 
-def _of_manifest(below: str) -> tuple[str, date]:
+def _of_manifest(below: str) -> Key:
     data_type, _, name = below.partition("/")
     return data_type, date(int(name[:4]), int(name[5:7]), 1)
 
 
-def _month_of(layout: Layout, name: str) -> tuple[str, date] | None:
-    """The data type and month of a partition; None: it is none."""
-    top, _, below = name.partition("/")
-    key = parse_partition(below) if top == layout.cache.name else None
-    return None if key is None else (key.data_type, key.month)
+def _months_of(layout: Layout, names: Iterable[str]) -> Iterator[Key]:
+    """The data types and months of the partitions among files."""
+    for name in names:
+        top, _, below = name.partition("/")
+        key = parse_partition(below) if top == layout.cache.name else None
+        if key is not None:
+            yield key.data_type, key.month
 
 
 def _stale(
     layout: Layout,
     files: dict[str, Content],
     staged: dict[str, Path],
-    changed: set[tuple[str, date] | None] | None,
+    changed: set[Key] | None,
 ) -> list[Path]:
     """Partitions that are here and are no longer what is published.
 
@@ -316,7 +340,7 @@ def _stale(
     found = []
     for path in partition_paths(layout.cache):
         below = path.relative_to(layout.cache).as_posix()
-        key: PartitionKey | None = parse_partition(below)
+        key = parse_partition(below)
         if key is None or (changed is not None and (key.data_type, key.month) not in changed):
             continue
         due = named.get(below)
@@ -333,6 +357,8 @@ def sizes(layout: Layout) -> dict[str, int]:
     """
     if layout.tier is None:
         return {}
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     listed = bucket_of(layout.tier).list(generation.OBJECTS)
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
 

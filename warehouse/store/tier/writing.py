@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warehouse.core.paths import Layout, Tier, partition_paths
 from warehouse.errors import ObjectChangedError, ObjectExistsError, ObjectStorageError, StorageError
 from warehouse.objects import disk_cache, generation, lease
-from warehouse.objects.bucket import Bucket, bucket_of, check_conditional_writes
 from warehouse.objects.disk_cache import Hold
 from warehouse.objects.generation import CATALOG, Content, Current, Record
 from warehouse.objects.lease import Lease
@@ -29,10 +29,14 @@ from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog
 from warehouse.store.journal import Change
 from warehouse.store.publish import Committer, writer_lock
-from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull
+from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull, small_files
+
+if TYPE_CHECKING:
+    from warehouse.objects.bucket import Bucket
 
 _AT_ONCE = 8
 _KEPT_HOLDS = 2
+_PULL_SECONDS = 10.0
 
 
 @contextmanager
@@ -53,13 +57,16 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
         with writer_lock(layout, wait):
             yield Committer(layout, sql)
         return
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     bucket = bucket_of(tier)
 
     def told() -> str | None:
         newest = generation.current(bucket)
         return None if newest is None else newest.warehouse
 
-    with writer_lock(layout, wait, told):
+    # A reader that pulls holds the lock for a moment.
+    with writer_lock(layout, max(wait, _PULL_SECONDS), told):
         _check_once(tier, os.getpid())
         with lease.hold(bucket, layout.data, wait) as held:
             found = pull(layout, bucket)
@@ -74,6 +81,8 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
 
 @lru_cache(maxsize=4)
 def _check_once(tier: Tier, process: int) -> None:
+    from warehouse.objects.bucket import bucket_of, check_conditional_writes
+
     check_conditional_writes(bucket_of(tier))
 
 
@@ -85,6 +94,8 @@ def restore(layout: Layout) -> bool:
     """
     if layout.tier is None:
         return False
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
     return pull(layout, bucket_of(layout.tier), anew=True) is not None
 
 
@@ -184,11 +195,6 @@ def _there(layout: Layout) -> Iterator[str]:
             named |= {f"reference/{name}" for name in (catalog.reference() or {}).values()}
     for path in partition_paths(layout.cache):
         yield path.relative_to(layout.data).as_posix()
-    for tier in sorted(layout.tiers - {layout.cache.name}):
-        for folder, _, names in os.walk(layout.data / tier):
-            for name in names:
-                below = os.path.relpath(os.path.join(folder, name), layout.data)
-                if tier in KEPT_A_DAY and below not in named:
-                    continue
-                if layout.is_published(below):
-                    yield below
+    for name in small_files(layout):
+        if name in named or name.partition("/")[0] not in KEPT_A_DAY:
+            yield name
