@@ -1618,13 +1618,16 @@ class Warehouse(Face):
             What came of each table: `read`, `new`, `changed`, `counted`, and `problems`.
 
         Raises:
-            RequestError: no file is named.
+            RequestError: no file is named, or something else.
             ReferenceFileError: a file is no such export; nothing is loaded.
             CorruptPartitionError: a table that none of the files is of is damaged.
             LockedError: another process is writing to the warehouse.
         """
         from warehouse.pipeline.reference_load import load
 
+        for path in paths:
+            if not isinstance(path, str | os.PathLike):
+                raise RequestError("paths", path, "it is no path; name each file by itself")
         return load(self._pipeline(wait), [expanded(path) for path in paths])
 
     @named()

@@ -579,3 +579,11 @@ def test_a_file_that_no_catalog_names_is_told(made: Made, tmp_path: Path) -> Non
     assert len(made.sql("from splits")) == 1
     assert made.repair().left == []
     assert not odd.exists()
+
+
+def test_a_list_of_exports_is_refused_in_one_line(
+    make_warehouse: MakeWarehouse, tmp_path: Path
+) -> None:
+    made = make_warehouse()
+    with Warehouse(made.root) as wh, pytest.raises(RequestError, match="name each file by itself"):
+        wh.load_reference([export(tmp_path, [split("E1")])])  # type: ignore[arg-type]

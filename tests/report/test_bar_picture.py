@@ -12,6 +12,7 @@ from conftest import MakeWarehouse
 from warehouse import Warehouse
 from warehouse.report import bar_picture
 from warehouse.report.bar_facts import explained
+from warehouse.report.chart_style import plain
 
 LINES = [
     trade("<b>", instant(SESSION, "10:00:01"), 1, price=10),
@@ -103,3 +104,7 @@ def test_a_window_without_trades_has_a_picture_that_says_so(made: Made, tmp_path
     assert not bar_picture.picture(bar, 400).data
     bar_picture.save(bar, tmp_path / "bar.html")
     assert "no bar: there is no trade in this window" in (tmp_path / "bar.html").read_text()
+
+
+def test_a_label_spells_out_what_a_page_would_obey() -> None:
+    assert plain("<b>A\u202e\x1b") == "&lt;b&gt;A\\u202e\\x1b"

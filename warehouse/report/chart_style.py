@@ -13,6 +13,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from warehouse.text import printable
+
 PALETTE = {
     "#1c2126": "#e4e7ea",  # ink
     "#59626b": "#a3adb7",  # muted ink
@@ -78,8 +80,11 @@ class Chart:
 
 
 def plain(text: str) -> str:
-    """A text as plotly shows it: it takes some of HTML's tags in labels for its own."""
-    return html.escape(text, quote=False)
+    """A text as plotly shows it: it takes some of HTML's tags in labels for its own.
+
+    Letters that a page would obey are spelt out.
+    """
+    return html.escape(printable(text), quote=False)
 
 
 def style(figure: go.Figure, height: int) -> None:
