@@ -10,8 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-from building import Made, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, trade
 
 ACTIONS = {
     "symbol": "varchar",

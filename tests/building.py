@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -349,6 +349,10 @@ def _below(folder: Path, pattern: str) -> dict[str, Path]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+MakeWarehouse = Callable[..., Made]
+"""Makes one with `make`, in a folder of a test's own."""
 
 
 def make(folder: Path, files: Mapping[str, Any] | None = None, **overrides: Any) -> Made:

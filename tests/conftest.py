@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import building
 import duckdb
 import hypothesis
 import pytest
-from building import REPOSITORY, Made
+from building import REPOSITORY, Made, MakeWarehouse
 
 from warehouse.sqlfolder import feature_file, rule_file
 from warehouse.sqlfolder.feature_file import Feature
@@ -21,8 +21,6 @@ from warehouse.sqlfolder.files import SqlFile
 from warehouse.sqlfolder.rule_file import Rule
 
 REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
-
-MakeWarehouse = Callable[..., Made]
 
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile(

@@ -20,8 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import Made, bar, day_key, instant, quote, symbol_key, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, quote, symbol_key, trade
 
 import warehouse
 from warehouse import Warehouse, WarehouseError, rows

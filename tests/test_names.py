@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 import pytest
-from building import day_key, instant, trade
-from conftest import MakeWarehouse
+from building import MakeWarehouse, day_key, instant, trade
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli

@@ -2,16 +2,16 @@
 -- grain: id
 -- params: $small double
 --
--- Reads `splits` as the vendor's exports have them, `days` (of each day the first session that is
--- not before it: a split of a Saturday is told of the Monday too), `prices` of these (symbol,
--- session, first_price, close_before; NULL: not held) and `held`, the symbols that have rows. A
--- price before the day × price_factor is one of after it. The first that applies is told. These
--- do not count:
--- `ratio` (no ratio of two positive numbers), `duplicate` (of an id that comes before it, with the
--- same ratio), `contradictory` (another ratio of the same day that the price speaks for, or that
--- cannot be told from it), `tape` (the price went over the day nearer to as it was than to the
--- ratio). These count: `never held`, `unchecked` (a price of either day is lacking) and `undecided`
--- (a ratio within $small, in logarithms, is less than what a day may bring).
+-- Reads `splits` as the vendor's exports have them, `days` (of each day the first session that
+-- is not before it: a split of a Saturday is told of the Monday too), `prices` of these
+-- (symbol, session, first_price, close_before; NULL: not held) and `held`, the symbols that
+-- have rows. A price before the day × price_factor is one of after it. The first that applies
+-- is told. Of these none counts: `ratio` (no ratio of two positive numbers), `duplicate` (of
+-- an id that comes before it, with the same ratio), `contradictory` (another ratio of the same
+-- day that the price speaks for, or that cannot be told from it), `tape` (the price went over
+-- the day nearer to as it was than to the ratio). These count: `never held`, `unchecked` (a
+-- price of either day is lacking) and `undecided` (a ratio within $small, in logarithms, is
+-- less than what a day may bring).
 with
     measured as (
         select

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Made, bar, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, trade
 
 from warehouse import Warehouse, errors
 from warehouse.core.duckdb_connection import _spill_prefix, _sweep

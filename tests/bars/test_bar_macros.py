@@ -16,8 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from building import Made, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, instant, trade
 
 from warehouse import Warehouse
 from warehouse.core.calendar import sessions_table

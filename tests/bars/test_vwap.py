@@ -18,8 +18,18 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from adjusting import dividend, know, split
-from building import REPOSITORY, Made, bar, csv_text, day_key, instant, keep, put_back, trade
-from conftest import MakeWarehouse
+from building import (
+    REPOSITORY,
+    Made,
+    MakeWarehouse,
+    bar,
+    csv_text,
+    day_key,
+    instant,
+    keep,
+    put_back,
+    trade,
+)
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES

@@ -195,8 +195,8 @@ def test_the_commands_stand_in_the_order_of_work() -> None:
         r"^  ([\w-]+)  ", help_of("warehouse").partition("Commands:")[2], re.MULTILINE
     )
     order = (
-        "init demo download ingest update rebuild validate prune"
-        " verify status coverage report query bars explain-bar reconcile features reference shell"
+        "init demo download ingest update rebuild validate prune verify status coverage report"
+        " query bars explain-bar reconcile features reference pull shell"
     )
     assert listed == order.split()
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from building import Made, bar, day_key, instant, trade
+from building import Made, MakeWarehouse, bar, day_key, instant, trade
 from click.testing import CliRunner, Result
-from conftest import MakeWarehouse
 
 from warehouse import Warehouse, coverage_report
 from warehouse.cli.main import cli

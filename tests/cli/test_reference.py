@@ -7,9 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import Made, bar, day_key, instant
+from building import Made, MakeWarehouse, bar, day_key, instant
 from click.testing import CliRunner, Result
-from conftest import MakeWarehouse
 
 from warehouse.cli.main import cli
 

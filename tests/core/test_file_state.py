@@ -6,8 +6,7 @@ from datetime import date
 
 import duckdb
 import pytest
-from building import day_key
-from conftest import MakeWarehouse
+from building import MakeWarehouse, day_key
 
 from warehouse.core.file_state import FileState
 from warehouse.errors import DamagedCatalogError

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from building import Made, bar, day_key, instant, quote, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, quote, trade
 
 from warehouse import Warehouse
 from warehouse.errors import QueryError, RequestError

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import s3server
-from building import SESSION, Made, bar, day_key, instant, make, random_trades, trade
-from conftest import MakeWarehouse
+from building import SESSION, Made, MakeWarehouse, bar, day_key, instant, make, random_trades, trade
 
 from warehouse import Warehouse
 from warehouse.core.permissions import Modes

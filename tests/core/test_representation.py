@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from building import Made, bar, day_key, instant, quote, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, quote, trade
 
 from warehouse import Warehouse, WarehouseError, errors
 from warehouse.core.representation import MOST, Face

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from building import (
     Made,
+    MakeWarehouse,
     day_key,
     edit_catalog,
     instant,
@@ -20,7 +21,6 @@ from building import (
     random_trades,
     trade,
 )
-from conftest import MakeWarehouse
 
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request

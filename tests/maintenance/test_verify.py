@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from building import (
     Made,
+    MakeWarehouse,
     bar,
     day_key,
     instant,
@@ -28,7 +29,6 @@ from building import (
     symbol_key,
     trade,
 )
-from conftest import MakeWarehouse
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import PartitionKey, RawFile

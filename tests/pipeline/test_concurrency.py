@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from building import SESSION, Made, day_key, instant, keep, put_back, trade
-from conftest import MakeWarehouse
+from building import SESSION, Made, MakeWarehouse, day_key, instant, keep, put_back, trade
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 WAREHOUSE = str(SCRIPTS / "warehouse")

@@ -18,6 +18,7 @@ from building import (
     REPOSITORY,
     SESSION,
     Made,
+    MakeWarehouse,
     bar,
     day_key,
     instant,
@@ -25,7 +26,6 @@ from building import (
     with_a_table_of_partitions,
 )
 from click.testing import CliRunner
-from conftest import MakeWarehouse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as older_families
 

@@ -7,8 +7,17 @@ from datetime import date
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from building import Made, day_key, instant, keep, put_back, random_trades, symbol_key, trade
-from conftest import MakeWarehouse
+from building import (
+    Made,
+    MakeWarehouse,
+    day_key,
+    instant,
+    keep,
+    put_back,
+    random_trades,
+    symbol_key,
+    trade,
+)
 
 from warehouse import Warehouse
 from warehouse.core.paths import RawFile

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from adjusting import know, rows_of, table_of, warehouse_of
-from conftest import MakeWarehouse
+from building import MakeWarehouse
 
 from warehouse import Warehouse
 

@@ -21,8 +21,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from adjusting import dividend, know, rows_of, split, table_of, warehouse_of
-from building import Made, instant
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, instant
 
 from warehouse import Warehouse
 

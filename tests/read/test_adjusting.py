@@ -15,9 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from adjusting import another_catalog, dividend, know, split, warehouse_of
-from building import Made
+from building import Made, MakeWarehouse
 from click.testing import CliRunner
-from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli

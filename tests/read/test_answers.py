@@ -11,8 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import REPOSITORY, Made, day_key, instant, quote, trade
-from conftest import MakeWarehouse
+from building import REPOSITORY, Made, MakeWarehouse, day_key, instant, quote, trade
 
 from warehouse import Warehouse
 from warehouse.core import process

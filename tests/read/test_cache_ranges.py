@@ -16,8 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import Made, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule

@@ -8,8 +8,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pytest
-from building import Made, add_partitions, bar, day_key, instant, symbol_key, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, add_partitions, bar, day_key, instant, symbol_key, trade
 
 from warehouse import Warehouse
 from warehouse.core import calendar

@@ -18,8 +18,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import Made, day_key, instant, quote, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, quote, trade
 from featuring import FEATURES
 
 from warehouse import Warehouse

@@ -13,8 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from building import Made, bar, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, trade
 
 from warehouse import Warehouse
 from warehouse.read.frames import guarded, shared

@@ -16,8 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from adjusting import know, split
-from building import Made, day_key, instant, make, random_trades, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, make, random_trades, trade
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES

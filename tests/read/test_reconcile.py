@@ -9,8 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import Made, bar, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, bar, day_key, instant, trade
 
 from warehouse import Warehouse
 from warehouse.bars.compare import COMPARED

@@ -18,8 +18,17 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import synthetic_partitions
-from building import REPOSITORY, Made, bar, day_key, instant, quote, symbol_key, trade
-from conftest import MakeWarehouse
+from building import (
+    REPOSITORY,
+    Made,
+    MakeWarehouse,
+    bar,
+    day_key,
+    instant,
+    quote,
+    symbol_key,
+    trade,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

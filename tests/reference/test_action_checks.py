@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Made, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, trade
 
 from warehouse import Warehouse
 from warehouse.bars.action_checks import kind_of

@@ -16,9 +16,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import REPOSITORY, Made, bar, day_key, edit_catalog, instant
+from building import REPOSITORY, Made, MakeWarehouse, bar, day_key, edit_catalog, instant
 from click.testing import CliRunner
-from conftest import MakeWarehouse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import Killed, killed_at

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import SESSION, Made, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import SESSION, Made, MakeWarehouse, day_key, instant, trade
 
 from warehouse import Warehouse
 from warehouse.report import bar_picture

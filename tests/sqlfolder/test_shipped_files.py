@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from building import REPOSITORY, SESSION, Made, bar, day_key, instant
+from building import REPOSITORY, SESSION, Made, MakeWarehouse, bar, day_key, instant
 from click.testing import CliRunner
-from conftest import MakeWarehouse
 
 from warehouse.cli.main import cli
 from warehouse.core.metrics import Silent

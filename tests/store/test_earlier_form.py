@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from building import (
     Made,
+    MakeWarehouse,
     day_key,
     instant,
     keep,
@@ -20,7 +21,6 @@ from building import (
     trade,
     with_a_table_of_partitions,
 )
-from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES, completed

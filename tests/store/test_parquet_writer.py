@@ -18,8 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import synthetic_partitions
-from building import REPOSITORY, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import REPOSITORY, MakeWarehouse, day_key, instant, trade
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,8 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import Made, day_key, instant, trade
-from conftest import MakeWarehouse
+from building import Made, MakeWarehouse, day_key, instant, trade
 
 from warehouse.core import small_files
 from warehouse.core.paths import Layout

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import REPOSITORY, SESSION, Made, bar, day_key, instant, quote, random_trades, trade
+from building import (
+    REPOSITORY,
+    SESSION,
+    Made,
+    MakeWarehouse,
+    bar,
+    day_key,
+    instant,
+    quote,
+    random_trades,
+    trade,
+)
 from click.testing import CliRunner
-from conftest import MakeWarehouse
 
 from warehouse import Warehouse
 from warehouse.cli import demo

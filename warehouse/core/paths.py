@@ -403,8 +403,12 @@ class Layout:
 
     def _kinds(self) -> tuple[str, ...]:
         """The data types that may have a folder: the vendor's, and of kept bars those that have."""
-        tiers = (self.cache, self.manifests)
-        return with_bars(path.name for tier in tiers for path in tier.glob(f"{KEPT}*"))
+        names: list[str] = []
+        for tier in (self.cache, self.manifests):
+            # What cannot be listed cannot be read either: who does is told.
+            with suppress(OSError):
+                names += os.listdir(tier)
+        return with_bars(names)
 
     @cached_property
     def refused(self) -> Path:
