@@ -11,9 +11,10 @@ from objects.machines import a_day, machine
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
-from warehouse.errors import LockedError, ObjectStorageError
+from warehouse.errors import LeaseLostError, LockedError, ObjectStorageError
 from warehouse.maintenance.prune import PruneReport, prune
-from warehouse.objects.bucket import bucket_of
+from warehouse.objects import lease
+from warehouse.objects.bucket import Bucket, bucket_of
 from warehouse.objects.generation import (
     CURRENT,
     GENERATIONS,
@@ -119,6 +120,39 @@ def test_nothing_is_collected_while_another_writes_or_where_nothing_can_be_read(
     content, etag = bucket.get(CURRENT)
     bucket.replace(CURRENT, b"{}", etag)
     with pytest.raises(ObjectStorageError, match="not what a warehouse writes"):
-        garbage.collect(made.layout, now=datetime.now(UTC) + timedelta(hours=3))
+        garbage.collect(made.layout, None, now=datetime.now(UTC) + timedelta(hours=3))
     assert keys(made, OBJECTS) >= before
     assert content
+
+
+def test_who_has_lost_the_lease_removes_nothing(made: Made, url: str, server: S3TestServer) -> None:
+    """Another may have published a content again that was garbage when this one looked."""
+    bucket = Bucket(url, server.endpoint)
+    orphan = f"{OBJECTS}{'ab' * 32}"
+    bucket.create(orphan, b"garbage by now")
+    before = keys(made)
+    with writing(made.layout, made.pipeline.writer.sql) as committer:
+        content, etag = bucket.get(lease.KEY)
+        bucket.replace(lease.KEY, content + b" ", etag)
+        with pytest.raises(LeaseLostError, match="taken over"):
+            garbage.collect(
+                made.layout, committer.prove, now=datetime.now(UTC) + timedelta(hours=3)
+            )
+    assert keys(made) >= before
+
+
+def test_where_a_manifest_is_damaged_nothing_that_it_may_have_named_is_removed(
+    made: Made, url: str, server: S3TestServer
+) -> None:
+    bucket = Bucket(url, server.endpoint)
+    newest = current(bucket)
+    assert newest is not None
+    name = min(path for path in contents(bucket, newest.key) if path.startswith("manifests/"))
+    key = contents(bucket, newest.key)[name].key
+    content, etag = bucket.get(key)
+    bucket.replace(key, content[:-1] + b"?", etag)
+    (made.layout.data / name).unlink()
+    before = keys(made)
+    with pytest.raises(ObjectStorageError, match="nothing is removed"):
+        garbage.collect(made.layout, pytest.fail, now=datetime.now(UTC) + timedelta(hours=3))
+    assert keys(made) == before

@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -404,6 +404,16 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
 # Other disks
 
 
+@contextmanager
+def on_another_disk(place: Path, by: str, disk: Path) -> Iterator[None]:
+    """A folder of the data folder is a disk of its own, by a "mount" or a "link"."""
+    place.parent.mkdir(exist_ok=True, parents=True)
+    with small_disk(disk if by == "link" else place, 16):
+        if by == "link":
+            place.symlink_to(disk)
+        yield
+
+
 @pytest.mark.parametrize(
     ("tier", "by"),
     [
@@ -420,12 +430,9 @@ def test_all_that_a_publish_names_is_what_a_journal_may_name(
     ],
 )
 def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: str) -> None:
-    disk, made = tmp_path / "disk", make(tmp_path / "w")
+    made = make(tmp_path / "w")
     place = made.layout.data / tier
-    place.parent.mkdir(exist_ok=True, parents=True)
-    with small_disk(disk if by == "link" else place, 16):
-        if by == "link":
-            place.symlink_to(disk)
+    with on_another_disk(place, by, tmp_path / "disk"):
         for price in (1, 2):
             put(made, price)
             made.update("trades")
@@ -444,12 +451,9 @@ def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: s
 def test_kept_bars_on_another_disk_are_published_and_asked_and_stop_no_trades(
     tmp_path: Path, tier: str, by: str
 ) -> None:
-    disk, made = tmp_path / "disk", make(tmp_path / "w", bars__keep=["1m"])
+    made = make(tmp_path / "w", bars__keep=["1m"])
     place = made.layout.data / tier
-    place.parent.mkdir(exist_ok=True, parents=True)
-    with small_disk(disk if by == "link" else place, 16):
-        if by == "link":
-            place.symlink_to(disk)
+    with on_another_disk(place, by, tmp_path / "disk"):
         for price in (1, 2):
             put(made, price)
             made.update("trades")

@@ -115,7 +115,7 @@ def prune(
                 log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
         if layout.tier is not None:
             moment = None if now is None else now.replace(tzinfo=UTC)
-            garbage = collect(layout, dry_run=dry_run, now=moment)
+            garbage = collect(layout, None if dry_run else committer.prove, now=moment)
             report.replaced, report.replaced_bytes = garbage.objects, garbage.bytes
     return report
 

@@ -242,9 +242,14 @@ class Bucket:
             if size:
                 self._asked(key, once)
 
-    def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; those that are not there are passed over."""
+    def delete(self, keys: Sequence[str], prove: Callable[[], None] = lambda: None) -> None:
+        """Remove objects; those that are not there are passed over.
+
+        Args:
+            prove: raises where nothing more may be removed; asked before each request.
+        """
         for start in range(0, len(keys), _MOST_DELETED):
+            prove()
             some = keys[start : start + _MOST_DELETED]
 
             def once(some: Sequence[str] = some) -> None:

@@ -44,6 +44,8 @@ _MARGIN = 2.0
 """Seconds: what is written is stamped with whole ones."""
 _MOST_BYTES, _SHOWN = 4_096, 200
 _PAUSE = 1.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps, where the system has one that does."""
 
 
 class Lease:
@@ -57,7 +59,7 @@ class Lease:
             f"process {os.getpid()} on {socket.gethostname()}"
             f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         )
-        self._ended = threading.Event()
+        self._ended, self._turn = threading.Event(), threading.Lock()
 
     def check(self) -> None:
         """Look whether it is still held.
@@ -65,7 +67,7 @@ class Lease:
         Raises:
             LeaseLostError: it is not, or nobody can tell.
         """
-        if not self._problem and time.monotonic() - self._renewed > self.seconds:
+        if not self._problem and _now() - self._renewed > self.seconds:
             self._problem = f"the lease could not be renewed for {self.seconds:.0f} s"
         if self._problem:
             raise LeaseLostError(
@@ -88,7 +90,7 @@ class Lease:
     def _take(self, wait: float) -> None:
         deadline = time.monotonic() + wait
         while True:
-            began = time.monotonic()
+            began = _now()
             try:
                 content, etag, age = self._bucket.get_aged(KEY, _MOST_BYTES)
             except ObjectMissingError:
@@ -111,18 +113,33 @@ class Lease:
                 raise LockedError(f"{self._bucket.url}/{KEY}", f"{holder}{last}", wait)
             time.sleep(min(_PAUSE, max(deadline - time.monotonic(), 0)))
 
-    def _renew(self) -> None:
-        while not self._ended.wait(self.seconds / 4):
-            began = time.monotonic()
+    def renew(self) -> None:
+        """Renew it now: no other writer can have it for its time from here on.
+
+        Raises:
+            LeaseLostError: it is not held any more.
+            ObjectStorageError: the bucket cannot be spoken to.
+        """
+        self._beat()
+        self.check()
+
+    def _beat(self) -> None:
+        with self._turn:
+            if self._problem:
+                return
+            began = _now()
             try:
                 self._etag = self._bucket.replace(KEY, self._body(), self._etag)
             except ObjectChangedError:
                 self._problem = "another writer has taken over the lease"
-                return
-            except ObjectStorageError:
-                # Again, as long as it holds; `check` tells when it no longer does.
-                continue
-            self._renewed = began
+            else:
+                self._renewed = began
+
+    def _keep(self) -> None:
+        while not self._problem and not self._ended.wait(self.seconds / 4):
+            # Again, as long as it holds; `check` tells when it no longer does.
+            with suppress(ObjectStorageError):
+                self._beat()
 
     def _release(self) -> None:
         with suppress(ObjectStorageError):
@@ -146,7 +163,7 @@ def hold(
     """
     lease = Lease(bucket, _place(data), SECONDS if seconds is None else seconds)
     lease._take(wait)
-    renewing = threading.Thread(target=lease._renew, name="lease", daemon=True)
+    renewing = threading.Thread(target=lease._keep, name="lease", daemon=True)
     renewing.start()
     try:
         yield lease
@@ -154,6 +171,10 @@ def hold(
         lease._ended.set()
         renewing.join()
         lease._release()
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _told(content: bytes, seconds: float) -> tuple[str | None, str, float]:

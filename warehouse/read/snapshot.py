@@ -476,40 +476,14 @@ class Snapshot:
         first: date = date.min,
         last: date = date.max,
     ) -> Brought:
-        """The same, of all partitions of a data type.
-
-        Args:
-            symbols: only those that have rows of these; none: of any.
-            first, last: sessions, both inclusive; only the months that hold these.
+        """The same, of all partitions of a data type; its arguments are those of `files`.
 
         Raises:
             RequestError: they are more than the disk may hold.
         """
         if self.layout.tier is None:
             return Brought()
-        rows = self.fetch(
-            f"""
-            select distinct
-                if({self._place[0]} is null, symbol, '{ALL_SYMBOLS}'),
-                month,
-                {self._place[2]},
-                bytes,
-                sha256
-            from partitions
-            where
-                data_type = $data_type
-                and (len($symbols) = 0 or list_contains($symbols, symbol))
-                and month between $first and $last
-            """,
-            data_type=data_type,
-            symbols=sorted(symbols),
-            first=first.replace(day=1),
-            last=last,
-        )
-        wanted = [
-            Wanted(self.layout.partition(data_type, symbol, month, part), size, sha256)
-            for symbol, month, part, size, sha256 in rows
-        ]
+        wanted = [Wanted(*one) for one in self.files(data_type, symbols, first, last)]
         total, most = sum(one.bytes for one in wanted), self.layout.tier.max_bytes
         if total > most:
             raise RequestError(
@@ -531,8 +505,19 @@ class Snapshot:
         is_same = catalog_identity(self.layout) == self.identity
         return is_same and not journal.stands(self.layout)
 
-    def files(self, data_type: str) -> list[tuple[Path, int, str]]:
-        """The files of a data type's partitions, how large each is, and its SHA-256."""
+    def files(
+        self,
+        data_type: str,
+        symbols: Collection[str] = (),
+        first: date = date.min,
+        last: date = date.max,
+    ) -> list[tuple[Path, int, str]]:
+        """The files of a data type's partitions, how large each is, and its SHA-256.
+
+        Args:
+            symbols: only those that have rows of these; none: of any.
+            first, last: sessions, both inclusive; only the months that hold these.
+        """
         rows = self.fetch(
             f"""
             select distinct
@@ -542,9 +527,15 @@ class Snapshot:
                 bytes,
                 sha256
             from partitions
-            where data_type = $data_type
+            where
+                data_type = $data_type
+                and (len($symbols) = 0 or list_contains($symbols, symbol))
+                and month between $first and $last
             """,
             data_type=data_type,
+            symbols=sorted(symbols),
+            first=first.replace(day=1),
+            last=last,
         )
         layout = self.layout
         return [

@@ -419,7 +419,16 @@ def read(layout: Layout, one: Manifest) -> pa.Table:
 
 def _rows(path: Path) -> pa.Table:
     with open(path, "rb") as file:
-        return parsed_parquet(file.read(_MOST_BYTES + 1), _MOST_ROWS).cast(SCHEMA)
+        return parsed(file.read(_MOST_BYTES + 1))
+
+
+def parsed(content: bytes) -> pa.Table:
+    """The rows of a manifest, as `SCHEMA`.
+
+    Raises:
+        ValueError: it is none, or its rows would take far more memory than those of one do.
+    """
+    return parsed_parquet(content, _MOST_ROWS).cast(SCHEMA)
 
 
 def as_query(layout: Layout, manifests: Iterable[Manifest]) -> str:

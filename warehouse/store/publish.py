@@ -370,11 +370,14 @@ class Committer:
         sql: the folder whose catalog/ makes the catalog.
         publish: makes a change visible; it is told what files of the data folder are superseded,
             and stay for a day.
+        prove: makes sure, at this very moment, that nobody else writes: before what a publish
+            does not protect.
     """
 
     layout: Layout
     sql: SqlFolder
     publish: Callable[[Layout, Change, Sequence[Path]], None] = publish_here
+    prove: Callable[[], None] = lambda: None
 
     @property
     def _config_dir(self) -> Path:

@@ -6,15 +6,14 @@ so that who reads it finds its objects. What writers left that were killed goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from warehouse.core.paths import Layout
+from warehouse.errors import ObjectStorageError
 from warehouse.objects import generation
 from warehouse.objects.generation import Content
 from warehouse.store.tier.pull import is_file, published
@@ -32,13 +31,18 @@ class Garbage:
     bytes: int = 0
 
 
-def collect(layout: Layout, *, dry_run: bool = False, now: datetime | None = None) -> Garbage:
-    """Remove what was replaced long enough ago; hold the lease, but for a dry run.
+def collect(
+    layout: Layout, prove: Callable[[], None] | None, *, now: datetime | None = None
+) -> Garbage:
+    """Remove what was replaced long enough ago.
 
     Args:
+        prove: makes sure that nobody else writes: another might publish a content again that is
+            here for garbage. None: say what would be removed.
         now: the present moment, for tests.
 
     Raises:
+        LeaseLostError: another writer has taken over.
         ObjectStorageError: the bucket cannot be read, or nothing removed.
     """
     from warehouse.objects.bucket import PROBES, bucket_of  # a folder alone needs no client
@@ -59,7 +63,7 @@ def collect(layout: Layout, *, dry_run: bool = False, now: datetime | None = Non
             if path.startswith("manifests/") and content.sha256 not in seen:
                 seen.add(content.sha256)
                 manifest = _manifest(layout, bucket, path, content)
-                named |= {sha256 for _, sha256 in published(manifest).values()}
+                named |= {sha256 for _, sha256 in published(layout, path, manifest).values()}
     gone = [one for key, one in listed.items() if key not in kept and _is_old(one, before)]
     for prefix in (generation.OBJECTS, PROBES):
         gone += [
@@ -67,9 +71,9 @@ def collect(layout: Layout, *, dry_run: bool = False, now: datetime | None = Non
             for one in bucket.list(prefix)
             if one.key.removeprefix(generation.OBJECTS) not in named and _is_old(one, before)
         ]
-    if not dry_run:
+    if prove is not None:
         # Generations first: what names an object goes before it.
-        bucket.delete([one.key for one in gone])
+        bucket.delete([one.key for one in gone], prove)
     return Garbage(len(gone), sum(one.size for one in gone))
 
 
@@ -93,11 +97,18 @@ def _kept(listed: list[Listed], before: datetime) -> Iterator[str]:
             yield one.key
 
 
-def _manifest(
-    layout: Layout, bucket: Bucket, path: str, content: Content
-) -> Path | pa.BufferReader:
-    """A manifest, from the disk where it is here."""
+def _manifest(layout: Layout, bucket: Bucket, path: str, content: Content) -> bytes:
+    """A manifest, from the disk where it is here.
+
+    Raises:
+        ObjectStorageError: it is not what was published, so nobody knows what it named.
+    """
     here = layout.data / path
     if is_file(here, content):
-        return here
-    return pa.BufferReader(bucket.get(content.key)[0])
+        return here.read_bytes()
+    found, _ = bucket.get(content.key)
+    if hashlib.sha256(found).hexdigest() != content.sha256:
+        raise ObjectStorageError(
+            bucket.url, f"{content.key} ({path}) is not what was published; nothing is removed"
+        )
+    return found

@@ -19,9 +19,6 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from warehouse.core.datatypes import with_bars
 from warehouse.core.paths import (
     STAGED_CATALOG,
@@ -30,11 +27,13 @@ from warehouse.core.paths import (
     partition_paths,
 )
 from warehouse.errors import (
+    DamagedCatalogError,
     LockedError,
     NotOursError,
     ObjectMissingError,
     ObjectStorageError,
     StorageError,
+    one_line,
 )
 from warehouse.objects import disk_cache, generation
 from warehouse.objects.generation import CATALOG, Content, Current, Record
@@ -336,7 +335,8 @@ def _stale(
     for name in files:
         top, _, below = name.partition("/")
         if top == "manifests" and (changed is None or _of_manifest(below) in changed):
-            named |= published(staged.get(name, layout.data / name))
+            content = staged.get(name, layout.data / name).read_bytes()
+            named |= published(layout, name, content)
     found = []
     for path in partition_paths(layout.cache):
         below = path.relative_to(layout.cache).as_posix()
@@ -363,10 +363,16 @@ def sizes(layout: Layout) -> dict[str, int]:
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
 
 
-def published(manifest: Path | pa.BufferReader) -> Published:
-    """The partitions that a manifest names."""
-    rows = pq.read_table(
-        manifest, columns=["file", "bytes", "sha256"], partitioning=None, use_threads=False
-    )
+def published(layout: Layout, name: str, manifest: bytes) -> Published:
+    """The partitions that a manifest names.
+
+    Raises:
+        DamagedCatalogError: it is none.
+    """
+    try:
+        rows = manifests.parsed(manifest)
+    except (OSError, ValueError) as error:
+        problem = f"{name} cannot be read: {one_line(error, 200)}"
+        raise DamagedCatalogError(layout.catalog, problem) from error
     columns = (rows[name].to_pylist() for name in ("file", "bytes", "sha256"))
     return {file: (size, sha256) for file, size, sha256 in zip(*columns, strict=True)}

@@ -73,7 +73,7 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
             disk_cache.clear_parts(layout)
             publisher = _Publisher(bucket, held, found, Hold(layout))
             try:
-                yield Committer(layout, sql, publisher)
+                yield Committer(layout, sql, publisher, held.renew)
             finally:
                 publisher.let_go()
     disk_cache.make_room(layout)
