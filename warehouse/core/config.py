@@ -82,7 +82,9 @@ def _length(text: str) -> str:
 
 def _bucket_or_folder(value: Any) -> Any:
     """A path, or the text of a bucket's url: as a path it would lose a slash."""
-    if isinstance(value, str | Path) and "://" not in str(value):
+    # A url that lacks a slash would be a new folder, in which nothing is.
+    is_url = "://" in str(value) or str(value).startswith("s3:")
+    if isinstance(value, str | Path) and not is_url:
         return _some_path(Path(value))
     if not isinstance(value, str) or not re.fullmatch(r"s3://[^/@]+(/.*)?", _no_secret(value)):
         raise ValueError("it must be a folder or s3://BUCKET/PREFIX")
