@@ -886,9 +886,3 @@ def test_a_market_over_a_clock_change_keeps_its_days(make_warehouse: MakeWarehou
             assert len(hour) > 100
             assert clock.min() >= pd.Timestamp("09:30").time()
             assert clock.max() < pd.Timestamp("16:00").time()
-
-
-def test_all_symbols_of_a_command_are_not_named_by_a_star(make_warehouse: MakeWarehouse) -> None:
-    made = make_warehouse()
-    with Warehouse(made.root) as wh, pytest.raises(RequestError, match="leave it out"):
-        wh.update(symbols=["*"])

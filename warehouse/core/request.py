@@ -30,9 +30,6 @@ class Request:
 
     def __post_init__(self) -> None:
         check_order(self.start, self.end)
-        if "*" in self.symbols:
-            # As a symbol it would be one that nobody has, and so nothing to be done.
-            raise RequestError("symbols", "*", "all are taken where none is named: leave it out")
 
     @property
     def first(self) -> date:
