@@ -26,13 +26,17 @@ create or replace macro day_aggs_market_names() as '';
 create or replace macro day_aggs_market_symbols() as '';
 create or replace macro rejects_names() as '*/*/*.parquet';
 create or replace macro manifest_names() as '*/*.parquet';
--- The paths that lead to what is published are those of the place where the catalog was made.
+-- The paths that lead to what is published are those of the place where the catalog was made. A
+-- copy
+-- names that place as well, and would answer with its original's rows where that is attached too:
+-- there are two then whose table `warehouse` has the place as its comment.
 create or replace macro is_in_place() as (
     select
         case
-            when count(*) > 0 or data_folder() = 'data'
+            when data_folder() = 'data'
             then true
-            else
+            when count(*) filter (path = data_folder() || '/warehouse.duckdb') = 0
+            then
                 error(
                     'this catalog was made in '
                     || data_folder()
@@ -40,9 +44,24 @@ create or replace macro is_in_place() as (
                     || ' with: warehouse shell, or after: create temp macro data_folder() as'
                     || ' ''FOLDER'', the full path of the folder that it stands in'
                 )
+            when count(*) filter (made_in = data_folder()) > 1
+            then
+                error(
+                    'a catalog that was made in '
+                    || data_folder()
+                    || ' is attached together with a copy of it, which names the same files: ask'
+                    || ' each in a shell of its own'
+                )
+            else true
         end
-    from duckdb_databases()
-    where path = data_folder() || '/warehouse.duckdb'
+    from duckdb_databases() as files
+    left join
+        (
+            select database_name, comment as made_in
+            from duckdb_tables()
+            where table_name = 'warehouse'
+        ) as made using (database_name)
+    where files.path not glob '*/staging/warehouse.duckdb'
 );
 -- A macro takes the macros that it calls from the catalog in use, whichever it stands in itself.
 create or replace macro is_the_only_one() as (
@@ -68,7 +87,9 @@ create or replace macro file_without_rows(of_name) as
     data_pattern()
     || '/schema/'
     || of_name
-    || '.par[! -pr-~; is this the place? where the warehouse stands now: warehouse update]uet';
+    || '.par[!'
+    || chr(1)
+    || '-pr-~; is this the place? where the warehouse stands now: warehouse update]uet';
 create or replace macro folder_of(of_name) as
     data_pattern()
     || '/'

@@ -6,8 +6,11 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from click.testing import CliRunner
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
+from warehouse.core import duckdb_connection
 from warehouse.core.duckdb_connection import connect
-from warehouse.errors import DamagedCatalogError, SqlFileError, WarehouseError
+from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, WarehouseError
 from warehouse.report.collect import gather
 from warehouse.report.status import status
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
@@ -31,6 +35,7 @@ from warehouse.store import catalog_tables, manifests
 from warehouse.store.catalog_tables import FILLED, REQUIRED
 
 CANARY = "canary in a coal mine"
+NEXT = date(2024, 2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -478,6 +483,59 @@ def test_a_macro_named_like_a_function_of_duckdbs_is_not_asked_for_it(
         assert warehouse.query("select max(seconds) > 0 as is_so from runs").is_so.tolist() == [
             True
         ]
+
+
+ENDLESS = (
+    "(with recursive n(i) as (select 1 union all select i from n) select max(i::varchar) from n)"
+)
+
+
+@pytest.mark.parametrize(
+    ("macro", "reader"), [("splits_names", "the facade"), ("trades_names", "status")]
+)
+def test_a_macro_that_never_ends_is_refused_in_one_line(
+    made: Made, macro: str, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_connection, "_MACRO_SECONDS", 0.5)
+    changed(made, f"create or replace macro {macro}() as {ENDLESS}")
+    with pytest.raises(StorageError, match=rf"{macro}.* no answer in 0\.5 s") as caught:
+        READERS[reader](made)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [ENDLESS, "error('no')", "7", "null"])
+@pytest.mark.parametrize("macro", ["rejects", "splits", "trades", "trades_market"])
+def test_a_writer_mends_a_macro_that_does_not_tell_the_files(
+    made: Made, macro: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_connection, "_MACRO_SECONDS", 0.5)
+    rejected(made)
+    changed(made, f"create or replace macro {macro}_names() as {text}")
+    made.put(day_key("trades", NEXT), [trade("AAPL", instant(NEXT))])
+    made.update()
+    assert made.sql("select count(*), max(session) from trades") == [(1, NEXT)]
+    assert made.sql("select count(*) from rejects") == [(1,)]
+
+
+def test_a_log_of_the_catalog_that_is_a_link_is_not_carried_out(made: Made) -> None:
+    catalog = made.layout.catalog
+    other = made.root.parent / "other.duckdb"
+    shutil.copyfile(catalog, other)
+    program = (
+        "import duckdb, os, sys; shell = duckdb.connect(sys.argv[1]);"
+        "shell.execute('create or replace macro trades_names() as 4'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, other], check=True)
+    log = Path(f"{other}.wal")
+    assert log.stat().st_size
+    Path(f"{catalog}.wal").symlink_to(log)
+    with pytest.raises(StorageError, match=r"\.wal is a link"):
+        READERS["status"](made)
+    made.update()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert log.exists()
+    other.unlink()
+    log.unlink()
 
 
 def in_its_place(path: Path) -> None:

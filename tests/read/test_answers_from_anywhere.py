@@ -555,6 +555,32 @@ def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
         assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
 
 
+@pytest.mark.parametrize("used", ["one", "copy"])
+def test_a_warehouse_attached_with_its_copy_does_not_answer_for_it(
+    used: str, tmp_path: Path
+) -> None:
+    one = fresh(tmp_path / "one")
+    copy = tmp_path / "copy"
+    shutil.copytree(one.root, copy)
+    alone = Path(shutil.copy(one.layout.catalog, tmp_path / "alone.duckdb"))
+    for path in (copy / "data/warehouse.duckdb", alone):
+        with duckdb.connect() as shell:
+            shell.execute(f"attach '{one.layout.catalog}' as one (read_only)")
+            assert shell.sql("select max(price) from one.trades").fetchall() == [(400,)]
+            shell.execute(f"attach '{path}' as copy (read_only)")
+            shell.execute(f"use {used}")
+            for asked in ("one.trades", "copy.trades", f"{used}.trades_of('AAPL')"):
+                with pytest.raises(duckdb.Error, match=r"a copy of it|several warehouses"):
+                    shell.sql(f"select count(*) from {asked}").fetchall()
+    # Once it was published there, it is a warehouse of its own.
+    Made(copy, one.source).update()
+    with duckdb.connect() as shell:
+        for name, root in (("one", one.root), ("copy", copy)):
+            shell.execute(f"attach '{root}/data/warehouse.duckdb' as {name} (read_only)")
+        for name in ("one", "copy"):
+            assert shell.sql(f"select max(price) from {name}.trades").fetchall() == [(400,)]
+
+
 def test_a_warehouse_on_a_read_only_mount_answers_and_is_verified(tmp_path: Path) -> None:
     made = fresh(tmp_path)
     before = by_query(made), by_shell(made, *QUESTIONS)

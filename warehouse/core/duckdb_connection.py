@@ -37,6 +37,8 @@ _LOCKED = "Could not set lock on file"
 _FOREIGN_LOG = "while replaying WAL"
 _ATTEMPTS = 5
 _ASKED_AGAIN_SECONDS = 0.05
+_MACRO_SECONDS = 20.0
+"""What names the files of a whole market is read in a few milliseconds."""
 
 T = TypeVar("T")
 
@@ -233,11 +235,52 @@ def within(database: str) -> str:
     return f"set search_path = 'system.main,{database}.main'"
 
 
+def macro_texts(connection: duckdb.DuckDBPyConnection, *macros: str) -> tuple[str, ...]:
+    """The texts that macros without parameters give.
+
+    A catalog of ours tells in this way which files there are. A stranger's macro may be any SQL,
+    and one that never ends is interrupted.
+
+    Raises:
+        duckdb.CatalogException: there is no such macro.
+        duckdb.InterruptException: they did not answer in time.
+        duckdb.Error: another refusal; or what one gives is no text.
+    """
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        connection.interrupt()
+
+    clock = threading.Timer(_MACRO_SECONDS, end)
+    clock.start()
+    try:
+        asked = ", ".join(f"{macro}()" for macro in macros)
+        (texts,) = connection.execute(f"select {asked}").fetchall()
+    except (duckdb.Error, RuntimeError) as error:
+        if is_late.is_set() and is_interrupt(error):
+            told = f"{', '.join(macros)}: no answer in {_MACRO_SECONDS:g} s"
+            raise duckdb.InterruptException(told) from error
+        raise
+    finally:
+        clock.cancel()
+    for macro, text in zip(macros, texts, strict=True):
+        if not isinstance(text, str):
+            raise duckdb.InvalidInputException(f"{macro}() is no text")
+    return texts
+
+
 def _check_file(path: Path) -> None:
-    """Refuse a pipe or a device in the place of a database or its log: DuckDB would wait for it."""
-    for name in (os.fspath(path), f"{os.fspath(path)}.wal"):
+    """Refuse a pipe or a device in the place of a database or its log: DuckDB would wait for it.
+
+    Nor may the log be a link: what is attached is carried out as it stands, wherever it leads.
+    """
+    log = f"{os.fspath(path)}.wal"
+    for name in (os.fspath(path), log):
         if os.path.exists(name) and not os.path.isfile(name):
             raise duckdb.IOException(f"{name} is no regular file")
+    if os.path.islink(log):
+        raise duckdb.IOException(f"{log} is a link; a log is a file beside its database")
 
 
 def _attach(

@@ -148,6 +148,8 @@ class Writer:
             with Catalog(self.layout, ()) as catalog:
                 folder, features = catalog.folder(), catalog.features()
                 conditions = catalog.trade_conditions()
+                # Looked at before anything is built upon it.
+                catalog.reference()
                 is_older = folder is not None and not catalog.names_files()
         except OutdatedCatalogError as error:
             if error.may_be_carried_over:

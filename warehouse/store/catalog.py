@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from warehouse.core import process
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
-from warehouse.core.duckdb_connection import AttachedDatabase, within
+from warehouse.core.duckdb_connection import AttachedDatabase, macro_texts, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import (
@@ -465,19 +465,31 @@ class Catalog:
         return rows[0]["folder"] if rows else None
 
     def names_files(self) -> bool:
-        """Whether it says which files its views read: one of an earlier version has patterns."""
+        """Whether it says which files its views read: one of an earlier version has patterns.
+
+        Raises:
+            DamagedCatalogError: it has what should say so, and that does not.
+        """
         try:
-            return self.table("select rejects_names()") is not None
+            return bool(self._told("rejects_names"))
         except duckdb.CatalogException:
             return False
 
     def folders(self, data_type: str) -> set[str]:
         """The symbols that have rows of a data type, as their folders are, or would be, called."""
-        rows = self.rows(
-            f"select {data_type}_names() as own, {data_type}_market_symbols() as shared"
-        )
-        lines = "\n".join(f"{row['own']}\n{row['shared']}" for row in rows).split("\n")
-        return {line.partition(" ")[0] for line in lines} - {""}
+        told = self._told(f"{data_type}_names", f"{data_type}_market_symbols")
+        return {line.partition(" ")[0] for line in "\n".join(told).split("\n")} - {""}
+
+    def _told(self, *macros: str) -> tuple[str, ...]:
+        """The texts of its macros; none where there is no catalog yet."""
+        if self._connection is None:
+            return ()
+        try:
+            return macro_texts(self._connection, *macros)
+        except duckdb.CatalogException:
+            raise
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
 
     def symbols(self, data_type: str) -> set[str]:
         """The symbols that have rows of a data type."""
@@ -491,7 +503,10 @@ class Catalog:
         """The file of each reference table that has one; None: it is of an earlier version."""
         if self._connection is None:
             return None
-        return reference_files.named(self._connection, "published")
+        try:
+            return reference_files.named(self._connection, "published")
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
 
     def features(self) -> dict[str, str]:
         """The text of each feature's file, by name, as it was when the catalog was made.

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from warehouse.core import datatypes, process
 from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import DATA_TYPES, SESSIONS, completed, is_kept_bars, with_bars
-from warehouse.core.duckdb_connection import connect, quoted, within
+from warehouse.core.duckdb_connection import connect, macro_texts, quoted, within
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     REFERENCE_TABLES,
@@ -515,18 +515,22 @@ def _names_before(
     except duckdb.BinderException:
         pass  # it is there, in another form
     for kind in with_bars(one.data_type for one in named):
+        forms = {
+            f"{kind}_names": _FOLDERS,
+            f"{kind}_market_names": _SHARED,
+            f"{kind}_market_symbols": _SYMBOLS,
+        }
         try:
-            for macro, form in (
-                (f"{kind}_names", _FOLDERS),
-                (f"{kind}_market_names", _SHARED),
-                (f"{kind}_market_symbols", _SYMBOLS),
-            ):
-                row = connection.execute(f"select replaced.main.{macro}()").fetchone()
-                text = row[0] if row else None
-                if isinstance(text, str) and form.fullmatch(text):
-                    found[macro] = text
-        except duckdb.CatalogException:
+            texts = macro_texts(connection, *(f"replaced.main.{macro}" for macro in forms))
+        except (
+            duckdb.CatalogException,
+            duckdb.InvalidInputException,
+            duckdb.InterruptException,
+        ):
             continue
+        for (macro, form), text in zip(forms.items(), texts, strict=True):
+            if form.fullmatch(text):
+                found[macro] = text
     return found
 
 
@@ -1054,10 +1058,10 @@ def _has_features(sql: SqlFolder) -> bool:
 def _rejects_names(connection: duckdb.DuckDBPyConnection) -> set[str] | None:
     """The files of rejects that the replaced catalog names; None: it names none, being older."""
     try:
-        row = connection.execute("select replaced.main.rejects_names()").fetchone()
+        (names,) = macro_texts(connection, "replaced.main.rejects_names")
     except duckdb.CatalogException:
         return None
-    return set((row or ("",))[0].split())
+    return set(names.split())
 
 
 def _name_files(
@@ -1086,10 +1090,16 @@ def _set_folder(connection: duckdb.DuckDBPyConnection, data: str, cache: str) ->
         data: the full path of its data folder.
         cache: the name of the folder of its partitions, within.
     """
-    connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
-    connection.execute(f"create or replace macro cache_name() as {quoted(cache)}")
+    _set_place(connection, data, cache)
     for name in (*DATA_TYPES, "rejects", "manifest"):
         _set_names(connection, name, "")
+
+
+def _set_place(connection: duckdb.DuckDBPyConnection, data: str, cache: str) -> None:
+    connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
+    connection.execute(f"create or replace macro cache_name() as {quoted(cache)}")
+    # By this a shell tells a catalog from a copy of it.
+    connection.execute(f"comment on table warehouse is {quoted(data)}")
 
 
 def _set_names(connection: duckdb.DuckDBPyConnection, of: str, names: str) -> None:
@@ -1144,9 +1154,7 @@ def adapt(staged: Path, layout: Layout, config_dir: Path) -> None:
     connection = _connect(staged, layout, config_dir)
     try:
         connection.begin()
-        data = os.path.realpath(layout.data)
-        connection.execute(f"create or replace macro data_folder() as {quoted(data)}")
-        connection.execute(f"create or replace macro cache_name() as {quoted(layout.cache.name)}")
+        _set_place(connection, os.path.realpath(layout.data), layout.cache.name)
         connection.execute("update warehouse set data_folder = ?", [str(layout.data)])
         kinds = {
             name

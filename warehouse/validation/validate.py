@@ -22,7 +22,7 @@ import pyarrow as pa
 from warehouse.core.calendar import last_day_of_month, today
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.duckdb_connection import connect, quoted, spill_folder, within
+from warehouse.core.duckdb_connection import connect, macro_texts, quoted, spill_folder, within
 from warehouse.core.metrics import Progress, RunMetrics
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, glob_literal
 from warehouse.core.representation import Face
@@ -518,7 +518,11 @@ class _Questions:
 
     def _show_splits(self) -> None:
         """The splits that are loaded; of a catalog of an earlier version none are."""
-        named = reference_files.named(self._connection, "published") or {}
+        try:
+            named = reference_files.named(self._connection, "published") or {}
+        except duckdb.Error as error:
+            self.close()
+            raise self._unreadable(error) from error
         rows = reference_files.SCHEMAS[_SPLITS].empty_table()
         if _SPLITS in named:
             rows = reference_files.read(self._layout, named[_SPLITS])
@@ -588,7 +592,11 @@ class _Questions:
 
     def _rejects_files(self, data_type: str, first: date, last: date) -> list[str]:
         """The files of rejects that the catalog names, of the months asked about."""
-        ((names,),) = self._rows("select published.main.rejects_names()")
+        try:
+            (names,) = macro_texts(self._connection, "published.main.rejects_names")
+        except duckdb.Error as error:
+            self.close()
+            raise self._unreadable(error) from error
         months = f"{data_type}/{first:%Y_%m}", f"{data_type}/{last:%Y_%m}"
         wanted = [
             self._layout.rejects / name

@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.core.duckdb_connection import macro_texts
 from warehouse.core.paths import REFERENCE_TABLES, Layout, reference_table
 from warehouse.core.small_files import REFUSED, parsed_json, parsed_parquet, read_sidecar
 from warehouse.errors import CorruptPartitionError, UnreadablePartitionError, one_line
@@ -174,19 +175,21 @@ def named(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, str
     """The file of each reference table that an attached catalog names, where it names one.
 
     What is called as no such file is left out. None: it is of a version that knew of none.
+
+    Raises:
+        duckdb.Error: it is a stranger's, which does not say it, or not in time.
     """
-    found: dict[str, str] = {}
-    for table in REFERENCE_TABLES:
-        try:
-            rows = connection.execute(f"select {database}.main.{table}_names()").fetchall()
-        except duckdb.CatalogException:
-            return None
-        except duckdb.Error:
-            continue  # a stranger's, which is no text
-        ((name,),) = rows
-        if isinstance(name, str) and reference_table(name) == table:
-            found[table] = name
-    return found
+    try:
+        names = macro_texts(
+            connection, *(f"{database}.main.{table}_names" for table in REFERENCE_TABLES)
+        )
+    except duckdb.CatalogException:
+        return None
+    return {
+        table: name
+        for table, name in zip(REFERENCE_TABLES, names, strict=True)
+        if reference_table(name) == table
+    }
 
 
 def expired(layout: Layout, in_use: Collection[str]) -> list[Path]:
