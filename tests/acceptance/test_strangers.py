@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,25 @@ from click.testing import CliRunner
 from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core import duckdb_connection
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
-from warehouse.errors import DamagedCatalogError, SqlFileError, StorageError, WarehouseError
+from warehouse.errors import (
+    CorruptPartitionError,
+    DamagedCatalogError,
+    SqlFileError,
+    StorageError,
+    WarehouseError,
+)
+from warehouse.maintenance import file_checks
 from warehouse.report.collect import gather
 from warehouse.report.status import status
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.select_check import INGESTING, READING_REJECTS, check_file
-from warehouse.store import catalog_tables, manifests
+from warehouse.store import catalog_tables, manifests, page_check, partitions
 from warehouse.store.catalog_tables import FILLED, REQUIRED
+from warehouse.store.parquet_writer import ABSENT_KEY
+from warehouse.store.partitions import METADATA_KEY, describe, provenance
 
 CANARY = "canary in a coal mine"
 NEXT = date(2024, 2, 1)
@@ -416,6 +427,122 @@ def test_a_manifest_that_is_small_on_disk_and_none_in_memory_is_refused_and_mend
     assert re.search(told, str(READERS["verify"](made)))
     made.repair()
     assert made.sql("select count(*) from trades") == [(1,)]
+
+
+def _forged(made: Made, data_type: str, symbol: str, rows: int, longest: dict[str, int]) -> None:
+    """A partition of so many rows, whose texts have so many letters, and a catalog that says so."""
+    kind, month = DATA_TYPES[data_type], SESSION.replace(day=1)
+    path = made.layout.partition(data_type, symbol, month)
+    described = describe(path)
+    table = pq.read_table(path, partitioning=None).take(pa.array([0] * rows))
+    for name, letters in longest.items():
+        text = pa.array(["A" * letters])
+        column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), text)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    fields = [each.with_type(table.schema.field(each.name).type) for each in kind.stored]
+    sessions = [replace(described.sessions[0], rows=rows)]
+    told = provenance(described.key, sessions, described.fingerprint)
+    absent = ",".join(name for name in kind.columns.names if name not in kind.required)
+    with pq.ParquetWriter(
+        path, pa.schema(fields), store_schema=False, compression="zstd", write_page_checksum=True
+    ) as writer:
+        writer.add_key_value_metadata({METADATA_KEY: told, ABSENT_KEY: absent})
+        writer.write_table(pa.Table.from_arrays(table.columns, schema=pa.schema(fields)))
+    content = path.read_bytes()
+    edit_catalog(
+        made,
+        f"update partitions set rows = {rows}, bytes = {len(content)},"
+        f" file_rows = if(first_row is null, null, {rows}),"
+        f" sha256 = '{hashlib.sha256(content).hexdigest()}',"
+        f" sessions = [struct_update(sessions[1], rows := {rows})]"
+        f" where data_type = '{data_type}'",
+    )
+
+
+PARTITION_READS: dict[str, Callable[[Made], object]] = {
+    "a load": lambda made: of_facade(made, lambda wh: wh.load("trades", "AAPL", SESSION)),
+    "a stream": lambda made: of_facade(
+        made, lambda wh: [*wh.stream("AAPL", SESSION, data_types="trades")]
+    ),
+    "a feature": lambda made: of_facade(made, lambda wh: wh.features("vwap", "AAPL", SESSION)),
+    "bars": lambda made: of_facade(made, lambda wh: wh.bars("AAPL", SESSION, every="5m")),
+    "verify": READERS["verify"],
+}  # fmt: skip
+
+
+def _check_read(made: Made, reader: str, told: str) -> None:
+    before, highest = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory
+    most = highest()
+    if reader == "verify":
+        assert re.search(told, str(PARTITION_READS[reader](made)))
+    else:
+        with pytest.raises(CorruptPartitionError, match=told) as caught:
+            PARTITION_READS[reader](made)
+        assert "\n" not in str(caught.value)
+    assert highest() <= max(most, before + (64 << 20))
+
+
+@pytest.mark.parametrize(
+    ("reader", "column"),
+    [*((reader, "conditions") for reader in PARTITION_READS), ("a load", "id"), ("verify", "id")],
+)
+def test_a_partition_that_is_small_on_disk_and_none_in_memory_is_refused_and_mended(
+    made: Made, reader: str, column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "available_bytes", lambda: 64 << 20)
+    _forged(made, "trades", "AAPL", 1_000, {column: 1_000_000})
+    assert made.layout.partition("trades", "AAPL", SESSION.replace(day=1)).stat().st_size < 20_000
+    _check_read(made, reader, "its texts would take 1,00.,...,... bytes of memory")
+    made.repair()
+    PARTITION_READS[reader](made)
+
+
+def test_texts_that_fit_into_memory_are_read_however_they_are_encoded(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forged(made, "trades", "AAPL", 300, {"conditions": 1_000, "id": 2_000})
+    monkeypatch.setattr(page_check, "most_text", lambda *asked: None)
+    with Warehouse(made.root) as wh:
+        rows = wh.load("trades", "AAPL", SESSION, to="arrow")
+        assert {*rows["conditions"].to_pylist()} == {"A" * 1_000}
+        assert {*rows["id"].to_pylist()} == {"A" * 2_000}
+        streamed = pa.concat_tables(
+            [pa.table(batch) for batch in wh.stream("AAPL", SESSION, data_types="trades")]
+        )
+        assert streamed["id"].to_pylist() == rows["id"].to_pylist()
+
+
+@pytest.mark.parametrize("reader", ["a load", "a stream", "verify"])
+def test_a_row_group_of_more_rows_than_any_of_ours_is_refused(
+    made: Made, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (partitions, file_checks):
+        monkeypatch.setattr(module, "MOST_GROUP_ROWS", 99)
+    _forged(made, "trades", "AAPL", 100, {})
+    _check_read(made, reader, "a row group of it has 100 rows")
+
+
+def test_rejects_that_are_small_on_disk_and_none_in_memory_are_refused_and_mended(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = trade("MSFT", instant(SESSION), price=0)
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION)), line])
+    made.update()
+    (path,) = (made.root / "data/rejects").rglob("*.parquet")
+    rows = pq.read_table(path, partitioning=None).take(pa.array([0] * 1_000))
+    for name in ("line", "symbol"):
+        text = pa.array(["A" * 1_000_000])
+        column = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), text)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    pq.write_table(rows, path, store_schema=False, compression="zstd")
+    monkeypatch.setattr(partitions, "available_bytes", lambda: 64 << 20)
+    told = "its texts would take 2,000,... bytes of memory|its texts would take 2,00.,...,... bytes"
+    assert re.search(told, str(READERS["verify"](made)))
+    with pytest.raises(CorruptPartitionError, match=told) as caught:
+        made.rebuild("trades", symbols=["AAPL"])
+    assert "\n" not in str(caught.value)
+    made.repair()
+    assert made.sql("select count(*) from rejects") == [(1,)]
 
 
 def test_a_column_that_is_computed_is_refused_and_never_asked(made: Made) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from warehouse.core.config import CONFIG_FILE, check_paths, find_root, load, locate
+from warehouse.core.paths import OWN_FOLDERS
 from warehouse.errors import ConfigError, ForeignWarehouseError
 
 ANOTHER = os.getuid() + 1 if hasattr(os, "getuid") else 0
@@ -88,6 +89,26 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
             lead_to(folder)
     monkeypatch.setenv(f"WAREHOUSE_{section}__{key}".upper(), str(mine / "cache"))
     check_paths(root, file, load(file, {"WAREHOUSE_SOURCE__URL": ""}))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+@pytest.mark.parametrize("name", sorted(OWN_FOLDERS))
+def test_no_folder_of_a_strangers_warehouse_leads_to_what_is_not_theirs(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, mine, theirs = root / CONFIG_FILE, root.parent / "mine", root.parent / "big disk"
+    (root / "data").mkdir()
+    for folder in (mine, theirs):
+        folder.mkdir()
+    for path in (root, file, theirs):
+        os.chown(path, ANOTHER, -1)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    (root / "data" / name).symlink_to(theirs)
+    check_paths(root, file, load(file, {}))
+    (root / "data" / name).unlink()
+    (root / "data" / name).symlink_to(mine)
+    with pytest.raises(ForeignWarehouseError, match=f"data/{name} leads to"):
+        check_paths(root, file, load(file, {}))
 
 
 @pytest.mark.usefixtures("as_another")

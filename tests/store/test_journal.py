@@ -267,6 +267,19 @@ def test_what_no_publish_of_ours_would_write_is_believed_by_nobody(
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("value", ["[]", '""', '"ab"', "1234567", "{}"])
+def test_a_journal_of_values_too_short_for_names_takes_no_memory(
+    bare: Layout, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory they would take twenty times what the file takes on disk."""
+    told = change_of(removals=[]).decode()
+    text = told.replace("[]", f"[{','.join([value] * 100_000)}]")
+    bare.journal.write_text(text, "utf-8")
+    monkeypatch.setattr(journal.small_files, "parsed_json", None)
+    with pytest.raises(DamagedJournalError, match="it is not what was written"):
+        journal.read(bare)
+
+
 def test_of_a_journal_that_cannot_be_believed_no_more_is_shown_than_a_line_holds(
     bare: Layout,
 ) -> None:

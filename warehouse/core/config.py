@@ -461,7 +461,8 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
             del paths[key]
     own = [root / "config"]
     if cache in paths:
-        own += [layout.data, *layout.served, layout.catalog, layout.staging]
+        own += [layout.data, *layout.served, layout.catalog]
+        own += [layout.data / name for name in sorted(OWN_FOLDERS)]
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
     check_inside(root, file, paths)

@@ -147,7 +147,7 @@ def parsed_parquet(content: Any, most_rows: int) -> pa.Table:
     ) as file:
         found = file.read(use_threads=False)
     for name in found.column_names:
-        for text, size in _texts(found[name], name):
+        for text, size in text_sizes(found[name], name):
             if size > _MOST_TEXT:
                 raise ValueError(f"{text} holds texts too long to be read")
     return found
@@ -173,18 +173,21 @@ def check_unpacked(metadata: pq.FileMetaData, most_rows: int) -> None:
         raise ValueError(f"it would be {max(values):,} values in {unpacked:,} bytes")
 
 
-def _texts(column: pa.ChunkedArray, name: str) -> Iterator[tuple[str, int]]:
-    """Each column of texts, those of lists too, and how many bytes its texts take in memory."""
+def text_sizes(column: pa.ChunkedArray, name: str) -> Iterator[tuple[str, int]]:
+    """Each column of texts, those of lists too, and how many bytes its texts take in memory.
+
+    Those that are dictionaries yet: how many they would take without.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_list(column.type):
         parts = [one.flatten() for one in column.chunks]
-        yield from _texts(pa.chunked_array(parts, column.type.value_type), name)
+        yield from text_sizes(pa.chunked_array(parts, column.type.value_type), name)
     elif pa.types.is_struct(column.type):
         for place, field in enumerate(column.type):
             parts = [one.field(place) for one in column.chunks]
-            yield from _texts(pa.chunked_array(parts, field.type), f"{name}.{field.name}")
+            yield from text_sizes(pa.chunked_array(parts, field.type), f"{name}.{field.name}")
     elif pa.types.is_dictionary(column.type):
         sizes = (
             pc.sum(pc.take(pc.binary_length(one.dictionary).cast(pa.int64()), one.indices)).as_py()

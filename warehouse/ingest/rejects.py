@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -10,14 +11,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.core.datatypes import DataType
-from warehouse.core.paths import RawFile
+from warehouse.core.datatypes import DataType, completed
+from warehouse.core.paths import ALL_SYMBOLS, RawFile
 from warehouse.core.small_files import plain
 from warehouse.errors import StorageError
+from warehouse.store.partitions import check_texts, damaged
 
 _HELD_ROWS = 200_000
 _HELD_BYTES = 8 << 20
+_READ_ROWS = 8_192
 MALFORMED_LINE = "malformed_line"
+
+
+def rejected_rows(path: Path, kind: DataType) -> Iterator[pa.Table]:
+    """The rows of a file of rejects, some at a time, page checksums verified.
+
+    Raises:
+        OSError, pa.ArrowException: it cannot be read, or its texts would fill the memory.
+    """
+    schema = kind.rejects_columns
+    # A text that is said often stands in a dictionary once: read so, it takes no more.
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    with pq.ParquetFile(
+        plain(path), page_checksum_verification=True, read_dictionary=texts
+    ) as file:
+        for batch in file.iter_batches(_READ_ROWS, use_threads=False):
+            check_texts(rows := pa.table(batch))
+            yield completed(rows, schema)
 
 
 class RejectsWriter:
@@ -84,11 +104,20 @@ class RejectsWriter:
         self._append(pa.table([every[name] for name in self._schema.names], self._schema))
 
     def carry(self, published: Path, replaced: frozenset[str]) -> None:
-        """Keep what `published` says of symbols that are not being made anew."""
+        """Keep what `published` says of symbols that are not being made anew.
+
+        Raises:
+            CorruptPartitionError: it cannot be read.
+        """
         if not published.exists():
             return
-        # A folder above may be called `symbol=…`, which is no column.
-        old = pq.read_table(plain(published), schema=self._schema, partitioning=None)
+        try:
+            for old in rejected_rows(published, self._kind):
+                self._carry(old, replaced)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(published, self._kind.name, ALL_SYMBOLS, error) from error
+
+    def _carry(self, old: pa.Table, replaced: frozenset[str]) -> None:
         replaced_rows = pc.is_in(old["symbol"], pa.array(sorted(replaced), pa.string()))
         # A row without a symbol is met again whichever symbols are selected.
         gone = pc.or_(replaced_rows, pc.is_null(old["symbol"]))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import ALL_SYMBOLS, month_of
 from warehouse.core.small_files import parsed_json, plain
 from warehouse.errors import one_line
+from warehouse.ingest.rejects import rejected_rows
 from warehouse.ingest.tape_order import Key, Keys, keys_of
 from warehouse.store.catalog import SourceFile
+from warehouse.store.parquet_writer import MOST_GROUP_ROWS
 from warehouse.store.partitions import (
     METADATA_KEY,
     SLICES,
     Partition,
     SessionSource,
     provenance,
+    read_groups,
     slices_in,
     starts_of,
 )
@@ -62,15 +66,17 @@ def partition(path: Path, expected: Partition) -> str | None:
         return f"cannot be read: {error.strerror or error}"
     if digest != expected.sha256:
         return "its bytes are not those that were written (SHA-256)"
-    source = path if content is None else pa.BufferReader(content)
     try:
-        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet:
-            return _content(parquet, expected)
+        with (
+            pa.OSFile(str(path)) if content is None else pa.BufferReader(content) as source,
+            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet,
+        ):
+            return _content(parquet, source, expected)
     except (OSError, ValueError, pa.ArrowException) as error:
         return f"cannot be read back: {one_line(error, 200)}"
 
 
-def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
+def _content(file: pq.ParquetFile, source: Any, expected: Partition) -> str | None:
     kind = data_type(expected.data_type)
     told = (file.metadata.metadata or {}).get(METADATA_KEY)
     due = provenance(expected.key, expected.sessions, expected.fingerprint)
@@ -85,10 +91,15 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
         return "a session of it is not that of its name"
     sessions: Counter[int] = Counter()
     last: tuple[int, Key] | None = None
+    groups = range(file.metadata.num_row_groups)
+    counts = [file.metadata.row_group(group).num_rows for group in groups]
+    if max(counts, default=0) > MOST_GROUP_ROWS:
+        return f"a row group of it has {max(counts):,} rows"
+    edges = [0, *accumulate(counts)]
     if expected.symbol == ALL_SYMBOLS:
-        return _content_of_all(file, kind, expected)
-    for group in range(file.metadata.num_row_groups):
-        rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
+        return _content_of_all(file, source, edges, kind, expected)
+    for group in groups:
+        rows = completed(read_groups(file, source, edges, [group]), kind.columns)
         if any(symbol != expected.symbol for symbol in rows["symbol"].unique().to_pylist()):
             return "rows of another symbol stand in it"
         days = rows["session"].cast(pa.int32()).to_numpy()
@@ -103,11 +114,13 @@ def _content(file: pq.ParquetFile, expected: Partition) -> str | None:
     return None
 
 
-def _content_of_all(file: pq.ParquetFile, kind: DataType, expected: Partition) -> str | None:
+def _content_of_all(
+    file: pq.ParquetFile, source: Any, edges: Sequence[int], kind: DataType, expected: Partition
+) -> str | None:
     """What is wrong with the rows of all symbols: their order, and where the catalog has each."""
     last: tuple[str, int, Key] | None = None
-    for group in range(file.metadata.num_row_groups):
-        rows = completed(file.read_row_group(group, use_threads=False), kind.columns)
+    for group in range(len(edges) - 1):
+        rows = completed(read_groups(file, source, edges, [group]), kind.columns)
         symbols = rows["symbol"].combine_chunks()
         starts = np.flatnonzero(starts_of(symbols))
         names = symbols.take(pa.array(starts)).to_pylist()
@@ -121,7 +134,7 @@ def _content_of_all(file: pq.ParquetFile, kind: DataType, expected: Partition) -
             if not _ascend(days[low:high], keys[low:high], before):
                 return "its rows are not in the order of the tape"
             last = name, int(days[high - 1]), keys.at(high - 1)
-    found = slices_in(file, expected.sessions)
+    found = slices_in(file, source, edges, expected.sessions)
     due = SLICES.empty_table() if expected.slices is None else expected.slices
     if not found.drop_columns(["sessions"]).equals(due.drop_columns(["sessions"])):
         return "its symbols do not stand where the catalog says"
@@ -168,16 +181,15 @@ def rejects(path: Path, record: SourceFile) -> str | None:
     due = Counter(record.rejects_by_reason or {})
     counted: Counter[str] = Counter()
     try:
-        with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
-            for batch in _batches(file):
-                if set(batch.column("source").unique().to_pylist()) - {record.source}:
-                    return "rows of another file stand in it"
-                pairs = zip(
-                    batch.column("symbol").to_pylist(),
-                    batch.column("reason").to_pylist(),
-                    strict=True,
-                )
-                counted.update(reason for symbol, reason in pairs if _is_of(record, symbol))
+        for batch in rejected_rows(path, data_type(record.data_type)):
+            if set(batch.column("source").unique().to_pylist()) - {record.source}:
+                return "rows of another file stand in it"
+            pairs = zip(
+                batch.column("symbol").to_pylist(),
+                batch.column("reason").to_pylist(),
+                strict=True,
+            )
+            counted.update(reason for symbol, reason in pairs if _is_of(record, symbol))
     except FileNotFoundError:
         return "missing" if due else None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -189,10 +201,6 @@ def rejects(path: Path, record: SourceFile) -> str | None:
     ):
         return f"{counted.total():,} rows, the catalog says {due.total():,}, or of other reasons"
     return None
-
-
-def _batches(file: pq.ParquetFile) -> Iterator[Any]:
-    yield from file.iter_batches(use_threads=False)
 
 
 def _is_of(record: SourceFile, symbol: str | None) -> bool:

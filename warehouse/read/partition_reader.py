@@ -14,7 +14,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, partial
@@ -38,7 +38,14 @@ from warehouse.read import availability
 from warehouse.read.frames import compact, nanoseconds, symbol_column
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.store import page_check
-from warehouse.store.partitions import columns_of, damaged, edges_of, open_partition, refuse
+from warehouse.store.partitions import (
+    columns_of,
+    damaged,
+    edges_of,
+    open_partition,
+    read_groups,
+    refuse,
+)
 
 T = TypeVar("T")
 
@@ -556,7 +563,8 @@ def _read_groups(
     file, part = opened.file, opened.part
     if part is not None:
         part.bring_groups(groups)
-    table = file.read_row_groups(list(groups), columns=rest, use_threads=threads)
+    with pa.OSFile(str(opened.path)) if part is None else nullcontext(part) as source:
+        table = read_groups(file, source, edges, groups, rest, use_threads=threads)
     if len(groups) > 1:
         # Afterwards: to look at a damaged footer's columns before a decoder did ends the process.
         if part is not None:

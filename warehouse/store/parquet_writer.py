@@ -24,6 +24,8 @@ from warehouse.errors import SqlFileError
 
 ROW_GROUP_ROWS = 32_768
 """A row group has no more rows. A column of it is one page, which a stream holds decompressed."""
+MOST_GROUP_ROWS = 1 << 20
+"""A row group with more rows is none of ours, whichever version wrote it."""
 WHOLE_SESSIONS_ROWS = 8_192
 """So many rows are not joined with the next session's: a small group costs more than it saves."""
 ABSENT_KEY = b"flatfile_warehouse.absent"

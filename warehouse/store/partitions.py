@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.core import small_files
-from warehouse.core.datatypes import DataType, completed, data_type
+from warehouse.core.datatypes import DATA_TYPES, DataType, completed, data_type
 from warehouse.core.paths import (
     ALL_SYMBOLS,
     Layout,
@@ -41,6 +41,7 @@ from warehouse.core.paths import (
     parse_key,
     parse_partition,
 )
+from warehouse.core.process import available_bytes
 from warehouse.errors import (
     CorruptPartitionError,
     StorageError,
@@ -50,7 +51,14 @@ from warehouse.errors import (
 from warehouse.objects import disk_cache
 from warehouse.objects.disk_cache import Wanted
 from warehouse.objects.partial_object import PartialObject
-from warehouse.store.parquet_writer import Edges, declared_by, encode, encode_market
+from warehouse.store import page_check
+from warehouse.store.parquet_writer import (
+    MOST_GROUP_ROWS,
+    Edges,
+    declared_by,
+    encode,
+    encode_market,
+)
 
 METADATA_KEY = b"flatfile_warehouse"
 DIGEST_KEY = b"flatfile_warehouse.sha256"
@@ -58,6 +66,16 @@ DIGEST_KEY = b"flatfile_warehouse.sha256"
 FORMAT_VERSION = 1
 
 _BUFFERED_ROWS = 1_000_000
+_ALWAYS_THERE = 64 << 20
+"""Bytes of memory that are always there: to ask how many are takes a tenth of a millisecond."""
+_PLACE_BYTES = 64
+"""Of a row of all symbols, while it is looked where each one's stand."""
+_TEXTS = frozenset(
+    field.name
+    for kind in DATA_TYPES.values()
+    for field in kind.columns
+    if pa.types.is_string(field.type)
+)
 _SESSION = pa.struct(
     [
         ("session", pa.date32()),
@@ -438,7 +456,8 @@ class _RowGroups:
             partition = self._partition
             due = self._edges[index + 1] - self._edges[index]
             try:
-                rows = self._file.read_row_group(index, use_threads=False)
+                with pa.OSFile(str(self._path)) as source:
+                    rows = read_groups(self._file, source, self._edges, [index])
                 table = completed(rows, self._columns)
                 if table.num_rows != due:
                     raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
@@ -467,6 +486,8 @@ def edges_of(file: pq.ParquetFile, path: Path, key: PartitionKey, rows: int) -> 
         raise damaged(path, kind.name, symbol, error) from error
     if {metadata.num_rows, sum(counts)} != {rows} or min(counts, default=0) < 1:
         refuse(path, kind.name, symbol, f"{sum(counts):,} rows, the catalog says {rows:,}")
+    if max(counts) > MOST_GROUP_ROWS:
+        refuse(path, kind.name, symbol, f"a row group of it has {max(counts):,} rows")
     if not is_right:
         refuse(path, kind.name, symbol, f"its columns are not those of {kind.name}")
     if not told.get(METADATA_KEY, b"").startswith(_named(key)):
@@ -507,6 +528,96 @@ def columns_of(file: pq.ParquetFile, kind: DataType, names: Sequence[str]) -> li
         return list(names)
     there = set(file.schema_arrow.names)
     return [name for name in names if name in there]
+
+
+def read_groups(
+    file: pq.ParquetFile,
+    source: Any,
+    edges: Sequence[int],
+    groups: Sequence[int],
+    columns: Sequence[str] | None = None,
+    *,
+    use_threads: bool = False,
+) -> pa.Table:
+    """Row groups of an open partition; texts that would fill the memory are not decoded.
+
+    Args:
+        source: what it is read from: bytes, or a file of pyarrow's or of `partial_object`.
+        edges: the row at which each row group begins, and the end.
+        columns: None: all.
+
+    Raises:
+        ArrowInvalid: it is damaged, or its texts would fill the memory.
+    """
+    names = file.schema.names if columns is None else columns
+    texts = texts_of(names)
+    if not texts or has_room(source, edges, groups, texts):
+        return file.read_row_groups(list(groups), columns=columns, use_threads=use_threads)
+    coded = coded_file(source, texts)
+    found = coded.read_row_groups(list(groups), columns=columns, use_threads=use_threads)
+    return decoded(found, file.schema_arrow)
+
+
+def texts_of(columns: Iterable[str]) -> list[str]:
+    """Those of a partition's columns that are texts."""
+    return [name for name in columns if name in _TEXTS]
+
+
+def has_room(
+    source: Any, edges: Sequence[int], groups: Iterable[int], texts: Iterable[str]
+) -> bool:
+    """Whether these columns can be decoded without a look at their texts.
+
+    Else they are read as dictionaries first: see `coded_file` and `decoded`.
+    """
+    if isinstance(source, PartialObject):
+        size, read_at = source.size, source.read_at
+    else:
+        size = source.size()
+
+        def read_at(offset: int, count: int) -> bytes:
+            return bytes(source.read_at(count, offset))
+
+    rows = np.diff(edges).tolist()
+    most = page_check.most_text(size, read_at, rows, groups, texts)
+    return most is not None and (most <= _ALWAYS_THERE or 2 * most <= available_bytes())
+
+
+def coded_file(source: Any, texts: Sequence[str]) -> pq.ParquetFile:
+    """A partition once more, whose texts are read as dictionaries: however often one is said."""
+    return pq.ParquetFile(
+        pa.PythonFile(source, mode="r") if isinstance(source, PartialObject) else source,
+        page_checksum_verification=True,
+        pre_buffer=False,
+        read_dictionary=list(texts),
+    )
+
+
+def check_texts(coded: pa.Table) -> None:
+    """Look at the texts of rows whose texts are dictionaries yet.
+
+    Raises:
+        ArrowInvalid: without them they would fill the memory.
+    """
+    sizes = (
+        size for name in coded.column_names for _, size in small_files.text_sizes(coded[name], name)
+    )
+    needed = sum(sizes)
+    if needed > _ALWAYS_THERE and 2 * needed > available_bytes():
+        raise pa.ArrowInvalid(f"its texts would take {needed:,} bytes of memory")
+
+
+def decoded(coded: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of such a file as another file has them.
+
+    Raises:
+        ArrowInvalid: they would fill the memory.
+    """
+    check_texts(coded)
+    fields = [schema.field(name) for name in coded.column_names]
+    return pa.Table.from_arrays(
+        [coded[each.name].cast(each.type) for each in fields], schema=pa.schema(fields)
+    )
 
 
 @contextmanager
@@ -614,7 +725,7 @@ def describe(path: Path) -> Partition:
         raise CorruptPartitionError(path, "no partition is called so", "warehouse verify --repair")
     data_type_name, symbol, month, _ = key
     slices = None
-    with open_partition(path, data_type_name, symbol) as file:
+    with open_partition(path, data_type_name, symbol) as file, pa.OSFile(str(path)) as source:
         metadata = file.metadata
         try:
             told = metadata.metadata[METADATA_KEY]
@@ -630,10 +741,10 @@ def describe(path: Path) -> Partition:
             if (record["data_type"], record["symbol"] or ALL_SYMBOLS) != (data_type_name, symbol):
                 raise ValueError(f"it says that it is {record['data_type']} of {record['symbol']}")
             rows = sum(session.rows for session in sessions)
-            edges_of(file, path, key, rows)
+            edges = edges_of(file, path, key, rows)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             if symbol == ALL_SYMBOLS:
-                slices = slices_in(file, sessions)
+                slices = slices_in(file, source, edges, sessions)
                 first, last = edges_of_slices(slices)
             else:
                 first = _stamp(file, 0, 0)
@@ -693,7 +804,9 @@ def edges_of_slices(slices: pa.Table) -> tuple[int, int]:
     return first, pc.max(slices["last_timestamp"].cast(pa.int64())).as_py()
 
 
-def slices_in(file: pq.ParquetFile, sessions: Sequence[SessionSource]) -> pa.Table:
+def slices_in(
+    file: pq.ParquetFile, source: Any, edges: Sequence[int], sessions: Sequence[SessionSource]
+) -> pa.Table:
     """Where each symbol's rows stand, read from the rows themselves.
 
     Which file a symbol's session came from: its own, where one is named, or else that of all. How
@@ -702,7 +815,9 @@ def slices_in(file: pq.ParquetFile, sessions: Sequence[SessionSource]) -> pa.Tab
     Raises:
         ValueError: the rows are not by symbol and session, or of a session that is not named.
     """
-    rows = file.read(columns=["symbol", "timestamp", "session"], use_threads=False)
+    if edges[-1] * _PLACE_BYTES > max(_ALWAYS_THERE, available_bytes()):
+        raise ValueError(f"its {edges[-1]:,} rows do not fit into memory")
+    rows = read_groups(file, source, edges, range(len(edges) - 1), _PLACE.names)
     rows = rows.select(_PLACE.names).cast(_PLACE).combine_chunks()
     symbols, stamps = rows["symbol"].chunk(0), rows["timestamp"].chunk(0)
     days = rows["session"].chunk(0)

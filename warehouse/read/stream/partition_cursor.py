@@ -25,10 +25,14 @@ from warehouse.read.stream.pinned_file import HeldFile
 from warehouse.store.partitions import (
     check_no_link,
     check_size,
+    coded_file,
     columns_of,
     damaged,
+    decoded,
     edges_of,
+    has_room,
     refuse,
+    texts_of,
 )
 
 Stamps = np.ndarray[Any, np.dtype[np.int64]]
@@ -161,9 +165,10 @@ class _Reader:
         stored, path = piece.stored, piece.path
         try:
             file.hold()
+            source = pa.PythonFile(file, mode="r")
             # Read ahead, each partition would keep a whole row group of its bytes in memory.
             parquet = pq.ParquetFile(
-                pa.PythonFile(file, mode="r"),
+                source,
                 page_checksum_verification=True,
                 pre_buffer=False,
                 buffer_size=_BUFFER_BYTES,
@@ -182,6 +187,11 @@ class _Reader:
             if stored.first_row is not None:
                 # Among the symbols of a file it is looked at whose rows they are.
                 there.append("symbol")
+            texts = texts_of(there)
+            self._schema = None
+            if texts and not has_room(source, edges, groups, texts):
+                self._schema = parquet.schema_arrow
+                parquet = coded_file(source, texts)
             self._batches = _decoded(parquet, groups, counts, there, batch_rows)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(path, stored.data_type, stored.whose, error) from error
@@ -202,6 +212,8 @@ class _Reader:
                     f"it ends {self.due:,} rows too early",
                 )
             batch = batch.slice(self._skip, min(self.due, batch.num_rows - self._skip))
+            if self._schema is not None:
+                (batch,) = decoded(pa.table(batch), self._schema).to_batches()
             if stored.first_row is not None:
                 check_symbols(batch, pa.scalar(stored.symbol), stored, path)
                 batch = batch.drop_columns(["symbol"])
