@@ -36,8 +36,8 @@ REQUIRED = {
     "source_files": {
         "VARCHAR": "data_type symbol source state problem etag sha256 vouched_by"
         " fingerprint run_id",
-        "BIGINT": "bytes lines rows_published rows_rejected rows_unselected raw_modified_ns"
-        " raw_inode",
+        "BIGINT": "bytes lines rows_published rows_rejected rows_unselected rows_taken_over"
+        " raw_modified_ns raw_inode",
         "DATE": "day",
         "TIMESTAMP": "recorded_at",
         "MAP(VARCHAR, BIGINT)": "rejects_by_reason",
