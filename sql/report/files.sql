@@ -4,8 +4,7 @@
 --
 -- $start and $end are sessions, both inclusive; NULL is open. lines = rows_published +
 -- rows_rejected + rows_unselected of every file that is published; `off` counts those of which this
--- does not hold. Of rows_unselected, files of the other source.layout bring rows_taken_over. A file
--- of a month counts by its first day.
+-- does not hold. A file of a month counts by its first day.
 with
     final as (
         select
@@ -17,7 +16,6 @@ with
             sum(rows_published)::bigint as rows_published,
             sum(rows_rejected)::bigint as rows_rejected,
             sum(rows_unselected)::bigint as rows_unselected,
-            sum(rows_taken_over)::bigint as rows_taken_over,
             count(*) filter (
                 lines <> rows_published + rows_rejected + coalesce(rows_unselected, 0)
             ) as off

@@ -94,8 +94,7 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     lines = sum(row["lines"] or 0 for row in files)
     published = sum(row["rows_published"] or 0 for row in files if row["lines"] is not None)
     rejected = sum(row["rows_rejected"] or 0 for row in files if row["lines"] is not None)
-    elsewhere = sum(row.get("rows_taken_over") or 0 for row in files)
-    left_out = sum(row["rows_unselected"] or 0 for row in files) - elsewhere
+    left_out = sum(row["rows_unselected"] or 0 for row in files)
     if off:
         return Verdict(
             "no", f"The lines of {off:,} files are not all accounted for.", "rebuild all"
@@ -104,8 +103,8 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     if lines:
         accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
         accounts += f" + {rejected:,} rejected"
-        accounts += f" + {left_out:,} of other symbols" if left_out else ""
-        accounts += f" + {elsewhere:,} that other files bring." if elsewhere else "."
+        # Of other symbols, or brought by files of the other layout.
+        accounts += f" + {left_out:,} left out." if left_out else "."
     if checked == "never":
         return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
     counting = [rule for rule in rules if rule["allowed"] is None]

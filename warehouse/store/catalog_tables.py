@@ -20,6 +20,9 @@ CATALOG_FORMAT = 5
 WAREHOUSE_ID = "warehouse_id"
 """Column of the table `warehouse`, which a catalog of an earlier version has not."""
 
+_SINCE = {("source_files", "rows_taken_over")}
+"""Columns that came since the format did: a catalog may lack them."""
+
 REQUIRED = {
     "warehouse": {
         "VARCHAR": "data_folder written_by",
@@ -224,6 +227,8 @@ def _check_tables(
         columns = _columns(connection, database, name)
         for kind, names in types.items():
             for column in names.split():
+                if (name, column) in _SINCE and column not in columns:
+                    continue
                 if columns.get(column) != kind:
                     is_what = columns.get(column, "missing")
                     raise DamagedCatalogError(
