@@ -30,12 +30,17 @@ create or replace macro day_aggs_of(symbol) as table (
 (symbol, first, last) as table (
     select *
     from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
-    where session between first::date and last::date and is_in_place() and is_the_only_one()
+    where
+        are_sessions(first, last)
+        and session between first::date and last::date
+        and is_in_place()
+        and is_the_only_one()
     union all
     select *
     from read_parquet(day_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
+        and are_sessions(first, last)
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
@@ -54,12 +59,17 @@ create or replace macro day_aggs_of(symbol) as table (
         (
             select *
             from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
-            where session between first::date and last::date and is_in_place() and is_the_only_one()
+            where
+                are_sessions(first, last)
+                and session between first::date and last::date
+                and is_in_place()
+                and is_the_only_one()
             union all
             select *
             from read_parquet(day_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
             where
                 shared.symbol = symbol
+                and are_sessions(first, last)
                 and session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()

@@ -78,6 +78,19 @@ create or replace macro is_the_only_one() as (
     from duckdb_databases()
     where path glob '*/warehouse.duckdb' and not path glob '*/staging/warehouse.duckdb'
 );
+-- Who asks from a time to a time would get the whole sessions, unawares.
+create or replace macro are_sessions(of_first, of_last) as case
+    when
+        coalesce(
+            of_first::timestamp = of_first::date and of_last::timestamp = of_last::date, true
+        )
+    then true
+    else
+        error(
+            'sessions are dates, without a time: of a part of one ask with WHERE timestamp, which'
+            || ' is UTC'
+        )
+end;
 -- The data folder within the path of a file: each of a list is a pattern.
 create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])', '[\1]', 'g');
 -- A file of which there is no trace where it should be was moved with its warehouse, most likely.

@@ -54,8 +54,10 @@ create table source_files (
     lines bigint,
     rows_published bigint,
     rows_rejected bigint,
-    -- rows of symbols that source.symbols or --symbols left out
+    -- rows of symbols that source.symbols or --symbols left out, and those that another file brings
     rows_unselected bigint,
+    -- of these, those that a file of the other source.layout brings; null: of an earlier version
+    rows_taken_over bigint,
     rejects_by_reason map(varchar, bigint),
     -- the only symbols that were published; null: all
     symbols varchar[],

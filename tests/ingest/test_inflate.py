@@ -267,7 +267,7 @@ def test_a_file_that_is_not_whole_is_refused_in_one_line(name: str, tmp_path: Pa
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RawFileError, match="there is no such file"):
+    with pytest.raises(RawFileError, match="is gone from the raw tier"):
         inflate(tmp_path / "2024-01-31.csv.gz")
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import date
 
+import duckdb
 import pytest
 from building import SESSION, Made, bar, day_key, instant, symbol_key, trade
 
+from warehouse import Warehouse
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.maintenance.verify import VerifyReport
+from warehouse.report.status import status
 
 MakeWarehouse = Callable[..., Made]
 DAYS = (date(2024, 1, 29), date(2024, 1, 30), SESSION)
@@ -120,6 +124,117 @@ def test_a_change_of_layout_and_back_ends_with_every_row_counted_once(
         assert prices(made) == {"A": {price}, "B": {price}}
         assert sum(published for published, _, _ in counts(made).values()) == 6
         assert faults(made.verify()) == []
+
+
+@pytest.mark.parametrize("is_raw_kept", [True, False])
+@pytest.mark.parametrize("first", ["day", "symbol"])
+def test_an_update_takes_back_what_the_other_layout_brought_once_its_own_is_configured_again(
+    make_warehouse: MakeWarehouse, first: str, is_raw_kept: bool
+) -> None:
+    """The files are known, and none is new: who brings the rows is what has changed."""
+    files = {day_key("trades", SESSION): trades("A", "B")}
+    files |= {symbol_key("trades", SESSION, s): trades(s, price=2) for s in "AB"}
+    price = {"day": 1.0, "symbol": 2.0}
+    made = make_warehouse(files, source__layout=first)
+    made.update("trades")
+    other = "symbol" if first == "day" else "day"
+    made.configure(source__layout=other)
+    made.update("trades")
+    made.configure(source__layout=first)
+    if not is_raw_kept:
+        shutil.rmtree(made.root / "data/raw")
+
+    report = made.update("trades")
+
+    assert prices(made) == {"A": {price[first]}, "B": {price[first]}}
+    assert sum(published for published, _, _ in counts(made).values()) == 6
+    assert len(report.download.fetch) == (0 if is_raw_kept else len(report.files))
+    assert faults(made.verify()) == [] or not is_raw_kept
+    assert made.update("trades").files == []
+    assert made.ingest("trades").files == []
+
+
+def test_what_was_taken_over_comes_back_for_the_symbols_that_are_asked_for(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    whole = day_key("trades", SESSION)
+    files = {whole: trades("A", "B", "C")}
+    files |= {symbol_key("trades", SESSION, s): trades(s, price=2) for s in "AB"}
+    made = make_warehouse(files, source__symbols=["A", "B"])
+    made.update("trades")
+    made.configure(source__layout="symbol")
+    made.update("trades")
+    made.configure(source__layout="day")
+
+    made.pipeline.update(Request.of(["trades"], SESSION, SESSION, symbols=["A"]))
+    assert prices(made) == {"A": {1.0}, "B": {2.0}}
+    assert made.pipeline.update(Request.of(["trades"], SESSION, SESSION, symbols=["A"])).files == []
+    assert faults(made.verify()) == []
+
+    made.configure(source__symbols=["A"])
+    assert made.update("trades").files == []
+    made.configure(source__symbols=["A", "B"])
+    made.update("trades")
+    assert prices(made) == {"A": {1.0}, "B": {1.0}}
+    assert counts(made)[whole] == (6, 0, 3)
+    assert faults(made.verify()) == []
+    assert made.update("trades").files == []
+
+
+def test_a_symbol_that_the_other_layout_alone_has_is_asked_for_once(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    files = {day_key("trades", SESSION): trades("A")}
+    files |= {symbol_key("trades", SESSION, s): trades(s, price=2) for s in "AC"}
+    made = make_warehouse(files)
+    made.update("trades")
+    for layout in ("symbol", "day"):
+        made.configure(source__layout=layout)
+        made.update("trades")
+
+    assert prices(made) == {"A": {1.0}, "C": {2.0}}
+    assert made.update("trades").files == []
+
+
+def test_a_catalog_of_the_version_before_tells_who_was_taken_over(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    files = {day_key("trades", SESSION): trades("A", "B")}
+    files |= {symbol_key("trades", SESSION, s): trades(s, price=2) for s in "AB"}
+    made = make_warehouse(files)
+    for layout in ("day", "symbol"):
+        made.configure(source__layout=layout)
+        made.update("trades")
+    with duckdb.connect(str(made.layout.catalog)) as catalog:
+        catalog.execute("alter table source_files drop column rows_taken_over")
+    with Warehouse(made.root) as wh:
+        assert set(wh.trades("A", SESSION)["price"]) == {2.0}
+    made.configure(source__layout="day")
+
+    made.update("trades")
+
+    assert prices(made) == {"A": {1.0}, "B": {1.0}}
+    assert made.update("trades").files == []
+
+
+def test_what_is_to_come_back_is_told_before_it_does(make_warehouse: MakeWarehouse) -> None:
+    whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "A")
+    files = {whole: trades("A"), own: trades("A", price=2)}
+    made = make_warehouse(files)
+    for layout in ("day", "symbol"):
+        made.configure(source__layout=layout)
+        made.update("trades")
+    told = status(made.layout, made.config)
+    assert told.waiting == []
+    assert "6 read = 3 published + 0 rejected + 3 left out." in told.facts.right.text
+    made.configure(source__layout="day")
+
+    assert status(made.layout, made.config).waiting == [RawFile("trades", SESSION)]
+    reasons = rebuild_changed(made.pipeline, Request.of(["trades"]), dry_run=True).reasons
+    assert list(reasons) == ["source.layout is day, and files of the other bring its rows"]
+    rebuild_changed(made.pipeline, Request.of(["trades"]))
+    assert prices(made) == {"A": {1.0}}
+    assert status(made.layout, made.config).waiting == []
 
 
 def test_a_warehouse_that_counts_rows_twice_is_mended_once(

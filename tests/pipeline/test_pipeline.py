@@ -38,7 +38,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from killing import Killed, killed_at
 
+from warehouse.cli.render.run import run_lines
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
@@ -51,6 +53,8 @@ from warehouse.errors import (
 )
 from warehouse.ingest.stage import Stager
 from warehouse.pipeline import pipeline
+from warehouse.pipeline.pipeline import Pipeline
+from warehouse.pipeline.report import RunReport
 from warehouse.store import publish
 
 MakeWarehouse = Callable[..., Made]
@@ -676,6 +680,40 @@ def broken_gzip() -> bytes:
     content = bytearray(gzip.compress(text, mtime=0))
     content[-8] ^= 1
     return bytes(content)
+
+
+def test_a_raw_file_that_is_gone_before_it_is_read_is_told_as_gone_and_comes_again(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it can be set aside."""
+    made = make_warehouse({day_key("trades", SESSION): [trade("A", instant(SESSION))]})
+    raw = made.layout.raw_file(RawFile("trades", SESSION))
+    sizes = Pipeline._sizes
+
+    def without_the_file(pipeline: Pipeline, report: RunReport) -> dict[RawFile, int]:
+        found = sizes(pipeline, report)
+        raw.unlink()
+        return dict(found)
+
+    request = Request.of(["trades"], SESSION, SESSION)
+    made.pipeline.download(request)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "_sizes", without_the_file)
+        report = made.pipeline.ingest(request)
+
+    said = "\n".join(run_lines(report, request, "warehouse"))
+    why = "is gone from the raw tier; update fetches it again"
+    assert f"gone       trades {SESSION}: {why}" in said
+    assert "set_aside" not in said
+    assert not list(made.layout.set_aside.rglob("*.json"))
+    assert made.sql("select state from source_files") == [("failed",)]
+
+    made.update("trades")
+    assert made.sql("select state from source_files") == [("ingested",)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "_sizes", without_the_file)
+        made.rebuild("trades")
+    assert made.sql("select state, rows_published from source_files") == [("ingested", 1)]
 
 
 def test_a_file_set_aside_leaves_the_others_and_is_recorded(

@@ -618,6 +618,29 @@ def test_a_partition_that_too_many_open_files_keep_from_being_read_is_not_called
     assert str(error) == f"{path}: cannot be read: Too many open files"
 
 
+@pytest.mark.parametrize("name", ["trades", "quotes", "spread", "bars"])
+def test_a_macro_that_is_asked_from_a_time_to_a_time_does_not_take_the_whole_sessions(
+    wh: Warehouse, name: str
+) -> None:
+    for first, last in (
+        (f"'{DAY} 12:00'", f"'{DAY} 13:00'"),
+        (f"'{DAY}'", f"timestamp '{DAY} 16:00'"),
+        (f"timestamptz '{DAY} 05:00+00'", f"date '{DAY}'"),
+        ("$first", "$last"),
+    ):
+        values = {"first": f"{DAY}T09:30", "last": f"{DAY}"} if first == "$first" else {}
+        with pytest.raises(QueryError, match="sessions are dates, without a time"):
+            wh.query(f"from {name}_of('AAPL', {first}, {last})", **values)
+
+
+def test_a_macro_takes_sessions_however_they_are_typed(wh: Warehouse) -> None:
+    whole = len(wh.trades("AAPL", DAY))
+    for day in (f"'{DAY}'", f"date '{DAY}'", f"timestamp '{DAY}'", f"'{DAY} 00:00:00'"):
+        assert len(wh.query(f"from trades_of('AAPL', {day}, {day})")) == whole
+    assert len(wh.query("from trades_of('AAPL', '-infinity', 'infinity')")) == whole
+    assert len(wh.query("from trades_of('AAPL', $day, $day)", day=DAY)) == whole
+
+
 @pytest.mark.parametrize("adjust", ["", ", adjust := 'splits'"])
 def test_a_macro_gives_rows_in_the_order_of_the_tape_each_time(
     make_warehouse: MakeWarehouse, adjust: str

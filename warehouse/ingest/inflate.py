@@ -49,6 +49,8 @@ _WINDOW = MAX_LINE_BYTES // 2
 _FIRST = 8
 """The first piece is so many times smaller than the others: until it is there nobody has work."""
 _CR, _LAST_ASCII = 13, 127
+GONE = "is gone from the raw tier; update fetches it again"
+
 LINES = pa.schema([("line_number", pa.int64()), ("line", pa.string())])
 
 
@@ -189,7 +191,7 @@ class Inflater:
         except PermissionError as error:
             raise RawFileError(self.path, "no permission to read it") from error
         except FileNotFoundError as error:
-            raise RawFileError(self.path, "there is no such file") from error
+            raise RawFileError(self.path, GONE) from error
 
     def _pieces(self, compressed: io.FileIO) -> Iterator[Piece]:
         before = os.fstat(compressed.fileno())

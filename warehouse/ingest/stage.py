@@ -30,7 +30,7 @@ from warehouse.errors import AccountingError, RawFileError
 from warehouse.executors.work import Share
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
 from warehouse.ingest.incoming_rules import Auditor
-from warehouse.ingest.inflate import LINES, FileFacts, Inflater, Piece, read_ahead
+from warehouse.ingest.inflate import GONE, LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
 from warehouse.ingest.merge import Merge, Merged, Origin
 from warehouse.ingest.rejects import MALFORMED_LINE, RejectsWriter
@@ -58,6 +58,7 @@ class StagedFile(Face):
 
     Attributes:
         problem: why it was set aside; None: its rows are staged.
+        is_gone: it was not there any more: there is nothing to set aside.
         carried: symbols and reasons of the rejects of other symbols that were published before and
             stay; they may be of an earlier version of the file.
         rejects: the staged rejects file, where there are any.
@@ -68,9 +69,11 @@ class StagedFile(Face):
     etag: str | None = None
     facts: FileFacts = field(default_factory=FileFacts)
     problem: str | None = None
+    is_gone: bool = False
     rows_published: int = 0
     rows_rejected: int = 0
     rows_unselected: int = 0
+    rows_taken_over: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     carried: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejects: Path | None = None
@@ -522,6 +525,7 @@ class Stager:
             raise
         except RawFileError as error:
             item.problem = str(error)
+            item.is_gone = isinstance(error.__cause__, FileNotFoundError)
             if gathering is not None:
                 with suppress(MixedSymbols):
                     gathering.result()
@@ -583,7 +587,8 @@ def _account(item: StagedFile, merged: Merged) -> None:
 
     Published rows are counted in what was written, not in what was meant to be.
     """
-    item.rows_unselected += merged.passed_over[item.file.key]
+    item.rows_taken_over = merged.passed_over[item.file.key]
+    item.rows_unselected += item.rows_taken_over
     item.rows_published = merged.brought[item.file.key]
     total = item.rows_published + item.rows_rejected + item.rows_unselected
     if total != item.facts.lines or item.rows_rejected != item.reasons.total():
@@ -614,5 +619,7 @@ def _is_small(path: Path) -> bool:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
+    except FileNotFoundError as error:
+        raise RawFileError(path, GONE) from error
     except OSError as error:
         raise RawFileError(path, f"cannot be read: {error.strerror}") from error

@@ -248,6 +248,9 @@ class _Search:
         path = self._pipeline.layout.raw_file(file)
         is_ingested = record is not None and record.state == FileState.INGESTED
         if record is not None and is_ingested and raw_check.is_recorded(path, record):
+            if record.is_taken_over:
+                layout = self._pipeline.config.source.layout
+                return f"source.layout is {layout}, and files of the other bring its rows"
             return "source.symbols selects more than was published"
         return f"{what} has a new version"
 

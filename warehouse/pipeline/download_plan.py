@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from warehouse.core.calendar import FIRST_SESSION, NEW_YORK, absent_sessions, today
+from warehouse.core.calendar import (
+    FIRST_SESSION,
+    NEW_YORK,
+    absent_sessions,
+    last_day_of_month,
+    today,
+)
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import Layout, RawFile, parse_raw_path
+from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path
 from warehouse.core.representation import Face
 from warehouse.errors import (
     ConfigError,
@@ -189,6 +198,7 @@ def plan_download(
     now = now or datetime.now(NEW_YORK)
     symbols = frozenset(config.source.symbols)
     kept = {(file.data_type, file.day) for file, record in known.items() if record.state.is_here}
+    holdings = _Holdings(config, known)
     bare: list[DataType] = []
     for kind in kinds:
         days: set[date] = set()
@@ -217,7 +227,7 @@ def plan_download(
                 (plan.fetch if rotted else plan.set_aside).append(item)
             elif same and record.state == FileState.NOT_IN_PLAN and open_start:
                 plan.not_in_plan.append(item)
-            elif same and _is_here(layout, config, record, item.file):
+            elif same and holdings.has(layout, item.file, record):
                 plan.have.append(item)
             elif record.state == FileState.INGESTED and not same and record.etag is not None:
                 published.append(item)
@@ -397,12 +407,6 @@ def did_not_come(outcome: Fetched) -> tuple[RawFile, SourceFile]:
     return file, record
 
 
-def _is_here(layout: Layout, config: Config, record: SourceFile, file: RawFile) -> bool:
-    if record.state == FileState.INGESTED and _covers(config, file, record):
-        return True
-    return record.state.is_here and os.path.exists(layout.raw_file(file))
-
-
 def fetched(item: SourceObject, vouched_by: str | None) -> SourceFile:
     """The record of a file that has just come into the raw tier.
 
@@ -438,13 +442,10 @@ def files_to_ingest(
             which a hash tells; None: such files count as not published.
     """
     found = []
+    holdings = _Holdings(config, known)
     for file in raw_files(layout, config, kinds, first, last):
         record = known.get(file)
-        if (
-            record is not None
-            and record.state == FileState.INGESTED
-            and _covers(config, file, record)
-        ):
+        if record is not None and holdings.publishes(file, record):
             path = layout.raw_file(file)
             if is_recorded(path, record):
                 continue
@@ -455,15 +456,22 @@ def files_to_ingest(
     return found
 
 
-def may_be_copied(layout: Layout, config: Config, file: RawFile, record: SourceFile | None) -> bool:
-    """Whether a file of `files_to_ingest` may hold what was published; nothing is read."""
-    if record is None or record.state != FileState.INGESTED or not _covers(config, file, record):
-        return False
-    try:
-        size = layout.raw_file(file).stat().st_size
-    except OSError:
-        return False
-    return record.sha256 is not None and size == record.bytes
+def may_be_copied(
+    layout: Layout,
+    config: Config,
+    files: Iterable[RawFile],
+    known: Mapping[RawFile, SourceFile],
+) -> list[RawFile]:
+    """Those of `files_to_ingest` that may hold what was published; nothing is read."""
+    holdings, found = _Holdings(config, known), []
+    for file in files:
+        record = known.get(file)
+        if record is None or record.sha256 is None or not holdings.publishes(file, record):
+            continue
+        with suppress(OSError):
+            if layout.raw_file(file).stat().st_size == record.bytes:
+                found.append(file)
+    return found
 
 
 def unread_raw(
@@ -519,9 +527,61 @@ def raw_there(layout: Layout, config: Config, kinds: Sequence[DataType]) -> str:
     return "; ".join(said) or f"no file of {', '.join(kind.name for kind in kinds)}"
 
 
-def _covers(config: Config, file: RawFile, record: SourceFile) -> bool:
-    """Whether all symbols that are selected now were selected when the file was published."""
-    if file.symbol is not None or record.symbols is None:
-        return True
-    wanted = frozenset(config.source.symbols)
-    return bool(wanted) and wanted <= set(record.symbols)
+class _Holdings:
+    """What is published of the vendor's files, as the configuration has it now.
+
+    Args:
+        known: what is known of each of them.
+    """
+
+    def __init__(self, config: Config, known: Mapping[RawFile, SourceFile]) -> None:
+        self._known = known
+        self._is_day = config.source.layout == "day"
+        self._symbols = frozenset(config.source.symbols)
+
+    def has(self, layout: Layout, file: RawFile, record: SourceFile) -> bool:
+        """Whether a file need not be fetched: it is published, or in the raw tier."""
+        if self.publishes(file, record):
+            return True
+        return record.state.is_here and os.path.exists(layout.raw_file(file))
+
+    def publishes(self, file: RawFile, record: SourceFile) -> bool:
+        """Whether all of a file's rows that are wanted now were published, and are still.
+
+        What files of the other layout took over is to come from those of this layout again.
+        """
+        return (
+            record.state == FileState.INGESTED
+            and self._covers(file, record)
+            and not (record.is_taken_over and self._rivals(file))
+        )
+
+    def _covers(self, file: RawFile, record: SourceFile) -> bool:
+        """Whether all symbols that are selected now were selected when it was published."""
+        if file.symbol is not None or record.symbols is None:
+            return True
+        return bool(self._symbols) and self._symbols <= set(record.symbols)
+
+    def _rivals(self, file: RawFile) -> bool:
+        """Whether files of the other layout bring rows of its sessions that are wanted now."""
+        if (file.symbol is None) != self._is_day:
+            return False
+        last = last_day_of_month(file.day) if file.monthly else file.day
+        return any(
+            other.overlaps(file.day, last)
+            and (not self._symbols or other.symbol is None or other.symbol in self._symbols)
+            for other in self._published[file.data_type, month_of(file.day)]
+        )
+
+    @cached_property
+    def _published(self) -> Mapping[tuple[str, date], list[RawFile]]:
+        """Files of the other layout that bring rows, by data type and month."""
+        found: defaultdict[tuple[str, date], list[RawFile]] = defaultdict(list)
+        for file, record in self._known.items():
+            if (
+                (file.symbol is None) != self._is_day
+                and record.state == FileState.INGESTED
+                and record.rows_published
+            ):
+                found[file.data_type, month_of(file.day)].append(file)
+        return found

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import KEPT, DataType, data_type
+from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
 from warehouse.core.request import Request
@@ -788,7 +789,8 @@ class Pipeline:
             if item.problem is not None:
                 metrics.files_set_aside += 1
                 metrics.errors += 1
-                self.progress.note(f"set aside: {item.file.key}: {item.problem}")
+                what = "gone" if item.is_gone else "set aside"
+                self.progress.note(f"{what}: {item.file.key}: {item.problem}")
                 if not vouches_for(item.etag, item.path):
                     # What is bad is our copy: the next update fetches the file again.
                     item.etag = None
@@ -811,6 +813,9 @@ class Pipeline:
                     staged.superseded.append(superseded(layout.raw_file(item.file)))
             # Rows of an earlier version are not among those that the record counts.
             record = known.get(item.file)
+            if item.is_gone and record is not None and record.state == FileState.INGESTED:
+                # What is published of it stands.
+                continue
             records_of.append(
                 records.of_file(
                     item,
@@ -875,6 +880,8 @@ class Pipeline:
 
         Another that has taken its name since it was read stays: the next run reads it.
         """
+        if item.is_gone:
+            return
         if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
 

@@ -22,7 +22,7 @@ def of_file(
     before: SourceFile | None = None,
     rows_before: int = 0,
 ) -> SourceFile:
-    """The record of a raw file that was read, whether it was ingested or set aside.
+    """The record of a raw file that was read, whether it was ingested, set aside or gone.
 
     Args:
         selected: the only symbols that were published; empty: all.
@@ -40,7 +40,7 @@ def of_file(
             file.day,
             file.symbol,
             file.key,
-            state=FileState.SET_ASIDE,
+            state=FileState.FAILED if item.is_gone else FileState.SET_ASIDE,
             problem=item.problem,
             etag=item.etag,
             vouched_by=vouched_by,
@@ -60,6 +60,7 @@ def of_file(
         rows_published=item.rows_published,
         rows_rejected=item.rows_rejected,
         rows_unselected=item.rows_unselected,
+        rows_taken_over=item.rows_taken_over,
         rejects_by_reason=dict(item.reasons),
         symbols=tuple(sorted(selected)) or None,
         raw_modified_ns=stamp.modified_ns if stamp else None,
@@ -96,11 +97,17 @@ def _joined(
         # Of other symbols they are of an earlier version.
         if before.symbols is None or symbol in before.symbols:
             reasons[reason] += rows
+    unselected = record.lines - published - reasons.total()
+    taken_over = item.rows_taken_over
+    if before.symbols is None or not set(before.symbols) <= set(record.symbols or ()):
+        # Some of it may be of symbols that were not read now.
+        taken_over = min(taken_over + (before.rows_taken_over or 0), unselected)
     return replace(
         record,
         rows_published=published,
         rows_rejected=reasons.total(),
-        rows_unselected=record.lines - published - reasons.total(),
+        rows_unselected=unselected,
+        rows_taken_over=taken_over,
         rejects_by_reason=dict(reasons),
         symbols=symbols,
         # Some of it was made by other SQL.
@@ -135,6 +142,7 @@ def taken_over(
                 record,
                 rows_published=record.rows_published - rows,
                 rows_unselected=(record.rows_unselected or 0) + rows,
+                rows_taken_over=(record.rows_taken_over or 0) + rows,
             )
         )
     return found

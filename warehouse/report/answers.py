@@ -103,7 +103,8 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     if lines:
         accounts = f" Every line is accounted for: {lines:,} read = {published:,} published"
         accounts += f" + {rejected:,} rejected"
-        accounts += f" + {left_out:,} of other symbols." if left_out else "."
+        # Of other symbols, or brought by files of the other layout.
+        accounts += f" + {left_out:,} left out." if left_out else "."
     if checked == "never":
         return Verdict("unknown", f"No validation has been run.{accounts}", "validate")
     counting = [rule for rule in rules if rule["allowed"] is None]

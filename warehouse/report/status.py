@@ -126,7 +126,7 @@ def status(layout: Layout, config: Config) -> Status:
     unsettled = files_to_ingest(
         layout, config, tuple(DATA_TYPES.values()), FIRST_SESSION, date.max, known
     )
-    copied = [file for file in unsettled if may_be_copied(layout, config, file, known.get(file))]
+    copied = may_be_copied(layout, config, unsettled, known)
     return Status(
         root=layout.root,
         source=config.source.url,

@@ -150,12 +150,17 @@ def rows_of(files: str, shared: str, first: str) -> str:
     """
     return f"""select *
 from read_parquet({files}, hive_partitioning = false)
-where session between {first} and {_LAST}::date and is_in_place() and is_the_only_one()
+where
+    are_sessions({_FIRST}, {_LAST})
+    and session between {first} and {_LAST}::date
+    and is_in_place()
+    and is_the_only_one()
 union all
 select *
 from read_parquet({shared}, hive_partitioning = false) as shared
 where
     shared.symbol = {_SYMBOL}
+    and are_sessions({_FIRST}, {_LAST})
     and session between {first} and {_LAST}::date
     and is_in_place()
     and is_the_only_one()"""

@@ -130,6 +130,7 @@ class SourceFile:
     rows_published: int | None = None
     rows_rejected: int | None = None
     rows_unselected: int | None = None
+    rows_taken_over: int | None = None
     rejects_by_reason: dict[str, int] | None = None
     symbols: tuple[str, ...] | None = None
     raw_modified_ns: int | None = None
@@ -138,6 +139,14 @@ class SourceFile:
     fingerprint: str | None = None
     run_id: str | None = None
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether a file of the other layout brings some of the rows that it has."""
+        if self.rows_taken_over is None:
+            # Of an earlier version: of a file that was read for all symbols nothing else is left.
+            return self.symbols is None and bool(self.rows_unselected)
+        return self.rows_taken_over > 0
 
 
 @dataclass(frozen=True)

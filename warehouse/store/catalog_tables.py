@@ -20,6 +20,9 @@ CATALOG_FORMAT = 5
 WAREHOUSE_ID = "warehouse_id"
 """Column of the table `warehouse`, which a catalog of an earlier version has not."""
 
+_SINCE = {("source_files", "rows_taken_over")}
+"""Columns that came since the format did: a catalog may lack them."""
+
 REQUIRED = {
     "warehouse": {
         "VARCHAR": "data_folder written_by",
@@ -36,8 +39,8 @@ REQUIRED = {
     "source_files": {
         "VARCHAR": "data_type symbol source state problem etag sha256 vouched_by"
         " fingerprint run_id",
-        "BIGINT": "bytes lines rows_published rows_rejected rows_unselected raw_modified_ns"
-        " raw_inode",
+        "BIGINT": "bytes lines rows_published rows_rejected rows_unselected rows_taken_over"
+        " raw_modified_ns raw_inode",
         "DATE": "day",
         "TIMESTAMP": "recorded_at",
         "MAP(VARCHAR, BIGINT)": "rejects_by_reason",
@@ -224,6 +227,8 @@ def _check_tables(
         columns = _columns(connection, database, name)
         for kind, names in types.items():
             for column in names.split():
+                if (name, column) in _SINCE and column not in columns:
+                    continue
                 if columns.get(column) != kind:
                     is_what = columns.get(column, "missing")
                     raise DamagedCatalogError(

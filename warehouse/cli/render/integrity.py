@@ -155,7 +155,8 @@ def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> It
         written = f"{count(metrics.partitions, 'partition')}, {size(metrics.bytes_written)}"
         yield row("wrote", f"{written} in {duration(metrics.seconds)}")
     for item in report.run.set_aside:
-        yield row("set aside", f"{label(item.file)}: {item.problem}")
+        what = "gone" if item.is_gone else "set aside"
+        yield row(what, f"{label(item.file)}: {item.problem}")
     if report.absent:
         yield row("not here", some((label(file) for file in report.absent), NAMED))
         for file, why in list(report.why_absent.items())[:NAMED]:

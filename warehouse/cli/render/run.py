@@ -164,8 +164,9 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")
     for item in report.set_aside:
-        yield row("set aside", f"{label(item.file)}: {why(item.problem, item.path.name)}")
-    if report.set_aside or any(
+        what = "gone" if item.is_gone else "set aside"
+        yield row(what, f"{label(item.file)}: {why(item.problem, item.path.name)}")
+    if any(not item.is_gone for item in report.set_aside) or any(
         isinstance(each.problem, RawFileError) for each in report.not_fetched
     ):
         yield row(
