@@ -109,6 +109,7 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 f"process {os.getpid()} on {socket.gethostname()}"
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
+        _check_links(layout)
         try:
             data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
@@ -121,6 +122,19 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
     finally:
         layout.lock_note.unlink(missing_ok=True)
         lock.release()
+
+
+def _check_links(layout: Layout) -> None:
+    """Look whether each tier that is a link leads somewhere.
+
+    What lies there is not gone: a catalog that speaks of it is sound, and is not to be set aside.
+    """
+    for shelf in layout.shelves():
+        path = layout.data / shelf
+        if path.is_symlink() and not path.exists():
+            raise StorageError(
+                path, f"is a link to {os.readlink(path)}, which is not there; is its disk mounted?"
+            )
 
 
 def recover(layout: Layout) -> bool:
