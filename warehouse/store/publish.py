@@ -26,7 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from warehouse.core.duckdb_connection import keep_copy
-from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout
+from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout, explained
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
@@ -125,16 +125,21 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
 
 
 def _check_links(layout: Layout) -> None:
-    """Look whether each tier that is a link leads somewhere.
+    """Look whether each tier that is a link leads somewhere, and the views' columns are here.
 
-    What lies there is not gone: a catalog that speaks of it is sound, and is not to be set aside.
+    What lies elsewhere is not gone: a catalog that speaks of it is sound, and is not to be set
+    aside.
     """
+    catalog_writer.check_schema(layout)
     for shelf in layout.shelves():
         path = layout.data / shelf
-        if path.is_symlink() and not path.exists():
-            raise StorageError(
-                path, f"is a link to {os.readlink(path)}, which is not there; is its disk mounted?"
-            )
+        if not path.is_symlink():
+            continue
+        try:
+            os.stat(path)
+        except OSError as error:
+            problem = explained(path, error)
+            raise StorageError(path, f"{problem}; mount its disk, or mend the link") from error
 
 
 def recover(layout: Layout) -> bool:
