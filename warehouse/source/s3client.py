@@ -276,7 +276,7 @@ class S3Server:
                 Listed(
                     item["Key"][len(self.folder) :],
                     item["Size"],
-                    item["ETag"].strip('"'),
+                    _bare(item["ETag"]),
                     item.get("LastModified"),
                 )
                 for item in answer.get("Contents", [])
@@ -294,7 +294,7 @@ class S3Server:
         """
         with self.translated(key):
             answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
-            return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
+            return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
 
     def part_size(self, key: str, etag: str) -> int | None:
         """The size of the parts an object was uploaded in; None where the server does not say."""
@@ -329,7 +329,7 @@ class S3Server:
             if sent_etag is None or length is None:
                 raise TransientError("the server sent a file without its ETag or its length")
             sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
-            if sent_etag.strip('"') != etag or sent.rpartition("/")[2] != str(size):
+            if _bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
                 raise TransientError(f"the server sent {sent} when asked for {start}-{end - 1}")
@@ -513,6 +513,11 @@ def _stay(params: dict[str, Any], **_: object) -> None:
     Where that answers the question for the region alike, it would ask without end.
     """
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _bare(etag: str) -> str:
+    """An ETag without its quotes; a proxy on the way may have marked it as a weak one."""
+    return etag.removeprefix("W/").strip('"')
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:
