@@ -23,6 +23,7 @@ from warehouse.errors import (
     MissingFileError,
     NotInPlanError,
     SourceError,
+    TransferError,
     WarehouseError,
 )
 from warehouse.source.retry import TransientError
@@ -58,6 +59,10 @@ _BUSY = {
     "SlowDown",
     "Throttling",
     "ThrottlingException",
+}
+_OF_A_FILE = {
+    "InvalidObjectState": "it is archived; restore it in the bucket first",
+    "InvalidRequest": "it may be encrypted with a key that must be sent along",
 }
 _ELSEWHERE = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _NO_CREDENTIALS = (
@@ -292,9 +297,13 @@ class S3Server:
         Raises:
             SourceError, TransientError
         """
-        with self.translated(key):
-            answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
-            return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
+        try:
+            with self.translated(key):
+                answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
+                return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
+        except ReplacedError:
+            # Of no version in particular it was asked for.
+            raise TransientError("the server answers that it has no such version") from None
 
     def part_size(self, key: str, etag: str) -> int | None:
         """The size of the parts an object was uploaded in; None where the server does not say."""
@@ -433,6 +442,8 @@ class S3Server:
             )
         if status == 404 and key:
             return MissingFileError(self.url, key)
+        if key and code in _OF_A_FILE:
+            return TransferError(self.url, key, f"{_OF_A_FILE[code]} ({answer})")
         if status == 403 and key:
             return NotInPlanError(self.url, key, answer)
         if status == 403:
@@ -442,6 +453,9 @@ class S3Server:
                 self.url,
                 f"the bucket is not at {self.endpoint} ({answer}){self._check_endpoint}",
             )
+        if 400 <= status < 500 and key:
+            # Such as that the key it is encrypted with is disabled: others may be had.
+            return TransferError(self.url, key, f"the server answers {answer}")
         return SourceError(self.url, f"{self.endpoint} answers {answer}{self._check_endpoint}")
 
 
