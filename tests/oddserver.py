@@ -103,7 +103,8 @@ class OddServer:
         if b"list-type" in line:
             return xml(listing([(self.item().key, len(self.body), self.etag)]))
         size = len(self.body)
-        lines = [f'ETag: "{self.etag}"', *self.headers]
+        etag = self.etag if self.etag.startswith("W/") else f'"{self.etag}"'
+        lines = [f"ETag: {etag}", *self.headers]
         found = _RANGE.search(head)
         if line.startswith(b"HEAD") or found is None:
             data = self.body

@@ -486,6 +486,15 @@ def test_a_source_that_may_not_be_entered_says_so(open_folder: Path) -> None:
         made.source.chmod(0o755)
 
 
+def test_a_source_that_is_a_link_back_to_itself_is_one_line(tmp_path: Path) -> None:
+    made = make(tmp_path, files(SESSION))
+    shutil.rmtree(made.source)
+    made.source.symlink_to(made.source.name)
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "update"])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert "there is no such folder; set source.url to one" in done.output
+
+
 def test_of_many_spellings_each_that_is_left_out_is_told_the_one_that_counts() -> None:
     names = ("B%43pC", "BC%70C", "BCpC")
     file = RawFile("trades", SESSION, "BCpC")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from oddserver import OddServer, http, listing, xml
 from warehouse.cli.main import cli
 from warehouse.core.config import DownloadConfig
 from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.paths import RawFile
 from warehouse.errors import SourceError, WarehouseError
 from warehouse.source.folder import Unlisted
 from warehouse.source.s3 import S3Source
@@ -271,6 +274,37 @@ LYING: dict[str, Callable[[str], object]] = {
     ),
     "all of it twice": lambda line: http("200 OK", BODY * 2, 'ETag: "e"'),
 }
+
+
+def error(status: str, code: str) -> bytes:
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    return http(status, body, "Content-Type: application/xml")
+
+
+OF_ONE_FILE = {
+    "it may be encrypted with a key that must be sent along": error("400 No", "InvalidRequest"),
+    "it is archived; restore it in the bucket first": error("403 No", "InvalidObjectState"),
+    "the server answers 400 KMS.DisabledException": error("400 No", "KMS.DisabledException"),
+    "the server answers 405": error("405 No", "MethodNotAllowed"),
+    "the server answers that it has no such version": http("416 No", b""),
+}
+
+
+@pytest.mark.parametrize("problem", OF_ONE_FILE)
+def test_a_file_that_a_server_refuses_does_not_keep_the_others(
+    problem: str, tmp_path: Path
+) -> None:
+    body = gzip.compress(b"ticker\nA\n")
+    with OddServer(body, "e-1-2") as odd:
+        other = RawFile("trades", date(2024, 1, 3))
+        refused = replace(odd.item(), file=other, key=other.key)
+        odd.answers = lambda line: OF_ONE_FILE[problem] if other.key in line else None
+        wanted = [(one, tmp_path / f"{one.file.day}") for one in (refused, odd.item())]
+        done = {one.item.file: one for one in source(odd.endpoint).fetch_all(wanted)}
+    assert problem in str(done[other].problem)
+    assert "\n" not in str(done[other].problem)
+    assert done[odd.item().file].problem is None
+    assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
 
 
 @pytest.mark.parametrize("name", LYING)

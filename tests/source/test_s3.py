@@ -19,6 +19,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from urllib.parse import quote
 import pytest
 import s3server
 from faultproxy import Fault, FaultProxy, Request
-from oddserver import OddServer
+from oddserver import OddServer, listing, xml
 from s3server import S3TestServer
 
 from warehouse.core.config import DownloadConfig
@@ -351,6 +352,36 @@ def test_where_an_etag_is_no_md5_the_gzip_vouches_and_the_file_is_fetched_no_mor
     is_told = header is not None or etag == "1-2-3"
     assert done.vouched_by == ("gzip" if is_told else "repeat")
     assert s3.counts.refetched == (0 if is_told else 1)
+
+
+def test_an_etag_that_a_proxy_marks_as_weak_is_the_one_of_the_list(tmp_path: Path) -> None:
+    body = gz(200_000, 11)
+    etag = hashlib.md5(body).hexdigest()
+    with OddServer(body, etag) as odd:
+        s3 = source(odd.endpoint, "x")
+        item = odd.item()
+        odd.etag = f'W/"{etag}"'
+        (done,) = s3.fetch_all([(item, tmp_path / "file.csv.gz")])
+    assert (done.problem, done.item, done.vouched_by) == (None, item, "etag")
+    assert s3.counts.refetched == 0
+
+
+@pytest.mark.parametrize("own", ["md5", "1-2-3"])
+def test_a_file_of_which_the_list_has_another_etag_is_not_fetched_each_time(
+    tmp_path: Path, own: str
+) -> None:
+    body = gz(200_000, 11)
+    with OddServer(body, hashlib.md5(body).hexdigest() if own == "md5" else own) as odd:
+        listed = replace(odd.item(), etag="of the list")
+        of_list = xml(listing([(f"x/{listed.key}", listed.size, listed.etag)]))
+        odd.answers = lambda line: of_list if "list-type" in line else None
+        s3 = source(odd.endpoint, "x")
+        (done,) = s3.fetch_all([(listed, tmp_path / "file.csv.gz")])
+        assert (done.problem, done.item, done.vouched_by) == (None, listed, "gzip")
+        # Replaced since the list was made, it is the version that came.
+        of_list = xml(listing([(f"x/{listed.key}", listed.size, odd.etag)]))
+        (done,) = s3.fetch_all([(listed, tmp_path / "other.csv.gz")])
+        assert done.item == odd.item()
 
 
 @pytest.mark.parametrize("header", [None, "x-amz-server-side-encryption: aws:kms"])

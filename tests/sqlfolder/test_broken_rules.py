@@ -76,6 +76,32 @@ def test_a_rule_that_fails_when_it_is_asked_keeps_no_rows_out_and_is_named(
     assert exit_code(report, Request.of(())) == status
 
 
+NO_FINDINGS = {
+    "returns symbol as INTEGER; a rule returns it as VARCHAR": "1 as symbol, session",
+    "returns session as VARCHAR; a rule returns it as DATE": "symbol, 'x' as session",
+    "returns session 290000-01-01": "symbol, date '290000-01-01' as session",
+    "a row_count that is NULL or below 0": "symbol, session, null::bigint as row_count",
+    "returns a row_count that is NULL or below 0": "symbol, session, -1 as row_count",
+}
+
+
+@pytest.mark.parametrize("problem", NO_FINDINGS)
+def test_a_rule_that_returns_no_findings_keeps_no_rows_out_and_is_named(
+    made: Made, problem: str
+) -> None:
+    path = made.root / "sql/validate/mine.sql"
+    header = FAILS.format("yes").partition("select")[0]
+    path.write_text(f"{header}select {NO_FINDINGS[problem]}, timestamp from trades\n")
+    report = made.update()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert [problem in str(one.error) for one in report.broken] == [True]
+    assert exit_code(report, Request.of(())) == 1
+    # What is published is asked about by the others.
+    told = made.pipeline.validate(Request.of(()))
+    assert [problem in str(one.error) for one in told.broken] == [True]
+    assert "few_trades" in {one.rule for one in told.results}
+
+
 def test_validate_asks_the_other_rules_beside_one_that_fails(made: Made) -> None:
     made.put(day_key("trades", SESSION), [trade("ZVZZT", instant(SESSION))])
     made.update()

@@ -22,6 +22,7 @@ from warehouse.core.paths import STAGED_CATALOG, Layout
 from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
+    CorruptPartitionError,
     DamagedJournalError,
     InterruptedPublishError,
     StorageError,
@@ -513,8 +514,10 @@ def test_no_file_is_written_where_the_folder_of_the_views_columns_leads(
     (outside / "trades.parquet").write_text("precious")
     shutil.rmtree(made.layout.schema)
     made.layout.schema.symlink_to(outside)
+    catalog = made.layout.catalog.read_bytes()
     with pytest.raises(StorageError, match="schema: is a link"):
         made.update("trades")
+    assert made.layout.catalog.read_bytes() == catalog
     assert tree(outside).keys() == {"trades.parquet"}
     assert (outside / "trades.parquet").read_text() == "precious"
 
@@ -546,6 +549,33 @@ def test_what_an_earlier_version_left_between_two_disks_is_ended(
         with Warehouse(made.root) as wh:
             assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {1.0}
         assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("tier", ["cache", "cache/trades", "manifests", "rejects", "history"])
+def test_a_tier_whose_disk_is_not_mounted_is_named_and_all_is_there_once_it_is(
+    tmp_path: Path, tier: str
+) -> None:
+    made = make(tmp_path / "w")
+    disk, place = tmp_path / "disk", made.layout.data / tier
+    disk.mkdir()
+    place.parent.mkdir(parents=True)
+    place.symlink_to(disk)
+    put(made, 1)
+    made.update("trades")
+    catalog = made.layout.catalog.read_bytes()
+    disk.rename(tmp_path / "unmounted")
+    put(made, 2)
+    with pytest.raises(StorageError, match=rf"data/{tier}: is a link to {disk}, .* mount its disk"):
+        made.update("trades")
+    # A sound catalog is not set aside for what cannot be looked at now.
+    assert made.layout.catalog.read_bytes() == catalog
+    if tier == "cache":
+        with Warehouse(made.root) as wh, pytest.raises(CorruptPartitionError, match="repair"):
+            wh.query("select price from trades")
+    (tmp_path / "unmounted").rename(disk)
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert set(wh.query("select price from trades")["price"]) == {2.0}
 
 
 def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(tmp_path: Path) -> None:

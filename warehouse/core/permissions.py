@@ -63,7 +63,11 @@ class Modes:
             self.make_folders(path.parent)
             self.make_folder(path)
             if not path.is_dir():
-                raise NotADirectoryError(None, "it is a file, not a folder", str(path))
+                is_link = path.is_symlink() and not path.exists()
+                found = (
+                    f"a link to {os.readlink(path)}, which is not there" if is_link else "a file"
+                )
+                raise NotADirectoryError(None, f"it is {found}, not a folder", str(path))
 
 
 def is_own(path: Path) -> bool:

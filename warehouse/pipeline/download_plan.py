@@ -140,8 +140,9 @@ def open_source(config: Config, root: Path) -> Source:
         return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
     if "://" in url and not url.startswith("file://"):
         raise SourceError(url, "must be a folder, or s3://BUCKET")
-    folder = (root / expanded(url.removeprefix("file://"))).resolve()
-    return FolderSource(folder, config.modes)
+    # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
+    folder = os.path.realpath(root / expanded(url.removeprefix("file://")))
+    return FolderSource(Path(folder), config.modes)
 
 
 def glance(config: Config, root: Path) -> list[str]:

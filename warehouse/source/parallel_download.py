@@ -21,6 +21,7 @@ from warehouse.core.permissions import Modes
 from warehouse.errors import (
     DamagedInTransitError,
     RawFileError,
+    SourceError,
     StorageError,
     TransferError,
 )
@@ -208,7 +209,7 @@ class Fetcher:
             lock.release()
 
     def _fetch(self, item: SourceObject, target: Path, rank: int) -> Fetched:
-        meter, cut = _Meter(self._tell), self._cut(item.size)
+        meter, cut, listed = _Meter(self._tell), self._cut(item.size), item
         if self._is_there(item, target):
             meter.add(item.size)
             return Fetched(item, vouched_by="etag")
@@ -227,14 +228,14 @@ class Fetcher:
                 if verdict.good:
                     part.finish()
                     vouched_by = "etag" if verdict.same else "gzip"
-                    return Fetched(item, seconds=meter.seconds, vouched_by=vouched_by)
+                    return self._told(Fetched(item, None, meter.seconds, vouched_by), listed)
                 came = None if verdict.same else part.sha256()
                 # The same bytes twice, each time from the first on: that is what the server has,
                 # and its ETag is no MD5 of them.
                 is_repeated = came is not None and came == doubtful
                 if is_repeated and verdict.problem is None:
                     part.finish()
-                    return Fetched(item, seconds=meter.seconds, vouched_by="repeat")
+                    return self._told(Fetched(item, None, meter.seconds, "repeat"), listed)
                 part.forget()
                 problem = verdict.problem or "its bytes are not those that its ETag was made of"
                 # A bad link may do the same harm twice: an ETag that may be an MD5 outweighs a gzip
@@ -242,7 +243,7 @@ class Fetcher:
                 if verdict.same or (is_repeated and verdict.same is None):
                     vouched_by = "etag" if verdict.same else "repeat"
                     at_vendor = RawFileError(target, f"{problem}, and so it is at the vendor")
-                    return Fetched(item, at_vendor, vouched_by=vouched_by)
+                    return self._told(Fetched(item, at_vendor, vouched_by=vouched_by), listed)
                 if doubtful is not None:
                     raise DamagedInTransitError(target, f"{problem}, fetched twice")
                 doubtful = came
@@ -251,6 +252,25 @@ class Fetcher:
             meter.restart()
             self._counts.add(again=1)
         raise TransferError(self._server.url, item.key, "it is replaced again and again")
+
+    def _told(self, fetched: Fetched, listed: SourceObject) -> Fetched:
+        """What came, by the ETag that the list has of it.
+
+        The lists of some servers have others than their files, and keep them: by the file's own it
+        would look replaced, and be fetched again, each time that it is compared with the list.
+        """
+        came = fetched.item
+        if came.etag == listed.etag or came.size != listed.size:
+            return fetched
+        try:
+            found, _ = self._retry(partial(self._server.page, came.key, None), self._stop)
+        except (SourceError, TransientError):
+            return fetched
+        if not any((one.key, one.etag) == (came.key, listed.etag) for one in found):
+            return fetched
+        # The one that is recorded is no MD5 of it.
+        vouched_by = "gzip" if fetched.vouched_by == "etag" else fetched.vouched_by
+        return replace(fetched, item=listed, vouched_by=vouched_by)
 
     def _cut(self, size: int) -> Callable[[int, int], int]:
         """How large a file's chunks are to be.

@@ -23,6 +23,7 @@ from warehouse.errors import (
     MissingFileError,
     NotInPlanError,
     SourceError,
+    TransferError,
     WarehouseError,
 )
 from warehouse.source.retry import TransientError
@@ -58,6 +59,10 @@ _BUSY = {
     "SlowDown",
     "Throttling",
     "ThrottlingException",
+}
+_OF_A_FILE = {
+    "InvalidObjectState": "it is archived; restore it in the bucket first",
+    "InvalidRequest": "it may be encrypted with a key that must be sent along",
 }
 _ELSEWHERE = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _NO_CREDENTIALS = (
@@ -276,7 +281,7 @@ class S3Server:
                 Listed(
                     item["Key"][len(self.folder) :],
                     item["Size"],
-                    item["ETag"].strip('"'),
+                    _bare(item["ETag"]),
                     item.get("LastModified"),
                 )
                 for item in answer.get("Contents", [])
@@ -292,9 +297,13 @@ class S3Server:
         Raises:
             SourceError, TransientError
         """
-        with self.translated(key):
-            answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
-            return Listed(key, answer["ContentLength"], answer["ETag"].strip('"'))
+        try:
+            with self.translated(key):
+                answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
+                return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
+        except ReplacedError:
+            # Of no version in particular it was asked for.
+            raise TransientError("the server answers that it has no such version") from None
 
     def part_size(self, key: str, etag: str) -> int | None:
         """The size of the parts an object was uploaded in; None where the server does not say."""
@@ -329,7 +338,7 @@ class S3Server:
             if sent_etag is None or length is None:
                 raise TransientError("the server sent a file without its ETag or its length")
             sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
-            if sent_etag.strip('"') != etag or sent.rpartition("/")[2] != str(size):
+            if _bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
                 raise TransientError(f"the server sent {sent} when asked for {start}-{end - 1}")
@@ -433,6 +442,8 @@ class S3Server:
             )
         if status == 404 and key:
             return MissingFileError(self.url, key)
+        if key and code in _OF_A_FILE:
+            return TransferError(self.url, key, f"{_OF_A_FILE[code]} ({answer})")
         if status == 403 and key:
             return NotInPlanError(self.url, key, answer)
         if status == 403:
@@ -442,6 +453,9 @@ class S3Server:
                 self.url,
                 f"the bucket is not at {self.endpoint} ({answer}){self._check_endpoint}",
             )
+        if 400 <= status < 500 and key:
+            # Such as that the key it is encrypted with is disabled: others may be had.
+            return TransferError(self.url, key, f"the server answers {answer}")
         return SourceError(self.url, f"{self.endpoint} answers {answer}{self._check_endpoint}")
 
 
@@ -513,6 +527,11 @@ def _stay(params: dict[str, Any], **_: object) -> None:
     Where that answers the question for the region alike, it would ask without end.
     """
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _bare(etag: str) -> str:
+    """An ETag without its quotes; a proxy on the way may have marked it as a weak one."""
+    return etag.removeprefix("W/").strip('"')
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:

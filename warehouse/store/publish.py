@@ -26,7 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from warehouse.core.duckdb_connection import keep_copy
-from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout
+from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout, explained
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
@@ -109,6 +109,7 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 f"process {os.getpid()} on {socket.gethostname()}"
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
+        _check_links(layout)
         try:
             data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
@@ -121,6 +122,24 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
     finally:
         layout.lock_note.unlink(missing_ok=True)
         lock.release()
+
+
+def _check_links(layout: Layout) -> None:
+    """Look whether each tier that is a link leads somewhere, and the views' columns are here.
+
+    What lies elsewhere is not gone: a catalog that speaks of it is sound, and is not to be set
+    aside.
+    """
+    catalog_writer.check_schema(layout)
+    for shelf in layout.shelves():
+        path = layout.data / shelf
+        if not path.is_symlink():
+            continue
+        try:
+            os.stat(path)
+        except OSError as error:
+            problem = explained(path, error)
+            raise StorageError(path, f"{problem}; mount its disk, or mend the link") from error
 
 
 def recover(layout: Layout) -> bool:

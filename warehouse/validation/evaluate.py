@@ -34,6 +34,7 @@ NAMED_SYMBOLS = 50
 """So many symbols of a session are told one by one, those with the most offending rows."""
 
 _COLUMNS = ("symbol", "session", "timestamp")
+_TYPES, _NO_TYPE = {"symbol": "VARCHAR", "session": "DATE"}, '"NULL"'
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,18 +129,14 @@ def ask(
     """What the rule finds in the tables that the connection sees.
 
     Raises:
-        SqlFileError: it fails, or lacks one of the columns it must have.
+        SqlFileError: it fails, or what it returns is no finding.
         StorageError: a file of the warehouse cannot be read, or memory and disk do not suffice.
     """
     values = {name: getattr(config, name) for name in rule.file.parameters}
     try:
-        columns = connection.sql(rule.file.body, params=values).columns
-        missing = [name for name in _COLUMNS if name not in columns]
-        if missing:
-            raise SqlFileError(
-                rule.file.path,
-                f"returns no {', '.join(missing)}; a rule returns {', '.join(_COLUMNS)} and more",
-            )
+        relation = connection.sql(rule.file.body, params=values)
+        columns = relation.columns
+        _check_columns(rule, dict(zip(columns, map(str, relation.types), strict=True)))
         count = "sum(row_count)::bigint" if "row_count" in columns else "count(*)"
         # The smallest rows: those of the earliest stamps, and always the same.
         by_place = (
@@ -160,12 +157,33 @@ def ask(
         if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
             raise StorageError(rule.name, f"DuckDB cannot go on: {one_line(error)}") from error
         raise SqlFileError(rule.file.path, one_line(error)) from error
+    for _, session, count, _ in answer:
+        if count is None or count < 0:
+            raise SqlFileError(rule.file.path, "returns a row_count that is NULL or below 0")
+        # DuckDB has days that no calendar has; they come as text.
+        if isinstance(session, str):
+            raise SqlFileError(rule.file.path, f"returns session {session}, which is no day")
     return [
         ValidationResult(
             rule.severity, rule.name, data_type, symbol, session, count, _examples(examples)
         )
         for symbol, session, count, examples in answer
     ]
+
+
+def _check_columns(rule: Rule, types: dict[str, str]) -> None:
+    """Look whether findings can be made of what a rule returns."""
+    if missing := [name for name in _COLUMNS if name not in types]:
+        raise SqlFileError(
+            rule.file.path,
+            f"returns no {', '.join(missing)}; a rule returns {', '.join(_COLUMNS)} and more",
+        )
+    for name, due in _TYPES.items():
+        if types[name] not in (due, _NO_TYPE):
+            raise SqlFileError(
+                rule.file.path,
+                f"returns {name} as {types[name]}; a rule returns it as {due}, or NULL",
+            )
 
 
 def _examples(text: str) -> tuple[dict[str, Any], ...]:

@@ -276,9 +276,11 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
             )
         return QueryError(query.sql, text)
     layout = snapshot.layout
-    for tier in (layout.cache, layout.rejects):
+    tiers = (layout.cache, layout.rejects)
+    # Of a link to what is not there the link's own name is told.
+    for place in [*tiers, *map(os.path.realpath, tiers)]:
         # A pattern is one that the query gives itself.
-        named = re.escape(os.path.realpath(tier))
+        named = re.escape(str(place))
         if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
             return _unreadable(Path(found[1]), text)
     return QueryError(query.sql, text)
