@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +104,15 @@ def check_found(root: Path, paths: Iterable[Path], command: str) -> None:
             )
 
 
-def check_inside(root: Path, owned_by: Path, paths: dict[str, Path]) -> None:
+def check_inside(
+    root: Path, owned_by: Path, paths: Mapping[str, Path], variables: Mapping[str, str]
+) -> None:
     """Refuse the paths of somebody else's warehouse that lead to what is neither in it nor theirs.
 
     Args:
         owned_by: what says whose the warehouse is.
         paths: by what they are called.
+        variables: of the environment, by which the user may ask for those of settings.
 
     Raises:
         ForeignWarehouseError: names the first of them.
@@ -123,11 +126,13 @@ def check_inside(root: Path, owned_by: Path, paths: dict[str, Path]) -> None:
             continue
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         if there.stat().st_uid != owner:
+            remedy = "make a warehouse of your own with: warehouse init"
+            if name in variables:
+                remedy = f"if you trust it, ask for it yourself with {variables[name]}={place}"
             raise ForeignWarehouseError(
                 owned_by,
                 f"belongs to {_owner(owned_by)}, not to you, and its {name} leads to {place}, which"
-                " is neither in the warehouse nor theirs; make a warehouse of your own with:"
-                " warehouse init",
+                f" is neither in the warehouse nor theirs; {remedy}",
             )
 
 
