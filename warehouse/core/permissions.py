@@ -99,7 +99,7 @@ def check_found(root: Path, paths: Iterable[Path], command: str) -> None:
         if path.exists() and not is_own(path):
             raise ForeignWarehouseError(
                 path,
-                f"belongs to {_owner(path)}, not to you, and the warehouse there was not named but"
+                f"belongs to {owner_of(path)}, not to you, and the warehouse there was not named but"
                 f" found on the way up; if you trust it, name it: {command}",
             )
 
@@ -131,7 +131,7 @@ def check_inside(
                 remedy = f"if you trust it, ask for it yourself with {variables[name]}={place}"
             raise ForeignWarehouseError(
                 owned_by,
-                f"belongs to {_owner(owned_by)}, not to you, and its {name} leads to {place}, which"
+                f"belongs to {owner_of(owned_by)}, not to you, and its {name} leads to {place}, which"
                 f" is neither in the warehouse nor theirs; {remedy}",
             )
 
@@ -150,12 +150,13 @@ def check_own(owned_by: Path, what: str, variable: str) -> None:
     if not is_own(owned_by):
         raise ForeignWarehouseError(
             owned_by,
-            f"belongs to {_owner(owned_by)}, not to you, and says {what}; ask for it yourself with"
+            f"belongs to {owner_of(owned_by)}, not to you, and says {what}; ask for it yourself with"
             f" {variable}",
         )
 
 
-def _owner(path: Path) -> str:
+def owner_of(path: Path) -> str:
+    """The name of whoever owns what is there; where the system has none, the number."""
     try:
         return path.owner()
     except (KeyError, NotImplementedError, OSError):
