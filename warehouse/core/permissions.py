@@ -99,8 +99,8 @@ def check_found(root: Path, paths: Iterable[Path], command: str) -> None:
         if path.exists() and not is_own(path):
             raise ForeignWarehouseError(
                 path,
-                f"belongs to {owner_of(path)}, not to you, and the warehouse there was not named but"
-                f" found on the way up; if you trust it, name it: {command}",
+                f"belongs to {owner_of(path)}, not to you, and the warehouse there was not named"
+                f" but found on the way up; if you trust it, name it: {command}",
             )
 
 
@@ -131,8 +131,8 @@ def check_inside(
                 remedy = f"if you trust it, ask for it yourself with {variables[name]}={place}"
             raise ForeignWarehouseError(
                 owned_by,
-                f"belongs to {owner_of(owned_by)}, not to you, and its {name} leads to {place}, which"
-                f" is neither in the warehouse nor theirs; {remedy}",
+                f"belongs to {owner_of(owned_by)}, not to you, and its {name} leads to {place},"
+                f" which is neither in the warehouse nor theirs; {remedy}",
             )
 
 
@@ -150,8 +150,8 @@ def check_own(owned_by: Path, what: str, variable: str) -> None:
     if not is_own(owned_by):
         raise ForeignWarehouseError(
             owned_by,
-            f"belongs to {owner_of(owned_by)}, not to you, and says {what}; ask for it yourself with"
-            f" {variable}",
+            f"belongs to {owner_of(owned_by)}, not to you, and says {what}; ask for it yourself"
+            f" with {variable}",
         )
 
 
