@@ -84,10 +84,12 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
     lead_to(root / "inside/cache")
     lead_to(theirs / "cache")
     (root / "link").symlink_to(mine)
+    variable = f"WAREHOUSE_{section}__{key}".upper()
     for folder in (mine / "cache", root / "link/cache"):
-        with pytest.raises(ForeignWarehouseError, match=rf"{section}\.{key} leads to"):
+        told = rf"{section}\.{key} leads to .* yourself with {variable}={mine}/cache$"
+        with pytest.raises(ForeignWarehouseError, match=told):
             lead_to(folder)
-    monkeypatch.setenv(f"WAREHOUSE_{section}__{key}".upper(), str(mine / "cache"))
+    monkeypatch.setenv(variable, str(mine / "cache"))
     check_paths(root, file, load(file, {"WAREHOUSE_SOURCE__URL": ""}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +164,7 @@ def test_folders_that_are_there_keep_their_mode(tmp_path: Path) -> None:
     assert found["data/cache"] == "700"
 
 
-GROUP, ANOTHER = 12_345, 55_555
+MEMBER, GROUP, ANOTHER = 34_567, 12_345, 55_555
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def as_member(group: int) -> Iterator[None]:
     groups = os.getgroups()
     os.setgroups([group])
     os.setegid(23_456)
-    os.seteuid(34_567)
+    os.seteuid(MEMBER)
     try:
         yield
     finally:
@@ -213,6 +214,33 @@ def test_a_team_shares_a_warehouse_by_its_group(mode: str) -> None:
         made.update("day_aggs")
         made.check_catalog()
         assert made.sql("select count(*) from day_aggs") == [(1,)]
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write as somebody else")
+def test_what_a_run_of_another_user_left_is_told_with_what_gives_it_back() -> None:
+    """As one with `sudo` does: nothing of it was killed."""
+    folder = Path(tempfile.mkdtemp(prefix="shared-"))
+    try:
+        folder.chmod(0o755)
+        made = make(folder, {day_key("trades", SESSION): [trade("A", instant(SESSION))]})
+        made.update("trades")
+        told = r"Permission denied; \S+ belongs to root, not to you"
+        made.layout.data.chmod(0o755)
+        with as_member(GROUP), pytest.raises(StorageError, match=f"{told}$"):
+            made.update("trades")
+        back = f"{told}, .*: chown -R {MEMBER} {made.layout.data}$"
+        for own in (made.layout.data, made.layout.marker):
+            os.chown(own, MEMBER, -1)
+            with as_member(GROUP), pytest.raises(StorageError, match=back):
+                made.update("trades")
+        os.chown(made.layout.lock, MEMBER, -1)
+        with as_member(GROUP), pytest.raises(StorageError, match=f"staging.* left: {back}"):
+            made.update("trades")
+        subprocess.run(["chown", "-R", str(MEMBER), str(made.layout.data)], check=True)
+        with as_member(GROUP):
+            made.update("trades")
     finally:
         shutil.rmtree(folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -194,6 +195,26 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
                 shutil.rmtree(made.root / "data")
                 shutil.copytree(tmp_path / "before", made.root / "data")
         assert set(outcomes.values()) == {"done", "refused"}, outcomes
+
+
+@pytest.mark.parametrize("kilobytes", [32, 100, 400, 1000, 1600])
+def test_a_catalog_that_may_not_grow_is_told_in_the_systems_own_words(
+    kilobytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in it that is; as a quota or `ulimit -f` has it."""
+    made = make(tmp_path, {day_key("trades", MONDAY): random_trades(SYMBOLS, 9, MONDAY)})
+    # What this process keeps of the last one would be written at once.
+    monkeypatch.setattr(catalog_writer, "_frames", {})
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, most))
+    try:
+        with pytest.raises(StorageError, match="File too large") as caught:
+            made.update()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    assert "\n" not in str(caught.value)
+    made.update()
+    assert made.sql("select count(*) > 0 from trades") == [(True,)]
 
 
 STAGES_OF_A_LOAD: dict[str, tuple[Any, str]] = {

@@ -456,8 +456,9 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     }
     if config.source.url and "://" not in config.source.url:
         paths["source.url"] = root.absolute() / expanded(config.source.url)
-    for key in list(paths):
-        if _variable(key) in os.environ:
+    variables = {key: _variable(key) for key in paths}
+    for key, variable in variables.items():
+        if variable in os.environ:
             del paths[key]
     own = [root / "config"]
     if cache in paths:
@@ -465,7 +466,7 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         own += [layout.data / name for name in sorted(OWN_FOLDERS)]
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
-    check_inside(root, file, paths)
+    check_inside(root, file, paths, variables)
     elsewhere: dict[str, str] = {"processing.engine": config.processing.engine}
     if config.processing.engine == "spark":
         elsewhere["processing.spark_master"] = config.processing.spark_master

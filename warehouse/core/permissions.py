@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,17 +103,20 @@ def check_found(root: Path, paths: Iterable[Path], command: str) -> None:
         if path.exists() and not is_own(path):
             raise ForeignWarehouseError(
                 path,
-                f"belongs to {_owner(path)}, not to you, and the warehouse there was not named but"
-                f" found on the way up; if you trust it, name it: {command}",
+                f"belongs to {owner_of(path)}, not to you, and the warehouse there was not named"
+                f" but found on the way up; if you trust it, name it: {command}",
             )
 
 
-def check_inside(root: Path, owned_by: Path, paths: dict[str, Path]) -> None:
+def check_inside(
+    root: Path, owned_by: Path, paths: Mapping[str, Path], variables: Mapping[str, str]
+) -> None:
     """Refuse the paths of somebody else's warehouse that lead to what is neither in it nor theirs.
 
     Args:
         owned_by: what says whose the warehouse is.
         paths: by what they are called.
+        variables: of the environment, by which the user may ask for those of settings.
 
     Raises:
         ForeignWarehouseError: names the first of them.
@@ -127,11 +130,13 @@ def check_inside(root: Path, owned_by: Path, paths: dict[str, Path]) -> None:
             continue
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         if there.stat().st_uid != owner:
+            remedy = "make a warehouse of your own with: warehouse init"
+            if name in variables:
+                remedy = f"if you trust it, ask for it yourself with {variables[name]}={place}"
             raise ForeignWarehouseError(
                 owned_by,
-                f"belongs to {_owner(owned_by)}, not to you, and its {name} leads to {place}, which"
-                " is neither in the warehouse nor theirs; make a warehouse of your own with:"
-                " warehouse init",
+                f"belongs to {owner_of(owned_by)}, not to you, and its {name} leads to {place},"
+                f" which is neither in the warehouse nor theirs; {remedy}",
             )
 
 
@@ -149,12 +154,13 @@ def check_own(owned_by: Path, what: str, variable: str) -> None:
     if not is_own(owned_by):
         raise ForeignWarehouseError(
             owned_by,
-            f"belongs to {_owner(owned_by)}, not to you, and says {what}; ask for it yourself with"
-            f" {variable}",
+            f"belongs to {owner_of(owned_by)}, not to you, and says {what}; ask for it yourself"
+            f" with {variable}",
         )
 
 
-def _owner(path: Path) -> str:
+def owner_of(path: Path) -> str:
+    """The name of whoever owns what is there; where the system has none, the number."""
     try:
         return path.owner()
     except (KeyError, NotImplementedError, OSError):

@@ -376,10 +376,11 @@ def _together(connection: duckdb.DuckDBPyConnection, create: Callable[[], bool])
     connection.begin()
     try:
         found = create()
-        connection.commit()
     except duckdb.TransactionException:
         connection.rollback()
-        found = create()
+        return create()
+    # A disk that refuses it has its own words; the transaction is over then.
+    connection.commit()
     return found
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from warehouse.core import small_files
 from warehouse.core.paths import OWN_FOLDERS, Layout, parse_partition, partition_paths
+from warehouse.core.permissions import is_own, owner_of
 from warehouse.errors import EngineError, StorageError
 
 _MOST_BYTES = 4_096
@@ -106,10 +107,14 @@ def look(layout: Layout) -> None:
 
     Raises:
         StorageError: it is another warehouse's, or holds what a writer would remove and nobody
-            knows.
+            knows, or what stands in it may not be looked at.
     """
     check(layout)
-    if read(layout) is not None or _has_partitions(layout.cache):
+    try:
+        is_taken = read(layout) is not None or _has_partitions(layout.cache)
+    except OSError as error:
+        raise refused(layout, error, "cannot be read") from error
+    if is_taken:
         return
     for other in _other_caches(layout):
         raise _shared(layout, other)
@@ -123,6 +128,28 @@ def look(layout: Layout) -> None:
                 "holds files that no warehouse has put there, and a warehouse would empty it; give"
                 f" this one a folder of its own: storage.cache_dir: {_own(layout)}",
             )
+
+
+def refused(
+    layout: Layout, error: OSError, problem: str, place: Path | None = None
+) -> StorageError:
+    """What the system refuses in the data folder, and whose it is where it is another user's.
+
+    One run as root leaves files that their owner may not touch, whosever the folder is.
+
+    Args:
+        problem: what cannot be done.
+        place: of which it is said; None: what is refused.
+    """
+    named = Path(error.filename or layout.data)
+    told = f"{problem}: {error.strerror or error}"
+    there = next(path for path in (named, *named.parents) if os.path.exists(path))
+    if isinstance(error, PermissionError) and not is_own(there):
+        told += f"; {there} belongs to {owner_of(there)}, not to you"
+        if is_own(layout.data):
+            back = f"chown -R {os.stat(layout.data).st_uid} {layout.data}"
+            told += f", as a run of theirs left it: let them give it back with: {back}"
+    return StorageError(place or named, told)
 
 
 def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None:

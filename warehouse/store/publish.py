@@ -98,9 +98,7 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
         except Timeout:
             raise LockedError(layout.lock, journal.holder(layout), wait) from None
     except OSError as error:
-        raise StorageError(
-            layout.data, f"cannot be written to: {error.strerror or error}"
-        ) from error
+        raise data_folder_id.refused(layout, error, "cannot be written to", layout.data) from error
     try:
         # Anew, for the last one may have been another's.
         layout.lock_note.unlink(missing_ok=True)
@@ -114,10 +112,8 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
             data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
         except OSError as error:
-            raise StorageError(
-                error.filename or layout.data,
-                f"cannot end what a killed run left: {error.strerror or error}",
-            ) from error
+            problem = "cannot end what a run before left"
+            raise data_folder_id.refused(layout, error, problem) from error
         yield
     finally:
         layout.lock_note.unlink(missing_ok=True)
