@@ -837,7 +837,8 @@ class Warehouse(Face):
             A row for each data type, session of the exchange up to today, and symbol, in this
             order: `data_type`, `session`, `symbol`, `state` (see `read.coverage.STATES`: "present",
             "no_rows", "not_ingested", …), `rows`, and `problem`, which is what went wrong with the
-            session's file, or how many of the symbol's rows were rejected, and why.
+            session's file, how many of the symbol's rows were rejected, and why, or which symbols
+            are near one that nobody knows.
 
         Raises:
             RequestError: an argument is not one of the things it may be.

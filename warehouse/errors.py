@@ -74,11 +74,12 @@ class WarehouseError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows, a notebook or its shell, in place of a traceback: the message.
 
-        A line for it, and one for each note that was added; whoever wants to know where it came
-        from asks `traceback.print_exception`.
+        A line for it, and those of each note that was added: one of `FunctionError` is a traceback.
+        Whoever wants to know where the error came from asks `traceback.print_exception`.
         """
-        said = [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
-        return [printable(str(line)) for line in said]
+        notes = (str(note).rstrip("\n") for note in getattr(self, "__notes__", ()))
+        said = [f"{type(self).__name__}: {self}", *"\n".join(notes).split("\n")]
+        return [printable(line) for line in said if line]
 
 
 def _shown(value: Any) -> str:

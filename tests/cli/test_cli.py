@@ -1421,6 +1421,25 @@ def test_the_status_folds_between_words_and_says_what_settles_it(filled: Path) -
     assert not any("here before" in line for line in wide)
 
 
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        (("bars", "AAPL", "--start", "2024-01-02", "--by", "dolar"), "did you mean dollar?"),
+        (("bars", "AAPL", "--start", "2024-01-02", "--hours", "regula"), "did you mean regular?"),
+        (("bars", "AAPL", "--start", "2024-01-02", "--adjust", "split"), "did you mean splits?"),
+        (("query", "select 1", "--format", "parqet"), "did you mean parquet?"),
+        (("rebuild", "trades", "--layout", "markt"), "did you mean market?"),
+        (("report", "--symbols", "APL", "--json"), "near it: AAPL"),
+        (("report", "--symbols", "aapl", "--json"), "near it: AAPL"),
+    ],
+)
+def test_a_misspelt_word_of_an_option_is_told_the_one_that_was_meant(
+    command: tuple[str, ...], meant: str, filled: Path
+) -> None:
+    said = run("-C", str(filled), *command, exit_code=2).stderr
+    assert meant in said.splitlines()[-1]
+
+
 def test_the_status_is_coloured_on_a_terminal_alone(filled: Path) -> None:
     assert "\x1b" not in run("-C", str(filled), "status").stdout
     command = ["-C", str(filled), "status"]

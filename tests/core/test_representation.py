@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pandas as pd
 import pytest
 from building import Made, MakeWarehouse, bar, day_key, instant, quote, trade
 
+import warehouse
 from warehouse import Warehouse, WarehouseError, errors
 from warehouse.core.representation import MOST, Face
-from warehouse.errors import NoDataError, RequestError
+from warehouse.errors import FunctionError, NoDataError, RequestError
 from warehouse.maintenance.prune import PruneReport, prune
 from warehouse.pipeline.download_plan import DownloadPlan
 from warehouse.pipeline.validation_gate import Refused
@@ -51,6 +54,8 @@ def shown(made: Made) -> Iterator[dict[str, Any]]:
             every = [
                 *(wh, wh.cache, stream, run, run.download, run.files[0], wh.validate()),
                 *(made.verify(), made.repair(), prune(made.layout, made.config, dry_run=True)),
+                *(wh.report(made.root / "report.html"), compared := wh.reconcile(keep=False)),
+                *(compared.results[0], wh.rebuild_changed(), wh.check_reference()),
                 result(),
                 Refused("trades", DAY, Path("data/refused/x"), (result(),) * 1000),
             ]
@@ -65,7 +70,8 @@ def result() -> ValidationResult:
 NAMES = (
     *("Warehouse", "FrameCache", "Stream", "RunReport", "DownloadPlan", "StagedFile"),
     *("ValidationReport", "VerifyReport", "RepairReport", "PruneReport", "ValidationResult"),
-    "Refused",
+    *("Refused", "Facts", "ReconcileReport", "TypeReconciliation", "ChangedReport"),
+    "ReferenceReport",
 )
 
 
@@ -89,6 +95,19 @@ def test_in_a_notebook_it_is_a_table_of_the_same_figures(name: str, shown: dict[
     assert html.startswith(f"<table><caption>{name}</caption><tr>")
     figures = [figure for figure in shown[name]._face().values() if figure is not None]
     assert html.count("<tr>") == html.count("</td></tr>") == len(figures) > 0
+
+
+def test_no_class_that_has_a_face_shows_all_of_its_fields_in_its_place() -> None:
+    for module in walk_packages(warehouse.__path__, "warehouse."):
+        if module.name != "warehouse.__main__":
+            import_module(module.name)
+    pending, found = [Face], set()
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        found |= {kind} if kind.__module__.startswith("warehouse.") else set()
+    assert len(found) > len(NAMES)
+    assert [kind for kind in found if kind.__repr__ is not Face.__repr__] == []
 
 
 def test_the_figures_are_those_of_the_object(made: Made, shown: dict[str, Any]) -> None:
@@ -288,6 +307,20 @@ def test_every_error_raised_on_purpose_is_lines_that_no_terminal_obeys(
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)
     assert lines[0].startswith(f"{kind.__name__}: ")
+
+
+def test_the_traceback_of_a_callers_function_is_as_many_lines_in_a_notebook(made: Made) -> None:
+    def wrong(trades: pd.DataFrame) -> float:
+        return len(trades) / 0
+
+    with Warehouse(made.root) as wh, pytest.raises(FunctionError) as caught:
+        wh.map(wrong, "AAPL", DAY)
+    first, *traceback = caught.value._render_traceback_()
+    assert first.endswith("of the rows of AAPL: ZeroDivisionError: division by zero")
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert "        return len(trades) / 0" in [f"    {line}" for line in traceback]
+    assert traceback[-1] == "ZeroDivisionError: division by zero"
+    assert not any("\\n" in line for line in traceback)
 
 
 def test_a_value_that_was_given_is_not_shown_without_end(made: Made) -> None:

@@ -198,6 +198,17 @@ def test_a_file_that_came_down_anew_leaves_what_was_ingested_before(
         assert list(frame["state"]) == ["present", "unknown"]
 
 
+def test_a_symbol_that_nobody_knows_is_told_those_that_are_near(wh: Warehouse) -> None:
+    frame = wh.coverage("trades", ["AAPL", "aapl", "MSTF", "QQQQQQ"], DAYS[0], DAYS[0])
+    told = dict(zip(frame["symbol"], frame["problem"], strict=True))
+    assert (told["aapl"], told["MSTF"]) == ("near it: AAPL", "near it: MSFT")
+    assert pd.isna(told["AAPL"])
+    assert pd.isna(told["QQQQQQ"])
+    said = coverage_report(frame)
+    assert f"    aapl (near it: AAPL): {DAYS[0]}" in said
+    assert f"    QQQQQQ: {DAYS[0]}" in said
+
+
 def test_symbols_that_were_left_out_are_told_from_those_that_did_not_trade(
     make_warehouse: MakeWarehouse,
 ) -> None:

@@ -516,7 +516,7 @@ def test_the_file_stands_where_it_was_asked_and_is_opened_where_that_was_asked(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--symbols", "aapl"), "there is AAPL"),
+        (("--symbols", "aapl"), "near it: AAPL"),
         (("--symbols", "NOPE"), "no such symbol"),
         (("--symbols", "A,"), "an empty name is no symbol"),
         (("--start", "2024-01-31", "--end", "2024-01-02"), "lies before start"),

@@ -9,7 +9,15 @@ import click
 
 from warehouse.bars.spec import BY, EXCESS, HOURS
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import Place, adjustment_options, example, say, say_json, wait_option
+from warehouse.cli.options import (
+    Choice,
+    Place,
+    adjustment_options,
+    example,
+    say,
+    say_json,
+    wait_option,
+)
 from warehouse.cli.query import Output, answer_options
 from warehouse.text import printable
 
@@ -30,15 +38,15 @@ from warehouse.text import printable
 @click.option(
     "--by",
     metavar="WHAT",
-    type=click.Choice(BY),
+    type=Choice(BY),
     default="time",
     show_default=True,
     help="What ends a bar.",
 )
-@click.option("--hours", type=click.Choice(HOURS), help="Default: regular; of 1d all.")
+@click.option("--hours", type=Choice(HOURS), help="Default: regular; of 1d all.")
 @click.option(
     "--excess",
-    type=click.Choice(EXCESS),
+    type=Choice(EXCESS),
     default="next",
     show_default=True,
     help="What becomes of the part of a trade that overfills a bar.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from warehouse.cli.options import (
+    Choice,
     DataTypes,
     Place,
     allow_option,
@@ -191,7 +192,7 @@ def update(
 @click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
 @click.option(
     "--layout",
-    type=click.Choice(["market", "symbol"]),
+    type=Choice(["market", "symbol"]),
     help="Convert whole months: all symbols in one file, or one each.",
 )
 @allow_option

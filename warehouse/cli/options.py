@@ -213,6 +213,14 @@ class RuleNames(click.types.StringParamType):
         return []
 
 
+class Choice(click.Choice[str]):
+    """One of a few words; where a word is near one of them, that is told."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        told = super().get_invalid_choice_message(value, ctx)
+        return f"{told.removesuffix('.')}{text.meant(value, self.choices)}"
+
+
 def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
@@ -245,7 +253,7 @@ def adjustment_options(command: _Command) -> _Command:
         ),
         click.option(
             "--adjust",
-            type=click.Choice(("none", "splits", "all")),
+            type=Choice(("none", "splits", "all")),
             default="none",
             help="For splits, or for dividends too; default: as traded.",
         ),

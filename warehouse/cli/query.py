@@ -13,6 +13,7 @@ import click
 
 from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import (
+    Choice,
     DataTypes,
     Place,
     adjustment_options,
@@ -47,7 +48,7 @@ def answer_options(command: _Command) -> _Command:
         click.option(
             "--format",
             "form",
-            type=click.Choice(_FORMATS),
+            type=Choice(_FORMATS),
             help="Default: as FILE ends; on the screen a table.",
         ),
     ):
@@ -163,7 +164,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
 )
 @click.option("--start", metavar="WHEN", required=True, help="A session, or an instant.")
 @click.option("--end", metavar="WHEN", help="Likewise; default: the session of --start.")
-@click.option("--freq", type=click.Choice(("minute", "day")), help="Of the aggs that are read.")
+@click.option("--freq", type=Choice(("minute", "day")), help="Of the aggs that are read.")
 @click.option("-p", "--param", "pairs", metavar="NAME=VALUE", multiple=True, help="Of the feature.")
 @adjustment_options
 @answer_options

@@ -7,7 +7,7 @@ ingested is, and so is a symbol whose rows were all refused, or that has none of
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from difflib import get_close_matches
@@ -316,7 +316,7 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
     without = [symbol for symbol in symbols if not found[symbol]]
     if not without:
         return
-    every = snapshot.once("every symbol", lambda: frozenset(symbols_of(snapshot)))
+    every = every_symbol(snapshot)
     unknown = [symbol for symbol in without if symbol not in every]
     if unknown:
         # The vendor's files have it, and each of its rows was refused: that is told as such.
@@ -331,7 +331,7 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
         hint = f"source.symbols leaves {named} out: add it there, then {_UPDATE}"
     else:
         hint = f"new sessions come with: {_get(span.first, span.last, '')}"
-    near = _near(unknown[0], sorted(every)) if len(unknown) == 1 else []
+    near = near_symbols(unknown[0], every) if len(unknown) == 1 else []
     known = f"; near it: {', '.join(near)}" if near else ""
     raise NoDataError(
         asked(kind, symbols, span),
@@ -341,10 +341,16 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
     )
 
 
-def _near(symbol: str, every: list[str]) -> list[str]:
+def every_symbol(snapshot: Snapshot) -> frozenset[str]:
+    """The symbols of all data types."""
+    return snapshot.once("every symbol", lambda: frozenset(symbols_of(snapshot)))
+
+
+def near_symbols(symbol: str, every: Iterable[str]) -> list[str]:
     """Other spellings: in another case first, then those that differ by little."""
-    folded = [other for other in every if other.casefold() == symbol.casefold()]
-    close = get_close_matches(symbol.upper(), every, n=_NAMED, cutoff=0.6)
+    names = sorted(every)
+    folded = [other for other in names if other.casefold() == symbol.casefold()]
+    close = get_close_matches(symbol.upper(), names, n=_NAMED, cutoff=0.6)
     return list(dict.fromkeys([*folded, *close]))[:_NAMED]
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from warehouse.core.calendar import FIRST_SESSION, today, trading_days
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import WORDS
-from warehouse.read.availability import rejected, states
+from warehouse.read.availability import every_symbol, near_symbols, rejected, states
 from warehouse.read.frames import as_form
 from warehouse.read.snapshot import Snapshot
 from warehouse.text import count, some
@@ -72,10 +72,21 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
         if found := refused.get((days[place], symbols[place])):
             told[place] = "rejected"
             problems[place] = f"{count(found[0], 'row')} rejected: {found[1]}"
+    near = _near(snapshot, (symbols[place] for place in places if told[place] == "unknown"))
+    for place in places:
+        if told[place] == "unknown":
+            problems[place] = near.get(symbols[place])
     for name, values in (("state", told), ("problem", problems)):
         column = table.schema.get_field_index(name)
         table = table.set_column(column, table.schema.field(name), pa.array(values, pa.string()))
     return table
+
+
+def _near(snapshot: Snapshot, unknown: Iterator[str]) -> dict[str, str]:
+    """The names that are near those that nobody knows: each is compared with all there are."""
+    names = dict.fromkeys(unknown)
+    found = {name: near_symbols(name, every_symbol(snapshot)) for name in [*names][:_NAMED]}
+    return {name: f"near it: {', '.join(near)}" for name, near in found.items() if near}
 
 
 def coverage_report(coverage: pd.DataFrame) -> str:
@@ -108,7 +119,10 @@ def _lines(part: pd.DataFrame) -> Iterator[str]:
             of_state = of_state[~of_state["session"].isin(whole)]
         names = of_state["symbol"].unique()
         for symbol in names[:_NAMED]:
-            days = of_state.loc[of_state["symbol"] == symbol, "session"]
-            yield f"    {symbol}: {some((f'{day:%Y-%m-%d}' for day in days), _NAMED)}"
+            those = of_state[of_state["symbol"] == symbol]
+            near = those["problem"].iloc[0] if state == "unknown" else None
+            named = f"{symbol} ({near})" if isinstance(near, str) else symbol
+            days = those["session"]
+            yield f"    {named}: {some((f'{day:%Y-%m-%d}' for day in days), _NAMED)}"
         if len(names) > _NAMED:
             yield f"    and {count(len(names) - _NAMED, 'symbol')} more"

@@ -19,7 +19,7 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout
-from warehouse.core.representation import plain
+from warehouse.core.representation import Face, plain
 from warehouse.errors import SqlFileError
 from warehouse.read.availability import INGESTED, STATES, states_asked
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
@@ -36,8 +36,8 @@ _SIDES = ("ours", "theirs")
 _NO_FILE: Row = {"file_bytes": None, "rejects": None, "unfinished": 0, "problem": None}
 
 
-@dataclass(frozen=True)
-class Facts:
+@dataclass(frozen=True, repr=False)
+class Facts(Face):
     """All that is known of a warehouse over a range of sessions, as plain values.
 
     Attributes:
@@ -87,6 +87,16 @@ class Facts:
     of_runs: int = 0
     symbols: list[Row] = field(default_factory=list)
     time_zone: str = "America/New_York"
+
+    def _face(self) -> Row:
+        return {
+            "": self.warehouse,
+            "all_there": self.complete.answer,
+            "right": self.right.answer,
+            "start": self.start,
+            "end": self.end,
+            "symbols": len(self.symbols) or None,
+        }
 
     def as_json(self) -> Row:
         return asdict(self)

@@ -15,13 +15,14 @@ from warehouse.core.calendar import NEW_YORK, midnight_ns, today, trading_hours
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.errors import NoDataError
+from warehouse.read.availability import near_symbols
 from warehouse.read.bars.answers import BarAnswers
 from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
 from warehouse.report.bar_facts import may_set, telling
 from warehouse.report.collect import Facts
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.text import count
+from warehouse.text import count, some
 
 MOST_CANDLES = 480
 MOST_TRADES = 2_000
@@ -32,6 +33,7 @@ QUOTE_MINUTES = 5
 _MOST_MINUTE_SESSIONS = 23
 """A month. Of a longer time the candles are days."""
 _SLICES = 500
+_NAMED = 4
 _MINUTE_NS = 60 * 1_000_000_000
 
 
@@ -74,11 +76,13 @@ def _held(
         found[row["symbol"]][row["data_type"]] = row["sessions"]
     unknown = [symbol for symbol in found if not found[symbol]]
     if unknown:
-        folded = {symbol.casefold() for symbol in unknown}
         known = queries.query("select distinct symbol from partitions", "arrow", {})
-        names = sorted(known["symbol"].to_pylist())
-        near = [name for name in names if name.casefold() in folded]
-        hint = f"there is {', '.join(near)}" if near else "`warehouse status` says what there is"
+        names = known["symbol"].to_pylist()
+        near = dict.fromkeys(
+            one for symbol in unknown[:_NAMED] for one in near_symbols(symbol, names)
+        )
+        hint = "`warehouse status` says what there is"
+        hint = f"near it: {some(near, _NAMED)}" if near else hint
         raise NoDataError(
             f"a report on {', '.join(map(repr, unknown))}",
             "no such symbol in the warehouse (case counts)",

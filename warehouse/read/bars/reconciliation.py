@@ -29,8 +29,8 @@ _WORST = 10
 """So many symbols with the smallest shares are told."""
 
 
-@dataclass(frozen=True)
-class TypeReconciliation:
+@dataclass(frozen=True, repr=False)
+class TypeReconciliation(Face):
     """Our bars against one data type of the vendor's.
 
     Attributes:
@@ -47,6 +47,17 @@ class TypeReconciliation:
     untold: int
     unheld: tuple[str, ...]
     comparison: Comparison
+
+    def _face(self) -> dict[str, Any]:
+        compared, equal = (sum(getattr(one, name) for one in self.shares) for name in _COUNTS)
+        return {
+            "": self.data_type,
+            "first": self.first,
+            "last": self.last,
+            "symbols": self.symbols,
+            "equal": _equal(equal, compared),
+            "causes": len(self.comparison.causes) or None,
+        }
 
     @property
     def shares(self) -> list[Share]:
@@ -69,7 +80,7 @@ class TypeReconciliation:
         return dict(counts.most_common())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReconcileReport(Face):
     """Our bars, built from trades, against the vendor's.
 
@@ -88,7 +99,7 @@ class ReconcileReport(Face):
         compared, equal = (sum(getattr(one, name) for one in shares) for name in _COUNTS)
         return {
             "": ", ".join(one.data_type for one in self.results),
-            "equal": f"{percent(equal, compared)} of {compared:,} fields" if compared else None,
+            "equal": _equal(equal, compared),
             "causes": sum(len(one.comparison.causes) for one in self.results) or None,
         }
 
@@ -246,6 +257,10 @@ class ReconcileReport(Face):
 
 
 _COUNTS = ("compared", "equal")
+
+
+def _equal(equal: int, compared: int) -> str | None:
+    return f"{percent(equal, compared)} of {compared:,} fields" if compared else None
 
 
 def _table(shares: Sequence[Share]) -> Iterator[str]:
