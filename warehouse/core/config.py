@@ -55,10 +55,14 @@ def _known_version(version: int) -> int:
 def _some_path(path: Path) -> Path:
     if path == Path():
         raise ValueError("it must be a path; ./data/… starts at the warehouse's folder")
+    if "\0" in str(path):
+        raise ValueError("no path has the letter NUL")
     return path
 
 
 def _no_secret(url: str) -> str:
+    if "\0" in url:
+        raise ValueError("no path or url has the letter NUL")
     if re.match(r"\w+://[^@/]*:.*@", url):
         raise PydanticCustomError(
             "secret", "it holds a password; credentials come from the environment or ~/.aws"
