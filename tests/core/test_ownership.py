@@ -163,6 +163,23 @@ def test_settings_that_grow_without_bound_are_refused_in_one_line(
     assert len(str(caught.value)) < 1_000
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('storage: {cache_dir: "a\\0b"}', 'storage: {cache_dir: "s3://a\\0b"}'),
+        *('storage: {raw_data_dir: "a\\0b"}', 'storage: {sql_dir: "a\\0b"}'),
+        *('bars: {trade_conditions: "a\\0b"}', 'source: {url: "a\\0b"}'),
+        *('storage: {sql_dir: "\\ud800"}', 'source: {url: "\\ud800"}'),
+    ],
+)
+def test_a_path_that_no_system_has_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data_config.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match="a letter that no path") as caught:
+        load(path, {})
+    assert "\n" not in str(caught.value)
+
+
 def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "data_config.yaml")
     with pytest.raises(ConfigError, match="no regular file"):

@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -26,8 +27,8 @@ from warehouse import Warehouse
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.errors import CorruptPartitionError, SqlFileError
 from warehouse.maintenance import file_checks
-from warehouse.store import parquet_writer
-from warehouse.store.parquet_writer import ROW_GROUP_ROWS, encode, group_rows
+from warehouse.store import page_check, parquet_writer
+from warehouse.store.parquet_writer import ROW_GROUP_ROWS, encode, encode_market, group_rows
 from warehouse.store.partitions import describe, read_sessions, write_partition
 
 TRADES = DATA_TYPES["trades"]
@@ -87,6 +88,41 @@ def test_all_partitions_of_a_data_type_declare_one_schema_whatever_they_lack(
     both = pa.concat_tables(tables)
     assert {field.name for field in both.schema if not field.nullable} == kind.required
     assert both.cast(kind.columns).equals(pa.Table.from_batches([whole, gaps]))
+
+
+@pytest.mark.parametrize("rows", [1, 40, 3_000])
+@pytest.mark.parametrize("kind", DATA_TYPES.values(), ids=DATA_TYPES)
+@pytest.mark.parametrize("of_all", [False, True])
+def test_what_we_write_says_how_long_its_texts_may_be(
+    kind: DataType, rows: int, of_all: bool
+) -> None:
+    sink = pa.BufferOutputStream()
+    batches = [
+        synthetic_partitions.rows_of(kind.name, symbol, DAYS, rows, seed)
+        for seed, symbol in enumerate(("AAPL", "MSFT") if of_all else ("AAPL",))
+    ]
+    if of_all:
+        encode_market(sink, kind, batches, {})
+    else:
+        encode(sink, kind, batches, {}, [rows] * len(DAYS))
+    content = sink.getvalue()
+    file = pq.ParquetFile(pa.BufferReader(content))
+    groups = range(file.metadata.num_row_groups)
+    counts = [file.metadata.row_group(group).num_rows for group in groups]
+    for field in kind.columns:
+        if field.type != pa.string():
+            continue
+        most = page_check.most_text(
+            content.size,
+            lambda offset, count: content.to_pybytes()[offset : offset + count],
+            counts,
+            groups,
+            [field.name],
+        )
+        texts = file.read(columns=[field.name])[field.name]
+        assert most is not None
+        assert most >= pc.sum(pc.binary_length(texts), min_count=0).as_py()
+        assert most < 1_000 * sum(counts) + 10_000
 
 
 @pytest.mark.parametrize("name", sorted(TRADES.required))

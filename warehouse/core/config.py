@@ -55,10 +55,21 @@ def _known_version(version: int) -> int:
 def _some_path(path: Path) -> Path:
     if path == Path():
         raise ValueError("it must be a path; ./data/… starts at the warehouse's folder")
+    _check_letters(str(path))
     return path
 
 
+def _check_letters(text: str) -> None:
+    try:
+        is_name = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError("it has a letter that no path or url has (NUL, or half a character)")
+
+
 def _no_secret(url: str) -> str:
+    _check_letters(url)
     if re.match(r"\w+://[^@/]*:.*@", url):
         raise PydanticCustomError(
             "secret", "it holds a password; credentials come from the environment or ~/.aws"

@@ -14,7 +14,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, partial
@@ -563,8 +563,8 @@ def _read_groups(
     file, part = opened.file, opened.part
     if part is not None:
         part.bring_groups(groups)
-    with pa.OSFile(str(opened.path)) if part is None else nullcontext(part) as source:
-        table = read_groups(file, source, edges, groups, rest, use_threads=threads)
+    source = opened.path if part is None else part
+    table = read_groups(file, source, edges, groups, rest, use_threads=threads)
     if len(groups) > 1:
         # Afterwards: to look at a damaged footer's columns before a decoder did ends the process.
         if part is not None:

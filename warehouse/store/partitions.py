@@ -22,7 +22,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -68,6 +69,8 @@ FORMAT_VERSION = 1
 _BUFFERED_ROWS = 1_000_000
 _ALWAYS_THERE = 64 << 20
 """Bytes of memory that are always there: to ask how many are takes a tenth of a millisecond."""
+_READ_AT_ONCE = 1 << 16
+"""A file of no more bytes is read once, and not piece by piece."""
 _PLACE_BYTES = 64
 """Of a row of all symbols, while it is looked where each one's stand."""
 _TEXTS = frozenset(
@@ -456,8 +459,7 @@ class _RowGroups:
             partition = self._partition
             due = self._edges[index + 1] - self._edges[index]
             try:
-                with pa.OSFile(str(self._path)) as source:
-                    rows = read_groups(self._file, source, self._edges, [index])
+                rows = read_groups(self._file, self._path, self._edges, [index])
                 table = completed(rows, self._columns)
                 if table.num_rows != due:
                     raise pa.ArrowInvalid(f"{table.num_rows:,} rows came where {due:,} were due")
@@ -542,7 +544,7 @@ def read_groups(
     """Row groups of an open partition; texts that would fill the memory are not decoded.
 
     Args:
-        source: what it is read from: bytes, or a file of pyarrow's or of `partial_object`.
+        source: what it is read from: its path, or a file of pyarrow's or of `partial_object`.
         edges: the row at which each row group begins, and the end.
         columns: None: all.
 
@@ -570,17 +572,35 @@ def has_room(
 
     Else they are read as dictionaries first: see `coded_file` and `decoded`.
     """
-    if isinstance(source, PartialObject):
-        size, read_at = source.size, source.read_at
+    rows = [end - begin for begin, end in pairwise(edges)]
+    if isinstance(source, Path):
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            read_at = partial(_pread, descriptor)
+            if size <= _READ_AT_ONCE:
+                read_at = partial(_part, read_at(0, size))
+            most = page_check.most_text(size, read_at, rows, groups, texts)
+        finally:
+            os.close(descriptor)
+    elif isinstance(source, PartialObject):
+        most = page_check.most_text(source.size, source.read_at, rows, groups, texts)
     else:
-        size = source.size()
-
-        def read_at(offset: int, count: int) -> bytes:
-            return bytes(source.read_at(count, offset))
-
-    rows = np.diff(edges).tolist()
-    most = page_check.most_text(size, read_at, rows, groups, texts)
+        read_at = partial(_read_of, source)
+        most = page_check.most_text(source.size(), read_at, rows, groups, texts)
     return most is not None and (most <= _ALWAYS_THERE or 2 * most <= available_bytes())
+
+
+def _pread(descriptor: int, offset: int, count: int) -> bytes:
+    return os.pread(descriptor, count, offset)
+
+
+def _part(content: bytes, offset: int, count: int) -> bytes:
+    return content[max(offset, 0) : offset + count]
+
+
+def _read_of(source: pa.NativeFile, offset: int, count: int) -> bytes:
+    return bytes(source.read_at(count, offset))
 
 
 def coded_file(source: Any, texts: Sequence[str]) -> pq.ParquetFile:
@@ -725,7 +745,7 @@ def describe(path: Path) -> Partition:
         raise CorruptPartitionError(path, "no partition is called so", "warehouse verify --repair")
     data_type_name, symbol, month, _ = key
     slices = None
-    with open_partition(path, data_type_name, symbol) as file, pa.OSFile(str(path)) as source:
+    with open_partition(path, data_type_name, symbol) as file:
         metadata = file.metadata
         try:
             told = metadata.metadata[METADATA_KEY]
@@ -744,7 +764,7 @@ def describe(path: Path) -> Partition:
             edges = edges_of(file, path, key, rows)
             # Rows, not statistics: pyarrow ends the process over those of a damaged footer.
             if symbol == ALL_SYMBOLS:
-                slices = slices_in(file, source, edges, sessions)
+                slices = slices_in(file, path, edges, sessions)
                 first, last = edges_of_slices(slices)
             else:
                 first = _stamp(file, 0, 0)
