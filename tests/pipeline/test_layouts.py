@@ -217,6 +217,28 @@ def test_a_catalog_of_the_version_before_tells_who_was_taken_over(
     assert made.update("trades").files == []
 
 
+def test_kept_bars_of_a_session_of_both_layouts_files_are_verified_and_outlive_the_catalog(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    """In a file of all symbols each one's bars are of the file that its trades came from."""
+    files = {day_key("trades", SESSION): trades("A", "B", "C")}
+    files |= {symbol_key("trades", SESSION, s): trades(s, price=2) for s in "AB"}
+    places = dict.fromkeys(("trades", "bars"), "market")
+    made = make_warehouse(files, bars__keep=["1m"], storage__layout=places)
+    for layout in ("day", "symbol"):
+        made.configure(source__layout=layout)
+        made.update("trades")
+    assert faults(made.verify()) == []
+    before = made.digests()
+
+    made.layout.catalog.unlink()
+    assert made.repair().left == []
+
+    assert faults(made.verify()) == []
+    assert made.update("trades").bars == []
+    assert made.digests() == before
+
+
 def test_what_is_to_come_back_is_told_before_it_does(make_warehouse: MakeWarehouse) -> None:
     whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "A")
     files = {whole: trades("A"), own: trades("A", price=2)}

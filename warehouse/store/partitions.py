@@ -65,6 +65,8 @@ METADATA_KEY = b"flatfile_warehouse"
 DIGEST_KEY = b"flatfile_warehouse.sha256"
 """Under this a footer has the SHA-256 of what it says of itself: it has no checksum of its own."""
 FORMAT_VERSION = 1
+OF_TRADES = "trades of "
+"""So the source of kept bars begins; the key of the file that the trades came from follows."""
 
 _BUFFERED_ROWS = 1_000_000
 _ALWAYS_THERE = 64 << 20
@@ -880,7 +882,7 @@ def _by_file(
     """The sessions by the symbol (None: all) whose file they came from."""
     found = {}
     for session in sessions:
-        file = parse_key(session.source)
+        file = parse_key(session.source.removeprefix(OF_TRADES))
         found[file.symbol if file is not None else None, session.session] = session
     return found
 

@@ -23,7 +23,7 @@ from warehouse.core.datatypes import KEPT, DataType
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store.manifests import Manifest
-from warehouse.store.partitions import SessionSource
+from warehouse.store.partitions import OF_TRADES, SessionSource
 
 _HALF = 16
 """Letters of a fingerprint that are of the recipe."""
@@ -130,7 +130,7 @@ def note_of(kind: DataType, month: date, due: Mapping[str | date, str], *, by_re
 
 def source_of(trades: SessionSource) -> str:
     """What bars name as their source: no key of the vendor's, for their rows are none of its."""
-    return f"trades of {trades.source}"
+    return f"{OF_TRADES}{trades.source}"
 
 
 def _digest(facts: Any) -> str:
