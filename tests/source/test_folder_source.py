@@ -285,6 +285,37 @@ def test_a_misshapen_source_is_told_of_and_counts_where_it_held_files_before(
     assert said in told
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"2024/01/{TUESDAY}.csv{ending}" for ending in ("", ".zst", ".gz.part", ".gz.1")),
+        *(f"2024/01/{TUESDAY}.CSV.GZ", f"2024/02/{TUESDAY}.csv.gz", f"2023/12/{TUESDAY}.csv.gz"),
+    ],
+)
+def test_a_day_that_is_there_in_another_form_alone_is_told_of_and_the_others_come(
+    tmp_path: Path, name: str
+) -> None:
+    made = make(tmp_path, {**files(MONDAY, SESSION), day_key("trades", date(2023, 12, 1)): []})
+    odd = made.source / "us_stocks_sip/trades_v1" / name
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    odd.write_bytes(b"x")
+    # Of a day that is there as it should be nobody asks.
+    beside = made.source / f"us_stocks_sip/trades_v1/2024/01/{MONDAY}.csv"
+    beside.write_bytes(b"x")
+    _, status, told = update(made)
+    assert sessions(made) == [MONDAY, SESSION]
+    assert status == 1
+    looked = f"is not named as the vendor's files are; looked for {day_key('trades', TUESDAY)}"
+    assert f"us_stocks_sip/trades_v1/{name} {looked}" in told
+    assert beside.name not in told.replace(".csv.gz", "")
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY))
+    assert update(made)[1] == 0
+    assert sessions(made) == list(DAYS)
+    # Nor of one that is published.
+    (made.source / day_key("trades", TUESDAY)).unlink()
+    assert update(made)[1] == 0
+
+
 def test_init_looks_at_the_source_and_says_what_is_there(tmp_path: Path) -> None:
     made = make(tmp_path, files(*DAYS))
 

@@ -244,6 +244,18 @@ def test_odd_entries_of_a_list_are_told_of_and_the_others_are_taken() -> None:
     assert len(found) == 4
 
 
+def test_a_day_of_which_a_list_has_another_form_alone_is_told_of() -> None:
+    gunzipped = KEY.replace("-02.csv.gz", "-03.csv")
+    beside = KEY.removesuffix(".gz")
+    found: list[Unlisted] = []
+    items = [(KEY, 7, "good"), (beside, 1, "e"), (gunzipped, 1, "e")]
+    with OddServer(answers=lambda line: xml(listing(items))) as odd:
+        s3 = source(odd.endpoint)
+        taken = list(s3.list(DATA_TYPES["trades"], "day", DAY, date(2024, 1, 3), found.append))
+    assert [item.key for item in taken] == [KEY]
+    assert [(each.key, each.is_misnamed) for each in found] == [(gunzipped, True)]
+
+
 BODY = b"x" * 1_000
 LYING: dict[str, Callable[[str], object]] = {
     "no ETag": lambda line: http("206 Partial", BODY, "Content-Range: bytes 0-999/1000"),

@@ -6,13 +6,13 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from warehouse.core.datatypes import (
@@ -601,6 +601,28 @@ def shipped(folder: str) -> Path:
 
 _LEVELS = (re.compile(r"\d{4}"), re.compile(r"\d{2}"), re.compile(r"\d{2}"))
 _ENDING = ".csv.gz"
+_LIKE_A_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv(\.\w+)*", re.ASCII | re.IGNORECASE)
+IsOurs: TypeAlias = Callable[[str], bool]
+
+
+def _ends_rightly(name: str) -> bool:
+    return name.endswith(_ENDING)
+
+
+def is_like_ours(name: str) -> bool:
+    """Whether a file has the name of a raw file, or that of a day's with another ending."""
+    return name.endswith(_ENDING) or _LIKE_A_DAY.fullmatch(name) is not None
+
+
+def day_meant(below: str) -> date | None:
+    """The day of the file that one at `below` would be, were it in its place and named rightly."""
+    match = _LIKE_A_DAY.fullmatch(below.rpartition("/")[2])
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return None
+
+
 _NO_FILE = {
     stat.S_IFIFO: "is a pipe, not a file",
     stat.S_IFSOCK: "is a socket, not a file",
@@ -643,16 +665,23 @@ class Entry:
             return date.min, date.min
 
 
-def walk(folder: Path, first: date = date.min, last: date = date.max) -> Iterator[Entry]:
+def walk(
+    folder: Path, first: date = date.min, last: date = date.max, is_ours: IsOurs = _ends_rightly
+) -> Iterator[Entry]:
     """The files below a data type's folder that may hold these days, in the order of their paths.
+
+    Args:
+        is_ours: whether a file of that name is among them.
 
     One that cannot be looked at is told as such and stops nothing. A folder that is not there
     holds nothing.
     """
-    return _walk(str(folder), "", 0, first, last)
+    return _walk(str(folder), "", 0, first, last, is_ours)
 
 
-def _walk(folder: str, below: str, level: int, first: date, last: date) -> Iterator[Entry]:
+def _walk(
+    folder: str, below: str, level: int, first: date, last: date, is_ours: IsOurs
+) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
@@ -665,13 +694,13 @@ def _walk(folder: str, below: str, level: int, first: date, last: date) -> Itera
         if level < len(_LEVELS) and _LEVELS[level].fullmatch(entry.name):
             start, end = Entry(path).span
             if start <= last and first <= end:
-                yield from _folder(entry, path, level, first, last)
-        elif entry.name.endswith(_ENDING):
+                yield from _folder(entry, path, level, first, last, is_ours)
+        elif is_ours(entry.name):
             yield _file(entry, path)
 
 
 def _folder(
-    entry: os.DirEntry[str], below: str, level: int, first: date, last: date
+    entry: os.DirEntry[str], below: str, level: int, first: date, last: date, is_ours: IsOurs
 ) -> Iterator[Entry]:
     try:
         # Of a link it says what that leads to.
@@ -680,7 +709,7 @@ def _folder(
         yield Entry(below, None, explained(entry.path, error), is_folder=True)
         return
     if is_folder:
-        yield from _walk(entry.path, below, level + 1, first, last)
+        yield from _walk(entry.path, below, level + 1, first, last, is_ours)
 
 
 def _file(entry: os.DirEntry[str], below: str) -> Entry:

@@ -162,6 +162,7 @@ def glance(config: Config, root: Path) -> list[str]:
         days = [item.file.day for item in source.list(kind, layout, date.min, date.max, odd.append)]
         if days:
             said.append(f"{count(len(days), 'file')} of {kind.name}, {min(days)} to {max(days)}")
+    odd = [each for each in odd if said or not each.is_misnamed]
     said = said or [instead(source.names(), source.url, DATA_TYPES["trades"], layout)]
     said += [f"{each.key} {each.problem}" for each in odd[:_NAMED]]
     if len(odd) > _NAMED:
@@ -246,6 +247,12 @@ def plan_download(
                 plan.changed.append(item)
             else:
                 plan.changed_before.append(item)
+        # Where nothing is named rightly all of it is told at once.
+        unlisted = [
+            one
+            for one in unlisted
+            if not one.is_misnamed or (days and (kind.name, one.first) not in kept)
+        ]
         _note_unlisted(plan, source, config, unlisted)
         if not days and not unlisted:
             bare.append(kind)

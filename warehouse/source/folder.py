@@ -9,14 +9,22 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
-from warehouse.core.paths import MAX_SYMBOL_BYTES, RawFile, parse_raw_path, source_folder, walk
+from warehouse.core.paths import (
+    MAX_SYMBOL_BYTES,
+    RawFile,
+    day_meant,
+    is_like_ours,
+    parse_raw_path,
+    source_folder,
+    walk,
+)
 from warehouse.core.permissions import Modes
 from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
@@ -40,6 +48,7 @@ class Unlisted:
         file: which file it would be; None: a folder of files.
         first, last: days that it would hold, both inclusive.
         is_double: another key says the same, and counts.
+        is_misnamed: its name, or its place, is that of no file of the vendor's.
     """
 
     key: str
@@ -48,6 +57,7 @@ class Unlisted:
     first: date
     last: date
     is_double: bool = False
+    is_misnamed: bool = False
 
 
 Complain = Callable[[Unlisted], None]
@@ -77,6 +87,32 @@ def without_doubles(found: Iterable[SourceObject], complain: Complain) -> Iterat
         problem = f"is left out: it means the same file as {chosen[item.file].key!r}, which counts"
         complain(Unlisted(item.key, problem, item.file, item.file.day, item.file.day, True))
     yield from chosen.values()
+
+
+class Misnamed:
+    """What a source has of days in other forms: gunzipped, half written, in another month's folder.
+
+    Of a day whose file is there as it should be they are nobody's business.
+    """
+
+    def __init__(self, kind: DataType, layout: str, first: date, last: date) -> None:
+        self._kind, self._is_of_days = kind, layout == "day"
+        self._first, self._last = first, last
+        self._keys: dict[date, str] = {}
+
+    def see(self, key: str) -> None:
+        """Take note of a key that is no file's."""
+        day = day_meant(key) if self._is_of_days else None
+        if day is not None and self._first <= day <= self._last:
+            self._keys.setdefault(day, key)
+
+    def tell(self, taken: Container[date], complain: Complain) -> None:
+        """Tell of those of the days that are not taken."""
+        for day, key in self._keys.items():
+            if day not in taken:
+                file = RawFile(self._kind.name, day)
+                problem = f"is not named as the vendor's files are; looked for {file.key}"
+                complain(Unlisted(key, problem, file, day, day, is_misnamed=True))
 
 
 _FOLDER_MARK = "folder:"
@@ -158,8 +194,9 @@ class FolderSource:
         self, kind: DataType, layout: str, first: date, last: date, complain: Complain
     ) -> Iterator[SourceObject]:
         folder = source_folder(kind, layout)
+        misnamed, taken = Misnamed(kind, layout, first, last), set[date]()
         # A file of a month bears its first day.
-        for entry in walk(self._folder / folder, first.replace(day=1), last):
+        for entry in walk(self._folder / folder, first.replace(day=1), last, is_like_ours):
             key = f"{folder}/{entry.below}" if entry.below else folder
             if entry.is_folder:
                 begin, end = entry.span
@@ -167,12 +204,17 @@ class FolderSource:
                     complain(Unlisted(key, entry.problem or "", None, begin, end))
                 continue
             file = file_of(kind, layout, entry.below)
-            if file is None or not file.overlaps(first, last):
+            if file is None:
+                misnamed.see(key)
                 continue
+            if not file.overlaps(first, last):
+                continue
+            taken.add(file.day)
             if entry.stat is None:
                 complain(Unlisted(key, entry.problem or "", file, file.day, file.day))
                 continue
             yield SourceObject(file, key, entry.stat.st_size, _mark(entry.stat))
+        misnamed.tell(taken, complain)
 
     def holds(self, kind: DataType, layout: str) -> bool:
         """Whether it has a file of a data type, or what cannot be looked at and may be one."""

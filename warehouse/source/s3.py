@@ -26,6 +26,7 @@ from warehouse.errors import (
 from warehouse.source.etag_check import EtagCheck, check, read_into
 from warehouse.source.folder import (
     Complain,
+    Misnamed,
     Unlisted,
     file_of,
     warn,
@@ -115,20 +116,26 @@ class S3Source:
         at_once = self._settings.concurrent_downloads
         groups = [prefixes[:1]]
         groups += [prefixes[n : n + at_once] for n in range(1, len(prefixes), at_once)]
+        misnamed, taken = Misnamed(kind, layout, first, last), set[date]()
         with ThreadPoolExecutor(at_once, "list") as pool:
             for group in groups:
                 for found in pool.map(self._all, group):
                     these = []
                     for item in found:
                         file = file_of(kind, layout, item.key.removeprefix(f"{folder}/"))
-                        if file is None or not file.overlaps(first, last):
+                        if file is None:
+                            misnamed.see(item.key)
                             continue
+                        if not file.overlaps(first, last):
+                            continue
+                        taken.add(file.day)
                         if (problem := _oddity(item)) is not None:
                             complain(Unlisted(item.key, problem, file, file.day, file.day))
                             continue
                         these.append(SourceObject(file, item.key, item.size, item.etag))
                     # Keys that mean the same file begin alike.
                     yield from without_doubles(these, complain)
+        misnamed.tell(taken, complain)
 
     def names(self) -> Sequence[str]:
         """Keys of what is there; the first of them."""
