@@ -804,7 +804,7 @@ def test_whoever_is_ended_by_a_signal_leaves_nothing_temporary(
     command = [WAREHOUSE, "-C", str(filled), "query", sql, "-o", str(out / "x.csv")]
     environ = {**os.environ, "TMPDIR": str(spill)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
-        while not any(path.stat().st_size for path in out.iterdir()):
+        while not any(spill.iterdir()):
             assert process.poll() is None
             sleep(0.02)
         process.send_signal(number)
