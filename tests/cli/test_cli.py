@@ -23,6 +23,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
+from time import sleep
 from typing import Any
 
 import click
@@ -789,6 +790,42 @@ def test_interrupted_it_says_so_and_the_same_command_does_the_rest(tmp_path: Pat
     held = json_of("-C", str(tmp_path / "w"), "status")
     assert held["waiting"] == []
     assert held["data_types"]["trades"]["sessions"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_whoever_is_ended_by_a_signal_leaves_nothing_temporary(
+    number: signal.Signals, filled: Path, tmp_path: Path
+) -> None:
+    """As of a scheduler, of a container, or where a terminal is closed."""
+    out, spill = tmp_path / "out", tmp_path / "spill"
+    out.mkdir()
+    spill.mkdir()
+    sql = "select * from range(100_000_000_000)"
+    command = [WAREHOUSE, "-C", str(filled), "query", sql, "-o", str(out / "x.csv")]
+    environ = {**os.environ, "TMPDIR": str(spill)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        while not any(spill.iterdir()):
+            assert process.poll() is None
+            sleep(0.02)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (128 + number, "interrupted\n")
+    assert list(out.iterdir()) == list(spill.iterdir()) == []
+
+
+def test_nohup_keeps_it_from_ending_with_its_terminal() -> None:
+    program = """
+import signal, sys
+from warehouse.cli.main import main
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.argv = ["warehouse", "--version"]
+try:
+    main()
+finally:
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bars_go_to_the_terminal_and_results_to_stdout(root: Path) -> None:

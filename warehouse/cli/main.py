@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from warehouse.cli import ask, bars, check, data, query, reference, setup
-from warehouse.cli.options import INTERRUPTED, Commands, Place, example
+from warehouse.cli.options import OF_A_SIGNAL, Commands, Place, example
 
 
 @click.group(
@@ -83,10 +83,14 @@ def main() -> None:
             # A symbol may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, cli.on_interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Of a scheduler, a container, or a terminal that is closed; `nohup` ignores the latter.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, cli.on_interrupt)
     try:
         cli.main(prog_name="warehouse")
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(OF_A_SIGNAL + (cli.interrupted or signal.SIGINT))
     except OSError as error:
         if error.filename is not None:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from warehouse.core.config import Config
     from warehouse.core.paths import Layout
 
-INTERRUPTED, PIPE_CLOSED = 130, 141
+OF_A_SIGNAL, PIPE_CLOSED = 128, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
@@ -100,11 +101,11 @@ class Commands(click.Group):
     """The commands in the order of work, and how all of them end.
 
     Attributes:
-        interrupted: Ctrl-C was pressed: whatever is raised after that is its consequence. DuckDB
-            for one makes an error of its own of it.
+        interrupted: the signal that came, by Ctrl-C or from whoever ends the process: whatever is
+            raised after that is its consequence. DuckDB for one makes an error of its own of it.
     """
 
-    interrupted = False
+    interrupted = 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=_ORDER.index)
@@ -120,8 +121,10 @@ class Commands(click.Group):
             if self.interrupted or isinstance(error, KeyboardInterrupt):
                 is_writer = ctx.invoked_subcommand in _WRITERS
                 kept = "; what was published stays, run the same command again" if is_writer else ""
-                click.echo(f"interrupted{kept}", err=True)
-                raise click.exceptions.Exit(INTERRUPTED) from None
+                with suppress(OSError):  # of a terminal that is gone
+                    click.echo(f"interrupted{kept}", err=True)
+                number = self.interrupted or signal.SIGINT
+                raise click.exceptions.Exit(OF_A_SIGNAL + number) from None
             if isinstance(error, WarehouseError):
                 raise Failure(str(error)) from error
             if isinstance(error, FileNotFoundError) and not _stands_somewhere():
@@ -133,8 +136,8 @@ class Commands(click.Group):
             raise
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Handles SIGINT."""
-        self.interrupted = True
+        """Handles a signal that ends the process: what is temporary goes, the run says how."""
+        self.interrupted = number
         raise KeyboardInterrupt
 
 
