@@ -439,6 +439,18 @@ def test_download_brings_and_ingest_publishes(root: Path) -> None:
     assert run(*command, "ingest").stdout.startswith("nothing new: all raw files of trades, ")
 
 
+def test_an_ingest_of_what_was_never_fetched_does_not_say_that_it_is_published(root: Path) -> None:
+    command = ("-C", str(root))
+    assert run(*command, "ingest").stdout == (
+        "nothing new: no raw file of trades, quotes, minute_aggs, day_aggs is here or was"
+        f" published; fetch with: warehouse -C {root} download\n"
+    )
+    run(*command, "update", "day_aggs")
+    said = run(*command, "ingest", "day_aggs", "--start", "2030-01-02").stdout
+    assert "no raw file of day_aggs from 2030-01-02 on is here" in said
+    assert said.endswith(f"warehouse -C {root} download day_aggs --start 2030-01-02\n")
+
+
 @pytest.mark.parametrize("command", ["download", "update"])
 def test_a_dry_run_names_the_files_and_writes_nothing(command: str, root: Path) -> None:
     before = snapshot(root)
@@ -1466,11 +1478,14 @@ def test_the_status_folds_between_words_and_says_what_settles_it(filled: Path) -
         (("bars", "AAPL", "--start", "2024-01-02", "--adjust", "split"), "did you mean splits?"),
         (("query", "select 1", "--format", "parqet"), "did you mean parquet?"),
         (("rebuild", "trades", "--layout", "markt"), "did you mean market?"),
+        (("reconcile", "minute"), "it may be minute_aggs, day_aggs; did you mean minute_aggs?"),
+        (("reconcile", "--end", "2024-13-01"), "end = '2024-13-01'"),
+        (("explain-bar", "AAPL", "2024-01-02 25:31"), "at = '2024-01-02 25:31'"),
         (("report", "--symbols", "APL", "--json"), "near it: AAPL"),
         (("report", "--symbols", "aapl", "--json"), "near it: AAPL"),
     ],
 )
-def test_a_misspelt_word_of_an_option_is_told_the_one_that_was_meant(
+def test_a_misspelt_word_is_told_by_its_name_and_with_the_one_that_was_meant(
     command: tuple[str, ...], meant: str, filled: Path
 ) -> None:
     said = run("-C", str(filled), *command, exit_code=2).stderr
@@ -1524,6 +1539,8 @@ def completed(words: str, **environ: str) -> list[str]:
 def test_the_shell_completes_data_types_and_rules(filled: Path) -> None:
     assert completed("warehouse update t") == ["trades"]
     assert completed("warehouse rebuild ") == ["trades", "quotes", "minute_aggs", "day_aggs", "all"]
+    assert completed("warehouse pull m") == ["minute_aggs"]
+    assert completed("warehouse reconcile ") == ["minute_aggs", "day_aggs"]
     assert completed(f"warehouse -C {filled} validate --rule crossed") == ["crossed_quotes"]
     assert completed(f"warehouse -C {filled} ingest --allow crossed") == ["crossed_quotes="]
     assert completed("warehouse -C /nowhere validate --rule crossed") == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from warehouse.cli.data import parse_request, parse_symbols
-from warehouse.cli.options import Failure, Place, example, say, say_json
+from warehouse.cli.options import DataTypes, Failure, Place, example, say, say_json
 from warehouse.text import count, printable, size
 
 
@@ -141,7 +141,7 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
 
 
 @click.command(epilog=example("warehouse pull trades --symbols AAPL,MSFT --start 2024-01-02"))
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")

@@ -11,6 +11,7 @@ from warehouse.bars.spec import BY, EXCESS, HOURS
 from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import (
     Choice,
+    DataTypes,
     Place,
     adjustment_options,
     example,
@@ -163,7 +164,7 @@ def explain_bar(
         "warehouse reconcile", "warehouse reconcile minute_aggs --symbols AAPL --start 2024-01-02"
     )
 )
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes("minute_aggs", "day_aggs"))
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")

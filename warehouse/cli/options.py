@@ -181,16 +181,23 @@ def say_json(value: Any) -> None:
 
 
 class DataTypes(click.types.StringParamType):
-    """Names of data types, which the shell completes; the library judges them."""
+    """Names of data types, which the shell completes; the library judges them.
+
+    Args:
+        names: those that may be named; none: all, and the word for all.
+    """
 
     name = "type"
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         from warehouse.core.datatypes import DATA_TYPES
 
-        return _items((*DATA_TYPES, "all"), incomplete)
+        return _items(self._names or (*DATA_TYPES, "all"), incomplete)
 
 
 class RuleNames(click.types.StringParamType):

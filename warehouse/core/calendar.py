@@ -117,7 +117,7 @@ class Span:
     last: date
 
 
-def parse_span(start: Moment, end: Moment | None = None) -> Span:
+def parse_span(start: Moment, end: Moment | None = None, *, named: str = "start") -> Span:
     """The span from `start` to `end`; without an end, to the end of the session of `start`.
 
     A day is a session, as `end` included whole: a date, "YYYY-MM-DD", a midnight without a zone
@@ -125,12 +125,15 @@ def parse_span(start: Moment, end: Moment | None = None) -> Span:
     time is an instant, excluded as `end`: naive it is New York time, aware it is what it says.
     A number is neither: nobody can tell what it counts.
 
+    Args:
+        named: what the caller's own caller knows `start` as.
+
     Raises:
         RequestError: a value is neither, does not exist on the clock (or exists twice), or `end`
             lies before `start`.
     """
-    first_at = _read("start", start)
-    start_ns, first = _moment("start", first_at, is_end=False)
+    first_at = _read(named, start)
+    start_ns, first = _moment(named, first_at, is_end=False)
     last_at = first if end is None else _read("end", end)
     end_ns, last = _moment("end", last_at, is_end=True)
     are_sessions = not isinstance(first_at, datetime) and not isinstance(last_at, datetime)

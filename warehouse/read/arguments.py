@@ -242,16 +242,21 @@ def kind_of(name: str) -> DataType:
     return data_type(choice("data type", name, DATA_TYPES))
 
 
-def kinds_of(names: str | Sequence[str]) -> tuple[DataType, ...]:
+def kinds_of(
+    names: str | Sequence[str], valid: Iterable[str] = tuple(DATA_TYPES)
+) -> tuple[DataType, ...]:
     """One of the vendor's data types or several, each once, in the order named.
+
+    Args:
+        valid: those that may be named.
 
     Raises:
         RequestError: there is none, or one is unknown.
     """
     named = _named(names)
     if not named:
-        raise RequestError("data_types", names, f"name at least one of {', '.join(DATA_TYPES)}")
-    return tuple(dict.fromkeys(data_type(choice("data type", name, DATA_TYPES)) for name in named))
+        raise RequestError("data_types", names, f"name at least one of {', '.join(valid)}")
+    return tuple(dict.fromkeys(data_type(choice("data type", name, valid)) for name in named))
 
 
 def symbols_of(symbols: str | Sequence[str]) -> tuple[str, ...]:

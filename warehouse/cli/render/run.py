@@ -233,6 +233,9 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
     if plan is None:
         if report.raw_there is not None:
             return _no_raw_file(report.raw_there, request, warehouse)
+        if not report.metrics.files_here:
+            fetch = _download(request, warehouse)
+            return f"no raw file of {names}{span} is here or was published; fetch with: {fetch}"
         return f"all raw files of {names}{span} are published"
     others = len(plan.set_aside) + len(plan.not_in_plan) + len(plan.changed_before)
     if plan.have:
@@ -250,14 +253,18 @@ def _no_raw_file(there: str, request: Request, warehouse: str) -> str:
     """What a rebuild looked for, what there is, and what would bring it."""
     names = ", ".join(kind.name for kind in request.kinds)
     symbols = f" of {some(sorted(request.symbols), NAMED)}" if request.symbols else ""
+    return (
+        f"looked for raw files of {names}{symbols}{_span(request)}; the raw tier holds {there};"
+        f" fetch with: {_download(request, warehouse)}"
+    )
+
+
+def _download(request: Request, warehouse: str) -> str:
     command = [warehouse, "download"]
     command += [kind.name for kind in request.kinds if len(request.kinds) < len(DATA_TYPES)]
     command += ["--start", f"{request.start}"] if request.start else []
     command += ["--end", f"{request.end}"] if request.end else []
-    return (
-        f"looked for raw files of {names}{symbols}{_span(request)}; the raw tier holds {there};"
-        f" fetch with: {' '.join(command)}"
-    )
+    return " ".join(command)
 
 
 def why(problem: str | None, name: str) -> str:

@@ -86,7 +86,7 @@ def window(symbol: str, at: Moment, every: str = "1m") -> Window:
         RequestError: an argument is not one of the things it may be.
     """
     spec = BarSpec.of(every, hours="all")
-    names, span = symbols_of(symbol), parse_span(at)
+    names, span = symbols_of(symbol), parse_span(at, named="at")
     if len(names) > 1:
         raise RequestError("symbol", symbol, "a bar is of one symbol; name one")
     is_session = span.start_ns == midnight_ns(span.first)

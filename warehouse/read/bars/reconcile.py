@@ -23,7 +23,6 @@ from warehouse.read.bars.reconciliation import ReconcileReport, TypeReconciliati
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.text import one_of
 
 _TRADES = DATA_TYPES["trades"]
 _FIRST, _LAST = date(1970, 1, 2), date(2200, 1, 1)
@@ -55,12 +54,9 @@ def asked(
     Raises:
         RequestError: an argument is not one of the things it may be.
     """
-    kinds = kinds_of(data_types)
-    for kind in kinds:
-        if kind.name not in COVERED:
-            raise RequestError("data_types", kind.name, one_of(kind.name, COVERED))
+    kinds = kinds_of(data_types, COVERED)
     first = _FIRST if start is None else parse_span(start).first
-    last = _LAST if end is None else parse_span(end).last
+    last = _LAST if end is None else parse_span(end, named="end").last
     if last < first:
         raise RequestError("end", str(end), f"it lies before start = {start}")
     names = () if symbols is None else symbols_of(symbols)
