@@ -312,7 +312,7 @@ def test_a_full_disk_stops_a_copy_from_the_source(tmp_path: Path) -> None:
     ("place", "name", "told"),
     [
         (kept_tables, "_all", "warehouse.duckdb: cannot be read back: "),
-        (incoming_rules.Auditor, "_judge_rows", "data: DuckDB cannot go on: "),
+        (incoming_rules.IncomingRules, "_judge_rows", "data: DuckDB cannot go on: "),
     ],
     ids=["ledger", "rules"],
 )

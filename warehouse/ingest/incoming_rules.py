@@ -40,13 +40,13 @@ _REFERENCE = frozenset(("trade_conditions", "quote_conditions", "exchanges"))
 class Taken:
     """The new rows of a symbol that has many, as they come: `add` them, then `done`."""
 
-    auditor: Auditor
+    incoming_rules: IncomingRules
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
     connection: duckdb.DuckDBPyConnection | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        self.batches.append(batch.select(self.auditor.columns))
+        self.batches.append(batch.select(self.incoming_rules.columns))
         self.rows += batch.num_rows
         if self.rows >= _POOL_ROWS:
             self._store()
@@ -54,21 +54,21 @@ class Taken:
     def _store(self) -> None:
         """Put what is held into the symbol's own table."""
         if self.connection is None:
-            self.connection = self.auditor.connect()
-        self.auditor.fill(self.connection, self.batches)
+            self.connection = self.incoming_rules.connect()
+        self.incoming_rules.fill(self.connection, self.batches)
         self.batches, self.rows = [], 0
 
     def done(self) -> None:
         """All rows have come."""
         if self.connection is None:
-            self.auditor.take(pa.Table.from_batches(self.batches))
+            self.incoming_rules.take(pa.Table.from_batches(self.batches))
             return
         self._store()
         with self.connection:
-            self.auditor.judge(self.connection)
+            self.incoming_rules.judge(self.connection)
 
 
-class Auditor:
+class IncomingRules:
     """Asks the rules of one batch of incoming rows.
 
     Args:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import ALL_SYMBOLS, Layout, month_of, part_name
-from warehouse.ingest.incoming_rules import Auditor, Taken
+from warehouse.ingest.incoming_rules import IncomingRules, Taken
 from warehouse.ingest.merge import Merge, Merged, Origin
 from warehouse.ingest.row_sorter import SortedRows
 from warehouse.store.partitions import (
@@ -77,7 +77,13 @@ class MarketBuilder:
     ) -> None:
         self._merge, self._present, self._entries = merge, present, entries
         self._writer = MarketWriter(
-            merge.layout, merge.kind, place, present, merge.folder, merge.workers, merge.auditor
+            merge.layout,
+            merge.kind,
+            place,
+            present,
+            merge.folder,
+            merge.workers,
+            merge.incoming_rules,
         )
 
     def finish(self, origins: Sequence[Origin]) -> Merged:
@@ -236,7 +242,7 @@ class MarketWriter:
     Args:
         place: as `MarketBuilder` has it.
         present: the partitions that a part without rows of its own is of.
-        folder, workers, auditor: as `Merge` has them.
+        folder, workers, incoming_rules: as `Merge` has them.
     """
 
     def __init__(
@@ -247,11 +253,11 @@ class MarketWriter:
         present: Sequence[Partition],
         folder: Path,
         workers: int,
-        auditor: Auditor | None = None,
+        incoming_rules: IncomingRules | None = None,
     ) -> None:
         self._layout, self._kind, self._place = layout, kind, place
         self._present, self._folder = present, folder
-        self._workers, self._auditor = workers, auditor
+        self._workers, self._incoming_rules = workers, incoming_rules
 
     def write(
         self, parts: Sequence[Part], symbols: pa.Array, entries: pa.Table, made_by: str
@@ -326,8 +332,8 @@ class MarketWriter:
             if not old and not new:
                 continue
             table = _in_order(new, symbols) if new else old[0]
-            if new and self._auditor is not None:
-                self._auditor.take(table)
+            if new and self._incoming_rules is not None:
+                self._incoming_rules.take(table)
             if new and old:
                 table = _in_order([*old, table], symbols)
             yield from table.combine_chunks().to_batches()
@@ -342,8 +348,8 @@ class MarketWriter:
             for start in range(low, high, _RANGE_ROWS):
                 rows = self._between(part, start, min(start + _RANGE_ROWS, high), symbols)
                 for batch in rows.combine_chunks().to_batches():
-                    if part.rows is not None and self._auditor is not None:
-                        taken = taken or self._auditor.begin()
+                    if part.rows is not None and self._incoming_rules is not None:
+                        taken = taken or self._incoming_rules.begin()
                         taken.add(batch)
                     yield batch
             if taken is not None:

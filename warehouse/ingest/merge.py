@@ -19,7 +19,7 @@ from pathlib import Path
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import Layout, PartitionKey, RawFile
-from warehouse.ingest.incoming_rules import Auditor
+from warehouse.ingest.incoming_rules import IncomingRules
 from warehouse.ingest.row_sorter import SortedRows
 from warehouse.store.partitions import Partition
 
@@ -49,7 +49,7 @@ class Merge:
         selected: the only symbols that are made anew; empty: all.
         folder: an existing folder for the finished files.
         workers: how many threads encode.
-        auditor: is handed the rows that are new, as they are written; None: nobody.
+        incoming_rules: is handed the rows that are new, as they are written; None: nobody.
         changed_only: leave partitions alone that would become what they are.
         settled: files that take over no session that another brings.
     """
@@ -61,7 +61,7 @@ class Merge:
     selected: frozenset[str]
     folder: Path
     workers: int
-    auditor: Auditor | None
+    incoming_rules: IncomingRules | None
     changed_only: bool
     settled: AbstractSet[RawFile]
 

@@ -29,7 +29,7 @@ from warehouse.core.representation import Face
 from warehouse.errors import AccountingError, RawFileError
 from warehouse.executors.work import Share
 from warehouse.ingest.cleaning import CleanedPiece, Cleaner
-from warehouse.ingest.incoming_rules import Auditor
+from warehouse.ingest.incoming_rules import IncomingRules
 from warehouse.ingest.inflate import GONE, LINES, FileFacts, Inflater, Piece, read_ahead
 from warehouse.ingest.market_builder import MarketBuilder
 from warehouse.ingest.merge import Merge, Merged, Origin
@@ -293,9 +293,9 @@ class Stager:
             for one in rows.values():
                 if one.on_disk is not None:
                     opened.enter_context(closing(one.on_disk))
-            auditor = self._auditor(kind, month, cleaner)
-            merge = self._merge(kind, rows, auditor)
-            return self._built(SymbolBuilder(merge, month, present).finish(origins), auditor)
+            incoming_rules = self._incoming_rules(kind, month, cleaner)
+            merge = self._merge(kind, rows, incoming_rules)
+            return self._built(SymbolBuilder(merge, month, present).finish(origins), incoming_rules)
 
     def _begin(self, share: Share) -> None:
         """Begin an attempt, in a folder of its own."""
@@ -319,19 +319,19 @@ class Stager:
         month = month_of(files[0].day)
         staged: list[StagedFile] = []
         with self._cleaner() as cleaner:
-            auditor = self._auditor(kind, month, cleaner)
+            incoming_rules = self._incoming_rules(kind, month, cleaner)
             with self._sorter(kind, cleaner) as sorter:
                 items = self._taken(files, take, is_here, refused, staged)
                 self._read_all(items, kind, cleaner, sorter)
                 self._progress.begin(f"{kind.name} {month:%Y-%m}: writing partitions", 0)
                 origins = list(self._origins.values())
-                merge = self._merge(kind, sorter.sorted, auditor)
+                merge = self._merge(kind, sorter.sorted, incoming_rules)
                 if layout == "market":
                     place = files[0].day if kind.by_session else month
                     merged = MarketBuilder(merge, place, present, entries).finish(origins)
                 else:
                     merged = SymbolBuilder(merge, month, present).finish(origins)
-                built = self._built(merged, auditor)
+                built = self._built(merged, incoming_rules)
         return batch_of(kind.name, month, staged, built)
 
     def _cleaner(self) -> Cleaner:
@@ -350,7 +350,10 @@ class Stager:
         return RowSorter(kind, self._folder, budget, self._selected, self._reject, cleaner)
 
     def _merge(
-        self, kind: DataType, rows: Mapping[RawFile, SortedRows], auditor: Auditor | None
+        self,
+        kind: DataType,
+        rows: Mapping[RawFile, SortedRows],
+        incoming_rules: IncomingRules | None,
     ) -> Merge:
         return Merge(
             self._layout,
@@ -360,16 +363,16 @@ class Stager:
             self._selected,
             self._folder,
             self._workers,
-            auditor,
+            incoming_rules,
             self._changed_only,
             self._settled,
         )
 
-    def _built(self, merged: Merged, auditor: Auditor | None) -> BuiltRange:
+    def _built(self, merged: Merged, incoming_rules: IncomingRules | None) -> BuiltRange:
         built = BuiltRange(self._folder, merged)
-        if auditor is not None:
-            built.findings = auditor.finish()
-            built.broken = auditor.broken
+        if incoming_rules is not None:
+            built.findings = incoming_rules.finish()
+            built.broken = incoming_rules.broken
         return built
 
     def _read_all(
@@ -400,14 +403,16 @@ class Stager:
                     sorter.settle(item.file)
                     self._close_rejects(item, sorter)
 
-    def _auditor(self, kind: DataType, month: date, cleaner: Cleaner) -> Auditor | None:
+    def _incoming_rules(
+        self, kind: DataType, month: date, cleaner: Cleaner
+    ) -> IncomingRules | None:
         rules = [rule for rule in self._rules if rule.on_ingest and kind.name in rule.data_types]
         if not rules:
             return None
         config_dir = self._layout.root / "config"
         config = self._config.validation
         conditions = self._layout.trade_conditions
-        return Auditor(kind, month, rules, config, self._sql, config_dir, conditions, cleaner)
+        return IncomingRules(kind, month, rules, config, self._sql, config_dir, conditions, cleaner)
 
     def _reject(self, file: RawFile, rows: pa.RecordBatch) -> None:
         self._writers[file].add(rows, self._texts)

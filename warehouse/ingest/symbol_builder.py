@@ -270,17 +270,17 @@ class SymbolBuilder:
             for place, low in some.low.items()
         }
         found = _Rows(some.low, tables)
-        if self._merge.auditor is not None and tables:
+        if self._merge.incoming_rules is not None and tables:
             coming = [arrival for job in some.jobs for arrival in job.coming]
             if sum(arrival.rows for arrival in coming) == some.rows:
-                self._merge.auditor.take(pa.concat_tables(tables.values()))
+                self._merge.incoming_rules.take(pa.concat_tables(tables.values()))
             else:  # what another file brings too is not taken
-                self._merge.auditor.take(pa.concat_tables(map(found.of, coming)))
+                self._merge.incoming_rules.take(pa.concat_tables(map(found.of, coming)))
         return found
 
     def _of_large(self, job: _Job, files: Sequence[SortedRows]) -> Iterator[pa.RecordBatch]:
         """The rows of a partition of which very many come in, a few at a time."""
-        taken = self._merge.auditor.begin() if self._merge.auditor else None
+        taken = self._merge.incoming_rules.begin() if self._merge.incoming_rules else None
         old = self._kept(job)
         for _, arrival in job.parts:
             if arrival is None:
