@@ -180,6 +180,15 @@ def test_a_path_that_no_system_has_is_refused_in_one_line(tmp_path: Path, text: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "http://a:b"])
+def test_an_endpoint_that_is_no_servers_is_refused_in_one_line(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "data_config.yaml"
+    path.write_text(f'source: {{endpoint: "{url}"}}', "utf-8")
+    with pytest.raises(ConfigError, match="must be the URL of a server") as caught:
+        load(path, {})
+    assert "\n" not in str(caught.value)
+
+
 def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "data_config.yaml")
     with pytest.raises(ConfigError, match="no regular file"):

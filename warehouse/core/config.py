@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -77,6 +78,14 @@ def _no_secret(url: str) -> str:
     return url
 
 
+def _server(url: str) -> str:
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError(f"it must be the URL of a server ({error})") from None
+    return url
+
+
 def _mode(text: str) -> str:
     if not re.fullmatch("0?6[0246]{2}", text):
         raise ValueError("it must be octal: 600 (the owner alone), 640, 660 and so on up to 666")
@@ -103,6 +112,7 @@ def _bucket_or_folder(value: Any) -> Any:
 
 
 Url = Annotated[str, AfterValidator(_no_secret)]
+Server = Annotated[Url, AfterValidator(_server)]
 Folder = Annotated[Path, AfterValidator(_some_path)]
 CacheDir = Annotated[Path | str, BeforeValidator(_bucket_or_folder)]
 File = Annotated[Path, AfterValidator(_some_path)]
@@ -116,7 +126,7 @@ class SourceConfig(_Section):
     """Where the vendor's files come from."""
 
     url: Url = ""
-    endpoint: Url = "https://files.massive.com"
+    endpoint: Server = "https://files.massive.com"
     layout: Literal["day", "symbol"] = "day"
     symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
@@ -153,7 +163,7 @@ class StorageConfig(_Section):
 
     raw_data_dir: Folder = Path("data/raw")
     cache_dir: CacheDir = Path("data/cache")
-    cache_endpoint: Url = ""
+    cache_endpoint: Server = ""
     cache_disk_dir: Folder = Path("data/cache")
     max_cache_disk_gb: Annotated[float, Field(gt=0, le=1_048_576)] = 100.0
     keep_replaced_hours: Annotated[float, Field(ge=1, le=87_600)] = 24.0
