@@ -58,11 +58,11 @@ UNBOUND = {
     "a column of a view": ("trades", "* exclude (filename)", "nothing, * exclude (filename)"),
     "a column of a view of rejects": ("rejects", "select *", "select nothing"),
     "a column of a macro": ("outliers", "stddev_samp(price)", "stddev_samp(prize)"),
-    "a column of one form of a macro": ("quotes", "where session between", "where day between"),
+    "a column of one form of a macro": ("quotes", "and session between", "and day between"),
     "a parameter of a macro": ("path_name", "substr(symbol, 1, 1)", "substr(symbols, 1, 1)"),
     "a function": ("minute_aggs", "url_decode(", "url_decoded("),
     "a table": ("features", "from partitions,", "from partitioned,"),
-    "a word": ("day_aggs", "where session", "were session"),
+    "a word": ("day_aggs", "where\n", "were\n"),
 }
 
 
