@@ -76,10 +76,7 @@ _SHARED = """
         any_value(sha256) as sha256
     from partitions
     where
-        data_type = $data_type
-        and first_row is not null
-        and ($first is null or month >= $first::date)
-        and ($last is null or month <= $last::date)
+        first_row is not null
         and ($day is null or part = '' or left(part, 2) = $day)
     group by data_type, month, part
     having $symbols is null or bool_or(list_contains($symbols, symbol))
@@ -101,10 +98,7 @@ _SHARED_SESSIONS = """
         select month, part, unnest(sessions) as entry
         from partitions
         where
-            data_type = $data_type
-            and first_row is not null
-            and ($first is null or month >= $first::date)
-            and ($last is null or month <= $last::date)
+            first_row is not null
             and ($day is null or part = '' or left(part, 2) = $day)
     )
     group by all
@@ -350,6 +344,7 @@ class Catalog:
         self._attached: AttachedDatabase | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self.manifests: list[Manifest] = []
+        self._shown: list[Manifest] = []
         data_folder_id.check(layout)
         if layout.catalog.exists():
             before = state_of(layout.catalog)
@@ -392,6 +387,7 @@ class Catalog:
             ]
             manifests.check(self._layout, shown, deeply=True)
             self._connection.execute(manifests.as_view(self._layout, shown))
+            self._shown = shown
             for statement in dated_conditions(self._connection, "published"):
                 self._connection.execute(statement)
         except StorageError:
@@ -431,6 +427,26 @@ class Catalog:
         if is_refused:
             return StorageError(self._layout.catalog, f"cannot be opened: {text}")
         return DamagedCatalogError(self._layout.catalog, text)
+
+    def _of_months(
+        self, sql: str, data_type: str, first: date | None, last: date | None, **parameters: Any
+    ) -> pa.Table | None:
+        """The answer to a SELECT over `partitions` of a data type and of months.
+
+        Of other months no manifest is opened: who goes through all months would, at each, open all.
+
+        Args:
+            first, last: first days of months, both inclusive; None is open.
+        """
+        named = [
+            one
+            for one in self._shown
+            if one.data_type == data_type
+            and (first is None or one.month >= first)
+            and (last is None or one.month <= last)
+        ]
+        partitions = manifests.as_query(self._layout, named)
+        return self.table(f"with partitions as ({partitions}) {sql}", **parameters)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries; none where there is no catalog yet."""
@@ -559,32 +575,26 @@ class Catalog:
             first, last: first days of months, both inclusive; None is open.
             session: of files of a session only this one's; None: of all.
         """
-        asked = {
-            "data_type": data_type,
-            "symbols": list(symbols) if symbols is not None else None,
-            "first": first,
-            "last": last,
-        }
-        table = self.table(
+        names = list(symbols) if symbols is not None else None
+        months, day = (data_type, first, last), _day_of(session)
+        table = self._of_months(
             """
             select * exclude (path, part, first_row, file_rows)
             from partitions
             where
-                data_type = $data_type
-                and first_row is null
+                first_row is null
                 and ($symbols is null or list_contains($symbols, symbol))
-                and ($first is null or month >= $first::date)
-                and ($last is null or month <= $last::date)
             order by symbol, month
             """,
-            **asked,
+            *months,
+            symbols=names,
         )
-        if table is None:
+        shared = self._of_months(_SHARED, *months, symbols=names, day=day)
+        sources = self._of_months(_SHARED_SESSIONS, *months, day=day)
+        if table is None or shared is None or sources is None:
             return []
-        shared = self.rows(_SHARED, **asked, day=_day_of(session))
-        span = {name: asked[name] for name in ("data_type", "first", "last")}
         of_file: dict[tuple[date, str], list[SessionSource]] = {}
-        for row in self.rows(_SHARED_SESSIONS, **span, day=_day_of(session)):
+        for row in sources.to_pylist():
             key = row.pop("month"), row.pop("part")
             of_file.setdefault(key, []).append(SessionSource(**row))
         first_ns = table["first_timestamp"].cast(pa.int64()).to_pylist()
@@ -598,7 +608,7 @@ class Catalog:
                     "sessions": tuple(of_file[row["month"], row["part"]]),
                 }
             )
-            for row in shared
+            for row in shared.to_pylist()
         ]
         return of_all + [
             Partition(
@@ -614,15 +624,13 @@ class Catalog:
 
     def layout_of(self, data_type: str, month: date) -> PartitionLayout | None:
         """How a month's partitions are laid out; None: there are none."""
-        rows = self.rows(
-            """
-            select bool_or(first_row is not null) as is_shared
-            from partitions
-            where data_type = $data_type and month = $month
-            """,
-            data_type=data_type,
-            month=month,
+        table = self._of_months(
+            "select bool_or(first_row is not null) as is_shared from partitions",
+            data_type,
+            month,
+            month,
         )
+        rows = [] if table is None else table.to_pylist()
         is_shared = rows[0]["is_shared"] if rows else None
         return None if is_shared is None else "market" if is_shared else "symbol"
 
@@ -635,18 +643,17 @@ class Catalog:
         Returns:
             As `partitions.ENTRIES`, by symbol and session; no rows where there is no such one.
         """
-        table = self.table(
+        table = self._of_months(
             """
             select symbol, unnest(sessions, recursive := true)
             from partitions
             where
-                data_type = $data_type
-                and month = $month
-                and first_row is not null
+                first_row is not null
                 and ($day is null or part = '' or left(part, 2) = $day)
             """,
-            data_type=data_type,
-            month=month,
+            data_type,
+            month,
+            month,
             day=_day_of(session),
         )
         if table is None:
@@ -666,19 +673,18 @@ class Catalog:
         Returns:
             Part → as `partitions.SLICES`.
         """
-        table = self.table(
+        table = self._of_months(
             """
             select part, symbol, first_row, rows, first_timestamp, last_timestamp, sessions
             from partitions
             where
-                data_type = $data_type
-                and month = $month
-                and first_row is not null
+                first_row is not null
                 and ($day is null or part = '' or left(part, 2) = $day)
             order by part, first_row
             """,
-            data_type=data_type,
-            month=month,
+            data_type,
+            month,
+            month,
             day=_day_of(session),
         )
         if table is None or not table.num_rows:
