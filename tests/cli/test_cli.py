@@ -650,7 +650,7 @@ def test_rebuild_takes_symbols_with_commas_or_repeated(root: Path) -> None:
     assert found["partitions"] == 2
     assert found["rows_unselected"] > 0
     said = run(*command, "NA").stdout
-    assert re.search(r"^read .* of other symbols$", said, re.MULTILINE)
+    assert re.search(r"^read .* left out$", said, re.MULTILINE)
 
 
 def test_rebuild_refuses_symbols_it_does_not_have(root: Path) -> None:
@@ -751,6 +751,14 @@ def test_a_dry_run_of_update_says_what_it_will_come_to(root: Path) -> None:
     assert told["seconds"] > 0
     out = run("-C", str(root), "update", "trades", "--start", rest, "--dry-run").stdout
     assert re.search(r"about \d+ rows, 5 partitions, [\d.]+ s$", out.rstrip())
+
+
+def test_an_update_says_of_which_symbols_nothing_is_published(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    said = run("-C", str(root), "update", "trades", "--symbols", "aapl,NA,NOPE").output
+    assert "no rows    of NOPE, aapl are published (case counts)" in said
+    told = run("-C", str(root), "update", "trades", "--symbols", "aapl,NA", "--json").output
+    assert json.loads(told)["without_rows"] == ["aapl"]
 
 
 def test_update_takes_symbols(root: Path) -> None:

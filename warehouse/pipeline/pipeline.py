@@ -239,9 +239,20 @@ class Pipeline:
             self.look_at_raw(report, request)
             report.planned = sorted(coming | here, key=lambda file: file.sort_key)
             selected = request.symbols or self.configured
-            return self._ingest(
+            self._ingest(
                 report, request, selected, known, dry_run=dry_run, source=source, here=here
             )
+            if not dry_run:
+                report.without_rows = self._without_rows(request)
+            return report
+
+    def _without_rows(self, request: Request) -> list[str]:
+        """Symbols that are asked for, and of which nothing is published: misspelt, most likely."""
+        if not request.symbols:
+            return []
+        with Catalog(self.layout, ()) as catalog:
+            found = {symbol for kind in request.kinds for symbol in catalog.symbols(kind.name)}
+        return sorted(request.symbols - found)
 
     def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.

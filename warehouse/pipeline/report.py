@@ -36,6 +36,7 @@ class RunReport(Face):
         refused: batches that it kept out.
         broken: rules that could not be asked.
         broken_off: what ended the download before all had come.
+        without_rows: symbols that were asked for, and of which nothing is published.
         bars: kept bars that were built, or would be, by data type and month.
     """
 
@@ -52,6 +53,7 @@ class RunReport(Face):
     broken: list[BrokenRule] = field(default_factory=list)
     broken_off: SourceError | None = None
     bars: list[tuple[str, date]] = field(default_factory=list)
+    without_rows: list[str] = field(default_factory=list)
 
     def _face(self) -> dict[str, Any]:
         return {

@@ -108,6 +108,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
         "unread": [str(problem) for problem in report.unread],
+        **as_object(report, "without_rows"),
     }
 
 
@@ -160,6 +161,8 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
     for name, sessions in absent_sessions(report, request).items():
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
+    if report.without_rows:
+        yield row("no rows", f"of {some(report.without_rows, NAMED)} are published (case counts)")
     if plan is not None and plan.set_aside:
         before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")
@@ -204,7 +207,7 @@ def _ingested(report: RunReport) -> Iterator[str]:
         f" + {metrics.rows_rejected:,} rejected"
     )
     if metrics.rows_unselected:
-        lines += f" + {metrics.rows_unselected:,} of other symbols"
+        lines += f" + {metrics.rows_unselected:,} left out"
     yield row("read", f"{count(len(report.files) - len(report.set_aside), 'file')}: {lines}")
     reasons = _reasons(report)
     if reasons:
