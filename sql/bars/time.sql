@@ -8,8 +8,8 @@
 -- earlier; on backwards where trades are earlier yet) and at the close. So no window holds
 -- prices of both, and half-days and changes of the clock need nothing of their own. The last
 -- window before the open, the close and the evening's end (four hours after the close; there
--- another grid begins) is short where the length does not fit. $hours is regular, extended
--- (before and after) or all.
+-- another grid begins) is short where the length does not fit, and so is one that would reach
+-- beyond the session's midnights. $hours is regular, extended (before and after) or all.
 with
     parted as (
         select
@@ -28,26 +28,31 @@ with
                 then open_ns
                 when trade_ns < close_ns
                 then close_ns
-                else close_ns + 14_400_000_000_000
+                when trade_ns < close_ns + 14_400_000_000_000
+                then close_ns + 14_400_000_000_000
+                else next_midnight_ns
             end as part_end_ns
         from eligible
         where $hours = 'all' or is_extended = ($hours = 'extended')
     ),
-    windowed as (
-        select *, trade_ns - ((trade_ns - part_ns) % $every_ns + $every_ns) % $every_ns as begin_ns
+    placed as (
+        select *, trade_ns - ((trade_ns - part_ns) % $every_ns + $every_ns) % $every_ns as grid_ns
         from parted
+    ),
+    windowed as (
+        select
+            *,
+            greatest(grid_ns, midnight_ns) as begin_ns,
+            least(grid_ns + $every_ns, part_end_ns) as end_ns
+        from placed
     )
 select
     symbol,
     session,
     begin_ns as bar,
     begin_ns,
-    case
-        when begin_ns < part_end_ns
-        then least(begin_ns + $every_ns, part_end_ns)
-        else begin_ns + $every_ns
-    end as end_ns,
-    begin_ns < part_end_ns and begin_ns + $every_ns > part_end_ns as is_short,
+    end_ns,
+    end_ns - begin_ns < $every_ns as is_short,
     true as is_first_part,
     ordinal,
     price,

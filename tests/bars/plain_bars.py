@@ -146,15 +146,17 @@ def _window(
 ) -> tuple[int, int, bool]:
     if not every_ns:
         return at(session, time()), at(session + timedelta(days=1), time()), False
+    midnight, next_midnight = at(session, time()), at(session + timedelta(days=1), time())
     edges = [opening - 11 * _HOUR // 2, opening, closing, closing + 4 * _HOUR]
     if stamp < edges[0]:
         begin = edges[0]
         while begin > stamp:
             begin -= every_ns
-        return begin, begin + every_ns, False
+        # What is left of it within the session.
+        return max(begin, midnight), begin + every_ns, begin < midnight
     part = max(edge for edge in edges if edge <= stamp)
     begin = part + (stamp - part) // every_ns * every_ns
-    bound = min((edge for edge in edges if edge > stamp), default=begin + every_ns)
+    bound = min((edge for edge in edges if edge > stamp), default=next_midnight)
     return begin, min(begin + every_ns, bound), begin + every_ns > bound
 
 

@@ -440,3 +440,31 @@ def test_an_answer_can_be_written(wh: Warehouse, tmp_path: Path) -> None:
     table = wh.bars("SPY", FIRST, to="arrow")
     pq.write_table(table, tmp_path / "bars.parquet")
     assert pq.read_table(tmp_path / "bars.parquet").equals(table)
+
+
+@pytest.mark.parametrize("every", ["7m", "47m", "5h", "12h", "24h"])
+def test_no_window_reaches_beyond_its_session(make_warehouse: MakeWarehouse, every: str) -> None:
+    first, second = date(2024, 1, 30), date(2024, 1, 31)
+    lines = {
+        day: [
+            trade("A", instant(day, clock) + 7, price=n, size=10**n)
+            for n, clock in enumerate(("00:00", "03:59", "10:00", "17:00", "20:00", "23:59"), 1)
+        ]
+        for day in (first, second)
+    }
+    made = make_warehouse({day_key("trades", day): rows for day, rows in lines.items()})
+    made.configure(bars__keep=[every])
+    made.update()
+    with Warehouse(made.root) as wh:
+        asked = {"every": every, "hours": "all", "to": "arrow"}
+        both = wh.bars("A", first, second, **asked)
+        single = [wh.bars("A", day, **asked) for day in (first, second)]
+        assert [pc.sum(each["volume"]).as_py() for each in single] == [1_111_110] * 2
+        assert both.to_pylist() == pa.concat_tables(single).to_pylist()
+        stamps, ends = both["timestamp"].to_pylist(), both["end_timestamp"].to_pylist()
+        assert all(end <= later for end, later in zip(ends, stamps[1:], strict=False))
+        assert wh.load(f"bars_{every}", "A", first, second, to="arrow")["volume"].equals(
+            both["volume"]
+        )
+        macro = f"from bars_of('A', '{first}', '{first}', every := '{every}', hours := 'all')"
+        assert wh.query(macro).volume.tolist() == single[0]["volume"].to_pylist()

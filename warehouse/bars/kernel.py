@@ -125,13 +125,15 @@ class _Parts:
         firsts: the first trade of each.
         numbers: 0 before the open, 1 within the regular hours, 2 and 3 (the evening's end) behind.
         opens, closes: the hours of its session, nanoseconds UTC.
-        days: its session, as days since 1970.
+        places: which of the clock's sessions it is of.
+        days: that session, as days since 1970.
     """
 
     firsts: Ints
     numbers: npt.NDArray[np.int8]
     opens: Ints
     closes: Ints
+    places: Ints
     days: npt.NDArray[np.int32]
 
     @property
@@ -146,11 +148,6 @@ class _Parts:
         before = self.opens - (self.numbers < _REGULAR) * _BEFORE_OPEN_NS
         return np.where(self.numbers > _REGULAR, after, before)
 
-    @property
-    def ends(self) -> Ints:
-        by_number = (self.opens, self.closes, *2 * (self.closes + _AFTER_CLOSE_NS,))
-        return np.choose(self.numbers, by_number)
-
     def lengths(self, rows: int) -> Ints:
         """How many trades each has, of so many in all."""
         return _lengths(self.firsts, rows)
@@ -158,7 +155,12 @@ class _Parts:
     def take(self, which: Ints, firsts: Ints) -> _Parts:
         """Some of them, whose first trades have other places now."""
         return _Parts(
-            firsts, self.numbers[which], self.opens[which], self.closes[which], self.days[which]
+            firsts,
+            self.numbers[which],
+            self.opens[which],
+            self.closes[which],
+            self.places[which],
+            self.days[which],
         )
 
 
@@ -170,17 +172,21 @@ class _Clock:
         every_ns: the length of a window.
         days: the sessions as days since 1970, ascending.
         opens, closes: their hours, nanoseconds UTC.
+        midnights, next_midnights: where they begin and end, likewise.
     """
 
     every_ns: int
     days: npt.NDArray[np.int32]
     opens: Ints
     closes: Ints
+    midnights: Ints
+    next_midnights: Ints
 
     @classmethod
     def of(cls, sessions: pa.Table, every_ns: int) -> _Clock:
         days = _numpy(sessions["session"].cast(pa.int32()))
-        return cls(every_ns, days, _numpy(sessions["open_ns"]), _numpy(sessions["close_ns"]))
+        instants = ("open_ns", "close_ns", "midnight_ns", "next_midnight_ns")
+        return cls(every_ns, days, *(_numpy(sessions[name]) for name in instants))
 
     def parts(self, trades: pa.Table, stamps: Ints) -> _Parts:
         days = _numpy(trades["session"].cast(pa.int32()))
@@ -202,10 +208,17 @@ class _Clock:
             closes -= _AFTER_CLOSE_NS
         changes |= numbers[1:] != numbers[:-1]
         firsts = _firsts(changes)
-        return _Parts(firsts, numbers[firsts], opens[firsts], closes[firsts], days[firsts])
+        places = np.searchsorted(self.days, days[firsts])
+        return _Parts(firsts, numbers[firsts], opens[firsts], closes[firsts], places, days[firsts])
+
+    def ends(self, parts: _Parts) -> Ints:
+        """Where each part ends, and with it the last of its windows."""
+        evening = parts.closes + _AFTER_CLOSE_NS
+        by_number = (parts.opens, parts.closes, evening, self.next_midnights[parts.places])
+        return np.choose(parts.numbers, by_number)
 
     def windows(self, parts: _Parts, stamps: Ints) -> tuple[Ints, Ints]:
-        """The first trade of each window that has some, and when it begins."""
+        """The first trade of each window that has some, and when its grid has it begin."""
         origins = np.repeat(parts.origins, parts.lengths(len(stamps)))
         # To divide by one number is quick, to take the remainder is not.
         numbers = np.subtract(stamps, origins)
@@ -265,19 +278,19 @@ def _bars(trades: pa.Table, conditions: Conditions, clock: _Clock, hours: str) -
     if parts.is_extended.any():
         is_extended = np.repeat(parts.is_extended, parts.lengths(len(stamps)))
         codes = codes + is_extended * np.int32(len(texts))
-    firsts, begins = clock.windows(parts, stamps)
+    firsts, grid = clock.windows(parts, stamps)
     found = _sums(firsts, conditions.allow(texts).take(codes, mode="clip"), prices, sizes)
     if found is None:
         return None
     # Of each window the part that it is in: every part begins one.
     counts = _lengths(np.searchsorted(firsts, parts.firsts), len(firsts))
     place = np.repeat(np.arange(len(counts)), counts)
-    ends = parts.ends[place]
-    is_short = (begins < ends) & (begins + clock.every_ns > ends)
+    begins = np.maximum(grid, clock.midnights[parts.places][place])
+    ends = np.minimum(grid + clock.every_ns, clock.ends(parts)[place])
     found |= {
         "timestamp": begins.view(_STAMP),
-        "end_timestamp": np.where(is_short, ends, begins + clock.every_ns).view(_STAMP),
-        "is_short": is_short,
+        "end_timestamp": ends.view(_STAMP),
+        "is_short": ends - begins < clock.every_ns,
     }
     is_bar = ~(np.isnan(found["open"]) | np.isnan(found["high"]))
     tables = []
