@@ -753,6 +753,38 @@ def test_a_dry_run_of_update_says_what_it_will_come_to(root: Path) -> None:
     assert re.search(r"about \d+ rows, 5 partitions, [\d.]+ s$", out.rstrip())
 
 
+def test_an_error_names_the_warehouse_in_the_commands_that_it_advises(filled: Path) -> None:
+    asked = ["bars", "AAPL", "--start", "2024-01-02"]
+    said = run("-C", str(filled), *asked, exit_code=2).output
+    assert f"warehouse -C {filled} update --start" in said
+    assert "warehouse update" not in said
+
+
+@pytest.mark.parametrize("name", ["freq", "to", "symbols", "adjust", "self"])
+def test_a_parameter_of_a_feature_is_none_of_the_commands_own_arguments(
+    filled: Path, name: str
+) -> None:
+    asked = ["features", "returns", "--symbols", "AAPL", "--start", "2024-01-02"]
+    said = run("-C", str(filled), *asked, "-p", f"{name}=1", exit_code=2).output
+    assert f"no parameter can be called {name}" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_ends_a_question_of_the_shell_without_a_traceback(filled: Path) -> None:
+    endless = "select count(*) from range(100000000) a, range(100000000) b"
+    command = [WAREHOUSE, "-C", str(filled), "shell", "-c", endless]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while "range" not in Path(f"/proc/{process.pid}/cmdline").read_text() or (
+            Path(os.readlink(f"/proc/{process.pid}/exe")).name != "duckdb"
+        ):
+            assert process.poll() is None
+            sleep(0.02)
+        sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert "Traceback" not in told
+
+
 def test_an_update_says_of_which_symbols_nothing_is_published(root: Path) -> None:
     run("-C", str(root), "update", "trades")
     said = run("-C", str(root), "update", "trades", "--symbols", "aapl,NA,NOPE").output

@@ -160,7 +160,7 @@ def test_the_report_says_it_in_a_few_lines(wh: Warehouse) -> None:
     frame = wh.coverage(["trades", "quotes"], ["AAPL", "MSFT"], DAYS[0], DAYS[-1])
     assert coverage_report(frame).splitlines() == [
         "trades, 2024-01-12 to 2024-01-19: 3 of 10 present (5 sessions, 2 symbols)",
-        "  did not trade: 1",
+        "  no rows: 1",
         "    MSFT: 2024-01-16",
         "  not ingested: 2",
         "    all symbols: 2024-01-19",

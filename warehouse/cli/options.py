@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -30,9 +31,13 @@ OF_A_SIGNAL, PIPE_CLOSED = 128, 141
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
           "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
           "features", "reference", "pull", "shell")  # fmt: skip
+_MAKERS = ("init", "demo")
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference",
             "reconcile")  # fmt: skip
 
+_COMMAND = re.compile(
+    rf"(?<!the )\bwarehouse (?=(?:{'|'.join(each for each in _ORDER if each not in _MAKERS)})\b)"
+)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -46,6 +51,12 @@ class Place:
     def command(self) -> str:
         """How a command for this warehouse begins."""
         return "warehouse" if self.folder is None else f"warehouse -C {shlex.quote(self.folder)}"
+
+    def told(self, message: str) -> str:
+        """What the library says, whose commands mean the warehouse around the working directory."""
+        return (
+            message if self.folder is None else _COMMAND.sub(lambda _: f"{self.command} ", message)
+        )
 
     def open(self) -> tuple[Layout, Config]:
         """Its folders and settings.
@@ -126,7 +137,8 @@ class Commands(click.Group):
                 number = self.interrupted or signal.SIGINT
                 raise click.exceptions.Exit(OF_A_SIGNAL + number) from None
             if isinstance(error, WarehouseError):
-                raise Failure(str(error)) from error
+                told = ctx.obj.told(str(error)) if isinstance(ctx.obj, Place) else str(error)
+                raise Failure(told) from error
             if isinstance(error, FileNotFoundError) and not _stands_somewhere():
                 raise Failure("the working directory is gone; begin with: cd /") from error
             if isinstance(error, OSError) and error.filename is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -98,12 +98,19 @@ class Output:
         click.echo(printable(f"{count(written, 'row')}{of_all} in {self.file}"), err=True)
 
 
-def _parameters(pairs: Iterable[str]) -> dict[str, str]:
+def _parameters(pairs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """The parameters by name.
+
+    Args:
+        taken: what the library's own arguments are called.
+    """
     parameters = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
             raise RequestError("-p", pair, "it must be name=value, for a $name in the SQL")
+        if name in taken:
+            raise RequestError("-p", pair, f"no parameter can be called {name}")
         parameters[name] = value
     return parameters
 
@@ -144,7 +151,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
     from warehouse.cli.render import answer
 
     output = Output.of(place, options)
-    parameters = _parameters(pairs)
+    parameters = _parameters(pairs, ())
     if sql == "-":
         sql = sys.stdin.read(_LONGEST_SQL + 1)
         if len(sql) > _LONGEST_SQL:
@@ -191,9 +198,10 @@ def features(
     """
     from warehouse.api import Warehouse
     from warehouse.cli.render import answer
+    from warehouse.sqlfolder.feature_file import ARGUMENTS
 
     output = Output.of(place, options)
-    parameters = {name: _number(text) for name, text in _parameters(pairs).items()}
+    parameters = {name: _number(text) for name, text in _parameters(pairs, ARGUMENTS).items()}
     with Warehouse(place.open()[0].root) as wh:
         rows = wh.features(
             name,

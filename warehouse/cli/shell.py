@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from warehouse.core.paths import Layout
@@ -12,13 +14,30 @@ from warehouse.errors import DamagedCatalogError, NoDataError, StorageError
 from warehouse.read.snapshot import place
 from warehouse.store.catalog import Catalog, check_not_lost
 
+_SCRIPT_BYTES = 1024
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
 
 
 def find_shell() -> str | None:
-    """The `duckdb` on the PATH, or beside the Python that runs this."""
+    """The `duckdb` on the PATH, or beside the Python that runs this.
+
+    That of the package duckdb-cli is a script around the program: Ctrl-C, and a reader that goes,
+    would end in its traceback. So it is the program itself.
+    """
     beside = str(Path(sys.executable).parent)
-    return shutil.which("duckdb") or shutil.which("duckdb", path=beside)
+    found = shutil.which("duckdb") or shutil.which("duckdb", path=beside)
+    if found is None or not _is_of_package(found):
+        return found
+    package = find_spec("duckdb_cli")
+    if package is None or package.origin is None:
+        return found
+    return shutil.which(str(Path(package.origin).with_name("duckdb"))) or found
+
+
+def _is_of_package(program: str) -> bool:
+    with suppress(OSError), open(program, "rb") as file:
+        return b"duckdb_cli" in file.read(_SCRIPT_BYTES)
+    return False
 
 
 def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) -> list[str]:

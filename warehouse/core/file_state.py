@@ -35,7 +35,7 @@ WORDS: dict[str, str] = {
     FileState.NOT_YET: "not yet published",
     FileState.NOT_IN_PLAN: "not in your plan",
     "present": "present",
-    "no_rows": "did not trade",
+    "no_rows": "no rows",
     "rejected": "all its rows were rejected",
     "unknown": "no symbol of that name in the warehouse",
     "not_selected": "left out by source.symbols",

@@ -84,7 +84,7 @@ def _held(
         hint = "`warehouse status` says what there is"
         hint = f"near it: {some(near, _NAMED)}" if near else hint
         raise NoDataError(
-            f"a report on {', '.join(map(repr, unknown))}",
+            f"a report on {some(map(repr, unknown), _NAMED)}",
             "no such symbol in the warehouse (case counts)",
             hint,
             unknown,

@@ -62,10 +62,11 @@ _DEFAULTS: dict[str, Callable[[str], Any]] = {
     "double": float,
     "boolean": {"true": True, "false": False}.__getitem__,
 }
-_ARGUMENTS = (
+ARGUMENTS = (
     *("name", "symbols", "start", "end", "to", "tz", "missing", "freq", "self"),
     *("adjust", "as_of", "follow_renames"),
 )
+"""What `Warehouse.features` takes by name: no parameter of a feature is called so."""
 _KEY_TYPES = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP_NS", "session": "DATE"}
 
 
@@ -229,7 +230,7 @@ def _parameters(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[Param
                 f" types {', '.join(KINDS)}, or `$name integer (1 or more) = 20`"
             )
         name, kind, default = match["name"], match["kind"], match["default"]
-        if name in (*_ARGUMENTS, *MACRO_ARGUMENTS):
+        if name in (*ARGUMENTS, *MACRO_ARGUMENTS):
             raise Breach(f"params: ${name} means something else already; rename it")
         try:
             connection.extract_statements(f"from f({name} := 1)")

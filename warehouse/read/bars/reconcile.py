@@ -23,8 +23,10 @@ from warehouse.read.bars.reconciliation import ReconcileReport, TypeReconciliati
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
+from warehouse.text import some
 
 _TRADES = DATA_TYPES["trades"]
+_NAMED = 5
 _FIRST, _LAST = date(1970, 1, 2), date(2200, 1, 1)
 
 
@@ -76,9 +78,12 @@ class ReconcileAnswers:
             names = what.symbols or availability.symbols_of(snapshot, _TRADES.name)
             unknown = {*what.symbols} - {*availability.symbols_of(snapshot)}
             if not names or unknown:
+                of_all = availability.every_symbol(snapshot)
+                near = availability.near_symbols(min(unknown), of_all) if unknown else []
+                hint = f"; near it: {', '.join(near)}" if near else ""
                 raise NoDataError(
-                    f"reconcile {', '.join(sorted(unknown)) or 'bars'}",
-                    "the warehouse has no trades of that",
+                    f"reconcile {some(sorted(unknown), _NAMED) or 'bars'}",
+                    f"the warehouse has no trades of that{hint}",
                     "get them with: warehouse update trades",
                 )
             results = tuple(self._of_type(snapshot, kind, names, what) for kind in what.kinds)
