@@ -68,6 +68,17 @@ def ask_all(made: Made) -> tuple[int, int]:
         return int(rows), len(wh.trades("AAPL", SESSION, SESSION))
 
 
+def test_every_rule_is_asked_while_a_shell_writes(made: Made) -> None:
+    alone = CliRunner().invoke(cli, ["-C", str(made.root), "validate", "trades", "--json"])
+    assert alone.exit_code == 0, alone.output
+    with open_shell(made, "create table mine as select 42 as answer"):
+        beside = CliRunner().invoke(cli, ["-C", str(made.root), "validate", "trades", "--json"])
+    assert beside.exit_code == 0, beside.output
+    told = [json.loads(one.stdout) for one in (alone, beside)]
+    assert told[0]["rules"]
+    assert told[0]["rules"] == told[1]["rules"]
+
+
 def test_a_shell_that_writes_locks_nobody_out(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     with open_shell(made) as shell:
         assert ask_all(made) == (1, 1)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse.core.duckdb_connection import quoted
+from warehouse.core.paths import Layout
 from warehouse.errors import DamagedCatalogError
 
 CATALOG_FORMAT = 5
@@ -332,6 +334,18 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
     relation = connection.sql(f"from {database}.main.{table}")
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+
+def place(layout: Layout) -> list[str]:
+    """Statements after which the catalog's views read what stands beside it (see catalog/files).
+
+    A temporary macro goes before one of the catalog.
+    """
+    return [
+        f"create or replace temp macro data_folder() as {quoted(os.path.realpath(layout.data))}",
+        f"create or replace temp macro cache_name() as {quoted(layout.cache.name)}",
+        "create or replace temp macro is_in_place() as true",
+    ]
 
 
 def dated_conditions(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:
