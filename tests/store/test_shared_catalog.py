@@ -127,6 +127,27 @@ def test_what_somebody_made_in_the_catalog_is_kept_and_named(
     assert ask_all(made) == (1, 1)
 
 
+def test_a_column_that_somebody_added_is_kept_named_and_stops_no_publish(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_shell(
+        made, 'alter table runs add column "a note" varchar', "update runs set \"a note\" = 'mine'"
+    ):
+        pass  # fmt: skip
+    before = made.sql("select count(*) from runs")[0][0]
+    with caplog.at_level(logging.WARNING, "warehouse"):
+        made.rebuild()
+    assert "runs.a note in the catalog" in caplog.text
+    assert made.sql("select count(*) from runs")[0][0] > before
+    (kept,) = made.layout.set_aside.glob("*.duckdb")
+    with duckdb.connect(str(kept)) as connection:
+        assert connection.execute('select distinct "a note" from runs').fetchall() == [("mine",)]
+    caplog.clear()
+    made.rebuild()
+    assert caplog.text == ""
+    assert ask_all(made) == (1, 1)
+
+
 def test_a_publish_that_nobody_disturbs_sets_nothing_aside(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
