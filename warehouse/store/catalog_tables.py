@@ -307,7 +307,8 @@ def _check_values(
 
 
 def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str) -> str | None:
-    """A value that no publish writes, in words: a NULL, or a day that no calendar has.
+    """A value that no publish writes, in words: a NULL, a day that no calendar has, or a time
+    or a share that is no number of at least 0.
 
     The columns of a table of ours may be declared so; those of a stranger's need not be.
 
@@ -319,6 +320,11 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
         (name, f"{name} not between '{_FIRST}' and '{_LAST}'")
         for kind in ("DATE", "TIMESTAMP")
         for name in REQUIRED[table].get(kind, "").split()
+    ]
+    # A double of ours is a time or a share.
+    asked += [
+        (name, f"not isfinite({name}) or {name} < 0")
+        for name in REQUIRED[table].get("DOUBLE", "").split()
     ]
     asked += _ODD.get(table, [])
     if not asked:
