@@ -148,6 +148,21 @@ def test_a_column_that_somebody_added_is_kept_named_and_stops_no_publish(
     assert ask_all(made) == (1, 1)
 
 
+def test_a_sequence_and_a_type_that_somebody_made_are_kept_and_named(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_shell(made, "create sequence counted", "create type mood as enum ('good', 'bad')"):
+        pass
+    with caplog.at_level(logging.WARNING, "warehouse"):
+        made.rebuild()
+    assert "counted, mood in the catalog" in caplog.text
+    (kept,) = made.layout.set_aside.glob("*.duckdb")
+    with duckdb.connect(str(kept)) as connection:
+        assert connection.execute("select nextval('counted'), 'bad'::mood").fetchall() == [
+            (1, "bad")
+        ]
+
+
 def test_a_publish_that_nobody_disturbs_sets_nothing_aside(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:

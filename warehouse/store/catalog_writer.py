@@ -152,8 +152,8 @@ class Built:
         moves: manifests, as (staged, final).
         superseded: manifests and reference files of the present generation that the next has not.
         removals: those that were superseded a day ago.
-        others: names of tables and views in the present catalog that somebody else made there, and
-            of columns of the catalog's own tables (`runs.note`).
+        others: names of what somebody else made in the present catalog: tables, views, sequences
+            and types, and columns of the catalog's own tables (`runs.note`).
         broken_off: months in which runs began that were killed, as is known from now on.
     """
 
@@ -226,6 +226,7 @@ def build(
         built = Built()
         generation, rejects = 0, None
         before: set[str] = set()
+        types: set[str] = set()
         columns: list[str] = []
         named: list[Manifest] = []
         earlier = manifests.SCHEMA.empty_table()
@@ -248,6 +249,7 @@ def build(
             reference = reference_files.named(connection, "replaced")
             connection.execute("reset search_path")
             before = _objects(connection, "replaced")
+            types = _types(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
         elif change.history:
@@ -287,6 +289,7 @@ def build(
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         # Views of bars that are no longer kept are gone.
         gone = before - _objects(connection)
+        gone |= types and types - _types(connection, None)
         built.others = sorted([*(name for name in gone if not is_kept_bars(name)), *columns])
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
@@ -842,6 +845,26 @@ def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None)
         union all
         select view_name as name
         from duckdb_views()
+        where database_name = coalesce($database, current_database()) and not internal
+        """,
+        {"database": database},
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _types(connection: duckdb.DuckDBPyConnection, database: str | None) -> set[str]:
+    """Names of the sequences and types that were made in a database, as `_objects` has them.
+
+    To list macros as well DuckDB would go through all functions of its own, at each publish.
+    """
+    rows = connection.execute(
+        """
+        select sequence_name as name
+        from duckdb_sequences()
+        where database_name = coalesce($database, current_database())
+        union all
+        select type_name as name
+        from duckdb_types()
         where database_name = coalesce($database, current_database()) and not internal
         """,
         {"database": database},
