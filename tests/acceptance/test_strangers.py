@@ -287,6 +287,10 @@ IMPOSSIBLE = {
         "update partitions set sessions = [struct_pack(session := 'infinity'::date, rows := 1,"
         " rejects := 0, source := '', etag := '', sha256 := '', fingerprint := '')]"
     ],
+    "seconds that are no number": ["update runs set seconds = 'nan'"],
+    "seconds without end": ["update runs set cpu_seconds = 'infinity'"],
+    "less than no time": ["update runs set download_time = -1"],
+    "a share that is no number": ["update runs set cache_hit_rate = 'nan'"],
     "no generation": ["delete from warehouse"],
     "the last generation": ["update warehouse set generation = 9223372036854775807"],
     "a session of the sums that is none": ["update manifests set sessions = [null]"],

@@ -219,6 +219,17 @@ def test_examples_that_are_none_are_left_out(kept: Made, what: str) -> None:
     html.html(facts, "warehouse")
 
 
+def test_examples_of_a_finding_that_are_nested_too_deeply_are_shown_as_they_are(kept: Made) -> None:
+    deep = STRANGE["deeply nested"]
+    edit_catalog(
+        kept,
+        "insert into findings (run_id, checked_at, rule, severity, data_type, count, examples)"
+        f" values ('r', now()::timestamp, 'odd', 'warning', 'trades', 1, '{deep}')",
+    )
+    (examples,) = [one["examples"] for one in facts_of(kept).rules if one["rule"] == "odd"]
+    assert [one["examples"] for one in examples] == [[{"example": deep}]]
+
+
 def test_texts_of_a_strangers_catalog_are_text_on_the_page(kept: Made) -> None:
     plain = Elements(html.html(facts_of(kept), "warehouse")).found
     example = json.dumps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -197,6 +198,7 @@ BAD: dict[str, Callable[[Path], None]] = {
     "other columns": lambda path: pq.write_table(pa.table({"run_id": ["x"], "odd": [1]}), path),
     "a NULL": lambda path: rewritten(path, "run_id", None),
     "a day of no calendar": lambda path: rewritten(path, "started_at", 2**60),
+    "seconds that are no number": lambda path: rewritten(path, "seconds", math.nan),
     "a text of half a gigabyte": lambda path: rewritten(path, "problem", "x" * (1 << 19), 1000),
 }
 

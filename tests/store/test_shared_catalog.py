@@ -68,6 +68,17 @@ def ask_all(made: Made) -> tuple[int, int]:
         return int(rows), len(wh.trades("AAPL", SESSION, SESSION))
 
 
+def test_every_rule_is_asked_while_a_shell_writes(made: Made) -> None:
+    alone = CliRunner().invoke(cli, ["-C", str(made.root), "validate", "trades", "--json"])
+    assert alone.exit_code == 0, alone.output
+    with open_shell(made, "create table mine as select 42 as answer"):
+        beside = CliRunner().invoke(cli, ["-C", str(made.root), "validate", "trades", "--json"])
+    assert beside.exit_code == 0, beside.output
+    told = [json.loads(one.stdout) for one in (alone, beside)]
+    assert told[0]["rules"]
+    assert told[0]["rules"] == told[1]["rules"]
+
+
 def test_a_shell_that_writes_locks_nobody_out(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     with open_shell(made) as shell:
         assert ask_all(made) == (1, 1)
@@ -114,6 +125,42 @@ def test_what_somebody_made_in_the_catalog_is_kept_and_named(
     made.rebuild()
     assert caplog.text == ""
     assert ask_all(made) == (1, 1)
+
+
+def test_a_column_that_somebody_added_is_kept_named_and_stops_no_publish(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_shell(
+        made, 'alter table runs add column "a note" varchar', "update runs set \"a note\" = 'mine'"
+    ):
+        pass  # fmt: skip
+    before = made.sql("select count(*) from runs")[0][0]
+    with caplog.at_level(logging.WARNING, "warehouse"):
+        made.rebuild()
+    assert "runs.a note in the catalog" in caplog.text
+    assert made.sql("select count(*) from runs")[0][0] > before
+    (kept,) = made.layout.set_aside.glob("*.duckdb")
+    with duckdb.connect(str(kept)) as connection:
+        assert connection.execute('select distinct "a note" from runs').fetchall() == [("mine",)]
+    caplog.clear()
+    made.rebuild()
+    assert caplog.text == ""
+    assert ask_all(made) == (1, 1)
+
+
+def test_a_sequence_and_a_type_that_somebody_made_are_kept_and_named(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_shell(made, "create sequence counted", "create type mood as enum ('good', 'bad')"):
+        pass
+    with caplog.at_level(logging.WARNING, "warehouse"):
+        made.rebuild()
+    assert "counted, mood in the catalog" in caplog.text
+    (kept,) = made.layout.set_aside.glob("*.duckdb")
+    with duckdb.connect(str(kept)) as connection:
+        assert connection.execute("select nextval('counted'), 'bad'::mood").fetchall() == [
+            (1, "bad")
+        ]
 
 
 def test_a_publish_that_nobody_disturbs_sets_nothing_aside(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from warehouse.core.paths import Layout
 from warehouse.errors import DamagedCatalogError, NoDataError, StorageError
-from warehouse.read.snapshot import place
 from warehouse.store.catalog import Catalog, check_not_lost
+from warehouse.store.catalog_tables import place
 
 _SCRIPT_BYTES = 1024
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"

@@ -91,7 +91,7 @@ def current(bucket: Bucket) -> Current | None:
     except ObjectMissingError:
         return None
     try:
-        told = json.loads(content)
+        told = small_files.parsed_json(content)
         form = int(told["form"])
         found = Current(
             str(told["generation"]),
@@ -132,7 +132,7 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         text = inflating.decompress(packed, _MOST_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError
-        found = _parsed(json.loads(text)["files"])
+        found = _parsed(small_files.parsed_json(text)["files"])
         if CATALOG not in found:
             raise ValueError
         return found

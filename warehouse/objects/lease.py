@@ -32,7 +32,8 @@ from warehouse.errors import (
 from warehouse.text import printable
 
 if TYPE_CHECKING:
-    from warehouse.objects.bucket import Bucket
+    from warehouse.core.small_files import parsed_json
+from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 
@@ -180,7 +181,7 @@ def _now() -> float:
 def _told(content: bytes, seconds: float) -> tuple[str | None, str, float]:
     """Who holds a lease, where, and for how long; None: nobody."""
     try:
-        told = json.loads(content)
+        told = parsed_json(content)
         if told["is_free"]:
             return None, "", 0.0
         holder = printable(str(told["holder"]))[:_SHOWN]

@@ -11,7 +11,6 @@ one connection to that path is open, the next in the process gets the same, repl
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,6 @@ from warehouse.core.duckdb_connection import (
     connect,
     is_interrupt,
     make_spill_folder,
-    quoted,
     remove_spill_folder,
     within,
 )
@@ -55,6 +53,7 @@ from warehouse.store.catalog_tables import (
     CATALOG_FORMAT,
     check_tables,
     dated_conditions,
+    place,
     state_of,
 )
 from warehouse.store.journal import Identity, catalog_identity
@@ -618,18 +617,6 @@ def _about(sql: str, parameters: Mapping[str, Any]) -> Collection[str] | None:
 
 _ALONE = "create or replace temp macro is_the_only_one() as true"
 """Nothing else is attached here; and DuckDB keeps no order of rows beside a subquery."""
-
-
-def place(layout: Layout) -> list[str]:
-    """Statements after which the catalog's views read what stands beside it (see catalog/files).
-
-    A temporary macro goes before one of the catalog.
-    """
-    return [
-        f"create or replace temp macro data_folder() as {quoted(os.path.realpath(layout.data))}",
-        f"create or replace temp macro cache_name() as {quoted(layout.cache.name)}",
-        "create or replace temp macro is_in_place() as true",
-    ]
 
 
 def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.DuckDBPyConnection:

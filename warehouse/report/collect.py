@@ -6,7 +6,6 @@ from the catalog alone, by the statements of sql/report: what they cost does not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout
 from warehouse.core.representation import Face, plain
+from warehouse.core.small_files import parsed_json
 from warehouse.errors import SqlFileError
 from warehouse.read.availability import INGESTED, STATES, states_asked
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
@@ -291,7 +291,7 @@ def _rule(row: Row) -> Row:
     examples = []
     for finding in row["examples"] or ():
         try:
-            rows = json.loads(finding["examples"])
+            rows = parsed_json(finding["examples"])
         except ValueError:
             rows = [{"example": finding["examples"]}]
         listed = rows if isinstance(rows, list) else [rows]
@@ -305,7 +305,7 @@ def _class(row: Row) -> Row:
     """Differences of one class, with the first of them; None where what is told is none."""
     told = {key: row[key] for key in row if key != "examples"}
     try:
-        first = json.loads(row["examples"])[0]
+        first = parsed_json(row["examples"])[0]
         begins = datetime.strptime(first["timestamp"], "%Y-%m-%dT%H:%M:%S%z")
         example = {
             "symbol": str(first["symbol"]),
@@ -313,7 +313,7 @@ def _class(row: Row) -> Row:
             "timestamp": _plain(begins.astimezone(UTC)),
             **{side: None if first[side] is None else float(first[side]) for side in _SIDES},
         }
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+    except (ValueError, TypeError, LookupError, OverflowError):
         example = None
     return {**told, "example": example}
 

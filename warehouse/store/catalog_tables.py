@@ -13,6 +13,8 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse.core.duckdb_connection import quoted
+from warehouse.core.paths import Layout
 from warehouse.errors import DamagedCatalogError
 
 CATALOG_FORMAT = 5
@@ -305,7 +307,8 @@ def _check_values(
 
 
 def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str) -> str | None:
-    """A value that no publish writes, in words: a NULL, or a day that no calendar has.
+    """A value that no publish writes, in words: a NULL, a day that no calendar has, or a time
+    or a share that is no number of at least 0.
 
     The columns of a table of ours may be declared so; those of a stranger's need not be.
 
@@ -317,6 +320,11 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
         (name, f"{name} not between '{_FIRST}' and '{_LAST}'")
         for kind in ("DATE", "TIMESTAMP")
         for name in REQUIRED[table].get(kind, "").split()
+    ]
+    # A double of ours is a time or a share.
+    asked += [
+        (name, f"not isfinite({name}) or {name} < 0")
+        for name in REQUIRED[table].get("DOUBLE", "").split()
     ]
     asked += _ODD.get(table, [])
     if not asked:
@@ -332,6 +340,18 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
     relation = connection.sql(f"from {database}.main.{table}")
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+
+def place(layout: Layout) -> list[str]:
+    """Statements after which the catalog's views read what stands beside it (see catalog/files).
+
+    A temporary macro goes before one of the catalog.
+    """
+    return [
+        f"create or replace temp macro data_folder() as {quoted(os.path.realpath(layout.data))}",
+        f"create or replace temp macro cache_name() as {quoted(layout.cache.name)}",
+        "create or replace temp macro is_in_place() as true",
+    ]
 
 
 def dated_conditions(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:

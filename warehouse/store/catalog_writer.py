@@ -152,7 +152,8 @@ class Built:
         moves: manifests, as (staged, final).
         superseded: manifests and reference files of the present generation that the next has not.
         removals: those that were superseded a day ago.
-        others: names of tables and views in the present catalog that somebody else made there.
+        others: names of what somebody else made in the present catalog: tables, views, sequences
+            and types, and columns of the catalog's own tables (`runs.note`).
         broken_off: months in which runs began that were killed, as is known from now on.
     """
 
@@ -225,6 +226,8 @@ def build(
         built = Built()
         generation, rejects = 0, None
         before: set[str] = set()
+        types: set[str] = set()
+        columns: list[str] = []
         named: list[Manifest] = []
         earlier = manifests.SCHEMA.empty_table()
         names: dict[str, str] = {}
@@ -233,7 +236,7 @@ def build(
         if previous is not None:
             check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
             named, earlier = _published(connection, layout, change)
-            _show_previous(connection, layout, named, change)
+            columns = _show_previous(connection, layout, named, change)
             built.broken_off = _running(connection)
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
@@ -246,6 +249,7 @@ def build(
             reference = reference_files.named(connection, "replaced")
             connection.execute("reset search_path")
             before = _objects(connection, "replaced")
+            types = _types(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
         elif change.history:
@@ -285,7 +289,8 @@ def build(
         _name_partitions(connection, sql, layout, present, fresh, named, names)
         # Views of bars that are no longer kept are gone.
         gone = before - _objects(connection)
-        built.others = sorted(name for name in gone if not is_kept_bars(name))
+        gone |= types and types - _types(connection, None)
+        built.others = sorted([*(name for name in gone if not is_kept_bars(name)), *columns])
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
         connection.execute("force checkpoint")
@@ -847,6 +852,26 @@ def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None)
     return {name for (name,) in rows}
 
 
+def _types(connection: duckdb.DuckDBPyConnection, database: str | None) -> set[str]:
+    """Names of the sequences and types that were made in a database, as `_objects` has them.
+
+    To list macros as well DuckDB would go through all functions of its own, at each publish.
+    """
+    rows = connection.execute(
+        """
+        select sequence_name as name
+        from duckdb_sequences()
+        where database_name = coalesce($database, current_database())
+        union all
+        select type_name as name
+        from duckdb_types()
+        where database_name = coalesce($database, current_database()) and not internal
+        """,
+        {"database": database},
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
 def _published(
     connection: duckdb.DuckDBPyConnection, layout: Layout, change: CatalogChange
 ) -> tuple[list[Manifest], pa.Table]:
@@ -878,11 +903,14 @@ def _show_previous(
     layout: Layout,
     named: Sequence[Manifest],
     change: CatalogChange,
-) -> None:
+) -> list[str]:
     """Show the catalog attached as `replaced` as `previous`, with each table that there is now.
 
     One that it has not, being of an earlier format, is empty in `previous`; so is a column NULL.
     Its partitions are those of the months of the vendor's files that the change speaks of.
+
+    Returns:
+        Columns of these tables that they no longer have, as `table.column`: somebody else's.
     """
     connection.execute("attach ':memory:' as previous")
     rows = "from replaced.main.partitions"
@@ -898,20 +926,27 @@ def _show_previous(
         """
     ).fetchall()
     there = {name for database, _, name in tables if database == "replaced"}
+    others: list[str] = []
     for database, schema, name in tables:
-        if database != "replaced" and name not in _MADE_ANEW:
-            empty = f'(from "{database}".{schema}.{name} limit 0)'
-            source = f"replaced.main.{name}" if name in there else empty
-            added = ""
-            if name in there:
-                before = _columns_of(connection, source)
-                new = _columns_of(connection, f'"{database}".{schema}.{name}')
-                added = "".join(
-                    f', null::{kind} as "{column}"'
-                    for column, kind in new.items()
-                    if column not in before
-                )
-            connection.execute(f"create view previous.main.{name} as select *{added} from {source}")
+        if database == "replaced" or name in _MADE_ANEW:
+            continue
+        new = _columns_of(connection, f'"{database}".{schema}.{name}')
+        before: dict[str, str] = {}
+        source = f'(from "{database}".{schema}.{name} limit 0)'
+        if name in there:
+            source = f"replaced.main.{name}"
+            before = _columns_of(connection, source)
+            known = {column.lower() for column in new}
+            others += [f"{name}.{column}" for column in before if column.lower() not in known]
+        kept = {column.lower() for column in before}
+        shown = ", ".join(
+            f'"{column}"'
+            if name not in there or column.lower() in kept
+            else f'null::{kind} as "{column}"'
+            for column, kind in new.items()
+        )
+        connection.execute(f"create view previous.main.{name} as select {shown} from {source}")
+    return others
 
 
 def _running(connection: duckdb.DuckDBPyConnection) -> set[date]:

@@ -37,7 +37,7 @@ from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import Catalog, CatalogChange, Checked, await_generation, of_run
-from warehouse.store.catalog_tables import check_tables, state_of
+from warehouse.store.catalog_tables import check_tables, place, state_of
 from warehouse.store.reference import reference_files
 from warehouse.text import some
 from warehouse.validation.evaluate import (
@@ -300,7 +300,9 @@ class _Questions:
         except duckdb.Error as error:
             self.close()
             raise self._unreadable(error) from error
-        self._run(within("published"))
+        # Where another process writes to it, what is attached is a copy.
+        for statement in [*place(layout), within("published")]:
+            self._run(statement)
         try:
             named = manifests.listed(self._connection, "published")
             manifests.check(layout, named)
@@ -431,10 +433,10 @@ class _Questions:
                 for unit in units
             )
             found = dict(results(executor, on_workers))
-        for place in range(len(units)):
-            for name, problem in found[place][1].items():
+        for number in range(len(units)):
+            for name, problem in found[number][1].items():
                 self.evaluation.broken.setdefault(name, problem)
-        return [one for place in range(len(units)) for one in found[place][0]]
+        return [one for number in range(len(units)) for one in found[number][0]]
 
     def answer(self, unit: _Unit) -> list[ValidationResult]:
         """What the rules of a unit find in its partitions."""
