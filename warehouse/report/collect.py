@@ -292,7 +292,7 @@ def _rule(row: Row) -> Row:
     for finding in row["examples"] or ():
         try:
             rows = json.loads(finding["examples"])
-        except ValueError:
+        except (ValueError, RecursionError):
             rows = [{"example": finding["examples"]}]
         listed = rows if isinstance(rows, list) else [rows]
         shown = [each if isinstance(each, dict) else {"example": each} for each in listed]
