@@ -25,6 +25,7 @@ from warehouse.errors import SourceError, WarehouseError
 from warehouse.source.folder import Unlisted
 from warehouse.source.s3 import S3Source
 from warehouse.source.transfer import SourceObject
+from warehouse.source.unexpected_layout import instead
 
 DAY = date(2024, 1, 2)
 KEY = "us_stocks_sip/trades_v1/2024/01/2024-01-02.csv.gz"
@@ -62,6 +63,8 @@ def pages(token: Callable[[int], str], items: bool = True) -> Callable[[str], by
 
 TRUE = "<IsTruncated>true</IsTruncated>"
 FALSE = "<IsTruncated>false</IsTruncated>"
+ENTITY = f'<!DOCTYPE x [<!ENTITY a "{"a" * 2_000_000}">]>'
+NAMED = f"<Contents><Key>{'&a;' * 95}</Key><Size>1</Size><ETag>e</ETag></Contents>"
 FEW_HEADERS = b"HTTP/1.1 200 OK\r\n\r\n"
 ANSWERS: dict[str, Callable[[str], object]] = {
     "no size": lambda line: xml(
@@ -87,6 +90,11 @@ ANSWERS: dict[str, Callable[[str], object]] = {
     ),
     "nothing": lambda line: http("200 OK", b""),
     "nested without end": lambda line: xml("<a>" * 200_000),
+    "entities": lambda line: xml(f"{ENTITY}<ListBucketResult>{FALSE}{NAMED}</ListBucketResult>"),
+    "entities in UTF-16": lambda line: http(
+        "200 OK", f"{ENTITY}<ListBucketResult>{FALSE}{NAMED}</ListBucketResult>".encode("utf-16")
+    ),
+    "a key longer than S3's": lambda line: xml(listing([(KEY + "é" * 600, 1, "e")])),
     "moved": lambda line: http("301 Moved Permanently", b""),
     "moved to itself": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
     "moved for good": lambda line: http("308 Permanent Redirect", b"", "Location: http://[::1]:1/"),
@@ -116,6 +124,7 @@ def test_a_list_that_is_none_of_s3s_is_one_line(name: str, tmp_path: Path) -> No
         finally:
             tracemalloc.stop()
         assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
         assert most < 100 << 20
         assert len(odd.lines) <= 100
         assert odd.sent < 100 << 20
@@ -209,6 +218,23 @@ def test_of_an_errors_code_no_more_is_shown_than_a_code_has(tmp_path: Path) -> N
     ):
         listed(source(odd.endpoint))
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_of_a_page_with_a_document_type_the_status_counts(status: int) -> None:
+    page = b"<!DOCTYPE html><html><body>Welcome</body></html>"
+    with (
+        OddServer(answers=lambda line: http(f"{status} No", page)) as odd,
+        pytest.raises(SourceError, match=f"{status}|may not list"),
+    ):
+        listed(source(odd.endpoint))
+
+
+def test_of_a_long_key_the_beginning_is_shown() -> None:
+    with OddServer(answers=lambda line: xml(listing([("x" * 1_024, 1, "e")]))) as odd:
+        names = source(odd.endpoint).names()
+    assert len(names) == 1
+    assert len(instead(names, "s3://flatfiles", DATA_TYPES["trades"], "day")) < 400
 
 
 def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,9 @@ REFUSED = frozenset(
 )
 """The system does not let a file be read, which says nothing of what stands in it."""
 
+_LEAST_NAME = 16
+"""So many bytes of a JSON text of names there are at least for each value, list or object: shorter
+ones are no names, and would take many times their bytes in memory."""
 _MOST_TEXT = 512 << 20
 _MOST_UNPACKED = 1 << 30
 _VALUES_A_ROW = 2
@@ -107,6 +110,18 @@ def parsed_json(text: bytes | str) -> Any:
         return json.loads(text, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def parsed_names(text: bytes) -> Any:
+    """The same, of a text that may be long, and holds names: of files, of what is in them.
+
+    Raises:
+        ValueError: it is none, or would take far more memory than names do.
+    """
+    # Some few that are short stand around the names.
+    if sum(map(text.count, (b",", b"[", b"{"))) > len(text) // _LEAST_NAME + _LEAST_NAME:
+        raise ValueError("its values are too short for names")
+    return parsed_json(text)
 
 
 def load_json(path: Path, most: int = MOST_SIDECAR_BYTES) -> Any:

@@ -30,6 +30,7 @@ from warehouse.errors import (
 )
 from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Body, Keys, Listed, ReplacedError, S3Server, within
+from warehouse.text import some
 
 T = TypeVar("T")
 
@@ -250,27 +251,28 @@ class Bucket:
         """
         for start in range(0, len(keys), _MOST_DELETED):
             prove()
-            some = keys[start : start + _MOST_DELETED]
+            these = keys[start : start + _MOST_DELETED]
 
-            def once(some: Sequence[str] = some) -> None:
+            def once(these: Sequence[str] = these) -> None:
                 self._count("delete")
                 with self._server.translated(None):
                     answer = self._server.client.delete_objects(
                         Bucket=self._server.bucket,
                         Delete={
-                            "Objects": [{"Key": self._server.folder + key} for key in some],
+                            "Objects": [{"Key": self._server.folder + key} for key in these],
                             "Quiet": True,
                         },
                     )
                 for error in answer.get("Errors", []):
                     if error.get("Code") != "NoSuchKey":
+                        key, code = (some([str(error.get(name))], 1) for name in ("Key", "Code"))
                         raise ObjectStorageError(
                             self.url,
-                            f"{error.get('Key')} cannot be removed ({error.get('Code')});"
+                            f"{key} cannot be removed ({code});"
                             " does the access key have the right s3:DeleteObject?",
                         )
 
-            self._asked(some[0], once)
+            self._asked(these[0], once)
 
     # What all of them do
 
@@ -340,7 +342,9 @@ class Bucket:
                 if span.partition("/")[0] != f"bytes {start}-{end - 1}":
                     if length < end - start:
                         raise ReplacedError
-                    raise TransientError(f"the server sent {span} when asked for {start}-{end - 1}")
+                    raise TransientError(
+                        f"the server sent {some([span], 1)} when asked for {start}-{end - 1}"
+                    )
             yield Body(stream, length), length, answer
 
     def _pieces(self, body: Body, size: int) -> Iterator[bytes]:
@@ -441,10 +445,13 @@ class Bucket:
 
 def _age(answer: dict[str, Any]) -> float:
     """Seconds between the moment that an object was written and that of the answer."""
-    modified: datetime = answer["LastModified"]
     said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    now = parsedate_to_datetime(said) if said else datetime.now(UTC)
-    return (now - modified).total_seconds()
+    try:
+        modified: datetime = answer["LastModified"]
+        now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+        return (now - modified).total_seconds()
+    except (LookupError, TypeError, ValueError, OverflowError):
+        raise TransientError("the server does not say when it wrote an object") from None
 
 
 @lru_cache(maxsize=4)

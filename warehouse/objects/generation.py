@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from warehouse.core import small_files
@@ -26,6 +26,8 @@ from warehouse.errors import ObjectMissingError, ObjectStorageError
 
 if TYPE_CHECKING:
     from warehouse.objects.bucket import Bucket
+
+T = TypeVar("T")
 
 CURRENT, OBJECTS, GENERATIONS = "current.json", "objects/", "generations/"
 CATALOG = "warehouse.duckdb"
@@ -92,12 +94,12 @@ def current(bucket: Bucket) -> Current | None:
         return None
     try:
         told = small_files.parsed_json(content)
-        form = int(told["form"])
+        form = _of(int, told["form"])
         found = Current(
-            str(told["generation"]),
-            int(told["number"]),
-            str(told["warehouse"]),
-            str(told["sha256"]),
+            _of(str, told["generation"]),
+            _of(int, told["number"]),
+            _of(str, told["warehouse"]),
+            _of(str, told["sha256"]),
             etag,
         )
     except (ValueError, TypeError, KeyError):
@@ -132,7 +134,7 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         text = inflating.decompress(packed, _MOST_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError
-        found = _parsed(small_files.parsed_json(text)["files"])
+        found = _parsed(small_files.parsed_names(text)["files"])
         if CATALOG not in found:
             raise ValueError
         return found
@@ -148,10 +150,21 @@ def _parsed(files: Any) -> dict[str, Content]:
     """
     found = {}
     for path, (sha256, size) in files.items():
-        if not _SHA256.fullmatch(sha256) or not isinstance(size, int) or size < 0:
+        if not _SHA256.fullmatch(sha256) or _of(int, size) < 0:
             raise ValueError
         found[path] = Content(sha256, size)
     return found
+
+
+def _of(kind: type[T], value: Any) -> T:
+    """The value, which is of that very type: true is no number.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if type(value) is not kind:
+        raise TypeError
+    return value
 
 
 def make_visible(
@@ -218,12 +231,13 @@ def record(layout: Layout) -> Record | None:
     """What is here; None: nobody knows."""
     assert layout.tier is not None
     try:
-        told = small_files.load_json(layout.generation, _MOST_INFLATED)
+        text, _ = small_files.read_sidecar(layout.generation, _MOST_INFLATED)
+        told = small_files.parsed_names(text)
         found = Record(
-            str(told["url"]),
-            str(told["etag"]),
+            _of(str, told["url"]),
+            _of(str, told["etag"]),
             _parsed(told["files"]),
-            frozenset(map(str, told["doubtful"])),
+            frozenset(_of(str, path) for path in _of(list, told["doubtful"])),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

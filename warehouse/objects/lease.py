@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from warehouse.core.small_files import parsed_json
 from warehouse.errors import (
     LeaseLostError,
     LockedError,
@@ -32,8 +34,7 @@ from warehouse.errors import (
 from warehouse.text import printable
 
 if TYPE_CHECKING:
-    from warehouse.core.small_files import parsed_json
-from warehouse.objects.bucket import Bucket
+    from warehouse.objects.bucket import Bucket
 
 logger = logging.getLogger("warehouse")
 
@@ -44,6 +45,7 @@ SECONDS = 60.0
 _MARGIN = 2.0
 """Seconds: what is written is stamped with whole ones."""
 _MOST_BYTES, _SHOWN = 4_096, 200
+_MOST_SECONDS = 3_600.0
 _PAUSE = 1.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where the system has one that does."""
@@ -182,12 +184,16 @@ def _told(content: bytes, seconds: float) -> tuple[str | None, str, float]:
     """Who holds a lease, where, and for how long; None: nobody."""
     try:
         told = parsed_json(content)
-        if told["is_free"]:
+        if told["is_free"] is True:
             return None, "", 0.0
-        holder = printable(str(told["holder"]))[:_SHOWN]
-        return holder, str(told["place"]), min(float(told["seconds"]), 3_600.0)
+        holder, place, lasts = told["holder"], told["place"], told["seconds"]
     except (ValueError, TypeError, KeyError):
         return "another process", "", seconds
+    holder = printable(holder)[:_SHOWN] if type(holder) is str else "another process"
+    # Of NaN nothing is ever more.
+    if type(lasts) not in (int, float) or not 0 < lasts < math.inf:
+        lasts = seconds
+    return holder, place if type(place) is str else "", min(lasts, _MOST_SECONDS)
 
 
 def _place(data: Path) -> str:

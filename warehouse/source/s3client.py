@@ -27,6 +27,7 @@ from warehouse.errors import (
     WarehouseError,
 )
 from warehouse.source.retry import TransientError
+from warehouse.text import some
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -100,6 +101,9 @@ _LONGEST_CODE = 64
 """Letters of an error's code that are shown; those of S3 have some thirty."""
 # A page of a list holds 1,000 keys of at most 1,024 bytes.
 _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
+_LONGEST_KEY = 1_024
+_ENTITIES = b"<!DOCTYPE"
+"""What declares names for texts, which a parser puts in as often as they are named."""
 # Seconds that the head of an answer, and again an answer that is read whole, may take, however it
 # drips; the time-out if that is longer.
 _PATIENCE = 10.0
@@ -277,6 +281,14 @@ class S3Server:
                 Prefix=self.folder + prefix,
                 **following,  # type: ignore[arg-type]
             )
+            listed = answer.get("Contents", [])
+            for item in listed:
+                if (size := len(item["Key"].encode())) > _LONGEST_KEY:
+                    raise SourceError(
+                        self.url,
+                        f"{self.endpoint} lists a key of {size:,} bytes, where S3 has at most"
+                        f" {_LONGEST_KEY:,}{self._check_endpoint}",
+                    )
             found = [
                 Listed(
                     item["Key"][len(self.folder) :],
@@ -284,7 +296,7 @@ class S3Server:
                     _bare(item["ETag"]),
                     item.get("LastModified"),
                 )
-                for item in answer.get("Contents", [])
+                for item in listed
                 # What was not asked for is not taken.
                 if item["Key"].startswith(self.folder + prefix)
             ]
@@ -341,7 +353,9 @@ class S3Server:
             if _bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
-                raise TransientError(f"the server sent {sent} when asked for {start}-{end - 1}")
+                raise TransientError(
+                    f"the server sent {some([sent], 1)} when asked for {start}-{end - 1}"
+                )
             yield Body(stream, end - start, is_encrypted=_is_encrypted(answer))
 
     def _send(self, request: Any, **_: object) -> Any:
@@ -369,8 +383,13 @@ class S3Server:
         except TimeoutError:
             answer.raw.close()
             raise boto.ReadTimeoutError(endpoint_url=self.endpoint) from None
-        answer._content = bytes(content)
         answer.raw.release_conn()
+        # No answer of S3's has one; a page of a proxy's may. UTF-16 has a zero beside each letter.
+        if _ENTITIES in content.replace(b"\0", b""):
+            if answer.status_code < _REDIRECTS:
+                raise ResponseParserError("a document type")
+            content.clear()
+        answer._content = bytes(content)
         return answer
 
     @contextmanager

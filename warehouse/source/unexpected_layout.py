@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import BUCKET_PREFIX, parse_raw_path, source_folder
+from warehouse.text import some
 
 
 def pattern(kind: DataType, layout: str) -> str:
@@ -34,15 +35,19 @@ def instead(names: Sequence[str], url: str, kind: DataType, layout: str) -> str:
         if name.startswith(of_other):
             file = parse_raw_path(kind.name, name.removeprefix(of_other))
             if file is not None and (file.symbol is None) == (other == "day"):
-                return f"{looked}; there is {name!r}: set source.layout to {other}"
+                return f"{looked}; there is {_shown(name)}: set source.layout to {other}"
         before, found, _ = name.partition(f"/{BUCKET_PREFIX}/")
         if found:
-            return f"{looked}; there is {name!r}: set source.url to {url}/{before}"
+            return f"{looked}; there is {_shown(name)}: set source.url to {url}/{before}"
         if name.startswith(f"{kind.vendor_folder}/") and url.endswith(f"/{BUCKET_PREFIX}"):
-            return f"{looked}; there is {name!r}: set source.url to {url.rpartition('/')[0]}"
+            return f"{looked}; there is {_shown(name)}: set source.url to {url.rpartition('/')[0]}"
     likely = max(names, key=lambda name: _likeness(name, kind, layout))
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return f"{looked}; there is {likely!r}{more}"
+    return f"{looked}; there is {_shown(likely)}{more}"
+
+
+def _shown(name: str) -> str:
+    return some([repr(name)], 1)
 
 
 def _likeness(name: str, kind: DataType, layout: str) -> tuple[bool, ...]:

@@ -1,0 +1,175 @@
+"""Objects that no writer of ours would write end in one line, and in little memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from oddserver import OddServer, http, xml
+
+from warehouse.errors import LockedError, ObjectStorageError
+from warehouse.objects import lease
+from warehouse.objects.bucket import Bucket
+from warehouse.objects.generation import CURRENT, contents, current, record
+
+KEY = "generations/0000000001-00000000.json.gz"
+SHA256 = "ab" * 32
+TOLD = {"form": 1, "generation": KEY, "number": 1, "warehouse": "c" * 32, "sha256": SHA256}
+DEEP = "[" * 4_000
+MODIFIED = "Last-Modified: Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+def holding(content: bytes, *headers: str) -> OddServer:
+    """A server each of whose objects holds this."""
+    headers = headers or (MODIFIED,)
+    return OddServer(answers=lambda line: http("200 OK", content, 'ETag: "e"', *headers))
+
+
+def bucket_of(odd: OddServer) -> Bucket:
+    return Bucket("s3://bucket/folder", odd.endpoint, attempts=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DEEP,
+        json.dumps({**TOLD, "form": None}).replace("null", "1e999"),
+        json.dumps({**TOLD, "number": None}).replace("null", "1e999"),
+        json.dumps({**TOLD, "number": 1.5}),
+        json.dumps({**TOLD, "form": True}),
+        json.dumps({**TOLD, "number": "1"}),
+        json.dumps(TOLD).replace("{", '{"form": 1, '),
+        "[]",
+    ],
+)
+def test_a_word_of_the_newest_generation_that_is_none_is_one_line(text: str) -> None:
+    with (
+        holding(text.encode()) as odd,
+        pytest.raises(ObjectStorageError, match=r"current\.json is not what a warehouse writes"),
+    ):
+        current(bucket_of(odd))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEEP, '{"files": {"warehouse.duckdb": ["' + SHA256 + '", true]}}', '{"files": []}', "{}"],
+)
+def test_a_generation_that_is_none_is_one_line(text: str) -> None:
+    with (
+        holding(gzip.compress(text.encode())) as odd,
+        pytest.raises(ObjectStorageError, match="is not what a warehouse writes"),
+    ):
+        contents(bucket_of(odd), KEY)
+
+
+@pytest.mark.parametrize("piece", ["{},", "[[[[[[[[]]]]]]]],", '"",'])
+def test_a_generation_of_values_too_short_for_names_takes_no_memory(piece: str) -> None:
+    text = f"[{piece * ((20 << 20) // len(piece))}0]".encode()
+    with holding(gzip.compress(text, 1)) as odd:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ObjectStorageError, match="is not what a warehouse writes"):
+                contents(bucket_of(odd), KEY)
+            assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_generation_of_the_shortest_names_is_read() -> None:
+    files = {f"{number:x}": [SHA256, 1] for number in range(5_000)}
+    text = json.dumps({"form": 1, "files": {**files, "warehouse.duckdb": [SHA256, 1]}})
+    with holding(gzip.compress(text.encode())) as odd:
+        assert len(contents(bucket_of(odd), KEY)) == 5_001
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DEEP,
+        "[" + "{}," * 1_000_000 + "0]",
+        '{"url": "u", "etag": [], "files": {}, "doubtful": []}',
+        '{"url": "u", "etag": "e", "files": {}, "doubtful": "text"}',
+    ],
+)
+def test_a_word_of_what_is_here_that_is_none_is_as_if_it_were_not_there(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.objects.generation._MOST_INFLATED", 4 << 20)
+    place = tmp_path / "generation.json"
+    place.write_text(text)
+    layout: Any = SimpleNamespace(generation=place, tier=SimpleNamespace(url="u"))
+    tracemalloc.start()
+    try:
+        assert record(layout) is None
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+HELD = '{"holder": "me", "place": "p", "seconds": %s, "is_free": false}'
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    ["NaN", "Infinity", "-Infinity", "0", "-1", "true", '"60"', "null", "1" + "0" * 400],
+)
+def test_a_lease_of_no_finite_time_ends_all_the_same(seconds: str) -> None:
+    holder, _, lasts = lease._told((HELD % seconds).encode(), 60.0)
+    assert holder == "me"
+    assert 0 < lasts <= 3_600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEEP, "[]", "{}", '{"is_free": "no"}', (HELD % 60).replace('"me"', "[" * 900 + "]" * 900)],
+)
+def test_a_lease_that_says_nothing_is_another_processs(text: str, tmp_path: Path) -> None:
+    holder, _, lasts = lease._told(text.encode(), 60.0)
+    assert (holder, lasts) == ("another process", 60.0)
+    now = f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S GMT}"
+    with (
+        holding(text.encode(), f"Last-Modified: {now}", f"Date: {now}") as odd,
+        pytest.raises(LockedError, match="another process"),
+        lease.hold(bucket_of(odd), tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "headers", [("X: no word of when",), (MODIFIED, "Date: today"), ("Last-Modified: today",)]
+)
+def test_an_object_without_its_time_is_one_line(headers: tuple[str, ...]) -> None:
+    with holding(b"{}", *headers) as odd, pytest.raises(ObjectStorageError) as caught:
+        bucket_of(odd).get(CURRENT)
+    assert "\n" not in str(caught.value)
+
+
+def test_of_a_refused_removal_no_more_is_shown_than_is_fit() -> None:
+    long = "x" * 1_000_000
+    answer = f"<DeleteResult><Error><Key>{long}</Key><Code>{long}</Code></Error></DeleteResult>"
+    with (
+        OddServer(answers=lambda line: xml(answer)) as odd,
+        pytest.raises(ObjectStorageError, match="cannot be removed") as caught,
+    ):
+        bucket_of(odd).delete(["key"])
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize("prefix", ["", "generations/"])
+def test_a_list_with_entities_is_refused_before_it_is_put_together(prefix: str) -> None:
+    entity = f'<!DOCTYPE x [<!ENTITY a "{"a" * 100_000}">]>'
+    answer = xml(
+        f"{entity}<ListBucketResult><Contents><Key>{'&a;' * 95}</Key></Contents></ListBucketResult>"
+    )
+    with (
+        OddServer(answers=lambda line: answer) as odd,
+        pytest.raises(ObjectStorageError, match="is no S3 server") as caught,
+    ):
+        list(bucket_of(odd).list(prefix))
+    assert len(str(caught.value)) < 300
