@@ -845,20 +845,17 @@ def test_interrupted_it_says_so_and_the_same_command_does_the_rest(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize(
-    ("folder", "rows"), [("spill", 100_000_000_000), ("out", 20_000_000)], ids=["asked", "written"]
-)
 def test_whoever_is_ended_by_a_signal_leaves_nothing_temporary(
-    number: signal.Signals, folder: str, rows: int, filled: Path, tmp_path: Path
+    number: signal.Signals, filled: Path, tmp_path: Path
 ) -> None:
     """As of a scheduler, of a container, or where a terminal is closed."""
     for name in ("out", "spill"):
         (tmp_path / name).mkdir()
-    command = [WAREHOUSE, "-C", str(filled), "query", f"select * from range({rows})"]
+    command = [WAREHOUSE, "-C", str(filled), "query", "select * from range(20_000_000)"]
     command += ["-o", str(tmp_path / "out/x.csv")]
     environ = {**os.environ, "TMPDIR": str(tmp_path / "spill")}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
-        while not any((tmp_path / folder).iterdir()):
+        while not any((tmp_path / "out").iterdir()):
             assert process.poll() is None
             sleep(0.01)
         process.send_signal(number)
