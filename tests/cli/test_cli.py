@@ -390,7 +390,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "unread", "findings", "refused",
+        "unread", "without_rows", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -804,7 +804,7 @@ def test_rebuild_says_how_to_get_raw_files_back(root: Path) -> None:
     run("-C", str(root), "update", "trades")
     raw_of(root, "trades", SESSIONS[0]).unlink()
     problem = fails("-C", str(root), "rebuild", "trades")
-    assert "warehouse download --start 2025-11-25 --end 2025-11-25" in problem
+    assert f"warehouse -C {root} download --start 2025-11-25 --end 2025-11-25" in problem
 
 
 def test_one_writer_at_a_time(root: Path) -> None:

@@ -57,7 +57,8 @@ def test_commands_say_what_brings_a_missing_catalog_back(command: list[str], mad
     made.layout.catalog.unlink()
     done = CliRunner().invoke(cli, ["-C", str(made.root), *command])
     assert done.exit_code == 2
-    assert "make it anew from the files with: warehouse verify --repair" in done.output
+    repair = f"warehouse -C {made.root} verify --repair"
+    assert f"make it anew from the files with: {repair}" in done.output
     assert not made.repair().left
     assert made.sql("select count(*) from trades") == [(1,)]
 

@@ -552,7 +552,7 @@ def test_a_validation_of_nothing_says_that_there_was_nothing_to_look_at(
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 2
     assert f"there is nothing to look at; there {there}" in done.output
-    assert "get them with: warehouse update" in done.output
+    assert f"get them with: warehouse -C {made.root} update" in done.output
     with Warehouse(made.root) as wh, pytest.raises(NoDataError, match="nothing to look at"):
         wh.validate("quotes")
 
