@@ -155,13 +155,13 @@ def test_a_new_session_reads_each_row_group_of_the_month_once(
 ) -> None:
     made.put(day_key("trades", WEDNESDAY), lines(WEDNESDAY))
     reads: list[int] = []
-    read = pq.ParquetFile.read_row_group
+    read = pq.ParquetFile.read_row_groups
 
-    def counted(file: pq.ParquetFile, index: int, **options: object) -> object:
-        reads.append(index)
-        return read(file, index, **options)
+    def counted(file: pq.ParquetFile, groups: list[int], **options: object) -> object:
+        reads.extend(groups)
+        return read(file, groups, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", counted)
     update(made)
     # Two sessions are in each partition, in one row group.
     assert len(reads) == len(SYMBOLS)
