@@ -244,8 +244,8 @@ def test_every_key_is_in_the_reference_with_its_meaning(pages: dict[str, str]) -
         if isinstance(model, type) and issubclass(model, BaseModel):
             for key in _keys(model):
                 row = re.search(rf"(?m)^\| `{section}\.{key}` \| (.*?) \| ", pages["configuration"])
-                assert row, key
-                assert row[1], key
+                assert row, f"{section}.{key} is no key of config/data_config.yaml: give it a line"
+                assert row[1], f"{section}.{key} has no comment in config/data_config.yaml"
                 name = f"{section}__{key.replace('.', '__')}".upper()
                 assert f"`WAREHOUSE_{name}`" in pages["configuration"]
 

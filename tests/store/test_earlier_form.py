@@ -27,6 +27,7 @@ from warehouse.core.datatypes import DATA_TYPES, completed
 from warehouse.core.request import Request
 from warehouse.errors import QueryError
 from warehouse.maintenance.rebuild_stale import rebuild_changed
+from warehouse.store.catalog_tables import REQUIRED, SINCE
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
 LATER = "lot"
@@ -148,6 +149,44 @@ def test_a_catalog_of_fewer_columns_is_carried_over(made: Made) -> None:
     assert made.sql("select sum(rows) > 60 from partitions") == [(True,)]
     assert made.verify().faults == []
     assert made.sql("select count(*) from runs where retries is null") == [(1,)]
+
+
+@pytest.mark.parametrize(("table", "column"), sorted(SINCE))
+def test_a_catalog_without_a_column_that_came_since_is_read_and_completed(
+    table: str, column: str, made: Made
+) -> None:
+    with duckdb.connect(str(made.layout.catalog)) as connection:
+        connection.execute(f"alter table {table} drop column {column}")
+    with Warehouse(made.root) as wh:
+        assert len(wh.catalog(table)) > 0
+    made.put(day_key("trades", TUESDAY), random_trades(("B",), 30, TUESDAY))
+    made.update()
+    assert made.sql(f"select count(*) > 0 from {table} where {column} is null") == [(True,)]
+    assert not made.layout.set_aside.exists()
+
+
+def test_a_column_that_came_since_the_format_did_is_not_required_of_every_catalog() -> None:
+    """Else each catalog that there is would be damage: what is not in SINCE was in the first one."""
+    first = {
+        "warehouse": 5,
+        "manifests": 9,
+        "source_files": 21,
+        "runs": 28,
+        "restatements": 12,
+        "findings": 10,
+        "reconciliations": 14,
+        "features": 9,
+    }
+    required = {
+        (table, column)
+        for table, types in REQUIRED.items()
+        for names in types.values()
+        for column in names.split()
+    }
+    assert required >= SINCE
+    for table, number in first.items():
+        of_first = [column for of, column in required - SINCE if of == table]
+        assert len(of_first) == number, f"what was added to {table} belongs to SINCE as well"
 
 
 def test_a_table_is_completed_only_by_what_is_missing() -> None:

@@ -22,8 +22,8 @@ CATALOG_FORMAT = 5
 WAREHOUSE_ID = "warehouse_id"
 """Column of the table `warehouse`, which a catalog of an earlier version has not."""
 
-_SINCE = {("source_files", "rows_taken_over")}
-"""Columns that came since the format did: a catalog may lack them."""
+SINCE = {("source_files", "rows_taken_over")}
+"""Columns that came since the format did: a catalog may lack them, until a command writes."""
 
 REQUIRED = {
     "warehouse": {
@@ -229,7 +229,7 @@ def _check_tables(
         columns = _columns(connection, database, name)
         for kind, names in types.items():
             for column in names.split():
-                if (name, column) in _SINCE and column not in columns:
+                if (name, column) in SINCE and column not in columns:
                     continue
                 if columns.get(column) != kind:
                     is_what = columns.get(column, "missing")
