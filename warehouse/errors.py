@@ -159,17 +159,27 @@ class RequestError(WarehouseError):
 
 
 class TooLargeError(WarehouseError):
-    """An answer would not fit into memory; nothing of it was read.
+    """An answer would not fit into memory; nothing of it was read, or nothing is kept.
 
     `bytes` is what it would take, `needed` the most that would be there while it is put together,
-    `available` what there is.
+    `available` what there is. Of an answer in SQL nobody knows before: `rows` is None then, and
+    `bytes` what it had taken when it was ended.
 
     Remedy: name fewer `columns=`, ask for less at a time, or take it in batches with `stream`.
     """
 
-    def __init__(self, asked: str, rows: int, size: int, needed: int, available: int) -> None:
+    def __init__(
+        self, asked: str, rows: int | None, size: int, needed: int, available: int
+    ) -> None:
         self.asked, self.rows, self.bytes = asked, rows, size
         self.needed, self.available = needed, available
+        if rows is None:
+            super().__init__(
+                f"{asked}: the answer has taken {size / _GIB:,.1f} GiB so far, of"
+                f" {available / _GIB:,.1f} GiB of memory that were free; ask for less: fewer"
+                " columns, WHERE, LIMIT or sums"
+            )
+            return
         more = f" ({needed / _GIB:,.1f} while it is put together)" if needed > size else ""
         super().__init__(
             f"{asked}: {rows:,} rows would take about {size / _GIB:,.1f} GiB{more}, and"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from glob import escape
 from pathlib import Path
 
@@ -15,13 +16,16 @@ import numpy as np
 import pytest
 from building import REPOSITORY
 
+from warehouse.core import duckdb_connection
 from warehouse.core.duckdb_connection import (
     AttachedDatabase,
     connect,
-    interruptible,
     quoted,
+    watched,
     within,
 )
+from warehouse.core.process import resident_bytes
+from warehouse.errors import TooLargeError
 from warehouse.ingest.inflate import MEMORY_FILES, MEMORY_FOLDERS, Piece
 
 PACKAGE = REPOSITORY / "warehouse"
@@ -66,11 +70,11 @@ with connect() as base:
 def test_ctrl_c_ends_a_statement_that_would_never_end(sql: str) -> None:
     program = """
 import os, signal, sys, threading
-from warehouse.core.duckdb_connection import connect, interruptible
+from warehouse.core.duckdb_connection import connect, watched
 with connect() as connection:
     threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
-        interruptible(connection, lambda: connection.sql(sys.argv[1]).to_arrow_table())
+        watched(connection, "it", lambda: connection.sql(sys.argv[1]).to_arrow_table())
     except KeyboardInterrupt:
         print(*connection.execute("select 'goes on'").fetchone())
 """
@@ -80,9 +84,46 @@ with connect() as connection:
     assert done.stdout == "goes on\n"
 
 
+@pytest.mark.parametrize("is_main", [True, False], ids=["main thread", "another"])
+def test_an_answer_that_takes_up_the_memory_is_ended(
+    is_main: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resident_bytes()
+    monkeypatch.setattr(
+        duckdb_connection,
+        "available_bytes",
+        lambda: max(0, before + (400 << 20) - resident_bytes()),
+    )
+
+    def refused() -> TooLargeError:
+        with connect() as connection:
+            endless = connection.sql("select * from range(100000000000)")
+            with pytest.raises(TooLargeError, match="LIMIT") as caught:
+                watched(connection, "numbers", endless.to_arrow_table)
+            assert connection.execute("select 'goes on'").fetchone() == ("goes on",)
+        return caught.value
+
+    if is_main:
+        error = refused()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            error = pool.submit(refused).result()
+    assert (error.asked, error.rows) == ("numbers", None)
+    assert 200 << 20 < error.bytes < 2 << 30
+
+
+def test_an_answer_goes_on_where_others_take_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        duckdb_connection, "available_bytes", iter(range(100 << 20, 0, -1)).__next__
+    )
+    with connect() as connection:
+        slow = connection.sql("select sum(hash(a.range) % 7) from range(100000000) as a")
+        assert watched(connection, "numbers", slow.to_arrow_table).num_rows == 1
+
+
 def test_what_a_statement_raises_comes_through_as_it_is() -> None:
     with connect() as connection, pytest.raises(duckdb.ParserException):
-        interruptible(connection, lambda: connection.sql("selct 1"))
+        watched(connection, "it", lambda: connection.sql("selct 1"))
 
 
 def test_duckdb_is_opened_in_one_module_alone() -> None:

@@ -166,7 +166,7 @@ def test_a_catalog_without_a_column_that_came_since_is_read_and_completed(
 
 
 def test_a_column_that_came_since_the_format_did_is_not_required_of_every_catalog() -> None:
-    """Else each catalog that there is would be damage: what is not in SINCE was in the first one."""
+    """Else each catalog that there is would be damage: what is not in SINCE was in the first."""
     first = {
         "warehouse": 5,
         "manifests": 9,

@@ -18,7 +18,7 @@ from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import is_in_order, on_tape, standing
 from warehouse.core.calendar import Span, sessions_table
 from warehouse.core.config import Config
-from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
+from warehouse.core.duckdb_connection import connect, spill_folder, watched
 from warehouse.errors import SqlFileError
 from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
 from warehouse.sqlfolder.select_check import explained
@@ -336,8 +336,10 @@ def run(
     """
     params = {name: values[name] for name in statements.parameters}
     try:
-        return interruptible(
-            connection, lambda: connection.sql(statements.sql, params=params).to_arrow_table()
+        return watched(
+            connection,
+            statements.steps[-1][1].file.name,
+            lambda: connection.sql(statements.sql, params=params).to_arrow_table(),
         )
     except duckdb.Error as error:
         path = statements.steps[-1][1].file.path

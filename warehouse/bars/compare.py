@@ -33,7 +33,7 @@ from warehouse.bars.hypotheses import (
     search,
 )
 from warehouse.bars.spec import BarSpec
-from warehouse.core.duckdb_connection import interruptible
+from warehouse.core.duckdb_connection import watched
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 
 TRADES = (*READS, "participant_timestamp")
@@ -358,10 +358,12 @@ class Comparer:
         return run(self._connection, statements, {"every_ns": every_ns})
 
     def _execute(self, sql: str) -> None:
-        interruptible(self._connection, lambda: self._connection.execute(sql))
+        watched(self._connection, "the comparison", lambda: self._connection.execute(sql))
 
     def _fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        return interruptible(self._connection, lambda: self._connection.execute(sql).fetchall())
+        return watched(
+            self._connection, "the comparison", lambda: self._connection.execute(sql).fetchall()
+        )
 
     def _number_of(self, name: str) -> int:
         ((number,),) = self._fetch(f"select count(*) from kept_{name}")

@@ -19,12 +19,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, TypeVar
 
 import duckdb
 
 from warehouse.core import process
+from warehouse.core.process import available_bytes, resident_bytes
+from warehouse.errors import TooLargeError
 
 _SETTINGS = {
     "python_enable_replacements": False,
@@ -37,6 +39,7 @@ _LOCKED = "Could not set lock on file"
 _FOREIGN_LOG = "while replaying WAL"
 _ATTEMPTS = 5
 _ASKED_AGAIN_SECONDS = 0.05
+_LOOK_SECONDS = 0.05
 _MACRO_SECONDS = 20.0
 """What names the files of a whole market is read in a few milliseconds."""
 
@@ -182,14 +185,21 @@ def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("set enable_progress_bar = false")
 
 
-def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """What `work` gives, which asks the connection; Ctrl-C ends it, however long it would take.
+def watched(connection: duckdb.DuckDBPyConnection, asked: str, work: Callable[[], T]) -> T:
+    """What `work` gives, which asks the connection, for as long as it may go on.
 
-    Only the main thread is told of a signal, and not while it is inside DuckDB, which looks for one
-    in some of its operators alone. So another thread asks, and the main one waits.
+    Ctrl-C ends it, however long it would take. So does an answer that takes up the memory: DuckDB
+    bounds what it needs itself, not what it hands on. Only the main thread is told of a signal, and
+    not while it is inside DuckDB, which looks for one in some of its operators alone. So another
+    thread asks, and this one waits.
+
+    Args:
+        asked: what is asked, for an error.
+
+    Raises:
+        TooLargeError: it has taken most of the memory that was free.
+        What `work` raises.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
     came: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def ask() -> None:
@@ -204,7 +214,7 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) 
     except RuntimeError:  # the interpreter ends, or the system gives no more threads
         return work()
     try:
-        answer, error = came.get()
+        answer, error = _waited_for(came, asked)
     except BaseException:
         while asking.is_alive():
             connection.interrupt()
@@ -217,6 +227,20 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) 
         finally:
             del error  # or this frame and the error's traceback would keep each other
     return answer  # type: ignore[return-value]
+
+
+def _waited_for(came: SimpleQueue[T], asked: str) -> T:
+    """What comes, unless the memory is used up before."""
+    with suppress(Empty):
+        return came.get(timeout=_LOOK_SECONDS)
+    free, before = available_bytes(), resident_bytes()
+    while True:
+        with suppress(Empty):
+            return came.get(timeout=_LOOK_SECONDS)
+        taken = resident_bytes() - before
+        # Where others take the memory, it is not this answer that has to go.
+        if taken > free // 2 and available_bytes() < free // 8:
+            raise TooLargeError(asked, None, taken, taken, free)
 
 
 def is_interrupt(error: BaseException) -> bool:

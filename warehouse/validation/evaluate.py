@@ -20,7 +20,7 @@ import pyarrow as pa
 from warehouse.core.calendar import trading_hours
 from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import earlier_form
-from warehouse.core.duckdb_connection import interruptible
+from warehouse.core.duckdb_connection import watched
 from warehouse.core.representation import Face
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance, reason_for
@@ -144,8 +144,8 @@ def ask(
             f" to_json(min(offending, {EXAMPLES}))::varchar as examples"
             f" from (\n{rule.file.body}\n) as offending group by symbol, session"
         )
-        answer = interruptible(
-            connection, lambda: connection.sql(by_place, params=values).fetchall()
+        answer = watched(
+            connection, rule.name, lambda: connection.sql(by_place, params=values).fetchall()
         )
     except duckdb.Error as error:
         if (told := earlier_form(error)) is not None:

@@ -23,7 +23,7 @@ from warehouse.bars.securities import Bearing, cut
 from warehouse.core.calendar import Span, midnight_ns
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS, DataType
-from warehouse.core.duckdb_connection import connect, interruptible, spill_folder
+from warehouse.core.duckdb_connection import connect, spill_folder, watched
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
 from warehouse.read.arguments import Comparison
@@ -245,8 +245,9 @@ def run(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        rows = interruptible(
+        rows = watched(
             connection,
+            feature.name,
             lambda: connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table(),
         )
     except duckdb.Error as error:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
-from warehouse.core.duckdb_connection import interruptible
+from warehouse.core.duckdb_connection import watched
 from warehouse.core.small_files import REFUSED
 from warehouse.errors import (
     CorruptPartitionError,
@@ -230,7 +230,7 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
         try:
             relation = connection.sql(query.sql, params=bound)
             _check_types(query, relation)
-            table = interruptible(connection, relation.to_arrow_table)
+            table = watched(connection, "query", relation.to_arrow_table)
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
