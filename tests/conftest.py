@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import building
-import duckdb
 import hypothesis
 import pytest
 from building import REPOSITORY, Made, MakeWarehouse
-
-from warehouse.sqlfolder import feature_file, rule_file
-from warehouse.sqlfolder.feature_file import Feature
-from warehouse.sqlfolder.files import SqlFile
-from warehouse.sqlfolder.rule_file import Rule
 
 REAL = REPOSITORY.parent / "shared" / "real" / "flatfiles"
 
@@ -49,38 +42,6 @@ def checkout_is_left_as_it_is() -> Iterator[None]:
     before = names()
     yield
     assert names() <= before, "a test wrote into the checkout"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def statements_parsed_once() -> Iterator[None]:
-    """Hundreds of runs would parse the same few dozen statements anew, each from its own folder."""
-    fingerprint, feature, rule = SqlFile.fingerprint, feature_file._feature, rule_file._rule
-    fingerprints: dict[str, str] = {}
-    features: dict[tuple[str, str], Feature] = {}
-    rules: dict[tuple[str, str], Rule] = {}
-
-    def fingerprint_once(file: SqlFile) -> str:
-        if file.text not in fingerprints:
-            fingerprints[file.text] = fingerprint(file)
-        return fingerprints[file.text]
-
-    def feature_once(connection: duckdb.DuckDBPyConnection, file: SqlFile) -> Feature:
-        key = file.name, file.text
-        if key not in features:
-            features[key] = feature(connection, file)
-        return replace(features[key], file=file)
-
-    def rule_once(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
-        key = file.name, file.text
-        if key not in rules:
-            rules[key] = rule(file, connection)
-        return replace(rules[key], file=file)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqlFile, "fingerprint", fingerprint_once)
-        patch.setattr(feature_file, "_feature", feature_once)
-        patch.setattr(rule_file, "_rule", rule_once)
-        yield
 
 
 @pytest.fixture(scope="session")

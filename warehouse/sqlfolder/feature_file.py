@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -144,11 +145,18 @@ def _lenient_text(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, text: str) -> Feature | SqlFileError:
+    file = SqlFile(path, f"features/{path.stem}", text)
+    try:
+        return replace(_checked(path.stem, text), file=file)
+    except Breach as breach:
+        return SqlFileError(path, str(breach))
+
+
+@lru_cache(maxsize=256)
+def _checked(name: str, text: str) -> Feature:
+    """The same file is in many warehouses, and is checked once."""
     with _one_at_a_time:
-        try:
-            return _feature(_checker(), SqlFile(path, f"features/{path.stem}", text))
-        except Breach as breach:
-            return SqlFileError(path, str(breach))
+        return _feature(_checker(), SqlFile(Path(f"{name}.sql"), f"features/{name}", text))
 
 
 _one_at_a_time = Lock()

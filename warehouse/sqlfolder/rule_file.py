@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -127,15 +128,14 @@ def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
     """All rules, by name, and the files that are none."""
     found: list[Rule] = []
     broken: list[BrokenRule] = []
-    with parser() as connection:
-        for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
-            says = "yes"
-            try:
-                file = sql[f"validate/{path.stem}"]
-                says = file.header.get("on_ingest", "no")
-                found.append(_rule(file, connection))
-            except SqlFileError as error:
-                broken.append(BrokenRule(path.stem, error, says != "no"))
+    for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
+        says = "yes"
+        try:
+            file = sql[f"validate/{path.stem}"]
+            says = file.header.get("on_ingest", "no")
+            found.append(_rule(file))
+        except SqlFileError as error:
+            broken.append(BrokenRule(path.stem, error, says != "no"))
     return found, broken
 
 
@@ -172,7 +172,7 @@ def chosen(
     return [known[name] for name in dict.fromkeys(names)] if names else list(every)
 
 
-def _rule(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
+def _rule(file: SqlFile) -> Rule:
     header = file.header
     severity = header.get("severity", "")
     if severity not in (ERROR, WARNING):
@@ -191,15 +191,16 @@ def _rule(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Rule:
         raise _broken(
             file, f"parameters {unknown}", f"keys of `validation`: {', '.join(sorted(PARAMETERS))}"
         )
-    tree = _tree(file, connection)
-    reads = _tables(list(nodes(tree)))
+    try:
+        reads, named = _named_in(file.body, on_ingest)
+    except (QueryError, duckdb.Error) as error:
+        raise SqlFileError(file.path, f"is no single SELECT: {one_line(error)}") from error
     strange = sorted(reads - FACTS - DATA_TYPES.keys() - {CHECKED})
     if strange:
         may = ", ".join((CHECKED, *DATA_TYPES, *sorted(FACTS)))
         raise _broken(file, f"a table {strange[0]!r}", f"tables among {may}")
     if on_ingest:
         _check_on_ingest(file, data_types, reads)
-    named = _names(tree) if on_ingest else None
     return Rule(file, severity, data_types, reads, on_ingest, named, file.sentence)
 
 
@@ -214,14 +215,18 @@ def _check_on_ingest(file: SqlFile, data_types: tuple[str, ...], reads: frozense
         )
 
 
-def _tree(file: SqlFile, connection: duckdb.DuckDBPyConnection) -> Any:
-    try:
-        tree = check_select(
-            connection, file.body, STABLE_TABLE_FUNCTIONS, "a rule of validation"
-        ).tree
-    except (QueryError, duckdb.Error) as error:
-        raise SqlFileError(file.path, f"is no single SELECT: {one_line(error)}") from error
-    return tree
+@lru_cache(maxsize=256)
+def _named_in(body: str, with_columns: bool) -> tuple[frozenset[str], frozenset[str] | None]:
+    """The tables that a SELECT reads, and what `_names` says of it.
+
+    The same file is in many warehouses, and is read once.
+
+    Raises:
+        QueryError, duckdb.Error: it is no single SELECT.
+    """
+    with parser() as connection:
+        tree = check_select(connection, body, STABLE_TABLE_FUNCTIONS, "a rule of validation").tree
+    return _tables(list(nodes(tree))), _names(tree) if with_columns else None
 
 
 def _tables(found: Sequence[Mapping[str, Any]]) -> frozenset[str]:
