@@ -290,6 +290,7 @@ def test_a_misshapen_source_is_told_of_and_counts_where_it_held_files_before(
     [
         *(f"2024/01/{TUESDAY}.csv{ending}" for ending in ("", ".zst", ".gz.part", ".gz.1")),
         *(f"2024/01/{TUESDAY}.CSV.GZ", f"2024/02/{TUESDAY}.csv.gz", f"2023/12/{TUESDAY}.csv.gz"),
+        *(f"{folder}/{TUESDAY}.csv.gz" for folder in ("2024/1", "2024/Jan", "2024-01", "y2024/01")),
     ],
 )
 def test_a_day_that_is_there_in_another_form_alone_is_told_of_and_the_others_come(

@@ -6,13 +6,13 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from warehouse.core.datatypes import (
@@ -602,16 +602,6 @@ def shipped(folder: str) -> Path:
 _LEVELS = (re.compile(r"\d{4}"), re.compile(r"\d{2}"), re.compile(r"\d{2}"))
 _ENDING = ".csv.gz"
 _LIKE_A_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv(\.\w+)*", re.ASCII | re.IGNORECASE)
-IsOurs: TypeAlias = Callable[[str], bool]
-
-
-def _ends_rightly(name: str) -> bool:
-    return name.endswith(_ENDING)
-
-
-def is_like_ours(name: str) -> bool:
-    """Whether a file has the name of a raw file, or that of a day's with another ending."""
-    return name.endswith(_ENDING) or _LIKE_A_DAY.fullmatch(name) is not None
 
 
 def day_meant(below: str) -> date | None:
@@ -666,21 +656,22 @@ class Entry:
 
 
 def walk(
-    folder: Path, first: date = date.min, last: date = date.max, is_ours: IsOurs = _ends_rightly
+    folder: Path, first: date = date.min, last: date = date.max, *, misnamed: bool = False
 ) -> Iterator[Entry]:
     """The files below a data type's folder that may hold these days, in the order of their paths.
 
     Args:
-        is_ours: whether a file of that name is among them.
+        misnamed: with what is like the file of a day, of any day: it has another ending, or lies
+            in a folder that is not called as one of a year, month or day is (`2024/1`).
 
     One that cannot be looked at is told as such and stops nothing. A folder that is not there
     holds nothing.
     """
-    return _walk(str(folder), "", 0, first, last, is_ours)
+    return _walk(str(folder), "", 0, first, last, misnamed)
 
 
 def _walk(
-    folder: str, below: str, level: int, first: date, last: date, is_ours: IsOurs
+    folder: str, below: str, level: int, first: date, last: date, misnamed: bool
 ) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as listed:
@@ -694,13 +685,15 @@ def _walk(
         if level < len(_LEVELS) and _LEVELS[level].fullmatch(entry.name):
             start, end = Entry(path).span
             if start <= last and first <= end:
-                yield from _folder(entry, path, level, first, last, is_ours)
-        elif is_ours(entry.name):
+                yield from _folder(entry, path, level, first, last, misnamed)
+        elif entry.name.endswith(_ENDING) or (misnamed and _LIKE_A_DAY.fullmatch(entry.name)):
             yield _file(entry, path)
+        elif misnamed and level < len(_LEVELS):
+            yield from _days_within(entry.path, path, level + 1)
 
 
 def _folder(
-    entry: os.DirEntry[str], below: str, level: int, first: date, last: date, is_ours: IsOurs
+    entry: os.DirEntry[str], below: str, level: int, first: date, last: date, misnamed: bool
 ) -> Iterator[Entry]:
     try:
         # Of a link it says what that leads to.
@@ -709,7 +702,18 @@ def _folder(
         yield Entry(below, None, explained(entry.path, error), is_folder=True)
         return
     if is_folder:
-        yield from _walk(entry.path, below, level + 1, first, last, is_ours)
+        yield from _walk(entry.path, below, level + 1, first, last, misnamed)
+
+
+def _days_within(folder: str, below: str, level: int) -> Iterator[Entry]:
+    """What is like the file of a day in a folder of another name; nothing where it is no folder."""
+    with suppress(OSError), os.scandir(folder) as listed:
+        for entry in sorted(listed, key=lambda entry: entry.name):
+            path = f"{below}/{entry.name}"
+            if _LIKE_A_DAY.fullmatch(entry.name):
+                yield _file(entry, path)
+            elif level < len(_LEVELS):
+                yield from _days_within(entry.path, path, level + 1)
 
 
 def _file(entry: os.DirEntry[str], below: str) -> Entry:

@@ -20,7 +20,6 @@ from warehouse.core.paths import (
     MAX_SYMBOL_BYTES,
     RawFile,
     day_meant,
-    is_like_ours,
     parse_raw_path,
     source_folder,
     walk,
@@ -196,7 +195,7 @@ class FolderSource:
         folder = source_folder(kind, layout)
         misnamed, taken = Misnamed(kind, layout, first, last), set[date]()
         # A file of a month bears its first day.
-        for entry in walk(self._folder / folder, first.replace(day=1), last, is_like_ours):
+        for entry in walk(self._folder / folder, first.replace(day=1), last, misnamed=True):
             key = f"{folder}/{entry.below}" if entry.below else folder
             if entry.is_folder:
                 begin, end = entry.span
