@@ -1159,6 +1159,19 @@ def test_a_closed_pipe_ends_it_quietly(filled: Path) -> None:
         assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("ending", ["csv", "json", "arrow"])
+def test_an_empty_map_ends_no_query(ending: str, filled: Path, tmp_path: Path) -> None:
+    sql = "select map {} as m, {'a': map {}} as s, max(timestamp) as t from trades"
+    for command in (["query", sql], ["query", sql, "-o", str(tmp_path / f"answer.{ending}")]):
+        # In a process of its own, which it would end.
+        found = subprocess.run(
+            [sys.executable, "-m", "warehouse", "-C", str(filled), *command],
+            capture_output=True,
+            text=True,
+        )
+        assert (found.returncode, "1 row" in found.stdout + found.stderr) == (0, True)
+
+
 def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> None:
     command = ("-C", str(filled), "query")
     assert "nosuch" in fails(*command, "select * from nosuch")
