@@ -1613,6 +1613,12 @@ def test_a_misspelt_name_is_told_the_name_that_was_meant(filled: Path) -> None:
         assert "Usage" in run(*at, *words, exit_code=2).stderr
 
 
+def test_init_takes_no_star_for_all_symbols(tmp_path: Path) -> None:
+    refused = fails("init", str(tmp_path / "new"), "--symbols", "AAPL,*")
+    assert "without --symbols all are taken" in refused
+    assert not (tmp_path / "new").exists()
+
+
 def test_init_takes_the_endpoint_and_the_symbols(tmp_path: Path) -> None:
     root = tmp_path / "w"
     address = "http://127.0.0.1:9000"
