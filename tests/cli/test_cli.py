@@ -1159,6 +1159,19 @@ def test_a_closed_pipe_ends_it_quietly(filled: Path) -> None:
         assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("ending", ["csv", "json", "arrow"])
+def test_an_empty_map_ends_no_query(ending: str, filled: Path, tmp_path: Path) -> None:
+    sql = "select map {} as m, {'a': map {}} as s, max(timestamp) as t from trades"
+    for command in (["query", sql], ["query", sql, "-o", str(tmp_path / f"answer.{ending}")]):
+        # In a process of its own, which it would end.
+        found = subprocess.run(
+            [sys.executable, "-m", "warehouse", "-C", str(filled), *command],
+            capture_output=True,
+            text=True,
+        )
+        assert (found.returncode, "1 row" in found.stdout + found.stderr) == (0, True)
+
+
 def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> None:
     command = ("-C", str(filled), "query")
     assert "nosuch" in fails(*command, "select * from nosuch")
@@ -1598,6 +1611,12 @@ def test_a_misspelt_name_is_told_the_name_that_was_meant(filled: Path) -> None:
         assert f"did you mean {meant}?" in fails(*at, *arguments)
     for words in (["updat"], ["status", "--jsn"], ["query", "select 1", "--format", "parket"]):
         assert "Usage" in run(*at, *words, exit_code=2).stderr
+
+
+def test_init_takes_no_star_for_all_symbols(tmp_path: Path) -> None:
+    refused = fails("init", str(tmp_path / "new"), "--symbols", "AAPL,*")
+    assert "without --symbols all are taken" in refused
+    assert not (tmp_path / "new").exists()
 
 
 def test_init_takes_the_endpoint_and_the_symbols(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ ASKED: dict[str, Callable[[Warehouse, str], Any]] = {
     "load": lambda wh, to: wh.trades("AAPL", DAY, to=to),
     "several": lambda wh, to: wh.trades(["MSFT", "AAPL"], DAY, to=to),
     "smaller": lambda wh, to: wh.trades("AAPL", DAY, to=to, categories=True, downcast=True),
+    "panel": lambda wh, to: wh.panel("minute_aggs", "close", DAY, to=to),
     "query": lambda wh, to: wh.query(NESTED if to != "polars" else "select * from trades", to),
     "features": lambda wh, to: wh.features("volume_ma", "AAPL", DAY, to=to),
 }
@@ -81,6 +82,7 @@ def _deface(frame: Any) -> int:
             pieces += [column.array, column.values, column.to_numpy(), column]
             if isinstance(column.array, pd.Categorical):
                 pieces += [column.array.codes, column.array.categories.array]
+        pieces += [frame.columns.array, frame.columns.values]
         index = frame.index
         if isinstance(index, pd.MultiIndex):
             pieces += [level.array for level in index.levels] + list(index.codes)
@@ -203,6 +205,8 @@ WAYS: dict[str, Callable[[pd.DataFrame], Any]] = {
     "text of a pickle": lambda frame: pickle.loads(pickle.dumps(frame))["symbol"].array.__setitem__(
         0, "X"
     ),
+    "names": lambda frame: frame.__setattr__("columns", frame.columns.str.upper()),
+    "name": lambda frame: frame.rename(columns={"price": "last"}, inplace=True),
     "append": lambda frame: frame.loc.__setitem__(len(frame), frame.loc[0]),
 }
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warehouse import Warehouse
+from warehouse.core.calendar import NEW_YORK
 from warehouse.errors import QueryError
 from warehouse.read.query import query
 from warehouse.read.query.provenance import behind
@@ -242,6 +243,51 @@ def test_values_of_every_usual_type(wh: Warehouse) -> None:
     assert one(wh.query("select count(*) from trades where session = $d", d="2024-01-31")) == 11
 
 
+def test_a_duration_is_as_long_in_sql(wh: Warehouse) -> None:
+    for value in (
+        timedelta(seconds=90, microseconds=1),
+        pd.Timedelta("90s") + pd.Timedelta(1, "us"),
+        np.timedelta64(90_000_001_000, "ns"),
+        pa.scalar(90_000_001, pa.duration("us")),
+    ):
+        assert one(wh.query("select epoch_us($v)", v=value)) == 90_000_001
+    assert one(wh.query("select date '2024-01-31' + $v = '2024-02-14'", v=np.timedelta64(2, "W")))
+
+
+def test_a_time_within_another_value_keeps_its_instant_and_its_nanoseconds(wh: Warehouse) -> None:
+    stamp = pd.Timestamp(LAST, tz="America/New_York").tz_localize(None)
+    of_arrow = pa.array([stamp], pa.timestamp("ns"))
+    for sql, value in (
+        ("$v.at", {"at": stamp}),
+        ("$v.at[1]", {"at": [stamp]}),
+        ("$v[1]", [stamp, pd.NaT]),
+        ("$v[1]", of_arrow),
+        ("$v", of_arrow[0]),
+        ("$v[1]", pl.Series(of_arrow)),
+    ):
+        assert one(wh.query(f"select epoch_ns({sql})", v=value)) == LAST
+
+
+def test_values_of_arrow_polars_and_pandas_are_values_and_lists(wh: Warehouse) -> None:
+    for symbols in (
+        pa.array(["AAPL", "MSFT"]),
+        pa.chunked_array([["AAPL"], ["MSFT"]]),
+        pl.Series(["AAPL", "MSFT"]),
+        pd.Categorical(["AAPL", "MSFT"]),
+        pd.array(["AAPL", "MSFT"]),
+        {"AAPL", None},
+    ):
+        assert one(wh.query("select list_contains($v, 'AAPL')", v=symbols))
+    for value, kind in (
+        (pa.scalar("AAPL"), "VARCHAR"),
+        (pa.scalar(DAY), "DATE"),
+        (np.array(5), "INTEGER"),
+        (np.datetime64("NaT"), '"NULL"'),
+        (np.timedelta64("NaT"), '"NULL"'),
+    ):
+        assert one(wh.query("select typeof($v)", v=value)) == kind
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -256,6 +302,17 @@ def test_values_of_every_usual_type(wh: Warehouse) -> None:
         10**60,
         lambda: 1,
         pd.DataFrame({"a": [1]}),
+        # An INTERVAL ends at microseconds, and has no length of which nobody knows the unit.
+        pd.Timedelta(1, "ns"),
+        [pd.Timedelta("1s"), pd.Timedelta(1_500, "ns")],
+        {"wait": np.timedelta64(1, "ns")},
+        np.timedelta64(5),
+        np.timedelta64(2, "M"),
+        np.timedelta64(1_500, "ps"),
+        np.timedelta64(2**62, "W"),
+        time(9, 30, tzinfo=NEW_YORK),
+        {"at": datetime(2024, 1, 31)},
+        pl.Series([datetime(2024, 1, 31)]),
     ],
 )
 def test_a_value_that_sql_has_not_is_an_error(wh: Warehouse, value: object) -> None:

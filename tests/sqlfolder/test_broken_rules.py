@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
+from building import REPOSITORY, SESSION, Made, day_key, instant, make, random_trades, trade
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
 from warehouse.cli.render.run import exit_code
 from warehouse.core.request import Request
 from warehouse.errors import SqlFileError
+from warehouse.ingest import incoming_rules, symbol_builder
 
 
 @pytest.fixture
@@ -100,6 +101,42 @@ def test_a_rule_that_returns_no_findings_keeps_no_rows_out_and_is_named(
     told = made.pipeline.validate(Request.of(()))
     assert [problem in str(one.error) for one in told.broken] == [True]
     assert "few_trades" in {one.rule for one in told.results}
+
+
+FEW_SYMBOLS = """-- validate/mine: sessions of few symbols.
+-- severity: error
+-- data_types: trades
+-- grain: one row per session
+-- on_ingest: yes
+select null::varchar as symbol, session, min(timestamp) as timestamp, count(*) as trades
+from trades
+group by session
+having count(distinct symbol) < 2
+order by session
+"""
+
+
+@pytest.mark.parametrize("pool", [500, 500_000])
+def test_a_rule_of_all_symbols_is_not_judged_by_some_of_them(
+    made: Made, monkeypatch: pytest.MonkeyPatch, pool: int
+) -> None:
+    monkeypatch.setattr(incoming_rules, "_POOL_ROWS", pool)
+    # As where a symbol has very many rows.
+    monkeypatch.setattr(symbol_builder, "_RANGE_ROWS", 500)
+    made.put(day_key("trades", SESSION), random_trades(["A", "B", "C"], 3_000))
+    (made.root / "sql/validate/mine.sql").write_text(FEW_SYMBOLS)
+    report = made.update()
+    assert made.sql("select count(distinct symbol) from trades") == [(3,)]
+    assert ["write on_ingest: no" in str(one.error) for one in report.broken] == [True] * (
+        pool == 500
+    )
+    assert made.pipeline.validate(Request.of(()), ["mine"]).results == []
+
+
+def test_a_rule_of_all_symbols_counts_where_it_was_shown_all(made: Made) -> None:
+    (made.root / "sql/validate/mine.sql").write_text(FEW_SYMBOLS)
+    (refused,) = made.update().refused
+    assert [(one.rule, one.symbol) for one in refused.errors] == [("mine", None)]
 
 
 def test_validate_asks_the_other_rules_beside_one_that_fails(made: Made) -> None:

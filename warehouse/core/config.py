@@ -60,6 +60,14 @@ def _some_path(path: Path) -> Path:
     return path
 
 
+def _some_symbols(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The symbols as they are; a name that no symbol has would leave out every row there is."""
+    for name in ("", "*"):
+        if name in names:
+            raise ValueError(f"{name!r} is no symbol; an empty list, [], means all of them")
+    return names
+
+
 def _check_letters(text: str) -> None:
     try:
         is_name = b"\0" not in os.fsencode(text)
@@ -128,7 +136,7 @@ class SourceConfig(_Section):
     url: Url = ""
     endpoint: Server = "https://files.massive.com"
     layout: Literal["day", "symbol"] = "day"
-    symbols: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    symbols: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_some_symbols)] = ()
 
 
 PartitionLayout: TypeAlias = Literal["symbol", "market"]

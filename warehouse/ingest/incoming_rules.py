@@ -96,6 +96,8 @@ class IncomingRules:
         self._lock = Lock()
         self._waiting: list[pa.Table] = []
         self._found: list[ValidationResult] = []
+        self.asked = 0
+        """How often the rules were asked, each time of some of the symbols."""
         reads = frozenset().union(*(rule.reads for rule in rules))
         with cleaner.cursor() as connection:
             if reads & _REFERENCE:
@@ -158,6 +160,7 @@ class IncomingRules:
         found = list(self._evaluation.ask(connection, self._rules, self._kind.name))
         with self._lock:
             self._found += found
+            self.asked += 1
 
 
 def _columns(kind: DataType, rules: Sequence[Rule]) -> list[str]:

@@ -131,13 +131,14 @@ class BuiltRange:
 
     Attributes:
         folder: of the attempt that built them.
-        findings, broken: as a batch has them.
+        findings, broken, asked: as a batch has them.
     """
 
     folder: Path
     merged: Merged
     findings: list[ValidationResult] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+    asked: int = 0
 
 
 @dataclass
@@ -151,6 +152,7 @@ class StagedBatch:
         unchanged: partitions whose rows were read again and stay as they are.
         findings: what the rules found in the rows that are new.
         broken: rules that failed when they were asked.
+        asked: how often they were, each time of some of the symbols.
     """
 
     data_type: str
@@ -162,6 +164,7 @@ class StagedBatch:
     unchanged: list[Partition] = field(default_factory=list)
     findings: list[ValidationResult] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
+    asked: int = 0
 
 
 class Stager:
@@ -373,6 +376,7 @@ class Stager:
         if incoming_rules is not None:
             built.findings = incoming_rules.finish()
             built.broken = incoming_rules.broken
+            built.asked = incoming_rules.asked
         return built
 
     def _read_all(
@@ -584,6 +588,7 @@ def batch_of(
         merged.unchanged,
         built.findings,
         built.broken,
+        built.asked,
     )
 
 

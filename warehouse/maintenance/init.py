@@ -106,6 +106,8 @@ def lay_out(
     for name, text in (("source", source), *(("symbol", symbol) for symbol in symbols)):
         if not is_utf8(text):
             raise RequestError(name, text, "it must be UTF-8")
+    if "*" in symbols:
+        raise RequestError("symbols", "*", "it is no symbol; without --symbols all are taken")
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})

@@ -18,16 +18,20 @@ from typing import Any
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.paths import MARKET, Layout
 from warehouse.core.representation import Face
+from warehouse.errors import SqlFileError
 from warehouse.ingest.stage import StagedBatch
 from warehouse.sqlfolder import allow_list
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.sqlfolder.rule_file import read_rules
+from warehouse.sqlfolder.rule_file import BrokenRule, read_rules
 from warehouse.store.catalog import CatalogChange, Checked
 from warehouse.store.publish import rename
 from warehouse.text import as_json
 from warehouse.validation.evaluate import NAMED_SYMBOLS, ValidationResult, settle
 
 RECORD = "refused.json"
+_OF_NO_SYMBOL = (
+    "finds what is of no symbol, and was shown some of the symbols at a time: write on_ingest: no"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,8 +92,20 @@ class Gate:
         # anew the next time too.
         together = not selected and all(item.file.symbol is None for item in batch.files)
         named = NAMED_SYMBOLS if together else 0
+        if batch.asked > 1:
+            self._leave_to_validate(batch)
         batch.findings = settle(batch.findings, self.allowances, named=named)
         return batch.findings
+
+    def _leave_to_validate(self, batch: StagedBatch) -> None:
+        """Take out what was found of no symbol, where no one question was about all of them."""
+        names = {found.rule for found in batch.findings if found.symbol is None}
+        names -= {one.name for one in batch.broken}
+        batch.findings = [found for found in batch.findings if found.symbol is not None]
+        for rule in self.rules:
+            if rule.name in names:
+                error = SqlFileError(rule.file.path, _OF_NO_SYMBOL)
+                batch.broken.append(BrokenRule(rule.name, error, rule.on_ingest))
 
     def refuse(self, run_id: str, batch: StagedBatch, name: str) -> Refused:
         """Move a staged batch to where it can be looked at, in place of what an earlier run left.

@@ -247,11 +247,12 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
     for block in frame._mgr.blocks:
         _make_read_only(block.values)
         _hold(block.refs)
-    if not isinstance(frame.index, pd.RangeIndex):
-        for index in _parts(frame.index):
-            _make_read_only(index._data)
-            if index._references is not None:
-                _hold(index._references)
+    for axis in (frame.index, frame.columns):
+        if not isinstance(axis, pd.RangeIndex):
+            for index in _parts(axis):
+                _make_read_only(index._data)
+                if index._references is not None:
+                    _hold(index._references)
     return frame
 
 

@@ -17,6 +17,8 @@ vendor's export. Parameters are the keys of `validation` in the configuration; w
 as their defaults is what holds where it has none. Its columns are `symbol`, `session`, `timestamp`
 (each NULL where it makes no sense) and whatever a person wants to see of the row. One that stands
 for several rows says for how many in `row_count`.
+
+On ingest (`on_ingest: yes`) it sees whole symbols, but not all of them at once.
 """
 
 from __future__ import annotations

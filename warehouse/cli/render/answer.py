@@ -74,8 +74,11 @@ def ask(root: Path, sql: str, parameters: dict[str, str]) -> pa.Table:
 def plain(answer: pa.Table) -> pa.Table:
     """The answer with its stamps in UTC and without a zone, each column under a name of its own."""
     aware, naive = pa.timestamp("ns", "UTC"), pa.timestamp("ns")
-    fields = [field.with_type(naive) if field.type == aware else field for field in answer.schema]
-    return answer.cast(pa.schema(fields)).rename_columns(_distinct(answer.column_names))
+    for place, field in enumerate(answer.schema):
+        # Column by column: to cast a whole table ends the process where it holds an empty MAP.
+        if field.type == aware:
+            answer = answer.set_column(place, field.name, answer.column(place).cast(naive))
+    return answer.rename_columns(_distinct(answer.column_names))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

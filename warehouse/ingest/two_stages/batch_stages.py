@@ -131,6 +131,7 @@ def _together(folder: Path, built: Iterable[BuiltRange]) -> BuiltRange:
         found.merged.passed_over += one.merged.passed_over
         found.merged.brought += one.merged.brought
         found.findings += one.findings
+        found.asked += one.asked
         known = {rule.name for rule in found.broken}
         found.broken += [rule for rule in one.broken if rule.name not in known]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -64,6 +64,9 @@ _EXACT = frozenset(
     }
 )
 
+_FINE = frozenset({"W", "D", "h", "m", "s", "ms", "us", "ns"})
+"""Units of a duration that last as long always."""
+
 # 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
 _NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
 _NESTED = frozenset({"list", "array", "struct", "map", "union"})
@@ -120,7 +123,8 @@ def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
 
     A datetime becomes a TIMESTAMP_NS in UTC, as the columns are, without losing nanoseconds: naive
     it is New York time, aware it is what it says. A date stays a date, and so does a numpy day; a
-    text stays a text.
+    text stays a text. A duration is an INTERVAL, which has no nanoseconds: they are refused. Within
+    a list or a dict the same holds; Arrow's and polars' columns are lists.
 
     Raises:
         QueryError: a value is missing, or there is one too many, or of a type SQL has not.
@@ -147,19 +151,24 @@ def _dollars(names: list[str]) -> str:
 
 
 def _value(query: Query, name: str, value: Any) -> Any:
+    value = _plain(value)
     if isinstance(value, np.datetime64):
-        if np.datetime_data(value.dtype)[0] == "D" and not np.isnat(value):
+        if np.isnat(value):
+            return None
+        if np.datetime_data(value.dtype)[0] == "D":
             return value.item()
         raise QueryError(
             query.sql, f"${name}: a numpy.datetime64 has no time zone; give a pandas.Timestamp"
         )
+    if isinstance(value, np.timedelta64 | pd.Timedelta):
+        return _interval(query, name, value)
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray | pd.Series | pd.Index):
-        value = list(value)
+    if isinstance(value, dict):
+        return {key: _value(query, name, item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        items = sorted(value) if isinstance(value, set | frozenset) else value
-        if items and all(isinstance(item, datetime) for item in items):
+        items = _ordered(value) if isinstance(value, set | frozenset) else value
+        if items and all(isinstance(item, datetime) and not pd.isna(item) for item in items):
             texts = [_stamp(query, name, item) for item in items]
             return duckdb.Value(texts, duckdb.list_type(duckdb.sqltypes.TIMESTAMP_NS))
         return [_value(query, name, item) for item in items]
@@ -167,7 +176,57 @@ def _value(query: Query, name: str, value: Any) -> Any:
         return None
     if isinstance(value, datetime):
         return duckdb.Value(_stamp(query, name, value), duckdb.sqltypes.TIMESTAMP_NS)
+    if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
+        raise QueryError(query.sql, f"${name} = {value}: without a day its zone has no offset")
     return value
+
+
+def _plain(value: Any) -> Any:
+    """A value of Arrow, polars, numpy or pandas as one of Python's: many as a list."""
+    if hasattr(value, "as_py"):
+        return value.as_py()
+    if hasattr(value, "to_arrow") and not isinstance(value, pa.ChunkedArray):
+        # Through Arrow, for polars' own lists have no nanoseconds.
+        value = value.to_arrow()
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return value.to_pylist()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value[()]
+    if isinstance(value, np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return list(value)
+    return value
+
+
+def _ordered(values: Iterable[Any]) -> list[Any]:
+    """A set's values, always in the same order."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return sorted(values, key=repr)
+
+
+def _interval(query: Query, name: str, value: np.timedelta64 | pd.Timedelta) -> timedelta | None:
+    """A duration as SQL has it: to the microsecond.
+
+    Raises:
+        QueryError: it is finer than that, or counts months, years or nothing in particular.
+    """
+    if pd.isna(value):
+        return None
+    problem = "an INTERVAL has no nanoseconds; give them as a number, beside epoch_ns(timestamp)"
+    if (
+        isinstance(value, np.timedelta64)
+        and (unit := np.datetime_data(value.dtype)[0]) not in _FINE
+    ):
+        problem = f"of the unit {unit!r} there is no INTERVAL"
+    else:
+        try:
+            length = pd.Timedelta(value)
+            if not length.nanoseconds and value == length:
+                return length.to_pytimedelta()
+        except (ValueError, OverflowError) as error:
+            problem = explained(error)
+    raise QueryError(query.sql, f"${name} = {value} cannot be used: {problem}")
 
 
 def _stamp(query: Query, name: str, value: datetime) -> str:
