@@ -414,6 +414,24 @@ def test_a_statement_whose_answer_may_change_is_refused(own: Made, change: str) 
         wh.bars("AAPL", "2024-01-31")
 
 
+@pytest.mark.parametrize("large", [{"price": 1e13}, {"size": 1e15}], ids=["price", "size"])
+def test_a_trade_that_bars_cannot_hold_is_named_and_keeps_no_other_symbol(
+    make_warehouse: MakeWarehouse, large: dict[str, float]
+) -> None:
+    day = date(2024, 1, 31)
+    trades = [
+        trade("AAPL", instant(day, "10:00"), 1),
+        trade("MSFT", instant(day, "11:00"), 2, **large),
+    ]
+    made = make_warehouse({day_key("trades", day): trades})
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        named = r"the trade of MSFT at 2024-01-31 16:00:00 \(UTC\): its (price|size) is 1e\+1"
+        with pytest.raises(SqlFileError, match=named):
+            wh.bars(["AAPL", "MSFT"], day)
+        assert len(wh.bars("AAPL", day)) == 1
+
+
 def test_an_unknown_condition_is_told_once(own: Made, caplog: pytest.LogCaptureFixture) -> None:
     with Warehouse(own.root) as wh, caplog.at_level(logging.WARNING, "warehouse"):
         bars = wh.bars("AAPL", "2024-01-30", "2024-01-31")

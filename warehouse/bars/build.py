@@ -30,6 +30,8 @@ READS = (
 """Columns of trades that bars rest on."""
 FEWER = tuple(name for name in READS if name not in ("exchange", "id", "tape"))
 """Those that time bars need where no two trades are of one moment and sequence number."""
+_BEYOND = 1e13
+"""A price or a size from which on decimal(19, 6) does not hold it."""
 KERNEL_STATEMENTS = ("tape", "eligible", "time", "bars", "unknown_conditions")
 """What the kernel, and `tape` before it, do as these statements do it."""
 
@@ -214,8 +216,27 @@ def _by_statements(
     """The rows of a chain, and the unknown conditions."""
     trades = plain(trades)
     with prepared(connection, folder, trades) as from_trades:
-        rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
+        try:
+            rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
+        except SqlFileError as error:
+            if (told := _too_large(trades)) is None:
+                raise
+            raise SqlFileError(error.path, told) from error
     return rows, _unknown(connection, folder, trades["conditions"])
+
+
+def _too_large(trades: pa.Table) -> str | None:
+    """The first trade that the decimals of sql/bars do not hold; None: they hold each."""
+    for name in ("price", "size"):
+        beyond = trades.filter(pc.greater_equal(pc.abs(trades[name]), _BEYOND))
+        if beyond.num_rows:
+            (one,) = beyond.slice(0, 1).select(["symbol", "timestamp", "price", "size"]).to_pylist()
+            return (
+                f"fails on the trade of {one['symbol']} at {one['timestamp']} (UTC): its {name} is"
+                f" {one[name]:g}, and bars hold less than {_BEYOND:g}; ask for the other symbols by"
+                " name"
+            )
+    return None
 
 
 def _chain_to_bars(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:
