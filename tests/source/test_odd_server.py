@@ -345,6 +345,34 @@ def test_a_file_that_a_server_refuses_does_not_keep_the_others(
     assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
 
 
+ODD_OF_ONE_FILE: dict[str, Callable[[str], object]] = {
+    "moved": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
+    "not modified": lambda line: b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "not implemented": lambda line: error("501 No", "NotImplemented"),
+    "a length that is none": LYING["a length that is none"],
+    "a date that is none": lambda line: http("200 OK", BODY, 'ETag: "e"', "Last-Modified: never"),
+    "a refusal that is too long": lambda line: endless(b"HTTP/1.1 404 No\r\n\r\n", b"x" * 64_000),
+}
+
+
+@pytest.mark.parametrize("name", ODD_OF_ONE_FILE)
+def test_an_odd_answer_about_one_file_keeps_no_other_from_a_server_that_has_listed_them(
+    name: str, tmp_path: Path
+) -> None:
+    body = gzip.compress(b"ticker\nA\n")
+    with OddServer(body, "e-1-2") as odd:
+        s3 = source(odd.endpoint)
+        assert listed(s3)
+        other = RawFile("trades", date(2024, 1, 3))
+        refused = replace(odd.item(), file=other, key=other.key)
+        odd.answers = lambda line: ODD_OF_ONE_FILE[name](line) if other.key in line else None
+        wanted = [(one, tmp_path / f"{one.file.day}") for one in (refused, odd.item())]
+        done = {one.item.file: one for one in s3.fetch_all(wanted)}
+    assert other.key in str(done[other].problem)
+    assert "\n" not in str(done[other].problem)
+    assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
+
+
 @pytest.mark.parametrize("name", LYING)
 def test_a_file_that_a_server_lies_about_is_never_kept(name: str, tmp_path: Path) -> None:
     target = tmp_path / "file.csv.gz"
