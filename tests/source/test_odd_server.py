@@ -373,6 +373,22 @@ def test_an_odd_answer_about_one_file_keeps_no_other_from_a_server_that_has_list
     assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
 
 
+@pytest.mark.parametrize("place", ["month", "month/a", "month/a.part"])
+def test_what_stands_in_the_way_of_one_raw_file_keeps_no_other(place: str, tmp_path: Path) -> None:
+    body = gzip.compress(b"ticker\nA\n")
+    if place == "month":
+        (tmp_path / place).write_text("")
+    else:
+        (tmp_path / place).mkdir(parents=True)
+    with OddServer(body, "e-1-2") as odd:
+        day = odd.item().file.day
+        other = replace(odd.item(), file=RawFile("trades", date(2024, 1, 3)))
+        wanted = [(odd.item(), tmp_path / "month/a"), (other, tmp_path / "else" / "b")]
+        done = {one.item.file.day: one for one in source(odd.endpoint).fetch_all(wanted)}
+    assert f"{tmp_path / place}: " in str(done[day].problem)
+    assert (tmp_path / "else" / "b").read_bytes() == body
+
+
 @pytest.mark.parametrize("name", LYING)
 def test_a_file_that_a_server_lies_about_is_never_kept(name: str, tmp_path: Path) -> None:
     target = tmp_path / "file.csv.gz"

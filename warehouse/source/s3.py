@@ -150,14 +150,17 @@ class S3Source:
         """Whether the file at `path` holds other bytes than the source's; False: it is not there.
 
         Its ETag tells, so nothing is fetched; where that cannot tell, they are taken for the same.
+        One that cannot be read counts as other.
         """
         try:
             with io.FileIO(path) as file:
                 if os.fstat(file.fileno()).st_size != item.size:
                     return True
                 verdict = check(read_into(file), EtagCheck(item.etag, item.size))
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         return verdict.same is False
 
     def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
