@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import make
+from building import Made, csv_text, instant, make, trade
 from click.testing import CliRunner
 from oddserver import OddServer, http, listing, xml
 
@@ -282,6 +282,70 @@ def test_a_day_of_which_a_list_has_another_form_alone_is_told_of() -> None:
     assert [(each.key, each.is_misnamed) for each in found] == [(gunzipped, True)]
 
 
+def error(status: str, code: str) -> bytes:
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    return http(status, body, "Content-Type: application/xml")
+
+
+NOT_LISTED = {
+    "may not list the bucket (403 AccessDenied)": error("403 No", "AccessDenied"),
+    "the server answers 500": error("500 No", "InternalError"),
+    "gives an answer that is none of S3's": ANSWERS["no key"](""),
+}
+
+
+def warehouse_of(odd: OddServer, root: Path) -> Made:
+    return make(
+        root,
+        source__url="s3://flatfiles",
+        source__endpoint=odd.endpoint,
+        download__retry_attempts=0,
+    )
+
+
+def updated(made: Made, types: list[str], start: date = DAY) -> tuple[int, str, int]:
+    """An update: its exit status, what a person is told, how many partitions there are."""
+    arguments = ["-C", str(made.root), "update", *types, "--start", str(start), "--end", str(DAY)]
+    result = CliRunner().invoke(cli, arguments)
+    return result.exit_code, result.output, len(made.partitions())
+
+
+@pytest.mark.parametrize("problem", list(NOT_LISTED)[:2])
+@pytest.mark.parametrize("types", [["quotes", "trades"], ["trades", "quotes"]])
+def test_a_data_type_that_is_not_listed_is_named_and_the_others_come(
+    problem: str, types: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
+    with OddServer(body, "e") as odd:
+        made = warehouse_of(odd, tmp_path)
+        odd.answers = lambda line: NOT_LISTED[problem] if "quotes_v1" in line else None
+        status, told, partitions = updated(made, types)
+        assert (status, partitions) == (1, 1)
+        assert "us_stocks_sip/quotes_v1 cannot be listed: " in told
+        assert problem in told
+        odd.answers = lambda line: None
+        assert "cannot be listed" not in updated(made, types)[1]
+
+
+@pytest.mark.parametrize("problem", NOT_LISTED)
+def test_a_month_that_is_not_listed_is_named_and_those_after_it_come(
+    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
+    with OddServer(body, "e") as odd:
+        odd.answers = lambda line: NOT_LISTED[problem] if "2023%2F12" in line else None
+        status, told, partitions = updated(
+            warehouse_of(odd, tmp_path), ["trades"], date(2023, 11, 1)
+        )
+    assert (status, partitions) == (1, 1)
+    assert "us_stocks_sip/trades_v1 cannot be listed: " in told
+    assert problem in told
+
+
 BODY = b"x" * 1_000
 LYING: dict[str, Callable[[str], object]] = {
     "no ETag": lambda line: http("206 Partial", BODY, "Content-Range: bytes 0-999/1000"),
@@ -312,11 +376,6 @@ LYING: dict[str, Callable[[str], object]] = {
     ),
     "all of it twice": lambda line: http("200 OK", BODY * 2, 'ETag: "e"'),
 }
-
-
-def error(status: str, code: str) -> bytes:
-    body = f"<Error><Code>{code}</Code></Error>".encode()
-    return http(status, body, "Content-Type: application/xml")
 
 
 OF_ONE_FILE = {

@@ -166,6 +166,7 @@ class FolderSource:
         SourceError: there is no such folder.
     """
 
+    answers = True
     retries = 0
     """Requests that were made again: a folder asks once."""
 

@@ -248,7 +248,7 @@ class S3Server:
             read_timeout=timeout,
             tcp_keepalive=True,
         )
-        self._reached = False
+        self.reached = False
         try:
             with self.translated(None):
                 # A session of its own: the module's shared one is not for several threads.
@@ -266,7 +266,7 @@ class S3Server:
             problem = f"{self.endpoint} is no server's URL{self._check_endpoint}"
             raise SourceError(self.url, problem) from error
         # Nothing that was asked of the server has been answered yet.
-        self._reached = False
+        self.reached = False
         self.patience = max(_PATIENCE, timeout)
         _bound_heads(self.client, self.patience)
         events = self.client.meta.events
@@ -401,19 +401,19 @@ class S3Server:
         """
         try:
             yield
-            self._reached = True
+            self.reached = True
         except _FAILURES as error:
             raise self._meaning(error, key) from None
         except _TooLongError:
             problem = f"gives an answer of more than {_LONGEST_ANSWER:,} bytes where S3 has a short"
-            raise self._odd(f"{problem} one", key, self._reached) from None
+            raise self._odd(f"{problem} one", key, self.reached) from None
         except _NONSENSE as error:
             problem = f"gives an answer that is none of S3's ({type(error).__name__})"
-            raise self._odd(problem, key, self._reached) from None
+            raise self._odd(problem, key, self.reached) from None
 
     def _meaning(self, error: Exception, key: str | None) -> Exception:
         if isinstance(error, boto.ClientError):
-            reached, self._reached = self._reached, True
+            reached, self.reached = self.reached, True
             if not reached and _is_gibberish(error):
                 return self._no_s3_server()
             return self._answer(error, key, reached)
@@ -421,12 +421,12 @@ class S3Server:
             return CredentialsError(
                 self.url, f"there are no credentials ({_short(error)}); {_HOW_TO_SIGN_IN}"
             )
-        if isinstance(error, _UNREACHABLE) and not self._reached:
+        if isinstance(error, _UNREACHABLE) and not self.reached:
             return SourceError(
                 self.url,
                 f"{self.endpoint} cannot be reached ({_short(error)}){self._check_endpoint}",
             )
-        if isinstance(error, ResponseParserError) and not self._reached:
+        if isinstance(error, ResponseParserError) and not self.reached:
             return self._no_s3_server()
         if isinstance(error, _BROKEN):
             return TransientError(_short(error))
