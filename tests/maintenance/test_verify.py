@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,13 @@ from building import (
     trade,
 )
 
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.paths import PartitionKey, RawFile
+from warehouse.errors import SourceError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.verify import Fault
+from warehouse.source.folder import FolderSource
+from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import write_partition
 from warehouse.store.publish import writer_lock
@@ -284,6 +287,26 @@ def test_a_pruned_raw_file_is_no_fault_and_one_that_is_just_gone_is(made: Made) 
     report = made.verify()
     assert report.pruned == len(pruned.removed)
     assert [(fault.kind, fault.path) for fault in report.faults] == [("raw", gone)]
+
+
+def test_a_data_type_that_the_source_does_not_list_keeps_no_other_from_being_mended(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = f"{TUESDAY:%Y/%m/%Y-%m-%d}.csv.gz"
+    bars, trades = (made.layout.raw / name / day for name in ("day_aggs", "trades"))
+    for path in (bars, trades):
+        path.unlink()
+    whole = FolderSource.list
+
+    def some(source: FolderSource, kind: DataType, *arguments: Any) -> Iterator[SourceObject]:
+        if kind.name == "day_aggs":
+            raise SourceError(source.url, "may not be listed")
+        return whole(source, kind, *arguments)
+
+    monkeypatch.setattr(FolderSource, "list", some)
+    made.repair()
+    (fault,) = made.verify().faults
+    assert (fault.path, trades.exists()) == (bars, True)
 
 
 def test_where_nothing_is_left_to_mend_from_it_says_so_and_keeps_what_there_is(

@@ -146,6 +146,81 @@ def test_one_odd_entry_is_named_and_the_files_beside_it_come(tmp_path: Path, pro
     assert sessions(made) == list(DAYS)
 
 
+UNREADABLE = Path("/proc/self/mem")
+"""A file that opens, and of which the system reads no byte, as of one on a bad place of a disk."""
+
+
+def test_a_file_that_the_sources_disk_does_not_read_is_named_and_the_others_come(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(MONDAY, SESSION))
+    path = made.source / day_key("trades", TUESDAY)
+    path.symlink_to(UNREADABLE)
+    _, status, told = update(made)
+    assert (sessions(made), status) == ([MONDAY, SESSION], 1)
+    assert "mem cannot be read: Input/output error" in told
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY))
+    assert update(made)[1] == 0
+    assert sessions(made) == list(DAYS)
+
+
+def test_a_raw_file_that_the_disk_does_not_read_is_set_aside_and_comes_anew(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(*DAYS))
+    made.pipeline.download(Request.of(["trades"]))
+    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
+    raw.unlink()
+    raw.symlink_to(UNREADABLE)
+    report = made.ingest("trades")
+    (aside,) = report.set_aside
+    assert "cannot be read: Input/output error" in str(aside.problem)
+    assert sessions(made) == [MONDAY, SESSION]
+    assert update(made)[1] == 0
+    assert sessions(made) == list(DAYS)
+
+
+def _file_for_a_month(raw: Path) -> None:
+    raw.parent.parent.mkdir(parents=True)
+    raw.parent.write_text("")
+
+
+def _link_for_a_month(raw: Path) -> None:
+    raw.parent.parent.mkdir(parents=True)
+    raw.parent.symlink_to("nowhere")
+
+
+def _folder_for_a_file(raw: Path) -> None:
+    (raw / "somebody's").mkdir(parents=True)
+
+
+IN_THE_WAY = {
+    "2024/01: it is a file, not a folder; move away what is there": _file_for_a_month,
+    "2024/01: it is a link to nowhere, which is not there, not a folder": _link_for_a_month,
+    f"{SESSION}.csv.gz: it is a folder, not a file": _folder_for_a_file,
+}
+
+
+@pytest.mark.parametrize("problem", IN_THE_WAY)
+def test_what_stands_in_the_way_of_one_raw_file_stays_and_the_others_come(
+    tmp_path: Path, problem: str
+) -> None:
+    december = date(2023, 12, 29)
+    made = make(tmp_path, files(december, SESSION))
+    raw = made.layout.raw_file(RawFile("trades", SESSION))
+    IN_THE_WAY[problem](raw)
+    for _ in range(2):
+        _, status, told = update(made)
+        assert (sessions(made), status) == ([december], 1)
+        assert problem in told
+    place = next(one for one in (raw.parent, raw) if not one.is_dir() or one == raw)
+    os.rename(place, tmp_path / "moved")
+    assert [one.name for one in tmp_path.glob("moved/*")] in ([], ["somebody's"])
+    assert update(made)[1] == 0
+    assert sessions(made) == [december, SESSION]
+
+
 def test_a_month_that_cannot_be_read_is_named_and_the_others_come(open_folder: Path) -> None:
     december = date(2023, 12, 29)
     made = make(open_folder, files(december, MONDAY))

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import make
+from building import Made, csv_text, instant, make, trade
 from click.testing import CliRunner
 from oddserver import OddServer, http, listing, xml
 
@@ -282,6 +282,70 @@ def test_a_day_of_which_a_list_has_another_form_alone_is_told_of() -> None:
     assert [(each.key, each.is_misnamed) for each in found] == [(gunzipped, True)]
 
 
+def error(status: str, code: str) -> bytes:
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    return http(status, body, "Content-Type: application/xml")
+
+
+NOT_LISTED = {
+    "may not list the bucket (403 AccessDenied)": error("403 No", "AccessDenied"),
+    "the server answers 500": error("500 No", "InternalError"),
+    "gives an answer that is none of S3's": ANSWERS["no key"](""),
+}
+
+
+def warehouse_of(odd: OddServer, root: Path) -> Made:
+    return make(
+        root,
+        source__url="s3://flatfiles",
+        source__endpoint=odd.endpoint,
+        download__retry_attempts=0,
+    )
+
+
+def updated(made: Made, types: list[str], start: date = DAY) -> tuple[int, str, int]:
+    """An update: its exit status, what a person is told, how many partitions there are."""
+    arguments = ["-C", str(made.root), "update", *types, "--start", str(start), "--end", str(DAY)]
+    result = CliRunner().invoke(cli, arguments)
+    return result.exit_code, result.output, len(made.partitions())
+
+
+@pytest.mark.parametrize("problem", list(NOT_LISTED)[:2])
+@pytest.mark.parametrize("types", [["quotes", "trades"], ["trades", "quotes"]])
+def test_a_data_type_that_is_not_listed_is_named_and_the_others_come(
+    problem: str, types: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
+    with OddServer(body, "e") as odd:
+        made = warehouse_of(odd, tmp_path)
+        odd.answers = lambda line: NOT_LISTED[problem] if "quotes_v1" in line else None
+        status, told, partitions = updated(made, types)
+        assert (status, partitions) == (1, 1)
+        assert "us_stocks_sip/quotes_v1 cannot be listed: " in told
+        assert problem in told
+        odd.answers = lambda line: None
+        assert "cannot be listed" not in updated(made, types)[1]
+
+
+@pytest.mark.parametrize("problem", NOT_LISTED)
+def test_a_month_that_is_not_listed_is_named_and_those_after_it_come(
+    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
+    with OddServer(body, "e") as odd:
+        odd.answers = lambda line: NOT_LISTED[problem] if "2023%2F12" in line else None
+        status, told, partitions = updated(
+            warehouse_of(odd, tmp_path), ["trades"], date(2023, 11, 1)
+        )
+    assert (status, partitions) == (1, 1)
+    assert "us_stocks_sip/trades_v1 cannot be listed: " in told
+    assert problem in told
+
+
 BODY = b"x" * 1_000
 LYING: dict[str, Callable[[str], object]] = {
     "no ETag": lambda line: http("206 Partial", BODY, "Content-Range: bytes 0-999/1000"),
@@ -314,11 +378,6 @@ LYING: dict[str, Callable[[str], object]] = {
 }
 
 
-def error(status: str, code: str) -> bytes:
-    body = f"<Error><Code>{code}</Code></Error>".encode()
-    return http(status, body, "Content-Type: application/xml")
-
-
 OF_ONE_FILE = {
     "it may be encrypted with a key that must be sent along": error("400 No", "InvalidRequest"),
     "it is archived; restore it in the bucket first": error("403 No", "InvalidObjectState"),
@@ -343,6 +402,50 @@ def test_a_file_that_a_server_refuses_does_not_keep_the_others(
     assert "\n" not in str(done[other].problem)
     assert done[odd.item().file].problem is None
     assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
+
+
+ODD_OF_ONE_FILE: dict[str, Callable[[str], object]] = {
+    "moved": lambda line: http("307 Temporary Redirect", b"", "Location: /"),
+    "not modified": lambda line: b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "not implemented": lambda line: error("501 No", "NotImplemented"),
+    "a length that is none": LYING["a length that is none"],
+    "a date that is none": lambda line: http("200 OK", BODY, 'ETag: "e"', "Last-Modified: never"),
+    "a refusal that is too long": lambda line: endless(b"HTTP/1.1 404 No\r\n\r\n", b"x" * 64_000),
+}
+
+
+@pytest.mark.parametrize("name", ODD_OF_ONE_FILE)
+def test_an_odd_answer_about_one_file_keeps_no_other_from_a_server_that_has_listed_them(
+    name: str, tmp_path: Path
+) -> None:
+    body = gzip.compress(b"ticker\nA\n")
+    with OddServer(body, "e-1-2") as odd:
+        s3 = source(odd.endpoint)
+        assert listed(s3)
+        other = RawFile("trades", date(2024, 1, 3))
+        refused = replace(odd.item(), file=other, key=other.key)
+        odd.answers = lambda line: ODD_OF_ONE_FILE[name](line) if other.key in line else None
+        wanted = [(one, tmp_path / f"{one.file.day}") for one in (refused, odd.item())]
+        done = {one.item.file: one for one in s3.fetch_all(wanted)}
+    assert other.key in str(done[other].problem)
+    assert "\n" not in str(done[other].problem)
+    assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
+
+
+@pytest.mark.parametrize("place", ["month", "month/a", "month/a.part"])
+def test_what_stands_in_the_way_of_one_raw_file_keeps_no_other(place: str, tmp_path: Path) -> None:
+    body = gzip.compress(b"ticker\nA\n")
+    if place == "month":
+        (tmp_path / place).write_text("")
+    else:
+        (tmp_path / place).mkdir(parents=True)
+    with OddServer(body, "e-1-2") as odd:
+        day = odd.item().file.day
+        other = replace(odd.item(), file=RawFile("trades", date(2024, 1, 3)))
+        wanted = [(odd.item(), tmp_path / "month/a"), (other, tmp_path / "else" / "b")]
+        done = {one.item.file.day: one for one in source(odd.endpoint).fetch_all(wanted)}
+    assert f"{tmp_path / place}: " in str(done[day].problem)
+    assert (tmp_path / "else" / "b").read_bytes() == body
 
 
 @pytest.mark.parametrize("name", LYING)

@@ -458,6 +458,20 @@ def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: s
         assert list(made.layout.staging.iterdir()) == []
 
 
+@pytest.mark.parametrize(("by", "mend"), [("link", "remove it"), ("mount", "unmount it")])
+def test_unfinished_work_on_another_disk_is_refused_before_any_of_it_is_removed(
+    made: Made, tmp_path: Path, by: str, mend: str
+) -> None:
+    staging = made.layout.staging
+    staging.rmdir()
+    with on_another_disk(staging, by, tmp_path / "disk"):
+        (staging / "somebody's").write_text("")
+        for _ in range(2):
+            with pytest.raises(StorageError, match=f"staging: is a .* cache folder: {mend}"):
+                made.update("trades")
+        assert os.listdir(staging) == ["somebody's"]
+
+
 @pytest.mark.parametrize(
     ("tier", "by"),
     [("cache/bars_1m", "link"), ("cache/bars_1m", "mount"), ("manifests/bars_1m", "link")],

@@ -196,7 +196,11 @@ class Inflater:
     def _pieces(self, compressed: io.FileIO) -> Iterator[Piece]:
         before = os.fstat(compressed.fileno())
         self.facts.bytes, self.facts.stamp = before.st_size, Stamp.of(before)
-        self.facts.sha256 = hashlib.file_digest(compressed, "sha256").hexdigest()
+        try:
+            self.facts.sha256 = hashlib.file_digest(compressed, "sha256").hexdigest()
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror or error}"
+            raise RawFileError(self.path, problem) from error
         compressed.seek(0)
         blocks = self._blocks(compressed)
         header_line = next(blocks, b"")

@@ -56,13 +56,13 @@ def refetch(
         return result
     try:
         source = open_source(pipeline.config, pipeline.layout.root)
-        items = _listed(source, pipeline.config.source.layout, files)
+        items = _listed(source, pipeline.config.source.layout, files, result.why)
     except (ConfigError, SourceError) as error:
         result.why = dict.fromkeys(files, str(error))
         return result
     for file in files:
         if file not in items:
-            result.why[file] = "the source has no such file (any more)"
+            result.why.setdefault(file, "the source has no such file (any more)")
     known = pipeline.known()
     found = DownloadPlan(fetch=list(items.values()))
     pipeline.fetch(source, run, found, known)
@@ -92,15 +92,31 @@ def refetch(
     return result
 
 
-def _listed(source: Source, layout: str, wanted: list[RawFile]) -> dict[RawFile, SourceObject]:
+def _listed(
+    source: Source, layout: str, wanted: list[RawFile], why: dict[RawFile, str]
+) -> dict[RawFile, SourceObject]:
+    """What the source has of the files.
+
+    Args:
+        why: takes those of a data type that it does not list.
+
+    Raises:
+        SourceError: it does not answer at all.
+    """
     found: dict[RawFile, SourceObject] = {}
     by_kind: defaultdict[str, set[RawFile]] = defaultdict(set)
     for file in wanted:
         by_kind[file.data_type].add(file)
     for name, files in by_kind.items():
         days = [file.day for file in files]
-        listed = source.list(DATA_TYPES[name], layout, min(days), max(days))
-        found |= {item.file: item for item in listed if item.file in files}
+        try:
+            for item in source.list(DATA_TYPES[name], layout, min(days), max(days)):
+                if item.file in files:
+                    found[item.file] = item
+        except SourceError as error:
+            if not source.answers:
+                raise
+            why.update((file, str(error)) for file in files if file not in found)
     return found
 
 

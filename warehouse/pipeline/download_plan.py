@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,10 +25,11 @@ from warehouse.core.calendar import (
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import FileState
-from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path
+from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path, source_folder
 from warehouse.core.representation import Face
 from warehouse.errors import (
     ConfigError,
+    CredentialsError,
     DamagedInTransitError,
     MissingFileError,
     NotInPlanError,
@@ -195,6 +196,9 @@ def plan_download(
     Args:
         open_start, open_end: nobody asked for just this first, or last, session.
         now: the present moment, for tests.
+
+    Raises:
+        SourceError: none of the data types can be listed; where some can, the others are `unread`.
     """
     plan = DownloadPlan()
     now = now or datetime.now(NEW_YORK)
@@ -202,12 +206,15 @@ def plan_download(
     kept = {(file.data_type, file.day) for file, record in known.items() if record.state.is_here}
     holdings = _Holdings(config, known)
     bare: list[DataType] = []
+    failed: list[SourceError] = []
+    has_listed = False
     for kind in kinds:
         days: set[date] = set()
         published: list[SourceObject] = []
         unlisted: list[Unlisted] = []
-        for item in source.list(kind, config.source.layout, first, last, unlisted.append):
+        for item in _listed(source, kind, config, first, last, unlisted, failed):
             days.add(item.file.day)
+            has_listed = True
             if symbols and item.file.symbol is not None and item.file.symbol not in symbols:
                 continue
             record = known.get(item.file)
@@ -260,12 +267,40 @@ def plan_download(
         unseen = [(each.first, each.last) for each in unlisted if each.file is None]
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
             _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
+    if failed and len(failed) == len(kinds) and not has_listed:
+        raise failed[0]
     for kind in bare:
         _note_bare(plan, source, config, kind, known, (first, last))
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
+
+
+def _listed(
+    source: Source,
+    kind: DataType,
+    config: Config,
+    first: date,
+    last: date,
+    unlisted: list[Unlisted],
+    failed: list[SourceError],
+) -> Iterator[SourceObject]:
+    """What the source has of a data type; one that it does not list keeps no other.
+
+    Args:
+        unlisted: takes what cannot be taken.
+        failed: takes why not all was listed.
+    """
+    layout = config.source.layout
+    try:
+        yield from source.list(kind, layout, first, last, unlisted.append)
+    except SourceError as error:
+        if isinstance(error, CredentialsError) or not source.answers:
+            raise
+        failed.append(error)
+        problem = f"cannot be listed: {error.problem}"
+        unlisted.append(Unlisted(source_folder(kind, layout), problem, None, first, last))
 
 
 def _note_unlisted(

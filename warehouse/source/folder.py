@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import (
@@ -27,7 +28,7 @@ from warehouse.core.paths import (
 from warehouse.core.permissions import Modes
 from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
-from warehouse.source.partfile import part_of, put_in_place
+from warehouse.source.partfile import IN_THE_WAY, in_the_way, part_of, put_in_place
 from warehouse.source.transfer import Fetched, SourceObject, StoppedError, Transfer
 
 logger = logging.getLogger("warehouse")
@@ -164,6 +165,7 @@ class FolderSource:
         SourceError: there is no such folder.
     """
 
+    answers = True
     retries = 0
     """Requests that were made again: a folder asks once."""
 
@@ -299,7 +301,8 @@ class FolderSource:
             What came: a newer version than `item`, where that was replaced meanwhile.
 
         Raises:
-            SourceError: it cannot be read, or changed while it was copied.
+            SourceError: it cannot be read, changed while it was copied, or something else stands
+                in its place.
             StorageError: it cannot be written.
             StoppedError: `stop` was set.
         """
@@ -317,6 +320,8 @@ class FolderSource:
             put_in_place(part, target)
         except FileNotFoundError as error:
             raise MissingFileError(self.url, item.key) from error
+        except IN_THE_WAY as error:
+            raise in_the_way(self.url, item.key, target, error) from error
         except OSError as error:
             raise StorageError(target, f"cannot be written: {error.strerror or error}") from error
         finally:
@@ -328,23 +333,30 @@ class FolderSource:
     def differs(self, item: SourceObject, path: Path) -> bool:
         """Whether the file at `path` holds other bytes than the source's; False: it is not there.
 
-        Reads both to their end where their sizes are the same.
+        Reads both to their end where their sizes are the same. One that cannot be read counts as
+        other.
         """
         try:
             return not filecmp.cmp(self._folder / item.key, path, shallow=False)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
 
     def _copy(self, path: Path, part: Path, stop: threading.Event) -> None:
         try:
             opened = open(path, "rb")  # noqa: SIM115 - what it raises is the source's fault alone
+        except FileNotFoundError:
+            raise
         except PermissionError as error:
             raise SourceError(self.url, f"no permission to read {path}") from error
+        except OSError as error:
+            raise self._unread(path, error) from error
         digest = hashlib.sha256()
         with opened as source:
             before = os.fstat(source.fileno())
             with open(part, "wb") as copy:
-                while block := source.read(_BLOCK):
+                while block := self._block(source, path):
                     if stop.is_set():
                         raise StoppedError
                     digest.update(block)
@@ -357,3 +369,12 @@ class FolderSource:
             os.fsync(copied.fileno())
             if changed or hashlib.file_digest(copied, "sha256").digest() != digest.digest():
                 raise SourceError(self.url, f"{path} changed while it was copied; try again")
+
+    def _block(self, source: BinaryIO, path: Path) -> bytes:
+        try:
+            return source.read(_BLOCK)
+        except OSError as error:
+            raise self._unread(path, error) from error
+
+    def _unread(self, path: Path, error: OSError) -> SourceError:
+        return SourceError(self.url, f"{path} cannot be read: {error.strerror or error}")

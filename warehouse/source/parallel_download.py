@@ -27,7 +27,7 @@ from warehouse.errors import (
 )
 from warehouse.source.connections import Connections
 from warehouse.source.etag_check import EtagCheck, Verdict, check, parts_of, read_into
-from warehouse.source.partfile import PartFile, lock_of, storage_error
+from warehouse.source.partfile import IN_THE_WAY, PartFile, in_the_way, lock_of, storage_error
 from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Body, ReplacedError, S3Server
 from warehouse.source.transfer import Fetched, SourceObject, StoppedError
@@ -180,7 +180,8 @@ class Fetcher:
             is damaged at the vendor: then what came lies at `part_of(target)`.
 
         Raises:
-            SourceError: it is not to be had, or the server not to be spoken to.
+            SourceError: it is not to be had, something else stands in its place, or the server is
+                not to be spoken to.
             DamagedInTransitError: it came, but never as it is there; see `part_of(target)`.
             StorageError: the disk refuses.
             StoppedError: `stop` was called.
@@ -191,10 +192,16 @@ class Fetcher:
             lock.acquire(cancel_check=self._stop.is_set)
         except Timeout:
             raise StoppedError from None
+        except IN_THE_WAY as error:
+            raise in_the_way(self._server.url, item.key, target, error) from error
         except OSError as error:
             raise storage_error(target, error) from error
         try:
             return self._fetch(item, target, rank)
+        except StorageError as error:
+            if isinstance(cause := error.__cause__, IN_THE_WAY):
+                raise in_the_way(self._server.url, item.key, target, cause) from cause
+            raise
         except TransientError as error:
             times = self._settings.retry_attempts + 1
             raise TransferError(

@@ -20,7 +20,7 @@ from threading import Condition, Lock
 
 from warehouse.core import small_files
 from warehouse.core.permissions import Modes
-from warehouse.errors import StorageError
+from warehouse.errors import StorageError, TransferError
 
 CHUNK_BYTES = 8 << 20
 """How much one request asks for, and the most that is fetched again after a kill."""
@@ -55,6 +55,9 @@ def put_in_place(part: Path, target: Path) -> None:
     Raises:
         OSError
     """
+    if target.is_dir():
+        # A rename would take the folder for a version of the file.
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(target))
     old = superseded(target)
     if target.exists() and not old.exists():
         try:
@@ -78,6 +81,16 @@ def storage_error(target: Path, error: OSError) -> StorageError:
             target, "the disk is full; make room, and the download goes on where it was"
         )
     return StorageError(target, f"cannot be written: {error.strerror or error}")
+
+
+IN_THE_WAY = (NotADirectoryError, IsADirectoryError)
+"""What the system says where a file is to go and something of another kind stands."""
+
+
+def in_the_way(url: str, key: str, target: Path, error: OSError) -> TransferError:
+    """That something else stands where one file is to go: the disk takes others."""
+    place = error.filename or target
+    return TransferError(url, key, f"{place}: {error.strerror or error}; move away what is there")
 
 
 def check_space(wanted: Sequence[tuple[Path, int]]) -> None:

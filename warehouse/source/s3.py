@@ -17,6 +17,7 @@ from warehouse.core.datatypes import DataType
 from warehouse.core.paths import source_folder
 from warehouse.core.permissions import Modes
 from warehouse.errors import (
+    CredentialsError,
     MissingFileError,
     NotInPlanError,
     RawFileError,
@@ -89,8 +90,14 @@ class S3Source:
         )
         self.url = self._server.url
         self.counts = Counts()
+        self._has_listed = False
         self._chunk_bytes, self._first_pause = chunk_bytes, first_pause
         self._modes = modes or Modes()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the server has answered, whatever it said."""
+        return self._server.reached
 
     @property
     def retries(self) -> int:
@@ -105,9 +112,11 @@ class S3Source:
         Args:
             complain: is told of what cannot be taken; the rest goes on.
 
+        Where only some months, or years, cannot be listed, that is raised after the others' files.
+
         Raises:
             CredentialsError: the server does not accept them.
-            SourceError: there is no such bucket or server.
+            SourceError: there is no such bucket or server, or these may not be listed.
             TransferError: the server does not answer, however often it is asked.
         """
         folder = source_folder(kind, layout)
@@ -117,9 +126,16 @@ class S3Source:
         groups = [prefixes[:1]]
         groups += [prefixes[n : n + at_once] for n in range(1, len(prefixes), at_once)]
         misnamed, taken = Misnamed(kind, layout, first, last), set[date]()
+        problem: SourceError | None = None
         with ThreadPoolExecutor(at_once, "list") as pool:
             for group in groups:
-                for found in pool.map(self._all, group):
+                for found in pool.map(self._tried, group):
+                    if isinstance(found, SourceError):
+                        if isinstance(found, CredentialsError) or not self._has_listed:
+                            raise found
+                        problem = problem or found
+                        continue
+                    self._has_listed = True
                     these = []
                     for item in found:
                         file = file_of(kind, layout, item.key.removeprefix(f"{folder}/"))
@@ -129,13 +145,15 @@ class S3Source:
                         if not file.overlaps(first, last):
                             continue
                         taken.add(file.day)
-                        if (problem := _oddity(item)) is not None:
-                            complain(Unlisted(item.key, problem, file, file.day, file.day))
+                        if (oddity := _oddity(item)) is not None:
+                            complain(Unlisted(item.key, oddity, file, file.day, file.day))
                             continue
                         these.append(SourceObject(file, item.key, item.size, item.etag))
                     # Keys that mean the same file begin alike.
                     yield from without_doubles(these, complain)
         misnamed.tell(taken, complain)
+        if problem is not None:
+            raise problem
 
     def names(self) -> Sequence[str]:
         """Keys of what is there; the first of them."""
@@ -150,14 +168,17 @@ class S3Source:
         """Whether the file at `path` holds other bytes than the source's; False: it is not there.
 
         Its ETag tells, so nothing is fetched; where that cannot tell, they are taken for the same.
+        One that cannot be read counts as other.
         """
         try:
             with io.FileIO(path) as file:
                 if os.fstat(file.fileno()).st_size != item.size:
                     return True
                 verdict = check(read_into(file), EtagCheck(item.etag, item.size))
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         return verdict.same is False
 
     def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
@@ -223,6 +244,12 @@ class S3Source:
             fetcher.close,
             ended,
         )
+
+    def _tried(self, prefix: str) -> Sequence[Listed] | SourceError:
+        try:
+            return self._all(prefix)
+        except SourceError as error:
+            return error
 
     def _all(self, prefix: str) -> Sequence[Listed]:
         retry = Retry(

@@ -131,6 +131,10 @@ class Keys:
 SOURCE_KEYS = Keys("source.url", "source.endpoint", (ACCESS_KEY, SECRET))
 
 
+class _TooLongError(Exception):
+    """An answer does not end where S3 has a short one."""
+
+
 class ReplacedError(Exception):
     """The object is no longer the version that was asked for."""
 
@@ -244,6 +248,7 @@ class S3Server:
             read_timeout=timeout,
             tcp_keepalive=True,
         )
+        self.reached = False
         try:
             with self.translated(None):
                 # A session of its own: the module's shared one is not for several threads.
@@ -260,8 +265,8 @@ class S3Server:
                 raise
             problem = f"{self.endpoint} is no server's URL{self._check_endpoint}"
             raise SourceError(self.url, problem) from error
-        # Nothing that was asked has been answered yet.
-        self._reached = False
+        # Nothing that was asked of the server has been answered yet.
+        self.reached = False
         self.patience = max(_PATIENCE, timeout)
         _bound_heads(self.client, self.patience)
         events = self.client.meta.events
@@ -375,11 +380,7 @@ class S3Server:
                     content += data
                     if len(content) > _LONGEST_ANSWER:
                         answer.raw.close()
-                        raise SourceError(
-                            self.url,
-                            f"{self.endpoint} gives an answer of more than {_LONGEST_ANSWER:,}"
-                            f" bytes where S3 has a short one{self._check_endpoint}",
-                        )
+                        raise _TooLongError
         except TimeoutError:
             answer.raw.close()
             raise boto.ReadTimeoutError(endpoint_url=self.endpoint) from None
@@ -400,32 +401,32 @@ class S3Server:
         """
         try:
             yield
-            self._reached = True
+            self.reached = True
         except _FAILURES as error:
             raise self._meaning(error, key) from None
+        except _TooLongError:
+            problem = f"gives an answer of more than {_LONGEST_ANSWER:,} bytes where S3 has a short"
+            raise self._odd(f"{problem} one", key, self.reached) from None
         except _NONSENSE as error:
-            raise SourceError(
-                self.url,
-                f"{self.endpoint} gives an answer that is none of S3's ({type(error).__name__})"
-                + self._check_endpoint,
-            ) from None
+            problem = f"gives an answer that is none of S3's ({type(error).__name__})"
+            raise self._odd(problem, key, self.reached) from None
 
     def _meaning(self, error: Exception, key: str | None) -> Exception:
         if isinstance(error, boto.ClientError):
-            reached, self._reached = self._reached, True
+            reached, self.reached = self.reached, True
             if not reached and _is_gibberish(error):
                 return self._no_s3_server()
-            return self._answer(error, key)
+            return self._answer(error, key, reached)
         if isinstance(error, _NO_CREDENTIALS):
             return CredentialsError(
                 self.url, f"there are no credentials ({_short(error)}); {_HOW_TO_SIGN_IN}"
             )
-        if isinstance(error, _UNREACHABLE) and not self._reached:
+        if isinstance(error, _UNREACHABLE) and not self.reached:
             return SourceError(
                 self.url,
                 f"{self.endpoint} cannot be reached ({_short(error)}){self._check_endpoint}",
             )
-        if isinstance(error, ResponseParserError) and not self._reached:
+        if isinstance(error, ResponseParserError) and not self.reached:
             return self._no_s3_server()
         if isinstance(error, _BROKEN):
             return TransientError(_short(error))
@@ -436,7 +437,17 @@ class S3Server:
     def _no_s3_server(self) -> SourceError:
         return SourceError(self.url, f"{self.endpoint} is no S3 server{self._check_endpoint}")
 
-    def _answer(self, error: boto.ClientError, key: str | None) -> Exception:
+    def _odd(self, problem: str, key: str | None, reached: bool) -> SourceError:
+        """What an answer means that no server of S3's gives.
+
+        One that has answered as S3 does is one: such an answer is that file's own, and others may
+        be had.
+        """
+        if key and reached:
+            return TransferError(self.url, key, f"the server {problem}")
+        return SourceError(self.url, f"{self.endpoint} {problem}{self._check_endpoint}")
+
+    def _answer(self, error: boto.ClientError, key: str | None, reached: bool) -> Exception:
         response: Any = error.response
         code = str(response.get("Error", {}).get("Code", ""))[:_LONGEST_CODE]
         meta = response.get("ResponseMetadata", {})
@@ -467,7 +478,7 @@ class S3Server:
             return NotInPlanError(self.url, key, answer)
         if status == 403:
             return SourceError(self.url, f"the access key may not list the bucket ({answer})")
-        if 300 <= status < 400 or code in _ELSEWHERE:
+        if (300 <= status < 400 or code in _ELSEWHERE) and not (key and reached):
             return SourceError(
                 self.url,
                 f"the bucket is not at {self.endpoint} ({answer}){self._check_endpoint}",
@@ -475,7 +486,7 @@ class S3Server:
         if 400 <= status < 500 and key:
             # Such as that the key it is encrypted with is disabled: others may be had.
             return TransferError(self.url, key, f"the server answers {answer}")
-        return SourceError(self.url, f"{self.endpoint} answers {answer}{self._check_endpoint}")
+        return self._odd(f"answers {answer}", key, reached)
 
 
 @contextmanager

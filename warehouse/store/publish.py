@@ -159,10 +159,15 @@ def recover(layout: Layout) -> bool:
             if change is not None:
                 _make_folders(layout, change)
                 _carry_out(layout, change)
-    if layout.staging.is_symlink():
-        raise StorageError(
-            layout.staging, "is a link; unfinished work must lie beside the cache folder: remove it"
-        )
+    for is_elsewhere, problem, mend in (
+        (layout.staging.is_symlink(), "is a link", "remove it"),
+        (os.path.ismount(layout.staging), "is a disk of its own", "unmount it"),
+    ):
+        if is_elsewhere:
+            raise StorageError(
+                layout.staging,
+                f"{problem}; unfinished work must lie beside the cache folder: {mend}",
+            )
     if layout.staging.exists():
         shutil.rmtree(layout.staging)
     _clear_shelves(layout)
