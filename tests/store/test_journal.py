@@ -522,6 +522,19 @@ def test_no_file_is_written_where_the_folder_of_the_views_columns_leads(
     assert (outside / "trades.parquet").read_text() == "precious"
 
 
+def test_no_rows_are_written_where_a_draft_of_the_views_columns_leads(
+    made: Made, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = made.layout.schema / "trades.parquet"
+    path.unlink()
+    path.with_name(f".{path.name}.new").symlink_to(victim)
+    made.update("trades")
+    assert victim.read_text() == "precious"
+    assert path.is_file() and not path.is_symlink()
+
+
 def test_a_version_that_a_killed_run_left_beside_a_published_file_waits_for_nothing(
     made: Made,
 ) -> None:

@@ -1183,6 +1183,8 @@ def _write_schemas(
         if schema_problem(path) is not None or not _has_columns(path, columns):
             # Beside it: the folder may stand on another disk.
             draft = path.with_name(f".{path.name}.new")
+            # A link that a stranger has put there would lead the rows elsewhere.
+            draft.unlink(missing_ok=True)
             pq.write_table(columns.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)
