@@ -758,6 +758,38 @@ def test_sql_does_not_wait_for_a_pipe_in_the_place_of_rejects(made: Made) -> Non
         path.unlink()
 
 
+def test_folders_of_bars_of_all_lengths_are_refused_in_a_line_and_not_all_looked_at(
+    made: Made,
+) -> None:
+    folders = [made.layout.cache / f"bars_{seconds}s" for seconds in range(1, 302)]
+    for folder in folders:
+        folder.mkdir()
+    for reader in READERS:
+        try:
+            said = str(READERS[reader](made))
+        except WarehouseError as error:
+            said = str(error)
+        assert "hold folders of bars of 301 lengths, and no warehouse keeps more than 200" in said
+    for folder in folders:
+        folder.rmdir()
+    READERS["status"](made)
+
+
+def test_a_symbol_that_no_disk_takes_is_damage_and_is_mended(made: Made) -> None:
+    name = "A" * 300
+    changed(
+        made,
+        f"update partitions set symbol = '{name}', file = 'trades/{name}/2024_01.parquet'"
+        " where data_type = 'trades'",
+    )
+    told = "names .* which no partition of its month is called"
+    with pytest.raises(DamagedCatalogError, match=told):
+        READERS["the report"](made)
+    made.repair()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    READERS["the report"](made)
+
+
 def test_a_folder_in_the_place_of_the_catalogs_log_is_kept_and_stops_nothing(made: Made) -> None:
     log = made.root / "data/warehouse.duckdb.wal"
     log.mkdir()

@@ -225,7 +225,8 @@ def test_what_bears_the_name_of_a_draft_is_not_written_through_and_not_waited_fo
     assert update(made) == [f"{CLEAN}: replaced by the present version's"]
     assert victim.read_text() == "select 1"
     for name in (CLEAN, RECORD):
-        assert (made.root / name).is_file() and not (made.root / name).is_symlink()
+        assert (made.root / name).is_file()
+        assert not (made.root / name).is_symlink()
     assert (made.root / CLEAN).read_bytes() == (release / CLEAN).read_bytes()
 
 
