@@ -281,6 +281,28 @@ def test_a_journal_of_values_too_short_for_names_takes_no_memory(
         journal.read(bare)
 
 
+def test_a_journal_larger_than_any_publish_writes_is_not_read(made: Made) -> None:
+    with open(made.layout.journal, "wb") as file:
+        file.truncate(65 << 20)
+    with (
+        pytest.raises(InterruptedPublishError, match=r"68,157,440 bytes"),
+        Warehouse(made.root) as wh,
+    ):
+        wh.trades("AAPL", DAY)
+    made.update("trades")
+
+
+def test_a_publish_of_more_than_a_journal_is_believed_for_is_not_begun(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_BYTES", 300)
+    with pytest.raises(StorageError, match=r"cannot publish \d+ files at once; ask for fewer"):
+        made.update("trades")
+    assert not journal.stands(made.layout)
+    with Warehouse(made.root) as wh:
+        assert wh.trades("AAPL", DAY)["price"].to_list() == [1.0]
+
+
 def test_of_a_journal_that_cannot_be_believed_no_more_is_shown_than_a_line_holds(
     bare: Layout,
 ) -> None:

@@ -206,9 +206,17 @@ def publish(layout: Layout, change: Change) -> None:
                 f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
                 " may be a link",
             ) from error
+        text = journal.text_of(change)
+        if len(text.encode()) > journal.MOST_BYTES:
+            # Nobody would believe it, nor end what it began.
+            count = len(change.renames) + len(change.removals)
+            raise StorageError(
+                layout.data,
+                f"cannot publish {count:,} files at once; ask for fewer sessions or symbols",
+            )
         draft = layout.staging / "publish.json"
         with open(draft, "w", encoding="utf-8", opener=layout.modes.opener) as file:
-            file.write(journal.text_of(change))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, layout.journal)
