@@ -30,6 +30,7 @@ from warehouse.core.duckdb_connection import connect
 from warehouse.errors import (
     CorruptPartitionError,
     DamagedCatalogError,
+    QueryError,
     SqlFileError,
     StorageError,
     WarehouseError,
@@ -194,6 +195,33 @@ def test_whoever_runs_a_file_of_sql_checks_it(
         run(made)
     assert caught.value.path == path
     assert CANARY not in str(caught.value)
+
+
+DOUBLED = "with {} select * from t39".format(
+    ", ".join(
+        f"t{n} as (select * from {f't{n - 1} a, t{n - 1} b' if n else 'runs'})" for n in range(40)
+    )
+)
+"""A few lines whose columns no memory holds; DuckDB hears no Ctrl-C while it binds them."""
+
+
+def test_names_that_double_forty_times_are_refused_before_they_are_bound(made: Made) -> None:
+    told = "may name 10,000 tables at most"
+    for name, reader in (("report/runs", "status"), ("coverage/states", "coverage")):
+        path = made.root / f"sql/{name}.sql"
+        before = path.read_text("utf-8")
+        path.write_text(edited(path, DOUBLED.removesuffix("select * from t39")), "utf-8")
+        with pytest.raises(SqlFileError, match=told):
+            READERS[reader](made)
+        path.write_text(before, "utf-8")
+    with pytest.raises(QueryError, match=told):
+        of_facade(made, lambda wh: wh.query(DOUBLED))
+
+
+def test_a_chain_of_names_is_no_doubling(made: Made) -> None:
+    chain = ", ".join(f"t{n} as (from {f't{n - 1}' if n else 'trades'})" for n in range(60))
+    asked = f"with {chain} select count(*) as n from t59"
+    assert of_facade(made, lambda wh: wh.query(asked))["n"].to_list() == [1]
 
 
 def test_a_statement_that_finds_the_bar_to_show_is_checked_as_a_query(made: Made) -> None:
