@@ -197,6 +197,16 @@ def test_whoever_runs_a_file_of_sql_checks_it(
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [one for one in SELECTS if one.startswith("report/")])
+def test_a_file_of_the_report_that_gives_other_columns_is_told_in_one_line(
+    made: Made, name: str
+) -> None:
+    (made.root / f"sql/{name}.sql").write_text(f"-- {name}: another.\nselect 1 as other\n", "utf-8")
+    for reader in ("status", "the report of a symbol"):
+        with suppress(SqlFileError):
+            READERS[reader](made)
+
+
 DOUBLED = "with {} select * from t39".format(
     ", ".join(
         f"t{n} as (select * from {f't{n - 1} a, t{n - 1} b' if n else 'runs'})" for n in range(40)
