@@ -30,6 +30,7 @@ from warehouse.core.duckdb_connection import connect
 from warehouse.errors import (
     CorruptPartitionError,
     DamagedCatalogError,
+    QueryError,
     SqlFileError,
     StorageError,
     WarehouseError,
@@ -194,6 +195,43 @@ def test_whoever_runs_a_file_of_sql_checks_it(
         run(made)
     assert caught.value.path == path
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [one for one in SELECTS if one.startswith("report/")])
+def test_a_file_of_the_report_that_gives_other_columns_is_told_in_one_line(
+    made: Made, name: str
+) -> None:
+    (made.root / f"sql/{name}.sql").write_text(f"-- {name}: another.\nselect 1 as other\n", "utf-8")
+    for reader in ("status", "the report of a symbol"):
+        with suppress(SqlFileError):
+            READERS[reader](made)
+
+
+DOUBLED = "with {} select * from t39".format(
+    ", ".join(
+        f"t{n} as (select * from {f't{n - 1} a, t{n - 1} b' if n else 'runs'})" for n in range(40)
+    )
+)
+"""A few lines whose columns no memory holds; DuckDB hears no Ctrl-C while it binds them."""
+
+
+def test_names_that_double_forty_times_are_refused_before_they_are_bound(made: Made) -> None:
+    told = "may name 10,000 tables at most"
+    for name, reader in (("report/runs", "status"), ("coverage/states", "coverage")):
+        path = made.root / f"sql/{name}.sql"
+        before = path.read_text("utf-8")
+        path.write_text(edited(path, DOUBLED.removesuffix("select * from t39")), "utf-8")
+        with pytest.raises(SqlFileError, match=told):
+            READERS[reader](made)
+        path.write_text(before, "utf-8")
+    with pytest.raises(QueryError, match=told):
+        of_facade(made, lambda wh: wh.query(DOUBLED))
+
+
+def test_a_chain_of_names_is_no_doubling(made: Made) -> None:
+    chain = ", ".join(f"t{n} as (from {f't{n - 1}' if n else 'trades'})" for n in range(60))
+    asked = f"with {chain} select count(*) as n from t59"
+    assert of_facade(made, lambda wh: wh.query(asked))["n"].to_list() == [1]
 
 
 def test_a_statement_that_finds_the_bar_to_show_is_checked_as_a_query(made: Made) -> None:
@@ -756,6 +794,38 @@ def test_sql_does_not_wait_for_a_pipe_in_the_place_of_rejects(made: Made) -> Non
                 Warehouse(made.root).query(read)
     finally:
         path.unlink()
+
+
+def test_folders_of_bars_of_all_lengths_are_refused_in_a_line_and_not_all_looked_at(
+    made: Made,
+) -> None:
+    folders = [made.layout.cache / f"bars_{seconds}s" for seconds in range(1, 302)]
+    for folder in folders:
+        folder.mkdir()
+    for reader in READERS:
+        try:
+            said = str(READERS[reader](made))
+        except WarehouseError as error:
+            said = str(error)
+        assert "hold folders of bars of 301 lengths, and no warehouse keeps more than 200" in said
+    for folder in folders:
+        folder.rmdir()
+    READERS["status"](made)
+
+
+def test_a_symbol_that_no_disk_takes_is_damage_and_is_mended(made: Made) -> None:
+    name = "A" * 300
+    changed(
+        made,
+        f"update partitions set symbol = '{name}', file = 'trades/{name}/2024_01.parquet'"
+        " where data_type = 'trades'",
+    )
+    told = "names .* which no partition of its month is called"
+    with pytest.raises(DamagedCatalogError, match=told):
+        READERS["the report"](made)
+    made.repair()
+    assert made.sql("select count(*) from trades") == [(1,)]
+    READERS["the report"](made)
 
 
 def test_a_folder_in_the_place_of_the_catalogs_log_is_kept_and_stops_nothing(made: Made) -> None:

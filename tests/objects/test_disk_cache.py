@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +18,7 @@ from objects.machines import SYMBOLS, machine, some_days
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
-from warehouse.errors import RequestError
+from warehouse.errors import RequestError, StorageError
 from warehouse.objects import disk_cache
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.disk_cache import Hold, Wanted, bring, make_room
@@ -205,3 +207,28 @@ def test_threads_of_one_program_ask_side_by_side(machines: tuple[Made, Made]) ->
         for thread in threads:
             thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("below", [".reading", ".partial", ".partial/ab", "cache/trades/THEIRS"])
+def test_room_is_not_made_where_a_link_leads(
+    machines: tuple[Made, Made], tmp_path: Path, below: str
+) -> None:
+    _, second = machines
+    layout = second.layout
+    bring(layout, wanted(second))
+    second.configure(storage__max_cache_disk_gb=1 / GIB)
+    outside = tmp_path / "theirs"
+    (outside / "folder").mkdir(parents=True)
+    precious = [outside / name for name in ("precious.parquet", "folder/precious.parquet")]
+    for path in precious:
+        path.write_text("precious")
+        os.utime(path, (1, 1))
+    link = layout.data / below
+    shutil.rmtree(link, ignore_errors=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    with suppress(StorageError):
+        make_room(second.layout)
+    assert all(path.exists() for path in precious)
+    if below == "cache/trades/THEIRS":
+        assert all("THEIRS" in name for name in second.partitions())

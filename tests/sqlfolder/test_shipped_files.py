@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,6 +207,27 @@ def test_nothing_is_written_through_a_link_or_by_the_word_of_a_record(
     update(made)
     assert victim.read_text() == "select 1"
     assert {path: path.read_bytes() for path in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize("draft", ["a link", "a pipe"])
+def test_what_bears_the_name_of_a_draft_is_not_written_through_and_not_waited_for(
+    made: Made, release: Path, tmp_path: Path, draft: str
+) -> None:
+    victim = tmp_path / "victim.sql"
+    victim.write_text("select 1")
+    append(release / CLEAN)
+    for name in (CLEAN, RECORD):
+        part = made.root / f"{name}.part"
+        if draft == "a link":
+            part.symlink_to(victim)
+        else:
+            os.mkfifo(part)
+    assert update(made) == [f"{CLEAN}: replaced by the present version's"]
+    assert victim.read_text() == "select 1"
+    for name in (CLEAN, RECORD):
+        assert (made.root / name).is_file()
+        assert not (made.root / name).is_symlink()
+    assert (made.root / CLEAN).read_bytes() == (release / CLEAN).read_bytes()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', "[" * 10_000])

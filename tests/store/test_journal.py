@@ -281,6 +281,28 @@ def test_a_journal_of_values_too_short_for_names_takes_no_memory(
         journal.read(bare)
 
 
+def test_a_journal_larger_than_any_publish_writes_is_not_read(made: Made) -> None:
+    with open(made.layout.journal, "wb") as file:
+        file.truncate(65 << 20)
+    with (
+        pytest.raises(InterruptedPublishError, match=r"68,157,440 bytes"),
+        Warehouse(made.root) as wh,
+    ):
+        wh.trades("AAPL", DAY)
+    made.update("trades")
+
+
+def test_a_publish_of_more_than_a_journal_is_believed_for_is_not_begun(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_BYTES", 300)
+    with pytest.raises(StorageError, match=r"cannot publish \d+ files at once; ask for fewer"):
+        made.update("trades")
+    assert not journal.stands(made.layout)
+    with Warehouse(made.root) as wh:
+        assert wh.trades("AAPL", DAY)["price"].to_list() == [1.0]
+
+
 def test_of_a_journal_that_cannot_be_believed_no_more_is_shown_than_a_line_holds(
     bare: Layout,
 ) -> None:
@@ -536,6 +558,20 @@ def test_no_file_is_written_where_the_folder_of_the_views_columns_leads(
     assert (outside / "trades.parquet").read_text() == "precious"
 
 
+def test_no_rows_are_written_where_a_draft_of_the_views_columns_leads(
+    made: Made, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = made.layout.schema / "trades.parquet"
+    path.unlink()
+    path.with_name(f".{path.name}.new").symlink_to(victim)
+    made.update("trades")
+    assert victim.read_text() == "precious"
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
 def test_a_version_that_a_killed_run_left_beside_a_published_file_waits_for_nothing(
     made: Made,
 ) -> None:
@@ -635,6 +671,49 @@ def test_a_staging_folder_that_is_a_link_is_refused_and_not_emptied(
     with pytest.raises(StorageError, match="is a link"):
         made.update("trades")
     assert (outside / "precious").read_text() == "precious"
+
+
+def nested(folder: Path, depth: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
+def test_folders_nested_without_end_are_told_in_a_line_or_passed_over(made: Made) -> None:
+    nested(made.layout.cache / "trades", 3000)
+    nested(made.layout.history, 3000)
+    made.verify()
+    nested(made.layout.staging, 3000)
+    if sys.version_info < (3, 13):
+        with pytest.raises(StorageError, match="nested too deeply; remove it with: rm -r"):
+            made.update("trades")
+    subprocess.run(["rm", "-r", made.layout.staging], check=True)
+    made.update("trades")
+    for folder in (made.layout.cache / "trades", made.layout.history):
+        subprocess.run(["rm", "-r", folder / "d"], check=True)
+
+
+@pytest.mark.parametrize("name", ["logs", "metrics", "refused", "set_aside"])
+def test_nothing_is_written_where_a_folder_of_the_warehouses_own_leads(
+    made: Made, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "theirs").mkdir(parents=True)
+    (outside / "theirs/refused.json").write_text("precious")
+    folder = made.layout.data / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.symlink_to(outside)
+    there = tree(outside)
+    with pytest.raises(StorageError, match=f"{name}: is a link; .* put a folder in its place"):
+        made.update("trades")
+    assert tree(outside) == there
+    folder.unlink()
+    made.update("trades")
 
 
 def test_no_link_in_place_of_a_file_that_a_writer_writes_is_written_through(

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
-from warehouse.core.paths import OWN_FOLDERS, Layout, Tier
+from warehouse.core.paths import MOST_BARS, OWN_FOLDERS, Layout, Tier
 from warehouse.core.permissions import Modes, check_found, check_inside, check_own
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
@@ -242,7 +242,9 @@ class BarsConfig(_Section):
 
     trade_conditions: File = Path("config/trade_conditions.csv")
     keep: Annotated[
-        tuple[Annotated[str, AfterValidator(_length)], ...], BeforeValidator(_names)
+        tuple[Annotated[str, AfterValidator(_length)], ...],
+        Field(max_length=MOST_BARS),
+        BeforeValidator(_names),
     ] = ()
 
     @property

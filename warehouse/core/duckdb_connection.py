@@ -126,7 +126,10 @@ class AttachedDatabase:
     _idle: ClassVar[list[tuple[tuple[str, Path, tuple[Path, ...]], duckdb.DuckDBPyConnection]]] = []
 
     def __init__(self, name: str, path: Path, folders: Iterable[Path]) -> None:
-        self._key = (name, path, tuple(folders))
+        folders = tuple(folders)
+        # One that was a link when it was allowed is not what stands there once it is none.
+        self._key = (name, path, tuple(Path(os.path.realpath(folder)) for folder in folders))
+        self._folders = folders
         _check_file(path)
         self._root: duckdb.DuckDBPyConnection | None = self._taken()
         try:
@@ -145,8 +148,8 @@ class AttachedDatabase:
             if key == self._key:
                 return root
             root.close()
-        _, path, folders = self._key
-        return connect(folders=folders, paths=[str(path), f"{path}.wal"])
+        _, path, _ = self._key
+        return connect(folders=self._folders, paths=[str(path), f"{path}.wal"])
 
     def close(self) -> None:
         """Let go of the file."""

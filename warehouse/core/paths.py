@@ -24,6 +24,7 @@ from warehouse.core.datatypes import (
     with_bars,
 )
 from warehouse.core.permissions import Modes
+from warehouse.errors import StorageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -42,6 +43,8 @@ OWN_FOLDERS = frozenset(
     )
 )
 """What a warehouse makes beside its cache folder, by name."""
+MOST_BARS = 200
+"""So many lengths of kept bars a warehouse has at most; there are 86,400."""
 _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
 HISTORY_TABLES = ("runs", "restatements", "reconciliations", "findings")
@@ -86,9 +89,9 @@ def decode_symbol(name: str) -> str:
 
 
 def _is_symbol(name: str) -> bool:
-    """Whether a path component is what `encode_symbol` makes of a symbol."""
+    """Whether a path component is what `encode_symbol` makes of a symbol, and a disk takes it."""
     try:
-        return bool(name) and encode_symbol(decode_symbol(name)) == name
+        return 0 < len(name) <= _LONGEST_NAME and encode_symbol(decode_symbol(name)) == name
     except UnicodeError:
         return False
 
@@ -388,6 +391,20 @@ class Layout:
         own = ("rejects", "ledger", "history", "manifests", "recipes", "reference")
         return frozenset((self.cache.name, *own))
 
+    @staticmethod
+    def check_own(folder: Path) -> None:
+        """Refuse a folder of the warehouse's own, and no tier, that is a link.
+
+        Where it leads there may be somebody else's log, or whatever they keep.
+
+        Raises:
+            StorageError: so it is.
+        """
+        if os.path.islink(folder):
+            raise StorageError(
+                folder, "is a link; it must lie beside the cache folder: put a folder in its place"
+            )
+
     def is_shelf(self, name: str) -> bool:
         """Whether `name`, below the data folder, is a tier, or what it holds of a data type.
 
@@ -408,7 +425,15 @@ class Layout:
             # What cannot be listed cannot be read either: who does is told.
             with suppress(OSError):
                 names += os.listdir(tier)
-        return with_bars(names)
+        kinds = with_bars(names)
+        if (count := len(kinds) - len(DATA_TYPES)) > MOST_BARS:
+            # Each is looked at by everybody who opens the warehouse.
+            raise StorageError(
+                self.cache,
+                f"it and {self.manifests} hold folders of bars of {count:,} lengths, and no"
+                f" warehouse keeps more than {MOST_BARS}; remove those that are not its own",
+            )
+        return kinds
 
     @cached_property
     def refused(self) -> Path:

@@ -50,14 +50,23 @@ def strays(
 def _files(folder: Path) -> Iterator[str]:
     """Every file below the folder, by its path in it, but for what waits to be published.
 
-    A writer is at it, or was killed: the next clears it, as it does the staging folder.
+    A writer is at it, or was killed: the next clears it, as it does the staging folder. Folders may
+    be nested more deeply than `os.walk` follows.
     """
-    for place, folders, names in os.walk(folder):
-        if place == os.fspath(folder) and SHELF_STAGING in folders:
-            folders.remove(SHELF_STAGING)
-        below = os.path.relpath(place, folder)
-        for name in sorted(names):
-            yield name if below == "." else f"{below}/{name}"
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(folder / below) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if not os.path.isdir(entry.path):
+                yield name
+            elif not entry.is_symlink() and name != SHELF_STAGING:
+                waiting.append(name)
 
 
 def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:

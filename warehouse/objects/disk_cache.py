@@ -91,7 +91,7 @@ class Hold:
     """Keeps whatever is used from now on, by anybody, until it is closed, or forgotten."""
 
     def __init__(self, layout: Layout) -> None:
-        layout.modes.make_folder(layout.reading)
+        _make_reading(layout)
         path = layout.reading / f"{os.getpid()}-{uuid4().hex}"
         descriptor = layout.modes.opener(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -108,10 +108,17 @@ def _let_go(descriptor: int, path: Path, process: int) -> None:
     os.close(descriptor)
 
 
+def _make_reading(layout: Layout) -> None:
+    """The folder of questions; neither it nor that of ranges is one where somebody else's lie."""
+    for folder in (layout.reading, layout.partial):
+        layout.check_own(folder)
+    layout.modes.make_folder(layout.reading)
+
+
 @contextmanager
 def shelf(layout: Layout, *, alone: bool = False) -> Iterator[None]:
     """Hold the lock: shared, to use or to put in place; alone, to publish or to make room."""
-    layout.modes.make_folder(layout.reading)
+    _make_reading(layout)
     descriptor = layout.modes.opener(layout.reading / _LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
@@ -300,10 +307,22 @@ def _listed(layout: Layout) -> list[tuple[int, int, Path]]:
 
 
 def _remove(layout: Layout, path: Path) -> None:
+    if not _is_here(layout, path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.is_relative_to(layout.partial):
         partial_object.remove(path)
     else:
         path.unlink()
+
+
+def _is_here(layout: Layout, path: Path) -> bool:
+    """Whether no link is on the way to a file, but for a whole shelf that stands elsewhere."""
+    if path.is_relative_to(layout.partial):
+        shelf = layout.partial
+    else:
+        shelf = layout.cache / path.relative_to(layout.cache).parts[0]
+    place = os.path.join(os.path.realpath(shelf), path.parent.relative_to(shelf))
+    return os.path.realpath(path.parent) == os.path.normpath(place)
 
 
 def _oldest_question(layout: Layout) -> int:

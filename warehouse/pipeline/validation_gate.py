@@ -8,7 +8,6 @@ would have been, and `refused.json`, which says what each file is and what was f
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -24,7 +23,7 @@ from warehouse.sqlfolder import allow_list
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import BrokenRule, read_rules
 from warehouse.store.catalog import CatalogChange, Checked
-from warehouse.store.publish import rename
+from warehouse.store.publish import remove, rename
 from warehouse.text import as_json
 from warehouse.validation.evaluate import NAMED_SYMBOLS, ValidationResult, settle
 
@@ -119,7 +118,7 @@ class Gate:
         for old in refused.iterdir():
             # What is no batch of ours somebody else has put here.
             if not old.name.startswith(f"{run_id}-") and (old / RECORD).is_file():
-                shutil.rmtree(old)
+                remove(old)
         paths = {
             one.symbol or MARKET: os.path.relpath(path, folder) for one, path in batch.partitions
         }

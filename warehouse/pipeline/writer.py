@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key
-from warehouse.store.publish import Committer, rename
+from warehouse.store.publish import Committer, remove, rename
 from warehouse.store.recover_catalog import take_inventory
 from warehouse.store.tier.writing import restore, writing
 
@@ -133,7 +132,7 @@ class Writer:
             try:
                 if isinstance(error, StorageError):
                     # What was staged may be what fills the disk.
-                    shutil.rmtree(self.layout.staging)
+                    remove(self.layout.staging)
                     self.layout.modes.make_folders(self.layout.staging)
                 self.publish(record(report, state, problem))
             except (WarehouseError, OSError) as second:

@@ -23,7 +23,7 @@ from warehouse.core.small_files import parsed_json
 from warehouse.errors import SqlFileError
 from warehouse.read.availability import INGESTED, STATES, states_asked
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
-from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.files import FileRow, SqlFolder
 from warehouse.store.catalog import Catalog, check_not_lost
 
 _MOST_FILES = 200
@@ -189,7 +189,9 @@ class _Gathering:
         if {"start", "end"} & file.parameters:
             values |= {"start": self._start, "end": self._end}
         rows = self._catalog.rows_of(file, **{name: values[name] for name in file.parameters})
-        return rows if name == "span" else [_plain(row) for row in rows]
+        if name == "span":
+            return rows
+        return [FileRow(_plain(row), file.path) for row in rows]
 
     def _first(self, name: str, most: int, **given: Any) -> tuple[list[Row], int]:
         """The first rows of a statement, and how many there are: its column `of_…`."""
@@ -235,7 +237,9 @@ class _Gathering:
         return found
 
     def _holdings(self, coverage: Sequence[Row]) -> dict[str, Row]:
-        held = {row.pop("data_type"): row for row in self._ask("held")}
+        held = {row["data_type"]: row for row in self._ask("held")}
+        for row in held.values():
+            del row["data_type"]
         expected: dict[str, int] = {}
         for row in coverage:
             if row["state"] == "here" or row["state"] in ABSENT:

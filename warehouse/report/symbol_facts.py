@@ -21,7 +21,7 @@ from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
 from warehouse.report.bar_facts import may_set, telling
 from warehouse.report.collect import Facts
-from warehouse.sqlfolder.files import SqlFolder
+from warehouse.sqlfolder.files import FileRow, SqlFolder
 from warehouse.text import count, some
 
 MOST_CANDLES = 480
@@ -134,8 +134,7 @@ class _Symbol:
         answer = self._queries.query(
             file.body, "arrow", {name: values[name] for name in file.parameters}
         )
-        rows: list[Row] = answer.to_pylist()
-        return rows
+        return [FileRow(row, file.path) for row in answer.to_pylist()]
 
     def _bars(self, gap_minutes: float) -> Row:
         """Candles of minutes, or of days where minutes are too many or tell too little."""

@@ -20,11 +20,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from warehouse.core.paths import shipped
 from warehouse.core.small_files import read_small
@@ -178,6 +179,24 @@ def _digest(body: str) -> str:
     """Of a statement's words; a question rests on some ten, which are the same each time."""
     normal = " ".join(words(body)).rstrip("; ")
     return hashlib.sha256(normal.encode(errors="surrogatepass")).hexdigest()
+
+
+class FileRow(dict[str, Any]):
+    """A row that a file, which may be a stranger's, gives: of a column that it lacks it is told.
+
+    What is made of one without the path is a plain row.
+    """
+
+    def __init__(
+        self, row: Mapping[str, Any] | Iterable[tuple[str, Any]], path: Path | None = None
+    ) -> None:
+        super().__init__(row)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        if self._path is None:
+            raise KeyError(name)
+        raise SqlFileError(self._path, f"its SELECT gives no column {name}")
 
 
 class SqlFolder:

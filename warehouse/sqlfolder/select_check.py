@@ -8,6 +8,7 @@ of sql/, which may be a stranger's, pass the same check.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,10 @@ INGESTING = STABLE_TABLE_FUNCTIONS | {"read_csv"}
 READING_REJECTS = STABLE_TABLE_FUNCTIONS | {"read_parquet"}
 """What sql/coverage/rejected may select from: files of rejects that it is given by name."""
 
+_MOST_NAMED = 10_000
+"""So many tables a SELECT may name once each WITH stands where it is named. Forty that name the one
+before twice would be a million million: DuckDB binds them without end, in any amount of memory, and
+hears no Ctrl-C."""
 _REMEMBERED = 1024
 _passed: set[tuple[str, frozenset[str]]] = set()
 
@@ -87,6 +92,42 @@ def check_tree(tree: Any, sql: str, may_call: Collection[str], what: str) -> Non
             if name not in may_call:
                 hint = meant(name, sorted(may_call))
                 raise QueryError(sql, f"{what} may not select from {name}(){hint}")
+    if _named(tree) > _MOST_NAMED:
+        raise QueryError(
+            sql,
+            f"{what} may name {_MOST_NAMED:,} tables at most, once each WITH stands where it is"
+            " named; let each name those before it less often",
+        )
+
+
+def _named(tree: Any) -> int:
+    """How many tables a SELECT names, at most, once each WITH stands where it is named."""
+    within: dict[str, Counter[str]] = {}
+    for node in nodes(tree):
+        for one in node.get("cte_map", {}).get("map", ()):
+            found = within.setdefault(str(one["key"]).lower(), Counter())
+            found |= _tables(one["value"])
+    counts: dict[str, int] = {}
+
+    def count(names: Counter[str]) -> int:
+        return sum(many * counts.get(name, 1) for name, many in names.items())
+
+    waiting = [*within]
+    begun: set[str] = set()
+    while waiting:
+        name = waiting[-1]
+        before = [] if name in begun else [one for one in within[name] if one in within]
+        begun.add(name)
+        waiting += [one for one in before if one not in begun]
+        if waiting[-1] == name:
+            counts[waiting.pop()] = max(count(within[name]), 1)
+    return count(_tables(tree))
+
+
+def _tables(tree: Any) -> Counter[str]:
+    return Counter(
+        str(node["table_name"]).lower() for node in nodes(tree) if node.get("type") == "BASE_TABLE"
+    )
 
 
 def _kind(statement: duckdb.Statement) -> str:

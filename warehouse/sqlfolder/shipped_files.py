@@ -133,10 +133,16 @@ def outdated(root: Path) -> list[str]:
 
 
 def write(target: Path, content: bytes) -> None:
-    """Whole or not at all: half a file would later pass for the user's."""
+    """Whole or not at all: half a file would later pass for the user's.
+
+    What bears the draft's name may be a stranger's link, or a pipe: it goes, and nothing is written
+    to where it leads.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    part.write_bytes(content)
+    part.unlink(missing_ok=True)
+    with open(part, "xb") as file:
+        file.write(content)
     if target.exists():
         shutil.copymode(target, part)
     os.replace(part, target)

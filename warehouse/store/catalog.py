@@ -41,7 +41,7 @@ from warehouse.errors import (
     one_line,
 )
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
-from warehouse.sqlfolder.files import SqlFile
+from warehouse.sqlfolder.files import FileRow, SqlFile
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import (
@@ -468,9 +468,10 @@ class Catalog:
             return []
         check_file(self._connection, file, STABLE_TABLE_FUNCTIONS | {*may_call})
         try:
-            return self.rows(file.body, **parameters)
+            rows = self.rows(file.body, **parameters)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise SqlFileError(file.path, one_line(error)) from error
+        return [FileRow(row, file.path) for row in rows]
 
     def has(self, table: str) -> bool:
         """Whether it has a table, which one of an earlier version may lack."""

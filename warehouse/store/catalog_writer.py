@@ -1157,16 +1157,6 @@ def _rejects_there(connection: duckdb.DuckDBPyConnection, layout: Layout) -> set
     return found
 
 
-def check_schema(layout: Layout) -> None:
-    """Look whether the folder of the views' columns is the warehouse's own.
-
-    Raises:
-        StorageError: it is a link; where it leads files of these names may be somebody's data.
-    """
-    if layout.schema.is_symlink():
-        raise StorageError(layout.schema, "is a link; it must lie beside the cache folder")
-
-
 def _write_schemas(
     layout: Layout, kinds: Iterable[str] = DATA_TYPES, *, shared: bool = True
 ) -> None:
@@ -1176,13 +1166,15 @@ def _write_schemas(
         kinds: data types that there are views of.
         shared: those of the other views as well.
     """
-    check_schema(layout)
+    layout.check_own(layout.schema)
     layout.modes.make_folder(layout.schema)
     for name, columns in _schemas(kinds, shared=shared).items():
         path = layout.schema / f"{name}.parquet"
         if schema_problem(path) is not None or not _has_columns(path, columns):
             # Beside it: the folder may stand on another disk.
             draft = path.with_name(f".{path.name}.new")
+            # A link that a stranger has put there would lead the rows elsewhere.
+            draft.unlink(missing_ok=True)
             pq.write_table(columns.empty_table(), draft, store_schema=False)
             layout.modes.settle(draft)
             os.replace(draft, path)

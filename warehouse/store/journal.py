@@ -27,7 +27,9 @@ WAIT_SECONDS = 60.0
 """So long a reader waits for a publish that is under way; it takes seconds at most."""
 
 _PAUSE_SECONDS = 0.02
-_MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
+"""Of a journal. Some 10,000 symbols of a month, each with rejects of each day, take half of it; to
+read one takes ten times as much memory."""
 _SHOWN = 500
 _KEYS = frozenset(("catalog", "renames", "removals"))
 
@@ -71,7 +73,7 @@ def read(layout: Layout) -> Change | None:
         DamagedJournalError: no publish of this warehouse would have written it.
     """
     try:
-        text, facts = small_files.read_sidecar(layout.journal, _MOST_BYTES)
+        text, facts = small_files.read_sidecar(layout.journal, MOST_BYTES)
         _check_owner(layout, facts)
     except FileNotFoundError:
         return None

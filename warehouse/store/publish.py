@@ -26,7 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from warehouse.core.duckdb_connection import keep_copy
-from warehouse.core.paths import SHELF_STAGING, STAGED_CATALOG, Layout, explained
+from warehouse.core.paths import OWN_FOLDERS, SHELF_STAGING, STAGED_CATALOG, Layout, explained
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
@@ -121,12 +121,13 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
 
 
 def _check_links(layout: Layout) -> None:
-    """Look whether each tier that is a link leads somewhere, and the views' columns are here.
+    """Look whether each tier that is a link leads somewhere, and no folder that is none is one.
 
     What lies elsewhere is not gone: a catalog that speaks of it is sound, and is not to be set
     aside.
     """
-    catalog_writer.check_schema(layout)
+    for name in sorted(OWN_FOLDERS - layout.tiers):
+        layout.check_own(layout.data / name)
     for shelf in layout.shelves():
         path = layout.data / shelf
         # A folder that may not be looked into is told by what has to write there.
@@ -159,17 +160,13 @@ def recover(layout: Layout) -> bool:
             if change is not None:
                 _make_folders(layout, change)
                 _carry_out(layout, change)
-    for is_elsewhere, problem, mend in (
-        (layout.staging.is_symlink(), "is a link", "remove it"),
-        (os.path.ismount(layout.staging), "is a disk of its own", "unmount it"),
-    ):
-        if is_elsewhere:
-            raise StorageError(
-                layout.staging,
-                f"{problem}; unfinished work must lie beside the cache folder: {mend}",
-            )
+    if os.path.ismount(layout.staging):
+        raise StorageError(
+            layout.staging,
+            "is a disk of its own; unfinished work must lie beside the cache folder: unmount it",
+        )
     if layout.staging.exists():
-        shutil.rmtree(layout.staging)
+        remove(layout.staging)
     _clear_shelves(layout)
     layout.modes.make_folders(layout.staging)
     return found
@@ -214,9 +211,17 @@ def publish(layout: Layout, change: Change) -> None:
                 f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
                 " may be a link",
             ) from error
+        text = journal.text_of(change)
+        if len(text.encode()) > journal.MOST_BYTES:
+            # Nobody would believe it, nor end what it began.
+            count = len(change.renames) + len(change.removals)
+            raise StorageError(
+                layout.data,
+                f"cannot publish {count:,} files at once; ask for fewer sessions or symbols",
+            )
         draft = layout.staging / "publish.json"
         with open(draft, "w", encoding="utf-8", opener=layout.modes.opener) as file:
-            file.write(journal.text_of(change))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, layout.journal)
@@ -344,6 +349,20 @@ def _clear_shelves(layout: Layout) -> None:
                 os.unlink(path)
             with suppress(OSError):
                 os.rmdir(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of the warehouse with all that is in it.
+
+    Raises:
+        OSError: the system refuses; or it is nested more deeply than Python follows, as no run of
+            ours leaves it.
+    """
+    try:
+        shutil.rmtree(folder)
+    except RecursionError:
+        problem = f"folders in it are nested too deeply; remove it with: rm -r {folder}"
+        raise OSError(errno.ENAMETOOLONG, problem, str(folder)) from None
 
 
 def rename(path: Path, target: Path) -> None:

@@ -6,7 +6,9 @@ not. The file has it in any case: levels and handlers of that program are left a
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -56,6 +58,10 @@ class _File(RotatingFileHandler):
         self.setFormatter(_Lines(run_id))
 
     def _open(self) -> Any:
+        folder = os.path.dirname(self.baseFilename)
+        if os.path.islink(folder):
+            # It is opened before the folders are looked at, and there it may be somebody else's.
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), folder)
         # A symbol in a file's name may be no text.
         return open(
             self.baseFilename,

@@ -7,6 +7,7 @@ collector expects.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -105,6 +106,9 @@ def write(layout: Layout, metrics: RunMetrics, *, succeeded: bool) -> None:
         "success": succeeded,
     }
     path = layout.openmetrics
+    if path.parent.is_symlink():
+        # A run that was refused for it has figures too.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path.parent))
     layout.modes.make_folders(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
