@@ -24,6 +24,7 @@ from warehouse.core import config as configuration
 from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.datatypes import with_bars
 from warehouse.core.metrics import PipelineMetrics
+from warehouse.core.paths import absolute
 from warehouse.core.process import resident_bytes
 from warehouse.core.representation import Face
 from warehouse.errors import NoDataError, RequestError
@@ -121,7 +122,7 @@ class Warehouse(Face):
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
-        root, self._file = configuration.locate(expanded(path).absolute())
+        root, self._file = configuration.locate(absolute(expanded(path)))
         self._config = configuration.load(self._file)
         configuration.check_paths(root, self._file, self._config)
         self._layout = self._config.layout(root)

@@ -125,7 +125,10 @@ class NotAWarehouseError(WarehouseError):
     def __init__(self, path: Path, around: Path | None = None) -> None:
         self.path = path
         told = "there or above); make one with:"
-        command = f"init {shlex.quote(str(path))} --source FOLDER_OR_S3_URL"
+        folder = path
+        if path.suffix == ".yaml":  # of a warehouse that is gone, whose file somebody still names
+            folder = path.parent.parent if path.parent.name == "config" else path.parent
+        command = f"init {shlex.quote(str(folder))} --source FOLDER_OR_S3_URL"
         if around is not None:
             told, command = "there); the one around it:", f"-C {shlex.quote(str(around))} …"
         super().__init__(

@@ -1493,6 +1493,17 @@ def test_a_working_directory_that_is_gone_is_one_line(
     gone.rmdir()
     for command in (["status"], ["init", "new"]):
         assert "the working directory is gone" in fails(*command)
+    with pytest.raises(StorageError, match="the working directory is gone"):
+        Warehouse()
+
+
+def test_the_file_of_a_warehouse_that_is_gone_is_not_told_to_be_made_a_folder(
+    tmp_path: Path,
+) -> None:
+    for file in ("config/data_config.yaml", "own.yaml"):
+        with pytest.raises(NotAWarehouseError) as caught:
+            Warehouse(tmp_path / file)
+        assert str(caught.value).endswith(f"init {tmp_path} --source FOLDER_OR_S3_URL")
 
 
 def test_a_folder_named_like_a_users_home_is_that_folder(
@@ -2054,6 +2065,8 @@ def test_a_list_of_symbols_that_cannot_be_read_is_one_line(
     assert done.exit_code == 2
     assert done.output.startswith("Error: ")
     assert done.output.count("\n") == 1
+    said = fails("-C", str(root), "update", "trades", "--symbols", f"@{tmp_path}")
+    assert said.endswith("the file cannot be read: it is no regular file")
 
 
 def test_a_new_warehouse_is_laid_out_as_init_is_told(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_coverage_says_in_words_what_python_says(made: Made) -> None:
     assert result.stdout == coverage_report(frame) + "\n"
 
 
+def test_coverage_says_where_there_is_no_session(made: Made) -> None:
+    asked = ("coverage", "trades", "--symbols", "A", "--start", "2024-01-27")
+    said = run(made, *asked, "--end", "2024-01-28")
+    assert said.stdout == "2024-01-27 to 2024-01-28: the exchange has no session then\n"
+    assert run(made, *asked).stdout == "2024-01-27: the exchange has no session then\n"
+
+
 def test_coverage_has_a_row_for_each_session_and_symbol(made: Made) -> None:
     result = run(made, "coverage", "all", *SPAN, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))

@@ -461,6 +461,69 @@ def test_the_shell_answers_by_whatever_name_it_is_told_the_place(tmp_path: Path)
         assert wh.query("select count(*) from trades").iloc[0, 0] == 9
 
 
+def test_a_way_back_leads_where_the_system_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB takes `link/..` for the folder of the link: another one, without a catalog."""
+    made = fresh(tmp_path / "store")
+    below, desk = made.root.parent / "below", tmp_path / "desk"
+    below.mkdir()
+    desk.mkdir()
+    (desk / "link").symlink_to(below)
+    monkeypatch.chdir(below)
+    behind_a_link = os.path.relpath(desk / "link")
+    for named in ("../warehouse", f"{behind_a_link}/../warehouse", desk / "link/../warehouse"):
+        with Warehouse(named) as wh:
+            assert repr(str(made.root)) in repr(wh)
+            wh.rebuild("quotes")
+            assert len(wh.trades("AAPL", SESSION)) == 8
+    assert not made.layout.set_aside.exists()
+    folder = made.layout.data
+    assert by_shell(made, "select data_folder from warehouse") == f"data_folder\n{folder}\n"
+
+
+def test_a_folder_that_a_path_only_leads_out_of_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh(tmp_path)
+    below = tmp_path / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    with Warehouse("../warehouse") as wh:
+        below.rmdir()
+        assert len(wh.trades("AAPL", SESSION)) == 8
+        wh.update()
+        assert not below.exists()
+        with pytest.raises(StorageError, match="the working directory is gone"):
+            Warehouse("../warehouse")
+
+
+@pytest.mark.parametrize("is_mount", [False, True])
+def test_a_warehouse_that_is_gone_is_said_to_be_and_none_begun_in_its_place(
+    is_mount: bool, tmp_path: Path
+) -> None:
+    made = fresh(tmp_path)
+    with Warehouse(made.root) as wh:
+        assert len(wh.trades("AAPL", SESSION)) == 8
+        made.root.rename(tmp_path / "away")
+        if is_mount:
+            made.root.mkdir()  # what an unmounted disk leaves
+        for asked in (
+            lambda: wh.trades("AAPL", SESSION),
+            lambda: wh.query("select count(*) from trades"),
+            lambda: wh.coverage("trades", "AAPL", SESSION),
+            wh.update,
+            wh.verify,
+            wh.prune,
+        ):
+            with pytest.raises(StorageError, match="is gone: moved, or its disk is not mounted"):
+                asked()
+        if is_mount:
+            made.root.rmdir()
+        (tmp_path / "away").rename(made.root)
+        assert len(wh.trades("AAPL", SESSION)) == 8
+
+
 def test_a_partition_under_the_name_of_another_is_not_read(tmp_path: Path) -> None:
     """Their sizes and numbers of rows are equal: what each says of itself tells them apart."""
     rows = [trade(symbol, NOON + n, n) for symbol in ("AAPL", "MSFT") for n in range(3)]

@@ -68,7 +68,7 @@ def _named(part: str) -> list[str]:
     try:
         lines = read_small(path, _MOST_BYTES).removeprefix("\ufeff").splitlines()
     except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else one_line(error)
+        problem = getattr(error, "strerror", None) or one_line(error)
         raise RequestError("symbols", part, f"the file cannot be read: {problem}") from error
     names = [name for line in lines if (name := line.strip())]
     if not names:

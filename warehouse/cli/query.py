@@ -256,7 +256,9 @@ def coverage(
     with Warehouse(place.open()[0].root) as wh:
         found = wh.coverage(kinds, parse_symbols(symbols), start, end)
     if options["form"] is None and options["path"] is None:
-        say(coverage_report(found).split("\n"))
+        span = start if end in (None, start) else f"{start} to {end}"
+        none = f"{span}: the exchange has no session then"
+        say([none] if found.empty else coverage_report(found).split("\n"))
         return
     rows = pa.Table.from_pandas(found.astype({"data_type": "str"}), preserve_index=False)
     place_of = rows.column_names.index("session")

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
-from warehouse.core.paths import MOST_BARS, OWN_FOLDERS, Layout, Tier
+from warehouse.core.paths import MOST_BARS, OWN_FOLDERS, Layout, Tier, absolute
 from warehouse.core.permissions import Modes, check_found, check_inside, check_own
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
@@ -298,18 +298,18 @@ class Config(_Section):
         Raises:
             ConfigError: DuckDB could not work there.
         """
-        root = root.absolute()
+        root = absolute(root)
         tier = self.storage.tier
         key = "cache_dir" if tier is None else "cache_disk_dir"
-        cache = root / expanded(self.storage.cache_folder)
+        cache = absolute(root / expanded(self.storage.cache_folder))
         # What follows a `?` DuckDB takes for the query of a URL, and writes its log elsewhere; a
         # `\\` it takes for a `/`.
         for letter in "?" if os.sep == "\\" else "?\\":
             if letter in str(cache):
                 problem = f"no '{letter}' may be in the path"
                 raise ConfigError(root / CONFIG_FILE, f"storage.{key}", str(cache), problem)
-        raw = root / expanded(self.storage.raw_data_dir)
-        conditions = root / expanded(self.bars.trade_conditions)
+        raw = absolute(root / expanded(self.storage.raw_data_dir))
+        conditions = absolute(root / expanded(self.bars.trade_conditions))
         for path in (root, cache, raw, conditions):
             try:
                 str(path).encode()
@@ -349,7 +349,7 @@ class Config(_Section):
         )
 
     def sql_dir(self, root: Path) -> Path:
-        return root.absolute() / expanded(self.storage.sql_dir)
+        return absolute(root / expanded(self.storage.sql_dir))
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -395,7 +395,7 @@ def find_root(start: Path) -> Path:
         NotAWarehouseError: there is none.
         ForeignWarehouseError: it is somebody else's.
     """
-    start = start.absolute()
+    start = absolute(start)
     for folder in (start, *start.parents):
         file = folder / CONFIG_FILE
         if file.is_file():
@@ -486,7 +486,7 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         "bars.trade_conditions": layout.trade_conditions,
     }
     if config.source.url and "://" not in config.source.url:
-        paths["source.url"] = root.absolute() / expanded(config.source.url)
+        paths["source.url"] = absolute(root) / expanded(config.source.url)
     variables = {key: _variable(key) for key in paths}
     for key, variable in variables.items():
         if variable in os.environ:

@@ -65,6 +65,31 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root on, without `..`.
+
+    DuckDB takes `link/..` for the folder that the link is in, the system for the one that its
+    target is in. And a folder that a path only leads out of again may be gone tomorrow.
+
+    Raises:
+        StorageError: the path is reckoned from the working directory, and that is gone.
+    """
+    if path.is_absolute():
+        done = Path(path.anchor)
+    else:
+        try:
+            done = Path.cwd()
+        except FileNotFoundError as error:
+            problem = "the working directory is gone, from which this path is reckoned"
+            raise StorageError(path, problem) from error
+    for part in path.relative_to(path.anchor).parts:
+        if part == "..":
+            done = (Path(os.path.realpath(done)) if os.path.islink(done) else done).parent
+        else:
+            done /= part
+    return done
+
+
 @lru_cache(maxsize=1 << 16)
 def encode_symbol(symbol: str) -> str:
     """The symbol as one path component, the same on disks that fold case.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from warehouse.core.config import CONFIG_FILE, PARTITION_LAYOUTS, Config, load
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.core.paths import BUCKET_PREFIX, shipped
+from warehouse.core.paths import BUCKET_PREFIX, absolute, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
 from warehouse.text import expanded, is_utf8, one_of
@@ -60,7 +60,7 @@ def source_url(text: str) -> str:
         return text
     if "://" in text and not text.startswith("file://"):
         raise RequestError("source", text, "it may be a folder or s3://BUCKET")
-    folder = Path(os.path.abspath(expanded(text.removeprefix("file://"))))
+    folder = absolute(expanded(text.removeprefix("file://")))
     if not text or not folder.is_dir():
         raise SourceError(text, "there is no such folder")
     if folder.name == BUCKET_PREFIX and not (folder / BUCKET_PREFIX).exists():
@@ -153,7 +153,7 @@ def lay_out(
 
 
 def _below(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path, root.absolute())).as_posix()
+    return Path(os.path.relpath(path, absolute(root))).as_posix()
 
 
 def _text(path: Path) -> str:

@@ -41,7 +41,7 @@ from warehouse.ingest import raw_check
 from warehouse.maintenance.unknown_files import strays
 from warehouse.maintenance.verify_units import Check, looked_at
 from warehouse.source.partfile import superseded
-from warehouse.store import journal, kept_tables
+from warehouse.store import data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
@@ -110,8 +110,10 @@ def verify(layout: Layout, config: Config, request: Request, progress: Progress)
     Files that nobody knows are looked for, and rows are added up, where no symbols are named.
 
     Raises:
-        StorageError: the catalog cannot be read, or changes faster than the files can be.
+        StorageError: the catalog cannot be read, or changes faster than the files can be; or the
+            warehouse itself is gone.
     """
+    data_folder_id.check_stands(layout)
     engine = Engine(config.processing)
     try:
         return _verify(layout, config, request, progress, engine)

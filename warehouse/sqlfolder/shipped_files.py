@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from warehouse.core.config import CONFIG_FILE, Config
-from warehouse.core.paths import shipped
+from warehouse.core.paths import absolute, shipped
 from warehouse.core.small_files import MOST_BYTES, plain, read_small
 
 RECORD = Path("config/.shipped.json")
@@ -93,7 +93,7 @@ def refresh(root: Path, config: Config, *, restore: bool = False) -> Refreshed:
             found.replaced.append(name)
             record[name] = digest
         else:
-            found.differing.append(Path(os.path.relpath(target, root.absolute())).as_posix())
+            found.differing.append(Path(os.path.relpath(target, absolute(root))).as_posix())
             if name not in record and digest[:_SHORT] in known:
                 # It has not changed in any version, so it was changed by the user alone.
                 record[name] = digest
@@ -156,8 +156,8 @@ def _place(root: Path, config: Config, name: str) -> tuple[Path, bool]:
     """
     folder, _, below = name.partition("/")
     sql_dir = config.sql_dir(root)
-    target = sql_dir / below if folder == "sql" else root.absolute() / name
-    is_inside = folder != "sql" or sql_dir.is_relative_to(root.absolute())
+    target = sql_dir / below if folder == "sql" else absolute(root) / name
+    is_inside = folder != "sql" or sql_dir.is_relative_to(absolute(root))
     there = _real(target.parent)
     is_ours = (
         is_inside

@@ -297,9 +297,11 @@ def check_not_lost(layout: Layout) -> None:
 
     Raises:
         DamagedCatalogError: so it is.
+        StorageError: the warehouse itself is gone.
     """
     if layout.catalog.exists():
         return
+    data_folder_id.check_stands(layout)
     is_published = any(partition_paths(layout.cache))
     if is_published and not journal.stands(layout) and not layout.catalog.exists():
         raise DamagedCatalogError(layout.catalog, "it is missing, and there are partitions")

@@ -61,6 +61,23 @@ def id_of(layout: Layout) -> str | None:
     return found.id if found is not None else None
 
 
+def check_stands(layout: Layout) -> None:
+    """Look whether the warehouse is still where it was opened: its configuration stands there.
+
+    Raises:
+        StorageError: it was moved, or its disk is not mounted; who writes would begin another.
+    """
+    try:
+        stands = any(layout.root.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        stands = False
+    except OSError:
+        return  # who reads there says why not
+    if not stands:
+        problem = "is gone: moved, or its disk is not mounted; open the warehouse where it is now"
+        raise StorageError(layout.root, problem)
+
+
 def check(layout: Layout) -> None:
     """Look whether the data folder is another warehouse's.
 
@@ -107,8 +124,9 @@ def look(layout: Layout) -> None:
 
     Raises:
         StorageError: it is another warehouse's, or holds what a writer would remove and nobody
-            knows, or what stands in it may not be looked at.
+            knows, or what stands in it may not be looked at; or the warehouse itself is gone.
     """
+    check_stands(layout)
     check(layout)
     try:
         is_taken = read(layout) is not None or _has_partitions(layout.cache)
