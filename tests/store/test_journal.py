@@ -480,7 +480,9 @@ def test_a_tier_on_another_disk_is_published_to(tmp_path: Path, tier: str, by: s
         assert list(made.layout.staging.iterdir()) == []
 
 
-@pytest.mark.parametrize(("by", "mend"), [("link", "remove it"), ("mount", "unmount it")])
+@pytest.mark.parametrize(
+    ("by", "mend"), [("link", "put a folder in its place"), ("mount", "unmount it")]
+)
 def test_unfinished_work_on_another_disk_is_refused_before_any_of_it_is_removed(
     made: Made, tmp_path: Path, by: str, mend: str
 ) -> None:
