@@ -20,6 +20,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
@@ -854,7 +855,14 @@ def test_whoever_is_ended_by_a_signal_leaves_nothing_temporary(
     command = [WAREHOUSE, "-C", str(filled), "query", "select * from range(20_000_000)"]
     command += ["-o", str(tmp_path / "out/x.csv")]
     environ = {**os.environ, "TMPDIR": str(tmp_path / "spill")}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        # These tests may run under nohup, or behind a shell's `&`: what is ignored is inherited.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
+    ) as process:
         while not any((tmp_path / "out").iterdir()):
             assert process.poll() is None
             sleep(0.01)
