@@ -512,7 +512,9 @@ def test_a_warehouse_that_is_gone_is_said_to_be_and_none_begun_in_its_place(
             lambda: wh.trades("AAPL", SESSION),
             lambda: wh.query("select count(*) from trades"),
             lambda: wh.coverage("trades", "AAPL", SESSION),
+            lambda: wh.features("vwap", "AAPL", SESSION),
             wh.update,
+            wh.validate,
             wh.verify,
             wh.prune,
         ):

@@ -71,6 +71,7 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.rule_file import chosen
 from warehouse.sqlfolder.transform_version import Recipe
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import (
     Catalog,
     CatalogChange,
@@ -302,8 +303,10 @@ class Pipeline:
         Raises:
             RequestError: there is no such rule.
             SqlFileError: a rule that is named breaks the conventions, or fails.
+            StorageError: the warehouse is gone from where it was opened.
         """
         request.check_of_vendor("validate")
+        data_folder_id.check_stands(self.layout)
         gate = self.gate(request)
         asked = chosen(gate.rules, names, gate.broken)
         with self.run("validate", dry_run=False) as run:

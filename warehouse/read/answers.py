@@ -62,6 +62,14 @@ class Answers:
         self._lock = Lock()
         process.prepare_for_fork(self)
 
+    def check_stands(self) -> None:
+        """Look whether the warehouse is still there, where something of it is not found.
+
+        Raises:
+            StorageError: it is gone from where it was opened.
+        """
+        data_folder_id.check_stands(self._layout)
+
     def in_child(self) -> None:
         """The parent's threads are not there."""
         self._lock = Lock()

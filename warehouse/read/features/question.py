@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from warehouse.core.calendar import Moment, Span, parse_span, span_between
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, RequestError
 from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers, check_same
 from warehouse.read.arguments import Comparison, choice, comparison_of, symbols_of
@@ -115,8 +115,13 @@ class FeatureAnswers:
         Raises:
             RequestError: an argument is not one of the things it may be.
             SqlFileError: the feature's file does not keep the conventions.
+            StorageError: the warehouse is gone from where it was opened.
         """
-        feature = self._folder[name]
+        try:
+            feature = self._folder[name]
+        except RequestError:
+            self._answers.check_stands()
+            raise
         values, aggs = feature.values(parameters), feature.frequency(freq)
         named, span = symbols_of(symbols), parse_span(start, end)
         comparison = comparison_of(span, adjust, as_of, follow_renames)
