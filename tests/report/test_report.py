@@ -31,7 +31,7 @@ from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.read.availability import states_asked
-from warehouse.report import html, symbol_facts
+from warehouse.report import charts, html, symbol_facts
 from warehouse.report.answers import is_right
 from warehouse.report.collect import Facts, gather, named_states
 from warehouse.sqlfolder.files import SqlFolder
@@ -151,6 +151,20 @@ def page_file(facts: Facts, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.mark.parametrize("what", ["rows", "file_bytes"])
+def test_a_session_alone_has_a_bar_as_wide_as_one_of_many(
+    facts: Facts, made: Made, what: str
+) -> None:
+    alone = charts.by_session(gather(made.layout, made.config, HERE[0], HERE[0]), what)
+    many = charts.by_session(facts, what)
+    assert alone is not None
+    assert many is not None
+    assert len({bars.x for bars in alone.figure.data}) == 1
+    day = timedelta(days=1) / timedelta(milliseconds=1)
+    for chart in (alone, many):
+        assert all(0.5 * day < bars.width < day for bars in chart.figure.data)
 
 
 def run(*arguments: str, exit_code: int = 0) -> Result:
