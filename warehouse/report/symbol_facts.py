@@ -196,8 +196,8 @@ class _Symbol:
             "minutes": QUOTE_MINUTES,
             "rows": [
                 {
-                    "time": _clock(opens + row.pop("slice") * QUOTE_MINUTES * _MINUTE_NS)[11:16],
-                    **row,
+                    "time": _clock(opens + row["slice"] * QUOTE_MINUTES * _MINUTE_NS)[11:16],
+                    **{name: value for name, value in row.items() if name != "slice"},
                 }
                 for row in rows
             ],
