@@ -387,21 +387,35 @@ OF_ONE_FILE = {
 }
 
 
+def told_of_one_of_two(
+    answer: Callable[[str], object], folder: Path, *, lists_first: bool
+) -> tuple[str, str]:
+    """The key of a file about which a server answers like this, and what is told of it.
+
+    Another file, about which it answers well, has come.
+    """
+    body = gzip.compress(b"ticker\nA\n")
+    with OddServer(body, "e-1-2") as odd:
+        s3 = source(odd.endpoint)
+        assert not lists_first or listed(s3)
+        other = RawFile("trades", date(2024, 1, 3))
+        refused = replace(odd.item(), file=other, key=other.key)
+        odd.answers = lambda line: answer(line) if other.key in line else None
+        wanted = [(one, folder / f"{one.file.day}") for one in (refused, odd.item())]
+        done = {one.item.file: one for one in s3.fetch_all(wanted)}
+    assert done[odd.item().file].problem is None
+    assert (folder / f"{odd.item().file.day}").read_bytes() == body
+    assert done[other].problem is not None
+    return other.key, str(done[other].problem)
+
+
 @pytest.mark.parametrize("problem", OF_ONE_FILE)
 def test_a_file_that_a_server_refuses_does_not_keep_the_others(
     problem: str, tmp_path: Path
 ) -> None:
-    body = gzip.compress(b"ticker\nA\n")
-    with OddServer(body, "e-1-2") as odd:
-        other = RawFile("trades", date(2024, 1, 3))
-        refused = replace(odd.item(), file=other, key=other.key)
-        odd.answers = lambda line: OF_ONE_FILE[problem] if other.key in line else None
-        wanted = [(one, tmp_path / f"{one.file.day}") for one in (refused, odd.item())]
-        done = {one.item.file: one for one in source(odd.endpoint).fetch_all(wanted)}
-    assert problem in str(done[other].problem)
-    assert "\n" not in str(done[other].problem)
-    assert done[odd.item().file].problem is None
-    assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
+    _, told = told_of_one_of_two(lambda line: OF_ONE_FILE[problem], tmp_path, lists_first=False)
+    assert problem in told
+    assert "\n" not in told
 
 
 ODD_OF_ONE_FILE: dict[str, Callable[[str], object]] = {
@@ -418,18 +432,9 @@ ODD_OF_ONE_FILE: dict[str, Callable[[str], object]] = {
 def test_an_odd_answer_about_one_file_keeps_no_other_from_a_server_that_has_listed_them(
     name: str, tmp_path: Path
 ) -> None:
-    body = gzip.compress(b"ticker\nA\n")
-    with OddServer(body, "e-1-2") as odd:
-        s3 = source(odd.endpoint)
-        assert listed(s3)
-        other = RawFile("trades", date(2024, 1, 3))
-        refused = replace(odd.item(), file=other, key=other.key)
-        odd.answers = lambda line: ODD_OF_ONE_FILE[name](line) if other.key in line else None
-        wanted = [(one, tmp_path / f"{one.file.day}") for one in (refused, odd.item())]
-        done = {one.item.file: one for one in s3.fetch_all(wanted)}
-    assert other.key in str(done[other].problem)
-    assert "\n" not in str(done[other].problem)
-    assert (tmp_path / f"{odd.item().file.day}").read_bytes() == body
+    key, told = told_of_one_of_two(ODD_OF_ONE_FILE[name], tmp_path, lists_first=True)
+    assert key in told
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize("place", ["month", "month/a", "month/a.part"])

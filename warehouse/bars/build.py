@@ -219,7 +219,8 @@ def _by_statements(
         try:
             rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
         except SqlFileError as error:
-            if (told := _too_large(trades)) is None:
+            is_of_size = isinstance(error.__cause__, duckdb.ConversionException)
+            if not is_of_size or (told := _too_large(trades)) is None:
                 raise
             raise SqlFileError(error.path, told) from error
     return rows, _unknown(connection, folder, trades["conditions"])
