@@ -7,7 +7,8 @@ WarehouseError
 ├── RequestError           what was asked makes no sense: an unknown data type, `end` before `start`
 ├── TooLargeError          an answer would not fit into memory
 ├── SqlFileError           a file of sql/ breaks its conventions, or DuckDB refuses it
-│   └── LookAheadError     a row of a feature rests on what comes after it, or before its lookback
+│   ├── LookAheadError     a row of a feature rests on what comes after it, or before its lookback
+│   └── OversizedTradeError  a price or a size is more than the decimals of sql/bars hold
 ├── ReferenceFileError     an export of reference data is not what the vendor gives out
 ├── QueryError             a SELECT given to `query` is refused or fails
 ├── SourceError            the place the files come from cannot be read
@@ -45,7 +46,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,25 @@ class LookAheadError(SqlFileError):
         self.difference = difference
         what = "looks ahead" if difference.ahead else "needs more than its lookback"
         super().__init__(path, f"{what}: {difference}")
+
+
+class OversizedTradeError(SqlFileError):
+    """A trade's price or size is more than the decimals of sql/bars hold.
+
+    Remedy: ask for the bars of the other symbols by name. The row is as the vendor's file has it;
+    a file that the vendor has mended comes with the next update.
+    """
+
+    def __init__(
+        self, path: Path, symbol: str, timestamp: datetime, column: str, value: float, below: float
+    ) -> None:
+        self.symbol, self.timestamp = symbol, timestamp
+        self.column, self.value, self.below = column, value, below
+        super().__init__(
+            path,
+            f"fails on the trade of {symbol} at {timestamp} (UTC): its {column} is {value:g}, and"
+            f" bars hold less than {below:g}; ask for the other symbols by name",
+        )
 
 
 class QueryError(WarehouseError):

@@ -26,7 +26,13 @@ from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.request import Request
-from warehouse.errors import ConfigError, NoDataError, RequestError
+from warehouse.errors import (
+    ConfigError,
+    CorruptPartitionError,
+    NoDataError,
+    OversizedTradeError,
+    RequestError,
+)
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.bars import builder, keeper, origin
@@ -577,3 +583,53 @@ def test_a_cross_section_at_which_no_kept_bar_begins_is_told_not_empty(
             wh.cross_section("bars_5m", f"{MONDAY} 09:36")
         with pytest.raises(RequestError, match="name the minute"):
             wh.cross_section("bars_5m", MONDAY)
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_trade_that_no_bar_holds_stops_the_bars_of_its_month_alone(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    made = two_days(make_warehouse, layout, layout)
+    before = bars_of(made, "bars_1m")
+    wednesday = date(2024, 1, 31)
+    large = trade("B", instant(wednesday, "10:00"), 9, price=1e13, id="large")
+    made.put(day_key("trades", wednesday), [*day(wednesday, 14.0, symbols="A"), large])
+    made.put(day_key("trades", FEBRUARY), day(FEBRUARY, 15.0))
+    with pytest.raises(OversizedTradeError, match="the trade of B at 2024-01-31 15:00") as caught:
+        made.update("trades")
+    assert (caught.value.symbol, caught.value.column, caught.value.value) == ("B", "price", 1e13)
+    months = made.sql(
+        "select distinct data_type, month from partitions where data_type = 'bars_1d'"
+    )
+    assert sorted(months) == [("bars_1d", JANUARY), ("bars_1d", FEBRUARY)]
+    with Warehouse(made.root) as wh:
+        assert wh.load("bars_1m", ["A", "B"], MONDAY, TUESDAY, to="arrow").equals(before)
+        with pytest.raises(NoDataError, match="never ingested: 2024-01-31"):
+            wh.load("bars_1m", "A", MONDAY, FEBRUARY)
+    # It is asked again each time, until the vendor mends the file.
+    with pytest.raises(OversizedTradeError):
+        made.update("trades")
+    made.put(day_key("trades", wednesday), day(wednesday, 14.0, symbols="AB"))
+    made.update("trades")
+    check_bars(made)
+
+
+def test_a_damaged_partition_of_trades_stops_the_bars_of_its_month_alone(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = two_days(make_warehouse, "symbol", "symbol")
+    made.put(day_key("trades", date(2024, 1, 31)), day(date(2024, 1, 31), 14.0))
+    made.put(day_key("trades", FEBRUARY), day(FEBRUARY, 15.0))
+    made.update("trades")
+    damaged = made.layout.partition("trades", "A", JANUARY)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-9] + b"damaged!!")
+    made.configure(bars__keep=["1m", "1d", "5m"])
+    with pytest.raises(CorruptPartitionError, match=re.escape(str(damaged))):
+        made.update("trades")
+    months = made.sql("select distinct month from partitions where data_type = 'bars_5m'")
+    assert months == [(FEBRUARY,)]
+    damaged.write_bytes(content)
+    made.update("trades")
+    check_bars(made)
+    assert bars_of(made, "bars_5m").equals(built(made, "bars_5m"))

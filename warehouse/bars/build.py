@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,7 +20,7 @@ from warehouse.bars.tape import is_in_order, on_tape, standing
 from warehouse.core.calendar import Span, sessions_table
 from warehouse.core.config import Config
 from warehouse.core.duckdb_connection import connect, spill_folder, watched
-from warehouse.errors import SqlFileError
+from warehouse.errors import OversizedTradeError, SqlFileError
 from warehouse.sqlfolder.bars.bar_file import BarFolder, Chain
 from warehouse.sqlfolder.select_check import explained
 
@@ -173,6 +174,7 @@ def build(
 
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
+        OversizedTradeError: it fails for a number that it does not hold.
     """
     trades = _on_tape(folder, trades)
     found = _if_kernels(connection, folder, spec, trades)
@@ -219,25 +221,24 @@ def _by_statements(
         try:
             rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
         except SqlFileError as error:
-            is_of_size = isinstance(error.__cause__, duckdb.ConversionException)
-            if not is_of_size or (told := _too_large(trades)) is None:
-                raise
-            raise SqlFileError(error.path, told) from error
+            if isinstance(error.__cause__, duckdb.ConversionException):
+                _check_sizes(trades, error.path)
+            raise
     return rows, _unknown(connection, folder, trades["conditions"])
 
 
-def _too_large(trades: pa.Table) -> str | None:
-    """The first trade that the decimals of sql/bars do not hold; None: they hold each."""
+def _check_sizes(trades: pa.Table, path: Path) -> None:
+    """Name the first trade that the decimals of a statement do not hold.
+
+    Raises:
+        OversizedTradeError: there is one.
+    """
     for name in ("price", "size"):
         beyond = trades.filter(pc.greater_equal(pc.abs(trades[name]), _BEYOND))
-        if beyond.num_rows:
-            (one,) = beyond.slice(0, 1).select(["symbol", "timestamp", "price", "size"]).to_pylist()
-            return (
-                f"fails on the trade of {one['symbol']} at {one['timestamp']} (UTC): its {name} is"
-                f" {one[name]:g}, and bars hold less than {_BEYOND:g}; ask for the other symbols by"
-                " name"
+        for one in beyond.slice(0, 1).select(["symbol", "timestamp", name]).to_pylist():
+            raise OversizedTradeError(
+                path, one["symbol"], one["timestamp"], name, one[name], _BEYOND
             )
-    return None
 
 
 def _chain_to_bars(folder: BarFolder, spec: BarSpec, *, from_trades: bool) -> Chain:

@@ -29,7 +29,12 @@ from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
 from warehouse.core.request import Request
-from warehouse.errors import RequestError, WarehouseError
+from warehouse.errors import (
+    CorruptPartitionError,
+    OversizedTradeError,
+    RequestError,
+    WarehouseError,
+)
 from warehouse.executors.engine import open_executor, whole
 from warehouse.executors.work import AHEAD, Executor, Stages
 from warehouse.ingest.market_builder import FILE_ROWS
@@ -325,9 +330,13 @@ class Pipeline:
     def keep_bars(self, report: RunReport, scope: Scope) -> list[Work]:
         """Bring kept bars up to date with the trades. Within `run`; returns what was done.
 
+        A month whose trades make no bars stays as it was, and stops no other: it is told when all
+        is done.
+
         Raises:
             CorruptPartitionError: a partition of the trades is damaged.
             SqlFileError: a statement of sql/bars is missing, breaks the conventions, or fails.
+            OversizedTradeError: no bar holds a trade.
             StorageError: the disk refuses.
         """
         found = self.bars.work(scope)
@@ -338,8 +347,17 @@ class Pipeline:
             state = "running" if due else report.state
             run = of_run(report.metrics, state, report.problem)
             self.writer.publish(CatalogChange(follows=follows, runs=[run]))
+        failed: list[WarehouseError] = []
         for number, work in enumerate(due, 1):
-            self.publish_bars(report, work, report.state if number == len(due) else "running")
+            state = report.state if number == len(due) and not failed else "running"
+            try:
+                self.publish_bars(report, work, state)
+            except (CorruptPartitionError, OversizedTradeError) as error:
+                failed.append(error)
+        for other in failed[1:]:
+            failed[0].add_note(str(other))
+        if failed:
+            raise failed[0]
         return due
 
     def publish_bars(self, report: RunReport, work: Work, state: str) -> None:
