@@ -279,7 +279,7 @@ def test_an_unknown_rule_is_named_with_those_there_are() -> None:
     every = list(RULES.values())
     assert chosen(every, []) == every
     assert [rule.name for rule in chosen(every, ["time_gaps", "time_gaps"])] == ["time_gaps"]
-    with pytest.raises(RequestError, match=r"rule = 'time_gap': it may be crossed_quotes, "):
+    with pytest.raises(RequestError, match=r"rule = 'time_gap': it may be coarse_bars, "):
         chosen(every, ["time_gap"])
 
 

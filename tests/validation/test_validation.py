@@ -526,6 +526,21 @@ def test_day_bars_in_the_place_of_minutes_are_kept_out_when_they_come(
     assert made.sql(counts) == [(0, 2)]
 
 
+def test_bars_of_five_minutes_in_the_place_of_minutes_are_kept_out_when_they_come(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    bars = [bar("AAPL", instant(SESSION, f"10:{minute:02}")) for minute in range(0, 60, 5)]
+    made = make_warehouse({day_key("minute_aggs", SESSION): bars})
+    (refused,) = made.update("minute_aggs").refused
+    assert [(one.rule, one.session, one.count) for one in refused.errors] == [
+        ("coarse_bars", SESSION, 12)
+    ]
+    # Of one minute more, of another symbol, they are what a minute's bars may be.
+    made.put(day_key("minute_aggs", SESSION), [*bars, bar("MSFT", instant(SESSION, "10:01"))])
+    assert made.update("minute_aggs").refused == []
+    assert made.sql("select count(*) from minute_aggs") == [(13,)]
+
+
 @pytest.mark.parametrize(
     ("asked", "there"),
     [
