@@ -217,6 +217,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Made:
         day_key("trades", SESSION): [
             *(trade("AAPL", instant(SESSION, clock), n) for n, clock in enumerate(clocks, 1)),
             trade("AAPL", instant(SESSION, "16:00"), 9, price=-1),
+            trade("REFUSED", instant(SESSION, "16:00"), 9, price=-1),
         ],
         day_key("quotes", SESSION): [quote("AAPL", instant(SESSION, clock)) for clock in clocks],
         day_key("minute_aggs", SESSION): [bar("AAPL", instant(SESSION, clock)) for clock in clocks],
@@ -239,21 +240,47 @@ def test_a_file_of_the_report_that_gives_other_columns_is_told_in_one_line(
 ) -> None:
     path = drawn.root / f"sql/{name}.sql"
     before = path.read_text("utf-8")
-    path.write_text(f"-- {name}: another.\nselect 1 as other\n", "utf-8")
+    body = SqlFolder(drawn.root / "sql")[name].body
+    header = before[: before.index(body)]
+    edits = {
+        f"-- {name}: another.\nselect 1 as other": "its SELECT gives no column",
+        f"{header}select [columns(*)] from (\n{body}\n)": "its column",
+    }
+    for text, problem in edits.items():
+        path.write_text(text, "utf-8")
+        try:
+            command = ["-C", str(drawn.root), "report", "--symbols", "AAPL,MSFT"]
+            done = CliRunner().invoke(cli, [*command, "-o", str(tmp_path / "report.html")])
+        finally:
+            path.write_text(before, "utf-8")
+        told = done.stderr
+        if name == "report/telling_bar":
+            # Why a bar cannot be explained goes into the page.
+            assert done.exit_code == 0
+            told = unescape((tmp_path / "report.html").read_text("utf-8"))
+        else:
+            assert done.exit_code == 2
+            assert told.count("\n") == 1
+        assert f"{path}: {problem}" in told
+
+
+@pytest.mark.parametrize("name", ["coverage/states", "coverage/rejected"])
+def test_a_file_of_coverage_that_gives_other_columns_is_told_by_its_path(
+    drawn: Made, name: str
+) -> None:
+    path = drawn.root / f"sql/{name}.sql"
+    before = path.read_text("utf-8")
+    body = SqlFolder(drawn.root / "sql")[name].body
+    header = before[: before.index(body)]
+    edits = ("* exclude (symbol)", "* replace ([symbol] as symbol)", "no_column")
     try:
-        command = ["-C", str(drawn.root), "report", "--symbols", "AAPL,MSFT"]
-        done = CliRunner().invoke(cli, [*command, "-o", str(tmp_path / "report.html")])
+        for edit in edits:
+            path.write_text(f"{header}select {edit} from (\n{body}\n)", "utf-8")
+            with Warehouse(drawn.root) as wh, pytest.raises(SqlFileError) as caught:
+                wh.coverage("trades", "REFUSED", SESSION)
+            assert caught.value.path == path
     finally:
         path.write_text(before, "utf-8")
-    told = done.stderr
-    if name == "report/telling_bar":
-        # Why a bar cannot be explained goes into the page.
-        assert done.exit_code == 0
-        told = unescape((tmp_path / "report.html").read_text("utf-8"))
-    else:
-        assert done.exit_code == 2
-        assert told.count("\n") == 1
-    assert f"{path}: its SELECT gives no column" in told
 
 
 DOUBLED = "with {} select * from t39".format(

@@ -152,12 +152,11 @@ def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Da
         sessions=[session for _, session in days],
         previous=[_before(calendar, session) for _, session in days],
     )
-    # A statement of the user's own may tell no session of the close.
     return {
         (row["symbol"], row["session"]): (
             row["first_price"],
             row["close_before"],
-            row.get("close_session"),
+            row["close_session"],
         )
         for row in rows
     }

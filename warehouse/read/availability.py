@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from glob import escape
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from warehouse.core.calendar import (
@@ -29,9 +30,9 @@ from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, is_kept_bars
 from warehouse.core.file_state import WORDS
 from warehouse.core.paths import RawFile, month_of
-from warehouse.errors import NoDataError
+from warehouse.errors import NoDataError, SqlFileError, one_line
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, answer_of
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
 from warehouse.text import some
 
@@ -239,8 +240,8 @@ def rejected(
     with snapshot.connection() as connection:
         statement = folder["coverage/rejected"]
         check_file(connection, statement, READING_REJECTS)
-        rows = connection.execute(statement.body, values).fetchall()
-    return {(day, symbol): (count, reasons) for day, symbol, count, reasons in rows}
+        rows = _asked(connection, statement, values).to_pylist()
+    return {(row["session"], row["symbol"]): (row["rows"], row["reasons"]) for row in rows}
 
 
 def _refusing(snapshot: Snapshot, kind: DataType) -> list[tuple[date, str | None, bool]]:
@@ -458,9 +459,22 @@ def states(
     """What sql/coverage/states says of each of the days and symbols; None: of all together."""
     statement = snapshot.once(STATES, lambda: _checked(snapshot))
     with snapshot.connection() as connection:
-        return connection.sql(
-            statement.body, params=states_asked(kind, symbols, days)
-        ).to_arrow_table()
+        return _asked(connection, statement, states_asked(kind, symbols, days))
+
+
+def _asked(
+    connection: duckdb.DuckDBPyConnection, statement: SqlFile, values: Mapping[str, Any]
+) -> pa.Table:
+    try:
+        found = answer_of(
+            statement,
+            values,
+            lambda sql, given: connection.sql(sql, params=given).to_arrow_table(),
+        )
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise SqlFileError(statement.path, one_line(error)) from error
+    assert found is not None
+    return found
 
 
 def _checked(snapshot: Snapshot) -> SqlFile:

@@ -23,7 +23,7 @@ from warehouse.core.small_files import parsed_json
 from warehouse.errors import SqlFileError
 from warehouse.read.availability import INGESTED, STATES, states_asked
 from warehouse.report.answers import ABSENT, Row, Verdict, is_complete, is_right
-from warehouse.sqlfolder.files import FileRow, SqlFolder
+from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import Catalog, check_not_lost
 
 _MOST_FILES = 200
@@ -186,12 +186,10 @@ class _Gathering:
         """Rows of a statement, as plain values; none where there is no catalog yet."""
         file = self._sql.or_shipped(f"report/{name}")
         values = {"whole": self._whole, **given}
-        if {"start", "end"} & file.parameters:
+        if name != "span":
             values |= {"start": self._start, "end": self._end}
-        rows = self._catalog.rows_of(file, **{name: values[name] for name in file.parameters})
-        if name == "span":
-            return rows
-        return [FileRow(_plain(row), file.path) for row in rows]
+        rows = self._catalog.rows_of(file, **values)
+        return rows if name == "span" else [_plain(row) for row in rows]
 
     def _first(self, name: str, most: int, **given: Any) -> tuple[list[Row], int]:
         """The first rows of a statement, and how many there are: its column `of_…`."""

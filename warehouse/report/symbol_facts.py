@@ -21,7 +21,7 @@ from warehouse.read.query.answers import QueryAnswers
 from warehouse.report.answers import Row
 from warehouse.report.bar_facts import may_set, telling
 from warehouse.report.collect import Facts
-from warehouse.sqlfolder.files import FileRow, SqlFolder
+from warehouse.sqlfolder.files import SqlFolder, answer_of
 from warehouse.text import count, some
 
 MOST_CANDLES = 480
@@ -130,11 +130,12 @@ class _Symbol:
 
     def _ask(self, name: str, **given: Any) -> list[Row]:
         file = self._sql.or_shipped(f"report/{name}")
-        values = {**self._values, **given}
-        answer = self._queries.query(
-            file.body, "arrow", {name: values[name] for name in file.parameters}
+        answer = answer_of(
+            file,
+            {**self._values, **given},
+            lambda sql, values: self._queries.query(sql, "arrow", values),
         )
-        return [FileRow(row, file.path) for row in answer.to_pylist()]
+        return [] if answer is None else answer.to_pylist()
 
     def _bars(self, gap_minutes: float) -> Row:
         """Candles of minutes, or of days where minutes are too many or tell too little."""

@@ -20,12 +20,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from warehouse.core.paths import shipped
 from warehouse.core.small_files import read_small
@@ -181,24 +183,6 @@ def _digest(body: str) -> str:
     return hashlib.sha256(normal.encode(errors="surrogatepass")).hexdigest()
 
 
-class FileRow(dict[str, Any]):
-    """A row that a file, which may be a stranger's, gives: of a column that it lacks it is told.
-
-    What is made of one without the path is a plain row.
-    """
-
-    def __init__(
-        self, row: Mapping[str, Any] | Iterable[tuple[str, Any]], path: Path | None = None
-    ) -> None:
-        super().__init__(row)
-        self._path = path
-
-    def __missing__(self, name: str) -> Any:
-        if self._path is None:
-            raise KeyError(name)
-        raise SqlFileError(self._path, f"its SELECT gives no column {name}")
-
-
 class SqlFolder:
     """The SQL files of one warehouse; each is read once."""
 
@@ -253,3 +237,60 @@ class SqlFolder:
 def come_with_us() -> SqlFolder:
     """The files that come with the project, each read once a process."""
     return SqlFolder(shipped("sql"))
+
+
+def answer_of(
+    file: SqlFile,
+    values: Mapping[str, Any],
+    ask: Callable[[str, dict[str, Any]], pa.Table | None],
+) -> pa.Table | None:
+    """What a file of sql/ gives, in which stands what the shipped one gives, whoever edited it.
+
+    Args:
+        values: of its parameters, and perhaps others.
+        ask: gives the answer to a statement and its values; None where there is nothing to ask.
+
+    Raises:
+        SqlFileError: it lacks a column of the shipped one, or has one of another kind; or a value
+            is missing.
+    """
+    found = ask(file.body, _given(file, values))
+    ours = come_with_us()[file.name]
+    if found is not None and file.body != ours.body:
+        due = ask(f"from (\n{ours.body}\n) limit 0", _given(ours, values))
+        for column in () if due is None else due.schema:
+            place = found.schema.get_field_index(column.name)
+            if place < 0:
+                raise SqlFileError(file.path, f"its SELECT gives no column {column.name}")
+            kind = found.schema.field(place).type
+            if not _is_like(kind, column.type):
+                problem = f"its column {column.name} is of the type {kind}, not {column.type}"
+                raise SqlFileError(file.path, problem)
+    return found
+
+
+def _given(file: SqlFile, values: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(file.parameters - values.keys())
+    if unknown:
+        told = f"takes ${unknown[0]}, and is given {', '.join(f'${name}' for name in values)}"
+        raise SqlFileError(file.path, told)
+    return {name: values[name] for name in file.parameters}
+
+
+def _is_like(kind: pa.DataType, due: pa.DataType) -> bool:
+    """Whether one may stand for the other: numbers are as good as each other."""
+    if pa.types.is_struct(due):
+        return pa.types.is_struct(kind) and all(
+            (place := kind.get_field_index(field.name)) >= 0
+            and _is_like(kind.field(place).type, field.type)
+            for field in due
+        )
+    if pa.types.is_list(due):
+        return pa.types.is_list(kind) and _is_like(kind.value_type, due.value_type)
+    return bool(kind == due or (_is_number(kind) and _is_number(due)))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(
+        is_one(kind) for is_one in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    )

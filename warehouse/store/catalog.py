@@ -41,7 +41,7 @@ from warehouse.errors import (
     one_line,
 )
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS
-from warehouse.sqlfolder.files import FileRow, SqlFile
+from warehouse.sqlfolder.files import SqlFile, answer_of
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import (
@@ -456,24 +456,26 @@ class Catalog:
         return [] if table is None else table.to_pylist()
 
     def rows_of(
-        self, file: SqlFile, may_call: Collection[str] = (), **parameters: Any
+        self, file: SqlFile, may_call: Collection[str] = (), **values: Any
     ) -> list[dict[str, Any]]:
         """What a file of sql/, which may be a stranger's, makes of the catalog's tables.
 
         Args:
             may_call: macros of the catalog that it may select from.
+            values: of its parameters, and perhaps others.
 
         Raises:
-            SqlFileError: it is more than one SELECT, or DuckDB refuses it.
+            SqlFileError: it is more than one SELECT, DuckDB refuses it, or it gives other columns
+                than the shipped file.
         """
         if self._connection is None:
             return []
         check_file(self._connection, file, STABLE_TABLE_FUNCTIONS | {*may_call})
         try:
-            rows = self.rows(file.body, **parameters)
+            table = answer_of(file, values, lambda sql, given: self.table(sql, **given))
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise SqlFileError(file.path, one_line(error)) from error
-        return [FileRow(row, file.path) for row in rows]
+        return [] if table is None else table.to_pylist()
 
     def has(self, table: str) -> bool:
         """Whether it has a table, which one of an earlier version may lack."""
