@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
@@ -38,10 +39,10 @@ from warehouse.sqlfolder.select_check import check_select, explained
 from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
-# has checked), that take addresses in memory, or that change how DuckDB runs.
+# has checked), that take addresses in memory, that change how DuckDB runs, or never end (summary).
 _TABLE_FUNCTIONS = frozenset(
     {
-        *("range", "generate_series", "unnest", "repeat", "repeat_row", "summary", "glob"),
+        *("range", "generate_series", "unnest", "repeat", "repeat_row", "glob"),
         *("query_table", "json_each", "json_tree", "read_parquet", "read_text", "read_blob"),
         *("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects"),
         *("read_ndjson", "read_ndjson_objects", "parquet_scan", "parquet_metadata", "sniff_csv"),
@@ -294,7 +295,9 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
-    return table.rename_columns(distinct(table.column_names))
+    table = table.rename_columns(distinct(table.column_names))
+    _check_finite(query, table)
+    return table
 
 
 def _check_types(query: Query, relation: duckdb.DuckDBPyRelation) -> None:
@@ -317,6 +320,37 @@ def _not_in_arrow(kind: Any) -> Iterator[str]:
         for _, child in kind.children:
             if not isinstance(child, int):  # how many an array has
                 yield from _not_in_arrow(child)
+
+
+def _check_finite(query: Query, table: pa.Table) -> None:
+    """Refuse infinite dates and times: nobody but DuckDB has any, and others read a day.
+
+    Raises:
+        QueryError: a column has one, or holds one.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if any(_is_infinite(chunk) for chunk in column.chunks):
+            raise QueryError(
+                query.sql,
+                f"column {name} has an infinite date or time, which no answer can hold; cast it",
+            )
+
+
+def _is_infinite(values: pa.Array) -> bool:
+    kind = values.type
+    if pa.types.is_date32(kind) or pa.types.is_timestamp(kind):
+        bits = kind.bit_width
+        ends = pc.min_max(values.cast(f"int{bits}")).as_py()
+        return bool(ends["max"] == 2 ** (bits - 1) - 1 or ends["min"] == 1 - 2 ** (bits - 1))
+    if pa.types.is_map(kind):
+        return _is_infinite(values.keys) or _is_infinite(values.items)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_infinite(values.flatten())
+    if pa.types.is_struct(kind):
+        return any(map(_is_infinite, values.flatten()))
+    if pa.types.is_union(kind):
+        return any(_is_infinite(values.field(index)) for index in range(kind.num_fields))
+    return False
 
 
 def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
