@@ -679,9 +679,18 @@ def test_a_day_without_end_is_refused_and_never_becomes_another_day(
     wh: Warehouse, value: str
 ) -> None:
     for form in ("pandas", "polars", "arrow"):
-        with pytest.raises(QueryError, match="column odd has an infinite date or time, .*cast it"):
+        with pytest.raises(QueryError, match=r"column odd has an infinite date or time, .*cast it"):
             wh.query(f"select 1 as n, {value} as odd from range(3)", form)
     assert len(wh.query(f"select ({value})::varchar as odd")) == 1
+
+
+def test_an_enum_is_a_category_in_every_form(wh: Warehouse) -> None:
+    sql = "select unnest(['up', null, 'down'])::enum('down', 'up', 'flat') as odd"
+    frame = wh.query(sql)
+    assert list(frame["odd"].cat.categories) == ["down", "up", "flat"]
+    assert frame["odd"].fillna("flat").to_list() == ["up", "flat", "down"]
+    assert wh.query(sql, "polars")["odd"].to_list() == ["up", None, "down"]
+    assert wh.query(sql, "arrow")["odd"].to_pylist() == ["up", None, "down"]
 
 
 def test_the_last_days_before_that_are_days(wh: Warehouse) -> None:

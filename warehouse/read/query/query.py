@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,7 +17,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
@@ -29,7 +28,7 @@ from warehouse.errors import (
     UnreadablePartitionError,
     WarehouseError,
 )
-from warehouse.read.frames import distinct
+from warehouse.read.frames import distinct, infinite_time, unfit_type
 from warehouse.read.query import file_check
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
@@ -67,10 +66,6 @@ _EXACT = frozenset(
 
 _FINE = frozenset({"W", "D", "h", "m", "s", "ms", "us", "ns"})
 """Units of a duration that last as long always."""
-
-# 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
-_NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
-_NESTED = frozenset({"list", "array", "struct", "map", "union"})
 
 
 @dataclass(frozen=True)
@@ -289,68 +284,17 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
     with snapshot.connection(about=()) as connection:
         try:
             relation = connection.sql(query.sql, params=bound)
-            _check_types(query, relation)
+            if unfit := unfit_type(relation.columns, relation.types):
+                raise QueryError(query.sql, unfit)
             table = watched(connection, "query", relation.to_arrow_table)
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
     table = table.rename_columns(distinct(table.column_names))
-    _check_finite(query, table)
+    if unfit := infinite_time(table):
+        raise QueryError(query.sql, unfit)
     return table
-
-
-def _check_types(query: Query, relation: duckdb.DuckDBPyRelation) -> None:
-    """Refuse what Arrow has no type for: DuckDB hands on other values than it computed.
-
-    Raises:
-        QueryError: a column is of such a type, or holds one.
-    """
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        if found := next(_not_in_arrow(kind), None):
-            raise QueryError(
-                query.sql, f"column {name} is of type {found}, which no answer can hold; cast it"
-            )
-
-
-def _not_in_arrow(kind: Any) -> Iterator[str]:
-    if kind.id in _NOT_IN_ARROW:
-        yield str(kind)
-    elif kind.id in _NESTED:
-        for _, child in kind.children:
-            if not isinstance(child, int):  # how many an array has
-                yield from _not_in_arrow(child)
-
-
-def _check_finite(query: Query, table: pa.Table) -> None:
-    """Refuse infinite dates and times: nobody but DuckDB has any, and others read a day.
-
-    Raises:
-        QueryError: a column has one, or holds one.
-    """
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if any(_is_infinite(chunk) for chunk in column.chunks):
-            raise QueryError(
-                query.sql,
-                f"column {name} has an infinite date or time, which no answer can hold; cast it",
-            )
-
-
-def _is_infinite(values: pa.Array) -> bool:
-    kind = values.type
-    if pa.types.is_date32(kind) or pa.types.is_timestamp(kind):
-        bits = kind.bit_width
-        ends = pc.min_max(values.cast(f"int{bits}")).as_py()
-        return bool(ends["max"] == 2 ** (bits - 1) - 1 or ends["min"] == 1 - 2 ** (bits - 1))
-    if pa.types.is_map(kind):
-        return _is_infinite(values.keys) or _is_infinite(values.items)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _is_infinite(values.flatten())
-    if pa.types.is_struct(kind):
-        return any(map(_is_infinite, values.flatten()))
-    if pa.types.is_union(kind):
-        return any(_is_infinite(values.field(index)) for index in range(kind.num_fields))
-    return False
 
 
 def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
