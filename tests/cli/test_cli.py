@@ -1899,10 +1899,18 @@ def test_json_has_all_digits_of_a_decimal_and_texts_those_within_lists(filled: P
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "json", "ndjson", "table"])
-@pytest.mark.parametrize("value", ["'infinity'::date", "timestamp '290000-01-01 00:00:00'"])
-def test_a_time_that_has_no_text_is_refused(filled: Path, form: str, value: str) -> None:
-    error = fails("-C", str(filled), "query", f"select {value} as far", "--format", form)
+def test_a_time_that_has_no_text_is_refused(filled: Path, form: str) -> None:
+    sql = "select timestamp '290000-01-01 00:00:00' as far"
+    error = fails("-C", str(filled), "query", sql, "--format", form)
     assert error == "column far has a date or time that has no text; cast it"
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.parquet", "x.arrow"])
+def test_a_day_without_end_is_written_to_no_file(filled: Path, name: str, tmp_path: Path) -> None:
+    sql = "select 'infinity'::timestamp_ns as far"
+    error = fails("-C", str(filled), "query", sql, "-o", str(tmp_path / name))
+    assert error == "column far has an infinite date or time, which no answer can hold; cast it"
+    assert not any(tmp_path.glob("x.*"))
 
 
 def test_safe_csv_disarms_signs_in_full_width(filled: Path) -> None:

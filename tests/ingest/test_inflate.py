@@ -33,6 +33,8 @@ T = instant(SESSION, "00:00")
 ROWS = [bar(symbol, T) for symbol in ("A", "BRK.B", "NA")]
 TEXT = csv_text("day_aggs", ROWS).encode()
 NO_LIMIT = 1 << 40
+NAMED = b"\x1f\x8b\x08\x08" + bytes(6)
+"""How a gzip begins that bears the name of its file, which comes next."""
 
 
 def compress(text: bytes, level: int = 6) -> bytes:
@@ -172,6 +174,17 @@ BROKEN: dict[str, tuple[bytes, str, int | None]] = {
         "is damaged: CRC",
         None,
     ),
+    "a_name_in_the_gzip_of_many_letters": (
+        NAMED + b"x" * 600_000 + b"\0" + compress(TEXT)[10:],
+        "is damaged: .*header",
+        None,
+    ),
+    "a_name_in_the_gzip_that_does_not_end": (NAMED + b"x" * 600_000, "is damaged: .*header", None),
+    "a_second_member_of_such_a_name": (
+        compress(TEXT) + NAMED + b"x" * 600_000,
+        "is damaged: .*header",
+        None,
+    ),
     "plain_text": (TEXT, "is no gzip file: it begins with 'ticker,volume", None),
     "xml": (
         b"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code></Error>\n",
@@ -264,6 +277,11 @@ def test_a_file_that_is_not_whole_is_refused_in_one_line(name: str, tmp_path: Pa
     check_is_one_line(caught.value, path)
     assert caught.value.line == line
     assert caught.value.path == path
+    if problem.startswith("is damaged"):
+        with open(path, "rb", buffering=0) as file:
+            looked_at = check(read_into(file), EtagCheck("", 0))
+        assert looked_at.problem is not None
+        assert "is damaged" in looked_at.problem
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -636,7 +654,13 @@ def test_a_small_file_of_lines_alike_is_no_bomb(tmp_path: Path) -> None:
 # Through the pipeline
 
 
-@pytest.mark.parametrize("name", ["empty", "wrong_crc", "xml", "a_header_of_one_long_field"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("empty", "wrong_crc", "xml", "a_header_of_one_long_field"),
+        "a_name_in_the_gzip_that_does_not_end",
+    ],
+)
 def test_a_broken_file_is_set_aside_and_the_rest_goes_on(
     name: str, make_warehouse: Callable[..., Made]
 ) -> None:

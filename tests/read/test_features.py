@@ -315,6 +315,33 @@ def test_a_file_that_fails_on_some_rows_is_an_error_that_names_it(own: Made) -> 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("340282366920938463463374607431768211455::uhugeint", "is of type UHUGEINT"),
+        ("{'t': '12:00:00+05:00'::timetz}", "is of type TIME WITH TIME ZONE"),
+        ("date 'infinity'", "has an infinite date or time"),
+    ],
+)
+def test_a_value_that_no_answer_can_hold_is_an_error_that_names_file_and_column(
+    own: Made, value: str, told: str
+) -> None:
+    path = put(own, mine("none", f"if($trades_back > 0, {value}, null)"))
+    with Warehouse(own.root) as wh:
+        for form in ("pandas", "polars", "arrow"):
+            with pytest.raises(
+                SqlFileError, match=f"column recent {told}, which no .*cast"
+            ) as error:
+                wh.features("mine", "A", DAYS[0], DAYS[0], to=form)  # type: ignore[call-overload]
+            assert error.value.path == path
+
+
+def test_a_feature_of_an_enum_is_a_category(own: Made) -> None:
+    put(own, mine("none", "if($trades_back > 0, 'up', null)::enum('down', 'up')"))
+    with Warehouse(own.root) as wh:
+        assert set(wh.features("mine", "A", DAYS[0], DAYS[0])["recent"]) == {"up"}
+
+
 def test_a_warehouse_of_an_earlier_version_has_none_and_works(own: Made) -> None:
     shutil.rmtree(own.root / "sql/features")
     (own.root / "sql/catalog/features.sql").unlink()

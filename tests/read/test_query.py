@@ -665,6 +665,48 @@ def test_a_type_that_no_answer_can_hold_is_refused_by_its_name(
     assert len(wh.query(f"select ({value})::varchar as odd")) == 1
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("date 'infinity'", "date '-infinity'", "timestamptz 'infinity'"),
+        *(f"'infinity'::timestamp{unit}" for unit in ("_s", "_ms", "", "_ns")),
+        *("[date '2024-01-31', null, 'infinity']", "{'t': [timestamp '-infinity']}"),
+        *("map {'t': date 'infinity'}", "array_value(date 'infinity')"),
+        "union_value(t := timestamp 'infinity')",
+    ],
+)
+def test_a_day_without_end_is_refused_and_never_becomes_another_day(
+    wh: Warehouse, value: str
+) -> None:
+    for form in ("pandas", "polars", "arrow"):
+        with pytest.raises(QueryError, match=r"column odd has an infinite date or time, .*cast it"):
+            wh.query(f"select 1 as n, {value} as odd from range(3)", form)
+    assert len(wh.query(f"select ({value})::varchar as odd")) == 1
+
+
+def test_an_enum_is_a_category_in_every_form(wh: Warehouse) -> None:
+    sql = "select unnest(['up', null, 'down'])::enum('down', 'up', 'flat') as odd"
+    frame = wh.query(sql)
+    assert list(frame["odd"].cat.categories) == ["down", "up", "flat"]
+    assert frame["odd"].fillna("flat").to_list() == ["up", "flat", "down"]
+    assert wh.query(sql, "polars")["odd"].to_list() == ["up", None, "down"]
+    assert wh.query(sql, "arrow")["odd"].to_pylist() == ["up", None, "down"]
+
+
+def test_the_last_days_before_that_are_days(wh: Warehouse) -> None:
+    last = "timestamp_ns '2262-04-11 23:47:16.854775806'"
+    row = wh.query(f"select {last} as t, date '9999-12-31' as d, null::date as n").iloc[0]
+    assert row["t"] == pd.Timestamp("2262-04-11 23:47:16.854775806", tz="UTC")
+    assert row["d"] == pd.Timestamp(9999, 12, 31)
+    assert pd.isna(row["n"])
+
+
+def test_a_function_of_duckdbs_that_never_ends_is_refused(wh: Warehouse) -> None:
+    with pytest.raises(QueryError, match="a query may not select from summary"):
+        wh.query("select * from summary(trades)")
+    assert "symbol" in set(wh.query("summarize trades")["column_name"])
+
+
 def test_a_partition_that_too_many_open_files_keep_from_being_read_is_not_called_damaged(
     tmp_path: Path,
 ) -> None:

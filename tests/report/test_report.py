@@ -527,6 +527,23 @@ def test_the_file_stands_where_it_was_asked_and_is_opened_where_that_was_asked(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.html", "report.html"]
 
 
+def test_where_no_file_is_named_none_is_written_through_a_link(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("keep")
+    folder = tmp_path / "of a stranger"
+    folder.mkdir()
+    (folder / "report.html").symlink_to(mine)
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(cli, ["-C", str(made.root), "report"])
+    assert result.exit_code == 2
+    assert result.stderr == "Error: report.html: is a link; name the file to write with -o\n"
+    assert mine.read_text() == "keep"
+    run("-C", str(made.root), "report", "-o", "report.html")
+    assert mine.read_text("utf-8").startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

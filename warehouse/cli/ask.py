@@ -12,6 +12,7 @@ import click
 
 from warehouse.cli.data import parse_request, parse_symbols
 from warehouse.cli.options import DataTypes, Failure, Place, example, say, say_json
+from warehouse.errors import StorageError
 from warehouse.text import count, printable, size
 
 
@@ -99,6 +100,9 @@ def report(
     last = None if end is None else parse_session("end", end)
     file = Path("report.html" if path is None else path)
     if path is not None or is_opened or not as_json:
+        if path is None and file.is_symlink():
+            # Nobody has named it: it may be of the stranger whose warehouse this folder is.
+            raise StorageError(file, "is a link; name the file to write with -o")
         output_file.check(file)
     layout, _ = place.open()
     output_file.check_apart(file, layout)

@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -24,12 +23,12 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from isal import igzip, isal_zlib
+from isal import igzip
 
 from warehouse.errors import RawFileError, StorageError
 from warehouse.ingest.lines import LF, no_rows, texts_of, without
 from warehouse.ingest.typed.typed_read import Signs
-from warehouse.source.etag_check import MAX_RATIO, is_bomb
+from warehouse.source.etag_check import DAMAGED, MAX_RATIO, is_bomb
 from warehouse.source.file_identity import Stamp
 
 MAX_LINE_BYTES = 1 << 20
@@ -39,12 +38,7 @@ whole, nor would DuckDB read it.
 
 _MAX_BLOCK = 4 << 20
 _MIN_BLOCK = 1 << 16
-_NOT_WHOLE: tuple[type[Exception], ...] = (
-    igzip.BadGzipFile,
-    isal_zlib.error,  # type: ignore[assignment]
-    zlib.error,
-    OSError,
-)
+_NOT_WHOLE: tuple[type[Exception], ...] = (*DAMAGED, OSError)
 _WINDOW = MAX_LINE_BYTES // 2
 _FIRST = 8
 """The first piece is so many times smaller than the others: until it is there nobody has work."""

@@ -47,6 +47,10 @@ _NULLABLE: dict[pa.DataType, Any] = {
     pa.bool_(): pd.BooleanDtype(),
 }
 
+# 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
+_NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
+_NESTED = frozenset({"list", "array", "struct", "map", "union"})
+
 
 def check_form(form: str) -> str:
     """The form of an answer, checked.
@@ -115,6 +119,54 @@ def distinct(names: Iterable[str]) -> list[str]:
             label = f"{name}_{count}"
         taken[label] = None
     return list(taken)
+
+
+def unfit_type(columns: Iterable[str], types: Iterable[Any]) -> str | None:
+    """Which column of DuckDB's is of what Arrow has no type for; None: none is.
+
+    DuckDB hands on other values than it computed.
+    """
+    for name, kind in zip(columns, types, strict=True):
+        if found := next(_not_in_arrow(kind), None):
+            return f"column {name} is of type {found}, which no answer can hold; cast it"
+    return None
+
+
+def _not_in_arrow(kind: Any) -> Iterator[str]:
+    if kind.id in _NOT_IN_ARROW:
+        yield str(kind)
+    elif kind.id in _NESTED:
+        for _, child in kind.children:
+            if not isinstance(child, int):  # how many an array has
+                yield from _not_in_arrow(child)
+
+
+def infinite_time(table: pa.Table) -> str | None:
+    """Which column has an infinite date or time; None: none has.
+
+    Nobody but DuckDB has any: others read it as a day.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if any(map(_is_infinite, column.chunks)):
+            return f"column {name} has an infinite date or time, which no answer can hold; cast it"
+    return None
+
+
+def _is_infinite(values: pa.Array) -> bool:
+    kind = values.type
+    if pa.types.is_date32(kind) or pa.types.is_timestamp(kind):
+        bits = kind.bit_width
+        ends = pc.min_max(values.cast(f"int{bits}")).as_py()
+        return bool(ends["max"] == 2 ** (bits - 1) - 1 or ends["min"] == 1 - 2 ** (bits - 1))
+    if pa.types.is_map(kind):
+        return _is_infinite(values.keys) or _is_infinite(values.items)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_infinite(values.flatten())
+    if pa.types.is_struct(kind):
+        return any(map(_is_infinite, values.flatten()))
+    if pa.types.is_union(kind):
+        return any(_is_infinite(values.field(index)) for index in range(kind.num_fields))
+    return False
 
 
 def as_form(table: pa.Table, form: str, zone: str | None = None) -> Any:
@@ -189,7 +241,10 @@ def _instants(stamps: pa.ChunkedArray, zone: str) -> Any:
 
 def _categorical(column: pa.ChunkedArray) -> pd.Categorical:
     whole = column.unify_dictionaries().combine_chunks()
-    codes = _own(pa.chunked_array([whole.indices.fill_null(-1)]))
+    indices = whole.indices
+    if pa.types.is_unsigned_integer(indices.type):  # of DuckDB's ENUM; pandas counts absent as -1
+        indices = indices.cast(pa.int32())
+    codes = _own(pa.chunked_array([indices.fill_null(-1)]))
     values = pd.Index(_values(pa.chunked_array([whole.dictionary])))
     return pd.Categorical.from_codes(codes, values, validate=False)
 

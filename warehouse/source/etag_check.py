@@ -18,6 +18,14 @@ from isal import igzip, isal_zlib
 MAX_RATIO = 100
 """The vendor's files inflate to 3 to 8 times their size. What is made to burst goes up to 1,000."""
 
+DAMAGED: tuple[type[Exception], ...] = (
+    igzip.BadGzipFile,
+    isal_zlib.error,  # type: ignore[assignment]
+    zlib.error,
+    OverflowError,  # a header, whose name and comment have no length of their own, without end
+)
+"""What isal raises of bytes that are no gzip."""
+
 _HARMLESS = 64 << 20
 _BLOCK = 1 << 20
 _BLOCKS = 8
@@ -208,7 +216,7 @@ def check(read: Read, etag: EtagCheck) -> Verdict:
                     problem = f"it inflates to more than {MAX_RATIO} times its size"
         except EOFError:
             problem = f"its gzip stream does not end ({reader.at:,} bytes)"
-        except (igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:  # type: ignore[misc]
+        except DAMAGED as error:
             problem = f"its gzip is damaged: {str(error).rstrip('.')}"
         reader.finish()
     if reader.at == 0:

@@ -202,7 +202,7 @@ def _check_times(answer: pa.Table, form: Form) -> None:
     """Refuse dates and times that have no text: Arrow would write of what range they are out.
 
     Raises:
-        QueryError: there is one, infinite or of a year far away.
+        QueryError: there is one, of a year far away.
     """
     if form.name in _BINARY:
         return

@@ -27,7 +27,13 @@ from warehouse.core.duckdb_connection import connect, spill_folder, watched
 from warehouse.errors import SqlFileError
 from warehouse.read import partition_reader
 from warehouse.read.arguments import Comparison
-from warehouse.read.frames import distinct, nanoseconds, symbol_column
+from warehouse.read.frames import (
+    distinct,
+    infinite_time,
+    nanoseconds,
+    symbol_column,
+    unfit_type,
+)
 from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_select import CONDITIONS, complaint
@@ -240,16 +246,23 @@ def run(
     """The feature's SELECT over these tables, in the order that it ends with.
 
     Raises:
-        SqlFileError: DuckDB cannot run it.
+        SqlFileError: DuckDB cannot run it, or no answer can hold what it gives.
     """
+
+    def ask() -> pa.Table:
+        relation = connection.sql(feature.file.body, params=dict(values) or None)
+        unfit = unfit_type(relation.columns, relation.types)
+        if unfit is None:
+            found = relation.to_arrow_table()
+            unfit = infinite_time(found)
+        if unfit is not None:
+            raise SqlFileError(feature.file.path, unfit)
+        return found
+
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        rows = watched(
-            connection,
-            feature.name,
-            lambda: connection.sql(feature.file.body, params=dict(values) or None).to_arrow_table(),
-        )
+        rows = watched(connection, feature.name, ask)
     except duckdb.Error as error:
         raise SqlFileError(feature.file.path, f"fails on these rows: {complaint(error)}") from error
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ from warehouse.errors import (
     UnreadablePartitionError,
     WarehouseError,
 )
-from warehouse.read.frames import distinct
+from warehouse.read.frames import distinct, infinite_time, unfit_type
 from warehouse.read.query import file_check
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
@@ -38,10 +38,10 @@ from warehouse.sqlfolder.select_check import check_select, explained
 from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
-# has checked), that take addresses in memory, or that change how DuckDB runs.
+# has checked), that take addresses in memory, that change how DuckDB runs, or never end (summary).
 _TABLE_FUNCTIONS = frozenset(
     {
-        *("range", "generate_series", "unnest", "repeat", "repeat_row", "summary", "glob"),
+        *("range", "generate_series", "unnest", "repeat", "repeat_row", "glob"),
         *("query_table", "json_each", "json_tree", "read_parquet", "read_text", "read_blob"),
         *("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects"),
         *("read_ndjson", "read_ndjson_objects", "parquet_scan", "parquet_metadata", "sniff_csv"),
@@ -66,10 +66,6 @@ _EXACT = frozenset(
 
 _FINE = frozenset({"W", "D", "h", "m", "s", "ms", "us", "ns"})
 """Units of a duration that last as long always."""
-
-# 2^128 - 1 arrives as -1, bits with how many are padding, a time of day without its zone.
-_NOT_IN_ARROW = frozenset({"uhugeint", "bit", "time with time zone", "bignum"})
-_NESTED = frozenset({"list", "array", "struct", "map", "union"})
 
 
 @dataclass(frozen=True)
@@ -288,35 +284,17 @@ def run(snapshot: Snapshot, query: Query, given: Mapping[str, Any]) -> pa.Table:
     with snapshot.connection(about=()) as connection:
         try:
             relation = connection.sql(query.sql, params=bound)
-            _check_types(query, relation)
+            if unfit := unfit_type(relation.columns, relation.types):
+                raise QueryError(query.sql, unfit)
             table = watched(connection, "query", relation.to_arrow_table)
         except duckdb.Error as error:
             raise _explained(snapshot, query, error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(query.sql, f"a value cannot be used: {explained(error)}") from error
-    return table.rename_columns(distinct(table.column_names))
-
-
-def _check_types(query: Query, relation: duckdb.DuckDBPyRelation) -> None:
-    """Refuse what Arrow has no type for: DuckDB hands on other values than it computed.
-
-    Raises:
-        QueryError: a column is of such a type, or holds one.
-    """
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        if found := next(_not_in_arrow(kind), None):
-            raise QueryError(
-                query.sql, f"column {name} is of type {found}, which no answer can hold; cast it"
-            )
-
-
-def _not_in_arrow(kind: Any) -> Iterator[str]:
-    if kind.id in _NOT_IN_ARROW:
-        yield str(kind)
-    elif kind.id in _NESTED:
-        for _, child in kind.children:
-            if not isinstance(child, int):  # how many an array has
-                yield from _not_in_arrow(child)
+    table = table.rename_columns(distinct(table.column_names))
+    if unfit := infinite_time(table):
+        raise QueryError(query.sql, unfit)
+    return table
 
 
 def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> WarehouseError:
