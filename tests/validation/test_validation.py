@@ -211,6 +211,13 @@ def test_an_allow_list_that_cannot_be_used_is_named_by_its_line(
     assert problem in str(caught.value)
 
 
+def test_an_allow_list_that_a_spreadsheet_has_saved_is_read_as_it_is(tmp_path: Path) -> None:
+    text = "\ufeffrule,symbol,first,last,reason\r\ntime_gaps,,2024-01-02,,halted\r\n"
+    (tmp_path / "validation_allow.csv").write_bytes(text.encode())
+    (one,) = allow_list.load(tmp_path, ["time_gaps"])
+    assert one == Allowance("time_gaps", "halted", None, date(2024, 1, 2), date.max)
+
+
 def test_no_allow_list_allows_nothing_and_an_open_field_everything(tmp_path: Path) -> None:
     assert allow_list.load(tmp_path, []) == []
     text = "rule,symbol,first,last,reason\n\ntime_gaps,,2024-01-02,,halted\n"
