@@ -573,3 +573,33 @@ def test_a_session_that_is_missing_is_found_though_nothing_of_it_is_there(
     with Warehouse(made.root) as wh:
         found = wh.validate("trades", "2024-01-30", "2024-01-30").results
     assert [(one.rule, one.session) for one in found] == [("missing_sessions", date(2024, 1, 30))]
+
+
+def test_a_partition_that_cannot_be_read_keeps_no_other_data_type_from_being_asked(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    made = make_warehouse(
+        {
+            KEY: [GOOD],
+            day_key("trades", SESSION): [trade("GOOD", instant(SESSION))],
+            day_key("quotes", SESSION): [quote("GOOD", instant(SESSION))],
+        }
+    )
+    made.update()
+    path = made.root / "data/cache/quotes/GOOD/2024_01.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+
+    said = command(made, "validate", exit_code=1)
+    (told,) = [line for line in said.splitlines() if line.startswith("not asked")]
+    assert told.startswith("not asked  about quotes: ")
+    assert f"{path} has {len(whole) - 9:,} bytes, the catalog says {len(whole):,}" in told
+    assert "warning    few_trades: trades, 1 row" in said
+    assert "about trades, day_aggs: " in said
+    (problem,) = made.sql("select problem from runs where command = 'validate'")[0]
+    assert problem.startswith("asked in part; not asked about quotes (")
+
+    # Where there is nothing else to ask about, it is the error.
+    command(made, "validate", "quotes", exit_code=2)
+    path.write_bytes(whole)
+    assert "not asked" not in command(made, "validate", exit_code=0)

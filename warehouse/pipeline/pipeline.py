@@ -318,7 +318,7 @@ class Pipeline:
                 raise report.broken[0].error
             if layout.catalog.exists():
                 asked_all = set(asked) == set(gate.rules) and not (gate.broken or report.broken)
-                is_whole = request.is_of_all and asked_all
+                is_whole = request.is_of_all and asked_all and not report.unread
                 self.writer.publish(change_of(report, asked, is_whole=is_whole))
             report.broken += [] if names else gate.broken
         return report
