@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
-from building import SESSION, Made, day_key, instant, make, trade
+from building import SESSION, Made, day_key, instant, make, read_only_mount, trade
+from click.testing import CliRunner
 
+from warehouse.cli.main import cli
 from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import LockedError
 from warehouse.maintenance.prune import prune
 from warehouse.source.partfile import superseded
 from warehouse.store.publish import writer_lock
 
-EARLIER = SESSION - timedelta(days=1)
+EARLIER, NEXT = SESSION - timedelta(days=1), SESSION + timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)
 LATER = NOW + timedelta(days=31)
 
@@ -38,6 +46,21 @@ def made(tmp_path: Path) -> Made:
 
 def raw(layout: Layout) -> list[RawFile]:
     return layout.raw_files()
+
+
+@contextmanager
+def unread(path: Path) -> Iterator[None]:
+    """The disk does not read this file."""
+
+    def refused(file: BinaryIO, digest: str) -> Any:
+        if Path(file.name) == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest_of(file, digest)
+
+    digest_of = hashlib.file_digest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", refused)
+        yield
 
 
 def test_what_is_past_its_retention_goes_and_its_rows_stay(made: Made) -> None:
@@ -99,6 +122,31 @@ def test_the_version_that_was_kept_beside_a_file_goes_with_it(made: Made) -> Non
     superseded(path).write_bytes(b"old")
     prune(made.layout, made.config, now=LATER)
     assert not superseded(path).exists()
+
+
+@pytest.mark.parametrize("step", ["read", "remove"])
+def test_a_file_that_cannot_be_pruned_is_named_and_the_others_go(step: str, made: Made) -> None:
+    path = made.layout.raw_file(RawFile("trades", EARLIER))
+    made.put(day_key("trades", NEXT), [trade("AAPL", instant(NEXT))])
+    made.update("trades", start=EARLIER, end=NEXT)
+    with read_only_mount(path.parent, path.parent) if step == "remove" else unread(path):
+        report = prune(made.layout, made.config, now=LATER)
+        made.configure(storage__retention_days=0)
+        done = CliRunner().invoke(cli, ["-C", str(made.root), "prune", "--dry-run"])
+        assert done.exit_code == (0 if step == "remove" else 1), done.output
+    made.configure(storage__retention_days=30)
+    assert made.verify().faults == []
+
+    stay = [EARLIER, SESSION] if step == "remove" else [EARLIER]
+    why = "Read-only file system" if step == "remove" else "Input/output error"
+    assert [file.day for file, _ in report.kept] == stay
+    assert {said for _, said in report.kept} == {f"it cannot be pruned: {why}"}
+    assert report.refused == len(stay)
+    assert [file.day for file in raw(made.layout)] == stay
+    assert made.update("trades", start=EARLIER, end=NEXT).did_nothing
+    report = prune(made.layout, made.config, now=LATER)
+    assert (len(report.removed), report.refused, raw(made.layout)) == (len(stay), 0, [])
+    assert made.verify().faults == []
 
 
 def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:

@@ -1,22 +1,37 @@
-"""A data type whose own SQL is broken is stopped alone: the others go on, and it is said."""
+"""A data type that cannot go on is stopped alone: the others do, and it is said."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import pytest
-from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, quote, trade
+from building import (
+    REPOSITORY,
+    SESSION,
+    Made,
+    bar,
+    day_key,
+    instant,
+    make,
+    quote,
+    small_disk,
+    trade,
+)
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
 from warehouse.core.request import Request
-from warehouse.errors import SqlFileError
+from warehouse.errors import CorruptPartitionError, SqlFileError, StorageError
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 
 KINDS = ("day_aggs", "trades", "quotes")
-LATER = date(2024, 2, 1)
+EARLIER, LATER = date(2024, 1, 30), date(2024, 2, 1)
 BROKEN = {
     "nonsense": lambda path: path.write_text("select nonsense from nowhere"),
     "without rows": lambda path: path.write_text(f"{path.read_text()}where false"),
@@ -101,3 +116,103 @@ def test_a_repair_mends_the_other_data_types_and_says_why_one_is_left(tmp_path: 
     shutil.copy(REPOSITORY / "sql/clean/quotes.sql", made.root / "sql/clean/quotes.sql")
     made.repair()
     assert made.digests() == digests
+
+
+def stands_in_the_way(of: str) -> Callable[[Made], Path]:
+    def put(made: Made) -> Path:
+        path = made.layout.data / of
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("somebody's")
+        return path
+
+    return put
+
+
+def a_folder_of_its_name(made: Made) -> Path:
+    path = made.layout.cache / "quotes/AAPL/2024_02.parquet"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "told"),
+    [
+        (stands_in_the_way("cache/quotes"), "it is a file, not a folder"),
+        (stands_in_the_way("cache/quotes/AAPL"), "it is a file, not a folder"),
+        (stands_in_the_way("rejects/quotes"), "it is a file, not a folder"),
+        (a_folder_of_its_name, "a folder stands in its place; move it away"),
+    ],
+    ids=["data type", "symbol", "rejects", "partition"],
+)
+def test_what_stands_in_the_way_of_one_data_type_keeps_no_other_from_being_published(
+    obstacle: Callable[[Made], Path], told: str, tmp_path: Path
+) -> None:
+    made = made_of_three_types(tmp_path)
+    made.put(day_key("quotes", LATER), [quote("AAPL", instant(LATER)), "too,few"])
+    path = obstacle(made)
+
+    with pytest.raises(StorageError, match=f"{told}; it stopped quotes alone") as caught:
+        made.update(*KINDS)
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert path.exists()
+    assert counts(made)[:2] == [2, 2]
+    path.rmdir() if path.is_dir() else path.unlink()
+    made.update(*KINDS)
+    assert counts(made) == [2, 2, 2]
+
+
+def test_a_disk_of_one_data_type_that_is_full_or_read_only_keeps_no_other(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    with small_disk(tmp_path / "disk", 1):
+        made.layout.cache.mkdir(parents=True)
+        (made.layout.cache / "quotes").symlink_to(tmp_path / "disk")
+        made.update(*KINDS, end=SESSION)
+        filler = tmp_path / "disk/filler"
+        filler.write_bytes(bytes(os.statvfs(filler.parent).f_bfree * 4096 - 4096))
+        with open(filler, "ab", buffering=0) as file, suppress(OSError):
+            file.write(bytes(1 << 20))
+
+        with pytest.raises(StorageError, match="No space left on device; it stopped quotes alone"):
+            made.update(*KINDS)
+        assert counts(made) == [2, 2, 1]
+
+        filler.unlink()
+        made.put(day_key("trades", LATER), [trade("AAPL", instant(LATER), 1, price=11)])
+        remount = ["mount", "-o", "remount,ro", str(tmp_path / "disk")]
+        subprocess.run(remount, check=True)
+        with pytest.raises(StorageError, match="Read-only file system; it stopped quotes alone"):
+            made.update(*KINDS)
+        assert made.sql("select max(price) from trades") == [(11,)]
+
+        subprocess.run([*remount[:2], "remount,rw", remount[-1]], check=True)
+        made.update(*KINDS)
+        assert counts(made) == [2, 2, 2]
+
+
+def test_a_damaged_partition_stops_the_update_of_its_data_type_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.update(*KINDS)
+    path = made.layout.cache / "quotes/AAPL/2024_01.parquet"
+    path.write_bytes(b"x")
+    # In their order quotes come before trades.
+    made.put(day_key("quotes", EARLIER), [quote("AAPL", instant(EARLIER))])
+    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+
+    with pytest.raises(CorruptPartitionError, match="it stopped quotes alone") as caught:
+        made.update(*KINDS)
+
+    assert caught.value.path == path
+    assert made.sql("select count(*) from trades") == [(3,)]
+    assert made.repair().left == []
+    made.update(*KINDS)
+    assert counts(made) == [2, 3, 3]
+
+
+def test_bars_are_kept_of_trades_though_another_data_type_is_stopped(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    (made.root / "sql/clean/quotes.sql").unlink()
+    with pytest.raises(SqlFileError, match="it stopped quotes alone"):
+        made.update(*KINDS)
+    assert made.sql("select count(*) from bars_1h") == [(2,)]

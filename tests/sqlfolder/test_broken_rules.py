@@ -10,6 +10,7 @@ import pytest
 from building import REPOSITORY, SESSION, Made, day_key, instant, make, random_trades, trade
 from click.testing import CliRunner
 
+from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.cli.render.run import exit_code
 from warehouse.core.request import Request
@@ -52,6 +53,19 @@ def test_validate_asks_the_others_and_ends_with_the_one_that_cannot_be(made: Mad
     assert "asked" in done.output
     with pytest.raises(SqlFileError, match="severity"):
         made.pipeline.validate(Request.of(()), ["mine"])
+
+
+def test_sql_that_an_editor_has_saved_with_a_mark_before_it_is_read_as_it_is(made: Made) -> None:
+    made.update()
+    fingerprints = made.sql("select distinct fingerprint from partitions")
+    for name in ("clean/trades", "catalog/trades", "validate/zero_sizes", "features/vwap"):
+        path = made.root / f"sql/{name}.sql"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    made.rebuild("trades")
+    assert made.sql("select distinct fingerprint from partitions") == fingerprints
+    assert made.pipeline.validate(Request.of(())).broken == []
+    with Warehouse(made.root) as wh:
+        assert len(wh.features("vwap", "AAPL", SESSION)) == 1
 
 
 FAILS = """-- validate/mine: fails.

@@ -630,7 +630,14 @@ def test_a_tier_whose_disk_is_not_mounted_is_named_and_all_is_there_once_it_is(
         assert set(wh.query("select price from trades")["price"]) == {2.0}
 
 
-def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_foreseen", [True, False])
+def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(
+    is_foreseen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_foreseen:
+        # It fills up after it was looked at.
+        monkeypatch.setattr("warehouse.store.publish._check_room", lambda *moves: None)
+    place = "trades" if is_foreseen else r"trades/\.staging/\d+"
     disk, made = tmp_path / "disk", make(tmp_path / "w")
     with small_disk(disk, 1):
         made.layout.data.mkdir(exist_ok=True)
@@ -642,7 +649,7 @@ def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(tmp_pa
         with open(filler, "wb", buffering=0) as file:
             free = os.statvfs(disk)
             file.write(bytes(free.f_bavail * free.f_frsize))
-        with pytest.raises(StorageError, match=r"data/cache/.*\.staging/\d+: .*No space left"):
+        with pytest.raises(StorageError, match=rf"data/cache/{place}: .*No space left"):
             made.update("trades")
         assert not journal.stands(made.layout)
         with Warehouse(made.root) as wh:

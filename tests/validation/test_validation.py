@@ -211,6 +211,13 @@ def test_an_allow_list_that_cannot_be_used_is_named_by_its_line(
     assert problem in str(caught.value)
 
 
+def test_an_allow_list_that_a_spreadsheet_has_saved_is_read_as_it_is(tmp_path: Path) -> None:
+    text = "\ufeffrule,symbol,first,last,reason\r\ntime_gaps,,2024-01-02,,halted\r\n"
+    (tmp_path / "validation_allow.csv").write_bytes(text.encode())
+    (one,) = allow_list.load(tmp_path, ["time_gaps"])
+    assert one == Allowance("time_gaps", "halted", None, date(2024, 1, 2), date.max)
+
+
 def test_no_allow_list_allows_nothing_and_an_open_field_everything(tmp_path: Path) -> None:
     assert allow_list.load(tmp_path, []) == []
     text = "rule,symbol,first,last,reason\n\ntime_gaps,,2024-01-02,,halted\n"
@@ -581,3 +588,33 @@ def test_a_session_that_is_missing_is_found_though_nothing_of_it_is_there(
     with Warehouse(made.root) as wh:
         found = wh.validate("trades", "2024-01-30", "2024-01-30").results
     assert [(one.rule, one.session) for one in found] == [("missing_sessions", date(2024, 1, 30))]
+
+
+def test_a_partition_that_cannot_be_read_keeps_no_other_data_type_from_being_asked(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    made = make_warehouse(
+        {
+            KEY: [GOOD],
+            day_key("trades", SESSION): [trade("GOOD", instant(SESSION))],
+            day_key("quotes", SESSION): [quote("GOOD", instant(SESSION))],
+        }
+    )
+    made.update()
+    path = made.root / "data/cache/quotes/GOOD/2024_01.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+
+    said = command(made, "validate", exit_code=1)
+    (told,) = [line for line in said.splitlines() if line.startswith("not asked")]
+    assert told.startswith("not asked  about quotes: ")
+    assert f"{path} has {len(whole) - 9:,} bytes, the catalog says {len(whole):,}" in told
+    assert "warning    few_trades: trades, 1 row" in said
+    assert "about trades, day_aggs: " in said
+    (problem,) = made.sql("select problem from runs where command = 'validate'")[0]
+    assert problem.startswith("asked in part; not asked about quotes (")
+
+    # Where there is nothing else to ask about, it is the error.
+    command(made, "validate", "quotes", exit_code=2)
+    path.write_bytes(whole)
+    assert "not asked" not in command(made, "validate", exit_code=0)

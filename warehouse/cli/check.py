@@ -59,7 +59,7 @@ def validate(
         say_json(validation.validation_as_json(report))
     else:
         say(validation.validation_lines(report))
-    raise click.exceptions.Exit(1 if report.errors or report.broken else 0)
+    raise click.exceptions.Exit(1 if report.errors or report.broken or report.unread else 0)
 
 
 @click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))

@@ -66,7 +66,7 @@ def _named(part: str) -> list[str]:
         return [part]
     path = expanded(part[1:])
     try:
-        lines = read_small(path, _MOST_BYTES).removeprefix("\ufeff").splitlines()
+        lines = read_small(path, _MOST_BYTES).splitlines()
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or one_line(error)
         raise RequestError("symbols", part, f"the file cannot be read: {problem}") from error
@@ -314,8 +314,9 @@ def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     report = remove(layout, config, dry_run=dry_run, wait=wait)
     if as_json:
         say_json(run.pruned_as_json(report, dry_run=dry_run))
-        return
-    say(run.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
+    else:
+        say(run.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
+    raise click.exceptions.Exit(1 if report.refused else 0)
 
 
 COMMANDS = (download, ingest, update, rebuild, prune)

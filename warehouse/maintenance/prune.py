@@ -16,7 +16,6 @@ from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.representation import Face
-from warehouse.errors import StorageError
 from warehouse.pipeline.watch.logs import RunLog
 from warehouse.source.file_identity import Stamp, is_at
 from warehouse.source.partfile import superseded
@@ -34,7 +33,9 @@ class PruneReport(Face):
     Attributes:
         removed: raw files, in the order of work.
         bytes: what they took.
-        kept: files that are old enough, and why they stay.
+        kept: files that are old enough, and why they stay: they are others than were published,
+            or the system does not let them be read or removed.
+        refused: how many of them are of the latter kind.
         replaced, replaced_bytes: objects of a bucket that nobody reads any more; None: the cache is
             a folder.
     """
@@ -42,8 +43,13 @@ class PruneReport(Face):
     removed: list[RawFile] = field(default_factory=list)
     bytes: int = 0
     kept: list[tuple[RawFile, str]] = field(default_factory=list)
+    refused: int = 0
     replaced: int | None = None
     replaced_bytes: int | None = None
+
+    def refuse(self, file: RawFile, error: OSError) -> None:
+        self.refused += 1
+        self.kept.append((file, f"it cannot be pruned: {error.strerror or error}"))
 
     def _face(self) -> dict[str, Any]:
         return {"removed": len(self.removed), "bytes": self.bytes, "kept": len(self.kept)}
@@ -71,7 +77,7 @@ def prune(
 
     Raises:
         LockedError: another process is writing to the warehouse.
-        StorageError: a file cannot be read or removed.
+        StorageError: the disk refuses; one raw file that cannot be read or removed keeps no other.
     """
     before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
         days=config.storage.retention_days
@@ -99,20 +105,32 @@ def prune(
                     continue
                 report.bytes += hashed[file].bytes
             except OSError as error:
-                raise _refused(path, error) from error
+                report.refuse(file, error)
+                continue
             report.removed.append(file)
         if report.removed and not dry_run:
             # The catalog first: a file that is gone and was not pruned is one that is missing.
+            pruned_files = set(report.removed)
             pruned = [
                 replace(known[file], raw_modified_ns=None, raw_inode=None)
                 for file in report.removed
             ]
             committer.commit(CatalogChange(files=pruned))
-            for file in report.removed:
+            for file in list(report.removed):
                 # What has taken its name since it was hashed is another file.
                 if is_at(layout.raw_file(file), hashed[file]):
-                    _remove(layout.raw_file(file), layout.raw)
+                    try:
+                        _remove(layout.raw_file(file), layout.raw)
+                    except OSError as error:
+                        report.removed.remove(file)
+                        report.bytes -= hashed[file].bytes
+                        report.refuse(file, error)
+                        continue
                 log.say(logging.INFO, "pruned", file=file.key, bytes=known[file].bytes)
+            if report.refused:
+                # They are there as they were.
+                stay = [known[file] for file in pruned_files - set(report.removed)]
+                committer.commit(CatalogChange(files=stay))
         if layout.tier is not None:
             moment = None if now is None else now.replace(tzinfo=UTC)
             garbage = collect(layout, None if dry_run else committer.prove, now=moment)
@@ -121,16 +139,10 @@ def prune(
 
 
 def _remove(path: Path, top: Path) -> None:
-    try:
-        path.unlink()
+    path.unlink()
+    with suppress(OSError):
         superseded(path).unlink(missing_ok=True)
-        _remove_empty(path.parent, top)
-    except OSError as error:
-        raise _refused(path, error) from error
-
-
-def _refused(path: Path, error: OSError) -> StorageError:
-    return StorageError(path, f"cannot be pruned: {error.strerror or error}")
+    _remove_empty(path.parent, top)
 
 
 def _look_at(path: Path, record: SourceFile) -> tuple[Stamp, str | None]:

@@ -98,7 +98,7 @@ def rebuild_changed(
                 run.copied,
             )
         )
-        by_type = batches.ByType(pipeline.progress)
+        by_type = batches.ByType(pipeline.progress, pipeline.layout)
         found = _Search(pipeline, request, known, waiting).stale(by_type)
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}

@@ -128,7 +128,8 @@ class _Repair:
         self._restated: set[RawFile] = set()
         self._why_bars: dict[PartitionKey, str] = {}
         """Partitions of bars that cannot be built anew, and why."""
-        self._by_type = batches.ByType(pipeline.progress)
+        # What is damaged is what it is here for.
+        self._by_type = batches.ByType(pipeline.progress, None)
 
     def work(self) -> None:
         for fault in self._faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import groupby
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
 from warehouse.core.request import Request
-from warehouse.errors import NoDataError, SqlFileError, StorageError
+from warehouse.errors import (
+    CorruptPartitionError,
+    NoDataError,
+    SqlFileError,
+    StorageError,
+    WarehouseError,
+)
 from warehouse.pipeline.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
@@ -142,15 +149,21 @@ def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[Raw
 
 
 class ByType:
-    """Work on several data types, of which one whose SQL fails does not stop the others.
+    """Work on several data types, of which one that cannot go on does not stop the others.
+
+    Its SQL fails, one of its partitions is damaged, or its part of the disk refuses.
+
+    Args:
+        layout: says where the partitions and rejects of a data type lie; None: such a problem is
+            the caller's.
 
     Attributes:
         stopped: data type → why nothing more of it is done.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self.stopped: dict[str, SqlFileError] = {}
+    def __init__(self, progress: Progress, layout: Layout | None) -> None:
+        self._progress, self._layout = progress, layout
+        self.stopped: dict[str, WarehouseError] = {}
 
     @contextmanager
     def work_on(self, kind: str) -> Iterator[None]:
@@ -161,17 +174,38 @@ class ByType:
             # What the catalog is made of is everybody's. DuckDB says so when Ctrl-C ends it, too.
             if not is_step_of(error.path, kind) or outcome(error)[0] == "interrupted":
                 raise
-            self.stopped[kind] = error
-            self._progress.note(f"{kind}: stopped, the other data types go on: {error}")
+            self._stop(kind, error)
+        except (CorruptPartitionError, StorageError) as error:
+            if not self._is_of(Path(error.path), kind):
+                raise
+            self._stop(kind, error)
+        except OSError as error:
+            place = error.filename
+            if not isinstance(place, str) or not self._is_of(Path(place), kind):
+                raise
+            problem = f"cannot be written: {error.strerror or error}"
+            self._stop(kind, StorageError(place, problem))
+
+    def _is_of(self, path: Path, kind: str) -> bool:
+        """Whether a path is where rows of this data type alone are published."""
+        if self._layout is None:
+            return False
+        own = (self._layout.cache / kind, self._layout.rejects / kind)
+        return any(folder in (path, *path.parents) for folder in own)
+
+    def _stop(self, kind: str, error: WarehouseError) -> None:
+        self.stopped[kind] = error
+        self._progress.note(f"{kind}: stopped, the other data types go on: {error}")
 
     def raise_stopped(self) -> None:
         """Say of what nothing more was done.
 
         Raises:
-            SqlFileError: that of the first; those of the others are its notes.
+            WarehouseError: that of the first; those of the others are its notes.
         """
         for kind, error in self.stopped.items():
-            told = SqlFileError(error.path, f"{error.problem}; it stopped {kind} alone")
+            told = copy(error)
+            told.args = (f"{error}; it stopped {kind} alone",)
             for other in self.stopped.values():
                 if other is not error:
                     told.add_note(str(other))

@@ -85,6 +85,7 @@ from warehouse.store.catalog import (
     of_run,
 )
 from warehouse.store.partitions import FileVersion, Partition, rows_by_file
+from warehouse.store.publish import check_places
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
 _MANY_FILES = 2_000
@@ -322,7 +323,7 @@ class Pipeline:
                 raise report.broken[0].error
             if layout.catalog.exists():
                 asked_all = set(asked) == set(gate.rules) and not (gate.broken or report.broken)
-                is_whole = request.is_of_all and asked_all
+                is_whole = request.is_of_all and asked_all and not report.unread
                 self.writer.publish(change_of(report, asked, is_whole=is_whole))
             report.broken += [] if names else gate.broken
         return report
@@ -513,9 +514,11 @@ class Pipeline:
             if sizes:
                 self.progress.begin("ingest", sum(sizes.values()), len(sizes))
             incoming = Incoming(report, sizes, self.progress, arrivals, here)
-            self._publish_planned(report, selected, known, gate, sizes, incoming)
+            by_type = self._publish_planned(report, selected, known, gate, sizes, incoming)
             if any(kind.name == "trades" for kind in request.kinds):
-                self.keep_bars(report, Scope())
+                with by_type.work_on("trades"):
+                    self.keep_bars(report, Scope())
+            by_type.raise_stopped()
         if report.broken_off is not None:
             raise report.broken_off
         return report
@@ -528,9 +531,13 @@ class Pipeline:
         gate: Gate,
         sizes: Mapping[RawFile, int],
         incoming: Incoming,
-    ) -> None:
-        """Portion by portion, with a record of the run's end in the last one."""
-        by_type = ByType(self.progress)
+    ) -> ByType:
+        """Portion by portion, with a record of the run's end in the last one.
+
+        Returns:
+            The data types of which nothing more is done, and why.
+        """
+        by_type = ByType(self.progress, self.layout)
         staged = Staged()
         is_recorded = False
 
@@ -588,9 +595,10 @@ class Pipeline:
             raise
         self._publish_staged(report, staged, "running")
         incoming.finish()
-        by_type.raise_stopped()
-        if not is_recorded and (report.read or self._unread_records(report)):
+        is_to_be_recorded = report.read or self._unread_records(report)
+        if is_to_be_recorded and not (is_recorded or by_type.stopped):
             self._publish(report, self._record(report, report.state, report.problem))
+        return by_type
 
     def _sizes(self, report: RunReport) -> dict[RawFile, int]:
         """Bytes of the planned files, of which some are still to be fetched."""
@@ -729,6 +737,8 @@ class Pipeline:
             gate.note(change, batch, report.metrics.run_id, selected)
             self._publish(report, change)
             return
+        waiting = staged.moves if staged is not None else []
+        check_places(self.layout, _moves(self.layout, batch), waiting)
         report.files += batch.files
         before = rows_by_file(portion.present, portion.entries, selected)
         is_alone = staged is None
@@ -807,10 +817,7 @@ class Pipeline:
             len(one.sessions) * (1 if one.slices is None else one.slices.num_rows)
             for one, _ in batch.partitions
         )
-        staged.moves += [
-            (path, f"{layout.cache}/{partition_name(*found.key)}")
-            for found, path in batch.partitions
-        ]
+        staged.moves += _moves(layout, batch)
         staged.moves += [
             move for move in transform_version.stage(layout, made_by) if move not in staged.moves
         ]
@@ -836,9 +843,7 @@ class Pipeline:
                 target = layout.rejects_of(item.file)
                 name = target.relative_to(layout.rejects).as_posix()
                 change.rejects[name] = item.rejects is not None
-                if item.rejects is not None:
-                    staged.moves.append((str(item.rejects), str(target)))
-                elif target.exists():
+                if item.rejects is None and target.exists():
                     staged.removals.append(target)
                 staged.raw_bytes += item.facts.bytes
                 if whole:
@@ -916,6 +921,19 @@ class Pipeline:
             return
         if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
+
+
+def _moves(layout: Layout, batch: StagedBatch) -> list[tuple[str, str]]:
+    """A batch's partitions and rejects: (staged, final)."""
+    moves = [
+        (str(path), f"{layout.cache}/{partition_name(*found.key)}")
+        for found, path in batch.partitions
+    ]
+    return moves + [
+        (str(item.rejects), str(layout.rejects_of(item.file)))
+        for item in batch.files
+        if item.problem is None and item.rejects is not None
+    ]
 
 
 def _all_rows(partitions: Iterable[Partition]) -> Counter[FileVersion]:

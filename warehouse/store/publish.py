@@ -228,9 +228,57 @@ def publish(layout: Layout, change: Change) -> None:
         _sync_folder(layout.data)
         _carry_out(layout, change)
     except OSError as error:
-        raise StorageError(
-            error.filename or layout.data, f"cannot publish: {error.strerror or error}"
-        ) from error
+        raise _refused(layout, error) from error
+
+
+def check_places(
+    layout: Layout, moves: Sequence[tuple[str, str]], waiting: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Look whether files can be put where they go, before anything else is published with them.
+
+    Args:
+        moves: (staged, final), absolute.
+        waiting: those that are to be published before them, and were looked at.
+
+    Raises:
+        StorageError: a folder cannot be made or written to, another stands in a file's place, or
+            a disk that is not the data folder's has no room.
+    """
+    here = f"{layout.data}/"
+    try:
+        renames = [(start, final.removeprefix(here)) for start, final in moves]
+        _make_folders(layout, Change("", renames, []))
+        for _, final in moves:
+            if os.path.isdir(final):
+                raise IsADirectoryError(None, "a folder stands in its place; move it away", final)
+        _check_room(layout, moves, waiting)
+    except OSError as error:
+        raise _refused(layout, error) from error
+
+
+def _check_room(
+    layout: Layout, moves: Iterable[tuple[str, str]], waiting: Iterable[tuple[str, str]]
+) -> None:
+    """Of a disk of the data folder's own the staging tier knows already."""
+
+    def shelf_of(final: str) -> str:
+        return f"{layout.data}/{_shelf_of(layout, final.removeprefix(f'{layout.data}/'))}"
+
+    device = os.stat(layout.staging).st_dev
+    shelves = {shelf_of(final) for _, final in moves}
+    needed = {shelf: 0 for shelf in shelves if os.stat(shelf).st_dev != device}
+    for staged, final in [*waiting, *moves] if needed else ():
+        if (shelf := shelf_of(final)) in needed:
+            needed[shelf] += os.stat(staged).st_size
+    for shelf, size in needed.items():
+        disk = os.statvfs(shelf)
+        if disk.f_bfree * disk.f_frsize < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shelf)
+
+
+def _refused(layout: Layout, error: OSError) -> StorageError:
+    place = error.filename or layout.data
+    return StorageError(place, f"cannot publish: {error.strerror or error}")
 
 
 def _make_folders(layout: Layout, change: Change) -> None:

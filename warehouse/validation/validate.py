@@ -28,7 +28,14 @@ from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey, glob_literal
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.core.small_files import plain
-from warehouse.errors import DamagedCatalogError, NoDataError, StorageError, one_line
+from warehouse.errors import (
+    CorruptPartitionError,
+    DamagedCatalogError,
+    NoDataError,
+    StorageError,
+    WarehouseError,
+    one_line,
+)
 from warehouse.executors.engine import Engine
 from warehouse.executors.work import Share, results
 from warehouse.objects import disk_cache
@@ -70,6 +77,8 @@ class ValidationReport(Face):
         broken: rules that could not be asked.
         held: first and last session there is of each data type, of the symbols asked about.
         looked_at: data types of which there was a session to look at.
+        unread: data types whose rows could not be read to their end, and why: of them nothing is
+            told.
     """
 
     metrics: RunMetrics
@@ -79,6 +88,7 @@ class ValidationReport(Face):
     broken: list[BrokenRule] = field(default_factory=list)
     held: dict[str, tuple[date, date]] = field(default_factory=dict)
     looked_at: frozenset[str] = frozenset()
+    unread: dict[str, WarehouseError] = field(default_factory=dict)
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -86,6 +96,7 @@ class ValidationReport(Face):
             "warnings": len(self.warnings),
             "allowed": len(self.allowed),
             "broken": len(self.broken) or None,
+            "unread": ", ".join(self.unread) or None,
             "rules": len(self.rules),
             "types": ", ".join(kind.name for kind in self.request.kinds),
             "start": self.request.start,
@@ -220,26 +231,40 @@ def validate(
     Args:
         request: data types, sessions (both inclusive) and symbols; none mean all.
 
-    A rule that fails stops no other; the report names it.
+    A rule that fails stops no other, and a file that cannot be read stops its data type alone; the
+    report names them.
 
     Raises:
-        StorageError: a file cannot be read.
-        CorruptPartitionError: the table of splits is damaged.
+        StorageError: the catalog cannot be read, or of no data type can all files be.
+        CorruptPartitionError: the table of splits is damaged, and all that is asked rests on it.
     """
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
     if not layout.catalog.exists():
         return report
-    asked = _Questions(layout, config, request, layout.staging / "validate")
+    spill = layout.staging / "validate"
+    asked = _Questions(layout, config, request, spill)
+    broken: dict[str, BrokenRule] = {}
     found: list[ValidationResult] = []
     try:
         for kind in request.kinds:
             progress.begin(f"{kind.name}: validating", 0)
             of_type = [rule for rule in rules if kind.name in rule.data_types]
-            found += asked.about(kind.name, of_type)
+            try:
+                found += asked.about(kind.name, of_type)
+            except (StorageError, CorruptPartitionError) as error:
+                if isinstance(error, StorageError) and error.path == layout.catalog:
+                    raise
+                report.unread[kind.name] = error
+                progress.note(f"{kind.name}: not asked about: {error}")
+                broken |= asked.evaluation.broken
+                # It has been closed, with what it showed the rules.
+                asked = _Questions(layout, config, request, spill)
         report.held, report.looked_at = asked.held()
     finally:
         asked.close()
-    broken = asked.evaluation.broken
+    if report.unread and not report.looked_at - set(report.unread):
+        raise next(iter(report.unread.values()))
+    broken |= asked.evaluation.broken
     report.broken = list(broken.values())
     report.rules = tuple(name for name in report.rules if name not in broken)
     found = [one for one in found if one.rule not in broken]
@@ -255,7 +280,9 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
         is_whole: every rule was asked, about all that is published.
     """
     request = report.request
-    in_part = "; ".join(filter(None, (_IN_PART, not_asked(report.broken))))
+    unread = [f"{kind} ({error})"[:200] for kind, error in report.unread.items()]
+    told = (_IN_PART, *(f"not asked about {one}" for one in unread), not_asked(report.broken))
+    in_part = "; ".join(filter(None, told))
     now = datetime.now(UTC).replace(tzinfo=None)
     return CatalogChange(
         checked=[
@@ -269,7 +296,7 @@ def change_of(report: ValidationReport, rules: Iterable[Rule], *, is_whole: bool
             for rule in rules
             if rule.name in report.rules
             for kind in request.kinds
-            if kind.name in rule.data_types
+            if kind.name in rule.data_types and kind.name not in report.unread
         ],
         findings=[one.as_finding(report.metrics.run_id, now) for one in report.results],
         runs=[of_run(report.metrics, "done", None if is_whole else in_part)],

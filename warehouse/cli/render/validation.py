@@ -25,6 +25,9 @@ def validation_as_json(report: ValidationReport) -> dict[str, Any]:
         "data_types": [kind.name for kind in request.kinds],
         **as_object(request, "start", "end", "symbols"),
         "rules": list(report.rules),
+        "unread": [
+            {"data_type": kind, "problem": str(error)} for kind, error in report.unread.items()
+        ],
         "errors": len(report.errors),
         "warnings": len(report.warnings),
         "allowed": len(report.allowed),
@@ -36,13 +39,16 @@ def validation_lines(report: ValidationReport) -> Iterator[str]:
     """A validation, line by line: each rule that found something, the worst first."""
     asked = [kind.name for kind in report.request.kinds]
     # Of what is not there at all nothing was asked.
-    kinds = ", ".join([name for name in asked if name in report.held] or asked)
+    held = [name for name in asked if name in report.held and name not in report.unread]
+    kinds = ", ".join(held or asked)
     rules = count(len(report.rules), "rule")
     yield row("asked", f"{rules} about {kinds}: {duration(report.metrics.seconds)}")
     yield from _by_rule("error", report.errors)
     yield from _by_rule("warning", report.warnings)
     yield from _by_rule("allowed", report.allowed)
     yield from unasked_lines(report.broken)
+    for kind, error in report.unread.items():
+        yield row("not asked", printable(f"about {kind}: {error}"))
     if not report.results:
         yield row("found", "nothing")
         return
