@@ -192,7 +192,7 @@ def layout_lines(
     else:
         names = some((f"{name} {month:%Y-%m}" for name, month in report.months), NAMED)
         yield row("would convert" if dry_run else "converted", names)
-        yield row("", f"{report.rows:,} rows")
+        yield row("", count(report.rows, "row"))
         before = f"{count(report.files_before, 'file')}, {size(report.bytes_before)}"
         after = f"{count(report.files_after, 'file')}, {size(report.bytes_after)}"
         yield row("from", before)
