@@ -903,6 +903,9 @@ def test_of_the_least_there_can_be_no_axis_says_the_same_twice_or_half_as_500m(
             assert not any(re.search(r"\dm\b", tick) for tick in ticks)
             # Of days, an axis tells days.
             assert "minute_aggs" in kinds or not any(":" in tick for tick in ticks)
+        if kinds == ("day_aggs",):
+            seen = "document.querySelector('#candles-1 .{} path').getBoundingClientRect().width > 9"
+            assert all(page.evaluate(seen.format(what)) for what in ("boxlayer", "barlayer"))
     text = (tmp_path / "report.html").read_text("utf-8")
     assert re.findall(r"\b1 (?:rows|trades|gaps|stretches|sessions|findings)\b", text) == []
 

@@ -61,9 +61,23 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
         row=1,
         col=1,
     )
+    alone = len(rows) == 1
+    apart = timedelta(minutes=1) if by_minute else timedelta(days=1)
+    if alone:
+        # A candle is as wide as the next is near: without one it would be a millisecond.
+        moment, close = datetime.fromisoformat(x[0]), rows[0]["close"]
+        figure.add_candlestick(
+            x=[(moment - apart).isoformat(), (moment + apart).isoformat()],
+            **dict.fromkeys(("open", "high", "low", "close"), [close, close]),
+            opacity=0,
+            hoverinfo="skip",
+            row=1,
+            col=1,
+        )
     figure.add_bar(
         x=x,
         y=[row["volume"] for row in rows],
+        width=0.8 * apart / timedelta(milliseconds=1) if alone else None,
         name="volume",
         marker={"color": GREY},
         hovertemplate="volume: %{y:,} shares<extra></extra>",
