@@ -68,7 +68,7 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
         moment, close = datetime.fromisoformat(x[0]), rows[0]["close"]
         figure.add_candlestick(
             x=[(moment - apart).isoformat(), (moment + apart).isoformat()],
-            **dict.fromkeys(("open", "high", "low", "close"), [close, close]),
+            **{key: [close, close] for key in ("open", "high", "low", "close")},
             opacity=0,
             hoverinfo="skip",
             row=1,
