@@ -9,20 +9,18 @@ with
         select session, open, high, low, close, volume from day_aggs_of($symbol, $start, $end)
     ),
 
-    units as (select unnest(['day', 'week', 'month']) as unit),
+    units as (select * from (values ('day', 1), ('week', 7), ('month', 31)) as t(unit, days)),
 
     counted as (
-        select units.unit, count(distinct date_trunc(units.unit, bars.session)) as candles
+        select
+            units.unit, units.days, count(distinct date_trunc(units.unit, bars.session)) as candles
         from bars
         cross join units
-        group by units.unit
+        group by units.unit, units.days
     ),
 
     chosen as (
-        select
-            coalesce(
-                arg_max(unit, candles) filter (candles <= $most), arg_min(unit, candles)
-            ) as unit
+        select coalesce(arg_min(unit, days) filter (candles <= $most), arg_max(unit, days)) as unit
         from counted
     ),
 

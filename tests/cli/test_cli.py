@@ -53,6 +53,7 @@ from warehouse.errors import (
     RequestError,
     SourceError,
     StorageError,
+    TooLargeError,
     TransferError,
 )
 from warehouse.maintenance import init
@@ -1607,7 +1608,7 @@ def completed(words: str, **environ: str) -> list[str]:
     return [line.removeprefix("plain,") for line in done.stdout.split()]
 
 
-def test_the_shell_completes_data_types_and_rules(filled: Path) -> None:
+def test_the_shell_completes_data_types_rules_and_features(filled: Path) -> None:
     assert completed("warehouse update t") == ["trades"]
     assert completed("warehouse rebuild ") == ["trades", "quotes", "minute_aggs", "day_aggs", "all"]
     assert completed("warehouse pull m") == ["minute_aggs"]
@@ -1615,6 +1616,14 @@ def test_the_shell_completes_data_types_and_rules(filled: Path) -> None:
     assert completed(f"warehouse -C {filled} validate --rule crossed") == ["crossed_quotes"]
     assert completed(f"warehouse -C {filled} ingest --allow crossed") == ["crossed_quotes="]
     assert completed("warehouse -C /nowhere validate --rule crossed") == []
+    assert completed(f"warehouse -C {filled} features quote_") == ["quote_imbalance"]
+
+
+def test_the_shell_completes_folders_and_files(filled: Path) -> None:
+    for words in ("warehouse -C x", "warehouse init x", "warehouse init w --source x"):
+        assert completed(words) == ["dir,x"]
+    for words in ("query 1 -o x", "report -o x", "explain-bar A 1 --picture x"):
+        assert completed(f"warehouse -C {filled} {words}") == ["file,x"]
 
 
 def test_a_misspelt_name_is_told_the_name_that_was_meant(filled: Path) -> None:
@@ -1630,6 +1639,20 @@ def test_a_misspelt_name_is_told_the_name_that_was_meant(filled: Path) -> None:
         assert f"did you mean {meant}?" in fails(*at, *arguments)
     for words in (["updat"], ["status", "--jsn"], ["query", "select 1", "--format", "parket"]):
         assert "Usage" in run(*at, *words, exit_code=2).stderr
+
+
+def test_what_an_error_advises_can_be_done_on_the_command_line(filled: Path) -> None:
+    at = ("-C", str(filled))
+    absent = fails(*at, "bars", "AAPL", "--start", "2024-01-02", "--end", "2024-03-28")
+    assert absent.rstrip().endswith("--end 2024-03-28")
+    assert "say --by" in fails(*at, "bars", "AAPL", "--start", "2024-01-02", "--every", "5min")
+    assert "; add -p s=…" in fails(*at, "query", "select $s")
+    by_symbol = fails(*at, "features", "spread", "--symbols", "AAPL", "--start", "2024-01-02")
+    for told in (absent, by_symbol):
+        assert "missing=" not in told
+    place = Place(str(filled))
+    told = place.told(str(TooLargeError("trades of all symbols", 10**9, 10**11, 10**11, 10**9)))
+    assert told.endswith("of memory are free; ask for less at a time")
 
 
 def test_init_takes_no_star_for_all_symbols(tmp_path: Path) -> None:
@@ -2107,7 +2130,10 @@ def test_a_conversion_says_what_it_did_and_what_new_months_will_be(root: Path) -
     said = run(*convert, "symbol").stdout
     assert said.startswith("converted  day_aggs 2025-11\n")
     assert "storage.layout.day_aggs is market" in said
-    assert "nothing to convert" in run(*convert, "symbol").stdout
+    assert "nothing published of day_aggs is laid out" in run(*convert, "symbol").stdout
+    # What is published is laid out otherwise; only nothing of these sessions is.
+    elsewhere = run(*convert, "market", "--start", "2024-01-01", "--end", "2024-06-30").stdout
+    assert "nothing published of day_aggs of 2024-01-01 to 2024-06-30 is laid out" in elsewhere
     told = json_of(*convert, "market")
     assert (told["layout"], told["files_after"]) == ("market", 1)
     assert told["rows"] > 0

@@ -891,6 +891,42 @@ def test_on_the_axis_of_time_sessions_follow_each_other_over_nights_and_weekends
     assert [at - hours[0] for at in hours] == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.parametrize("days", [HERE[:1], HERE[:3]], ids=["one session", "three sessions"])
+@pytest.mark.parametrize("kinds", [("day_aggs",), ("minute_aggs", "trades")], ids=" ".join)
+def test_of_the_least_there_can_be_no_axis_says_the_same_twice_or_half_as_500m(
+    kinds: tuple[str, ...], days: list[date], open_page: OpenPage, tmp_path: Path
+) -> None:
+    files: dict[str, Any] = {}
+    for day in days:
+        files[day_key("day_aggs", day)] = [bar("A", instant(day, "00:00"))]
+        files[day_key("minute_aggs", day)] = [bar("A", instant(day, "09:30"))]
+        files[day_key("trades", day)] = [trade("A", instant(day, "11:15:41"), 1)]
+    made = make(tmp_path, files)
+    made.update(*kinds, start=days[0], end=days[-1])
+    with Warehouse(made.root) as warehouse:
+        warehouse.report(tmp_path / "report.html", symbols="A")
+    for width in (1100, 390):
+        page = open_page(width, tmp_path / "report.html")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        axes = page.evaluate(
+            """() => [...document.querySelectorAll(".plot .main-svg g")]
+                .map((axis) => [...axis.children].filter((tick) => /^[xy][0-9]*tick$/.test(
+                    tick.getAttribute("class"))).map((tick) => tick.textContent.trim()))
+                .filter((ticks) => ticks.length)"""
+        )
+        assert len(axes) >= 4
+        for ticks in axes:
+            assert len({*ticks}) == len(ticks)
+            assert not any(re.search(r"\dm\b", tick) for tick in ticks)
+            # Of days, an axis tells days.
+            assert "minute_aggs" in kinds or not any(":" in tick for tick in ticks)
+        if kinds == ("day_aggs",):
+            seen = "document.querySelector('#candles-1 .{} path').getBoundingClientRect().width > 9"
+            assert all(page.evaluate(seen.format(what)) for what in ("boxlayer", "barlayer"))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert re.findall(r"\b1 (?:rows|trades|gaps|stretches|sessions|findings)\b", text) == []
+
+
 def test_a_kind_of_trades_can_be_switched_off(page: Page) -> None:
     points = page.locator("#trades-1 .point")
     before = points.count()

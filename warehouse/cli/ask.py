@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from warehouse.cli.data import parse_request, parse_symbols
-from warehouse.cli.options import DataTypes, Failure, Place, example, say, say_json
+from warehouse.cli.options import DataTypes, Failure, PathName, Place, example, say, say_json
 from warehouse.errors import StorageError
 from warehouse.text import count, printable, size
 
@@ -66,7 +66,9 @@ def _coloured(line: str) -> str:
 
 
 @click.command(epilog=example("warehouse report --symbols AAPL,BRK.B --start 2024-01-02 --open"))
-@click.option("-o", "--output", "path", metavar="FILE", help="Default: report.html.")
+@click.option(
+    "-o", "--output", "path", metavar="FILE", type=PathName("file"), help="Default: report.html."
+)
 @click.option(
     "--symbols", metavar="A,B|@FILE", multiple=True, help="Draw these too; case-sensitive."
 )

@@ -12,6 +12,7 @@ from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import (
     Choice,
     DataTypes,
+    PathName,
     Place,
     adjustment_options,
     example,
@@ -112,7 +113,12 @@ def bars(
 @click.argument("at", metavar="TIME")
 @click.option("--every", default="1m", show_default=True, help="The bar's length.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--picture", metavar="FILE", help="Draw the trades too, into an HTML file.")
+@click.option(
+    "--picture",
+    metavar="FILE",
+    type=PathName("file"),
+    help="Draw the trades too, into an HTML file.",
+)
 @answer_options
 @click.pass_obj
 def explain_bar(

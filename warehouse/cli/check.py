@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from warehouse.cli.data import parse_request, parse_symbols
-from warehouse.cli.options import DataTypes, Place, RuleNames, example, say, say_json, wait_option
+from warehouse.cli.options import DataTypes, Place, SqlNames, example, say, say_json, wait_option
 
 
 @click.command(
@@ -21,7 +21,7 @@ from warehouse.cli.options import DataTypes, Place, RuleNames, example, say, say
     "--rule",
     "rules",
     metavar="RULE",
-    type=RuleNames(),
+    type=SqlNames("validate"),
     multiple=True,
     help="Only this one; may repeat.",
 )

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from warehouse.cli import ask, bars, check, data, query, reference, setup
-from warehouse.cli.options import OF_A_SIGNAL, Commands, Place, example
+from warehouse.cli.options import OF_A_SIGNAL, Commands, PathName, Place, example
 
 
 @click.group(
@@ -25,7 +25,13 @@ from warehouse.cli.options import OF_A_SIGNAL, Commands, Place, example
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("warehouse demo", "warehouse -C demo-warehouse status"),
 )
-@click.option("-C", "folder", metavar="DIR", help="The warehouse; else the one around this folder.")
+@click.option(
+    "-C",
+    "folder",
+    metavar="DIR",
+    type=PathName("dir"),
+    help="The warehouse; else the one around this folder.",
+)
 @click.version_option(package_name="flatfile-warehouse", message="flatfile-warehouse %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, folder: str | None) -> None:

@@ -38,6 +38,14 @@ _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "veri
 _COMMAND = re.compile(
     rf"(?<!the )\bwarehouse (?=(?:{'|'.join(each for each in _ORDER if each not in _MAKERS)})\b)"
 )
+_IN_PYTHON = (
+    (r",? or take what is there with missing='ignore'", ""),
+    (r"take what is there with missing='ignore'", "name those that have them"),
+    (r"name fewer columns=, (ask for less at a time), .*", r"\1"),
+    (r"\bsay by=", "say --by"),
+    (r"\badd (\w+)=…", r"add -p \1=…"),
+)
+"""What the library advises that only Python has, and what the command line has in its place."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -54,6 +62,8 @@ class Place:
 
     def told(self, message: str) -> str:
         """What the library says, whose commands mean the warehouse around the working directory."""
+        for of_python, here in _IN_PYTHON:
+            message = re.sub(of_python, here, message)
         return (
             message if self.folder is None else _COMMAND.sub(lambda _: f"{self.command} ", message)
         )
@@ -212,17 +222,18 @@ class DataTypes(click.types.StringParamType):
         return _items(self._names or (*DATA_TYPES, "all"), incomplete)
 
 
-class RuleNames(click.types.StringParamType):
-    """Names of the warehouse's rules, which the shell completes.
+class SqlNames(click.types.StringParamType):
+    """Names of the warehouse's rules or features, which the shell completes.
 
     Args:
+        folder: of sql/, that they have their files in.
         ending: what is put behind each.
     """
 
-    name = "rule"
+    name = "name"
 
-    def __init__(self, ending: str = "") -> None:
-        self._ending = ending
+    def __init__(self, folder: str, ending: str = "") -> None:
+        self._folder, self._ending = folder, ending
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -230,9 +241,27 @@ class RuleNames(click.types.StringParamType):
         folder = ctx.find_root().params.get("folder")
         with suppress(WarehouseError, OSError):
             layout, config = Place(folder).open()
-            files = (config.sql_dir(layout.root) / "validate").glob("[!.]*.sql")
+            files = (config.sql_dir(layout.root) / self._folder).glob("[!.]*.sql")
             return _items((f"{file.stem}{self._ending}" for file in sorted(files)), incomplete)
         return []
+
+
+class PathName(click.types.StringParamType):
+    """A path, which the shell completes; the library judges it.
+
+    Args:
+        kind: file or dir.
+    """
+
+    name = "path"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._kind)]
 
 
 class Choice(click.Choice[str]):
@@ -256,7 +285,7 @@ def allow_option(command: _Command) -> _Command:
     return click.option(
         "--allow",
         metavar="RULE=REASON",
-        type=RuleNames("="),
+        type=SqlNames("validate", "="),
         multiple=True,
         help="Publish although this rule finds errors; the reason is kept.",
     )(command)

@@ -15,7 +15,9 @@ from warehouse.cli.data import parse_symbols
 from warehouse.cli.options import (
     Choice,
     DataTypes,
+    PathName,
     Place,
+    SqlNames,
     adjustment_options,
     example,
     say,
@@ -44,7 +46,14 @@ def answer_options(command: _Command) -> _Command:
         click.option(
             "--limit", type=click.IntRange(min=0), help="Rows of a table that are shown; 0: all."
         ),
-        click.option("-o", "--output", "path", metavar="FILE", help="Write all rows to FILE."),
+        click.option(
+            "-o",
+            "--output",
+            "path",
+            metavar="FILE",
+            type=PathName("file"),
+            help="Write all rows to FILE.",
+        ),
         click.option(
             "--format",
             "form",
@@ -165,7 +174,7 @@ def query(place: Place, /, sql: str, pairs: tuple[str, ...], **options: Any) -> 
         "warehouse features volume_ma --symbols F --start 2024-01-02 -p periods=60",
     )
 )
-@click.argument("name")
+@click.argument("name", type=SqlNames("features"))
 @click.option(
     "--symbols", metavar="A,B|@FILE", multiple=True, required=True, help="One or several."
 )

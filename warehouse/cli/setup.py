@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import Failure, Place, example, say
+from warehouse.cli.options import Failure, PathName, Place, example, say
 
 
 @click.command(epilog=example("warehouse init my-warehouse --source ~/flatfiles"))
-@click.argument("folder", metavar="[DIR]", required=False)
+@click.argument("folder", metavar="[DIR]", type=PathName("dir"), required=False)
 @click.option(
     "--source",
     metavar="URL",
+    type=PathName("dir"),
     default="",
     help="The folder that holds us_stocks_sip/, or s3://BUCKET.",
 )
@@ -59,7 +60,7 @@ def init(
 
 
 @click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))
-@click.argument("folder", metavar="[DIR]", required=False)
+@click.argument("folder", metavar="[DIR]", type=PathName("dir"), required=False)
 @click.pass_obj
 def demo(place: Place, folder: str | None) -> None:
     """Make a small market and show it through all three doors.

@@ -50,7 +50,8 @@ def is_complete(
     none_of = [name for name in DATA_TYPES if name not in kinds]
     without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
     if not absent:
-        text = f"{_all_here(here, kinds)} from {start} to {end} {{}} here.{without}"
+        days = f"on {start}" if start == end else f"from {start} to {end}"
+        text = f"{_all_here(here, kinds)} {days} {{}} here.{without}"
         return Verdict("yes", text.format("is" if text.startswith("The one") else "are"))
     by_state = {
         state: sum(row["state"] == state for row in absent)
@@ -65,7 +66,8 @@ def is_complete(
     }
     of_types = _listed([f"{count:,} of {name}" for name, count in by_type.items()])
     text = (
-        f"{len(absent):,} of {len(here) + len(absent):,} sessions are not here ({of_types}):"
+        f"{len(absent):,} of {count(len(here) + len(absent), 'session')}"
+        f" {'is' if len(absent) == 1 else 'are'} not here ({of_types}):"
         f" {reasons}.{without}"
     )
     first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
@@ -97,7 +99,7 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     left_out = sum(row["rows_unselected"] or 0 for row in files)
     if off:
         return Verdict(
-            "no", f"The lines of {off:,} files are not all accounted for.", "rebuild all"
+            "no", f"The lines of {count(off, 'file')} are not all accounted for.", "rebuild all"
         )
     accounts = ""
     if lines:

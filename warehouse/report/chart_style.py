@@ -44,6 +44,26 @@ MARKS = {
 """What a trade may set of a bar → its mark and colour."""
 OTHER_MARK = ("star", GREEN)
 
+_SECOND, _MINUTE = 1_000, 60_000
+DAY = 86_400_000
+"""In milliseconds, as dates are counted on an axis."""
+FEW_DAYS = 12
+"""So many days have a tick each."""
+TIMES = {
+    "type": "date",
+    "nticks": 8,
+    "tickformatstops": [
+        {"dtickrange": [None, _SECOND - 1], "value": "%H:%M:%S.%3f\n%-d %b %Y"},
+        {"dtickrange": [_SECOND, _MINUTE - 1], "value": "%H:%M:%S\n%-d %b %Y"},
+        {"dtickrange": [_MINUTE, DAY - 1], "value": "%H:%M\n%-d %b %Y"},
+        {"dtickrange": [DAY, "M1"], "value": "%-d %b\n%Y"},
+        {"dtickrange": ["M1", None], "value": "%b\n%Y"},
+    ],
+}
+"""An axis of time: its ticks say enough to differ, however near each other they are."""
+AMOUNTS = {"tickformat": "~s", "tickformatstops": [{"dtickrange": [None, 0.999], "value": ","}]}
+"""An axis of amounts: 2k for 2,000, but no 500m for a half, which reads as minutes or millions."""
+
 
 @dataclass(frozen=True)
 class Table:

@@ -8,15 +8,23 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.report.chart_style import ACCENT, DOWN, INK, Chart, plain, style
+from warehouse.report.chart_style import (
+    ACCENT,
+    AMOUNTS,
+    DAY,
+    DOWN,
+    FEW_DAYS,
+    INK,
+    TIMES,
+    Chart,
+    plain,
+    style,
+)
 from warehouse.report.collect import Facts
 from warehouse.text import minute
 
 _MOST_BARS = 400
 """Sessions that still stand apart on a screen; of more, the bars are months."""
-_DAY = 86_400_000
-"""In milliseconds, as dates are counted on an axis."""
-_FEW_DAYS = 12
 _RUNS_SHOWN = 12
 
 
@@ -48,7 +56,7 @@ def by_session(facts: Facts, what: str) -> Chart | None:
             x=periods,
             y=[sums[name, period] for period in periods],
             # Beside no other a bar would be as thin as a millisecond.
-            width=0.75 * (28 if by_month else 1) * _DAY,
+            width=0.75 * (28 if by_month else 1) * DAY,
             name=name,
             marker={"color": ACCENT},
             hovertemplate=f"{name}, %{{x|{shown_as}}}: %{{y:,}} {unit}<extra></extra>",
@@ -56,7 +64,7 @@ def by_session(facts: Facts, what: str) -> Chart | None:
             col=1,
         )
         figure.update_yaxes(
-            title={"text": unit, "standoff": 4}, tickformat="~s", nticks=4, rangemode="tozero",
+            title={"text": unit, "standoff": 4}, nticks=4, rangemode="tozero", **AMOUNTS,
             row=place, col=1,
         )  # fmt: skip
         figure.add_annotation(
@@ -99,13 +107,11 @@ def _days(figure: go.Figure, first: str, last: str, *, by_month: bool) -> None:
     start, end = (datetime.fromisoformat(day) for day in (first, last))
     figure.update_xaxes(
         range=[(start - room).isoformat(), (end + room).isoformat()],
-        type="date",
-        nticks=8,
         tickangle=0,
-        tickformat="%b\n%Y" if by_month else "%-d %b\n%Y",
+        **TIMES,
     )
-    if (end - start).days <= _FEW_DAYS:
-        figure.update_xaxes(dtick=_DAY)
+    if (end - start).days <= FEW_DAYS:
+        figure.update_xaxes(dtick=DAY)
 
 
 def rejects(facts: Facts) -> Chart | None:
@@ -131,7 +137,7 @@ def rejects(facts: Facts) -> Chart | None:
     )
     style(figure, 24 * len(shown) + 70)
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
-    figure.update_xaxes(title="rejected rows", tickformat="~s", rangemode="tozero", nticks=5)
+    figure.update_xaxes(title="rejected rows", rangemode="tozero", nticks=5, **AMOUNTS)
     figure.update_layout(showlegend=False, bargap=0.3, margin={"r": 48})
     note = 'Kept with their reasons and lines: warehouse query "from rejects".'
     if len(rows) > len(shown):
@@ -191,7 +197,7 @@ def run_times(facts: Facts) -> Chart | None:
         range=[min(0, len(runs) - _RUNS_SHOWN) - 0.5, len(runs) - 0.5],
         title="started (UTC), the latest to the right",
     )
-    figure.update_yaxes(title="seconds", tickformat="~s", rangemode="tozero", nticks=5)
+    figure.update_yaxes(title="seconds", rangemode="tozero", nticks=5, **AMOUNTS)
     figure.update_layout(showlegend=False)
     return Chart(
         "runs",

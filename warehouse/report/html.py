@@ -109,6 +109,7 @@ def html(facts: Facts, program: str) -> str:
     )
     environment.filters |= {
         "figures": _figures,
+        "counted": count,
         "right_of": _right_of,
         "size": size,
         "day": day_in_words,
@@ -253,8 +254,8 @@ def _shown(rule: Row) -> str:
     if shown == findings:
         return "The first rows of each finding; timestamps are UTC."
     return (
-        f"The first rows of {shown:,} of {findings:,} findings, those with the most rows first;"
-        " timestamps are UTC."
+        f"The first rows of {shown:,} of {count(findings, 'finding')}, those with the most rows"
+        " first; timestamps are UTC."
     )
 
 

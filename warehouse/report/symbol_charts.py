@@ -15,12 +15,16 @@ from warehouse.report.bar_facts import clock, command
 from warehouse.report.bar_picture import kind_of, picture
 from warehouse.report.chart_style import (
     ACCENT,
+    AMOUNTS,
     CLEAR,
+    DAY,
     DOWN,
+    FEW_DAYS,
     GAP,
     GREY,
     MARKS,
     OTHER_MARK,
+    TIMES,
     UP,
     Chart,
     Table,
@@ -57,9 +61,23 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
         row=1,
         col=1,
     )
+    alone = len(rows) == 1
+    apart = timedelta(minutes=1) if by_minute else timedelta(days=1)
+    if alone:
+        # A candle is as wide as the next is near: without one it would be a millisecond.
+        moment, close = datetime.fromisoformat(x[0]), rows[0]["close"]
+        figure.add_candlestick(
+            x=[(moment - apart).isoformat(), (moment + apart).isoformat()],
+            **{key: [close, close] for key in ("open", "high", "low", "close")},
+            opacity=0,
+            hoverinfo="skip",
+            row=1,
+            col=1,
+        )
     figure.add_bar(
         x=x,
         y=[row["volume"] for row in rows],
+        width=0.8 * apart / timedelta(milliseconds=1) if alone else None,
         name="volume",
         marker={"color": GREY},
         hovertemplate="volume: %{y:,} shares<extra></extra>",
@@ -74,8 +92,8 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
             fillcolor=GAP, line={"width": 0}, layer="below",
         )  # fmt: skip
     figure.update_yaxes(title="US dollars", tickformat=",", row=1, col=1)
-    figure.update_yaxes(title="shares", tickformat="~s", nticks=3, rangemode="tozero", row=2, col=1)
-    figure.update_xaxes(rangeslider={"visible": False}, type="date")
+    figure.update_yaxes(title="shares", nticks=3, rangemode="tozero", row=2, col=1, **AMOUNTS)
+    figure.update_xaxes(rangeslider={"visible": False})
     figure.update_xaxes(title=_NEW_YORK if by_minute else "session", row=2, col=1)
     style(figure, 440)
     figure.update_layout(showlegend=False, bargap=0.2, hovermode="x unified")
@@ -84,7 +102,7 @@ def candles(facts: Facts, symbol: Row, place: int) -> Chart | None:
         f"candles-{place}",
         "Price and volume",
         f"Candlesticks of {len(rows):,} times {found['width']} with volume below;"
-        f" {gaps['of_gaps']:,} gaps are shaded. Hollow candles close higher, filled ones lower.",
+        f" {count(gaps['of_gaps'], 'gap')} shaded. Hollow candles close higher, filled ones lower.",
         _candles_note(found, gaps),
         figure,
         ("start", "open", "high", "low", "close", "volume"),
@@ -108,10 +126,10 @@ def _candles_note(found: Row, gaps: Row) -> str:
     if not gaps["of_gaps"]:
         return note
     longer = gaps["longer_than_minutes"]
-    what = "trading days without a bar" if longer is None else (
-        f"stretches of regular hours without a bar for more than {longer:g} minutes"
-    )  # fmt: skip
-    shaded = f"{gaps['of_gaps']:,} {what}"
+    if longer is None:
+        shaded = f"{count(gaps['of_gaps'], 'trading day')} without a bar"
+    else:
+        shaded = f"{count(gaps['of_gaps'], 'gap')} of more than {longer:g} minutes in regular hours"
     if len(gaps["rows"]) < gaps["of_gaps"]:
         shaded = f"the {len(gaps['rows']):,} longest of {shaded}"
     return f"{note} Shaded: {shaded}."
@@ -128,11 +146,13 @@ def _days(
 ) -> None:
     """The axis of time: nights, weekends and holidays take no room, and sessions are named."""
     first, last = date.fromisoformat(x[0][:10]), date.fromisoformat(x[-1][:10])
-    figure.update_xaxes(nticks=8, tickformat="%b\n%Y" if width == "month" else "%-d %b\n%Y")
-    figure.update_xaxes(hoverformat="%a %-d %b %Y %H:%M" if by_minute else "%a %-d %b %Y")
-    if by_minute and first == last:
-        figure.update_xaxes(tickformat="%H:%M\n%-d %b %Y")
-    elif by_minute:
+    figure.update_xaxes(**TIMES, hoverformat="%a %-d %b %Y %H:%M" if by_minute else "%a %-d %b %Y")
+    if first == last:
+        # Of one moment, or two a second apart, the axis would be of milliseconds.
+        room = timedelta(minutes=5) if by_minute else timedelta(hours=14)
+        ends = (datetime.fromisoformat(x[0]) - room, datetime.fromisoformat(x[-1]) + room)
+        figure.update_xaxes(autorangeoptions={"include": [each.isoformat() for each in ends]})
+    if by_minute and first != last:
         named = sorted({each[:10] for each in x})
         named = named[:: -(-len(named) // _MOST_NAMED)]
         figure.update_xaxes(
@@ -141,6 +161,8 @@ def _days(
         )
     if not by_minute and width != "day":
         return
+    if not by_minute and (last - first).days <= FEW_DAYS:
+        figure.update_xaxes(dtick=DAY)
     figure.update_xaxes(rangebreaks=list(_breaks(x, facts, by_minute=by_minute)))
 
 
@@ -199,7 +221,7 @@ def quoted(symbol: Row, place: int) -> list[Chart]:
             name=name,
             hovertemplate=f"%{{x}}: %{{y:,.0f}} at the {name}<extra></extra>",
         )
-    depth.update_yaxes(title="size, as in the file", tickformat="~s", rangemode="tozero", nticks=6)
+    depth.update_yaxes(title="size, as in the file", rangemode="tozero", nticks=6, **AMOUNTS)
     for figure in (spread, depth):
         style(figure, 260)
         figure.update_xaxes(
@@ -270,12 +292,12 @@ def trades(facts: Facts, symbol: Row, place: int) -> Chart | None:
         )
     style(figure, 380)
     figure.update_yaxes(title="US dollars", tickformat=",")
-    figure.update_xaxes(title=_NEW_YORK, type="date")
+    figure.update_xaxes(title=_NEW_YORK)
     figure.update_layout(showlegend=False, hovermode="closest")
     _days(figure, sorted(every), facts, by_minute=True, width="")
     drawn = len(found["rows"])
     if drawn == found["of_trades"]:
-        note = f"All {drawn:,} trades."
+        note = "The one trade." if drawn == 1 else f"All {drawn:,} trades."
     else:
         note = (
             f"{drawn:,} of {found['of_trades']:,} trades, which are more than a screen shows apart:"
@@ -285,7 +307,7 @@ def trades(facts: Facts, symbol: Row, place: int) -> Chart | None:
     return Chart(
         f"trades-{place}",
         "Trades by what they may set",
-        f"Scatter of {drawn:,} trades' prices by time, one mark for each kind: "
+        f"Scatter of the prices of {count(drawn, 'trade')} by time, one mark for each kind: "
         + ", ".join(f"{kind['may_set']} {kind['trades']:,}" for kind in found["kinds"]) + ".",
         f"{note} What a trade may set of a bar follows from its conditions, by the table"
         " trade_conditions.",
@@ -309,8 +331,8 @@ def bar(symbol: Row, place: int) -> Chart | None:
     return Chart(
         f"bar-{place}",
         f"One bar, explained: the minute {named}",
-        f"Scatter of the prices of {len(told['trades']):,} trades by time, one mark for each kind;"
-        f" lines at the bar's open, high, low and close: {told['text']}.",
+        f"Scatter of the prices of {count(len(told['trades']), 'trade')} by time, one mark for each"
+        f" kind; lines at the bar's open, high, low and close: {told['text']}.",
         _bar_note(found),
         picture(told, 420),
         ("time", "price", "size", "exchange", "conditions", "may set", "set", "kept out by"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from warehouse.cli.render.run import NAMED, label, row
+from warehouse.cli.render.run import NAMED, label, row, span_of
 from warehouse.core.config import Config, layout_key
 from warehouse.core.paths import Layout, PartitionKey
 from warehouse.core.representation import as_object, plain
@@ -188,11 +188,12 @@ def layout_lines(
 ) -> Iterator[str]:
     """What was converted from one layout into the other, or would be, line by line."""
     if not report.months:
-        yield row("", f"nothing to convert: all that is published is in the layout {report.layout}")
+        kinds = f"{some((kind.name for kind in request.kinds), NAMED)}{span_of(request)}"
+        yield row("", f"nothing to convert: nothing published of {kinds} is laid out otherwise")
     else:
         names = some((f"{name} {month:%Y-%m}" for name, month in report.months), NAMED)
         yield row("would convert" if dry_run else "converted", names)
-        yield row("", f"{report.rows:,} rows")
+        yield row("", count(report.rows, "row"))
         before = f"{count(report.files_before, 'file')}, {size(report.bytes_before)}"
         after = f"{count(report.files_after, 'file')}, {size(report.bytes_after)}"
         yield row("from", before)

@@ -232,7 +232,7 @@ def _costs(report: RunReport) -> str:
 def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
     plan = report.download
     names = ", ".join(kind.name for kind in request.kinds)
-    span = _span(request)
+    span = span_of(request)
     if plan is None:
         if report.raw_there is not None:
             return _no_raw_file(report.raw_there, request, warehouse)
@@ -257,7 +257,7 @@ def _no_raw_file(there: str, request: Request, warehouse: str) -> str:
     names = ", ".join(kind.name for kind in request.kinds)
     symbols = f" of {some(sorted(request.symbols), NAMED)}" if request.symbols else ""
     return (
-        f"looked for raw files of {names}{symbols}{_span(request)}; the raw tier holds {there};"
+        f"looked for raw files of {names}{symbols}{span_of(request)}; the raw tier holds {there};"
         f" fetch with: {_download(request, warehouse)}"
     )
 
@@ -275,7 +275,8 @@ def why(problem: str | None, name: str) -> str:
     return (problem or "").removeprefix(f"{name}: ")
 
 
-def _span(request: Request) -> str:
+def span_of(request: Request) -> str:
+    """The sessions that are asked about, in words; empty: all."""
     if request.start and request.end:
         return f" of {request.start} to {request.end}"
     if request.start:

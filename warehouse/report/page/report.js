@@ -38,7 +38,12 @@
       if (!isTight || !name.startsWith("x")) continue;
       const { nticks, tickvals, ticktext, dtick } = layout[name];
       if (nticks) layout[name].nticks = 4;
-      if (dtick) delete layout[name].dtick;
+      if (dtick) {
+        // Whole days still, but not each.
+        const days = figure.data.flatMap((trace) => trace.x).map((x) => Date.parse(x) / dtick);
+        const count = Math.max(...days) - Math.min(...days) + 1;
+        layout[name].dtick = dtick * Math.ceil(count / 4);
+      }
       if (tickvals) {
         // The last is kept, and as many before it as stand apart: a date takes a fifth of a phone.
         const last = tickvals.length - 1;
