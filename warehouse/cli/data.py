@@ -66,7 +66,7 @@ def _named(part: str) -> list[str]:
         return [part]
     path = expanded(part[1:])
     try:
-        lines = read_small(path, _MOST_BYTES).removeprefix("\ufeff").splitlines()
+        lines = read_small(path, _MOST_BYTES).splitlines()
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or one_line(error)
         raise RequestError("symbols", part, f"the file cannot be read: {problem}") from error

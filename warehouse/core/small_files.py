@@ -42,7 +42,7 @@ and of lists so many values for each row there may be."""
 
 
 def read_small(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a file.
+    """The text of a file, without the mark that some editors and Excel begin theirs with.
 
     Raises:
         OSError: it cannot be read, or is no regular file: a pipe would never end.
@@ -53,7 +53,7 @@ def read_small(path: Path, most: int = MOST_BYTES) -> str:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it is larger than {most:,} bytes")
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")
 
 
 def plain(path: Path) -> Path:

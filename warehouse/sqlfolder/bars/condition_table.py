@@ -49,7 +49,7 @@ def read(path: Path) -> pa.Table:
         ConfigError: names the line, the column, and what may stand there.
     """
     try:
-        text = read_small(path).removeprefix("\ufeff")
+        text = read_small(path)
     except FileNotFoundError:
         raise _unusable(
             path,
