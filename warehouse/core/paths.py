@@ -250,8 +250,9 @@ _REFERENCE_NAME = re.compile(rf"({'|'.join(REFERENCE_TABLES)})-[0-9a-f]{{64}}\.p
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
 _REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
 _DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
-_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([^/]+)\.csv\.gz")
-_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/([^/]+)\.csv\.gz")
+# What macOS keeps beside each file of a disk that is not its own begins with `._`.
+_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/((?!\._)[^/]+)\.csv\.gz")
+_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/((?!\._)[^/]+)\.csv\.gz")
 
 
 def parse_raw_path(data_type_name: str, below: str) -> RawFile | None:
