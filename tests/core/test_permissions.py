@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -58,6 +59,30 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
+
+
+def test_a_disk_without_modes_is_refused_unless_it_keeps_others_out_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path)
+    made.put(day_key("trades", SESSION), [trade("A", instant(SESSION), 1)])
+
+    mkdir, given = os.mkdir, 0o755
+
+    def refuse(path: object, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(os, "mkdir", lambda path, mode=0, **other: mkdir(path, given, **other))
+    for _ in range(2):
+        # The second run must not take what the first has left for what was there before.
+        with pytest.raises(StorageError, match=r"keeps no modes, .*umask=077"):
+            made.update()
+    given = 0o700
+    with umask(0o077):
+        made.update()
+    assert made.table("trades").num_rows == 1
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -1107,6 +1109,29 @@ def test_all_is_on_the_disk_before_the_journal_speaks_of_it_and_the_journal_goes
         assert folder & set(steps[place:gone]), target
     assert ("sync", steps[journal + 1][1]) in steps[:journal]
     assert ("sync", str(data)) in steps[journal : min(renamed)]
+
+
+def test_a_disk_that_cannot_sync_folders_takes_an_update_and_one_that_fails_to_does_not(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_warehouse({day_key("trades", MONDAY): day_of_trades(MONDAY, 1)})
+    sync, code = os.fsync, errno.EIO
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="Input/output error"):
+        made.update("trades")
+    code = errno.EINVAL
+    made.update("trades")
+    assert made.table("trades").num_rows == 3 * len(SYMBOLS)
+    code = errno.ENOTSUP
+    made.put_raw("trades", TUESDAY, day_of_trades(TUESDAY, 1))
+    made.ingest("trades")
+    assert made.table("trades").num_rows == 6 * len(SYMBOLS)
 
 
 # One writer

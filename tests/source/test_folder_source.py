@@ -14,13 +14,14 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from building import SESSION, Made, day_key, instant, make, symbol_key, trade
+from building import SESSION, Made, bar, day_key, instant, make, symbol_key, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.cli.render.run import exit_code, run_lines
 from warehouse.cli.render.status import status_lines
+from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
@@ -358,6 +359,51 @@ def test_a_misshapen_source_is_told_of_and_counts_where_it_held_files_before(
     assert status == 0
     assert looked in told
     assert said in told
+
+
+def test_files_of_days_that_the_clock_has_yet_to_see_are_told_of_with_the_clock(
+    tmp_path: Path,
+) -> None:
+    day = today() + timedelta(days=14)
+    made = make(tmp_path, files(day))
+    _, status, told = update(made)
+    assert status == 0
+    clock = f"this computer's clock says that today is {today()}"
+    assert f"there is 'us_stocks_sip/trades_v1/{day:%Y/%m}/{day}.csv.gz', of days to come" in told
+    assert clock in told
+    made.pipeline.update(Request.of(["trades"], day, day))
+    made.put(day_key("trades", MONDAY), lines(MONDAY))
+    report, _, _ = update(made)
+    assert sessions(made) == [MONDAY, day]
+    (warning,) = report.download.left_out if report.download else ()
+    assert warning.startswith(f"days after {today()}, which is today by this computer's clock")
+    assert f"{day} is here already" in warning
+
+
+def test_files_of_other_days_than_were_asked_for_are_no_other_layout(tmp_path: Path) -> None:
+    made = make(tmp_path, files(*DAYS))
+    request = Request.of(["trades"], date(2023, 5, 1), date(2023, 5, 2))
+    told = "\n".join(run_lines(made.pipeline.update(request), request, "warehouse"))
+    assert f"/{MONDAY}.csv.gz' and 2 more, of other days" in told
+
+
+@pytest.mark.parametrize("type_name", ["trades", "day_aggs"])
+def test_what_macos_keeps_beside_a_symbols_file_is_no_symbols(
+    tmp_path: Path, type_name: str
+) -> None:
+    key = symbol_key(type_name, SESSION, "A")
+    row = (
+        trade("A", instant(SESSION))
+        if type_name == "trades"
+        else bar("A", instant(SESSION, "00:00"))
+    )
+    made = make(tmp_path, {key: [row]}, source__layout="symbol")
+    beside = made.source / key
+    beside.with_name(f"._{beside.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    report = made.update(type_name)
+    assert report.download is not None
+    assert (len(report.download.problems), len(report.files)) == (0, 1)
+    assert made.table(type_name).num_rows == 1
 
 
 @pytest.mark.parametrize(

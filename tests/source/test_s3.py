@@ -1021,6 +1021,44 @@ def test_a_wrong_endpoint_is_one_clear_line_at_once(
         S3Source("s3://flatfiles", "nonsense", environ=ENVIRON)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("[profile\nx =", "Unable to parse config file"),
+        ("[default]\ncredential_process = /nowhere/program", "/nowhere/program"),
+        ("[default]\ncredential_process = /bin/echo nonsense", "Expecting value"),
+        ("[default]\ndefaults_mode = odd", "defaults mode: odd"),
+    ],
+)
+def test_aws_settings_that_cannot_be_used_are_not_the_endpoints_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, told: str
+) -> None:
+    (tmp_path / "config").write_text(settings)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SourceError, match="the AWS settings of this computer") as caught:
+        S3Source("s3://flatfiles", "https://localhost", environ={})
+    assert told in str(caught.value)
+    assert "endpoint" not in str(caught.value)
+
+
+def test_a_proxy_that_is_gone_and_certificates_that_fit_not_are_named_with_their_variables(
+    server: S3TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = f"https://127.0.0.1:{server.port}"
+    error = trouble(S3Source("s3://flatfiles", endpoint, environ=ENVIRON))
+    assert "no secure connection" in str(error)
+    assert "AWS_CA_BUNDLE" in str(error)
+    (nobody,) = s3server.free_ports(1)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    error = trouble(S3Source("s3://flatfiles", endpoint, environ=ENVIRON))
+    assert "no connection to the proxy); check HTTPS_PROXY" in str(error)
+
+
 def test_a_file_outside_the_plan_is_told_apart_and_costs_one_request(
     server: S3TestServer, proxy: FaultProxy, folder: str, tmp_path: Path
 ) -> None:

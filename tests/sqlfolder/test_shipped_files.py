@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -88,22 +89,23 @@ def test_a_file_that_was_changed_is_kept_and_named_as_long_as_it_is_behind(
     assert update(made) == []
 
 
-def end_lines_as_windows_does(folder: Path) -> None:
+def save_as_windows_does(folder: Path) -> None:
     for path in (*folder.glob("sql/**/*.sql"), *folder.glob("config/*.csv")):
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+        path.write_bytes(codecs.BOM_UTF8 + text.replace(b"\n", b"\r\n"))
     shipped_files._shipped.cache_clear()
 
 
 @pytest.mark.parametrize("keeps_record", [True, False])
-def test_other_line_ends_are_no_change_of_a_file(
+def test_other_line_ends_and_a_mark_before_the_text_are_no_change_of_a_file(
     made: Made, release: Path, keeps_record: bool
 ) -> None:
-    end_lines_as_windows_does(made.root)
+    save_as_windows_does(made.root)
     if not keeps_record:
         (made.root / RECORD).unlink()
     assert update(made) == []
     append(release / RULE)
-    end_lines_as_windows_does(release)
+    save_as_windows_does(release)
     assert update(made) == [f"{RULE}: replaced by the present version's"]
     assert (made.root / RULE).read_bytes() == (release / RULE).read_bytes()
     assert made.sql("select count(*) from day_aggs") == [(1,)]
@@ -111,7 +113,7 @@ def test_other_line_ends_are_no_change_of_a_file(
 
 def test_a_changed_file_with_other_line_ends_is_kept(made: Made, release: Path) -> None:
     append(made.root / CLEAN, "-- mine\n")
-    end_lines_as_windows_does(made.root)
+    save_as_windows_does(made.root)
     append(release / CLEAN)
     told = f"{CLEAN}: kept as you changed it, though the shipped one has changed since"
     assert update(made) == [told]

@@ -221,8 +221,13 @@ def test_an_allow_list_that_a_spreadsheet_has_saved_is_read_as_it_is(tmp_path: P
 def test_no_allow_list_allows_nothing_and_an_open_field_everything(tmp_path: Path) -> None:
     assert allow_list.load(tmp_path, []) == []
     text = "rule,symbol,first,last,reason\n\ntime_gaps,,2024-01-02,,halted\n"
-    (tmp_path / "validation_allow.csv").write_text(text)
-    (one,) = allow_list.load(tmp_path, ["time_gaps"])
+    path = tmp_path / "validation_allow.csv"
+    path.write_text(text)
+    allowed = allow_list.load(tmp_path, ["time_gaps"])
+    # As Excel saves it.
+    path.write_text("\ufeff" + text.replace("\n", "\r\n"), "utf-8")
+    assert allow_list.load(tmp_path, ["time_gaps"]) == allowed
+    (one,) = allowed
     assert one == Allowance("time_gaps", "halted", None, date(2024, 1, 2), date.max)
     assert one.covers("time_gaps", "A", date(2024, 1, 2))
     assert one.covers("time_gaps", None, date(2030, 1, 1))

@@ -47,6 +47,7 @@ MOST_BARS = 200
 """So many lengths of kept bars a warehouse has at most; there are 86,400."""
 _LONGEST_NAME = 255
 """Of a file or a folder, in letters that are ASCII: no disk takes a longer one."""
+_NO_SUCH_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 HISTORY_TABLES = ("runs", "restatements", "reconciliations", "findings")
 """Tables of the catalog that say what once was: each has a folder of the history."""
 REFERENCE_TABLES = ("splits", "dividends", "securities")
@@ -249,8 +250,9 @@ _REFERENCE_NAME = re.compile(rf"({'|'.join(REFERENCE_TABLES)})-[0-9a-f]{{64}}\.p
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
 _REJECTS_NAME = re.compile(r"(\d{4})-(\d{2})(-\d{2})?(?:_(.+))?", re.ASCII)
 _DAY_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{4}-\d{2}-\d{2})\.csv\.gz")
-_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([^/]+)\.csv\.gz")
-_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/([^/]+)\.csv\.gz")
+# What macOS keeps beside each file of a disk that is not its own begins with `._`.
+_SYMBOL_FILE = re.compile(r"(\d{4})/(\d{2})/(\d{2})/((?!\._)[^/]+)\.csv\.gz")
+_MONTHLY_FILE = re.compile(r"(\d{4})/(\d{2})/((?!\._)[^/]+)\.csv\.gz")
 
 
 def parse_raw_path(data_type_name: str, below: str) -> RawFile | None:
@@ -787,3 +789,18 @@ def explained(path: str | Path, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "cannot be read: no permission"
     return f"cannot be read: {error.strerror or error}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut, as far as its file system knows how.
+
+    Some that are shared, by a virtual machine or a network, sync files and no folders.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

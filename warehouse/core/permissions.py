@@ -10,6 +10,7 @@ configuration leads nowhere but into the warehouse's own folder and what is its 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.errors import ForeignWarehouseError
+
+_KEEPS_NO_MODES = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,18 @@ class Modes:
 
     def settle(self, path: str | Path) -> None:
         """Give a file its mode that a library has made."""
-        os.chmod(path, self.file)
+        _set_mode(path, self.file)
 
     def make_folder(self, path: str | Path) -> None:
         """Make one folder, if it is not there."""
         with suppress(FileExistsError):
             os.mkdir(path, self.folder)
-            os.chmod(path, self.folder)
+            try:
+                _set_mode(path, self.folder)
+            except OSError:
+                # Else the next run finds it there, and goes on with a mode that nobody asked for.
+                os.rmdir(path)
+                raise
 
     def make_folders(self, path: Path) -> None:
         """Make a folder and those above it, as far as they are not there."""
@@ -68,6 +76,26 @@ class Modes:
                     f"a link to {os.readlink(path)}, which is not there" if is_link else "a file"
                 )
                 raise NotADirectoryError(None, f"it is {found}, not a folder", str(path))
+
+
+def _set_mode(path: str | Path, mode: int) -> None:
+    """Give what was just made its mode, or keep the one that its disk gives to all.
+
+    Raises:
+        OSError: that one lets in others than `mode` does.
+    """
+    try:
+        os.chmod(path, mode)
+    except OSError as error:
+        if error.errno not in _KEEPS_NO_MODES:
+            raise
+        if os.stat(path).st_mode & ~mode & (stat.S_IRWXG | stat.S_IRWXO):
+            problem = (
+                "its disk keeps no modes, and lets in others than storage.file_mode says; mount it"
+                " for yourself alone (umask=077; a drive of Windows in WSL: metadata), or take"
+                " another disk"
+            )
+            raise PermissionError(error.errno, problem, str(path)) from None
 
 
 def is_own(path: Path) -> bool:

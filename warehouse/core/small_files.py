@@ -42,7 +42,7 @@ and of lists so many values for each row there may be."""
 
 
 def read_small(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a file, without the mark that some editors put before it (a BOM).
+    """The text of a file, without the mark that some editors and Excel begin theirs with.
 
     Raises:
         OSError: it cannot be read, or is no regular file: a pipe would never end.

@@ -273,6 +273,12 @@ def plan_download(
         _note_bare(plan, source, config, kind, known, (first, last))
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
+    ahead = max((day for _, day in kept), default=last)
+    if open_end and ahead > today():
+        plan.left_out.append(
+            f"days after {today()}, which is today by this computer's clock: {ahead} is here"
+            " already, so set the clock right"
+        )
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
 

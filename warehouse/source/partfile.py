@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Condition, Lock
 
 from warehouse.core import small_files
+from warehouse.core.paths import sync_folder
 from warehouse.core.permissions import Modes
 from warehouse.errors import StorageError, TransferError
 
@@ -66,12 +67,7 @@ def put_in_place(part: Path, target: Path) -> None:
             # No links on this disk: for a moment there is none.
             os.replace(target, old)
     os.replace(part, target)
-    # Makes the renames survive a power cut.
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)
 
 
 def storage_error(target: Path, error: OSError) -> StorageError:

@@ -25,6 +25,7 @@ from warehouse.errors import (
     SourceError,
     TransferError,
     WarehouseError,
+    one_line,
 )
 from warehouse.source.retry import TransientError
 from warehouse.text import some
@@ -248,23 +249,26 @@ class S3Server:
             read_timeout=timeout,
             tcp_keepalive=True,
         )
-        self.reached = False
         try:
-            with self.translated(None):
-                # A session of its own: the module's shared one is not for several threads.
-                session = boto3.session.Session(
-                    aws_access_key_id=access,
-                    aws_secret_access_key=secret,
-                    region_name=_REGION if endpoint else None,
-                )
-                self.client: S3Client = session.client(
-                    "s3", endpoint_url=endpoint or None, config=config
-                )
-        except SourceError as error:
-            if isinstance(error, CredentialsError):
-                raise
+            # A session of its own: the module's shared one is not for several threads.
+            session = boto3.session.Session(
+                aws_access_key_id=access,
+                aws_secret_access_key=secret,
+                region_name=_REGION if endpoint else None,
+            )
+            # Settings may name a program that tells them.
+            session.get_credentials()
+        except (boto.BotoCoreError, OSError, *_NONSENSE) as error:
+            raise self._of_settings(error) from None
+        try:
+            self.client: S3Client = session.client(
+                "s3", endpoint_url=endpoint or None, config=config
+            )
+        except boto.BotoCoreError as error:
+            raise self._of_settings(error) from None
+        except _NONSENSE:
             problem = f"{self.endpoint} is no server's URL{self._check_endpoint}"
-            raise SourceError(self.url, problem) from error
+            raise SourceError(self.url, problem) from None
         # Nothing that was asked of the server has been answered yet.
         self.reached = False
         self.patience = max(_PATIENCE, timeout)
@@ -411,6 +415,18 @@ class S3Server:
             problem = f"gives an answer that is none of S3's ({type(error).__name__})"
             raise self._odd(problem, key, self.reached) from None
 
+    def _of_settings(self, error: Exception) -> SourceError:
+        """What keeps this computer from asking any server. Nothing has been sent yet."""
+        if isinstance(error, _NO_CREDENTIALS):
+            return self._no_credentials(error)
+        problem = "the AWS settings of this computer (~/.aws, AWS_… variables) cannot be used"
+        return SourceError(self.url, f"{problem}: {one_line(error)}")
+
+    def _no_credentials(self, error: Exception) -> CredentialsError:
+        return CredentialsError(
+            self.url, f"there are no credentials ({_short(error)}); {_HOW_TO_SIGN_IN}"
+        )
+
     def _meaning(self, error: Exception, key: str | None) -> Exception:
         if isinstance(error, boto.ClientError):
             reached, self.reached = self.reached, True
@@ -418,13 +434,15 @@ class S3Server:
                 return self._no_s3_server()
             return self._answer(error, key, reached)
         if isinstance(error, _NO_CREDENTIALS):
-            return CredentialsError(
-                self.url, f"there are no credentials ({_short(error)}); {_HOW_TO_SIGN_IN}"
-            )
+            return self._no_credentials(error)
         if isinstance(error, _UNREACHABLE) and not self.reached:
+            check = self._check_endpoint
+            if isinstance(error, boto.SSLError):
+                check += ", and the certificates that AWS_CA_BUNDLE names where a proxy has its own"
+            if isinstance(error, boto.ProxyConnectionError):
+                check = "; check HTTPS_PROXY and NO_PROXY"
             return SourceError(
-                self.url,
-                f"{self.endpoint} cannot be reached ({_short(error)}){self._check_endpoint}",
+                self.url, f"{self.endpoint} cannot be reached ({_short(error)}){check}"
             )
         if isinstance(error, ResponseParserError) and not self.reached:
             return self._no_s3_server()
@@ -594,8 +612,10 @@ def _short(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, boto.ConnectTimeoutError):
         return "no connection in time"
-    if isinstance(error, (boto.EndpointConnectionError, boto.ProxyConnectionError)):
+    if isinstance(error, boto.EndpointConnectionError):
         return "no connection"
+    if isinstance(error, boto.ProxyConnectionError):
+        return "no connection to the proxy"
     if isinstance(error, boto.SSLError):
         return "no secure connection"
     if isinstance(error, _NO_CREDENTIALS):

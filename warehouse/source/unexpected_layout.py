@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
+from warehouse.core.calendar import today
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import BUCKET_PREFIX, parse_raw_path, source_folder
 from warehouse.text import some
@@ -41,9 +43,24 @@ def instead(names: Sequence[str], url: str, kind: DataType, layout: str) -> str:
             return f"{looked}; there is {_shown(name)}: set source.url to {url}/{before}"
         if name.startswith(f"{kind.vendor_folder}/") and url.endswith(f"/{BUCKET_PREFIX}"):
             return f"{looked}; there is {_shown(name)}: set source.url to {url.rpartition('/')[0]}"
+    right = {name: day for name in names if (day := _day(name, kind, layout)) is not None}
+    if right:
+        first = min(right)
+        more = f" and {len(right) - 1:,} more" if len(right) > 1 else ""
+        days = "other days"
+        if min(right.values()) > today():
+            days = f"days to come: this computer's clock says that today is {today()}"
+        return f"{looked}; there is {_shown(first)}{more}, of {days}"
     likely = max(names, key=lambda name: _likeness(name, kind, layout))
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{looked}; there is {_shown(likely)}{more}"
+
+
+def _day(name: str, kind: DataType, layout: str) -> date | None:
+    """Of which day a file is that is named as was looked for; None: it is not."""
+    folder = f"{source_folder(kind, layout)}/"
+    file = parse_raw_path(kind.name, name.removeprefix(folder)) if name.startswith(folder) else None
+    return file.day if file is not None and (file.symbol is None) == (layout == "day") else None
 
 
 def _shown(name: str) -> str:

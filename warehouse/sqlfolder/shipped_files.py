@@ -7,6 +7,7 @@ and one that was stays. What was written before there was such a record is known
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -173,10 +174,13 @@ def _real(path: Path) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """Of a file's lines, however they end: a checkout of git ends them as the system does."""
+    """Of a file's lines, however they end: a checkout of git ends them as the system does.
+
+    Nor is the mark a change that some editors put before what they save.
+    """
     with open(plain(path), "rb") as file:
         # None that ships is larger, so a larger one is another, whatever else it holds.
-        content = file.read(MOST_BYTES)
+        content = file.read(MOST_BYTES).removeprefix(codecs.BOM_UTF8)
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 

@@ -26,7 +26,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from warehouse.core.duckdb_connection import keep_copy
-from warehouse.core.paths import OWN_FOLDERS, SHELF_STAGING, STAGED_CATALOG, Layout, explained
+from warehouse.core.paths import (
+    OWN_FOLDERS,
+    SHELF_STAGING,
+    STAGED_CATALOG,
+    Layout,
+    explained,
+    sync_folder,
+)
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
@@ -438,11 +445,7 @@ def _sync(layout: Layout, paths: Iterable[str]) -> None:
 
 def _sync_folder(folder: Path) -> None:
     with suppress(FileNotFoundError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
 
 def publish_here(layout: Layout, change: Change, superseded: Sequence[Path]) -> None:
