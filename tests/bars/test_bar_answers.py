@@ -209,6 +209,14 @@ def test_trades_of_one_stamp_and_number_go_by_exchange_and_id(
 # --- forms and columns
 
 
+@pytest.mark.parametrize("question", [{}, {"every": "1d"}, {"by": "tick", "every": 20}])
+def test_an_answer_in_arrow_has_no_chunk_without_rows(
+    wh: Warehouse, question: dict[str, Any]
+) -> None:
+    table = wh.bars("SPY", FIRST, to="arrow", **question)
+    assert {len(chunk) == 0 for column in table.columns for chunk in column.chunks} == {False}
+
+
 def test_columns_are_those_of_the_vendors_bars_and_more(wh: Warehouse) -> None:
     frame = wh.bars("SPY", FIRST, every="1d")
     assert list(frame.columns) == bar_type(is_day=True).columns.names

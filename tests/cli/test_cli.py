@@ -30,6 +30,7 @@ from typing import Any
 import click
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
@@ -42,7 +43,7 @@ from warehouse import Warehouse
 from warehouse.cli import shell
 from warehouse.cli.main import cli
 from warehouse.cli.options import Failure, Place, say
-from warehouse.cli.render import status, terminal, time_left
+from warehouse.cli.render import answer, status, terminal, time_left
 from warehouse.core.paths import shipped
 from warehouse.errors import (
     NoDataError,
@@ -1109,6 +1110,28 @@ def test_all_rows_come_in_csv_json_and_parquet(filled: Path, tmp_path: Path) -> 
     assert query(filled, sql, "-o", str(tmp_path / "x.csv")) == ""
     assert len((tmp_path / "x.csv").read_text().splitlines()) == len(rows) + 1
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_bars_come_as_csv_as_they_are(filled: Path, tmp_path: Path, ending: str) -> None:
+    asked = ("-C", str(filled), "bars", "BCpC", "--start", "2025-11-28")
+    rows = json.loads(run(*asked, "--format", "json").stdout)
+    run(*asked, "-o", str(tmp_path / f"x.{ending}"))
+    read = read_back(tmp_path / f"x.{ending}")
+    assert [list(row) for row in read[:1]] == [list(row) for row in rows[:1]]
+    assert len(rows) > 4
+    for said, row in zip(read, rows, strict=True):
+        assert (said["symbol"], said["timestamp"], float(said["close"]), int(said["trades"])) == (
+            row["symbol"], row["timestamp"], row["close"], row["trades"])  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", [(0, 2), (0, 0, 2), (1, 0, 1), (2, 0), (0, 1, 0, 1)])
+def test_a_chunk_without_rows_writes_nothing_into_a_csv(lengths: tuple[int, ...]) -> None:
+    texts = pa.chunked_array([pa.array(["x"] * length, pa.string()) for length in lengths])
+    numbers = pa.chunked_array([pa.array([7] * length, pa.int64()) for length in lengths])
+    file = io.BytesIO()
+    answer.write_csv(pa.table({"text": texts, "number": numbers}), file)
+    assert file.getvalue() == b'text,number\n"x",7\n"x",7\n'
 
 
 def test_no_rows_are_no_rows_in_every_format(filled: Path, tmp_path: Path) -> None:

@@ -249,9 +249,11 @@ def write_csv(
     file.write(header.getvalue().encode())
     columns = [_csv_column(column, safe=safe) for column in answer.columns]
     table = pa.table(columns, [str(number) for number in range(len(columns))])
-    if table.num_rows:
+    # Of a first chunk without rows pyarrow writes what its buffer held before: whatever is there.
+    chunks = [chunk for chunk in table.to_batches() if chunk.num_rows]
+    if chunks:
         options = pyarrow.csv.WriteOptions(include_header=False, delimiter=separator)
-        pyarrow.csv.write_csv(table, file, options)
+        pyarrow.csv.write_csv(pa.Table.from_batches(chunks), file, options)
 
 
 def _csv_column(column: pa.ChunkedArray, *, safe: bool) -> pa.ChunkedArray:

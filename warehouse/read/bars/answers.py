@@ -214,7 +214,8 @@ class BarAnswers:
                 )
             )
             unknown.update(bars.unknown_conditions)
-        table = pa.concat_tables([asked.kind.columns.empty_table(), *tables])
+        # Never an empty chunk before others: pyarrow writes it into a CSV as a second header.
+        table = pa.concat_tables(tables or [asked.kind.columns.empty_table()])
         if series is None and (len(tables) > 1 or len(asked.symbols) > 1):
             table = table.take(pa.array(_order(table, asked.symbols)))
         return Bars(table, unbarred, dict(sorted(unknown.items())))
