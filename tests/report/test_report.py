@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -635,6 +636,20 @@ def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
 def test_a_symbol_without_quotes_says_so(facts: Facts) -> None:
     found = html.html(facts, "warehouse")
     assert found.count("There are no quotes of it in this range.") == len(SYMBOLS) - 1
+
+
+def test_what_no_update_brings_is_not_sought_by_one(made: Made) -> None:
+    day = str(HERE[0])
+    with Warehouse(made.root) as warehouse:
+        here = html.html(warehouse.report(symbols=[SCRIPT], start=day, end=day), "warehouse")
+        all_days = html.html(warehouse.report(symbols=[SCRIPT]), "warehouse")
+    said = " ".join(unescape(re.sub(r"<[^>]+>", " ", here)).split())
+    assert (
+        "There are no quotes of it in this range. The sessions are here; why it has none in them is"
+        f" told by: warehouse coverage quotes --symbols='{SCRIPT}' --start {day} --end {day}"
+    ) in said
+    assert "update quotes" not in here
+    assert "update quotes" in all_days
 
 
 def test_a_report_of_a_long_time_draws_months_and_says_so(facts: Facts) -> None:

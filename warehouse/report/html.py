@@ -367,13 +367,12 @@ def _symbol(facts: Facts, row: Row, place: int) -> Row:
     )
     quoted = symbol_charts.quoted(row, place)
     charts = [chart for chart in (candles, *quoted, trades, bar) if chart is not None]
-    span = f"--start {facts.start} --end {facts.end}"
     missing = [
-        (f"There are no {data_types} of it in this range. Get them with:", f"update {types} {span}")
+        _without(facts, row["symbol"], data_types, types)
         for data_types, types, is_there in (
-            ("minute_aggs and no day_aggs", "minute_aggs day_aggs", candles),
-            ("quotes", "quotes", quoted),
-            ("trades", "trades", trades),
+            ("minute_aggs and no day_aggs", ("minute_aggs", "day_aggs"), candles),
+            ("quotes", ("quotes",), quoted),
+            ("trades", ("trades",), trades),
         )
         if not is_there
     ]
@@ -388,6 +387,23 @@ def _symbol(facts: Facts, row: Row, place: int) -> Row:
         "charts": charts,
         "missing": missing,
     }
+
+
+def _without(facts: Facts, symbol: str, data_types: str, types: Sequence[str]) -> tuple[str, str]:
+    """That a symbol has no rows of these types, and the command that gets them, or tells why.
+
+    An update has nothing to bring of sessions that are here with all symbols that they have.
+    """
+    span = f"--start {facts.start} --end {facts.end}"
+    sentence = f"There are no {data_types} of it in this range."
+    states = {(row["data_type"], row["state"]) for row in facts.coverage}
+    if {state for state in states if state[0] in types} == {(each, "here") for each in types}:
+        name = shlex.quote(symbol)
+        return (
+            f"{sentence} The sessions are here; why it has none in them is told by:",
+            f"coverage {' '.join(types)} --symbols={name} {span}",
+        )
+    return f"{sentence} Get them with:", f"update {' '.join(types)} {span}"
 
 
 def _breadth(facts: Facts) -> str:
