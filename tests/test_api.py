@@ -314,7 +314,14 @@ def test_one_thread_and_many_give_the_same(market: Made, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("symbol", "hint"),
-    [("aapl", "near it: AAPL"), ("AAPLE", "near it: AAPL"), ("MSTF", "near it: MSFT")],
+    [
+        ("aapl", "near it: AAPL"),
+        ("AAPLE", "near it: AAPL"),
+        ("MSTF", "near it: MSFT"),
+        ("AAPL, MSFT", "near it: AAPL, MSFT;"),
+        ("MSFT AAPL", "near it: MSFT, AAPL;"),
+        (" MSFT", "near it: MSFT;"),
+    ],
 )
 def test_an_unknown_symbol_is_an_error_that_suggests_near_ones(
     wh: Warehouse, symbol: str, hint: str

@@ -7,6 +7,7 @@ ingested is, and so is a symbol whose rows were all refused, or that has none of
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
@@ -348,8 +349,14 @@ def every_symbol(snapshot: Snapshot) -> frozenset[str]:
 
 
 def near_symbols(symbol: str, every: Iterable[str]) -> list[str]:
-    """Other spellings: in another case first, then those that differ by little."""
+    """Other spellings: in another case first, then those that differ by little.
+
+    Of several that were given as one text, `AAPL, MSFT`, these.
+    """
     names = sorted(every)
+    parts = dict.fromkeys(re.split(r"[\s,;]+", symbol))
+    if several := [part for part in parts if part in names]:
+        return several[:_NAMED]
     folded = [other for other in names if other.casefold() == symbol.casefold()]
     close = get_close_matches(symbol.upper(), names, n=_NAMED, cutoff=0.6)
     return list(dict.fromkeys([*folded, *close]))[:_NAMED]
