@@ -503,6 +503,16 @@ def test_an_empty_source_is_said_to_be_so(tmp_path: Path) -> None:
     assert said.startswith("nothing new: the source has no file of trades from 2025-11-25 on")
 
 
+@pytest.mark.parametrize("command", ["update", "download", "ingest", "rebuild"])
+def test_of_days_without_a_session_no_file_is_looked_for(filled: Path, command: str) -> None:
+    days = ("--start", "2025-11-29", "--end", "2025-11-30")
+    asked = ("-C", str(filled), command, "trades", *days)
+    is_rebuild = command == "rebuild"
+    said = run(*asked, exit_code=int(is_rebuild)).stdout
+    found = "2025-11-29 to 2025-11-30: the exchange has no session then"
+    assert said == f"nothing {'done' if is_rebuild else 'new'}: {found}\n"
+
+
 class Refusing(FolderSource):
     """A folder that gives one session not at all, and the next not to this account."""
 

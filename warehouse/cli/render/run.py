@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from warehouse.cli.render.shortfalls import shortfalls
+from warehouse.core.calendar import trading_days
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, RawFile
@@ -233,6 +234,11 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
     plan = report.download
     names = ", ".join(kind.name for kind in request.kinds)
     span = span_of(request)
+    first, last = request.start, request.end
+    is_here = bool(plan.have if plan else report.metrics.files_here)
+    # Of a weekend no source has a file, and none is to be looked for.
+    if not is_here and first and last and not trading_days(first, last):
+        return f"{first} to {last}: the exchange has no session then"
     if plan is None:
         if report.raw_there is not None:
             return _no_raw_file(report.raw_there, request, warehouse)
