@@ -336,6 +336,19 @@ def test_a_wrong_override_is_an_error_that_names_the_variable(name: str, text: s
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["RAW_DATA_DIR", "CACHE_DIR", "CACHE_DISK_DIR", "SQL_DIR"])
+@pytest.mark.parametrize("part", ["$HOME", "${BIG_DISK}"])
+def test_a_variable_within_a_path_is_refused_for_it_would_be_the_name_of_a_folder(
+    key: str, part: str
+) -> None:
+    name = f"WAREHOUSE_STORAGE__{key}"
+    for path in (f"{part}/store", f"/srv/{part}/store"):
+        with pytest.raises(ConfigError, match=re.escape(f"{part} is not filled in here")) as caught:
+            load(SHIPPED, {name: path})
+        assert name in str(caught.value)
+    assert load(SHIPPED, {name: "/mnt/c$/5$"})
+
+
 def test_other_variables_are_left_alone() -> None:
     others = {"WAREHOUSE": "x", "WAREHOUSE_HOME": "x", "PROCESSING__CHUNK_SIZE": "x", "PATH": "/"}
     assert load(SHIPPED, others) == as_shipped()

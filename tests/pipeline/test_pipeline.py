@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
+from warehouse.ingest import inflate
 from warehouse.ingest.stage import Stager
 from warehouse.pipeline import pipeline
 from warehouse.pipeline.pipeline import Pipeline
@@ -1189,6 +1190,9 @@ def as_nobody(folder: Path) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    # What is imported late may lie where nobody but root may look.
+    lines = day_of_trades(SESSION, 1)
+    make(folder / "warm", {day_key("trades", SESSION): lines}).update("trades")
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 65534, 65534)
     os.seteuid(65534)
@@ -1272,6 +1276,36 @@ def test_a_source_file_that_may_not_be_read_is_an_error_that_names_it(open_folde
             said = str(error)
     assert path.name in said
     assert "permission" in said.lower()
+
+
+def test_what_could_not_be_read_for_a_while_is_ingested_once_it_can(open_folder: Path) -> None:
+    made = make(open_folder, {day_key("trades", SESSION): day_of_trades(SESSION, 1)})
+    path = made.source / day_key("trades", SESSION)
+    with as_nobody(open_folder):
+        path.chmod(0)
+        for _ in range(2):
+            # A hard link needs no permission to read; a copy is refused by the source.
+            with suppress(SourceError):
+                made.update("trades")
+        path.chmod(0o644)
+        made.update("trades")
+    assert {day for _, day in prices(made)} == {SESSION}
+
+
+def test_a_raw_file_that_its_disk_did_not_read_is_fetched_again(
+    make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_warehouse({day_key("trades", SESSION): day_of_trades(SESSION, 1)})
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        patch.setattr(inflate.hashlib, "file_digest", refuse)  # type: ignore[attr-defined]
+        (item,) = made.update("trades").set_aside
+    assert item.problem == f"{SESSION}.csv.gz: cannot be read: Input/output error"
+    made.update("trades")
+    assert {day for _, day in prices(made)} == {SESSION}
 
 
 # Time

@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
+from warehouse.errors import DamagedCatalogError, StorageError
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 pytestmark = pytest.mark.skipif(not SHELL.exists(), reason="no duckdb shell beside this Python")
@@ -98,6 +99,32 @@ def test_a_shell_that_writes_locks_nobody_out(made: Made, caplog: pytest.LogCapt
         assert ask_all(made) == (3, 3)
     assert ask_all(made) == (3, 3)
     assert made.sql("select count(*) from trades") == [(3,)]
+
+
+def test_who_writes_to_the_catalog_in_the_same_process_is_told_to_close_it_and_it_is_no_damage(
+    made: Made,
+) -> None:
+    before = made.layout.catalog.read_bytes()
+    with Warehouse(made.root) as wh:
+        asked: dict[str, Callable[[], object]] = {
+            "SQL": lambda: wh.query("select count(*) from trades"),
+            "rows": lambda: wh.trades("AAPL", SESSION),
+            "verify": wh.verify,
+            "repair": wh.repair,
+            "validate": wh.validate,
+            "update": wh.update,
+        }
+        with duckdb.connect(str(made.layout.catalog)):
+            for name, ask in asked.items():
+                with pytest.raises(StorageError, match="process has it open for writing") as caught:
+                    ask()
+                assert "read_only=True" in str(caught.value), name
+                assert not isinstance(caught.value, DamagedCatalogError), name
+        assert made.layout.catalog.read_bytes() == before
+        assert not made.layout.set_aside.exists()
+        with duckdb.connect(str(made.layout.catalog), read_only=True):
+            for ask in asked.values():
+                ask()
 
 
 @pytest.mark.parametrize("is_open", [True, False])

@@ -57,6 +57,10 @@ def _some_path(path: Path) -> Path:
     if path == Path():
         raise ValueError("it must be a path; ./data/… starts at the warehouse's folder")
     _check_letters(str(path))
+    # As the name of a folder it would be made in the warehouse, on another disk than was meant.
+    for part in path.parts:
+        if re.match(r"\$[A-Za-z_{]", part):
+            raise ValueError(f"{part} is not filled in here; write the path out, or begin with ~")
     return path
 
 

@@ -26,7 +26,7 @@ import duckdb
 
 from warehouse.core import process
 from warehouse.core.process import available_bytes, resident_bytes
-from warehouse.errors import TooLargeError
+from warehouse.errors import StorageError, TooLargeError
 
 _SETTINGS = {
     "python_enable_replacements": False,
@@ -37,6 +37,7 @@ _SETTINGS = {
 
 _LOCKED = "Could not set lock on file"
 _FOREIGN_LOG = "while replaying WAL"
+_HELD_HERE = "Unique file handle conflict"
 _ATTEMPTS = 5
 _ASKED_AGAIN_SECONDS = 0.05
 _LOOK_SECONDS = 0.05
@@ -75,6 +76,7 @@ def connect(
 
     Raises:
         duckdb.Error: the file, or one that is attached, cannot be opened.
+        StorageError: this very process has one that is attached open for writing.
     """
     settings: dict[str, Any] = {**_SETTINGS, "temp_directory": "" if spill is None else str(spill)}
     if threads is not None:
@@ -121,6 +123,7 @@ class AttachedDatabase:
 
     Raises:
         duckdb.Error: it cannot be opened.
+        StorageError: this very process has it open for writing.
     """
 
     _idle: ClassVar[list[tuple[tuple[str, Path, tuple[Path, ...]], duckdb.DuckDBPyConnection]]] = []
@@ -134,7 +137,7 @@ class AttachedDatabase:
         self._root: duckdb.DuckDBPyConnection | None = self._taken()
         try:
             _attach(self._root, name, path, None, None)
-        except duckdb.Error:
+        except (duckdb.Error, StorageError):
             # Where it is a link, or in use: what is attached first may lie anywhere.
             self._root.close()
             self._root = None
@@ -321,10 +324,21 @@ def _attach(
 
     DuckDB lets one process write or many read, and refuses a database beside the log of another
     that stood there before. The copy is gone from its folder as soon as it is open.
+
+    What this very process holds for writing is not copied: to read its file would let go of the
+    lock that keeps others from writing to it.
     """
     try:
         connection.execute(f"attach {quoted(path)} as {name} (read_only)")
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
+        if _HELD_HERE in str(error):
+            problem = (
+                "a connection of this very process has it open for writing; close that one, or open"
+                f" it for reading alone: duckdb.connect({str(path)!r}, read_only=True)"
+            )
+            raise StorageError(path, problem) from error
+        if not isinstance(error, duckdb.IOException):
+            raise
         if not any(sign in str(error) for sign in (_LOCKED, _FOREIGN_LOG)):
             raise
         try:

@@ -535,6 +535,10 @@ class Stager:
         except RawFileError as error:
             item.problem = str(error)
             item.is_gone = isinstance(error.__cause__, FileNotFoundError)
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+                # The system did not let it be read, and its bytes may be sound: they are to be
+                # asked for again, though the source has no others.
+                item.etag = None
             if gathering is not None:
                 with suppress(MixedSymbols):
                     gathering.result()
