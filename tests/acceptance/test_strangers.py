@@ -283,6 +283,41 @@ def test_a_file_of_coverage_that_gives_other_columns_is_told_by_its_path(
         path.write_text(before, "utf-8")
 
 
+UNANSWERED = ("report/runs", "report/telling_bar", "report/quoted", "coverage/states")
+
+
+@pytest.mark.parametrize("name", [*UNANSWERED, "coverage/rejected"])
+def test_a_file_of_sql_that_cannot_be_answered_is_told_by_its_path_and_the_catalog_is_not_blamed(
+    drawn: Made, tmp_path: Path, name: str
+) -> None:
+    path = drawn.root / f"sql/{name}.sql"
+    before = path.read_text("utf-8")
+    body = SqlFolder(drawn.root / "sql")[name].body
+    header = before[: before.index(body)]
+    commands = ["coverage trades --symbols REFUSED --start", "report --symbols AAPL,MSFT --start"]
+    command = [*commands[name.startswith("report/")].split(), str(SESSION)]
+    page = tmp_path / "report.html"
+    if name.startswith("report/"):
+        command += ["-o", str(page)]
+    edits = (
+        "select * from (\n{}\n) where ('no ' || 'number')::integer = 1",
+        "select * from (\n{}\n), '/no/such/file.parquet'",
+    )
+    try:
+        for edit in edits:
+            path.write_text(header + edit.format(body), "utf-8")
+            done = CliRunner().invoke(cli, ["-C", str(drawn.root), *command])
+            told = done.stderr
+            if name == "report/telling_bar":
+                told = unescape(page.read_text("utf-8"))
+            else:
+                assert (done.exit_code, told.count("\n")) == (2, 1)
+            assert f"{path}: " in told
+            assert "is damaged" not in told
+    finally:
+        path.write_text(before, "utf-8")
+
+
 DOUBLED = "with {} select * from t39".format(
     ", ".join(
         f"t{n} as (select * from {f't{n - 1} a, t{n - 1} b' if n else 'runs'})" for n in range(40)

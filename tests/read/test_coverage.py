@@ -13,7 +13,8 @@ from building import Made, MakeWarehouse, add_partitions, bar, day_key, instant,
 from warehouse import Warehouse
 from warehouse.core import calendar
 from warehouse.core.calendar import trading_days
-from warehouse.errors import NoDataError, RequestError
+from warehouse.core.paths import RawFile
+from warehouse.errors import CorruptPartitionError, NoDataError, RequestError
 from warehouse.read.coverage import STATES, coverage_report
 
 # A Friday to the Friday after, with a holiday on the first Monday.
@@ -46,6 +47,38 @@ def wh(made: Made) -> Iterator[Warehouse]:
 def states(frame: pd.DataFrame) -> dict[tuple[str, date], str]:
     days = frame["session"].dt.date
     return dict(zip(zip(frame["symbol"], days, strict=True), frame["state"], strict=True))
+
+
+@pytest.mark.parametrize("state", ["gone", "a folder", "damaged"])
+def test_rejects_that_cannot_be_read_are_named_where_a_symbol_has_no_rows(
+    make_warehouse: MakeWarehouse, state: str
+) -> None:
+    day, before = DAYS[1], DAYS[0]
+    made = make_warehouse(
+        {
+            day_key("trades", one): [
+                trade("AAPL", instant(one)),
+                trade("MSFT", instant(one), price=0),
+            ]
+            for one in (before, day)
+        }
+    )
+    made.update("trades", start=before, end=day)
+    path = made.layout.rejects_of(RawFile("trades", day))
+    size = path.stat().st_size
+    path.unlink()
+    if state == "a folder":
+        path.mkdir()
+    elif state == "damaged":
+        path.write_bytes(b"x" * size)
+    with Warehouse(made.root) as wh:
+        # Its rows would count as never traded.
+        for ask in (wh.coverage, wh.load):
+            with pytest.raises(CorruptPartitionError, match="verify --repair") as caught:
+                ask("trades", "MSFT", before, day)
+            assert caught.value.path == path
+            assert "\n" not in str(caught.value)
+        assert len(wh.load("trades", "AAPL", before, day)) == 2
 
 
 def test_a_window_without_rows_is_empty_though_others_of_its_session_were_rejected(

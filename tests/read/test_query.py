@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from warehouse import Warehouse
 from warehouse.core.calendar import NEW_YORK
 from warehouse.errors import QueryError
-from warehouse.read.query import query
 from warehouse.read.query.provenance import behind
+from warehouse.store.partitions import unreadable
 
 DAY = date(2024, 1, 31)
 LAST = instant(DAY, "19:59:59", 999_999_999)
@@ -713,7 +713,7 @@ def test_a_partition_that_too_many_open_files_keep_from_being_read_is_not_called
     path = tmp_path / "2024_01.parquet"
     path.write_bytes(b"sound")
     told = f'IO Error: Cannot open file "{path}": Too many open files'
-    error = query._unreadable(path, told)
+    error = unreadable(path, told)
     assert str(error) == f"{path}: cannot be read: Too many open files"
 
 

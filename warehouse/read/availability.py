@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from difflib import get_close_matches
 from glob import escape
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -31,10 +32,11 @@ from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, is_kept_bars
 from warehouse.core.file_state import WORDS
 from warehouse.core.paths import RawFile, month_of
-from warehouse.errors import NoDataError, SqlFileError, one_line
+from warehouse.errors import CorruptPartitionError, NoDataError, SqlFileError, one_line
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.files import SqlFile, SqlFolder, answer_of
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
+from warehouse.store.partitions import unreadable
 from warehouse.text import some
 
 _NAMED = 4
@@ -220,7 +222,11 @@ def _days_of(span: Span) -> list[date]:
 def rejected(
     snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
 ) -> dict[tuple[date, str], tuple[int, str]]:
-    """How many rows of a session and symbol were refused, and for what reasons."""
+    """How many rows of a session and symbol were refused, and for what reasons.
+
+    Raises:
+        CorruptPartitionError: a file of rejects that the catalog knows of is gone or unreadable.
+    """
     files = [
         str(snapshot.layout.rejects_of(RawFile(kind.name, day, symbol, monthly=is_monthly)))
         for day, symbol, is_monthly in _refusing(snapshot, kind)
@@ -229,6 +235,10 @@ def rejected(
     ]
     folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
     there = [file for file in files if os.path.isfile(file)]
+    if len(there) < len(files) and snapshot.layout.tier is None:
+        gone = Path(next(file for file in files if file not in there))
+        problem = "it is no regular file" if gone.exists() else "missing"
+        raise snapshot.or_moved(CorruptPartitionError(gone, problem, "warehouse verify --repair"))
     # A warehouse of an earlier version gets the file with its first update.
     if not there or not (folder.folder / "coverage/rejected.sql").exists():
         return {}
@@ -241,7 +251,15 @@ def rejected(
     with snapshot.connection() as connection:
         statement = folder["coverage/rejected"]
         check_file(connection, statement, READING_REJECTS)
-        rows = _asked(connection, statement, values).to_pylist()
+        try:
+            rows = _asked(connection, statement, values).to_pylist()
+        except duckdb.Error:
+            for file in there:
+                try:
+                    _asked(connection, statement, {**values, "files": [escape(file)]})
+                except duckdb.Error as error:
+                    raise snapshot.or_moved(unreadable(Path(file), one_line(error))) from error
+            raise
     return {(row["session"], row["symbol"]): (row["rows"], row["reasons"]) for row in rows}
 
 
@@ -466,7 +484,10 @@ def states(
     """What sql/coverage/states says of each of the days and symbols; None: of all together."""
     statement = snapshot.once(STATES, lambda: _checked(snapshot))
     with snapshot.connection() as connection:
-        return _asked(connection, statement, states_asked(kind, symbols, days))
+        try:
+            return _asked(connection, statement, states_asked(kind, symbols, days))
+        except duckdb.Error as error:
+            raise snapshot.refused(error) from error
 
 
 def _asked(

@@ -295,7 +295,7 @@ class Snapshot:
             try:
                 return connection.execute(sql, parameters).fetchall()
             except duckdb.Error as error:
-                raise self._refused(error) from error
+                raise self.refused(error) from error
 
     def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries by column."""
@@ -305,18 +305,18 @@ class Snapshot:
             try:
                 found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
             except duckdb.Error as error:
-                raise self._refused(error) from error
+                raise self.refused(error) from error
         return list(found)
 
-    def _refused(self, error: duckdb.Error) -> Exception:
-        """What it means that DuckDB cannot read the catalog, or a manifest that it names.
+    def refused(self, error: duckdb.Error) -> Exception:
+        """What it means that DuckDB cannot read the catalog, or a manifest that it names."""
+        return self.or_moved(_unusable(self.layout, error))
 
-        One that another has taken the place of is gone once that is published.
-        """
-        layout = self.layout
-        if journal.stands(layout) or catalog_identity(layout) != self.identity:
+    def or_moved(self, error: Exception) -> Exception:
+        """What is wrong with a file, or `Moved`: one that another took the place of may be gone."""
+        if journal.stands(self.layout) or catalog_identity(self.layout) != self.identity:
             return Moved()
-        return _unusable(layout, error)
+        return error
 
     def once(self, key: Any, find: Callable[[], T]) -> T:
         """What `find` returned when it was first called for the key; it holds for the snapshot."""

@@ -27,11 +27,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from warehouse.core.paths import shipped
 from warehouse.core.small_files import read_small
-from warehouse.errors import SqlFileError
+from warehouse.errors import DamagedCatalogError, QueryError, SqlFileError, WarehouseError, one_line
 
 MOST_BYTES = 1 << 17
 """A larger file is not read: its trees, DuckDB's and sqlglot's, have thousands of times that."""
@@ -251,11 +252,18 @@ def answer_of(
         ask: gives the answer to a statement and its values; None where there is nothing to ask.
 
     Raises:
-        SqlFileError: it lacks a column of the shipped one, or has one of another kind; or a value
-            is missing.
+        SqlFileError: it cannot be answered where the shipped one can, lacks a column of that, or
+            has one of another kind; or a value is missing.
     """
-    found = ask(file.body, _given(file, values))
     ours = come_with_us()[file.name]
+    given = _given(file, values)
+    try:
+        found = ask(file.body, given)
+    except _UNANSWERED as error:
+        if file.body == ours.body or not _is_answered(ours, values, ask):
+            raise
+        cause = error if isinstance(error, duckdb.Error) else error.__cause__ or error
+        raise SqlFileError(file.path, one_line(cause)) from error
     if found is not None and file.body != ours.body:
         due = ask(f"from (\n{ours.body}\n) limit 0", _given(ours, values))
         for column in () if due is None else due.schema:
@@ -267,6 +275,22 @@ def answer_of(
                 problem = f"its column {column.name} is of the type {kind}, not {column.type}"
                 raise SqlFileError(file.path, problem)
     return found
+
+
+_UNANSWERED = (duckdb.Error, DamagedCatalogError, QueryError)
+"""What it may be called that DuckDB cannot answer a statement: of its own fault, or of the data."""
+
+
+def _is_answered(
+    file: SqlFile,
+    values: Mapping[str, Any],
+    ask: Callable[[str, dict[str, Any]], pa.Table | None],
+) -> bool:
+    try:
+        ask(file.body, _given(file, values))
+    except (WarehouseError, duckdb.Error):
+        return False
+    return True
 
 
 def _given(file: SqlFile, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -723,6 +723,25 @@ def damaged(
     return _corrupt(path, data_type_name, symbol, one_line(error, 200))
 
 
+def unreadable(path: Path, text: str) -> CorruptPartitionError:
+    """What it means that DuckDB cannot read a file that the catalog names."""
+    problem = text
+    for code in small_files.REFUSED:
+        # Once DuckDB has let go of its files there may be room for another.
+        if text.endswith(f": {os.strerror(code)}"):
+            return UnreadablePartitionError(path, os.strerror(code))
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        problem = "missing"
+    except OSError as error:
+        if error.errno in small_files.REFUSED:
+            # It may be sound: to make it anew would help nobody who may not read it.
+            return UnreadablePartitionError(path, os.strerror(error.errno))
+    return CorruptPartitionError(path, problem, "warehouse verify --repair")
+
+
 def refuse(path: Path, data_type_name: str, symbol: str, problem: str) -> NoReturn:
     """Raises CorruptPartitionError for a partition that is not what the catalog knows."""
     raise _corrupt(path, data_type_name, symbol, problem)

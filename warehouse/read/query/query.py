@@ -21,11 +21,8 @@ import pyarrow as pa
 from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import watched
-from warehouse.core.small_files import REFUSED
 from warehouse.errors import (
-    CorruptPartitionError,
     QueryError,
-    UnreadablePartitionError,
     WarehouseError,
 )
 from warehouse.read.frames import distinct, infinite_time, unfit_type
@@ -35,6 +32,7 @@ from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import is_stable
 from warehouse.sqlfolder.determinism import names as names_in
 from warehouse.sqlfolder.select_check import check_select, explained
+from warehouse.store.partitions import unreadable
 from warehouse.text import is_utf8
 
 # What may stand in FROM with parentheses. Not here: those that run SQL given as text (which nobody
@@ -319,24 +317,5 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
         # A pattern is one that the query gives itself.
         named = re.escape(str(place))
         if found := re.search(rf"[\"']({named}/[^*?[\"']*\.parquet)[\"']", text):
-            return _unreadable(Path(found[1]), text)
+            return unreadable(Path(found[1]), text)
     return QueryError(query.sql, text)
-
-
-def _unreadable(path: Path, text: str) -> WarehouseError:
-    """What it means that DuckDB cannot read a file that the catalog names."""
-    problem = text
-    for code in REFUSED:
-        # Once DuckDB has let go of its files there may be room for another.
-        if text.endswith(f": {os.strerror(code)}"):
-            return UnreadablePartitionError(path, os.strerror(code))
-    try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        problem = "missing"
-    except OSError as error:
-        if error.errno in REFUSED:
-            # It may be sound: to make it anew would help nobody who may not read it.
-            return UnreadablePartitionError(path, os.strerror(error.errno))
-    return CorruptPartitionError(path, problem, "warehouse verify --repair")
