@@ -364,9 +364,15 @@ def test_why_a_session_is_not_there_is_said_where_it_is_known(
 
 def test_a_weekend_within_is_no_gap_and_one_outside_is(wh: Warehouse) -> None:
     assert len(wh.trades("AAPL", "2024-01-27", "2024-01-29")) == 10
-    for start, end in (("2024-01-27", "2024-01-28"), ("1999-01-02", "1999-01-05")):
-        with pytest.raises(NoDataError, match="there are trades from 2024-01-29 to 2024-02-01"):
+    for start, end, said in (
+        ("2024-01-27", "2024-01-28", "the exchange has no session then; "),
+        ("1999-01-02", "1999-01-05", ""),
+    ):
+        told = f": {said}there are trades from 2024-01-29 to 2024-02-01; "
+        with pytest.raises(NoDataError, match=told) as caught:
             wh.trades("AAPL", start, end)
+        # No update brings what is no session.
+        assert ("warehouse update" in str(caught.value)) != bool(said)
 
 
 def test_a_session_whose_file_came_down_anew_still_counts_as_ingested(

@@ -26,6 +26,7 @@ from warehouse.core.calendar import (
     day_bounds_ns,
     days_between,
     today,
+    trading_days,
     weekdays_absent,
 )
 from warehouse.core.config import CONFIG_FILE
@@ -551,6 +552,13 @@ def _gap(
         told = [f"{day} ({why})" if why else f"{day}" for day, why in sorted(absent.items())]
         found = f"never ingested: {some(told, _NAMED)}; {have}"
     first, last = (min(absent), max(absent)) if absent else (span.first, span.last)
+    is_past = FIRST_SESSION <= first <= last <= today()
+    if not absent and is_past and not trading_days(first, last):
+        return NoDataError(
+            asked(kind, symbols, span),
+            f"the exchange has no session then; {have}",
+            "ask for sessions, or take what is there with missing='ignore'",
+        )
     return NoDataError(
         asked(kind, symbols, span),
         found,
