@@ -162,6 +162,8 @@ def explain_bar(
     elif is_shown:
         say(explained_lines(symbol, found, output.limit))
     else:
+        # A table of trades has no place for the bar, and pyarrow would warn of it.
+        found.attrs.clear()
         output.take(answer.plain(pa.Table.from_pandas(found, preserve_index=False)))
 
 
