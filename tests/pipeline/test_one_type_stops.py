@@ -216,3 +216,14 @@ def test_bars_are_kept_of_trades_though_another_data_type_is_stopped(tmp_path: P
     with pytest.raises(SqlFileError, match="it stopped quotes alone"):
         made.update(*KINDS)
     assert made.sql("select count(*) from bars_1h") == [(2,)]
+
+
+def test_kept_bars_that_cannot_be_built_hide_no_other_problem(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    (made.root / "sql/clean/quotes.sql").unlink()
+    made.put(day_key("trades", SESSION), [trade("BRK.B", instant(SESSION), price=1e13)])
+    with pytest.raises(SqlFileError, match="it stopped quotes alone") as caught:
+        made.update(*KINDS)
+    assert "the trade of BRK.B at" in "".join(caught.value.__notes__)
+    assert made.sql("select max(price) from trades") == [(1e13,)]

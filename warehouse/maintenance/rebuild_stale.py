@@ -20,7 +20,7 @@ from warehouse.core.request import Request
 from warehouse.ingest import raw_check
 from warehouse.maintenance.refetch import refetch
 from warehouse.pipeline import batches
-from warehouse.pipeline.bars.work import Scope
+from warehouse.pipeline.bars.work import Scope, Work
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
@@ -145,7 +145,9 @@ def rebuild_changed(
                             changed_only=True,
                             settled=set(portion) - new_versions,
                         )
-        made = pipeline.keep_bars(run, bars)
+        made: list[Work] = []
+        with by_type.work_on("trades", "kept bars"):
+            made = pipeline.keep_bars(run, bars)
         if stale or run.copied or made:
             done = [of_run(run.metrics, run.state, run.problem)]
             read = {item.file for item in run.files}

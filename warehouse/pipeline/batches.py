@@ -17,6 +17,7 @@ from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
     NoDataError,
+    OversizedTradeError,
     SqlFileError,
     StorageError,
     WarehouseError,
@@ -158,7 +159,7 @@ class ByType:
             the caller's.
 
     Attributes:
-        stopped: data type → why nothing more of it is done.
+        stopped: data type, or "kept bars" → why nothing more of it is done.
     """
 
     def __init__(self, progress: Progress, layout: Layout | None) -> None:
@@ -166,25 +167,31 @@ class ByType:
         self.stopped: dict[str, WarehouseError] = {}
 
     @contextmanager
-    def work_on(self, kind: str) -> Iterator[None]:
-        """A part of the work that is of one data type; `raise_stopped` when all is done."""
+    def work_on(self, kind: str, what: str | None = None) -> Iterator[None]:
+        """A part of the work that is of one data type; `raise_stopped` when all is done.
+
+        Args:
+            what: it is called so, where no row of the data type is at stake.
+        """
+        what = what or kind
         try:
             yield
         except SqlFileError as error:
             # What the catalog is made of is everybody's. DuckDB says so when Ctrl-C ends it, too.
-            if not is_step_of(error.path, kind) or outcome(error)[0] == "interrupted":
+            is_own = is_step_of(error.path, kind) or isinstance(error, OversizedTradeError)
+            if not is_own or outcome(error)[0] == "interrupted":
                 raise
-            self._stop(kind, error)
+            self._stop(what, error)
         except (CorruptPartitionError, StorageError) as error:
             if not self._is_of(Path(error.path), kind):
                 raise
-            self._stop(kind, error)
+            self._stop(what, error)
         except OSError as error:
             place = error.filename
             if not isinstance(place, str) or not self._is_of(Path(place), kind):
                 raise
             problem = f"cannot be written: {error.strerror or error}"
-            self._stop(kind, StorageError(place, problem))
+            self._stop(what, StorageError(place, problem))
 
     def _is_of(self, path: Path, kind: str) -> bool:
         """Whether a path is where rows of this data type alone are published."""
@@ -193,9 +200,9 @@ class ByType:
         own = (self._layout.cache / kind, self._layout.rejects / kind)
         return any(folder in (path, *path.parents) for folder in own)
 
-    def _stop(self, kind: str, error: WarehouseError) -> None:
-        self.stopped[kind] = error
-        self._progress.note(f"{kind}: stopped, the other data types go on: {error}")
+    def _stop(self, what: str, error: WarehouseError) -> None:
+        self.stopped[what] = error
+        self._progress.note(f"{what}: stopped, the other data types go on: {error}")
 
     def raise_stopped(self) -> None:
         """Say of what nothing more was done.

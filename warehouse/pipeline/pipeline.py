@@ -516,7 +516,7 @@ class Pipeline:
             incoming = Incoming(report, sizes, self.progress, arrivals, here)
             by_type = self._publish_planned(report, selected, known, gate, sizes, incoming)
             if any(kind.name == "trades" for kind in request.kinds):
-                with by_type.work_on("trades"):
+                with by_type.work_on("trades", "kept bars"):
                     self.keep_bars(report, Scope())
             by_type.raise_stopped()
         if report.broken_off is not None:
