@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from html import unescape
@@ -231,6 +231,18 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made
 
 
+@contextmanager
+def to_be_edited(made: Made, name: str) -> Iterator[tuple[Path, str, str]]:
+    """A file of its sql/, with its header and its statement; afterwards it is as it was."""
+    path = made.root / f"sql/{name}.sql"
+    before = path.read_text("utf-8")
+    body = SqlFolder(made.root / "sql")[name].body
+    try:
+        yield path, before[: before.index(body)], body
+    finally:
+        path.write_text(before, "utf-8")
+
+
 OF_THE_REPORT = [one for one in SELECTS if one.startswith("report/")]
 
 
@@ -238,49 +250,37 @@ OF_THE_REPORT = [one for one in SELECTS if one.startswith("report/")]
 def test_a_file_of_the_report_that_gives_other_columns_is_told_in_one_line(
     drawn: Made, tmp_path: Path, name: str
 ) -> None:
-    path = drawn.root / f"sql/{name}.sql"
-    before = path.read_text("utf-8")
-    body = SqlFolder(drawn.root / "sql")[name].body
-    header = before[: before.index(body)]
-    edits = {
-        f"-- {name}: another.\nselect 1 as other": "its SELECT gives no column",
-        f"{header}select [columns(*)] from (\n{body}\n)": "its column",
-    }
-    for text, problem in edits.items():
-        path.write_text(text, "utf-8")
-        try:
-            command = ["-C", str(drawn.root), "report", "--symbols", "AAPL,MSFT"]
-            done = CliRunner().invoke(cli, [*command, "-o", str(tmp_path / "report.html")])
-        finally:
-            path.write_text(before, "utf-8")
-        told = done.stderr
-        if name == "report/telling_bar":
-            # Why a bar cannot be explained goes into the page.
-            assert done.exit_code == 0
-            told = unescape((tmp_path / "report.html").read_text("utf-8"))
-        else:
-            assert done.exit_code == 2
-            assert told.count("\n") == 1
-        assert f"{path}: {problem}" in told
+    command = ["-C", str(drawn.root), "report", "--symbols", "AAPL,MSFT"]
+    page = tmp_path / "report.html"
+    with to_be_edited(drawn, name) as (path, header, body):
+        edits = {
+            f"-- {name}: another.\nselect 1 as other": "its SELECT gives no column",
+            f"{header}select [columns(*)] from (\n{body}\n)": "its column",
+        }
+        for text, problem in edits.items():
+            path.write_text(text, "utf-8")
+            done = CliRunner().invoke(cli, [*command, "-o", str(page)])
+            told = done.stderr
+            if name == "report/telling_bar":
+                # Why a bar cannot be explained goes into the page.
+                assert done.exit_code == 0
+                told = unescape(page.read_text("utf-8"))
+            else:
+                assert done.exit_code == 2
+                assert told.count("\n") == 1
+            assert f"{path}: {problem}" in told
 
 
 @pytest.mark.parametrize("name", ["coverage/states", "coverage/rejected"])
 def test_a_file_of_coverage_that_gives_other_columns_is_told_by_its_path(
     drawn: Made, name: str
 ) -> None:
-    path = drawn.root / f"sql/{name}.sql"
-    before = path.read_text("utf-8")
-    body = SqlFolder(drawn.root / "sql")[name].body
-    header = before[: before.index(body)]
-    edits = ("* exclude (symbol)", "* replace ([symbol] as symbol)", "no_column")
-    try:
-        for edit in edits:
+    with to_be_edited(drawn, name) as (path, header, body):
+        for edit in ("* exclude (symbol)", "* replace ([symbol] as symbol)", "no_column"):
             path.write_text(f"{header}select {edit} from (\n{body}\n)", "utf-8")
             with Warehouse(drawn.root) as wh, pytest.raises(SqlFileError) as caught:
                 wh.coverage("trades", "REFUSED", SESSION)
             assert caught.value.path == path
-    finally:
-        path.write_text(before, "utf-8")
 
 
 UNANSWERED = ("report/runs", "report/telling_bar", "report/quoted", "coverage/states")
@@ -290,10 +290,6 @@ UNANSWERED = ("report/runs", "report/telling_bar", "report/quoted", "coverage/st
 def test_a_file_of_sql_that_cannot_be_answered_is_told_by_its_path_and_the_catalog_is_not_blamed(
     drawn: Made, tmp_path: Path, name: str
 ) -> None:
-    path = drawn.root / f"sql/{name}.sql"
-    before = path.read_text("utf-8")
-    body = SqlFolder(drawn.root / "sql")[name].body
-    header = before[: before.index(body)]
     commands = ["coverage trades --symbols REFUSED --start", "report --symbols AAPL,MSFT --start"]
     command = [*commands[name.startswith("report/")].split(), str(SESSION)]
     page = tmp_path / "report.html"
@@ -303,7 +299,7 @@ def test_a_file_of_sql_that_cannot_be_answered_is_told_by_its_path_and_the_catal
         "select * from (\n{}\n) where ('no ' || 'number')::integer = 1",
         "select * from (\n{}\n), '/no/such/file.parquet'",
     )
-    try:
+    with to_be_edited(drawn, name) as (path, header, body):
         for edit in edits:
             path.write_text(header + edit.format(body), "utf-8")
             done = CliRunner().invoke(cli, ["-C", str(drawn.root), *command])
@@ -314,8 +310,6 @@ def test_a_file_of_sql_that_cannot_be_answered_is_told_by_its_path_and_the_catal
                 assert (done.exit_code, told.count("\n")) == (2, 1)
             assert f"{path}: " in told
             assert "is damaged" not in told
-    finally:
-        path.write_text(before, "utf-8")
 
 
 DOUBLED = "with {} select * from t39".format(
