@@ -411,8 +411,8 @@ def test_the_library_leaves_the_programs_logging_alone(made: Made, how: str) -> 
     assert logged(made)[-1]["event"] == "run ended"
 
 
-def test_a_log_that_cannot_be_written_stops_no_run_and_prints_nothing(
-    made: Made, capfd: pytest.CaptureFixture[str]
+def test_a_log_that_cannot_be_written_stops_no_run_and_is_told_to_the_logger(
+    made: Made, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     made.layout.data.mkdir(exist_ok=True)
     made.layout.log.parent.write_text("a file in its place")
@@ -422,6 +422,15 @@ def test_a_log_that_cannot_be_written_stops_no_run_and_prints_nothing(
 
     assert made.table("trades").num_rows == 7
     assert capfd.readouterr() == ("", "")
+    figures, log = [record.getMessage() for record in caplog.records][-2:]
+    assert figures.startswith("the figures for those who scrape cannot be written: ")
+    assert figures.endswith(f"'{made.layout.openmetrics.parent}'")
+    assert log.startswith("not all of the run is in the log: ")
+    assert f"'{made.layout.log}'" in log
+    made.put(BARS, [bar("A", instant(SESSION, "00:00"))])
+    shown = CliRunner().invoke(cli, ["-C", str(made.root), "update"], prog_name="warehouse")
+    assert shown.exit_code == 0
+    assert f"\n{figures}\n{log}\n" in shown.stderr
 
 
 # For those who scrape
@@ -519,7 +528,8 @@ def test_figures_that_cannot_be_had_spoil_no_run(
 
     monkeypatch.setattr(openmetrics, "published", refuse)
     assert made.update("trades").metrics.rows_published == 7
-    assert logged(made)[-1]["problem"] == "IO Error: gone"
+    told = "the figures for those who scrape cannot be written: IO Error: gone"
+    assert logged(made)[-1]["event"] == told
 
 
 def test_a_second_run_leaves_no_draft_behind(made: Made) -> None:

@@ -26,6 +26,7 @@ from building import (
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
+from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError, SqlFileError, StorageError
 from warehouse.maintenance.rebuild_stale import rebuild_changed
@@ -73,7 +74,7 @@ def test_an_update_goes_on_with_the_other_data_types_and_fails(
 
     told = " ".join(done.output.split())
     assert done.exit_code == 2, told
-    assert f"quotes: stopped, the other data types go on: {made.root}/sql/" in told
+    assert f"quotes: stopped, the rest goes on: {made.root}/sql/" in told
     assert "it stopped quotes alone" in told
     assert counts(made) == [2, 2, 0]
     ((state, problem),) = made.sql("select state, problem from runs")
@@ -179,6 +180,10 @@ def test_a_disk_of_one_data_type_that_is_full_or_read_only_keeps_no_other(tmp_pa
 
         filler.unlink()
         made.put(day_key("trades", LATER), [trade("AAPL", instant(LATER), 1, price=11)])
+        # Of a run that was killed: it cannot be cleared away.
+        (tmp_path / "disk/.staging").mkdir()
+        left = tmp_path / "disk/.staging/7"
+        left.touch()
         remount = ["mount", "-o", "remount,ro", str(tmp_path / "disk")]
         subprocess.run(remount, check=True)
         with pytest.raises(StorageError, match="Read-only file system; it stopped quotes alone"):
@@ -187,26 +192,71 @@ def test_a_disk_of_one_data_type_that_is_full_or_read_only_keeps_no_other(tmp_pa
 
         subprocess.run([*remount[:2], "remount,rw", remount[-1]], check=True)
         made.update(*KINDS)
+        assert not left.exists()
         assert counts(made) == [2, 2, 2]
 
 
-def test_a_damaged_partition_stops_the_update_of_its_data_type_alone(tmp_path: Path) -> None:
+def test_a_symbols_folder_that_is_a_link_stops_its_data_type_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.update(*KINDS)
+    folder = made.layout.cache / "quotes/AAPL"
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    for kind, line in (("quotes", quote), ("trades", trade)):
+        made.put(day_key(kind, EARLIER), [line("AAPL", instant(EARLIER))])
+
+    with pytest.raises(StorageError, match=r"it is a link; .*; it stopped quotes alone") as caught:
+        made.update(*KINDS)
+
+    assert caught.value.path == folder
+    assert made.sql("select count(*) from trades") == [(3,)]
+    folder.unlink()
+    shutil.move(tmp_path / "elsewhere", folder)
+    made.update(*KINDS)
+    assert counts(made) == [2, 3, 3]
+
+
+def test_a_damaged_partition_stops_the_update_of_its_month_alone(tmp_path: Path) -> None:
     made = made_of_three_types(tmp_path)
     made.update(*KINDS)
     path = made.layout.cache / "quotes/AAPL/2024_01.parquet"
     path.write_bytes(b"x")
-    # In their order quotes come before trades.
-    made.put(day_key("quotes", EARLIER), [quote("AAPL", instant(EARLIER))])
-    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+    # In their order quotes of January come before those of February, and before trades.
+    for day in (EARLIER, date(2024, 2, 2)):
+        made.put(day_key("quotes", day), [quote("AAPL", instant(day))])
+        made.put(day_key("trades", day), [trade("AAPL", instant(day))])
 
-    with pytest.raises(CorruptPartitionError, match="it stopped quotes alone") as caught:
+    with pytest.raises(CorruptPartitionError, match="it stopped quotes of 2024-01 alone") as caught:
         made.update(*KINDS)
 
     assert caught.value.path == path
-    assert made.sql("select count(*) from trades") == [(3,)]
+    february = "select rows from partitions where data_type = 'quotes' and month = '2024-02-01'"
+    assert made.sql("select count(*) from trades") == [(4,)]
+    assert made.sql(february) == [(2,)]
     assert made.repair().left == []
     made.update(*KINDS)
-    assert counts(made) == [2, 3, 3]
+    assert counts(made) == [2, 4, 4]
+
+
+def test_a_damaged_partition_stops_the_rebuild_of_its_month_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.put(day_key("quotes", EARLIER), [quote("AAPL", instant(EARLIER))])
+    made.update(*KINDS)
+    # Rows that cannot be made anew are carried over from the partition.
+    made.layout.raw_file(RawFile("quotes", EARLIER)).unlink()
+    path = made.layout.cache / "quotes/AAPL/2024_01.parquet"
+    content = path.read_bytes()
+    path.write_bytes(b"x")
+    cleaning = made.root / "sql/clean/quotes.sql"
+    cleaning.write_text(cleaning.read_text().replace("'no_price'", "'without_price'"))
+
+    with pytest.raises(CorruptPartitionError, match="it stopped quotes of 2024-01 alone") as caught:
+        rebuild_changed(made.pipeline, Request.of(KINDS))
+
+    assert caught.value.path == path
+    path.write_bytes(content)
+    left = rebuild_changed(made.pipeline, Request.of(KINDS), dry_run=True)
+    assert left.partitions == {("quotes", "AAPL", SESSION.replace(day=1), "")}
 
 
 def test_bars_are_kept_of_trades_though_another_data_type_is_stopped(tmp_path: Path) -> None:

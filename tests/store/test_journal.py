@@ -664,7 +664,7 @@ def test_a_link_below_a_tier_is_refused_before_the_journal_is_written(
 ) -> None:
     shutil.move(made.layout.cache / "trades/MSFT", tmp_path / "elsewhere")
     (made.layout.cache / "trades/MSFT").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match=r"'cache/trades/MSFT' is a link; .* may be a link"):
+    with pytest.raises(StorageError, match=r"cache/trades/MSFT: .* it is a link; .* may be a link"):
         made.update("trades")
     assert not journal.stands(made.layout)
 

@@ -130,11 +130,11 @@ def rebuild_changed(
         run.broken = list(gate.broken)
         for symbols, files in batches.by_selection(here, known, pipeline.configured):
             for batch in batches.batches(files, sizes):
-                kind = batch[0].data_type
-                if kind in by_type.stopped:
+                kind, month = batch[0].data_type, month_of(batch[0].day)
+                if by_type.is_stopped(kind, month):
                     continue
                 again = pipeline.configured if waiting & set(batch) else symbols
-                with by_type.work_on(kind):
+                with by_type.work_on(kind, month=month):
                     for portion in pipeline.portions(batch):
                         pipeline.ingest_batch(
                             report.run,

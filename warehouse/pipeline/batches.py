@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 
@@ -152,26 +153,35 @@ def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[Raw
 class ByType:
     """Work on several data types, of which one that cannot go on does not stop the others.
 
-    Its SQL fails, one of its partitions is damaged, or its part of the disk refuses.
+    Its SQL fails, or its part of the disk refuses. A damaged partition stops its month alone:
+    no other is merged with it.
 
     Args:
         layout: says where the partitions and rejects of a data type lie; None: such a problem is
             the caller's.
 
     Attributes:
-        stopped: data type, or "kept bars" → why nothing more of it is done.
+        stopped: data type, "kept bars", or one of them "of 2024-01" → why nothing more of it is
+            done.
     """
 
     def __init__(self, progress: Progress, layout: Layout | None) -> None:
         self._progress, self._layout = progress, layout
         self.stopped: dict[str, WarehouseError] = {}
 
+    def is_stopped(self, kind: str, month: date) -> bool:
+        """Whether nothing more is done of a data type's month."""
+        return kind in self.stopped or _of_month(kind, month) in self.stopped
+
     @contextmanager
-    def work_on(self, kind: str, what: str | None = None) -> Iterator[None]:
+    def work_on(
+        self, kind: str, what: str | None = None, month: date | None = None
+    ) -> Iterator[None]:
         """A part of the work that is of one data type; `raise_stopped` when all is done.
 
         Args:
             what: it is called so, where no row of the data type is at stake.
+            month: no partition of another month is read; None: it is of many.
         """
         what = what or kind
         try:
@@ -182,7 +192,11 @@ class ByType:
             if not is_own or outcome(error)[0] == "interrupted":
                 raise
             self._stop(what, error)
-        except (CorruptPartitionError, StorageError) as error:
+        except CorruptPartitionError as error:
+            if not self._is_of(error.path, kind):
+                raise
+            self._stop(what if month is None else _of_month(what, month), error)
+        except StorageError as error:
             if not self._is_of(Path(error.path), kind):
                 raise
             self._stop(what, error)
@@ -202,7 +216,7 @@ class ByType:
 
     def _stop(self, what: str, error: WarehouseError) -> None:
         self.stopped[what] = error
-        self._progress.note(f"{what}: stopped, the other data types go on: {error}")
+        self._progress.note(f"{what}: stopped, the rest goes on: {error}")
 
     def raise_stopped(self) -> None:
         """Say of what nothing more was done.
@@ -217,3 +231,7 @@ class ByType:
                 if other is not error:
                     told.add_note(str(other))
             raise told from error
+
+
+def _of_month(what: str, month: date) -> str:
+    return f"{what} of {month:%Y-%m}"

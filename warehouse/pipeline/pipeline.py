@@ -565,9 +565,11 @@ class Pipeline:
                         staging.pause()
                         self._publish_staged(report, staged, "running")
                     kind, month = data_type(files[0].data_type), month_of(files[0].day)
-                    if kind.name in by_type.stopped or not any(map(incoming.is_to_be_read, files)):
+                    if by_type.is_stopped(kind.name, month):
                         continue
-                    with by_type.work_on(kind.name):
+                    if not any(map(incoming.is_to_be_read, files)):
+                        continue
+                    with by_type.work_on(kind.name, month=month):
                         is_alone = executor.is_here and not (is_many and small and is_here)
                         if staging.is_staging(kind, month) and not self._by_session(kind, month):
                             # It is merged with what the one before it publishes.

@@ -15,7 +15,7 @@ from warehouse.core.duckdb_connection import is_interrupt
 from warehouse.core.paths import Layout
 from warehouse.errors import LockedError, WarehouseError, one_line
 from warehouse.pipeline.report import RunReport
-from warehouse.pipeline.watch.logs import RunLog
+from warehouse.pipeline.watch.logs import LOGGER, RunLog
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
@@ -95,8 +95,4 @@ def _end(layout: Layout, log: RunLog, report: RunReport, state: str, problem: st
         openmetrics.write(layout, metrics, succeeded=state == "done")
     except (OSError, WarehouseError, duckdb.Error) as error:
         # Whatever it is, the run has ended as it has.
-        log.say(
-            logging.WARNING,
-            "the figures for those who scrape cannot be written",
-            problem=one_line(error),
-        )
+        LOGGER.warning("the figures for those who scrape cannot be written: %s", one_line(error))

@@ -118,7 +118,7 @@ class SideBySide:
         take_in: is handed each with what came of it.
         executor: stages those that are not alone.
         whole: what one that is alone may take of this machine.
-        by_type: of a data type that is stopped nothing more is taken in.
+        by_type: of a data type, or month, that is stopped nothing more is taken in.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class SideBySide:
         """Stage a portion; alone, or beside those before it and those to come."""
         if is_alone:
             self.finish()
-            with self._by_type.work_on(portion.kind.name):
+            with self._by_type.work_on(portion.kind.name, month=portion.month):
                 self._take_in(portion, portion.stage(self._whole))
             return
         self._begun.append(_Begun(portion))
@@ -190,16 +190,17 @@ class SideBySide:
 
     def _end(self, begun: _Begun, done: Future[Any]) -> None:
         """A unit is done, and perhaps a stage with it, and perhaps the portion."""
-        kind = begun.portion.kind.name
+        kind, month = begun.portion.kind.name, begun.portion.month
         begun.note(done)
-        if kind in self._by_type.stopped:
+        is_stopped = self._by_type.is_stopped(kind, month)
+        if is_stopped:
             begun.due.clear()
         if begun.units:
             return
-        if kind in self._by_type.stopped:
+        if is_stopped:
             self._begun.remove(begun)
             return
-        with self._by_type.work_on(kind):
+        with self._by_type.work_on(kind, month=month):
             try:
                 batch = begun.go_on()
             except BaseException:

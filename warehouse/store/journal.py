@@ -113,7 +113,9 @@ def check(layout: Layout, change: Change) -> None:
         if len(set(names)) < len(names):
             _refuse(layout, "it names a file twice")
     try:
-        _check_links(layout, [*staged, *final, change.catalog])
+        odd = obstructed(layout, [*staged, *final, change.catalog])
+        if odd is not None:
+            _refuse(layout, f"{odd[0]!r} is {odd[1]}")
         for name in (*staged, change.catalog):
             facts = _facts(layout, name)
             if facts is not None and not stat.S_ISREG(facts.st_mode):
@@ -163,8 +165,14 @@ def _parsed(layout: Layout, text: bytes) -> Change:
     return Change(catalog, [(staged, final) for staged, final in renames], removals)
 
 
-def _check_links(layout: Layout, names: Iterable[str]) -> None:
-    """No folder on the way to a file is a link, but for a whole shelf that stands elsewhere."""
+def obstructed(layout: Layout, names: Iterable[str]) -> tuple[str, str] | None:
+    """A folder on the way to a file that is none, and what it is instead; None: all are folders.
+
+    A link is none, but for a whole shelf that stands elsewhere.
+
+    Args:
+        names: below the data folder.
+    """
     seen: set[str] = set()
     for name in names:
         folder = name
@@ -175,9 +183,10 @@ def _check_links(layout: Layout, names: Iterable[str]) -> None:
                 continue
             if stat.S_ISLNK(facts.st_mode):
                 if not layout.is_shelf(folder):
-                    _refuse(layout, f"{folder!r} is a link")
+                    return folder, "a link"
             elif not stat.S_ISDIR(facts.st_mode):
-                _refuse(layout, f"{folder!r} is no folder")
+                return folder, "no folder"
+    return None
 
 
 def _facts(layout: Layout, name: str) -> os.stat_result | None:

@@ -213,10 +213,7 @@ def publish(layout: Layout, change: Change) -> None:
             journal.check(layout, change)
         except DamagedJournalError as error:
             raise StorageError(
-                layout.data,
-                f"cannot publish: {error.reason}; of the folders here only a tier"
-                f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
-                " may be a link",
+                layout.data, f"cannot publish: {error.reason}; {_may_be_links(layout)}"
             ) from error
         text = journal.text_of(change)
         if len(text.encode()) > journal.MOST_BYTES:
@@ -248,13 +245,17 @@ def check_places(
         waiting: those that are to be published before them, and were looked at.
 
     Raises:
-        StorageError: a folder cannot be made or written to, another stands in a file's place, or
-            a disk that is not the data folder's has no room.
+        StorageError: a folder cannot be made or written to, or is a link, another stands in a
+            file's place, or a disk that is not the data folder's has no room.
     """
     here = f"{layout.data}/"
     try:
         renames = [(start, final.removeprefix(here)) for start, final in moves]
         _make_folders(layout, Change("", renames, []))
+        odd = journal.obstructed(layout, [final for _, final in renames])
+        if odd is not None:
+            problem = f"cannot publish: it is {odd[1]}; {_may_be_links(layout)}"
+            raise StorageError(layout.data / odd[0], problem)
         for _, final in moves:
             if os.path.isdir(final):
                 raise IsADirectoryError(None, "a folder stands in its place; move it away", final)
@@ -281,6 +282,13 @@ def _check_room(
         disk = os.statvfs(shelf)
         if disk.f_bfree * disk.f_frsize < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shelf)
+
+
+def _may_be_links(layout: Layout) -> str:
+    tiers = ", ".join(sorted(layout.tiers))
+    return (
+        f"of the folders here only a tier ({tiers}), or what it holds of a data type, may be a link"
+    )
 
 
 def _refused(layout: Layout, error: OSError) -> StorageError:
@@ -391,19 +399,19 @@ def _clear_shelves(layout: Layout) -> None:
     """Remove what waited on disks of their own, and is not to be published any more.
 
     Such a disk may be somebody else's too, and a folder of that name theirs: only files are removed
-    that are named as ours are.
+    that are named as ours are. Where the disk refuses, what has to write there tells it; the next
+    writer tries again.
     """
     for shelf in layout.shelves():
         folder = layout.data / shelf / SHELF_STAGING
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(OSError):
             if not stat.S_ISDIR(os.lstat(folder).st_mode):
                 continue
             with os.scandir(folder) as entries:
                 ours = [each.path for each in entries if layout.is_staged_name(each.name)]
             for path in ours:
                 os.unlink(path)
-            with suppress(OSError):
-                os.rmdir(folder)
+            os.rmdir(folder)
 
 
 def remove(folder: Path) -> None:

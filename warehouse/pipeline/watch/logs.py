@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout
+from warehouse.errors import one_line
 from warehouse.text import as_json
 
 LOGGER = logging.getLogger("warehouse")
@@ -46,10 +48,15 @@ class _Lines(logging.Formatter):
 
 
 class _File(RotatingFileHandler):
-    """The log's file. A disk that refuses stops no run: what it has no room for is not logged."""
+    """The log's file. A disk that refuses stops no run: what it has no room for is not logged.
+
+    Attributes:
+        problem: why something was not; None: all was.
+    """
 
     def __init__(self, layout: Layout, run_id: str) -> None:
         self._modes = layout.modes
+        self.problem: str | None = None
         with suppress(OSError):
             self._modes.make_folders(layout.log.parent)
         super().__init__(
@@ -72,11 +79,15 @@ class _File(RotatingFileHandler):
         )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        return
+        problem = sys.exception()
+        assert problem is not None  # it is called while one is handled
+        self.problem = one_line(problem)
 
     def close(self) -> None:
-        with suppress(OSError):
+        try:
             super().close()
+        except OSError as error:
+            self.problem = one_line(error)
 
 
 class RunLog:
@@ -91,15 +102,20 @@ class RunLog:
 
     @contextmanager
     def opened(self, run_id: str) -> Iterator[None]:
-        """Write to the file what is said within, and what the library logs meanwhile."""
-        self._file = _File(self._layout, run_id)
-        LOGGER.addHandler(self._file)
+        """Write to the file what is said within, and what the library logs meanwhile.
+
+        What could not be written stops nothing; the logger is told that it is not there.
+        """
+        file = self._file = _File(self._layout, run_id)
+        LOGGER.addHandler(file)
         try:
             yield
         finally:
-            LOGGER.removeHandler(self._file)
-            self._file.close()
+            LOGGER.removeHandler(file)
+            file.close()
             self._file = None
+            if file.problem is not None:
+                LOGGER.warning("not all of the run is in the log: %s", file.problem)
 
     def say(self, level: int, event: str, **fields: Any) -> None:
         """Log an event with its fields: plain values, that JSON knows."""
