@@ -31,6 +31,7 @@ from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key
 from warehouse.store.publish import Committer, remove, rename
 from warehouse.store.recover_catalog import take_inventory
+from warehouse.store.reference import reference_lists
 from warehouse.store.tier.writing import restore, writing
 
 Record = Callable[[RunReport, str, str], CatalogChange]
@@ -141,7 +142,10 @@ class Writer:
 
     def _mend_catalog(self) -> None:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
-        present = catalog_writer.present_conditions(self.sql, self.layout.trade_conditions)
+        conditions_path = self.layout.trade_conditions
+        # Before anything is fetched or read: no catalog can be made of lists that are none.
+        reference_lists.check(self.sql, self.layout.root / "config", conditions_path)
+        present = reference_lists.present_conditions(self.sql, conditions_path)
         conditions: list[dict[str, Any]] = []
         try:
             with Catalog(self.layout, ()) as catalog:

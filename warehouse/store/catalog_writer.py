@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
@@ -37,10 +36,10 @@ from warehouse.core.paths import (
     parse_partition,
     partition_name,
 )
-from warehouse.core.small_files import check_small, plain
-from warehouse.errors import ConfigError, SqlFileError, StorageError, one_line
+from warehouse.core.small_files import plain
+from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
-from warehouse.sqlfolder.bars import bar_macro, condition_table
+from warehouse.sqlfolder.bars import bar_macro
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
 from warehouse.sqlfolder.feature_file import FeatureFolder
@@ -57,7 +56,7 @@ from warehouse.store.catalog import (
 from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables, state_of
 from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
-from warehouse.store.reference import reference_files
+from warehouse.store.reference import reference_files, reference_lists
 
 logger = logging.getLogger("warehouse")
 
@@ -94,11 +93,6 @@ _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 _LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
 _MADE_ANEW = {"trade_conditions", "quote_conditions", "exchanges", "features", "sessions"}
 """Tables of which nothing is carried over."""
-_REFERENCE = {
-    "quote_conditions": "id,type,name",
-    "exchanges": "id,mic,participant_id,type,name",
-}
-"""List of config/ → its header, which sql/catalog/reference.sql passes over."""
 # What the files of sql/catalog said before there was files.sql: a user may have edited one.
 _PATTERNS = [
     (
@@ -319,7 +313,7 @@ def _contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | 
     Raises:
         ConfigError: a list in config/ cannot be read, or is malformed.
     """
-    check_reference(sql, config_dir, conditions)
+    reference_lists.check(sql, config_dir, conditions)
     ours = come_with_us()
     names = [file.name for file in makers(sql)] + ["catalog/bars"]
     if "catalog/features" not in names or any(
@@ -330,7 +324,7 @@ def _contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | 
     bars = bar_macro.statements(BarFolder(sql))
     if features is None or bars is None:
         return None
-    lists = [conditions, *(config_dir / f"{name}.csv" for name in _REFERENCE)]
+    lists = [conditions, *(config_dir / f"{name}.csv" for name in reference_lists.LISTS)]
     try:
         return (*features, *bars, *(plain(path).read_bytes() for path in lists))
     except OSError:
@@ -1003,70 +997,15 @@ def make_reference(
         SqlFileError: sql/catalog/reference.sql or a file of config/ fails.
         ConfigError: a list in config/ is too large, no file, or malformed: with its line.
     """
-    check_reference(sql, config_dir, conditions)
+    reference_lists.check(sql, config_dir, conditions)
     _run(connection, sql, "reference", None, config_dir, conditions)
-    if _reads_as_shipped(sql):
+    if reference_lists.are_read_as_shipped(sql):
         return
     tables = "select table_name from duckdb_tables() where database_name = current_database()"
     if ("trade_conditions",) in connection.execute(tables).fetchall():
         # Where its SQL is of an earlier version, and somebody's own.
         for name in ("valid_from", "valid_to"):
             connection.execute(f"alter table trade_conditions add column if not exists {name} date")
-
-
-def check_reference(sql: SqlFolder, config_dir: Path, conditions: Path) -> None:
-    """Look at the lists of config/ before DuckDB reads them.
-
-    Raises:
-        ConfigError: one is too large, no file, or malformed: with its line.
-    """
-    present_conditions(sql, conditions)
-    for path in sorted({*config_dir.glob("*.csv")} - {conditions}):
-        try:
-            check_small(path)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
-            ) from error
-    if _reads_as_shipped(sql):
-        for name, header in _REFERENCE.items():
-            _check_header(config_dir / f"{name}.csv", header)
-
-
-def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
-    """The rules that the next catalog will have, as `condition_table.read`.
-
-    None: sql/catalog/reference.sql is the user's own, and alone knows how to read them.
-
-    Raises:
-        ConfigError: the table is malformed.
-    """
-    return condition_table.read(conditions) if _reads_as_shipped(sql) else None
-
-
-def _reads_as_shipped(sql: SqlFolder) -> bool:
-    """Whether the lists are read as shipped: who has other columns reads them otherwise."""
-    return sql["catalog/reference"].body == come_with_us()["catalog/reference"].body
-
-
-def _check_header(path: Path, header: str) -> None:
-    """Refuse a list whose first line is not its header: its columns are read by their places."""
-    try:
-        with open(plain(path), encoding="utf-8-sig", newline="") as file:
-            found = next(csv.reader(file), [])
-    except FileNotFoundError:
-        raise ConfigError(
-            path,
-            ConfigError.WHOLE,
-            None,
-            "is missing; `warehouse init DIR` adds the one that is shipped",
-        ) from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(
-            path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
-        ) from error
-    if found != header.split(","):
-        raise ConfigError(path, "line 1", ",".join(found), f"it must be {header}")
 
 
 def _refused(staged: Path, error: duckdb.Error) -> StorageError:

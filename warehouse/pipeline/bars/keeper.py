@@ -30,10 +30,10 @@ from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.transform_version import Recipe
-from warehouse.store import catalog_writer
 from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key, Manifest
 from warehouse.store.partitions import ENTRIES
+from warehouse.store.reference import reference_lists
 
 
 @dataclass
@@ -189,7 +189,7 @@ class BarKeeper:
     def _rules(self, catalog: Catalog) -> pa.Table:
         """The table of trade conditions as it is now, or as the catalog has it."""
         conditions = self._layout.trade_conditions
-        present = catalog_writer.present_conditions(self._sql, conditions)
+        present = reference_lists.present_conditions(self._sql, conditions)
         if present is not None:
             return present
         return pa.Table.from_pylist(catalog.trade_conditions(), TRADE_CONDITIONS)

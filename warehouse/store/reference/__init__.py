@@ -1,1 +1,3 @@
-"""Reference tables as files: corporate actions and names, as `reference_files` writes and reads."""
+"""Reference tables: the lists of config/ (`reference_lists`), and corporate actions and names as
+files (`reference_files`).
+"""
