@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +18,8 @@ from pathlib import Path
 
 import pytest
 from building import SESSION, Made, MakeWarehouse, day_key, instant, keep, put_back, trade
+
+from warehouse.errors import StorageError
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 WAREHOUSE = str(SCRIPTS / "warehouse")
@@ -133,6 +138,22 @@ def test_a_writer_that_was_killed_holds_nobody_up(made: Made) -> None:
         writer.wait()
         assert run(made, "ingest").returncode == 0
     assert made.sql("select count(*) from day_aggs") == [(1,)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_that_keeps_no_locks_is_refused_with_what_to_do(
+    number: int, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.put_raw("day_aggs", SESSION, [f"A,1,1,1,1,1,{instant(SESSION, '00:00')},1"])
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", refuse)
+        with pytest.raises(StorageError, match=r"cannot be locked: .*; .* storage\.cache_dir"):
+            made.ingest("day_aggs")
+    assert made.ingest("day_aggs").metrics.files == 1
 
 
 @pytest.mark.parametrize("command", ["prune", "download", "rebuild"])

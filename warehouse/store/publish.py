@@ -54,6 +54,9 @@ _turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 # Who held one in a parent is not in the child.
 os.register_at_fork(after_in_child=_turns.clear)
 
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a disk says that keeps no locks, as one on the network may."""
+
 
 @contextmanager
 def _turn(layout: Layout, wait: float | None) -> Iterator[None]:
@@ -105,6 +108,13 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
         except Timeout:
             raise LockedError(layout.lock, journal.holder(layout), wait) from None
     except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            problem = (
+                f"cannot be locked: {error.strerror}; two writers could not be told from one there:"
+                " let its disk keep locks (of NFS: the service for locks), or set"
+                " storage.cache_dir to a folder on another disk"
+            )
+            raise StorageError(layout.data, problem) from error
         raise data_folder_id.refused(layout, error, "cannot be written to", layout.data) from error
     try:
         # Anew, for the last one may have been another's.
