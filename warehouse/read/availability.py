@@ -228,10 +228,11 @@ def rejected(
     Raises:
         CorruptPartitionError: a file of rejects that the catalog knows of is gone or unreadable.
     """
+    wanted = set(days)
     files = [
         str(snapshot.layout.rejects_of(RawFile(kind.name, day, symbol, monthly=is_monthly)))
         for day, symbol, is_monthly in _refusing(snapshot, kind)
-        if day in set(days) or is_monthly
+        if day in wanted or is_monthly
         if symbol is None or symbol in symbols
     ]
     folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
