@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,6 +290,38 @@ def test_a_killed_reader_leaves_a_folder_that_the_next_one_removes(
         (tmp_path / other).mkdir()
     assert script(made, "print(len(wh.query('select 1')))", tmp_path).stdout == "1\n"
     assert left(tmp_path) == sorted(others)
+
+
+def test_a_reader_in_a_container_leaves_the_folders_of_the_hosts_processes(
+    made: Made, tmp_path: Path
+) -> None:
+    """It may share the host's folder and name, and sees none of its processes."""
+    mine = tmp_path / f"{_spill_prefix()}{os.getpid()}-x"
+    mine.mkdir()
+    command = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], check=False).returncode
+    ):
+        pytest.skip("a container's processes are not permitted here")
+    text = (
+        "import sys; from warehouse import Warehouse;"
+        "print(len(Warehouse(sys.argv[1]).query('select 1')))"
+    )
+    asked = subprocess.run(
+        [*command, sys.executable, "-c", text, str(made.root)],
+        capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert asked.stdout == "1\n"
+    assert mine.is_dir()
+
+
+def test_a_folder_named_for_no_process_that_can_be_stops_no_question(
+    made: Made, tmp_path: Path
+) -> None:
+    (tmp_path / f"{_spill_prefix()}{10**20}-x").mkdir()
+    assert script(made, "print(len(wh.query('select 1')))", tmp_path).stdout == "1\n"
+    assert left(tmp_path) == []
 
 
 def test_who_asks_nothing_makes_no_folder(made: Made, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -13,15 +14,24 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from building import SESSION, Made, day_key, instant, make, read_only_mount, trade
+from building import (
+    SESSION,
+    Made,
+    day_key,
+    instant,
+    make,
+    read_only_mount,
+    small_disk,
+    trade,
+)
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
 from warehouse.core.paths import Layout, RawFile
-from warehouse.errors import LockedError
+from warehouse.errors import LockedError, StorageError
 from warehouse.maintenance.prune import prune
 from warehouse.source.partfile import superseded
-from warehouse.store.publish import writer_lock
+from warehouse.store.publish import Committer, writer_lock
 
 EARLIER, NEXT = SESSION - timedelta(days=1), SESSION + timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)
@@ -147,6 +157,52 @@ def test_a_file_that_cannot_be_pruned_is_named_and_the_others_go(step: str, made
     report = prune(made.layout, made.config, now=LATER)
     assert (len(report.removed), report.refused, raw(made.layout)) == (len(stay), 0, [])
     assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("left", [0, 12_000, 400_000])
+def test_a_full_disk_is_pruned(left: int, tmp_path: Path) -> None:
+    disk, source = tmp_path / "disk", tmp_path / "source"
+    days = [EARLIER, SESSION]
+    with small_disk(disk, 32):
+        made = make(disk, source__url=str(source), storage__retention_days=0)
+        made.source = source
+        for day in days:
+            made.put(day_key("trades", day), [trade("AAPL", instant(day))])
+            with gzip.open(made.source / day_key("trades", day), "ab", compresslevel=0) as file:
+                file.write(b"too,few\n" * 600_000)
+        made.update("trades", start=EARLIER, end=SESSION)
+        digests = made.digests()
+        with open(disk / "filler", "wb", buffering=0) as filler:
+            room = os.statvfs(disk)
+            filler.write(bytes(room.f_bavail * room.f_frsize - left))
+        done = CliRunner().invoke(cli, ["-C", str(made.root), "prune"])
+        assert done.exit_code == 0, done.output
+        assert raw(made.layout) == []
+        assert made.digests() == digests
+        assert made.verify().faults == []
+        assert made.update("trades", start=EARLIER, end=SESSION).did_nothing
+
+
+def test_what_is_to_stay_makes_no_room_on_a_full_disk(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published and changed since, or has a second name, as a local source's file has."""
+    path = made.layout.raw_file(RawFile("trades", SESSION))
+    path.unlink()
+    path.write_bytes(b"another")
+    other = made.layout.raw_file(RawFile("trades", EARLIER))
+    if other.stat().st_nlink == 1:
+        os.link(other, made.root / "second")
+
+    def full(*of: Any, **options: Any) -> None:
+        raise StorageError(made.layout.data, f"cannot publish: {os.strerror(errno.ENOSPC)}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "commit", full)
+        with pytest.raises(StorageError, match="No space left"):
+            prune(made.layout, made.config, now=LATER)
+    assert path.exists()
+    assert other.exists()
 
 
 def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:

@@ -344,19 +344,39 @@ def test_the_limit_of_the_process_counts() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_the_limit_of_the_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    name = next((name for number, _, name in groups if number == "0"), None)
-    if name is None:
-        pytest.skip("no control groups of the second kind")
+GROUPS = {
+    "first": (
+        "9:name=systemd:/\n4:cpu,memory:/docker/{place}\n0::/\n",
+        "memory",
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        "9223372036854771712\n",
+    ),
+    "second": (
+        "0::/docker/{place}\n",
+        "",
+        ("memory.max", "memory.current", "inactive_file"),
+        "max\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("seen_as", ["", "abc"])
+@pytest.mark.parametrize("version", GROUPS)
+def test_the_limit_of_the_container_counts(
+    version: str, seen_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of control groups of either kind; a container may see its own as the topmost one."""
+    lines, tree, (most, now, given_up), without = GROUPS[version]
+    (tmp_path / "groups").write_text(lines.format(place="abc"))
+    monkeypatch.setattr(process, "_GROUPS_OF_THIS", tmp_path / "groups")
     monkeypatch.setattr(process, "_CGROUPS", tmp_path)
-    group = tmp_path / name.lstrip("/")
+    group = tmp_path / tree / ("docker" if seen_as else "") / seen_as
     group.mkdir(parents=True, exist_ok=True)
-    (group / "memory.max").write_text("9000\n")
-    (group / "memory.current").write_text("5000\n")
-    (group / "memory.stat").write_text("anon 4000\ninactive_file 700\n")
+    (group / most).write_text("9000\n")
+    (group / now).write_text("5000\n")
+    (group / "memory.stat").write_text(f"anon 4000\ninactive_file 1\n{given_up} 700\n")
     assert process.available_bytes() == 4700
-    (group / "memory.max").write_text("max\n")
+    (group / most).write_text(without)
     assert process.available_bytes() > 9000
 
 

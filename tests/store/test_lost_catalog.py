@@ -198,3 +198,22 @@ def test_no_catalog_is_made_of_the_files_that_happen_to_be_readable(
     made.repair()
     assert made.sql("select count(*) from trades") == [(1,)]
     assert made.sql("select count(*) from runs") > before
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".Trashes", "System Volume Information"])
+def test_what_a_disk_keeps_for_itself_does_not_keep_the_catalog_from_being_made(
+    name: str, made: Made
+) -> None:
+    """The cache, or what it holds of a data type, may be a disk; such a folder of it is root's."""
+    before = made.sql("select count(*) from runs")
+    tops = ["cache", "cache/trades", "rejects", "rejects/trades"]
+    kept = [made.layout.data / top / name for top in tops]
+    for folder in kept:
+        folder.mkdir(parents=True, exist_ok=True)
+    made.layout.catalog.unlink()
+    with refused(*kept):
+        done = CliRunner().invoke(cli, ["-C", str(made.root), "update", "trades"])
+        assert done.exit_code == 0, done.output
+        assert made.verify().faults == []
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert made.sql("select count(*) from runs") > before

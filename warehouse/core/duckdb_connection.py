@@ -464,15 +464,18 @@ def _sweep(parent: Path) -> None:
 
 
 def _spill_prefix() -> str:
-    # A container may share the folder, and counts its processes from 1.
+    # A container may share the folder, and with the host's network its name; it counts its
+    # processes from 1, and sees none of the others.
     machine = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:40]
+    with suppress(OSError):
+        machine = f"{machine}-{os.stat('/proc/self/ns/pid').st_ino}"
     return f"warehouse-{machine}-"
 
 
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _GROUPS_OF_THIS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @cache
@@ -66,24 +66,31 @@ def _bounds() -> Iterator[int]:
 
 def _container() -> Iterator[int]:
     """What the control groups that the process is in, one within another, leave free."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        number, _, name = line.split(":", 2)
-        if number != "0":
+    for line in _GROUPS_OF_THIS.read_text().splitlines():
+        number, controllers, name = line.split(":", 2)
+        if number == "0":
+            top, files = _CGROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            # The first version, which older systems have: a tree for each controller.
+            top = _CGROUPS / "memory"
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
             continue
-        folder = _CGROUPS / name.lstrip("/")
+        most, now, given_up = files
+        folder = top / name.lstrip("/")
         for group in (folder, *folder.parents):
-            if not group.is_relative_to(_CGROUPS):
+            if not group.is_relative_to(top):
                 break
             with suppress(OSError, ValueError, KeyError):
-                limit = (group / "memory.max").read_text().strip()
+                limit = (group / most).read_text().strip()
                 if limit == "max":
                     continue
-                used = int((group / "memory.current").read_text())
+                used = int((group / now).read_text())
                 facts = dict(
                     fact.split() for fact in (group / "memory.stat").read_text().splitlines()
                 )
                 # Pages of files count as used and are given up when they are wanted.
-                yield int(limit) - used + int(facts["inactive_file"])
+                yield int(limit) - used + int(facts[given_up])
 
 
 def _statm() -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -16,12 +17,14 @@ from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import Layout, RawFile
 from warehouse.core.representation import Face
+from warehouse.errors import StorageError
 from warehouse.pipeline.watch.logs import RunLog
 from warehouse.source.file_identity import Stamp, is_at
 from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
+from warehouse.store.publish import Committer, recover
 from warehouse.store.tier.garbage import collect
 from warehouse.store.tier.writing import writing
 
@@ -79,6 +82,16 @@ def prune(
         LockedError: another process is writing to the warehouse.
         StorageError: the disk refuses; one raw file that cannot be read or removed keeps no other.
     """
+    try:
+        return _prune(layout, config, dry_run, wait, now)
+    except OSError as error:
+        place = error.filename or layout.data
+        raise StorageError(place, f"cannot be written: {error.strerror or error}") from error
+
+
+def _prune(
+    layout: Layout, config: Config, dry_run: bool, wait: float, now: datetime | None
+) -> PruneReport:
     before = (now or datetime.now(UTC).replace(tzinfo=None)) - timedelta(
         days=config.storage.retention_days
     )
@@ -115,7 +128,12 @@ def prune(
                 replace(known[file], raw_modified_ns=None, raw_inode=None)
                 for file in report.removed
             ]
-            committer.commit(CatalogChange(files=pruned))
+            _commit(
+                layout,
+                committer,
+                CatalogChange(files=pruned),
+                {file: hashed[file] for file in report.removed},
+            )
             for file in list(report.removed):
                 # What has taken its name since it was hashed is another file.
                 if is_at(layout.raw_file(file), hashed[file]):
@@ -136,6 +154,45 @@ def prune(
             garbage = collect(layout, None if dry_run else committer.prove, now=moment)
             report.replaced, report.replaced_bytes = garbage.objects, garbage.bytes
     return report
+
+
+_NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+
+
+def _commit(
+    layout: Layout, committer: Committer, change: CatalogChange, files: dict[RawFile, Stamp]
+) -> None:
+    """Record what is pruned; where a full disk has no room for the record, some of it goes first.
+
+    Of what goes first a run that is killed at that moment leaves no record: it counts as missing,
+    and its rows stay.
+    """
+    try:
+        committer.commit(change)
+    except StorageError as error:
+        is_full = any(words in str(error) for words in _NO_ROOM)
+        if not is_full or layout.tier is not None or not _make_room(layout, files):
+            raise
+        recover(layout)
+        committer.commit(change)
+
+
+def _make_room(layout: Layout, files: dict[RawFile, Stamp]) -> bool:
+    """Remove the largest of these files, until a catalog has room beside its drafts."""
+    device = os.stat(layout.data).st_dev
+    wanted = 4 * os.stat(layout.catalog).st_size
+    freed = 0
+    for file, stamp in sorted(files.items(), key=lambda item: -item[1].bytes):
+        path = layout.raw_file(file)
+        with suppress(OSError):
+            facts = os.stat(path)
+            # A second name of a file, as a local source has, keeps its bytes where they are.
+            if facts.st_nlink == 1 and facts.st_dev == device and is_at(path, stamp):
+                _remove(path, layout.raw)
+                freed += stamp.bytes
+        if freed >= wanted:
+            break
+    return freed > 0
 
 
 def _remove(path: Path, top: Path) -> None:

@@ -119,7 +119,11 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
     try:
         # Anew, for the last one may have been another's.
         layout.lock_note.unlink(missing_ok=True)
-        with open(layout.lock_note, "w", encoding="utf-8", opener=layout.modes.opener) as file:
+        # A full disk has no room for it, and a prune is to make some.
+        with (
+            suppress(OSError),
+            open(layout.lock_note, "w", encoding="utf-8", opener=layout.modes.opener) as file,
+        ):
             file.write(
                 f"process {os.getpid()} on {socket.gethostname()}"
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,6 +8,7 @@ nothing is lost with the catalog.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -71,18 +72,21 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
 _DEEPEST = 3
 """Folders below a tier: a data type, a symbol or all of them, and of these a month."""
 
+_OURS = re.compile(r"[a-z0-9_]+|[A-Z0-9._%-]+")
+"""What such a folder may be called: no `lost+found`, which is root's on a disk of its own."""
+
 
 def _look_into(folder: Path, depth: int = 0) -> None:
     """Refuse a folder that cannot be listed: for a pattern it would have no files."""
     try:
         with os.scandir(folder) as entries:
-            below = [Path(entry.path) for entry in entries if entry.is_dir()]
+            found = [one for one in entries if _OURS.fullmatch(one.name) and one.is_dir()]
     except OSError as error:
         if error.errno in REFUSED:
             raise UnreadablePartitionError(folder, os.strerror(error.errno)) from error
         return
-    for one in below if depth < _DEEPEST else ():
-        _look_into(one, depth + 1)
+    for one in found if depth < _DEEPEST else ():
+        _look_into(Path(one.path), depth + 1)
 
 
 def _month_of(layout: Layout, path: Path) -> tuple[str, str]:
