@@ -113,7 +113,7 @@ def check(layout: Layout, change: Change) -> None:
         if len(set(names)) < len(names):
             _refuse(layout, "it names a file twice")
     try:
-        _check_links(layout, [*staged, *final, change.catalog])
+        check_ways(layout, [*staged, *final, change.catalog])
         for name in (*staged, change.catalog):
             facts = _facts(layout, name)
             if facts is not None and not stat.S_ISREG(facts.st_mode):
@@ -163,8 +163,12 @@ def _parsed(layout: Layout, text: bytes) -> Change:
     return Change(catalog, [(staged, final) for staged, final in renames], removals)
 
 
-def _check_links(layout: Layout, names: Iterable[str]) -> None:
-    """No folder on the way to a file is a link, but for a whole shelf that stands elsewhere."""
+def check_ways(layout: Layout, names: Iterable[str]) -> None:
+    """No folder on the way to a file is a link, but for a whole shelf that stands elsewhere.
+
+    Raises:
+        DamagedJournalError: one is, or is no folder.
+    """
     seen: set[str] = set()
     for name in names:
         folder = name

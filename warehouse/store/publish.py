@@ -201,6 +201,7 @@ def publish(layout: Layout, change: Change) -> None:
     try:
         for staged in (*(staged for staged, _ in change.renames), change.catalog):
             layout.modes.settle(f"{layout.data}/{staged}")
+        _check_ways(layout, change.renames)
         _make_folders(layout, change)
         try:
             change = _beside_their_places(layout, change)
@@ -208,16 +209,9 @@ def publish(layout: Layout, change: Change) -> None:
         except OSError:
             _clear_shelves(layout)
             raise
-        try:
-            # What no writer would carry out is not begun.
+        # What no writer would carry out is not begun.
+        with _told_of_links(layout):
             journal.check(layout, change)
-        except DamagedJournalError as error:
-            raise StorageError(
-                layout.data,
-                f"cannot publish: {error.reason}; of the folders here only a tier"
-                f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
-                " may be a link",
-            ) from error
         text = journal.text_of(change)
         if len(text.encode()) > journal.MOST_BYTES:
             # Nobody would believe it, nor end what it began.
@@ -254,6 +248,7 @@ def check_places(
     here = f"{layout.data}/"
     try:
         renames = [(start, final.removeprefix(here)) for start, final in moves]
+        _check_ways(layout, renames)
         _make_folders(layout, Change("", renames, []))
         for _, final in moves:
             if os.path.isdir(final):
@@ -286,6 +281,26 @@ def _check_room(
 def _refused(layout: Layout, error: OSError) -> StorageError:
     place = error.filename or layout.data
     return StorageError(place, f"cannot publish: {error.strerror or error}")
+
+
+@contextmanager
+def _told_of_links(layout: Layout) -> Iterator[None]:
+    """What no journal may name is told of as what is to be published."""
+    try:
+        yield
+    except DamagedJournalError as error:
+        raise StorageError(
+            layout.data,
+            f"cannot publish: {error.reason}; of the folders here only a tier"
+            f" ({', '.join(sorted(layout.tiers))}), or what it holds of a data type,"
+            " may be a link",
+        ) from error
+
+
+def _check_ways(layout: Layout, renames: Iterable[tuple[str, str]]) -> None:
+    """Look where the ways to the places lead, before a folder is made there."""
+    with _told_of_links(layout):
+        journal.check_ways(layout, [final for _, final in renames])
 
 
 def _make_folders(layout: Layout, change: Change) -> None:
