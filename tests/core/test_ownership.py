@@ -94,12 +94,18 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
-@pytest.mark.parametrize("name", sorted(OWN_FOLDERS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(OWN_FOLDERS),
+        *("cache/trades", "ledger/trades", "history/trades", "raw/trades", "reference/trades"),
+    ],
+)
 def test_no_folder_of_a_strangers_warehouse_leads_to_what_is_not_theirs(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, mine, theirs = root / CONFIG_FILE, root.parent / "mine", root.parent / "big disk"
-    (root / "data").mkdir()
+    (root / "data" / name).parent.mkdir(parents=True)
     for folder in (mine, theirs):
         folder.mkdir()
     for path in (root, file, theirs):

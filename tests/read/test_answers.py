@@ -438,6 +438,43 @@ def test_symbols_and_columns_may_come_as_arrow_has_them(wh: Warehouse) -> None:
     assert len(one) == 200
 
 
+def test_one_name_may_come_as_an_array_of_no_dimension(wh: Warehouse) -> None:
+    symbol, kind = np.array("AAPL"), np.array("trades")
+    assert wh.trades(symbol, DAYS[0]).equals(wh.trades("AAPL", DAYS[0]))
+    assert list(wh.load("trades", symbol, DAYS[0], columns=np.array("price"))) == ["price"]
+    assert sum(batch.num_rows for batch in wh.stream(symbol, DAYS[0], data_types=kind)) == 200
+    assert not wh.coverage("trades", symbol, DAYS[0]).empty
+    with pytest.raises(RequestError, match="it must be a symbol"):
+        wh.trades(np.array(5), DAYS[0])
+
+
+@pytest.mark.parametrize(
+    "names", [DAYS[0], pd.Timestamp(DAYS[0]), np.array(5), [["trades"]], [{"trades"}], [None], 7]
+)
+def test_what_names_no_data_type_is_not_taken_for_all_of_them(wh: Warehouse, names: Any) -> None:
+    asked: list[Callable[[Any], Any]] = [
+        lambda names: wh.update(names, dry_run=True),
+        lambda names: wh.verify(names),
+        lambda names: wh.validate(names),
+        lambda names: wh.rebuild(names, dry_run=True),
+        lambda names: wh.stream("AAPL", DAYS[0], data_types=names),
+    ]
+    for ask in asked:
+        with pytest.raises(RequestError, match="data type = ") as caught:
+            ask(names)
+        assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_come_as_numpy_has_them(wh: Warehouse) -> None:
+    plain = wh.bars("AAPL", DAYS[0], every=500, by="volume", span=20)
+    for kind in (np.int64, np.uint16, np.float32):
+        span = np.int8(20)
+        found = wh.bars("AAPL", DAYS[0], every=kind(500), by="volume", span=span)
+        pd.testing.assert_frame_equal(found, plain)
+    batches = wh.stream("AAPL", DAYS[0], data_types="trades", batch_rows=np.int32(150))
+    assert [batch.num_rows for batch in batches] == [150, 50]
+
+
 def test_all_is_refused_where_it_would_be_the_name_of_a_symbol(wh: Warehouse) -> None:
     asked: list[Callable[[Any], Any]] = [
         lambda all_: list(wh.stream(all_, DAYS[0], data_types="trades", missing="ignore")),

@@ -399,6 +399,27 @@ def test_whole_numbers_with_gaps_stay_whole(wh: Warehouse) -> None:
     assert list(frame["n"].dropna()) == [big, 1]
 
 
+def test_whole_numbers_beside_a_gap_stay_whole_within_lists_structs_and_maps(
+    wh: Warehouse,
+) -> None:
+    big = 2**62 + 1
+    row = wh.query(
+        """
+        select
+            [$big, null] as list, [$big, null]::bigint[2] as array,
+            [{'n': $big}, {'n': null}] as structs, {'list': [$big, null]} as struct,
+            map {'a': $big, 'b': null} as map
+        """,
+        big=big,
+    ).iloc[0]
+    assert list(row["list"]) == list(row["array"]) == [big, None]
+    assert list(row["structs"]) == [{"n": big}, {"n": None}]
+    assert list(row["struct"]["list"]) == [big, None]
+    assert row["map"] == {"a": big, "b": None}
+    stamps = wh.query("select list(epoch_ns(trf_timestamp)) as n, count(*) as rows from trades")
+    assert {type(stamp) for stamp in stamps["n"][0]} <= {int, type(None)}
+
+
 def test_columns_of_the_same_name_are_told_apart_in_every_form(wh: Warehouse) -> None:
     for form in ("pandas", "polars", "arrow"):
         answer = wh.query("select 1 as n, 2 as n, 3 as n_1", form)

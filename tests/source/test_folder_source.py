@@ -648,6 +648,40 @@ def test_a_source_that_is_a_link_back_to_itself_is_one_line(tmp_path: Path) -> N
     assert "there is no such folder; set source.url to one" in done.output
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_strangers_source_brings_nothing_that_is_neither_in_their_warehouse_nor_theirs(
+    tmp_path: Path, is_folder: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    made = make(tmp_path / "theirs", files(*DAYS))
+    mine, inside = tmp_path / "mine", made.root / "inside"
+    mine.mkdir()
+    (mine / f"{DAYS[0]}.csv.gz").write_bytes(b"a secret of mine")
+    path = made.source / day_key("trades", DAYS[0])
+    shutil.copytree(path.parent, inside)
+    shutil.rmtree(path.parent)
+    if is_folder:
+        path.parent.symlink_to(mine)
+    else:
+        path.parent.mkdir()
+        path.symlink_to(mine / path.name)
+        for day in DAYS[1:]:
+            path.with_name(f"{day}.csv.gz").symlink_to(inside / f"{day}.csv.gz")
+    for each in [tmp_path / "theirs", *(tmp_path / "theirs").rglob("*")]:
+        os.chown(each, 4711, -1, follow_symlinks=False)
+    report = made.update("trades", start=DAYS[0], end=DAYS[-1])
+    (kept_out,) = report.not_fetched
+    assert kept_out.item.key == day_key("trades", DAYS[0])
+    assert f"leads to {mine / path.name}, which is neither" in str(kept_out.problem)
+    assert report.metrics.files == (0 if is_folder else len(DAYS) - 1)
+    for each in (tmp_path / "theirs").rglob("*"):
+        assert each.is_symlink() or each.is_dir() or b"a secret" not in each.read_bytes()
+    # Who names the source by the environment, or in a warehouse of their own, means its links too.
+    monkeypatch.setenv("WAREHOUSE_SOURCE__URL", str(made.source))
+    assert len(made.update("trades", start=DAYS[0], end=DAYS[-1]).set_aside) == 1
+
+
 def test_of_many_spellings_each_that_is_left_out_is_told_the_one_that_counts() -> None:
     names = ("B%43pC", "BC%70C", "BCpC")
     file = RawFile("trades", SESSION, "BCpC")

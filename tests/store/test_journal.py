@@ -669,6 +669,32 @@ def test_a_link_below_a_tier_is_refused_before_the_journal_is_written(
     assert not journal.stands(made.layout)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("history/findings", "'history/findings' is a link"),
+        ("rejects/trades/2024_01", "'rejects/trades/2024_01' is a link"),
+        ("set_aside/trades", "set_aside/trades: is a link"),
+        ("set_aside/trades/2024", "set_aside/trades/2024: is a link"),
+    ],
+)
+def test_no_folder_is_made_where_a_link_below_a_folder_of_the_warehouses_leads(
+    made: Made, tmp_path: Path, name: str, told: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = made.layout.data / name
+    shutil.rmtree(link, ignore_errors=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    if name.startswith("set_aside"):
+        made.put(day_key("trades", DAY), b"no gzip file")
+    with pytest.raises(StorageError, match=told):
+        made.update("trades")
+    assert tree(outside) == {}
+    assert list(outside.iterdir()) == []
+
+
 def test_a_staging_folder_that_is_a_link_is_refused_and_not_emptied(
     made: Made, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from numbers import Real
+from operator import index
 from typing import Literal, TypeAlias, get_args
 
 from warehouse.errors import RequestError
@@ -89,7 +91,11 @@ class BarSpec:
         if hours is not None:
             _check("hours", hours, HOURS)
         _check("excess", excess, EXCESS)
-        if isinstance(span, bool) or not isinstance(span, int) or not 1 <= span <= 10_000:
+        try:
+            bars = 0 if isinstance(span, bool) else index(span)
+        except TypeError:
+            bars = 0
+        if not 1 <= bars <= 10_000:
             raise RequestError("span", span, "it is a number of bars from 1 to 10000")
         is_time = by == "time"
         if not is_time and (excess != "next") and by not in ("tick", "volume", "dollar"):
@@ -106,7 +112,7 @@ class BarSpec:
             0.0 if is_time else _number(every, by),
             hours or ("all" if is_time and every == DAY else "regular"),  # type: ignore[arg-type]
             excess,  # type: ignore[arg-type]
-            span,
+            bars,
             fill,
         )
 
@@ -144,7 +150,8 @@ def _number(every: object, by: str) -> float:
             every = float(every)
         except ValueError:
             raise RequestError("every", every, f"of {by} bars it is a number of {what}") from None
-    is_number = isinstance(every, int | float) and not isinstance(every, bool)
+    # Numpy's numbers are numbers too.
+    is_number = isinstance(every, Real) and not isinstance(every, bool)
     if not is_number or not 1e-6 <= every <= 1e12:  # type: ignore[operator]
         raise RequestError(
             "every", every, f"of {by} bars it is a number of {what}, from 0.000001 to 10^12"

@@ -21,9 +21,23 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from warehouse.core.datatypes import KEPT, DataType, data_type, is_kept_bars, is_length
+from warehouse.core.datatypes import (
+    DATA_TYPES,
+    KEPT,
+    DataType,
+    data_type,
+    is_kept_bars,
+    is_length,
+)
 from warehouse.core.paths import MOST_BARS, OWN_FOLDERS, Layout, Tier, absolute
-from warehouse.core.permissions import Modes, check_found, check_inside, check_own
+from warehouse.core.permissions import (
+    Confines,
+    Modes,
+    check_found,
+    check_inside,
+    check_own,
+    confines_of,
+)
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
 from warehouse.text import expanded, one_of
@@ -498,7 +512,9 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     own = [root / "config"]
     if cache in paths:
         own += [layout.data, *layout.served, layout.catalog]
-        own += [layout.data / name for name in sorted(OWN_FOLDERS)]
+        own += [layout.data / name for name in sorted({*OWN_FOLDERS, *layout.shelves()})]
+    if "storage.raw_data_dir" in paths:
+        own += [layout.raw / name for name in DATA_TYPES]
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
     check_inside(root, file, paths, variables)
@@ -512,6 +528,17 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
     for key, value in elsewhere.items():
         if value != "local" and _variable(key) not in os.environ:
             check_own(file, f"{key} = {value}", _variable(key))
+
+
+def source_confines(root: Path) -> Confines | None:
+    """What the files of a source may be links to; None: anything.
+
+    The source that the environment names is the user's own word.
+    """
+    file = root / CONFIG_FILE
+    if _variable("source.url") in os.environ:
+        return None
+    return confines_of(root, file if file.exists() else root)
 
 
 def _variable(key: str) -> str:

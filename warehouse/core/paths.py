@@ -432,6 +432,18 @@ class Layout:
                 folder, "is a link; it must lie beside the cache folder: put a folder in its place"
             )
 
+    def make_aside(self, folder: Path) -> None:
+        """Make a folder for what is set aside, and those above it.
+
+        Raises:
+            StorageError: one of them is a link.
+        """
+        for each in (folder, *folder.parents):
+            if not each.is_relative_to(self.set_aside):
+                break
+            self.check_own(each)
+        self.modes.make_folders(folder)
+
     def is_shelf(self, name: str) -> bool:
         """Whether `name`, below the data folder, is a tier, or what it holds of a data type.
 

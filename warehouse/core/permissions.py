@@ -149,15 +149,12 @@ def check_inside(
     Raises:
         ForeignWarehouseError: names the first of them.
     """
-    if is_own(owned_by):
+    confines = confines_of(root, owned_by)
+    if confines is None:
         return
-    home, owner = Path(os.path.realpath(root)), owned_by.stat().st_uid
     for name, path in paths.items():
         place = Path(os.path.realpath(path))
-        if place.is_relative_to(home):
-            continue
-        there = next(folder for folder in (place, *place.parents) if folder.exists())
-        if there.stat().st_uid != owner:
+        if confines.leads_out(place):
             remedy = "make a warehouse of your own with: warehouse init"
             if name in variables:
                 remedy = f"if you trust it, ask for it yourself with {variables[name]}={place}"
@@ -166,6 +163,37 @@ def check_inside(
                 f"belongs to {owner_of(owned_by)}, not to you, and its {name} leads to {place},"
                 f" which is neither in the warehouse nor theirs; {remedy}",
             )
+
+
+@dataclass(frozen=True)
+class Confines:
+    """What somebody else's warehouse may lead to: its own folder, and what is its owner's.
+
+    Attributes:
+        home: the warehouse, without links.
+        owner: whose it is.
+    """
+
+    home: Path
+    owner: int
+
+    def leads_out(self, place: Path) -> bool:
+        """Whether a place, told without links, is neither; what is not there is its folder's."""
+        if place.is_relative_to(self.home):
+            return False
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        return there.stat().st_uid != self.owner
+
+
+def confines_of(root: Path, owned_by: Path) -> Confines | None:
+    """What a warehouse may lead to; None: it is the user's own, and may lead anywhere.
+
+    Args:
+        owned_by: what says whose the warehouse is.
+    """
+    if is_own(owned_by):
+        return None
+    return Confines(Path(os.path.realpath(root)), owned_by.stat().st_uid)
 
 
 def check_own(owned_by: Path, what: str, variable: str) -> None:

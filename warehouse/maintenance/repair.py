@@ -156,7 +156,7 @@ class _Repair:
         top = layout.raw if path.is_relative_to(layout.raw) else layout.data
         place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
         target = place / top.name / path.relative_to(top)
-        layout.modes.make_folders(target.parent)
+        layout.make_aside(target.parent)
         try:
             os.replace(path, target)
         except OSError:

@@ -22,7 +22,7 @@ from warehouse.core.calendar import (
     last_day_of_month,
     today,
 )
-from warehouse.core.config import Config
+from warehouse.core.config import Config, source_confines
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path, source_folder
@@ -143,7 +143,7 @@ def open_source(config: Config, root: Path) -> Source:
         raise SourceError(url, "must be a folder, or s3://BUCKET")
     # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
     folder = os.path.realpath(root / expanded(url.removeprefix("file://")))
-    return FolderSource(Path(folder), config.modes)
+    return FolderSource(Path(folder), config.modes, source_confines(root))
 
 
 def glance(config: Config, root: Path) -> list[str]:
@@ -415,7 +415,7 @@ def _find_absent(
 def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
     """Move what failed verification out of the raw tier, with a record of why beside it."""
     target = layout.set_aside / file.raw_path
-    layout.modes.make_folders(target.parent)
+    layout.make_aside(target.parent)
     record = {"file": file.key, "problem": problem, "etag": etag}
     beside = target.with_name(f"{target.name}.json")
     with open(beside, "w", encoding="utf-8", opener=layout.modes.opener) as written:

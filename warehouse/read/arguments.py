@@ -351,7 +351,7 @@ def run_request(
     from warehouse.core.request import Request
 
     return Request.of(
-        [kind_of(name).name for name in dict.fromkeys(_named(data_types))],
+        list(dict.fromkeys(kind_of(name).name for name in _named(data_types))),
         None if start is None else session_at("start", start),
         None if end is None else session_at("end", end, is_end=True),
         () if symbols is None else symbols_of(symbols),
@@ -360,11 +360,17 @@ def run_request(
 
 
 def _named(names: Any) -> tuple[Any, ...]:
-    """One name or several as a tuple; empty where it is neither."""
+    """One name or several as a tuple; of what is neither, it alone: whoever looks at it refuses it.
+
+    To leave it out would be to take a day in the place of data types for all of them.
+    """
     if isinstance(names, pa.Array | pa.ChunkedArray | pa.Scalar):
         names = names.to_pylist() if hasattr(names, "to_pylist") else names.as_py()
-    if isinstance(names, str):
-        return (names,)
-    if not isinstance(names, Iterable):
+    if getattr(names, "ndim", None) == 0:
+        # Of numpy, and of what is built on it: one value, which only looks like many.
+        names = names.item()
+    if names is None:
         return ()
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        return (names,)
     return tuple(each.as_py() if isinstance(each, pa.Scalar) else each for each in names)

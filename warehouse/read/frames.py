@@ -230,7 +230,8 @@ def _values(column: pa.ChunkedArray) -> Any:
     if pa.types.is_nested(kind) and "timestamp[ns" in str(kind):
         # Arrow's own way to pandas makes plain integers of those within a struct or a map.
         return pd.array(column.to_pylist(maps_as_pydicts="strict"), dtype=object)
-    return column.to_pandas(maps_as_pydicts="strict").array
+    # Within lists, structs and maps too no float is to hold a whole number.
+    return column.to_pandas(maps_as_pydicts="strict", integer_object_nulls=True).array
 
 
 def _instants(stamps: pa.ChunkedArray, zone: str) -> Any:

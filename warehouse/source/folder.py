@@ -25,7 +25,7 @@ from warehouse.core.paths import (
     source_folder,
     walk,
 )
-from warehouse.core.permissions import Modes
+from warehouse.core.permissions import Confines, Modes
 from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
 from warehouse.source.partfile import IN_THE_WAY, in_the_way, part_of, put_in_place
@@ -161,6 +161,10 @@ def file_of(kind: DataType, layout: str, below: str) -> RawFile | None:
 class FolderSource:
     """A folder that holds `us_stocks_sip/…`, as `aws s3 sync` leaves it.
 
+    Args:
+        confines: what its files may be links to; None: anything. Those of a stranger's warehouse
+            would bring whatever of the user's they name into what is the stranger's to read.
+
     Raises:
         SourceError: there is no such folder.
     """
@@ -169,9 +173,11 @@ class FolderSource:
     retries = 0
     """Requests that were made again: a folder asks once."""
 
-    def __init__(self, folder: Path, modes: Modes | None = None) -> None:
+    def __init__(
+        self, folder: Path, modes: Modes | None = None, confines: Confines | None = None
+    ) -> None:
         self.url = str(folder)
-        self._folder, self._modes = folder, modes or Modes()
+        self._folder, self._modes, self._confines = folder, modes or Modes(), confines
         try:
             is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
         except PermissionError as error:
@@ -214,8 +220,20 @@ class FolderSource:
             if entry.stat is None:
                 complain(Unlisted(key, entry.problem or "", file, file.day, file.day))
                 continue
+            if problem := self._leads_out(key):
+                complain(Unlisted(key, problem, file, file.day, file.day))
+                continue
             yield SourceObject(file, key, entry.stat.st_size, _mark(entry.stat))
         misnamed.tell(taken, complain)
+
+    def _leads_out(self, key: str) -> str | None:
+        """Why a file is not to be read, in words that follow its key; None: it may be."""
+        if self._confines is None:
+            return None
+        place = Path(os.path.realpath(self._folder / key))
+        if not self._confines.leads_out(place):
+            return None
+        return f"leads to {place}, which is neither in the warehouse nor its owner's"
 
     def holds(self, kind: DataType, layout: str) -> bool:
         """Whether it has a file of a data type, or what cannot be looked at and may be one."""
@@ -306,6 +324,8 @@ class FolderSource:
             StorageError: it cannot be written.
             StoppedError: `stop` was set.
         """
+        if problem := self._leads_out(item.key):
+            raise SourceError(self.url, f"{item.key} {problem}")
         part = part_of(target)
         # The file itself: a link would lead elsewhere from the raw tier.
         path = Path(os.path.realpath(self._folder / item.key))

@@ -115,7 +115,8 @@ def check(layout: Layout, change: Change) -> None:
     try:
         odd = obstructed(layout, [*staged, *final, change.catalog])
         if odd is not None:
-            _refuse(layout, f"{odd[0]!r} is {odd[1]}")
+            folder, is_link = odd
+            _refuse(layout, f"{folder!r} is {'a link' if is_link else 'no folder'}")
         for name in (*staged, change.catalog):
             facts = _facts(layout, name)
             if facts is not None and not stat.S_ISREG(facts.st_mode):
@@ -165,8 +166,8 @@ def _parsed(layout: Layout, text: bytes) -> Change:
     return Change(catalog, [(staged, final) for staged, final in renames], removals)
 
 
-def obstructed(layout: Layout, names: Iterable[str]) -> tuple[str, str] | None:
-    """A folder on the way to a file that is none, and what it is instead; None: all are folders.
+def obstructed(layout: Layout, names: Iterable[str]) -> tuple[str, bool] | None:
+    """A folder on the way to a file that is none, and whether it is a link; None: all are folders.
 
     A link is none, but for a whole shelf that stands elsewhere.
 
@@ -183,9 +184,9 @@ def obstructed(layout: Layout, names: Iterable[str]) -> tuple[str, str] | None:
                 continue
             if stat.S_ISLNK(facts.st_mode):
                 if not layout.is_shelf(folder):
-                    return folder, "a link"
+                    return folder, True
             elif not stat.S_ISDIR(facts.st_mode):
-                return folder, "no folder"
+                return folder, False
     return None
 
 

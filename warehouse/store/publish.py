@@ -215,6 +215,7 @@ def publish(layout: Layout, change: Change) -> None:
     try:
         for staged in (*(staged for staged, _ in change.renames), change.catalog):
             layout.modes.settle(f"{layout.data}/{staged}")
+        _check_ways(layout, change.renames)
         _make_folders(layout, change)
         try:
             change = _beside_their_places(layout, change)
@@ -265,11 +266,8 @@ def check_places(
     here = f"{layout.data}/"
     try:
         renames = [(start, final.removeprefix(here)) for start, final in moves]
+        _check_ways(layout, renames)
         _make_folders(layout, Change("", renames, []))
-        odd = journal.obstructed(layout, [final for _, final in renames])
-        if odd is not None:
-            problem = f"cannot publish: it is {odd[1]}; {_may_be_links(layout)}"
-            raise StorageError(layout.data / odd[0], problem)
         for _, final in moves:
             if os.path.isdir(final):
                 raise IsADirectoryError(None, "a folder stands in its place; move it away", final)
@@ -308,6 +306,14 @@ def _may_be_links(layout: Layout) -> str:
 def _refused(layout: Layout, error: OSError) -> StorageError:
     place = error.filename or layout.data
     return StorageError(place, f"cannot publish: {error.strerror or error}")
+
+
+def _check_ways(layout: Layout, renames: Iterable[tuple[str, str]]) -> None:
+    """Look where the ways to the places lead, before a folder is made there."""
+    odd = journal.obstructed(layout, [final for _, final in renames])
+    if odd is not None and odd[1]:
+        problem = f"cannot publish: it is a link; {_may_be_links(layout)}"
+        raise StorageError(layout.data / odd[0], problem)
 
 
 def _make_folders(layout: Layout, change: Change) -> None:

@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
+from operator import index
 from types import TracebackType
 from typing import Any
 from weakref import finalize
@@ -138,7 +139,11 @@ def question(
     form, zone = choice("to", to, _FORMS), check_zone(tz)
     whole = choice("missing", missing, _MISSING) == "raise"
     wanted = columns_of_all(kinds, columns)
-    if type(batch_rows) is not int or not 1 <= batch_rows <= MOST_BATCH_ROWS:
+    try:
+        rows = 0 if isinstance(batch_rows, bool) else index(batch_rows)
+    except TypeError:
+        rows = 0
+    if not 1 <= rows <= MOST_BATCH_ROWS:
         raise RequestError("batch_rows", batch_rows, f"it may be 1 to {MOST_BATCH_ROWS:,}")
     if form == "rows":
         if columns is not None:
@@ -151,7 +156,7 @@ def question(
         wanted = (TYPE, *wanted)
     kinds = tuple(sorted(kinds, key=lambda kind: ORDER.index(kind.name)))
     comparison = comparison_of(span, adjust, as_of, follow_renames)
-    return Question(kinds, names, span, wanted, batch_rows, form, zone, whole, comparison)
+    return Question(kinds, names, span, wanted, rows, form, zone, whole, comparison)
 
 
 class Stream(Face):
