@@ -672,8 +672,8 @@ def test_a_link_below_a_tier_is_refused_before_the_journal_is_written(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("history/findings", "'history/findings' is a link"),
-        ("rejects/trades/2024_01", "'rejects/trades/2024_01' is a link"),
+        ("history/findings", "history/findings: .*it is a link"),
+        ("rejects/trades/2024_01", "rejects/trades/2024_01: .*it is a link"),
         ("set_aside/trades", "set_aside/trades: is a link"),
         ("set_aside/trades/2024", "set_aside/trades/2024: is a link"),
     ],
