@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from warehouse.core.config import Config, PartitionLayout
-from warehouse.core.datatypes import KEPT, DataType, data_type
+from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, data_type
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
@@ -949,15 +949,16 @@ def _of_rules(request: Request, rules: Sequence[Rule]) -> Request:
     """The request about those of its data types that the rules are of, which were named.
 
     Raises:
-        RequestError: a rule is of none of them: nothing would be asked, and nothing found.
+        RequestError: they are of none of them: nothing would be asked, and nothing found.
     """
-    for rule in rules:
-        if not {kind.name for kind in request.kinds} & {*rule.data_types}:
-            names = ", ".join(kind.name for kind in request.kinds)
-            problem = f"it is of {', '.join(rule.data_types)}, not of {names}"
-            raise RequestError("rule", rule.name, problem)
     of = {name for rule in rules for name in rule.data_types}
-    return replace(request, kinds=tuple(kind for kind in request.kinds if kind.name in of))
+    kinds = tuple(kind for kind in request.kinds if kind.name in of)
+    if not kinds:
+        names = ", ".join(kind.name for kind in request.kinds)
+        told = ", ".join(name for name in DATA_TYPES if name in of)
+        problem = f"{'it is' if len(rules) == 1 else 'they are'} of {told}, not of {names}"
+        raise RequestError("rule", ", ".join(rule.name for rule in rules), problem)
+    return replace(request, kinds=kinds)
 
 
 def _moves(layout: Layout, batch: StagedBatch) -> list[tuple[str, str]]:
