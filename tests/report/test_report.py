@@ -651,7 +651,7 @@ def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
         "Nothing has been ingested yet. warehouse -C w update",
         "No session is known of yet. Get the vendor's files with: warehouse -C w update --start",
         "There are no rows in this range. Get some with: warehouse -C w update",
-        "No validation has been run. Run every rule with: warehouse -C w validate",
+        "There is nothing to validate in this range. Get some with: warehouse -C w update",
         "Nothing has been read yet. Start with: warehouse -C w update",
         "No file is known of. Look at the source with: warehouse -C w update --dry-run",
         "The catalog remembers no run. The first is: warehouse -C w update",
