@@ -1403,20 +1403,25 @@ class Warehouse(Face):
         end: Moment | None = None,
         symbols: str | Sequence[str] | None = None,
         *,
+        fetch: bool = False,
         allow: str | Sequence[str] = (),
         dry_run: bool = False,
         wait: float = 0,
     ) -> RunReport:
         """Make partitions anew from the raw tier, as `warehouse rebuild` does; see `ingest`.
 
+        Args:
+            fetch: fetch raw files that were pruned.
+
         Raises:
-            NoDataError: there is no such symbol.
+            NoDataError: there is no such symbol, or raw files are gone.
         """
+        from warehouse.maintenance.refetch import rebuild
         from warehouse.report.status import check_symbols
 
         request = run_request(data_types, start, end, symbols, allow)
         check_symbols(self._layout, request)
-        return self._pipeline(wait).rebuild(request, dry_run=dry_run)
+        return rebuild(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
 
     @named()
     def rebuild_changed(

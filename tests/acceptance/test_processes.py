@@ -354,3 +354,10 @@ def test_it_is_nobody_elses_folder_that_is_removed(tmp_path: Path) -> None:
     _sweep(tmp_path)
     assert (victim / "below").is_dir()
     assert len(left(tmp_path)) == 2
+
+
+def test_a_folder_named_for_a_process_that_cannot_be_is_left_alone(tmp_path: Path) -> None:
+    strange = tmp_path / f"{_spill_prefix()}{2**31}-a"
+    strange.mkdir()
+    _sweep(tmp_path)
+    assert strange.is_dir()

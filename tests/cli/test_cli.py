@@ -102,6 +102,12 @@ def fails(*arguments: str, stdin: str | None = None) -> str:
     return result.stderr.removeprefix("Error: ").rstrip()
 
 
+def fails_after_progress(*arguments: str) -> str:
+    result = run(*arguments, exit_code=2)
+    assert result.stdout == ""
+    return result.stderr.splitlines()[-1].removeprefix("Error: ")
+
+
 def json_of(*arguments: str, exit_code: int = 0) -> Any:
     return json.loads(run(*arguments, "--json", exit_code=exit_code).stdout)
 
@@ -437,7 +443,7 @@ def test_download_brings_and_ingest_publishes(root: Path) -> None:
     assert len(waiting) == 3
     assert "waiting    3 raw files (day_aggs 2025-11-25" in run(*command, "status").stdout
     said = run(*command, "download", "day_aggs").stdout
-    assert said == "nothing new: all 3 files at the source are in the raw tier\n"
+    assert said == "nothing new: all 3 files at the source are in the raw tier or published\n"
     assert json_of(*command, "ingest")["rows_published"] == 3 * len(SYMBOLS)
     assert run(*command, "ingest").stdout.startswith("nothing new: all raw files of trades, ")
 
@@ -713,7 +719,6 @@ def test_rebuild_changed_ends_with_1_where_a_raw_file_is_gone_and_fetches_it_on_
     assert f"trades {SESSIONS[0]}" in out
     assert f"warehouse -C {root} rebuild --changed --fetch" in out
     assert run("-C", str(root), "rebuild", "--changed", "--fetch").stdout.count("wrote") == 1
-    assert "--changed" in run("rebuild", "trades", "--fetch", exit_code=2).output
 
 
 def test_verify_says_what_is_wrong_and_repair_mends_it(root: Path) -> None:
@@ -816,8 +821,28 @@ def test_update_takes_symbols(root: Path) -> None:
 def test_rebuild_says_how_to_get_raw_files_back(root: Path) -> None:
     run("-C", str(root), "update", "trades")
     raw_of(root, "trades", SESSIONS[0]).unlink()
-    problem = fails("-C", str(root), "rebuild", "trades")
-    assert f"warehouse -C {root} download --start 2025-11-25 --end 2025-11-25" in problem
+    before = partitions(root)
+    asked = ("-C", str(root), "rebuild", "trades", "--start", "2025-11-25", "--symbols", "AAPL,NA")
+    problem = fails(*asked)
+    advised = problem.partition("with: warehouse ")[2]
+    assert shlex.split(advised) == [*asked, "--fetch"]
+    run(*shlex.split(advised))
+    assert raw_of(root, "trades", SESSIONS[0]).exists()
+    assert partitions(root) == before
+
+
+def test_a_rebuild_after_a_prune_fetches_what_is_gone_where_it_is_told_to(root: Path) -> None:
+    run("-C", str(root), "update", "day_aggs")
+    for session in SESSIONS:
+        raw_of(root, "day_aggs", session).unlink()
+    # No download brings back what is published, nor does it say that its file is here.
+    assert "in the raw tier or published" in run("-C", str(root), "download", "day_aggs").stdout
+    done = json_of("-C", str(root), "rebuild", "all", "--fetch")
+    assert done["rows_published"] == done["lines"] == 3 * len(SYMBOLS)
+    raw_of(root, "day_aggs", SESSIONS[0]).unlink()
+    source_file(root.parent / "own_source", "day_aggs", SESSIONS[0]).unlink()
+    problem = fails("-C", str(root), "rebuild", "all", "--fetch")
+    assert "the source has no such file (any more)" in problem
 
 
 def test_one_writer_at_a_time(root: Path) -> None:
@@ -1669,6 +1694,7 @@ def test_the_shell_completes_data_types_rules_and_features(filled: Path) -> None
     assert completed("warehouse update t") == ["trades"]
     assert completed("warehouse rebuild ") == ["trades", "quotes", "minute_aggs", "day_aggs", "all"]
     assert completed("warehouse pull m") == ["minute_aggs"]
+    assert completed("warehouse verify q") == ["quotes"]
     assert completed("warehouse reconcile ") == ["minute_aggs", "day_aggs"]
     assert completed(f"warehouse -C {filled} validate --rule crossed") == ["crossed_quotes"]
     assert completed(f"warehouse -C {filled} ingest --allow crossed") == ["crossed_quotes="]
@@ -1679,7 +1705,8 @@ def test_the_shell_completes_data_types_rules_and_features(filled: Path) -> None
 def test_the_shell_completes_folders_and_files(filled: Path) -> None:
     for words in ("warehouse -C x", "warehouse init x", "warehouse init w --source x"):
         assert completed(words) == ["dir,x"]
-    for words in ("query 1 -o x", "report -o x", "explain-bar A 1 --picture x"):
+    makers = ("reference conditions 1 -o x", "explain-bar A 1 --picture x")
+    for words in ("query 1 -o x", "report -o x", *makers):
         assert completed(f"warehouse -C {filled} {words}") == ["file,x"]
 
 
@@ -1710,6 +1737,58 @@ def test_what_an_error_advises_can_be_done_on_the_command_line(filled: Path) -> 
     place = Place(str(filled))
     told = place.told(str(TooLargeError("trades of all symbols", 10**9, 10**11, 10**11, 10**9)))
     assert told.endswith("of memory are free; ask for less at a time")
+
+
+def test_init_says_which_layout_of_partitions_is_kept(root: Path) -> None:
+    out = run("init", str(root), "--layout", "quotes=market", "--layout", "day_aggs=market").stdout
+    assert "layout     quotes: kept symbol; to change it edit config/data_config.yaml" in out
+    assert "day_aggs: market\n" in out
+
+
+def test_a_symbol_that_is_not_there_is_no_sound_one_to_repair(filled: Path) -> None:
+    for option in ((), ("--repair",)):
+        problem = fails_after_progress("-C", str(filled), "verify", *option, "--symbols", "AAPLE")
+        assert "did you mean AAPL?" in problem
+
+
+def test_a_rule_is_not_asked_of_a_data_type_that_it_is_not_of(filled: Path) -> None:
+    at = ("-C", str(filled), "validate")
+    problem = fails(*at, "trades", "--rule", "crossed_quotes")
+    assert problem == "rule = 'crossed_quotes': it is of quotes, not of trades"
+    assert json_of(*at, "--rule", "crossed_quotes")["data_types"] == ["quotes"]
+    of_trades = json_of(*at, "trades")["rules"]
+    assert "test_symbols" in of_trades
+    assert "crossed_quotes" not in of_trades
+
+
+def test_what_an_option_cannot_do_beside_another_is_refused(filled: Path) -> None:
+    explain = ("-C", str(filled), "explain-bar", "AAPL", "2025-11-28 10:30", "--json")
+    for option in (("-o", "x.csv"), ("--format", "csv"), ("--limit", "1")):
+        assert "--json goes without" in run(*explain, *option, exit_code=2).stderr
+    coverage = ("-C", str(filled), "coverage", "all", "--symbols", "AAPL", "--start", "2025-11-28")
+    assert "add --format table" in run(*coverage, "--limit", "2", exit_code=2).stderr
+    assert run(*coverage, "--limit", "2", "--format", "table").stdout.count("present") == 2
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_every_answer_can_be_disarmed(filled: Path, form: str) -> None:
+    for command, asked in ANSWERS.items():
+        plain = ("-C", str(filled), command, *asked, "--format", form)
+        assert run(*plain, "--safe-csv").stdout == run(*plain).stdout
+
+
+def test_advice_is_for_the_one_who_asked(filled: Path) -> None:
+    at = ("-C", str(filled))
+    as_of = ("--start", "2025-11-28", "--as-of", "2025-11-28")
+    assert fails(*at, "bars", "AAPL", *as_of).endswith("add --adjust splits or --adjust all")
+    # One bar is asked about: there is no --by.
+    assert "by" not in fails(*at, "explain-bar", "AAPL", "2025-11-28 10:30", "--every", "1w")
+    # A time is refused there too.
+    assert "HH:MM" not in fails(*at, "update", "--start", "2025-13-01")
+    day = run(*at, "explain-bar", "AAPL", "2025-11-28", "--every", "1d", "--limit", "1").stdout
+    assert day.startswith("AAPL 2025-11-28 00:00:00 to 2025-11-29 00:00:00, New York\n")
+    no_list = fails(*at, "reference", "conditions", "no.json", "-o", "c.csv")
+    assert no_list == "no.json: cannot be read: No such file or directory"
 
 
 def test_init_takes_no_star_for_all_symbols(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def test_a_load_is_a_line_for_each_table_and_each_problem(made: Made, tmp_path: 
 
     shown = run(made, "show", "A").stdout.splitlines()
     assert shown[-1] == "5 rows"
+    assert run(made, "show", "A,Z").stdout.splitlines()[-1] == "6 rows"
+    # Some are held, and loading them again would change nothing.
+    (none,) = run(made, "show", "a").stdout.splitlines()
+    assert none.startswith("no split or dividend of a is held (case counts); of all: warehouse -C")
     (one,) = json.loads(run(made, "show", "Z", "--json").stdout)["actions"]
     assert (one["id"], one["counts"], one["problem"]) == ("Z", True, "never held")
 

@@ -192,6 +192,16 @@ def test_only_bars_of_the_vendors_are_reconciled(make_warehouse: MakeWarehouse) 
         assert (result.first, result.symbols) == (None, 0)
 
 
+def test_symbols_of_which_no_trade_is_here_are_refused(make_warehouse: MakeWarehouse) -> None:
+    day = date(2024, 1, 31)
+    made = make_warehouse({day_key("day_aggs", day): [bar("A", instant(day, "00:00"))]})
+    made.update()
+    with Warehouse(made.root) as wh:
+        for asked in (None, "A"):
+            with pytest.raises(NoDataError, match="the warehouse has no trades of that"):
+                wh.reconcile("day_aggs", symbols=asked)
+
+
 def test_sessions_and_symbols_without_trades_are_told_and_not_compared(
     make_warehouse: MakeWarehouse,
 ) -> None:

@@ -33,7 +33,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
 from warehouse.read.availability import states_asked
 from warehouse.report import charts, html, symbol_facts
-from warehouse.report.answers import is_right
+from warehouse.report.answers import Verdict, is_right
 from warehouse.report.collect import Facts, gather, named_states
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import Catalog
@@ -385,6 +385,33 @@ def test_an_empty_warehouse_has_facts_too(empty: Made) -> None:
     assert all(held["rows"] == 0 for held in found.holdings.values())
 
 
+@pytest.mark.parametrize(("start", "end"), [(HERE[0], None), (None, HERE[0])])
+def test_of_an_empty_warehouse_a_range_with_one_end_is_drawn_too(
+    empty: Made, start: date | None, end: date | None
+) -> None:
+    page = html.html(gather(empty.layout, empty.config, start, end), "warehouse")
+    day = f"{HERE[0].day} {HERE[0]:%b %Y}"
+    assert f"Sessions {'from ' if start else ' to '}{day}" in page
+    # There is nothing that these would look at.
+    assert "warehouse validate" not in page
+    assert "warehouse reconcile" not in page
+
+
+def test_a_range_of_which_there_is_nothing_is_not_all_that_the_warehouse_has(made: Made) -> None:
+    first, last = date(2015, 1, 5), date(2015, 1, 9)
+    found = gather(made.layout, made.config, first, last)
+    assert found.complete == Verdict(
+        "no",
+        "There is nothing of 2015-01-05 to 2015-01-09.",
+        "update --start 2015-01-05 --end 2015-01-09",
+    )
+    assert (found.right.answer, found.right.command) == ("unknown", "")
+    weekend = gather(made.layout, made.config, date(2015, 1, 10), date(2015, 1, 11))
+    assert "the exchange has no session" in weekend.complete.text.lower()
+    ahead = gather(made.layout, made.config, date(2090, 1, 2), date(2090, 1, 6))
+    assert ahead.complete.text == "No session of 2090-01-02 to 2090-01-06 is due yet."
+
+
 # What is drawn of a symbol
 
 
@@ -624,7 +651,7 @@ def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
         "Nothing has been ingested yet. warehouse -C w update",
         "No session is known of yet. Get the vendor's files with: warehouse -C w update --start",
         "There are no rows in this range. Get some with: warehouse -C w update",
-        "No validation has been run. Run every rule with: warehouse -C w validate",
+        "There is nothing to validate in this range. Get some with: warehouse -C w update",
         "Nothing has been read yet. Start with: warehouse -C w update",
         "No file is known of. Look at the source with: warehouse -C w update --dry-run",
         "The catalog remembers no run. The first is: warehouse -C w update",

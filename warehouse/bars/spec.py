@@ -72,7 +72,7 @@ class BarSpec:
         cls,
         every: str | float = "1m",
         *,
-        by: str = "time",
+        by: str | None = None,
         hours: str | None = None,
         excess: str = "next",
         span: int = 20,
@@ -82,11 +82,13 @@ class BarSpec:
 
         Args:
             every: of time bars a length from 1s to 1d; else a number above 0.
+            by: None: time, where there is no choice.
             hours: None: `all` of a day's bar, as the SIP has it; else `regular`.
 
         Raises:
             RequestError: an argument is not one of the things it may be.
         """
+        has_choice, by = by is not None, by or "time"
         _check("by", by, BY)
         if hours is not None:
             _check("hours", hours, HOURS)
@@ -104,7 +106,7 @@ class BarSpec:
             )
         if fill and not (is_time and every != DAY):
             raise RequestError("fill", fill, "only time bars shorter than a day can be filled")
-        length = _length(every) if is_time else 0
+        length = _length(every, has_choice=has_choice) if is_time else 0
         return cls(
             by,  # type: ignore[arg-type]
             str(every) if is_time else f"{_number(every, by):.15g}",
@@ -122,8 +124,11 @@ def _check(name: str, value: object, valid: tuple[str, ...]) -> None:
         raise RequestError(name, value, one_of(value, valid))
 
 
-def _length(every: object) -> int:
+def _length(every: object, *, has_choice: bool) -> int:
     """A length as "90s", "5m", "1h" or "1d" in nanoseconds.
+
+    Args:
+        has_choice: bars that end otherwise may be asked for instead.
 
     Raises:
         RequestError: it is none, or longer than a day.
@@ -132,12 +137,9 @@ def _length(every: object) -> int:
     if found is not None and every == DAY:
         return _DAY_SECONDS * _NANOSECONDS
     if found is None or found[2] == "d" or int(found[1]) * _SECONDS[found[2]] > _DAY_SECONDS:
-        raise RequestError(
-            "every",
-            every,
-            "it is a length such as 30s, 5m, 1h or 1d, and no longer than a day (for tick, volume"
-            " and dollar bars say by=)",
-        )
+        others = " (for tick, volume and dollar bars say by=)" if has_choice else ""
+        problem = "it is a length such as 30s, 5m, 1h or 1d, and no longer than a day"
+        raise RequestError("every", every, f"{problem}{others}")
     return int(found[1]) * _SECONDS[found[2]] * _NANOSECONDS
 
 

@@ -145,6 +145,8 @@ def explain_bar(
     from warehouse.report import output_file
     from warehouse.report.bar_facts import explained
 
+    if as_json and any(each not in (None, False) for each in options.values()):
+        raise click.UsageError("--json goes without --format, -o, --limit and --safe-csv")
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
     if picture is not None:

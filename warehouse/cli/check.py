@@ -63,7 +63,7 @@ def validate(
 
 
 @click.command(epilog=example("warehouse verify", "warehouse verify trades --repair"))
-@click.argument("types", metavar="[TYPE]...", nargs=-1)
+@click.argument("types", metavar="[TYPE]...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only theirs; case-sensitive.")
 @click.option("--start", metavar="SESSION", help="First session, YYYY-MM-DD, inclusive.")
 @click.option("--end", metavar="SESSION", help="Last session, inclusive.")
@@ -91,6 +91,7 @@ def verify(
     from warehouse.cli.render import integrity
     from warehouse.cli.render.terminal import progress
     from warehouse.core.metrics import Progress
+    from warehouse.report.status import check_symbols
 
     request = parse_request(types, start, end, parse_symbols(symbols))
     layout, config = place.open()
@@ -101,13 +102,14 @@ def verify(
 
         with progress() as shown:
             mended = repair(Pipeline(layout, config, shown, wait), request)
+        if not mended.found.faults:
+            check_symbols(layout, request)
         if as_json:
             say_json(integrity.repair_as_json(mended))
         else:
             say(integrity.repair_lines(mended, layout))
         raise click.exceptions.Exit(1 if mended.left else 0)
     from warehouse.maintenance.verify import verify as look
-    from warehouse.report.status import check_symbols
 
     with progress() as shown:
         report = look(layout, config, request, shown)

@@ -189,7 +189,7 @@ def update(
 @click.argument("types", metavar="TYPE...", nargs=-1, type=DataTypes())
 @click.option("--symbols", metavar="A,B|@FILE", multiple=True, help="Only these; case-sensitive.")
 @click.option("--changed", is_flag=True, help="Only what SQL, settings or files have changed for.")
-@click.option("--fetch", is_flag=True, help="With --changed: fetch raw files that were pruned.")
+@click.option("--fetch", is_flag=True, help="Fetch raw files that were pruned.")
 @click.option(
     "--layout",
     type=Choice(["market", "symbol"]),
@@ -233,14 +233,14 @@ def rebuild(
         _rebuild_layout(place, parse_request(types, start, end), layout, **options)
     if not types and not changed:
         raise click.UsageError("say which: TYPE..., all, or --changed")
-    if fetch and not changed:
-        raise click.UsageError("--fetch goes with --changed; raw files come with: download")
     request = parse_request(types, start, end, parse_symbols(symbols), allow)
     check_symbols(place.open()[0], request)
     dry_run = options["dry_run"]
     if changed:
         _rebuild_changed(place, request, fetch=fetch, **options)
-    _run(place, request, lambda each: each.rebuild(request, dry_run=dry_run), **options)
+    from warehouse.maintenance.refetch import rebuild as make
+
+    _run(place, request, lambda each: make(each, request, fetch=fetch, dry_run=dry_run), **options)
 
 
 def _rebuild_changed(
@@ -305,7 +305,8 @@ def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
     """Remove raw files that have done their work.
 
     Those published more than storage.retention_days days ago, and unchanged since: the bytes of
-    each are compared with what was published. Their rows stay; `rebuild` needs them fetched again.
+    each are compared with what was published. Their rows stay; `rebuild --fetch` fetches files
+    again.
     """
     from warehouse.cli.render import run
     from warehouse.maintenance.prune import prune as remove

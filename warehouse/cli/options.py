@@ -43,6 +43,8 @@ _IN_PYTHON = (
     (r"take what is there with missing='ignore'", "name those that have them"),
     (r"name fewer columns=, (ask for less at a time), .*", r"\1"),
     (r"\bsay by=", "say --by"),
+    (r"add adjust='splits' or 'all'", "add --adjust splits or --adjust all"),
+    (r"wh\.bars\(…, every='(\w+)', hours='all'\)", r"warehouse bars … --every \1 --hours all"),
     (r"\badd (\w+)=…", r"add -p \1=…"),
 )
 """What the library advises that only Python has, and what the command line has in its place."""

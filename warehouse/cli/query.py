@@ -265,6 +265,8 @@ def coverage(
     with Warehouse(place.open()[0].root) as wh:
         found = wh.coverage(kinds, parse_symbols(symbols), start, end)
     if options["form"] is None and options["path"] is None:
+        if output.limit is not None:
+            raise click.UsageError("--limit is for tables: add --format table")
         span = start if end in (None, start) else f"{start} to {end}"
         none = f"{span}: the exchange has no session then"
         say([none] if found.empty else coverage_report(found).split("\n"))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.cli.options import Place, example, say, say_json, storing, wait_option
+from warehouse.cli.data import parse_symbols
+from warehouse.cli.options import PathName, Place, example, say, say_json, storing, wait_option
 
 if TYPE_CHECKING:
     from warehouse.pipeline.reference_load import ReferenceReport
@@ -73,24 +74,36 @@ def check(place: Place, as_json: bool, wait: float) -> None:
 @_json_option
 @click.pass_obj
 def show(place: Place, symbols: tuple[str, ...], as_json: bool) -> None:
-    """Show the splits and dividends that are held, those too that do not count."""
+    """Show the splits and dividends that are held, those too that do not count.
+
+    SYMBOL is one, several, A,B or @FILE; none means all.
+    """
     from warehouse.api import Warehouse
     from warehouse.cli.render import reference as render
 
+    wanted = parse_symbols(symbols)
     layout, _ = place.open()
     with Warehouse(layout.root) as wh:
-        frame = wh.actions(list(symbols) or None)
+        frame = wh.actions(wanted or None)
     if as_json:
         say_json(render.actions_as_json(frame))
     else:
-        say(render.actions_lines(frame, place.command))
+        say(render.actions_lines(frame, place.command, wanted))
 
 
 @reference.command(
     epilog=example("warehouse reference conditions list.json -o config/trade_conditions.csv")
 )
 @click.argument("path", metavar="FILE", type=click.Path())
-@click.option("-o", "--output", "table", metavar="TABLE", required=True, help="The table to write.")
+@click.option(
+    "-o",
+    "--output",
+    "table",
+    metavar="TABLE",
+    type=PathName("file"),
+    required=True,
+    help="The table to write.",
+)
 @click.pass_obj
 def conditions(place: Place, path: str, table: str) -> None:
     """Make the table of trade conditions of the vendor's export.

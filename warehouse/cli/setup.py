@@ -56,7 +56,8 @@ def init(
     partitions = {name: value for name, _, value in pairs}
     laid = lay_out(Path(folder), url, source_layout, endpoint, wanted, partitions)
     seen = glance(laid.config, laid.root) if laid.config.source.url else []
-    say(run.laid_lines(laid, folder, url, source_layout, seen, endpoint, wanted))
+    told = run.laid_lines(laid, folder, url, source_layout, seen, endpoint, wanted, partitions)
+    say(told)
 
 
 @click.command(epilog=example("warehouse demo", "warehouse demo /tmp/demo"))

@@ -87,8 +87,14 @@ def parse_session(parameter: str, value: str | date) -> date:
     Raises:
         RequestError: it is none.
     """
-    if isinstance(value, str) and not _DATE.fullmatch(value.strip()):
-        raise RequestError(parameter, value, "it must be a session, YYYY-MM-DD")
+    if isinstance(value, str):
+        problem = "it must be a session, YYYY-MM-DD"
+        if not _DATE.fullmatch(value.strip()):
+            raise RequestError(parameter, value, problem)
+        try:
+            return _within_bounds(date.fromisoformat(value.strip()))
+        except ValueError as error:
+            raise RequestError(parameter, value, f"{problem}: {error}") from None
     return session_at(parameter, value)
 
 

@@ -477,6 +477,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
+    except (OSError, OverflowError):
+        # Another user's; or a number that no process has: the folder is none of ours.
         return True
     return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
+from warehouse.core.request import Request
 from warehouse.errors import ConfigError, SourceError
 from warehouse.ingest import raw_check
 from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source
@@ -32,6 +33,24 @@ class Refetched:
 
     why: dict[RawFile, str] = field(default_factory=dict)
     restated: set[RawFile] = field(default_factory=set)
+
+
+def rebuild(
+    pipeline: Pipeline, request: Request, *, fetch: bool = False, dry_run: bool = False
+) -> RunReport:
+    """Make partitions anew, as `Pipeline.rebuild` does.
+
+    Args:
+        fetch: raw files that are gone are fetched again before.
+
+    Raises:
+        NoDataError: they are gone, and the source has them no more, or was not asked.
+    """
+
+    def bring(run: RunReport, wanted: Iterable[RawFile]) -> Mapping[RawFile, str]:
+        return refetch(pipeline, run, wanted, lambda path: None).why
+
+    return pipeline.rebuild(request, dry_run=dry_run, bring=bring if fetch else None)
 
 
 def refetch(

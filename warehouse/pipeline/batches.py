@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from warehouse.errors import (
 from warehouse.pipeline.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
+from warehouse.text import count, some
+
+_NAMED = 5
 
 # So much compressed input is staged before it is published, by each place there is for a unit: what
 # a batch sets aside on disk in between is a few times that.
@@ -102,39 +106,56 @@ def unread_of(
     return found
 
 
-def check_raw(
+def gone(
     layout: Layout,
     request: Request,
     known: Mapping[RawFile, SourceFile],
     planned: Sequence[RawFile],
     unread: Sequence[StorageError],
-) -> None:
-    """Whether the raw files of published sessions are there.
+) -> list[RawFile]:
+    """The raw files of published sessions that are no longer there.
 
     Raises:
-        NoDataError: they no longer are.
         StorageError: the place where they would be cannot be read.
     """
     there = set(planned)
-    gone = [
+    found = [
         file
         for file in published(request, known)
         if file not in there
         # Of one that another has taken over nothing is published any more.
         and (known[file].rows_published != 0 or known[file].rows_rejected == known[file].lines)
     ]
-    for problem in unread_of(layout, gone, unread).values():
+    for problem in unread_of(layout, found, unread).values():
         raise problem
     # Of the other layout they may be there, and are not read.
-    gone = [file for file in gone if not layout.raw_file(file).exists()]
-    if gone:
-        days = sorted({file.day for file in gone})
-        raise NoDataError(
-            f"rebuild of {', '.join(sorted({file.data_type for file in gone}))}",
-            f"{len(gone)} raw files of {days[0]} to {days[-1]} are gone from {layout.raw}",
-            f"fetch them with: warehouse download --start {days[0]} --end {days[-1]}",
-            [file.key for file in gone],
-        )
+    return [file for file in found if not layout.raw_file(file).exists()]
+
+
+def not_there(
+    layout: Layout, request: Request, files: Sequence[RawFile], why: Mapping[RawFile, str]
+) -> NoDataError:
+    """What a rebuild says of raw files that are gone.
+
+    Args:
+        why: the source did not have them; empty: it was not asked.
+    """
+    days = sorted({file.day for file in files})
+    command = ["warehouse rebuild"]
+    command += ["all"] if request.is_of_every_kind else [kind.name for kind in request.kinds]
+    command += [f"--start {request.start}"] if request.start else []
+    command += [f"--end {request.end}"] if request.end else []
+    command += [f"--symbols {shlex.quote(','.join(sorted(request.symbols)))}"] * bool(
+        request.symbols
+    )
+    told = some(dict.fromkeys(why[file] for file in files if file in why), _NAMED)
+    return NoDataError(
+        f"rebuild of {', '.join(sorted({file.data_type for file in files}))}",
+        f"{count(len(files), 'raw file')} of {days[0]} to {days[-1]}"
+        f" {'is' if len(files) == 1 else 'are'} gone from {layout.raw}",
+        told or f"fetch what is gone, too, with: {' '.join(command)} --fetch",
+        [file.key for file in files],
+    )
 
 
 def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:

@@ -22,9 +22,10 @@ from datetime import date
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
 from warehouse.core.config import Config, PartitionLayout
-from warehouse.core.datatypes import KEPT, DataType, data_type
+from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, data_type
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress, RunMetrics, Silent
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_name
@@ -47,8 +48,9 @@ from warehouse.pipeline.bars.work import Scope, Work
 from warehouse.pipeline.batches import (
     ByType,
     batches,
-    check_raw,
+    gone,
     narrowed,
+    not_there,
     of_symbols,
     published,
     sizes_of,
@@ -74,7 +76,7 @@ from warehouse.source.file_identity import is_at
 from warehouse.source.folder import vouches_for
 from warehouse.source.partfile import superseded
 from warehouse.sqlfolder import transform_version
-from warehouse.sqlfolder.rule_file import chosen
+from warehouse.sqlfolder.rule_file import Rule, chosen
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import (
@@ -96,6 +98,10 @@ _TOGETHER_ENTRIES = 1_000_000
 """Nor do more symbols and sessions wait: four months of a market's day bars."""
 _TOGETHER_SECONDS = 30
 """Nor for longer: so much work at most is lost with a driver that is killed."""
+
+
+Bring: TypeAlias = Callable[[RunReport, Sequence[RawFile]], Mapping[RawFile, str]]
+"""Fetches raw files into the raw tier; of those that do not come it says why."""
 
 
 @dataclass
@@ -261,11 +267,16 @@ class Pipeline:
             found = {symbol for kind in request.kinds for symbol in catalog.symbols(kind.name)}
         return sorted(request.symbols - found)
 
-    def rebuild(self, request: Request, *, dry_run: bool = False) -> RunReport:
+    def rebuild(
+        self, request: Request, *, dry_run: bool = False, bring: Bring | None = None
+    ) -> RunReport:
         """Make partitions anew from the raw tier, whether anything has changed or not.
 
+        Args:
+            bring: fetches raw files of published sessions that are gone.
+
         Raises:
-            NoDataError: raw files of published sessions are no longer there.
+            NoDataError: they are, and nothing brought them.
             RequestError: bars are named that are not kept.
         """
         kept = {kind.name for kind in self.config.bars.kept}
@@ -289,16 +300,25 @@ class Pipeline:
             if not request.kinds:
                 return report
             known = self.known()
-            report.planned = raw_files(
-                self.layout, self.config, request.kinds, request.first, request.last
-            )
-            report.planned = of_symbols(report.planned, request.symbols)
+            report.planned = self._raw_files(request)
             self.look_at_raw(report, request)
-            check_raw(self.layout, request, known, report.planned, report.raw_unread)
+            absent = gone(self.layout, request, known, report.planned, report.raw_unread)
+            why: Mapping[RawFile, str] = {}
+            if absent and bring is not None and not dry_run:
+                why = bring(report, absent)
+                known = self.known()
+                report.planned = self._raw_files(request)
+                absent = gone(self.layout, request, known, report.planned, report.raw_unread)
+            if absent:
+                raise not_there(self.layout, request, absent, why)
             if not report.planned:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
             return self._ingest(report, request, selected, known, dry_run=dry_run)
+
+    def _raw_files(self, request: Request) -> list[RawFile]:
+        found = raw_files(self.layout, self.config, request.kinds, request.first, request.last)
+        return of_symbols(found, request.symbols)
 
     def validate(self, request: Request, names: Sequence[str] = ()) -> ValidationReport:
         """Ask the rules about what is published; the catalog keeps what they find.
@@ -315,6 +335,8 @@ class Pipeline:
         data_folder_id.check_stands(self.layout)
         gate = self.gate(request)
         asked = chosen(gate.rules, names, gate.broken)
+        if names:
+            request = _of_rules(request, asked)
         with self.run("validate", dry_run=False) as run:
             layout, allowed = self.layout, gate.allowances
             report = validate(layout, self.config, asked, request, allowed, self.progress)
@@ -923,6 +945,22 @@ class Pipeline:
             return
         if item.facts.stamp is None or is_at(item.path, item.facts.stamp):
             put_aside(self.layout, item.file, item.path, str(item.problem), item.etag)
+
+
+def _of_rules(request: Request, rules: Sequence[Rule]) -> Request:
+    """The request about those of its data types that the rules are of, which were named.
+
+    Raises:
+        RequestError: they are of none of them: nothing would be asked, and nothing found.
+    """
+    of = {name for rule in rules for name in rule.data_types}
+    kinds = tuple(kind for kind in request.kinds if kind.name in of)
+    if not kinds:
+        names = ", ".join(kind.name for kind in request.kinds)
+        told = ", ".join(name for name in DATA_TYPES if name in of)
+        problem = f"{'it is' if len(rules) == 1 else 'they are'} of {told}, not of {names}"
+        raise RequestError("rule", ", ".join(rule.name for rule in rules), problem)
+    return replace(request, kinds=kinds)
 
 
 def _moves(layout: Layout, batch: StagedBatch) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from warehouse.core.calendar import today, trading_days
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS, FileState
 from warehouse.text import count
@@ -45,7 +46,15 @@ def is_complete(
     here = [row for row in coverage if row["state"] == "here"]
     absent = [row for row in coverage if row["state"] in ABSENT]
     if generation == 0 or not (here or absent):
-        return Verdict("unknown", "Nothing has been ingested yet.", "update")
+        if generation == 0 or not (start and end):
+            return Verdict("unknown", "Nothing has been ingested yet.", "update")
+        days = f"{start}" if start == end else f"{start} to {end}"
+        sessions = trading_days(start, end)
+        if not sessions:
+            return Verdict("unknown", f"The exchange has no session in {days}.")
+        if sessions[0] >= today():
+            return Verdict("unknown", f"No session of {days} is due yet.")
+        return Verdict("no", f"There is nothing of {days}.", f"update --start {start} --end {end}")
     kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
     none_of = [name for name in DATA_TYPES if name not in kinds]
     without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
@@ -90,8 +99,8 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     Args:
         checked: which rules were asked: all, those of ingest, or never any.
     """
-    if generation == 0:
-        return Verdict("unknown", "There is nothing to judge yet.")
+    if generation == 0 or not (files or rules):
+        return Verdict("unknown", "There is nothing to judge.")
     off = sum(row["off"] for row in files)
     lines = sum(row["lines"] or 0 for row in files)
     published = sum(row["rows_published"] or 0 for row in files if row["lines"] is not None)

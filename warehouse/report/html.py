@@ -125,6 +125,7 @@ def html(facts: Facts, program: str) -> str:
         marks=_MARKS,
         holdings=list(_holdings(facts)),
         coverage=list(facets(facts)) if facts.coverage else [],
+        nothing_to_judge=facts.right.answer == "unknown" and not facts.right.command,
         breadth=_breadth(facts),
         seen_states={row["state"] for row in facts.coverage},
         glyphs=GLYPHS,

@@ -238,6 +238,8 @@ def validate(
         StorageError: the catalog cannot be read, or of no data type can all files be.
         CorruptPartitionError: the table of splits is damaged, and all that is asked rests on it.
     """
+    names = {kind.name for kind in request.kinds}
+    rules = [rule for rule in rules if names & {*rule.data_types}]
     report = ValidationReport(RunMetrics("validate"), tuple(rule.name for rule in rules), request)
     if not layout.catalog.exists():
         return report

@@ -264,10 +264,14 @@ def _csv_column(column: pa.ChunkedArray, *, safe: bool) -> pa.ChunkedArray:
         return column
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
     armed = pc.match_substring_regex(column, _ARMED)
-    marked = pc.binary_join_element_wise(pa.scalar("'", column.type), column, "")
+    # Arrow joins texts of one type alone; those of pandas are large.
+    mark, between = (pa.scalar(text, column.type) for text in ("'", ""))
+    marked = pc.binary_join_element_wise(mark, column, between)
     return pc.if_else(armed, marked, column)
 
 

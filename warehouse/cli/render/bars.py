@@ -27,7 +27,8 @@ def explained_lines(symbol: str, found: pd.DataFrame, limit: int | None) -> Iter
             or are no part of the tape, at most SHOWN.
     """
     begins, ends = (each.tz_convert(NEW_YORK) for each in found.attrs["window"])
-    yield f"{symbol} {begins:%Y-%m-%d %H:%M:%S} to {ends:%H:%M:%S}, New York"
+    day = "" if ends.date() == begins.date() else f"{ends:%Y-%m-%d} "
+    yield f"{symbol} {begins:%Y-%m-%d %H:%M:%S} to {day}{ends:%H:%M:%S}, New York"
     yield from (f"  {part}" for part in found.attrs["text"].split("; "))
     if not len(found):
         return

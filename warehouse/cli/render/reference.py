@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,9 +12,10 @@ from warehouse.cli.render.answer import table_lines
 from warehouse.cli.render.run import row
 from warehouse.core.representation import as_object
 from warehouse.pipeline.reference_load import ReferenceReport, TableReport
-from warehouse.text import count, duration, printable
+from warehouse.text import count, duration, printable, some
 
 _MOST_ROWS = 1_000
+_NAMED = 5
 
 
 def report_as_json(report: ReferenceReport) -> dict[str, Any]:
@@ -52,8 +53,18 @@ def actions_as_json(actions: pd.DataFrame) -> dict[str, Any]:
     return {"actions": _table(actions).to_pylist()}
 
 
-def actions_lines(actions: pd.DataFrame, warehouse: str) -> Iterator[str]:
-    """The actions as a table."""
+def actions_lines(
+    actions: pd.DataFrame, warehouse: str, symbols: Sequence[str] = ()
+) -> Iterator[str]:
+    """The actions as a table.
+
+    Args:
+        symbols: whose they are; none: of all.
+    """
+    if actions.empty and symbols:
+        of_these = f"no split or dividend of {some(symbols, _NAMED)} is held (case counts)"
+        yield f"{of_these}; of all: {warehouse} reference show"
+        return
     if actions.empty:
         yield f"no split or dividend is held; load the vendor's: {warehouse} reference load FILE"
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -248,7 +248,9 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
         return f"all raw files of {names}{span} are published"
     others = len(plan.set_aside) + len(plan.not_in_plan) + len(plan.changed_before)
     if plan.have:
-        state = "in the raw tier" if report.metrics.command == "download" else "published"
+        # Of what is published the raw file may have been pruned.
+        is_download = report.metrics.command == "download"
+        state = "in the raw tier or published" if is_download else "published"
         every = "all " if len(plan.have) > 1 and not others else ""
         files = f"{every}{count(len(plan.have), 'file')}{span} at the source"
         return f"{files} {'is' if len(plan.have) == 1 else 'are'} {state}"
@@ -371,12 +373,13 @@ def laid_lines(
     seen: Sequence[str] = (),
     endpoint: str = "",
     symbols: Sequence[str] = (),
+    partitions: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """What `init` did, line by line.
 
     Args:
         folder: as the user named it.
-        source, layout, endpoint, symbols: what the user asked for; empty: nothing.
+        source, layout, endpoint, symbols, partitions: what the user asked for; empty: nothing.
         seen: what the source holds.
     """
     command = "warehouse" if folder == "." else f"warehouse -C {shlex.quote(folder)}"
@@ -403,6 +406,11 @@ def laid_lines(
         yield row("", f"kept, not {source}; to change it edit {CONFIG_FILE.as_posix()}")
     if layout and settings.layout != layout:
         yield row("layout", f"kept {settings.layout}; to change it edit {CONFIG_FILE.as_posix()}")
+    for name, wanted in (partitions or {}).items():
+        there = laid.config.storage.layout.of(name)
+        kept = "" if there == wanted else "kept "
+        changed = f"; to change it edit {CONFIG_FILE.as_posix()}" if kept else ""
+        yield row("layout", f"{name}: {kept}{there}{changed}")
     if endpoint:
         kept = "" if settings.endpoint == endpoint else "kept "
         changed = f"; to change it edit {CONFIG_FILE.as_posix()}" if kept else ""

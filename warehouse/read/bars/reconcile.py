@@ -75,14 +75,15 @@ class ReconcileAnswers:
         """The report, as `Warehouse.reconcile` says."""
 
         def answer(snapshot: Snapshot) -> ReconcileReport:
-            names = what.symbols or availability.symbols_of(snapshot, _TRADES.name)
+            traded = availability.symbols_of(snapshot, _TRADES.name)
+            names = what.symbols or traded
             unknown = {*what.symbols} - {*availability.symbols_of(snapshot)}
-            if not names or unknown:
+            if unknown or not {*names} & {*traded}:
                 of_all = availability.every_symbol(snapshot)
                 near = availability.near_symbols(min(unknown), of_all) if unknown else []
                 hint = f"; near it: {', '.join(near)}" if near else ""
                 raise NoDataError(
-                    f"reconcile {some(sorted(unknown), _NAMED) or 'bars'}",
+                    f"reconcile {some(sorted(unknown or what.symbols), _NAMED) or 'bars'}",
                     f"the warehouse has no trades of that{hint}",
                     "get them with: warehouse update trades",
                 )

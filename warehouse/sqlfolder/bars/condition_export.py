@@ -39,9 +39,8 @@ def read(path: Path) -> pa.Table:
     try:
         export = parsed_json(read_small(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            path, ConfigError.WHOLE, None, f"cannot be read: {one_line(error)}"
-        ) from error
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise ConfigError(path, ConfigError.WHOLE, None, f"cannot be read: {problem}") from error
     found: dict[int, tuple[str, dict[str, Any]]] = {}
     for place, row in _rows(path, export):
         before, same = found.setdefault(row["id"], (place, row))
