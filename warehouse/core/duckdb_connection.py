@@ -475,7 +475,7 @@ def _spill_prefix() -> str:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+    except ProcessLookupError:
         return False
     except (OSError, OverflowError):
         # Another user's; or a number that no process has: the folder is none of ours.
