@@ -431,6 +431,7 @@ IMPOSSIBLE = {
         " rejects := 0, source := '', etag := '', sha256 := '', fingerprint := '')]"
     ],
     "seconds that are no number": ["update runs set seconds = 'nan'"],
+    "seconds of more than a thousand years": ["update runs set seconds = 1e300"],
     "seconds without end": ["update runs set cpu_seconds = 'infinity'"],
     "less than no time": ["update runs set download_time = -1"],
     "a share that is no number": ["update runs set cache_hit_rate = 'nan'"],

@@ -22,7 +22,7 @@ from warehouse import Warehouse
 from warehouse.bars.explain import REJECTED, explain, in_words
 from warehouse.cli.main import cli
 from warehouse.core.datatypes import DATA_TYPES
-from warehouse.errors import NoDataError, RequestError
+from warehouse.errors import NoDataError, OversizedTradeError, RequestError
 
 MakeWarehouse = Callable[..., Made]
 TIMED = [
@@ -177,6 +177,21 @@ def test_a_window_without_a_trade_says_so(wh: Warehouse) -> None:
     assert len(found) == 0
     assert found.attrs["bar"] is None
     assert found.attrs["text"] == "no bar: there is no trade in this window"
+
+
+@pytest.mark.parametrize(("column", "beyond"), [("price", 1e13), ("size", 1e308)])
+def test_a_trade_that_no_bar_holds_is_named(
+    make_warehouse: MakeWarehouse, column: str, beyond: float
+) -> None:
+    large = trade("A", instant(DAY, "10:00"), **{column: beyond})
+    made = make_warehouse({day_key("trades", DAY): [large]})
+    made.update("trades")
+    with (
+        Warehouse(made.root) as wh,
+        pytest.raises(OversizedTradeError, match="the trade of A at 2024-01-31 15:00") as caught,
+    ):
+        wh.explain_bar("A", f"{DAY} 10:00", every="1m")
+    assert (caught.value.column, caught.value.value) == (column, beyond)
 
 
 def test_a_window_of_odd_lots_says_why_there_is_no_bar(wh: Warehouse) -> None:

@@ -119,6 +119,30 @@ def test_no_folder_of_a_strangers_warehouse_leads_to_what_is_not_theirs(
         check_paths(root, file, load(file, {}))
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+@pytest.mark.parametrize("name", ["catalog", "validate", "catalog/trades.sql", "report/runs.sql"])
+def test_no_sql_of_a_strangers_warehouse_leads_to_what_is_not_theirs(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a text that is no SQL the first line would be told, and noted beside the stranger's data.
+    file, link = root / CONFIG_FILE, root / "sql" / name
+    mine, theirs = root.parent / "my own", root.parent / "of another"
+    link.parent.mkdir(parents=True)
+    for place in (mine, theirs):
+        place.write_text("KEY=abc") if link.suffix else place.mkdir()
+    for path in (root, file, theirs):
+        os.chown(path, ANOTHER, -1)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    link.symlink_to(theirs)
+    check_paths(root, file, load(file, {}))
+    link.unlink()
+    link.symlink_to(mine)
+    with pytest.raises(ForeignWarehouseError, match=f"sql/{name} leads to"):
+        check_paths(root, file, load(file, {}))
+    monkeypatch.setenv("WAREHOUSE_STORAGE__SQL_DIR", str(root / "sql"))
+    check_paths(root, file, load(file, {}))
+
+
 @pytest.mark.usefixtures("as_another")
 @pytest.mark.parametrize(
     ("settings", "key"),

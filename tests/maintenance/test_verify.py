@@ -32,7 +32,7 @@ from building import (
 
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.paths import PartitionKey, RawFile
-from warehouse.errors import SourceError
+from warehouse.errors import SourceError, StorageError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.verify import Fault
 from warehouse.source.folder import FolderSource
@@ -266,6 +266,24 @@ def test_files_that_nobody_knows_are_set_aside_and_never_deleted(made: Made) -> 
         assert new.is_relative_to(made.layout.set_aside)
     assert faults(made) == []
     assert made.sql("select count(*) from trades") == with_stranger
+
+
+@pytest.mark.parametrize("name", ["ledger", "history/runs", "schema", "cache", "rejects"])
+def test_a_folder_in_a_files_place_is_named_and_set_aside(made: Made, name: str) -> None:
+    path = next(path for path in sorted((made.layout.data / name).rglob("*.parquet")))
+    path.unlink()
+    path.mkdir()
+    (path / "somebody's").write_text("kept")
+    if name in ("ledger", "history/runs"):
+        made.put(day_key("trades", DAYS[0]), [trade("AAPL", instant(DAYS[0]))])
+        with pytest.raises(StorageError, match="a folder stands in its place; move it") as told:
+            made.update()
+        assert str(told.value).startswith(f"{path}: ")
+    report = made.repair()
+    assert report.left == []
+    (aside,) = [target for place, target in report.moved if place == path]
+    assert (aside / "somebody's").read_text() == "kept"
+    assert made.verify().faults == []
 
 
 def test_what_waits_to_be_ingested_is_no_fault_unless_it_is_damaged(made: Made) -> None:

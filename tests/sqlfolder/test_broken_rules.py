@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -66,6 +67,24 @@ def test_sql_that_an_editor_has_saved_with_a_mark_before_it_is_read_as_it_is(mad
     assert made.pipeline.validate(Request.of(())).broken == []
     with Warehouse(made.root) as wh:
         assert len(wh.features("vwap", "AAPL", SESSION)) == 1
+
+
+def test_a_file_of_sql_whose_name_is_no_text_is_told_and_stops_nothing(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("validate/zero_sizes", "features/vwap", "catalog/trades", "clean/trades"):
+        path = made.root / f"sql/{name}.sql"
+        (path.parent / os.fsdecode(b"\xff.sql")).write_bytes(path.read_bytes())
+    report = made.update()
+    assert [(one.name, one.error.problem) for one in report.broken] == [
+        (r"\udcff", "its name is no UTF-8 text; rename it")
+    ]
+    assert "a feature is left out" in caplog.text
+    assert made.sql("select count(*) from trades") == [(1,)]
+    assert made.sql("select name from features where problem is not null") == [(r"\udcff",)]
+    assert [one.name for one in made.pipeline.validate(Request.of(())).broken] == [r"\udcff"]
+    with pytest.raises(SqlFileError, match="no UTF-8"):
+        made.pipeline.validate(Request.of(()), [r"\udcff"])
 
 
 FAILS = """-- validate/mine: fails.

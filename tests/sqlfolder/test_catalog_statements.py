@@ -63,6 +63,11 @@ UNBOUND = {
     "a function": ("minute_aggs", "url_decode(", "url_decoded("),
     "a table": ("features", "from partitions,", "from partitioned,"),
     "a word": ("day_aggs", "where\n", "were\n"),
+    "a view of itself": (
+        "rejects",
+        "where is_in_place();",
+        "where is_in_place(); create or replace view rejects as from rejects",
+    ),
 }
 
 

@@ -893,6 +893,18 @@ def test_a_marker_that_is_none_is_made_anew(made: Made, text: bytes) -> None:
     assert data_folder_id.read(made.layout) is not None
 
 
+def test_a_folder_in_the_place_of_the_marker_is_named_with_what_to_do(made: Made) -> None:
+    marker = made.layout.marker
+    marker.unlink()
+    marker.mkdir()
+    with pytest.raises(StorageError) as told:
+        made.ingest("trades")
+    assert str(told.value) == f"{marker}: a folder stands in its place; move it away"
+    marker.rmdir()
+    made.ingest("trades")
+    assert data_folder_id.read(made.layout) is not None
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -217,14 +217,24 @@ def _by_statements(
 ) -> tuple[pa.Table, Mapping[str, int]]:
     """The rows of a chain, and the unknown conditions."""
     trades = plain(trades)
-    with prepared(connection, folder, trades) as from_trades:
-        try:
-            rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
-        except SqlFileError as error:
-            if isinstance(error.__cause__, duckdb.ConversionException):
-                _check_sizes(trades, error.path)
-            raise
+    with prepared(connection, folder, trades) as from_trades, oversized_named(trades):
+        rows = run(connection, steps(folder, spec, from_trades=from_trades), given(spec))
     return rows, _unknown(connection, folder, trades["conditions"])
+
+
+@contextmanager
+def oversized_named(trades: pa.Table) -> Iterator[None]:
+    """Where a statement fails for a number that its decimals do not hold, its trade is named.
+
+    Raises:
+        OversizedTradeError: so it is.
+    """
+    try:
+        yield
+    except SqlFileError as error:
+        if isinstance(error.__cause__, duckdb.ConversionException):
+            _check_sizes(trades, error.path)
+        raise
 
 
 def _check_sizes(trades: pa.Table, path: Path) -> None:

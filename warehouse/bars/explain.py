@@ -11,7 +11,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.bars.build import READS, bar_steps, chain, given, needs_fewer, prepared, run
+from warehouse.bars.build import (
+    READS,
+    bar_steps,
+    chain,
+    given,
+    needs_fewer,
+    oversized_named,
+    prepared,
+    run,
+)
 from warehouse.bars.spec import BarSpec
 from warehouse.bars.tape import on_tape
 from warehouse.core.datatypes import DATA_TYPES
@@ -69,6 +78,7 @@ def explain(
 
     Raises:
         SqlFileError: a statement is not what it should be, or fails on these rows.
+        OversizedTradeError: it fails for a number that it does not hold.
     """
     values = {**given(spec), "at_ns": at_ns}
     begin_ns, end_ns = _window(connection, folder, spec, at_ns, session)
@@ -82,7 +92,7 @@ def explain(
                 pc.greater_equal(stamps, pa.scalar(begin_ns)), pc.less(stamps, pa.scalar(end_ns))
             )
         )
-    with prepared(connection, folder, trades) as from_trades:
+    with prepared(connection, folder, trades) as from_trades, oversized_named(trades):
         steps = bar_steps(spec, from_trades=from_trades)
         explained = folder.chain([*steps, ("explained", "explained")])
         prints = run(connection, explained, values)

@@ -37,6 +37,7 @@ from warehouse.core.permissions import (
     check_inside,
     check_own,
     confines_of,
+    is_own,
 )
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
@@ -517,6 +518,10 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         own += [layout.raw / name for name in DATA_TYPES]
     paths |= {str(path): path for path in own}
     paths |= {str(path): path for path in sorted((root / "config").glob("*.csv"))}
+    if "storage.sql_dir" in paths and not is_own(file):
+        # What stands in one is told where it cannot be parsed, and is noted beside the data.
+        for below in ("*", "*/*.sql"):
+            paths |= {str(path): path for path in sorted(paths["storage.sql_dir"].glob(below))}
     check_inside(root, file, paths, variables)
     elsewhere: dict[str, str] = {"processing.engine": config.processing.engine}
     if config.processing.engine == "spark":

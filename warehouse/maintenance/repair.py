@@ -132,8 +132,10 @@ class _Repair:
         self._by_type = batches.ByType(pipeline.progress, None)
 
     def work(self) -> None:
-        for fault in self._faults:
-            if fault.kind == "unknown":
+        for fault in sorted(self._faults, key=_is_folder_of_file, reverse=True):
+            # What is in such a folder goes with it, though nobody knows it either.
+            is_there = fault.kind == "unknown" and os.path.lexists(fault.path)
+            if is_there or _is_folder_of_file(fault):
                 self._set_aside(fault.path)
         broken = self._broken()
         whole = self._whole()
@@ -386,6 +388,12 @@ class _Repair:
         again = verify(self._layout, pipeline.config, request, pipeline.progress)
         same = (f.problem for f in again.faults if f.kind == "rows" and f.subject == file)
         return next(same, None)
+
+
+def _is_folder_of_file(fault: Fault) -> bool:
+    """Whether a folder stands where a file belongs, over which none can be written."""
+    kinds = ("ledger", "history", "schema", "partition", "rejects")
+    return fault.kind in kinds and fault.path.is_dir() and not fault.path.is_symlink()
 
 
 def _with_slices(catalog: Catalog, key: PartitionKey) -> Iterator[Partition]:

@@ -40,6 +40,7 @@ _INSERT = re.compile(
     r"insert\s+into\s+\w+\s+(?:by\s+(?:name|position)\s+)?(?P<select>(?:select|with|from)\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_NAMED_VIEW = re.compile(rf"{_MADE}view\s+(?:if\s+not\s+exists\s+)?(?P<name>\w+)", re.IGNORECASE)
 _MACRO = re.compile(rf"{_MADE}macro\s+(?P<name>\w+)\s*\(", re.IGNORECASE)
 _WORDS_OF_SELECTS = re.compile(r"\b(as|select|from|with|values)\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -128,6 +129,7 @@ def check_macros(
         where not internal and function_type in ('macro', 'table_macro')
         """
     ).fetchall()
+    _check_views(connection, files)
     forms: dict[str, list[int]] = {}
     for name, _, parameters, _ in rows:
         forms.setdefault(name, []).append(len(parameters))
@@ -143,6 +145,29 @@ def check_macros(
         problem = _unbound(connection, name, is_table, parameters, others)
         if problem is not None:
             raise SqlFileError(file.path, f"its macro {name} cannot be asked: {problem}")
+
+
+def _check_views(connection: duckdb.DuckDBPyConnection, files: Sequence[SqlFile]) -> None:
+    """Refuse views that cannot be asked once all are made.
+
+    One that takes the place of another was bound to that, and may name itself.
+    """
+    made_by = {name: file for file in files for name in _views_of(file)}
+    for (name,) in connection.execute(
+        "select view_name from duckdb_views() where not internal"
+    ).fetchall():
+        file = made_by.get(name.lower())
+        if file is None:
+            continue
+        try:
+            _ = connection.sql(f'from "{name}"').columns
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            problem = f"its view {name} cannot be asked: {explained(error)}"
+            raise SqlFileError(file.path, problem) from error
+
+
+def _views_of(file: SqlFile) -> frozenset[str]:
+    return frozenset(match["name"].lower() for match in _NAMED_VIEW.finditer(file.body))
 
 
 def _unbound(

@@ -47,7 +47,7 @@ from warehouse.sqlfolder.feature_select import (
     complaint,
     names_in,
 )
-from warehouse.sqlfolder.files import MOST_BYTES, SqlFile
+from warehouse.sqlfolder.files import MOST_BYTES, SqlFile, as_text
 from warehouse.text import one_of
 
 MACRO_ARGUMENTS = ("of_symbol", "first_session", "last_session")
@@ -115,7 +115,7 @@ class FeatureFolder:
         if not self.folder.is_dir():
             return {}
         found = (path for path in self.folder.glob("*.sql") if not path.name.startswith("."))
-        return {path.stem: path for path in sorted(found)}
+        return {as_text(path): path for path in sorted(found)}
 
     @staticmethod
     def _read(path: Path) -> Feature | SqlFileError:

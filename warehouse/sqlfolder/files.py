@@ -92,6 +92,14 @@ def _is_comment(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith("--")
 
 
+def as_text(path: Path) -> str:
+    """The name of a file of sql/ without `.sql`, as catalog and history can hold it.
+
+    A disk takes names that are no UTF-8, as one that was written elsewhere may be.
+    """
+    return path.stem.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class SqlFile:
     """One statement.

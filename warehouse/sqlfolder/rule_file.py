@@ -34,7 +34,7 @@ from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import QueryError, RequestError, SqlFileError, one_line
 from warehouse.sqlfolder.determinism import STABLE_TABLE_FUNCTIONS, function_name, nodes, parser
-from warehouse.sqlfolder.files import SqlFile, SqlFolder
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, as_text
 from warehouse.sqlfolder.select_check import check_select
 from warehouse.text import one_of
 
@@ -132,12 +132,15 @@ def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
     broken: list[BrokenRule] = []
     for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
         says = "yes"
+        name = as_text(path)
         try:
+            if name != path.stem:
+                raise SqlFileError(path, "its name is no UTF-8 text; rename it")
             file = sql[f"validate/{path.stem}"]
             says = file.header.get("on_ingest", "no")
             found.append(_rule(file))
         except SqlFileError as error:
-            broken.append(BrokenRule(path.stem, error, says != "no"))
+            broken.append(BrokenRule(name, error, says != "no"))
     return found, broken
 
 

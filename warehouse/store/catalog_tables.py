@@ -107,6 +107,7 @@ FILLED = {
 
 _FIRST, _LAST = "0001-01-01", "9999-11-30"
 """Days that Python has; and a month, whose last day is asked for."""
+_MOST_SECONDS = 1e10
 _MOST_GENERATIONS = 1 << 62
 _ODD = {
     "manifests": [
@@ -308,7 +309,7 @@ def _check_values(
 
 def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str) -> str | None:
     """A value that no publish writes, in words: a NULL, a day that no calendar has, or a time
-    or a share that is no number of at least 0.
+    or a share that is no number from 0 to what a run may take.
 
     The columns of a table of ours may be declared so; those of a stranger's need not be.
 
@@ -321,9 +322,9 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
         for kind in ("DATE", "TIMESTAMP")
         for name in REQUIRED[table].get(kind, "").split()
     ]
-    # A double of ours is a time or a share.
+    # A double of ours is a share, or a time in seconds: no run lasts for centuries.
     asked += [
-        (name, f"not isfinite({name}) or {name} < 0")
+        (name, f"not isfinite({name}) or {name} not between 0 and {_MOST_SECONDS}")
         for name in REQUIRED[table].get("DOUBLE", "").split()
     ]
     asked += _ODD.get(table, [])

@@ -21,6 +21,7 @@ from warehouse.core.paths import OWN_FOLDERS, Layout, parse_partition, partition
 from warehouse.core.permissions import is_own, owner_of
 from warehouse.errors import EngineError, StorageError
 
+A_FOLDER_IS_THERE = "a folder stands in its place; move it away"
 _MOST_BYTES = 4_096
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -177,7 +178,7 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
         told: says the id that what stands there bears, where the mark itself is gone.
 
     Raises:
-        OSError: the disk refuses.
+        OSError, StorageError: the disk refuses.
     """
     found = read(layout)
     if found is not None and found.cache == layout.cache.name:
@@ -192,7 +193,10 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, layout.marker)
+    try:
+        os.replace(draft, layout.marker)
+    except IsADirectoryError as error:
+        raise StorageError(layout.marker, A_FOLDER_IS_THERE) from error
 
 
 def _other_caches(layout: Layout) -> list[Path]:

@@ -227,6 +227,7 @@ def publish(layout: Layout, change: Change) -> None:
             # What no writer would carry out is not begun.
             journal.check(layout, change)
         except DamagedJournalError as error:
+            _check_no_folder(layout, change)
             raise StorageError(
                 layout.data, f"cannot publish: {error.reason}; {_may_be_links(layout)}"
             ) from error
@@ -270,7 +271,7 @@ def check_places(
         _make_folders(layout, Change("", renames, []))
         for _, final in moves:
             if os.path.isdir(final):
-                raise IsADirectoryError(None, "a folder stands in its place; move it away", final)
+                raise IsADirectoryError(None, data_folder_id.A_FOLDER_IS_THERE, final)
         _check_room(layout, moves, waiting)
     except OSError as error:
         raise _refused(layout, error) from error
@@ -314,6 +315,13 @@ def _check_ways(layout: Layout, renames: Iterable[tuple[str, str]]) -> None:
     if odd is not None and odd[1]:
         problem = f"cannot publish: it is a link; {_may_be_links(layout)}"
         raise StorageError(layout.data / odd[0], problem)
+
+
+def _check_no_folder(layout: Layout, change: Change) -> None:
+    for final in (*(final for _, final in change.renames), *change.removals):
+        path = layout.data / final
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(None, data_folder_id.A_FOLDER_IS_THERE, str(path))
 
 
 def _make_folders(layout: Layout, change: Change) -> None:
