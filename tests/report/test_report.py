@@ -1110,7 +1110,7 @@ def test_on_paper_calendars_keep_their_colours_and_nothing_is_cut(open_page: Ope
     # Paper is white: the colours are those of the light page.
     assert page.evaluate(f"{style}.backgroundColor") == "rgb(23, 79, 143)"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    cut = """[...document.querySelectorAll('.scroll, .chart, .calendar, .main-svg')]
+    cut = """[...document.querySelectorAll('.scroll, .scroll > table, .chart, .calendar, .main-svg')]
         .filter((each) => each.offsetParent !== null || each.tagName === 'svg')
         .map((each) => each.getBoundingClientRect())
         .filter((box) => box.right > 701 || box.left < -1).length"""
@@ -1119,6 +1119,32 @@ def test_on_paper_calendars_keep_their_colours_and_nothing_is_cut(open_page: Ope
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.querySelectorAll('.main-svg[viewBox]').length") == 0
+
+
+def test_on_paper_each_mark_that_is_drawn_is_said_to_be_what_it_is(open_page: OpenPage) -> None:
+    page = open_page()
+    first = page.locator(".legend input").first
+    shown = page.locator(".legend label:visible").count()
+    assert shown > 2
+    page.emulate_media(media="print")
+    assert page.locator(".legend label:visible").count() == shown
+    assert page.locator(".legend input:visible").count() == 0
+    page.emulate_media(media="screen")
+    first.uncheck()
+    page.emulate_media(media="print")
+    assert page.locator(".legend label:visible").count() == shown - 1
+
+
+def test_a_high_contrast_theme_leaves_the_states_of_the_calendars_apart(
+    open_page: OpenPage,
+) -> None:
+    page = open_page()
+    looks = """[...document.querySelectorAll('.steps .d')]
+        .map((each) => getComputedStyle(each).backgroundColor).join(" ")"""
+    as_drawn = page.evaluate(looks)
+    assert len(set(as_drawn.split(" rgb"))) == 5
+    page.emulate_media(forced_colors="active")
+    assert page.evaluate(looks) == as_drawn
 
 
 def test_a_table_that_goes_on_shows_that_it_scrolls(open_page: OpenPage) -> None:
