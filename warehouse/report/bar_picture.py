@@ -40,18 +40,11 @@ def save(told: Row, path: Path) -> int:
     figure = picture(told, _HEIGHT)
     begins, ends = clock(told["begins"]), clock(told["ends"])
     title = f"{told['symbol']} {begins[:19]} to {ends[11:19]}: {told['text'].split('; ')[0]}"
-    figure.update_layout(
-        title={
-            "text": plain(title) + _left_away(told, figure),
-            "font": {"size": 14},
-            "x": 0.02,
-            "xanchor": "left",
-        },
-        margin={"t": 60},
-        showlegend=True,
-        legend={"orientation": "h", "y": -0.15},
-    )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.15})
     page = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    # Of plotly's own titles what is wider than the window, or the paper, is cut off.
+    heading = f"<p>{plain(title)}{_left_away(told, figure)}</p>"
+    page = page.replace("<body>", f'<body style="font: 15px system-ui, sans-serif">{heading}', 1)
     with replacing(path) as file:
         return file.write(page.encode(errors="backslashreplace"))
 
