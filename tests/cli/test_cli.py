@@ -2158,6 +2158,39 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
+def test_ctrl_c_while_duckdb_is_being_loaded_is_no_crash(filled: Path) -> None:
+    program = """
+import _imp, os, signal, sys
+from warehouse.cli.start import main
+
+loading = _imp.create_dynamic, _imp.exec_dynamic
+
+def interrupt(frame, event, argument):
+    while frame is not None and event == "call":
+        is_import = frame.f_code.co_name == "_call_with_frames_removed"
+        is_import = is_import and frame.f_locals.get("f") in loading
+        if is_import and "duckdb" in str(frame.f_locals["args"]):
+            calls.append(frame)
+            if len(calls) == 5:
+                sys.setprofile(None)
+                os.kill(os.getpid(), signal.SIGINT)
+            return
+        frame = frame.f_back
+
+calls = []
+sys.setprofile(interrupt)
+main()
+"""
+    endless = (
+        "select count(*) from range(100_000_000) a, range(100_000_000) b where a.range > b.range"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-C", str(filled), "query", endless],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_no_line_of_help_is_wider_than_a_terminal() -> None:
     for name in cli.commands:
         assert max(map(len, run(name, "--help").stdout.splitlines())) <= 80
