@@ -1561,7 +1561,10 @@ class Warehouse(Face):
         from warehouse.report import symbol_facts
         from warehouse.report.collect import gather
         from warehouse.report.html import save
+        from warehouse.report.output_file import check_is_page
 
+        if path is not None:
+            check_is_page("path", expanded(path))
         facts = gather(
             self._layout,
             self._config,

@@ -718,6 +718,10 @@ def test_rebuild_changed_ends_with_1_where_a_raw_file_is_gone_and_fetches_it_on_
     assert "cleaning.corrections changed from [0, 1] to [0]" in out
     assert f"trades {SESSIONS[0]}" in out
     assert f"warehouse -C {root} rebuild --changed --fetch" in out
+    said = run("-C", str(root), "rebuild", "--changed", "--fetch", "--dry-run").stdout
+    files = len(SESSIONS)
+    assert f"would read {files} raw files, {files} of them fetched again\n" in said
+    assert "not here" not in said
     assert run("-C", str(root), "rebuild", "--changed", "--fetch").stdout.count("wrote") == 1
 
 
@@ -837,12 +841,17 @@ def test_a_rebuild_after_a_prune_fetches_what_is_gone_where_it_is_told_to(root: 
         raw_of(root, "day_aggs", session).unlink()
     # No download brings back what is published, nor does it say that its file is here.
     assert "in the raw tier or published" in run("-C", str(root), "download", "day_aggs").stdout
+    said = run("-C", str(root), "rebuild", "all", "--fetch", "--dry-run").stdout.splitlines()
+    assert said[0].startswith("would fetch 3 files, ")
+    assert "would read 3 files" in said
+    assert not raw_of(root, "day_aggs", SESSIONS[0]).exists()
     done = json_of("-C", str(root), "rebuild", "all", "--fetch")
     assert done["rows_published"] == done["lines"] == 3 * len(SYMBOLS)
     raw_of(root, "day_aggs", SESSIONS[0]).unlink()
     source_file(root.parent / "own_source", "day_aggs", SESSIONS[0]).unlink()
     problem = fails("-C", str(root), "rebuild", "all", "--fetch")
     assert "the source has no such file (any more)" in problem
+    assert fails("-C", str(root), "rebuild", "all", "--fetch", "--dry-run") == problem
 
 
 def test_one_writer_at_a_time(root: Path) -> None:
@@ -1777,6 +1786,18 @@ def test_every_answer_can_be_disarmed(filled: Path, form: str) -> None:
         assert run(*plain, "--safe-csv").stdout == run(*plain).stdout
 
 
+def test_a_picture_of_a_bar_is_a_page_and_has_no_other_name(filled: Path, tmp_path: Path) -> None:
+    asked = ("-C", str(filled), "explain-bar", "AAPL", f"{SESSIONS[0]} 10:00", "--picture")
+    for name in ("bar.png", "bar.SVG", "bar.pdf"):
+        problem = fails(*asked, str(tmp_path / name))
+        assert problem.startswith("picture = ")
+        assert problem.endswith("; let it end in .html")
+    assert not list(tmp_path.iterdir())
+    for name in ("bar.htm", "2025-11-28"):
+        run(*asked, str(tmp_path / name))
+        assert "<html>" in (tmp_path / name).read_text("utf-8")
+
+
 def test_advice_is_for_the_one_who_asked(filled: Path) -> None:
     at = ("-C", str(filled))
     as_of = ("--start", "2025-11-28", "--as-of", "2025-11-28")
@@ -2135,6 +2156,39 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_while_duckdb_is_being_loaded_is_no_crash(filled: Path) -> None:
+    program = """
+import _imp, os, signal, sys
+from warehouse.cli.start import main
+
+loading = _imp.create_dynamic, _imp.exec_dynamic
+
+def interrupt(frame, event, argument):
+    while frame is not None and event == "call":
+        is_import = frame.f_code.co_name == "_call_with_frames_removed"
+        is_import = is_import and frame.f_locals.get("f") in loading
+        if is_import and "duckdb" in str(frame.f_locals["args"]):
+            calls.append(frame)
+            if len(calls) == 5:
+                sys.setprofile(None)
+                os.kill(os.getpid(), signal.SIGINT)
+            return
+        frame = frame.f_back
+
+calls = []
+sys.setprofile(interrupt)
+main()
+"""
+    endless = (
+        "select count(*) from range(100_000_000) a, range(100_000_000) b where a.range > b.range"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-C", str(filled), "query", endless],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_no_line_of_help_is_wider_than_a_terminal() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from building import SESSION, Made, MakeWarehouse, day_key, instant, trade
 
@@ -53,7 +55,12 @@ def test_trades_of_each_kind_have_a_mark_and_the_bars_prices_a_line(
     }
     assert {shape.y0 for shape in figure.layout.shapes} == {10, 12}
     assert bar_picture.save(bar, tmp_path / "bar.html") > 1_000_000
-    assert "&lt;b&gt; 2024-01-31 10:00:00 to 10:01:00" in (tmp_path / "bar.html").read_text()
+    page = (tmp_path / "bar.html").read_text()
+    # A paragraph of the page folds on paper; a title of the plot would be cut off.
+    told_above = re.findall("<p>(.*?)</p>", page)
+    assert told_above == [
+        "&lt;b&gt; 2024-01-31 10:00:00 to 10:01:00: " + bar["text"].split("; ")[0]
+    ]
 
 
 def test_the_names_of_the_prices_stand_apart_and_none_is_far_from_its_line(made: Made) -> None:
@@ -103,6 +110,35 @@ def test_a_window_without_trades_has_a_picture_that_says_so(made: Made, tmp_path
     assert not bar_picture.picture(bar, 400).data
     bar_picture.save(bar, tmp_path / "bar.html")
     assert "no bar: there is no trade in this window" in (tmp_path / "bar.html").read_text()
+
+
+def test_of_more_trades_than_a_screen_shows_apart_the_extremes_are_drawn_and_it_is_said(
+    made: Made, tmp_path: Path
+) -> None:
+    bar = told(made, "10:00")
+    first = bar["trades"][0]
+    begins = pd.Timestamp(bar["begins"])
+    many = [
+        {**first, "sets": None, "price": 10 + n % 7 / 10,
+         "timestamp": (begins + pd.Timedelta(n * 2, "ms")).isoformat()}
+        for n in range(30_000)
+    ]  # fmt: skip
+    bar["trades"] = sorted([*bar["trades"], *many], key=lambda one: pd.Timestamp(one["timestamp"]))
+    whole = bar_picture.picture(bar, 400)
+
+    by_name = {trace.name: list(trace.y) for trace in whole.data}
+    drawn = by_name.pop("everything (30,002)")
+    assert len(drawn) <= 2 * 500
+    assert (min(drawn), max(drawn)) == (10, 12)
+    assert by_name == {
+        "volume only (1)": [99],
+        "high and low, volume (1)": [11],
+        "no part of the tape (1)": [13],
+        "set a price of the bar (2)": [10, 12],
+    }
+    assert bar_picture.save(bar, tmp_path / "many.html") < 5_500_000
+    said = f"{len(drawn) + 3:,} of 30,005 trades: of each kind the lowest and the highest price"
+    assert said in (tmp_path / "many.html").read_text()
 
 
 def test_a_label_spells_out_what_a_page_would_obey() -> None:

@@ -31,6 +31,7 @@ from warehouse.cli.render.brief import sparkline
 from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
+from warehouse.errors import RequestError
 from warehouse.read.availability import states_asked
 from warehouse.report import charts, html, symbol_facts
 from warehouse.report.answers import Verdict, is_right
@@ -581,6 +582,8 @@ def test_where_no_file_is_named_none_is_written_through_a_link(
         (("--start", "2024-01-31", "--end", "2024-01-02"), "lies before start"),
         (("--start", "yesterday"), "YYYY-MM-DD"),
         (("-o", "no/such/folder/x.html"), "cannot be written"),
+        (("-o", "report.pdf"), "which nothing opens as .pdf; let it end in .html"),
+        (("-o", "report.JSON"), "which nothing opens as .json; let it end in .html"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -595,6 +598,23 @@ def test_what_cannot_be_is_one_line(
     assert complaint in result.stderr
     assert re.fullmatch(r"Error: .+\n", result.stderr)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_of_python_has_no_name_of_a_picture_either(made: Made, tmp_path: Path) -> None:
+    with Warehouse(made.root) as wh, pytest.raises(RequestError, match=r"let it end in \.html"):
+        wh.report(tmp_path / "report.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_days_that_wait_for_their_files_are_no_end_of_what_is_here(tmp_path: Path) -> None:
+    made = make(tmp_path, {day_key("quotes", HERE[0]): quotes_of(HERE[0])})
+    made.update("quotes", start=HERE[0], end=HERE[0])
+    made.update("quotes", start=date(2990, 1, 2), end=date(2990, 1, 3))
+    facts = gather(made.layout, made.config)
+    assert (facts.start, facts.end) == (str(HERE[0]), str(HERE[0]))
+    # Those that were to be there count wherever they are.
+    made.update("quotes", start=date(2024, 3, 1), end=date(2024, 3, 1))
+    assert gather(made.layout, made.config).end == "2024-03-01"
 
 
 def test_status_tells_it_in_short(made: Made) -> None:
@@ -1110,7 +1130,7 @@ def test_on_paper_calendars_keep_their_colours_and_nothing_is_cut(open_page: Ope
     # Paper is white: the colours are those of the light page.
     assert page.evaluate(f"{style}.backgroundColor") == "rgb(23, 79, 143)"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    cut = """[...document.querySelectorAll('.scroll, .chart, .calendar, .main-svg')]
+    cut = """[...document.querySelectorAll('.scroll, table, .chart, .calendar, .main-svg')]
         .filter((each) => each.offsetParent !== null || each.tagName === 'svg')
         .map((each) => each.getBoundingClientRect())
         .filter((box) => box.right > 701 || box.left < -1).length"""
@@ -1119,6 +1139,32 @@ def test_on_paper_calendars_keep_their_colours_and_nothing_is_cut(open_page: Ope
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.querySelectorAll('.main-svg[viewBox]').length") == 0
+
+
+def test_on_paper_each_mark_that_is_drawn_is_said_to_be_what_it_is(open_page: OpenPage) -> None:
+    page = open_page()
+    first = page.locator(".legend input").first
+    shown = page.locator(".legend label:visible").count()
+    assert shown > 2
+    page.emulate_media(media="print")
+    assert page.locator(".legend label:visible").count() == shown
+    assert page.locator(".legend input:visible").count() == 0
+    page.emulate_media(media="screen")
+    first.uncheck()
+    page.emulate_media(media="print")
+    assert page.locator(".legend label:visible").count() == shown - 1
+
+
+def test_a_high_contrast_theme_leaves_the_states_of_the_calendars_apart(
+    open_page: OpenPage,
+) -> None:
+    page = open_page()
+    looks = """[...document.querySelectorAll('.steps .d')]
+        .map((each) => getComputedStyle(each).backgroundColor).join(" ")"""
+    as_drawn = page.evaluate(looks)
+    assert len(set(as_drawn.split(" rgb"))) == 5
+    page.emulate_media(forced_colors="active")
+    assert page.evaluate(looks) == as_drawn
 
 
 def test_a_table_that_goes_on_shows_that_it_scrolls(open_page: OpenPage) -> None:

@@ -105,6 +105,7 @@ def report(
         if path is None and file.is_symlink():
             # Nobody has named it: it may be of the stranger whose warehouse this folder is.
             raise StorageError(file, "is a link; name the file to write with -o")
+        output_file.check_is_page("output", file)
         output_file.check(file)
     layout, _ = place.open()
     output_file.check_apart(file, layout)

@@ -150,6 +150,7 @@ def explain_bar(
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
     if picture is not None:
+        output_file.check_is_page("picture", Path(picture))
         output_file.check(Path(picture))
         output_file.check_apart(Path(picture), place.open()[0])
     with Warehouse(place.open()[0].root) as wh:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _imp
 import math
 import os
 import re
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 OF_A_SIGNAL, PIPE_CLOSED = 128, 141
 """Exit status, as a shell would give it: 128 and the signal's number."""
 
+_SOON_SECONDS = 0.05
 _ORDER = ("init", "demo", "download", "ingest", "update", "rebuild", "validate", "prune",
           "verify", "status", "coverage", "report", "query", "bars", "explain-bar", "reconcile",
           "features", "reference", "pull", "shell")  # fmt: skip
@@ -161,8 +164,24 @@ class Commands(click.Group):
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal that ends the process: what is temporary goes, the run says how."""
+        if _is_being_loaded(frame):
+            # DuckDB's C++ ends the process where an exception is raised while it begins.
+            again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         self.interrupted = number
         raise KeyboardInterrupt
+
+
+def _is_being_loaded(frame: FrameType | None) -> bool:
+    """Whether a module that is no Python is just being loaded."""
+    while frame is not None:
+        is_import = frame.f_code.co_name == "_call_with_frames_removed"
+        if is_import and frame.f_locals.get("f") in (_imp.create_dynamic, _imp.exec_dynamic):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _stands_somewhere() -> bool:

@@ -18,7 +18,7 @@ from warehouse.core.paths import PartitionKey, RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
 from warehouse.ingest import raw_check
-from warehouse.maintenance.refetch import refetch
+from warehouse.maintenance.refetch import plan, refetch
 from warehouse.pipeline import batches
 from warehouse.pipeline.bars.work import Scope, Work
 from warehouse.pipeline.download_plan import files_to_ingest
@@ -108,7 +108,11 @@ def rebuild_changed(
         report.why_absent = {file: str(problem) for file, problem in unread.items()}
         absent = stale - here
         new_versions = set(waiting)
-        if fetch and not dry_run:
+        if fetch and dry_run:
+            report.why_absent |= plan(pipeline, run, absent - set(unread))
+            absent = set(report.why_absent)
+            here = stale - absent
+        elif fetch:
             came = refetch(pipeline, report.run, absent - set(unread), lambda path: None)
             report.why_absent |= came.why
             new_versions |= came.restated

@@ -48,9 +48,20 @@ def rebuild(
     """
 
     def bring(run: RunReport, wanted: Iterable[RawFile]) -> Mapping[RawFile, str]:
+        if dry_run:
+            return plan(pipeline, run, wanted)
         return refetch(pipeline, run, wanted, lambda path: None).why
 
     return pipeline.rebuild(request, dry_run=dry_run, bring=bring if fetch else None)
+
+
+def plan(pipeline: Pipeline, run: RunReport, wanted: Iterable[RawFile]) -> Mapping[RawFile, str]:
+    """Tell the run what `refetch` would bring; returns why which files are not to be had."""
+    why: dict[RawFile, str] = {}
+    files = sorted(set(wanted), key=lambda file: file.sort_key)
+    _, items = _at_the_source(pipeline, files, why)
+    run.download = DownloadPlan(fetch=list(items.values()))
+    return why
 
 
 def refetch(
@@ -73,15 +84,9 @@ def refetch(
     files = sorted(set(wanted), key=lambda file: file.sort_key)
     if not files:
         return result
-    try:
-        source = open_source(pipeline.config, pipeline.layout.root)
-        items = _listed(source, pipeline.config.source.layout, files, result.why)
-    except (ConfigError, SourceError) as error:
-        result.why = dict.fromkeys(files, str(error))
+    source, items = _at_the_source(pipeline, files, result.why)
+    if source is None:
         return result
-    for file in files:
-        if file not in items:
-            result.why.setdefault(file, "the source has no such file (any more)")
     known = pipeline.known()
     found = DownloadPlan(fetch=list(items.values()))
     pipeline.fetch(source, run, found, known)
@@ -109,6 +114,26 @@ def refetch(
             result.restated.add(item.file)
     pipeline.writer.publish(CatalogChange(files=records))
     return result
+
+
+def _at_the_source(
+    pipeline: Pipeline, files: list[RawFile], why: dict[RawFile, str]
+) -> tuple[Source | None, dict[RawFile, SourceObject]]:
+    """The source and what it has of the files; None: it cannot be asked.
+
+    Args:
+        why: takes those that are not to be had.
+    """
+    try:
+        source = open_source(pipeline.config, pipeline.layout.root)
+        items = _listed(source, pipeline.config.source.layout, files, why)
+    except (ConfigError, SourceError) as error:
+        why.update(dict.fromkeys(files, str(error)))
+        return None, {}
+    for file in files:
+        if file not in items:
+            why.setdefault(file, "the source has no such file (any more)")
+    return source, items
 
 
 def _listed(

@@ -273,7 +273,8 @@ class Pipeline:
         """Make partitions anew from the raw tier, whether anything has changed or not.
 
         Args:
-            bring: fetches raw files of published sessions that are gone.
+            bring: fetches raw files of published sessions that are gone; of a dry run it tells
+                the report which it would fetch.
 
         Raises:
             NoDataError: they are, and nothing brought them.
@@ -304,11 +305,17 @@ class Pipeline:
             self.look_at_raw(report, request)
             absent = gone(self.layout, request, known, report.planned, report.raw_unread)
             why: Mapping[RawFile, str] = {}
-            if absent and bring is not None and not dry_run:
+            if absent and bring is not None:
                 why = bring(report, absent)
                 known = self.known()
-                report.planned = self._raw_files(request)
-                absent = gone(self.layout, request, known, report.planned, report.raw_unread)
+                if dry_run:
+                    coming = set(absent).difference(why)
+                    planned = coming.union(report.planned)
+                    report.planned = sorted(planned, key=lambda file: file.sort_key)
+                    absent = [file for file in absent if file in why]
+                else:
+                    report.planned = self._raw_files(request)
+                    absent = gone(self.layout, request, known, report.planned, report.raw_unread)
             if absent:
                 raise not_there(self.layout, request, absent, why)
             if not report.planned:

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from warehouse.report.answers import Row
-from warehouse.report.bar_facts import clock, may_set
+from warehouse.report.bar_facts import MOST_TRADES, clock, may_set
 from warehouse.report.chart_style import INK, MARKS, OTHER_MARK, plain, style
 from warehouse.report.output_file import replacing
 
@@ -21,6 +21,8 @@ _AROUND = 110
 """Pixels of a picture's height that are not the plot's."""
 _BESIDE = 0.02
 """Of the window's length, left free on both sides: a mark at its edge is whole."""
+_STRETCHES = 500
+"""Into so many the window is cut where there are more trades than a screen shows apart."""
 _REACH, _LEAST = 3, 0.0005
 """A trade farther from the bar than so many times its range is far; a bar of one price has a range
 of so much of it."""
@@ -38,13 +40,11 @@ def save(told: Row, path: Path) -> int:
     figure = picture(told, _HEIGHT)
     begins, ends = clock(told["begins"]), clock(told["ends"])
     title = f"{told['symbol']} {begins[:19]} to {ends[11:19]}: {told['text'].split('; ')[0]}"
-    figure.update_layout(
-        title={"text": plain(title), "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
-        margin={"t": 60},
-        showlegend=True,
-        legend={"orientation": "h", "y": -0.15},
-    )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.15})
     page = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    # Of plotly's own titles what is wider than the window, or the paper, is cut off.
+    heading = f"<p>{plain(title)}{_left_away(told, figure)}</p>"
+    page = page.replace("<body>", f'<body style="font: 15px system-ui, sans-serif">{heading}', 1)
     with replacing(path) as file:
         return file.write(page.encode(errors="backslashreplace"))
 
@@ -53,23 +53,26 @@ def picture(told: Row, height: int) -> go.Figure:
     """The trades by time and price, a mark for each kind; the bar's prices, and what set them.
 
     Lines are the bar's prices, rings go around the trades that set them. A trade far beyond the bar
-    is told at the edge in words.
+    is told at the edge in words. Of more trades than a screen shows apart those are drawn that are
+    the lowest or the highest of their kind and stretch of time: a browser would not open them all.
 
     Args:
         told: a bar, as `bar_facts.explained` tells it.
         height: in pixels.
     """
     figure = go.Figure()
+    is_thinned = len(told["trades"]) > MOST_TRADES
     kinds: dict[str, list[Row]] = {}
     for trade in told["trades"]:
         kinds.setdefault(kind_of(trade), []).append(trade)
     for kind, trades in kinds.items():
         mark, colour = MARKS.get(kind, OTHER_MARK)
         thin = mark.endswith("-thin")
+        drawn = _extremes(told, trades) if is_thinned else trades
         figure.add_scatter(
-            x=[clock(trade["timestamp"]) for trade in trades],
-            y=[trade["price"] for trade in trades],
-            customdata=[[trade["size"], plain(_said_of(trade))] for trade in trades],
+            x=[clock(trade["timestamp"]) for trade in drawn],
+            y=[trade["price"] for trade in drawn],
+            customdata=[[trade["size"], plain(_said_of(trade))] for trade in drawn],
             mode="markers",
             name=f"{kind} ({len(trades):,})",
             marker={
@@ -115,6 +118,28 @@ def kind_of(trade: Row) -> str:
     if trade["left_out"]:
         return "no part of the tape"
     return may_set(trade["sets_high_low"], trade["sets_open_close"], trade["counts"])
+
+
+def _extremes(told: Row, trades: Sequence[Row]) -> list[Row]:
+    """The lowest and the highest of these trades in each stretch of the window, in their order."""
+    begins, ends = pd.Timestamp(told["begins"]), pd.Timestamp(told["ends"])
+    stamps = pd.to_datetime([trade["timestamp"] for trade in trades], format="ISO8601", utc=True)
+    prices = pd.Series([trade["price"] for trade in trades], dtype="float64").dropna()
+    by_stretch = prices.groupby(((stamps - begins) * _STRETCHES // (ends - begins))[prices.index])
+    return [trades[n] for n in sorted({*by_stretch.idxmin(), *by_stretch.idxmax()})]
+
+
+def _left_away(told: Row, figure: go.Figure) -> str:
+    """Of how many trades how many are drawn, as a line of its own; none where all are."""
+    drawn = sum(len(trace.x) for trace in figure.data if trace.customdata is not None)
+    number = len(told["trades"])
+    if number <= MOST_TRADES:
+        return ""
+    stretch = (pd.Timestamp(told["ends"]) - pd.Timestamp(told["begins"])) / _STRETCHES
+    return (
+        f"<br>{drawn:,} of {number:,} trades: of each kind the lowest and the highest price"
+        f" in every {stretch.total_seconds():,.4g} s"
+    )
 
 
 def _shown(told: Row) -> tuple[float, float]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import IO
 
 from warehouse.core.paths import Layout
-from warehouse.errors import StorageError
+from warehouse.errors import RequestError, StorageError
 
 _OPEN = re.compile(r"(/dev/stdout|/dev/stderr)|(?:/dev/fd|/proc/self/fd)/([0-9]{1,6})")
+_PICTURES = {".pdf", ".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
+_DATA = {".json", ".csv", ".tsv", ".txt", ".md", ".xlsx", ".docx", ".parquet", ".gz"}
 _STANDARD = {"/dev/stdout": "1", "/dev/stderr": "2"}
 
 
@@ -36,6 +38,19 @@ def check(path: Path) -> None:
         place = target.parent if _is_replaced(target) else target
         if not os.access(place, os.W_OK):
             raise StorageError(path, f"cannot be written: {place} may not be written to")
+
+
+def check_is_page(parameter: str, path: Path) -> None:
+    """Refuse a name by which no program would open a page of HTML.
+
+    Raises:
+        RequestError: it ends as a picture or a document of another kind does.
+    """
+    if (ending := path.suffix.lower()) in _PICTURES | _DATA:
+        problem = (
+            f"it would be a page of HTML, which nothing opens as {ending}; let it end in .html"
+        )
+        raise RequestError(parameter, str(path), problem)
 
 
 def check_apart(path: Path, layout: Layout) -> None:

@@ -148,7 +148,9 @@ def changed_lines(report: ChangedReport, warehouse: str, *, dry_run: bool) -> It
     for reason, keys in report.reasons.items():
         yield row("stale", f"{reason}: {count(len(keys), 'partition')}")
     if dry_run:
-        yield row("would read", count(len(report.files), "raw file"))
+        coming = len(report.run.download.fetch) if report.run.download else 0
+        fetched = f", {coming:,} of them fetched again" if coming else ""
+        yield row("would read", f"{count(len(report.files), 'raw file')}{fetched}")
         yield from (row("", file.key) for file in report.files)
     elif report.files:
         yield row("read", count(len(report.files), "raw file"))
