@@ -488,6 +488,35 @@ def test_a_stream_that_is_left_lets_go_of_files_and_threads(
         gc.enable()
 
 
+def test_threads_share_a_streams_batches_and_one_closes_it_for_another(wh: Warehouse) -> None:
+    expected = sum(batch.num_rows for batch in wh.stream(SYMBOLS, *SPAN, missing="ignore"))
+    counts: list[int] = []
+    problems: list[BaseException] = []
+
+    def take(stream: Iterator[pa.RecordBatch]) -> None:
+        try:
+            counts.extend(batch.num_rows for batch in stream)
+        except BaseException as error:
+            problems.append(error)
+
+    shared = wh.stream(SYMBOLS, *SPAN, batch_rows=1, missing="ignore")
+    threads = [threading.Thread(target=take, args=(shared,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sum(counts), problems) == (expected, [])
+
+    for _ in range(20):
+        left = wh.stream(SYMBOLS, *SPAN, batch_rows=1, missing="ignore")
+        thread = threading.Thread(target=take, args=(left,))
+        thread.start()
+        left.close()
+        thread.join()
+        assert list(left) == []
+    assert problems == []
+
+
 def test_a_stream_outlives_its_warehouse(small: Made) -> None:
     with Warehouse(small.root) as wh:
         count = sum(batch.num_rows for batch in wh.stream("AAPL", *SPAN))

@@ -506,6 +506,17 @@ def test_a_raw_file_that_is_replaced_before_its_publish_is_ingested_next_time(
     assert made.sql("select distinct symbol from trades") == [("B",)]
 
 
+def test_a_file_dated_beyond_2262_is_ingested_once(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    path = made.put(day_key("trades", SESSION), lines(SESSION, "A"))
+    os.utime(path, (2**34, 2**34))
+    if path.stat().st_mtime_ns < 2**63:
+        pytest.skip("this disk dates no file so far ahead")
+    assert len(made.update("trades").files) == 1
+    assert made.update("trades").files == []
+    assert made.sql("select distinct symbol from trades") == [("A",)]
+
+
 def test_a_good_file_that_takes_a_bad_ones_name_is_not_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

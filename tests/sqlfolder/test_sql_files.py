@@ -301,6 +301,13 @@ def test_a_literal_keeps_a_line_that_looks_like_a_comment() -> None:
     assert sql_file(one).fingerprint() != sql_file(other).fingerprint()
 
 
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_a_line_ends_where_it_does_in_duckdb(odd: str) -> None:
+    file = sql_file(f"-- a: one.{odd}select 0\nselect '{odd}' as x -- and{odd}, 2 as y\n")
+    assert duckdb.sql(file.body).fetchall() == duckdb.sql(file.text).fetchall() == [(odd,)]
+    assert file.comment == [f"a: one.{odd}select 0"]
+
+
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_shipped_statement_keeps_its_fingerprint_when_it_is_reformatted(
     name: str, folder: SqlFolder

@@ -149,6 +149,25 @@ def test_a_clean_statement_that_keeps_a_row_without_a_price_publishes_nothing(
     assert made.sql("select symbol from trades") == [("B",)]
 
 
+@pytest.mark.parametrize("stage", ["clean", "dedupe"])
+def test_sql_that_keeps_a_row_in_another_files_session_publishes_nothing(
+    make_warehouse: MakeWarehouse, stage: str
+) -> None:
+    # sql/dedupe sees those rows alone that share a stamp.
+    made = make_warehouse({day_key("trades", DAYS[0]): [trade("A", instant(DAYS[0]))] * 2})
+    path = made.root / f"sql/{stage}/trades.sql"
+    text = path.read_text("utf-8")
+    assert text.count("\n    session,\n") == 1
+    moved = text.replace("\n    session,\n", "\n    session + 40 as session,\n")
+    path.write_text(moved, "utf-8")
+    with pytest.raises(SqlFileError, match=rf"sql/{stage}/trades.sql: keeps a row of session"):
+        made.update("trades")
+    assert made.partitions() == {}
+    path.write_text(text, "utf-8")
+    made.update("trades")
+    assert made.sql("select session from trades") == [(DAYS[0],)]
+
+
 def test_the_bytes_do_not_depend_on_how_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_writer, "ROW_GROUP_ROWS", 30)
     rows = synthetic_partitions.rows_of("trades", "A", DAYS[:1], 100, seed=1)

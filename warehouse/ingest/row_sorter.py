@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import RawFile
-from warehouse.errors import StorageError
+from warehouse.errors import SqlFileError, StorageError
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.ingest.tape_order import Bools, Ints, Keys, keys_of, whole_keys
 from warehouse.store.parquet_writer import check_complete
@@ -372,6 +372,7 @@ class RowSorter:
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
                 check_complete(self.kind, batch)
+                _check_sessions("clean", file, batch)
                 self._take(file, batch.select(self._columns.names))
 
     def _take(self, file: RawFile, rows: pa.RecordBatch) -> None:
@@ -601,6 +602,7 @@ class RowSorter:
                 self._drop(file, batch.filter(rejected))
                 batch = batch.filter(pc.invert(rejected))
             if batch.num_rows:
+                _check_sessions("dedupe", file, batch)
                 yield batch.select(self._columns.names)
 
     def _drop(self, file: RawFile, repeats: pa.RecordBatch) -> None:
@@ -636,6 +638,24 @@ def accepted(batch: pa.RecordBatch, selected: frozenset[str]) -> tuple[pa.Record
     # A row that names no symbol at all belongs to everybody: it must not go unseen.
     kept = batch.filter(pc.or_(wanted, pc.is_null(batch.column("symbol"))))
     return kept, batch.num_rows - kept.num_rows
+
+
+def _check_sessions(stage: str, file: RawFile, kept: pa.RecordBatch) -> None:
+    """Refuse kept rows of a session that the file is not of.
+
+    They would stand in a partition of another month, or be replaced with that session's own file.
+
+    Raises:
+        SqlFileError: names the session.
+    """
+    found = pc.min_max(kept.column("session"))
+    for session in (found["min"].as_py(), found["max"].as_py()):
+        if session is None or not file.overlaps(session, session):
+            raise SqlFileError(
+                Path("sql", stage, f"{file.data_type}.sql"),
+                f"keeps a row of session {session} from the file of {file.day}, {file.key};"
+                " give such rows a reason",
+            )
 
 
 def _order_of(ranks: Ints, keys: Keys) -> Ints:

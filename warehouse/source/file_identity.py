@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-# An inode may use all of 64 bits, the catalog's column has a sign.
-_INODE_BITS = (1 << 63) - 1
+# An inode may use all of 64 bits and a disk may date a file after 2262; the catalog's columns hold
+# 63 bits and a sign.
+_BITS = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Stamp:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Stamp:
-        return cls(stat.st_ino & _INODE_BITS, stat.st_mtime_ns, stat.st_size)
+        modified = stat.st_mtime_ns if abs(stat.st_mtime_ns) <= _BITS else stat.st_mtime_ns & _BITS
+        return cls(stat.st_ino & _BITS, modified, stat.st_size)
 
 
 def is_at(path: Path, stamp: Stamp) -> bool:

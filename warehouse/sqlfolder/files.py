@@ -38,6 +38,8 @@ MOST_BYTES = 1 << 17
 """A larger file is not read: its trees, DuckDB's and sqlglot's, have thousands of times that."""
 _HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
+# What ends a line, and so a comment, in DuckDB; str.splitlines() takes form feeds and the like too.
+_LINE_END = re.compile(r"\r\n|[\r\n]")
 
 
 # What a statement is made of, in the order in which it is looked for: white space, comments, what
@@ -118,7 +120,7 @@ class SqlFile:
     @cached_property
     def comment(self) -> list[str]:
         """The header comment's lines, without their dashes."""
-        lines = (line.lstrip() for line in self.text.splitlines())
+        lines = (line.lstrip() for line in _LINE_END.split(self.text))
         kept = takewhile(lambda line: line.startswith("--"), lines)
         return [line.removeprefix("--").strip() for line in kept]
 
@@ -163,7 +165,7 @@ class SqlFile:
     @cached_property
     def body(self) -> str:
         """The statement without the header comment and its final semicolon."""
-        lines = self.text.splitlines()
+        lines = _LINE_END.split(self.text)
         start = next((n for n, line in enumerate(lines) if not _is_comment(line)), len(lines))
         return "\n".join(lines[start:]).strip().removesuffix(";")
 

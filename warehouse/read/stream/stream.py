@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 from operator import index
+from threading import Lock
 from types import TracebackType
 from typing import Any
 from weakref import finalize
@@ -162,9 +163,9 @@ def question(
 class Stream(Face):
     """Record batches of one generation of the warehouse; close it, or use `with`.
 
-    It goes forward once, for one thread. Leaving it early, and forgetting it, closes its files and
-    ends its thread. Whatever takes an Arrow stream takes it: `pa.RecordBatchReader.from_stream`,
-    `polars.DataFrame`, a DuckDB query.
+    It goes forward once; where several threads take from it, each batch goes to one of them.
+    Leaving it early, and forgetting it, closes its files and ends its thread. Whatever takes an
+    Arrow stream takes it: `pa.RecordBatchReader.from_stream`, `polars.DataFrame`, a DuckDB query.
 
     Attributes:
         schema: of every batch.
@@ -174,6 +175,8 @@ class Stream(Face):
         self.schema = shape.schema
         self._batch_rows = batch_rows
         self._process = os.getpid()
+        # A generator refuses a second thread, and one that wants to close it.
+        self._taking = Lock()
         thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-stream") if ahead else None
         # Neither of these knows this object: it goes when its last holder lets it go.
         self._finalizer = finalize(self, _let_go, thread, rows)
@@ -195,7 +198,8 @@ class Stream(Face):
             raise RequestError(
                 "stream", f"of process {self._process}", "a child of a fork asks for its own"
             )
-        return next(self._batches)
+        with self._taking:
+            return next(self._batches)
 
     def __enter__(self) -> Stream:
         return self
@@ -213,8 +217,12 @@ class Stream(Face):
         return reader.__arrow_c_stream__(requested_schema)
 
     def close(self) -> None:
-        """Close the files and end the thread; there are no more batches then."""
-        self._batches.close()
+        """Close the files and end the thread; there are no more batches then.
+
+        Where another thread is taking a batch, it gets that one.
+        """
+        with self._taking:
+            self._batches.close()
         self._finalizer()
 
 
