@@ -45,6 +45,24 @@ def test_an_update_goes_on_and_names_the_rule_that_it_did_not_ask(
     assert exit_code(report, Request.of(())) == status
 
 
+@pytest.mark.parametrize("stands", ["nothing", "a file"])
+def test_a_folder_of_rules_that_cannot_be_listed_is_said_of_each_run(
+    made: Made, stands: str
+) -> None:
+    folder = made.root / "sql/validate"
+    made.update()
+    shutil.rmtree(folder)
+    if stands == "a file":
+        folder.write_text("x")
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), 1, price=7)])
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "update"])
+    assert done.exit_code == 1
+    assert f"{folder}: no rule is asked: " in done.output
+    assert made.sql("select price from trades") == [(7,)]
+    status = CliRunner().invoke(cli, ["-C", str(made.root), "status"])
+    assert "no rule is asked" in " ".join(status.output.split())
+
+
 def test_validate_asks_the_others_and_ends_with_the_one_that_cannot_be(made: Made) -> None:
     made.update()
     path = broken(made, "mine", "no")

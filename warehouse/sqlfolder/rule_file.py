@@ -23,6 +23,8 @@ On ingest (`on_ingest: yes`) it sees whole symbols, but not all of them at once.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -116,6 +118,7 @@ class BrokenRule:
 
 
 NOT_ASKED = "rules not asked: "
+_RULE = re.compile(r"[^.].*\.sql", re.DOTALL)
 """How the record of a run names those."""
 
 
@@ -127,10 +130,21 @@ def not_asked(broken: Sequence[BrokenRule]) -> str:
 
 
 def read_rules(sql: SqlFolder) -> tuple[list[Rule], list[BrokenRule]]:
-    """All rules, by name, and the files that are none."""
+    """All rules, by name, and the files that are none; or the folder, where it cannot be listed.
+
+    Who wants no rule keeps an empty one.
+    """
     found: list[Rule] = []
     broken: list[BrokenRule] = []
-    for path in sorted((sql.folder / "validate").glob("[!.]*.sql")):
+    folder = sql.folder / "validate"
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        problem = (
+            f"no rule is asked: {error.strerror}; put the folder of rules there, or an empty one"
+        )
+        return [], [BrokenRule(folder.name, SqlFileError(folder, problem), True)]
+    for path in (folder / name for name in names if _RULE.fullmatch(name)):
         says = "yes"
         name = as_text(path)
         try:
