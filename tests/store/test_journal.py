@@ -695,6 +695,24 @@ def test_no_folder_is_made_where_a_link_below_a_folder_of_the_warehouses_leads(
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["schema", "manifests", "ledger", "history", "recipes", "staging"])
+def test_a_file_in_a_folders_place_is_told_before_anything_is_made_anew(
+    made: Made, name: str
+) -> None:
+    made.update("trades")
+    place = made.layout.data / name
+    shutil.rmtree(place)
+    place.write_text("a file")
+    catalog = made.layout.catalog.read_bytes()
+    made.put(day_key("trades", DAY), [trade("AAPL", instant(DAY), 1, price=9)])
+    with pytest.raises(StorageError, match=f"{place}: is a file, not a folder; move it away"):
+        made.update("trades")
+    assert made.layout.catalog.read_bytes() == catalog
+    place.unlink()
+    made.update("trades")
+    assert made.sql("select max(price) from trades") == [(9,)]
+
+
 def test_a_staging_folder_that_is_a_link_is_refused_and_not_emptied(
     made: Made, tmp_path: Path
 ) -> None:

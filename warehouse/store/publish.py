@@ -54,6 +54,8 @@ _turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 # Who held one in a parent is not in the child.
 os.register_at_fork(after_in_child=_turns.clear)
 
+_AT_TIMES = {"rejects", "reference"}
+"""Tiers that not every publish writes to: what has to tells what stands in their place."""
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What a disk says that keeps no locks, as one on the network may."""
 
@@ -128,7 +130,7 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 f"process {os.getpid()} on {socket.gethostname()}"
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
-        _check_links(layout)
+        _check_folders(layout)
         try:
             data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
@@ -141,14 +143,18 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
         lock.release()
 
 
-def _check_links(layout: Layout) -> None:
-    """Look whether each tier that is a link leads somewhere, and no folder that is none is one.
+def _check_folders(layout: Layout) -> None:
+    """Look whether what every publish needs are folders, and those that are links lead somewhere.
 
     What lies elsewhere is not gone: a catalog that speaks of it is sound, and is not to be set
     aside.
     """
     for name in sorted(OWN_FOLDERS - layout.tiers):
         layout.check_own(layout.data / name)
+    for name in sorted({"schema", "staging", *layout.tiers} - _AT_TIMES):
+        path = layout.data / name
+        if os.path.isfile(path):
+            raise StorageError(path, "is a file, not a folder; move it away")
     for shelf in layout.shelves():
         path = layout.data / shelf
         # A folder that may not be looked into is told by what has to write there.
