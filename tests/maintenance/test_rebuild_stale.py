@@ -287,7 +287,8 @@ def test_a_dry_run_changes_nothing_and_takes_no_lock(made: Made) -> None:
         with pytest.raises(LockedError):
             changed(made)
     assert counts(report) == {"sql/dedupe/quotes changed": 2}
-    assert report.absent == [RawFile("quotes", day) for day in DAYS]
+    assert report.files == [RawFile("quotes", day) for day in DAYS]
+    assert report.absent == []
     assert not (made.root / "data/raw/quotes").exists()
 
 

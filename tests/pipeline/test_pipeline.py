@@ -461,7 +461,7 @@ def test_a_rebuild_without_the_raw_files_is_refused_and_changes_nothing(
     (made.root / f"data/raw/trades/2024/01/{TUESDAY}.csv.gz").unlink()
     before = made.everything()
 
-    with pytest.raises(NoDataError, match="warehouse download") as caught:
+    with pytest.raises(NoDataError, match="warehouse rebuild trades --fetch") as caught:
         made.rebuild("trades")
 
     assert made.everything() == before

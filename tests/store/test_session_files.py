@@ -576,11 +576,10 @@ def test_a_disk_that_is_full_in_a_session_leaves_the_sessions_before_it(
 ) -> None:
     made = make(tmp_path, files(), **laid_out("market"))
     write = market_builder.write_partition
-    seen: list[str] = []
 
     def full(path: str, *arguments: Any) -> Any:
-        seen.append(path)
-        if len(seen) > 8:
+        # Some sessions are staged side by side: what is counted is not what comes first.
+        if f"-trades-{DAYS[-1]}/" in path:
             raise StorageError(path, f"cannot be written: {errno.ENOSPC}")
         return write(path, *arguments)
 
@@ -588,8 +587,7 @@ def test_a_disk_that_is_full_in_a_session_leaves_the_sessions_before_it(
     with pytest.raises(StorageError):
         made.update("trades")
     held = {row[0] for row in made.sql("select distinct session from trades")}
-    assert held
-    assert held < set(DAYS)
+    assert held == set(DAYS[:-1])
     for day in held:
         assert of_session(made, "trades", day)
     monkeypatch.undo()

@@ -101,14 +101,16 @@ def report(
     first = None if start is None else parse_session("start", start)
     last = None if end is None else parse_session("end", end)
     file = Path("report.html" if path is None else path)
-    if path is not None or is_opened or not as_json:
+    is_written = path is not None or is_opened or not as_json
+    if is_written:
         if path is None and file.is_symlink():
             # Nobody has named it: it may be of the stranger whose warehouse this folder is.
             raise StorageError(file, "is a link; name the file to write with -o")
-        output_file.check_is_page("output", file)
         output_file.check(file)
     layout, _ = place.open()
     output_file.check_apart(file, layout)
+    if is_written:
+        output_file.check_is_page("output", file)
     with Warehouse(layout.root) as warehouse:
         facts = warehouse.report(start=first, end=last, symbols=wanted)
     if as_json:

@@ -150,9 +150,9 @@ def explain_bar(
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
     if picture is not None:
-        output_file.check_is_page("picture", Path(picture))
         output_file.check(Path(picture))
         output_file.check_apart(Path(picture), place.open()[0])
+        output_file.check_is_page("picture", Path(picture))
     with Warehouse(place.open()[0].root) as wh:
         found = wh.explain_bar(symbol, at, every=every)
     if picture is not None:
