@@ -468,7 +468,7 @@ def _spill_prefix() -> str:
     # processes from 1, and sees none of the others.
     machine = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:40]
     with suppress(OSError):
-        machine = f"{machine}-{os.stat('/proc/self/ns/pid').st_ino}"
+        machine = f"{machine}.{os.stat('/proc/self/ns/pid').st_ino}"
     return f"warehouse-{machine}-"
 
 
