@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _imp
 import math
 import os
 import re
@@ -164,7 +163,7 @@ class Commands(click.Group):
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal that ends the process: what is temporary goes, the run says how."""
-        if _is_being_loaded(frame):
+        if _duckdb_is_being_loaded():
             # DuckDB's C++ ends the process where an exception is raised while it begins.
             again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
@@ -174,14 +173,10 @@ class Commands(click.Group):
         raise KeyboardInterrupt
 
 
-def _is_being_loaded(frame: FrameType | None) -> bool:
-    """Whether a module that is no Python is just being loaded."""
-    while frame is not None:
-        is_import = frame.f_code.co_name == "_call_with_frames_removed"
-        if is_import and frame.f_locals.get("f") in (_imp.create_dynamic, _imp.exec_dynamic):
-            return True
-        frame = frame.f_back
-    return False
+def _duckdb_is_being_loaded() -> bool:
+    """Whether DuckDB is just being imported, as Python itself notes it of a module."""
+    spec = getattr(sys.modules.get("duckdb"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _stands_somewhere() -> bool:

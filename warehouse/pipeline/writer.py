@@ -142,10 +142,9 @@ class Writer:
 
     def _mend_catalog(self) -> None:
         """Make a lost catalog anew; adapt one written elsewhere, or by an older version."""
-        conditions_path = self.layout.trade_conditions
         # Before anything is fetched or read: no catalog can be made of lists that are none.
-        reference_lists.check(self.sql, self.layout.root / "config", conditions_path)
-        present = reference_lists.present_conditions(self.sql, conditions_path)
+        config_dir = self.layout.root / "config"
+        present = reference_lists.check(self.sql, config_dir, self.layout.trade_conditions)
         conditions: list[dict[str, Any]] = []
         try:
             with Catalog(self.layout, ()) as catalog:

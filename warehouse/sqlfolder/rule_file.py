@@ -118,8 +118,8 @@ class BrokenRule:
 
 
 NOT_ASKED = "rules not asked: "
-_RULE = re.compile(r"[^.].*\.sql", re.DOTALL)
 """How the record of a run names those."""
+_RULE = re.compile(r"[^.].*\.sql", re.DOTALL)
 
 
 def not_asked(broken: Sequence[BrokenRule]) -> str:

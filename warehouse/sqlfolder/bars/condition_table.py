@@ -42,6 +42,11 @@ MOST_ID = 32_767
 Rows = list[dict[str, Any]]
 
 
+def is_id(text: str) -> bool:
+    """Whether a text of a list is an id as the columns hold it: a whole number up to `MOST_ID`."""
+    return bool(re.fullmatch("[0-9]{1,5}", text)) and int(text) <= MOST_ID
+
+
 def read(path: Path) -> pa.Table:
     """The rules of a table, of the columns `TRADE_CONDITIONS`, in the order of its lines.
 
@@ -129,7 +134,7 @@ def _rule(path: Path, line: int, fields: dict[str, str]) -> dict[str, Any]:
     def refused(column: str, expected: str) -> ConfigError:
         return ConfigError(path, f"line {line}, {column}", fields[column], expected)
 
-    if not re.fullmatch("[0-9]{1,5}", fields["id"]) or int(fields["id"]) > MOST_ID:
+    if not is_id(fields["id"]):
         raise refused("id", f"it must be a whole number from 0 to {MOST_ID}")
     if not fields["name"].strip() or not fields["name"].isprintable():
         raise refused("name", "it must be a text of one line, and not empty")

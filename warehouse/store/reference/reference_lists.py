@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 from warehouse.core.small_files import check_small, plain
 from warehouse.errors import ConfigError, one_line
 from warehouse.sqlfolder.bars import condition_table
-from warehouse.sqlfolder.bars.condition_table import MOST_ID
+from warehouse.sqlfolder.bars.condition_table import MOST_ID, is_id
 from warehouse.sqlfolder.files import SqlFolder, come_with_us
 
 LISTS = {
@@ -24,13 +23,16 @@ once: the vendor has two quote conditions of id 30. The list of trade conditions
 own, `condition_table`."""
 
 
-def check(sql: SqlFolder, config_dir: Path, conditions: Path) -> None:
+def check(sql: SqlFolder, config_dir: Path, conditions: Path) -> pa.Table | None:
     """Look at the lists of config/ before DuckDB reads them.
+
+    Returns:
+        The rules that the next catalog will have, as `present_conditions`.
 
     Raises:
         ConfigError: one is too large, no file, or malformed: with its line.
     """
-    present_conditions(sql, conditions)
+    present = present_conditions(sql, conditions)
     for path in sorted({*config_dir.glob("*.csv")} - {conditions}):
         try:
             check_small(path)
@@ -40,7 +42,8 @@ def check(sql: SqlFolder, config_dir: Path, conditions: Path) -> None:
             ) from error
     if are_read_as_shipped(sql):
         for name, (header, is_unique) in LISTS.items():
-            _check_list(config_dir / f"{name}.csv", header.split(","), is_unique)
+            _check_list(config_dir / f"{name}.csv", header.split(","), is_unique=is_unique)
+    return present
 
 
 def present_conditions(sql: SqlFolder, conditions: Path) -> pa.Table | None:
@@ -59,7 +62,7 @@ def are_read_as_shipped(sql: SqlFolder) -> bool:
     return sql["catalog/reference"].body == come_with_us()["catalog/reference"].body
 
 
-def _check_list(path: Path, names: Sequence[str], is_unique: bool) -> None:
+def _check_list(path: Path, names: Sequence[str], *, is_unique: bool) -> None:
     """Refuse a list that is not what the shipped one is, before anything rests on it.
 
     Args:
@@ -92,7 +95,7 @@ def _check_list(path: Path, names: Sequence[str], is_unique: bool) -> None:
             problem = f"it must have {len(names)} fields: {header}"
             raise ConfigError(path, f"line {line}", told, problem)
         row = dict(zip(names, fields, strict=True))
-        if not re.fullmatch("[0-9]{1,5}", row["id"]) or int(row["id"]) > MOST_ID:
+        if not is_id(row["id"]):
             problem = f"it must be a whole number from 0 to {MOST_ID}"
             raise ConfigError(path, f"line {line}, id", row["id"], problem)
         other = seen.setdefault(int(row["id"]), line)
