@@ -552,6 +552,12 @@ def _gap(
     if absent and there:
         told = [f"{day} ({why})" if why else f"{day}" for day, why in sorted(absent.items())]
         found = f"never ingested: {some(told, _NAMED)}; {have}"
+    if span.first > today():
+        return NoDataError(
+            asked(kind, symbols, span),
+            f"those days are still to come; {have}",
+            "ask for days that have been, or take what is there with missing='ignore'",
+        )
     first, last = (min(absent), max(absent)) if absent else (span.first, span.last)
     is_past = FIRST_SESSION <= first <= last <= today()
     if not absent and is_past and not trading_days(first, last):
