@@ -31,8 +31,7 @@ create or replace macro day_aggs_of(symbol) as table (
     select *
     from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
     where
-        are_sessions(first, last)
-        and session between first::date and last::date
+        session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
     union all
@@ -40,7 +39,6 @@ create or replace macro day_aggs_of(symbol) as table (
     from read_parquet(day_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
-        and are_sessions(first, last)
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
@@ -60,8 +58,7 @@ create or replace macro day_aggs_of(symbol) as table (
             select *
             from read_parquet(day_aggs_files_of(symbol), hive_partitioning = false)
             where
-                are_sessions(first, last)
-                and session between first::date and last::date
+                session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()
             union all
@@ -69,7 +66,6 @@ create or replace macro day_aggs_of(symbol) as table (
             from read_parquet(day_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
             where
                 shared.symbol = symbol
-                and are_sessions(first, last)
                 and session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()

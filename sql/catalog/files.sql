@@ -77,18 +77,28 @@ create or replace macro is_the_only_one() as (
     from duckdb_databases()
     where path glob '*/warehouse.duckdb' and not path glob '*/staging/warehouse.duckdb'
 );
--- Who asks from a time to a time would get the whole sessions, unawares.
+-- Who asks from a time to a time would get the whole sessions, unawares; from the later session to
+-- the earlier, none. This is asked where files are named: as a condition, beside one that no row
+-- can meet, it would not be looked at.
 create or replace macro are_sessions(of_first, of_last) as case
-    when
-        coalesce(
-            of_first::timestamp = of_first::date and of_last::timestamp = of_last::date, true
-        )
-    then true
-    else
+    when of_first is null or of_last is null
+    then error('a session is NULL: name the first and the last')
+    when of_first::timestamp <> of_first::date or of_last::timestamp <> of_last::date
+    then
         error(
             'sessions are dates, without a time: of a part of one ask with WHERE timestamp, which'
             || ' is UTC'
         )
+    when of_last::date < of_first::date
+    then
+        error(
+            'the last session, '
+            || of_last::date
+            || ', lies before the first, '
+            || of_first::date
+            || ': swap them'
+        )
+    else true
 end;
 -- The data folder within the path of a file: each of a list is a pattern.
 create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])', '[\1]', 'g');
@@ -197,14 +207,14 @@ end;
 -- The files that all symbols share: of the months from that of one session to that of another, or
 -- of these sessions and those between them.
 create or replace macro market_files_named(of_name, of_names, of_symbol, first, last) as list_concat(
-    [file_without_rows(of_name)],
+    case when are_sessions(first, last) then [file_without_rows(of_name)] end,
     flatten(
         list_transform(
             list_filter(
                 list_transform(string_split(of_names, ','), lambda one: string_split(one, ':')),
                 lambda one: one[1] <> ''
-                and one[1] >= left(strftime(first, '%Y_%m/%d'), length(one[1]))
-                and one[1] <= strftime(last, '%Y_%m/%d')
+                and one[1] >= left(strftime(first::date, '%Y_%m/%d'), length(one[1]))
+                and one[1] <= strftime(last::date, '%Y_%m/%d')
             ),
             lambda one: case
                 when len(one) = 1
@@ -234,27 +244,27 @@ create or replace macro day_aggs_files() as files_named('day_aggs', day_aggs_nam
 create or replace macro trades_files_of(of_symbol) as
     files_named_of('trades', trades_names(), trades_market_symbols(), of_symbol);
 create or replace macro trades_market_files(first, last) as
-    market_files_named('trades', trades_market_names(), null, first::date, last::date),
+    market_files_named('trades', trades_market_names(), null, first, last),
 (of_symbol, first, last) as
-    market_files_named('trades', trades_market_names(), of_symbol, first::date, last::date);
+    market_files_named('trades', trades_market_names(), of_symbol, first, last);
 create or replace macro quotes_files_of(of_symbol) as
     files_named_of('quotes', quotes_names(), quotes_market_symbols(), of_symbol);
 create or replace macro quotes_market_files(first, last) as
-    market_files_named('quotes', quotes_market_names(), null, first::date, last::date),
+    market_files_named('quotes', quotes_market_names(), null, first, last),
 (of_symbol, first, last) as
-    market_files_named('quotes', quotes_market_names(), of_symbol, first::date, last::date);
+    market_files_named('quotes', quotes_market_names(), of_symbol, first, last);
 create or replace macro minute_aggs_files_of(of_symbol) as
     files_named_of('minute_aggs', minute_aggs_names(), minute_aggs_market_symbols(), of_symbol);
 create or replace macro minute_aggs_market_files(first, last) as
-    market_files_named('minute_aggs', minute_aggs_market_names(), null, first::date, last::date),
+    market_files_named('minute_aggs', minute_aggs_market_names(), null, first, last),
 (of_symbol, first, last) as
-    market_files_named('minute_aggs', minute_aggs_market_names(), of_symbol, first::date, last::date);
+    market_files_named('minute_aggs', minute_aggs_market_names(), of_symbol, first, last);
 create or replace macro day_aggs_files_of(of_symbol) as
     files_named_of('day_aggs', day_aggs_names(), day_aggs_market_symbols(), of_symbol);
 create or replace macro day_aggs_market_files(first, last) as
-    market_files_named('day_aggs', day_aggs_market_names(), null, first::date, last::date),
+    market_files_named('day_aggs', day_aggs_market_names(), null, first, last),
 (of_symbol, first, last) as
-    market_files_named('day_aggs', day_aggs_market_names(), of_symbol, first::date, last::date);
+    market_files_named('day_aggs', day_aggs_market_names(), of_symbol, first, last);
 create or replace macro manifest_files() as list_concat(
     [file_without_rows('partitions')],
     list_transform(

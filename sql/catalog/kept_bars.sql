@@ -12,9 +12,9 @@ create or replace macro bars_1m_files() as files_named('bars_1m', bars_1m_names(
 create or replace macro bars_1m_files_of(of_symbol) as
     files_named_of('bars_1m', bars_1m_names(), bars_1m_market_symbols(), of_symbol);
 create or replace macro bars_1m_market_files(first, last) as
-    market_files_named('bars_1m', bars_1m_market_names(), null, first::date, last::date),
+    market_files_named('bars_1m', bars_1m_market_names(), null, first, last),
 (of_symbol, first, last) as
-    market_files_named('bars_1m', bars_1m_market_names(), of_symbol, first::date, last::date);
+    market_files_named('bars_1m', bars_1m_market_names(), of_symbol, first, last);
 create or replace view bars_1m as
 select * exclude (filename) replace (url_decode(parse_path(filename)[-2]) as symbol)
 from read_parquet(bars_1m_files(), filename = true, hive_partitioning = false)
@@ -39,8 +39,7 @@ create or replace macro bars_1m_of(symbol) as table (
     select *
     from read_parquet(bars_1m_files_of(symbol), hive_partitioning = false)
     where
-        are_sessions(first, last)
-        and session between first::date and last::date
+        session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
     union all
@@ -48,7 +47,6 @@ create or replace macro bars_1m_of(symbol) as table (
     from read_parquet(bars_1m_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
-        and are_sessions(first, last)
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()

@@ -35,8 +35,7 @@ create or replace macro minute_aggs_of(symbol) as table (
     select *
     from read_parquet(minute_aggs_files_of(symbol), hive_partitioning = false)
     where
-        are_sessions(first, last)
-        and session between first::date and last::date
+        session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
     union all
@@ -44,7 +43,6 @@ create or replace macro minute_aggs_of(symbol) as table (
     from read_parquet(minute_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
-        and are_sessions(first, last)
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
@@ -64,8 +62,7 @@ create or replace macro minute_aggs_of(symbol) as table (
             select *
             from read_parquet(minute_aggs_files_of(symbol), hive_partitioning = false)
             where
-                are_sessions(first, last)
-                and session between first::date and last::date
+                session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()
             union all
@@ -73,7 +70,6 @@ create or replace macro minute_aggs_of(symbol) as table (
             from read_parquet(minute_aggs_market_files(symbol, first, last), hive_partitioning = false) as shared
             where
                 shared.symbol = symbol
-                and are_sessions(first, last)
                 and session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()

@@ -35,8 +35,7 @@ create or replace macro quotes_of(symbol) as table (
     select *
     from read_parquet(quotes_files_of(symbol), hive_partitioning = false)
     where
-        are_sessions(first, last)
-        and session between first::date and last::date
+        session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
     union all
@@ -44,7 +43,6 @@ create or replace macro quotes_of(symbol) as table (
     from read_parquet(quotes_market_files(symbol, first, last), hive_partitioning = false) as shared
     where
         shared.symbol = symbol
-        and are_sessions(first, last)
         and session between first::date and last::date
         and is_in_place()
         and is_the_only_one()
@@ -62,8 +60,7 @@ create or replace macro quotes_of(symbol) as table (
             select *
             from read_parquet(quotes_files_of(symbol), hive_partitioning = false)
             where
-                are_sessions(first, last)
-                and session between first::date and last::date
+                session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()
             union all
@@ -71,7 +68,6 @@ create or replace macro quotes_of(symbol) as table (
             from read_parquet(quotes_market_files(symbol, first, last), hive_partitioning = false) as shared
             where
                 shared.symbol = symbol
-                and are_sessions(first, last)
                 and session between first::date and last::date
                 and is_in_place()
                 and is_the_only_one()

@@ -753,6 +753,32 @@ def test_a_macro_that_is_asked_from_a_time_to_a_time_does_not_take_the_whole_ses
             wh.query(f"from {name}_of('AAPL', {first}, {last})", **values)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, "") for name in ("trades", "quotes", "spread", "bars", "eligible_trades")),
+        *((name, ", adjust := 'splits'") for name in ("trades", "quotes", "spread")),
+    ],
+)
+def test_a_macro_asked_from_a_later_session_to_an_earlier_one_says_so(
+    wh: Warehouse, name: str, more: str
+) -> None:
+    for first, last, told in (
+        (DAY, date(2020, 1, 2), "the last session, 2020-01-02, lies before the first"),
+        (date(2099, 1, 2), date(2000, 1, 3), "the last session, 2000-01-03, lies before"),
+        (None, DAY, "a session is NULL"),
+        (DAY, None, "a session is NULL"),
+    ):
+        for written in ("$first, $last", f"{_sql(first)}, {_sql(last)}"):
+            values = {"first": first, "last": last} if written == "$first, $last" else {}
+            with pytest.raises(QueryError, match=told):
+                wh.query(f"from {name}_of('AAPL', {written}{more})", **values)
+
+
+def _sql(day: date | None) -> str:
+    return "null" if day is None else f"date '{day}'"
+
+
 def test_a_macro_takes_sessions_however_they_are_typed(wh: Warehouse) -> None:
     whole = len(wh.trades("AAPL", DAY))
     for day in (f"'{DAY}'", f"date '{DAY}'", f"timestamp '{DAY}'", f"'{DAY} 00:00:00'"):

@@ -138,6 +138,7 @@ def _table(feature: Feature, table: str) -> str:
     first = f"{_FIRST}::date"
     if lookback.unit in ("rows", "sessions"):
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
+    shared = f"case when are_sessions({_FIRST}, {_LAST}) then {shared} end"
     return rows_of(files, shared, first)
 
 
@@ -151,8 +152,7 @@ def rows_of(files: str, shared: str, first: str) -> str:
     return f"""select *
 from read_parquet({files}, hive_partitioning = false)
 where
-    are_sessions({_FIRST}, {_LAST})
-    and session between {first} and {_LAST}::date
+    session between {first} and {_LAST}::date
     and is_in_place()
     and is_the_only_one()
 union all
@@ -160,7 +160,6 @@ select *
 from read_parquet({shared}, hive_partitioning = false) as shared
 where
     shared.symbol = {_SYMBOL}
-    and are_sessions({_FIRST}, {_LAST})
     and session between {first} and {_LAST}::date
     and is_in_place()
     and is_the_only_one()"""
