@@ -241,6 +241,22 @@ def test_damaged_rejects_come_back_with_every_row(made: Made) -> None:
     assert digests.items() <= made.digests().items()
 
 
+def test_what_a_file_manager_leaves_in_the_folders_it_shows_is_no_mistake(made: Made) -> None:
+    made.update()
+    folders = [path for path in made.layout.data.rglob("*") if path.is_dir()]
+    for folder in folders:
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (folder / name).write_bytes(b"of an icon")
+    assert faults(made) == []
+    made.put(day_key("trades", date(2024, 2, 5)), [trade("AAPL", instant(date(2024, 2, 5)))])
+    assert len(made.update("trades").files) == 1
+    report = made.repair()
+    assert (report.moved, report.left) == ([], [])
+    # Of the staging folder alone every writer makes a clean sweep.
+    swept = {folder for folder in folders if not (folder / ".DS_Store").exists()}
+    assert swept == {made.layout.staging}
+
+
 def test_files_that_nobody_knows_are_set_aside_and_never_deleted(made: Made) -> None:
     data = made.root / "data"
     strangers = [

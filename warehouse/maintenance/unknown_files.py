@@ -22,6 +22,9 @@ from warehouse.store.reference import reference_files
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")
 """What stands beside a raw file while it is on its way, or until it is published."""
 
+FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What Finder and Explorer write into each folder that they show: it is nobody's mistake."""
+
 
 def strays(
     layout: Layout,
@@ -48,10 +51,10 @@ def strays(
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Every file below the folder, by its path in it, but for what waits to be published.
+    """Every file below the folder, by its path in it, but for file managers' and what is staged.
 
-    A writer is at it, or was killed: the next clears it, as it does the staging folder. Folders may
-    be nested more deeply than `os.walk` follows.
+    At what is staged a writer is, or was killed: the next clears it, as it does the staging folder.
+    Folders may be nested more deeply than `os.walk` follows.
     """
     waiting = [""]
     while waiting:
@@ -64,7 +67,8 @@ def _files(folder: Path) -> Iterator[str]:
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
             if not os.path.isdir(entry.path):
-                yield name
+                if entry.name not in FILE_MANAGERS:
+                    yield name
             elif not entry.is_symlink() and name != SHELF_STAGING:
                 waiting.append(name)
 

@@ -38,7 +38,7 @@ from warehouse.errors import (
 )
 from warehouse.executors.engine import Engine
 from warehouse.ingest import raw_check
-from warehouse.maintenance.unknown_files import strays
+from warehouse.maintenance.unknown_files import FILE_MANAGERS, strays
 from warehouse.maintenance.verify_units import Check, looked_at
 from warehouse.source.partfile import superseded
 from warehouse.store import data_folder_id, journal, kept_tables
@@ -256,6 +256,8 @@ class _Round:
                 yield Fault(path, "schema", problem)
         if self._is_whole and self._layout.schema.is_dir():
             for path in set(self._layout.schema.iterdir()) - set(due):
+                if path.name in FILE_MANAGERS:
+                    continue
                 if is_kept_bars(path.stem) and schema_problem(path) is None:
                     # Of bars that were kept once; it has no rows.
                     continue
