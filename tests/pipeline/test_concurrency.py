@@ -140,6 +140,20 @@ def test_a_writer_that_was_killed_holds_nobody_up(made: Made) -> None:
     assert made.sql("select count(*) from day_aggs") == [(1,)]
 
 
+@pytest.mark.parametrize("stands", ["a folder", "a link to itself"])
+def test_what_stands_in_the_place_of_the_lock_is_named(made: Made, stands: str) -> None:
+    lock = made.layout.lock
+    lock.unlink(missing_ok=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    if stands == "a folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(lock)
+    with pytest.raises(StorageError, match="is no file.*move it elsewhere") as told:
+        made.update()
+    assert told.value.path == lock
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_disk_that_keeps_no_locks_is_refused_with_what_to_do(
     number: int, made: Made, monkeypatch: pytest.MonkeyPatch

@@ -117,6 +117,9 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 " storage.cache_dir to a folder on another disk"
             )
             raise StorageError(layout.data, problem) from error
+        if os.path.lexists(layout.lock) and not layout.lock.is_file():
+            problem = "is no file, and writers lock one of this name: move it elsewhere"
+            raise StorageError(layout.lock, problem) from error
         raise data_folder_id.refused(layout, error, "cannot be written to", layout.data) from error
     try:
         # Anew, for the last one may have been another's.
