@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import inspect
 import subprocess
 import sys
 import threading
@@ -472,6 +473,17 @@ def test_an_argument_that_makes_no_sense_is_an_error_that_lists_what_does(
     with pytest.raises(RequestError, match=message) as caught:
         ask(wh)
     assert "\n" not in str(caught.value)
+
+
+def test_every_method_lists_its_arguments_to_who_misspells_one(wh: Warehouse) -> None:
+    # What the others are given beside their arguments are a feature's or a query's own.
+    others = {"close", "features", "check_feature", "query"}
+    for name, method in inspect.getmembers(type(wh), inspect.isfunction):
+        if name.startswith("_") or name in others or inspect.iscoroutinefunction(method):
+            continue
+        with pytest.raises(RequestError, match="the arguments are") as caught:
+            getattr(wh, name)(nonsense=1)
+        assert caught.value.parameter == "nonsense", name
 
 
 DAY = SESSIONS[0]

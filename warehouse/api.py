@@ -1181,6 +1181,7 @@ class Warehouse(Face):
         """
         return self._queries.query(sql, check_form(to), parameters)
 
+    @named()
     def catalog(self, table: str = "partitions") -> pd.DataFrame:
         """What it knows about itself: its tables and views of that.
 
@@ -1194,6 +1195,7 @@ class Warehouse(Face):
         name = choice("table", table, _TABLES)
         return self.query(f"select * from {name} order by all")
 
+    @named()
     def spark_table(self, spark: SparkSession, data_type: str) -> SparkDataFrame:
         """All rows of a data type as a DataFrame of Spark, which reads the files itself.
 
@@ -1266,13 +1268,19 @@ class Warehouse(Face):
 
         return self._read(bring)
 
+    @named()
     def symbols(self, data_type: str | None = None) -> list[str]:
         """Symbols that have rows, in byte order; of one data type, or of any."""
         name = None if data_type is None else kind_of(data_type).name
         return list(self._read(lambda snapshot: availability.symbols_of(snapshot, name)))
 
+    @named()
     def sessions(self, data_type: str) -> list[date]:
-        """Sessions of which there are rows, ascending."""
+        """Sessions of which there are rows, ascending.
+
+        Each is a `date`, which no value of pandas' `session` column equals: that is a Timestamp,
+        so select by `df["session"] == pd.Timestamp(day)`, or by the day as text.
+        """
         kind = kind_of(data_type)
         return list(self._read(lambda snapshot: availability.sessions(snapshot, kind)))
 
@@ -1655,6 +1663,7 @@ class Warehouse(Face):
 
         return check(self._pipeline(wait))
 
+    @named()
     def actions(self, symbols: str | Sequence[str] | None = None) -> pd.DataFrame:
         """The corporate actions that are held, those too that do not count.
 
@@ -1678,6 +1687,7 @@ class Warehouse(Face):
 
         return Pipeline(self._layout, self._config, wait=wait)
 
+    @named()
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:
         """The stamp of a symbol's last row, nanoseconds UTC; NaT where it has none."""
         kind = kind_of(data_type)

@@ -2236,6 +2236,27 @@ def test_a_rebuild_of_what_has_no_raw_file_says_what_there_is_and_ends_with_1(
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
+def test_a_dash_is_standard_output_wherever_a_file_is_named(filled: Path, tmp_path: Path) -> None:
+    def said(code: int, *arguments: str) -> tuple[str, str]:
+        command = [WAREHOUSE, "-C", str(filled), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == code
+        return done.stdout.rstrip(), done.stderr.rstrip()
+
+    bar = ("explain-bar", "AAPL", f"{SESSIONS[0]} 10:00")
+    page, beside = said(0, "report", "-o", "-")
+    assert page.endswith("</html>")
+    assert beside.startswith("/dev/stdout: ")
+    page, beside = said(0, *bar, "-o", "trades.csv", "--picture", "-")
+    assert page.endswith("</html>")
+    assert "drawn in /dev/stdout" in beside
+    for also in ("--json", "--open"):
+        assert said(2, "report", also, "-o", "-")[1].endswith("want a file: name one with -o FILE")
+    assert said(2, *bar, "--picture", "-")[1].endswith("name a file for --picture")
+    assert [file.name for file in tmp_path.iterdir()] == ["trades.csv"]
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
 def test_an_answer_goes_plainly_to_what_is_open_already(filled: Path, tmp_path: Path) -> None:
     program = shlex.join([WAREHOUSE, "-C", str(filled), "query", "select 1 as a"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import date
 from pathlib import Path
 
@@ -98,6 +99,16 @@ def test_the_vendors_list_of_conditions_becomes_the_table_that_the_next_run_take
     made.update()
     asked = "select * exclude (valid_from, valid_to) from trade_conditions"
     assert made.sql(asked) == [(77, "Made Up", True, False, True)]
+
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "own.csv")
+    assert run(made, "conditions", str(export), "-o", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert link.read_bytes() == table.read_bytes()
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        assert run(made, "conditions", str(export), "-o", str(pipe)).exit_code == 0
+        assert reader.read() == table.read_bytes()
 
     inside = run(made, "conditions", str(export), "-o", str(made.root / "data/warehouse.duckdb"))
     assert inside.exit_code == 2

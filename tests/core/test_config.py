@@ -239,8 +239,11 @@ def test_a_version_that_is_none_is_an_error(version: Any, write: Write) -> None:
         ("source:\n\turl: x\n", "is no valid YAML"),
         ("- a\n- b\n", "holds no sections"),
         ("just text\n", "holds no sections"),
-        ("source:\n  url: a\n  url: b\n", "the key 'url' stands twice"),
-        ("source:\n  url: a\nsource:\n  url: b\n", "the key 'source' stands twice"),
+        ("source:\n  url: a\n  url: b\n", "the key 'url' stands twice (lines 2 and 3)"),
+        (
+            "source:\n  url: a\nsource:\n  url: b\n",
+            "the key 'source' stands twice (lines 1 and 3)",
+        ),
         ("source: text\n", "source"),
         ("source: [1]\n", "source"),
         ("? [a, b]\n: 1\n", ""),

@@ -273,6 +273,10 @@ def test_nobody_waits_for_what_would_follow_an_archive(tmp_path: Path) -> None:
     assert plan(made, last=long_after, open_end=True).absent == []
     assert plan(made, last=date(2024, 2, 2), open_end=True).absent != []
     assert plan(made, last=long_after).absent != []
+    # Nor where the archive ends before the first day that is asked for.
+    assert plan(made, first=TUESDAY, last=long_after, open_end=True).absent == []
+    assert plan(made, first=TUESDAY, last=date(2024, 2, 2), open_end=True).absent != []
+    assert plan(made, first=TUESDAY, last=long_after).absent != []
 
 
 def test_a_session_asked_for_by_date_that_the_source_lacks_makes_the_exit_status_1(

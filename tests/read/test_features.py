@@ -22,7 +22,7 @@ from building import Made, MakeWarehouse, day_key, instant, quote, trade
 from featuring import FEATURES
 
 from warehouse import Warehouse
-from warehouse.errors import LookAheadError, NoDataError, RequestError, SqlFileError
+from warehouse.errors import LookAheadError, NoDataError, QueryError, RequestError, SqlFileError
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
@@ -197,6 +197,24 @@ def test_minute_and_day_bars_are_read_as_asked(wh: Warehouse) -> None:
             assert len(frame) == (2 if freq == "day" else 80)
             asked = wh.query(f"from {name}_of('A', '{DAYS[0]}', '{DAYS[1]}', freq := '{freq}')")
             pd.testing.assert_frame_equal(asked, frame, check_exact=True)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_the_macro_refuses_the_values_that_python_refuses(name: str, wh: Warehouse) -> None:
+    tried = {"integer": (0, 2.5, "x"), "double": (-1, float("nan"), "x"), "boolean": ("x",)}
+    feature = FEATURES[name]
+    bad = [(one.name, value) for one in feature.parameters for value in tried[one.kind]]
+    bad += [(one.name, None) for one in feature.parameters]
+    bad += [("freq", value) for value in ("hour", None) if feature.freq is not None]
+    for parameter, value in bad:
+        with pytest.raises(RequestError, match=parameter):
+            wh.features(name, "A", DAYS[1], DAYS[2], **{parameter: "x" if value is None else value})
+        given = "'nan'::double" if value != value else repr(value) if value is not None else "null"
+        # No column is asked for, so that nothing of the SELECT's own need be worked out.
+        for more in ({}, {"adjust": "'splits'"}):
+            sql = call(name, "A", DAYS[1], DAYS[2], {**more, parameter: given})
+            with pytest.raises(QueryError, match=f"{parameter} := .*: it (must be of type|may be)"):
+                wh.query(f"select count(*) {sql}")
 
 
 # Where a question begins and ends

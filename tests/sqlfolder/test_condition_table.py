@@ -215,23 +215,19 @@ def test_what_is_written_is_read_again_by_id_and_first_session(tmp_path: Path) -
         "7,c,true,true,false,,2024-01-01\n"
     )
     path = tmp_path / "written.csv"
-    condition_table.write(path, condition_table.read(table(tmp_path, text)))
+    path.write_bytes(condition_table.as_csv(path, condition_table.read(table(tmp_path, text))))
     head, third, *sevenths = text.splitlines()[0], *sorted(text.splitlines()[1:])
     assert path.read_text("utf-8").splitlines() == [head, third, sevenths[1], sevenths[0]]
 
 
 def test_the_shipped_table_is_as_it_would_be_written(tmp_path: Path) -> None:
     path = tmp_path / "written.csv"
-    condition_table.write(path, condition_table.read(SHIPPED))
+    path.write_bytes(condition_table.as_csv(path, condition_table.read(SHIPPED)))
     assert path.read_bytes() == SHIPPED.read_bytes()
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    rules = condition_table.read(table(tmp_path, f"{HEAD}\n{GOOD_LINE}\n"))
-    path = tmp_path / "written.csv"
-    condition_table.write(path, rules)
-    before = path.read_bytes()
+def test_what_could_not_be_read_again_is_not_made(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{HEAD}\n{GOOD_LINE}\n")
+    rules = condition_table.read(path)
     with pytest.raises(ConfigError, match="line 3, id = '1'"):
-        condition_table.write(path, pa.concat_tables([rules, rules]))
-    assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.glob("written*")] == ["written.csv"]
+        condition_table.as_csv(path, pa.concat_tables([rules, rules]))

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import webbrowser
-from pathlib import Path
 
 import click
 
@@ -100,13 +99,15 @@ def report(
     wanted = parse_symbols(symbols)
     first = None if start is None else parse_session("start", start)
     last = None if end is None else parse_session("end", end)
-    file = Path("report.html" if path is None else path)
+    file = output_file.named("report.html" if path is None else path)
     is_written = path is not None or is_opened or not as_json
     if is_written:
         if path is None and file.is_symlink():
             # Nobody has named it: it may be of the stranger whose warehouse this folder is.
             raise StorageError(file, "is a link; name the file to write with -o")
         output_file.check(file)
+        if (as_json or is_opened) and output_file.is_standard_output(file):
+            raise click.UsageError("--json and --open want a file: name one with -o FILE")
     layout, _ = place.open()
     output_file.check_apart(file, layout)
     if is_written:
@@ -121,7 +122,8 @@ def report(
     from warehouse.text import size
 
     written = save(facts, file, place.command)
-    click.echo(printable(f"{file}: {size(written)}"), err=as_json)
+    beside = as_json or output_file.is_standard_output(file)
+    click.echo(printable(f"{file}: {size(written)}"), err=beside)
     if is_opened and not webbrowser.open(file.absolute().as_uri()):
         raise Failure(f"no browser could be started; open {file} yourself")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -149,17 +148,20 @@ def explain_bar(
         raise click.UsageError("--json goes without --format, -o, --limit and --safe-csv")
     is_shown = options["form"] in (None, "table") and options["path"] is None
     output = Output.of(place, options)
-    if picture is not None:
-        output_file.check(Path(picture))
-        output_file.check_apart(Path(picture), place.open()[0])
-        output_file.check_is_page("picture", Path(picture))
+    drawn = None if picture is None else output_file.named(picture)
+    if drawn is not None:
+        if output.file is None and output_file.is_standard_output(drawn):
+            raise click.UsageError("the trades go to standard output: name a file for --picture")
+        output_file.check(drawn)
+        output_file.check_apart(drawn, place.open()[0])
+        output_file.check_is_page("picture", drawn)
     with Warehouse(place.open()[0].root) as wh:
         found = wh.explain_bar(symbol, at, every=every)
-    if picture is not None:
+    if drawn is not None:
         from warehouse.report.bar_picture import save
 
-        save(explained(symbol, found), Path(picture))
-        click.echo(printable(f"drawn in {picture}"), err=True)
+        save(explained(symbol, found), drawn)
+        click.echo(printable(f"drawn in {drawn}"), err=True)
     if as_json:
         say_json(explained(symbol, found))
     elif is_shown:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from warehouse.cli.data import parse_symbols
-from warehouse.cli.options import PathName, Place, example, say, say_json, storing, wait_option
+from warehouse.cli.options import PathName, Place, example, say, say_json, wait_option
 
 if TYPE_CHECKING:
     from warehouse.pipeline.reference_load import ReferenceReport
@@ -117,11 +117,13 @@ def conditions(place: Place, path: str, table: str) -> None:
     from warehouse.sqlfolder.bars import condition_export, condition_table
     from warehouse.text import count, printable
 
-    output_file.check(Path(table))
-    output_file.check_apart(Path(table), place.open()[0])
+    file = output_file.named(table)
+    output_file.check(file)
+    output_file.check_apart(file, place.open()[0])
     rules = condition_export.read(Path(path))
-    with storing(table):
-        condition_table.write(Path(table), rules)
+    text = condition_table.as_csv(file, rules)
+    with output_file.replacing(file) as written:
+        written.write(text)
     click.echo(printable(f"{count(rules.num_rows, 'condition')} in {table}"), err=True)
 
 

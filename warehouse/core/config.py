@@ -401,9 +401,10 @@ class _TextLoader(yaml.BaseLoader):
         if len(mapping) < len(node.value):
             keys = [self.construct_object(key) for key, _ in node.value]
             twice = next(key for key, count in Counter(keys).items() if count > 1)
-            raise yaml.YAMLError(
-                f"the key {twice!r} stands twice (line {node.start_mark.line + 1})"
-            )
+            first = keys.index(twice)
+            places = (first, keys.index(twice, first + 1))
+            lines = " and ".join(f"{node.value[at][0].start_mark.line + 1}" for at in places)
+            raise yaml.YAMLError(f"the key {twice!r} stands twice (lines {lines})")
         return mapping
 
 

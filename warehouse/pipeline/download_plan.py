@@ -401,8 +401,10 @@ def _find_absent(
     first, last = span
     # Without a start nothing is missing before the first day the source has.
     start = min(days, default=last) if first <= FIRST_SESSION else first
-    if open_end and days and last - max(days) > _LIVING:
-        last = max(days)
+    # A source without a file since the first day ends before it.
+    newest = max(days, default=start - timedelta(days=1))
+    if open_end and last - newest > _LIVING:
+        last = newest
     for day in absent_sessions(start, last, days):
         due = datetime.combine(day + timedelta(days=1), PUBLISHED_AT, NEW_YORK)
         # What came before the source let go of it is not missing here, and what cannot be looked

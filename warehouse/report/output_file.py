@@ -19,6 +19,15 @@ _DATA = {".json", ".csv", ".tsv", ".txt", ".md", ".xlsx", ".docx", ".parquet", "
 _STANDARD = {"/dev/stdout": "1", "/dev/stderr": "2"}
 
 
+def named(text: str) -> Path:
+    """The file that a person names; `-` is standard output."""
+    return Path("/dev/stdout" if text == "-" else text)
+
+
+def is_standard_output(path: Path) -> bool:
+    return _descriptor(path) == 1
+
+
 def check(path: Path) -> None:
     """Refuse early what cannot become the file; the work for it may take long.
 

@@ -19,6 +19,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
 }
 """Types of parameters, and what may be given for them."""
+MOST = 2.0**63
+"""What no number that is given for a parameter may reach."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Parameter:
     least: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} ({self._wanted()}) = {str(self.default).lower()}"
+        return f"{self.name} ({self.wanted}) = {str(self.default).lower()}"
 
-    def _wanted(self) -> str:
+    @property
+    def wanted(self) -> str:
         return self.kind if self.least is None else f"{self.kind}, {self.least:g} or more"
 
     def check(self, value: Any) -> Any:
@@ -52,8 +55,8 @@ class Parameter:
             value = value.item()
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         good = isinstance(value, KINDS[self.kind]) and is_number == (self.kind != "boolean")
-        if not good or (is_number and not abs(value) < 2**63):
-            raise RequestError(self.name, value, f"it must be of type {self._wanted()}")
+        if not good or (is_number and not abs(value) < MOST):
+            raise RequestError(self.name, value, f"it must be of type {self.wanted}")
         if self.least is not None and value < self.least:
             raise RequestError(self.name, value, f"it must be {self.least:g} or more")
         return float(value) if self.kind == "double" else value

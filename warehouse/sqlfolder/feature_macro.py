@@ -6,7 +6,7 @@ import duckdb
 
 from warehouse.core.datatypes import PRICES, SIZES
 from warehouse.errors import SqlFileError
-from warehouse.sqlfolder.feature import Feature, Parameter
+from warehouse.sqlfolder.feature import FREQUENCIES, MOST, Feature, Parameter
 from warehouse.sqlfolder.feature_file import MACRO_ARGUMENTS, FeatureFolder
 from warehouse.sqlfolder.feature_select import AGGS, columns_of, complaint, with_names
 
@@ -129,17 +129,37 @@ def _table(feature: Feature, table: str) -> str:
     shared = f"{table}_market_files({_SYMBOL}, '0001-01-01', {_LAST})"
     data_type = f"'{table}'"
     if table == AGGS:
-        by_freq = [f"{freq}_aggs_files_of({_SYMBOL})" for freq in ("minute", "day")]
-        files = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
-        by_freq = [f"{freq}_{shared}" for freq in ("minute", "day")]
-        shared = f"case freq when 'minute' then {by_freq[0]} when 'day' then {by_freq[1]} end"
+        files = _by_freq(f"aggs_files_of({_SYMBOL})")
+        shared = _by_freq(shared)
         data_type = "freq || '_aggs'"
     lookback = feature.lookback
     first = f"{_FIRST}::date"
     if lookback.unit in ("rows", "sessions"):
         first = f"{lookback.unit}_before({data_type}, {_SYMBOL}, {_FIRST}, {lookback.count})"
-    shared = f"case when are_sessions({_FIRST}, {_LAST}) then {shared} end"
+    asked = [f"are_sessions({_FIRST}, {_LAST})", *map(_is_good, feature.parameters)]
+    shared = f"case when {' and '.join(asked)} then {shared} end"
     return rows_of(files, shared, first)
+
+
+def _by_freq(rest: str) -> str:
+    cases = " ".join(f"when '{freq}' then {freq}_{rest}" for freq in FREQUENCIES)
+    told = f"coalesce('''' || freq || '''', 'NULL') || ': it may be {', '.join(FREQUENCIES)}'"
+    return f"case freq {cases} else error('freq := ' || {told}) end"
+
+
+def _is_good(parameter: Parameter) -> str:
+    """The condition on a value that `Parameter.check` is of Python's: met, or an error."""
+    name = parameter.name
+    kind = "boolean" if parameter.kind == "boolean" else "double"
+    value = f"try_cast({name} as {kind})"
+    good = f"{value} is not null"
+    if kind == "double":
+        least = -MOST if parameter.least is None else parameter.least
+        good = f"{value} >= {least:f} and {value} < {MOST:f}"
+    if parameter.kind == "integer":
+        good += f" and {value} = floor({value})"
+    told = f"coalesce({name}::varchar, 'NULL') || ': it must be of type {parameter.wanted}'"
+    return f"case when {good} then true else error('{name} := ' || {told}) end"
 
 
 def rows_of(files: str, shared: str, first: str) -> str:

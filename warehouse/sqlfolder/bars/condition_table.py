@@ -31,7 +31,6 @@ import pyarrow as pa
 from warehouse.core.datatypes import TRADE_CONDITIONS
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, one_line
-from warehouse.sqlfolder import shipped_files
 
 _RULES = ("updates_high_low", "updates_open_close", "updates_volume")
 _DATES = ("valid_from", "valid_to")
@@ -74,15 +73,14 @@ def read(path: Path) -> pa.Table:
     return pa.Table.from_pylist(rows, TRADE_CONDITIONS)
 
 
-def write(path: Path, rules: pa.Table) -> None:
-    """Put a table of these rules at a path, whole or not at all; by id and first session.
+def as_csv(path: Path, rules: pa.Table) -> bytes:
+    """A table of these rules as the file at a path has it; by id and first session.
 
     Args:
         rules: of the columns `TRADE_CONDITIONS`.
 
     Raises:
-        ConfigError: it would not be read as it is written; nothing is.
-        OSError: it cannot be written.
+        ConfigError: it would not be read as it is written.
     """
     rows = rules.to_pylist()
     rows.sort(key=lambda row: (row["id"], row["valid_from"] or date.min))
@@ -94,7 +92,7 @@ def write(path: Path, rules: pa.Table) -> None:
     _check_periods(
         path, [row for _, row in _parsed(path, text.getvalue())], range(2, 2 + len(rows))
     )
-    shipped_files.write(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def _written(value: Any) -> str:
