@@ -26,7 +26,7 @@ from refusing import refused
 from warehouse import Warehouse
 from warehouse.bars.action_checks import facts, judged
 from warehouse.bars.action_prices import DAYS as SESSIONS_OF_DAYS
-from warehouse.bars.action_prices import PRICES, Tape
+from warehouse.bars.action_prices import PRICES, SUBJECTS, Tape
 from warehouse.bars.exports import read_export
 from warehouse.cli.main import cli
 from warehouse.core.paths import REFERENCE_TABLES
@@ -301,6 +301,7 @@ TAPE = Tape(
         schema=PRICES,
     ),
     frozenset("AB"),
+    SUBJECTS.empty_table(),
 )
 
 
@@ -337,9 +338,7 @@ def test_exports_may_come_in_any_order(
     splits: list[tuple[str, date, int, int]], order: list[int], tmp_path_factory: Any
 ) -> None:
     folder, sql = tmp_path_factory.mktemp("exports"), SqlFolder(REPOSITORY / "sql")
-    others = {
-        name: facts(name, SCHEMAS[name].empty_table()) for name in ("dividends", "securities")
-    }
+    dividends = facts("dividends", SCHEMAS["dividends"].empty_table())
     parts = []
     for part in range(3):
         told = [split(f"E{n}", *row[:3]) for n, row in enumerate(splits) if row[3] == part]
@@ -352,7 +351,7 @@ def test_exports_may_come_in_any_order(
             for part, rows in parts:
                 if part == place:
                     held = merged("splits", held, rows, TableReport("splits"))
-        found.append(judged(sql, held, others["dividends"], others["securities"], TAPE)["splits"])
+        found.append(judged(sql, held, dividends, TAPE)["splits"])
     assert found[0].equals(found[1])
     assert found[0].num_rows == len(splits)
     # Of a symbol and a day at most one ratio counts, and it is not told twice.
