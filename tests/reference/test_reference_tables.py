@@ -477,8 +477,18 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert (fault.path, fault.kind) == (file, "reference")
         assert "reference load" in fault.remedy
     with Warehouse(made.root) as wh:
-        with pytest.raises(CorruptPartitionError, match="reference load"):
-            wh.actions()
+        for ask in (
+            wh.actions,
+            lambda: wh.aggs("A", DAYS[0], DAYS[2], freq="day", adjust="splits"),
+            lambda: wh.panel("day_aggs", "close", DAYS[0], DAYS[2], adjust="all"),
+            lambda: wh.fingerprint("day_aggs", "A", DAYS[0], DAYS[2], adjust="splits"),
+            lambda: wh.query(
+                f"from day_aggs_of('A', '{DAYS[0]}', '{DAYS[2]}', adjust := 'splits')"
+            ),
+        ):
+            with pytest.raises(CorruptPartitionError, match="reference load"):
+                ask()
+        assert len(wh.aggs("A", DAYS[0], DAYS[2], freq="day")) == len(DAYS)
         with pytest.raises(CorruptPartitionError):
             wh.check_reference()
         with pytest.raises(CorruptPartitionError):
@@ -490,6 +500,22 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert report.tables[0].held == 2
         assert tables(made) == before
         assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_no_answer_follows_the_names_of_a_file_that_is_another(
+    is_open: bool, made: Made, tmp_path: Path
+) -> None:
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, renamed("X", "B", "A")))
+        (name,) = files(made)
+        file = made.layout.reference / name
+        reader = Warehouse(made.root)
+        if is_open:
+            reader.sessions("day_aggs")
+        pq.write_table(pq.read_table(file).slice(1), file)
+        with reader, pytest.raises(CorruptPartitionError, match="reference load"):
+            reader.aggs("A", DAYS[0], DAYS[2], freq="day", follow_renames=True)
 
 
 def test_a_table_that_cannot_be_read_now_is_not_begun_anew(made: Made, tmp_path: Path) -> None:
