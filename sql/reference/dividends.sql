@@ -19,9 +19,7 @@ with
         from dividends
         left join days on days.day = dividends.ex_date
         left join
-            subjects
-            on subjects.symbol = dividends.symbol
-            and subjects.session = coalesce(days.session, dividends.ex_date)
+            subjects on subjects.symbol = dividends.symbol and subjects.day = dividends.ex_date
     ),
 
     shared as (
@@ -32,9 +30,7 @@ with
         from splits
         left join days on days.day = splits.execution_date
         left join
-            subjects
-            on subjects.symbol = splits.symbol
-            and subjects.session = coalesce(days.session, splits.execution_date)
+            subjects on subjects.symbol = splits.symbol and subjects.day = splits.execution_date
         where splits.counts
     ),
 

@@ -4,8 +4,8 @@
 --
 -- Reads `splits` as the vendor's exports have them, `days` (of each day the first session that
 -- is not before it: a split of a Saturday is told of the Monday too), `subjects` (of a symbol
--- and session the security that is meant, where it is known: on the day of a change of symbol
--- it is one under both), `prices` of these (symbol, session, first_price, close_before; NULL:
+-- and day the security that is meant, where it is known: on the day of a change of symbol it
+-- is one under both), `prices` of these (symbol, session, first_price, close_before; NULL:
 -- not held) and `held`, the symbols that have rows. A price before the day × price_factor is
 -- one of after it. The first that applies is told. Of these none counts: `ratio` (no ratio of
 -- two positive numbers), `duplicate` (of an id that comes before it, with the same ratio),
@@ -24,9 +24,7 @@ with
         from splits
         left join days on days.day = splits.execution_date
         left join
-            subjects
-            on subjects.symbol = splits.symbol
-            and subjects.session = coalesce(days.session, splits.execution_date)
+            subjects on subjects.symbol = splits.symbol and subjects.day = splits.execution_date
     ),
 
     sound as (

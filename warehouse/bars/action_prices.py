@@ -44,7 +44,7 @@ PRICES = pa.schema(
     ]
 )
 DAYS = pa.schema([("day", pa.date32()), ("session", pa.date32())])
-SUBJECTS = pa.schema([("symbol", pa.string()), ("session", pa.date32()), ("subject", pa.string())])
+SUBJECTS = pa.schema([("symbol", pa.string()), ("day", pa.date32()), ("subject", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Tape:
         prices: of these sessions, as `PRICES`; NULL, or no row: none is held. They are those of the
             security that the symbol is told of, under whatever symbol it traded.
         symbols: that have rows of any data type.
-        subjects: which security that is, as `SUBJECTS`; no row: none is known.
+        subjects: which security that is, of each day that was asked for, as `SUBJECTS`; no row:
+            none is known.
     """
 
     days: pa.Table
@@ -89,10 +90,25 @@ def on_tape(
             for kind in ("day_aggs", "trades")
         }  # fmt: skip
         held = sorted({*sessions["day_aggs"], *sessions["trades"]})
-        session_of = _sessions_of({at for _, at in (*splits, *dividends)}, held)
+        subjects = {day: securities.subject(*day) for day in sorted({*splits, *dividends})}
+        session_of = _sessions_of({at for _, at in subjects}, held)
         splits = {(symbol, session_of[at]) for symbol, at in splits}
-        asked = sorted({*splits, *((symbol, session_of[at]) for symbol, at in dividends)})
-        borne = {day: securities.borne(*day, day[1] - _SPAN) for day in asked}
+        owners: dict[Day, str | None] = {}
+        for (symbol, at), subject in subjects.items():
+            day = symbol, session_of[at]
+            owners[day] = owners.get(day) or subject
+        # Most of an export's are of other times or symbols.
+        asked = sorted(
+            (symbol, at)
+            for (symbol, at), owner in owners.items()
+            if held
+            and held[0] < at <= held[-1] + _SPAN
+            and (owner is not None or symbol in symbols)
+        )
+        borne = {
+            (symbol, at): securities.borne(owners[symbol, at], symbol, at - _SPAN, at)
+            for symbol, at in asked
+        }
         named = catalog.manifests
         _bring(layout, named, "day_aggs")
         near = _near(_places(borne, asked), symbols, sessions["day_aggs"])
@@ -105,7 +121,7 @@ def on_tape(
     if near:
         months = {("trades", month_of(at)) for _, day in near for at in (day, day - _SPAN)}
         _bring(layout, named, "trades", {symbol for symbol, _ in near})
-        first_of = {(one.symbol, at) for name, at in splits for one in borne[name, at]}
+        first_of = {*_places(borne, (day for day in lacking if day in splits))}
         with Catalog(layout, months) as catalog:
             of_trades = _of_trades(layout, catalog, sql, near, first_of)
         for day in lacking:
@@ -114,12 +130,11 @@ def on_tape(
             if None not in prices or (found[day][1] is None and prices[1] is not None):
                 found[day] = prices
     rows = [(*day, *prices) for day, prices in found.items() if prices != _NOTHING]
-    subjects = [(*day, some[0].security) for day, some in borne.items() if some]
     return Tape(
         _table([*session_of.items()], DAYS),
         _table(rows, PRICES),
         symbols,
-        _table([row for row in subjects if row[2] is not None], SUBJECTS),
+        _table([(*day, name) for day, name in subjects.items() if name is not None], SUBJECTS),
     )
 
 
@@ -170,7 +185,7 @@ def _sessions_of(days: Collection[date], held: list[date]) -> dict[date, date]:
 
 
 def _near(days: Iterable[Day], symbols: frozenset[str], sessions: list[date]) -> list[Day]:
-    """The days of which there may be a price; most of an export's are of other times."""
+    """The days of which there may be a price."""
     if not sessions:
         return []
     last = sessions[-1] + _SPAN

@@ -54,18 +54,16 @@ class Securities:
         """
         return self.bearer(symbol, day) or self.bearer(symbol, day - _DAY)
 
-    def borne(self, symbol: str, day: date, first: date) -> tuple[Bearing, ...]:
-        """Under which symbols the subject of an action traded, from a day to the action's.
+    def borne(
+        self, security: str | None, symbol: str, first: date, last: date
+    ) -> tuple[Bearing, ...]:
+        """Under which symbols a security traded from one day to another, in the order of time.
 
         Args:
-            symbol, day: under which the action is told, and from when on it is in force.
-            first: the first day that is asked for.
-
-        Returns:
-            Its pieces, in the order of time. Of an unknown security it is the days that no other is
-            known to have had the symbol.
+            symbol: of an unknown security (None) it is the days that no other is known to have had
+                this one.
         """
-        return cut(self._all_of(self.subject(symbol, day), symbol), first, day)
+        return cut(self._all_of(security, symbol), first, last)
 
     def related(self, symbols: Iterable[str]) -> set[str]:
         """These symbols, and all others of the securities that ever bore them."""
