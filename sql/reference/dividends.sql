@@ -2,19 +2,36 @@
 -- grain: id
 --
 -- Reads `dividends` as the vendor's exports have them, `splits` as reference/splits judged them,
--- `days`, `prices` and `held`, as there. A price before the ex-date, times `price_factor`, gives a
--- return over that day that holds the cash: 1 - cash / close before. After a split that counts, on
--- the day or since the close, the cash is of new shares, and the close is made one; of several
--- dividends of a day the next one's close is less the cash of those before it, so that together
--- they are 1 - their sum / close. `close_before` is as it traded. The first that applies is told,
--- and none of these count: `duplicate` (of an id that comes before it, with the same cash), `cash`
--- (not positive, or no less than the close), `currency` (not USD: nothing is guessed), `never held`
--- and `no close` (within ten days before).
+-- `days`, `subjects`, `prices` and `held`, as there. A price before the ex-date, times
+-- `price_factor`, gives a return over that day that holds the cash: 1 - cash / close before. After
+-- a split that counts, on the day or since the close, the cash is of new shares, and the close is
+-- made one; of several dividends of a day the next one's close is less the cash of those before
+-- it, so that together they are 1 - their sum / close. `close_before` is as it traded. The first
+-- that applies is told, and none of these count: `duplicate` (of an id that comes before it, with
+-- the same cash), `cash` (not positive, or no less than the close), `currency` (not USD: nothing
+-- is guessed), `never held` and `no close` (within ten days before).
 with
     dated as (
-        select dividends.*, coalesce(days.session, ex_date) as session
+        select
+            dividends.*,
+            coalesce(days.session, ex_date) as session,
+            coalesce(subjects.subject, dividends.symbol) as subject
         from dividends
         left join days on days.day = dividends.ex_date
+        left join
+            subjects on subjects.symbol = dividends.symbol and subjects.day = dividends.ex_date
+    ),
+
+    shared as (
+        select
+            splits.price_factor,
+            coalesce(days.session, splits.execution_date) as session,
+            coalesce(subjects.subject, splits.symbol) as subject
+        from splits
+        left join days on days.day = splits.execution_date
+        left join
+            subjects on subjects.symbol = splits.symbol and subjects.day = splits.execution_date
+        where splits.counts
     ),
 
     priced as (
@@ -28,13 +45,13 @@ with
     ),
 
     factors as (
-        select priced.id, product(splits.price_factor) as price_factor
+        select priced.id, product(shared.price_factor) as price_factor
         from priced
-        inner join splits on splits.symbol = priced.symbol and splits.counts
-        left join days on days.day = splits.execution_date
-        where
-            coalesce(days.session, splits.execution_date) >= priced.since
-            and coalesce(days.session, splits.execution_date) <= priced.session
+        inner join
+            shared
+            on shared.subject = priced.subject
+            and shared.session >= priced.since
+            and shared.session <= priced.session
         group by priced.id
     ),
 
@@ -44,7 +61,7 @@ with
             close_before * coalesce(factors.price_factor, 1) as new_close,
             symbol in (select symbol from held) as is_held,
             first_value(priced.id) over (
-                partition by symbol, session, cash_amount, currency order by priced.id
+                partition by subject, session, cash_amount, currency order by priced.id
             ) as first_id
         from priced
         left join factors on factors.id = priced.id
@@ -75,7 +92,7 @@ with
             *,
             new_close - coalesce(
                 sum(cash_amount) filter (where problem is null) over (
-                    partition by symbol, session
+                    partition by subject, session
                     order by id
                     rows between unbounded preceding and 1 preceding
                 ),

@@ -3,24 +3,28 @@
 -- params: $small double
 --
 -- Reads `splits` as the vendor's exports have them, `days` (of each day the first session that
--- is not before it: a split of a Saturday is told of the Monday too), `prices` of these
--- (symbol, session, first_price, close_before; NULL: not held) and `held`, the symbols that
--- have rows. A price before the day × price_factor is one of after it. The first that applies
--- is told. Of these none counts: `ratio` (no ratio of two positive numbers), `duplicate` (of
--- an id that comes before it, with the same ratio), `contradictory` (another ratio of the same
--- day that the price speaks for, or that cannot be told from it), `tape` (the price went over
--- the day nearer to as it was than to the ratio). These count: `never held`, `unchecked` (a
--- price of either day is lacking) and `undecided` (a ratio within $small, in logarithms, is
--- less than what a day may bring).
+-- is not before it: a split of a Saturday is told of the Monday too), `subjects` (of a symbol
+-- and day the security that is meant, where it is known: on the day of a change of symbol it
+-- is one under both), `prices` of these (symbol, session, first_price, close_before; NULL:
+-- not held) and `held`, the symbols that have rows. A price before the day × price_factor is
+-- one of after it. The first that applies is told. Of these none counts: `ratio` (no ratio of
+-- two positive numbers), `duplicate` (of an id that comes before it, with the same ratio),
+-- `contradictory` (another ratio of the same day that the price speaks for, or that cannot be
+-- told from it), `tape` (the price went over the day nearer to as it was than to the ratio).
+-- These count: `never held`, `unchecked` (a price of either day is lacking) and `undecided` (a
+-- ratio within $small, in logarithms, is less than what a day may bring).
 with
     measured as (
         select
             splits.*,
             case when split_from > 0 and split_to > 0 then split_from / split_to end as price_ratio,
             case when split_from > 0 and split_to > 0 then split_to / split_from end as size_ratio,
-            coalesce(days.session, execution_date) as session
+            coalesce(days.session, execution_date) as session,
+            coalesce(subjects.subject, splits.symbol) as subject
         from splits
         left join days on days.day = splits.execution_date
+        left join
+            subjects on subjects.symbol = splits.symbol and subjects.day = splits.execution_date
     ),
 
     sound as (
@@ -47,7 +51,7 @@ with
         select
             *,
             first_value(id) over (
-                partition by symbol, session, price_factor order by id
+                partition by subject, session, price_factor order by id
             ) as first_id
         from sound
     ),
@@ -76,14 +80,14 @@ with
                 where is_candidate
             ) over of_day as nearest
         from compared
-        window of_day as (partition by symbol, session)
+        window of_day as (partition by subject, session)
     ),
 
     rivals as (
         select
             *,
             min(abs(expected - nearest)) filter (where is_candidate and id <> nearest_id) over (
-                partition by symbol, session
+                partition by subject, session
             ) as apart
         from ranked
     ),

@@ -26,7 +26,7 @@ from refusing import refused
 from warehouse import Warehouse
 from warehouse.bars.action_checks import facts, judged
 from warehouse.bars.action_prices import DAYS as SESSIONS_OF_DAYS
-from warehouse.bars.action_prices import PRICES, Tape
+from warehouse.bars.action_prices import PRICES, SUBJECTS, Tape
 from warehouse.bars.exports import read_export
 from warehouse.cli.main import cli
 from warehouse.core.paths import REFERENCE_TABLES
@@ -301,6 +301,7 @@ TAPE = Tape(
         schema=PRICES,
     ),
     frozenset("AB"),
+    SUBJECTS.empty_table(),
 )
 
 
@@ -337,9 +338,7 @@ def test_exports_may_come_in_any_order(
     splits: list[tuple[str, date, int, int]], order: list[int], tmp_path_factory: Any
 ) -> None:
     folder, sql = tmp_path_factory.mktemp("exports"), SqlFolder(REPOSITORY / "sql")
-    others = {
-        name: facts(name, SCHEMAS[name].empty_table()) for name in ("dividends", "securities")
-    }
+    dividends = facts("dividends", SCHEMAS["dividends"].empty_table())
     parts = []
     for part in range(3):
         told = [split(f"E{n}", *row[:3]) for n, row in enumerate(splits) if row[3] == part]
@@ -352,7 +351,7 @@ def test_exports_may_come_in_any_order(
             for part, rows in parts:
                 if part == place:
                     held = merged("splits", held, rows, TableReport("splits"))
-        found.append(judged(sql, held, others["dividends"], others["securities"], TAPE)["splits"])
+        found.append(judged(sql, held, dividends, TAPE)["splits"])
     assert found[0].equals(found[1])
     assert found[0].num_rows == len(splits)
     # Of a symbol and a day at most one ratio counts, and it is not told twice.
@@ -478,8 +477,18 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert (fault.path, fault.kind) == (file, "reference")
         assert "reference load" in fault.remedy
     with Warehouse(made.root) as wh:
-        with pytest.raises(CorruptPartitionError, match="reference load"):
-            wh.actions()
+        for ask in (
+            wh.actions,
+            lambda: wh.aggs("A", DAYS[0], DAYS[2], freq="day", adjust="splits"),
+            lambda: wh.panel("day_aggs", "close", DAYS[0], DAYS[2], adjust="all"),
+            lambda: wh.fingerprint("day_aggs", "A", DAYS[0], DAYS[2], adjust="splits"),
+            lambda: wh.query(
+                f"from day_aggs_of('A', '{DAYS[0]}', '{DAYS[2]}', adjust := 'splits')"
+            ),
+        ):
+            with pytest.raises(CorruptPartitionError, match="reference load"):
+                ask()
+        assert len(wh.aggs("A", DAYS[0], DAYS[2], freq="day")) == len(DAYS)
         with pytest.raises(CorruptPartitionError):
             wh.check_reference()
         with pytest.raises(CorruptPartitionError):
@@ -491,6 +500,22 @@ def test_a_damaged_file_is_noticed_and_made_anew_by_loading_it(
         assert report.tables[0].held == 2
         assert tables(made) == before
         assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_no_answer_follows_the_names_of_a_file_that_is_another(
+    is_open: bool, made: Made, tmp_path: Path
+) -> None:
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export(tmp_path, renamed("X", "B", "A")))
+        (name,) = files(made)
+        file = made.layout.reference / name
+        reader = Warehouse(made.root)
+        if is_open:
+            reader.sessions("day_aggs")
+        pq.write_table(pq.read_table(file).slice(1), file)
+        with reader, pytest.raises(CorruptPartitionError, match="reference load"):
+            reader.aggs("A", DAYS[0], DAYS[2], freq="day", follow_renames=True)
 
 
 def test_a_table_that_cannot_be_read_now_is_not_begun_anew(made: Made, tmp_path: Path) -> None:

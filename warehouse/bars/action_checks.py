@@ -25,14 +25,28 @@ SMALL = 0.05
 """A ratio whose logarithm is smaller cannot be told from a day's move of the price."""
 
 
-def judged(
-    sql: SqlFolder, splits: pa.Table, dividends: pa.Table, borne: pa.Table, tape: Tape
-) -> dict[str, pa.Table]:
-    """The reference tables with their verdicts, in an order that follows from their rows.
+def borne(sql: SqlFolder, securities: pa.Table) -> pa.Table:
+    """The table of securities, with the last session of each symbol.
 
     Args:
-        splits, dividends, borne: as an `Export` has the rows of each table.
-        tape: what is held of the days of the splits and dividends.
+        securities: as an `Export` has its rows.
+
+    Raises:
+        SqlFileError: sql/reference/securities fails, or gives other columns.
+    """
+    with connect(threads=1) as connection:
+        connection.register("borne", securities)
+        return _asked(connection, sql.or_shipped("reference/securities"))
+
+
+def judged(
+    sql: SqlFolder, splits: pa.Table, dividends: pa.Table, tape: Tape
+) -> dict[str, pa.Table]:
+    """The splits and dividends with their verdicts, in an order that follows from their rows.
+
+    Args:
+        splits, dividends: as an `Export` has the rows of each table.
+        tape: what is held of their days.
 
     Returns:
         Table → its rows, as `SCHEMAS` has them.
@@ -43,8 +57,8 @@ def judged(
     shown = {
         "splits": splits,
         "dividends": dividends,
-        "borne": borne,
         "days": tape.days,
+        "subjects": tape.subjects,
         "prices": tape.prices,
         "held": pa.table({"symbol": pa.array(sorted(tape.symbols), pa.string())}),
     }
@@ -54,7 +68,6 @@ def judged(
         found = {"splits": _asked(connection, sql.or_shipped("reference/splits"), small=SMALL)}
         connection.register("splits", found["splits"])
         found["dividends"] = _asked(connection, sql.or_shipped("reference/dividends"))
-        found["securities"] = _asked(connection, sql.or_shipped("reference/securities"))
     return found
 
 

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
 
+from warehouse.bars.securities import Bearing, Securities
 from warehouse.core.calendar import today, trading_days, trading_hours
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, month_of
@@ -43,6 +44,7 @@ PRICES = pa.schema(
     ]
 )
 DAYS = pa.schema([("day", pa.date32()), ("session", pa.date32())])
+SUBJECTS = pa.schema([("symbol", pa.string()), ("day", pa.date32()), ("subject", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,17 @@ class Tape:
 
     Attributes:
         days: of each day that was asked for the first session that is not before it, as `DAYS`.
-        prices: of these sessions, as `PRICES`; NULL, or no row: none is held.
+        prices: of these sessions, as `PRICES`; NULL, or no row: none is held. They are those of the
+            security that the symbol is told of, under whatever symbol it traded.
         symbols: that have rows of any data type.
+        subjects: which security that is, of each day that was asked for, as `SUBJECTS`; no row:
+            none is known.
     """
 
     days: pa.Table
     prices: pa.Table
     symbols: frozenset[str]
+    subjects: pa.Table
 
 
 def on_tape(
@@ -65,10 +71,12 @@ def on_tape(
     sql: SqlFolder,
     splits: Collection[Day],
     dividends: Collection[Day],
+    securities: Securities,
 ) -> Tape:
     """The prices of the days of splits and dividends, as far as they are held.
 
-    Of a dividend's day the close before is wanted, of a split's the first price too.
+    Of a dividend's day the close before is wanted, of a split's the first price too. On the day of
+    a change of symbol an action is told under either, and its close stands under the old one.
 
     Raises:
         SqlFileError: a file of sql/reference fails.
@@ -82,35 +90,80 @@ def on_tape(
             for kind in ("day_aggs", "trades")
         }  # fmt: skip
         held = sorted({*sessions["day_aggs"], *sessions["trades"]})
-        session_of = _sessions_of({at for _, at in (*splits, *dividends)}, held)
+        subjects = {day: securities.subject(*day) for day in sorted({*splits, *dividends})}
+        session_of = _sessions_of({at for _, at in subjects}, held)
         splits = {(symbol, session_of[at]) for symbol, at in splits}
-        asked = sorted({*splits, *((symbol, session_of[at]) for symbol, at in dividends)})
+        owners: dict[Day, str | None] = {}
+        for (symbol, at), subject in subjects.items():
+            day = symbol, session_of[at]
+            owners[day] = owners.get(day) or subject
+        # Most of an export's are of other times or symbols.
+        asked = sorted(
+            (symbol, at)
+            for (symbol, at), owner in owners.items()
+            if held
+            and held[0] < at <= held[-1] + _SPAN
+            and (owner is not None or symbol in symbols)
+        )
+        borne = {
+            (symbol, at): securities.borne(owners[symbol, at], symbol, at - _SPAN, at)
+            for symbol, at in asked
+        }
         named = catalog.manifests
         _bring(layout, named, "day_aggs")
-        found = _of_day_bars(layout, catalog, sql, _near(asked, symbols, sessions["day_aggs"]))
-    lacking = []
-    for day in _near(asked, symbols, sessions["trades"]):
-        first_price, close, _ = found.get(day, _NOTHING)
-        if close is None or (first_price is None and day in splits):
-            lacking.append(day)
-    if lacking:
-        months = {("trades", month_of(at)) for _, day in lacking for at in (day, day - _SPAN)}
-        _bring(layout, named, "trades", {symbol for symbol, _ in lacking})
+        near = _near(_places(borne, asked), symbols, sessions["day_aggs"])
+        of_bars = _of_day_bars(layout, catalog, sql, near)
+    found = {day: _of_security(borne[day], day[1], of_bars) for day in asked}
+    lacking = [
+        day for day in asked if found[day][1] is None or (found[day][0] is None and day in splits)
+    ]
+    near = _near(_places(borne, lacking), symbols, sessions["trades"])
+    if near:
+        months = {("trades", month_of(at)) for _, day in near for at in (day, day - _SPAN)}
+        _bring(layout, named, "trades", {symbol for symbol, _ in near})
+        first_of = {*_places(borne, (day for day in lacking if day in splits))}
         with Catalog(layout, months) as catalog:
-            of_trades = _of_trades(layout, catalog, sql, lacking)
-        for day, prices in of_trades.items():
+            of_trades = _of_trades(layout, catalog, sql, near, first_of)
+        for day in lacking:
+            prices = _of_security(borne[day], day[1], of_trades)
             # Of both what is compared is of one kind.
-            if None not in prices or found.get(day, _NOTHING)[1] is None:
+            if None not in prices or (found[day][1] is None and prices[1] is not None):
                 found[day] = prices
-    rows = [(*day, *prices) for day, prices in sorted(found.items())]
-    columns = zip(*rows, strict=True) if rows else [[] for _ in PRICES]
-    days = pa.table([[*session_of], [*session_of.values()]], schema=DAYS)
-    return Tape(days, pa.table([list(column) for column in columns], schema=PRICES), symbols)
+    rows = [(*day, *prices) for day, prices in found.items() if prices != _NOTHING]
+    return Tape(
+        _table([*session_of.items()], DAYS),
+        _table(rows, PRICES),
+        symbols,
+        _table([(*day, name) for day, name in subjects.items() if name is not None], SUBJECTS),
+    )
 
 
-_Prices = dict[Day, tuple[float | None, float | None, date | None]]
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [[] for _ in schema]
+    return pa.table([list(column) for column in columns], schema=schema)
+
+
+def _places(borne: dict[Day, tuple[Bearing, ...]], days: Iterable[Day]) -> list[Day]:
+    """Under which symbols the prices of some days stand."""
+    return sorted({(one.symbol, day[1]) for day in days for one in borne[day]})
+
+
+def _of_security(pieces: Iterable[Bearing], session: date, found: _Prices) -> _Price:
+    """The prices of a session, of a security that traded under these symbols before it."""
+    first_price = close = close_session = None
+    for piece in pieces:
+        first, before, at = found.get((piece.symbol, session), _NOTHING)
+        if piece.last == session:
+            first_price = first
+        if at is not None and piece.first <= at <= piece.last:
+            close, close_session = before, at
+    return first_price, close, close_session
+
+
+_Price: TypeAlias = tuple[float | None, float | None, date | None]
+_Prices: TypeAlias = dict[Day, _Price]
 """Of each day the first price, the close before, and of which session that is."""
-_NOTHING = (None, None, None)
+_NOTHING: _Price = (None, None, None)
 
 
 def _sessions_of(days: Collection[date], held: list[date]) -> dict[date, date]:
@@ -132,7 +185,7 @@ def _sessions_of(days: Collection[date], held: list[date]) -> dict[date, date]:
 
 
 def _near(days: Iterable[Day], symbols: frozenset[str], sessions: list[date]) -> list[Day]:
-    """The days of which there may be a price; most of an export's are of other times."""
+    """The days of which there may be a price."""
     if not sessions:
         return []
     last = sessions[-1] + _SPAN
@@ -167,7 +220,10 @@ def _before(calendar: tuple[date, ...], session: date) -> date | None:
     return calendar[place - 1] if place else None
 
 
-def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]) -> _Prices:
+def _of_trades(
+    layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day], first_of: Collection[Day]
+) -> _Prices:
+    """The prices of days, and of those in `first_of` the first one even where no close is held."""
     held: defaultdict[str, list[date]] = defaultdict(list)
     for row in catalog.rows(_HELD, symbols=sorted({symbol for symbol, _ in days})):
         held[row["symbol"]].append(row["session"])
@@ -182,9 +238,11 @@ def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]
         earlier = of_symbol[place - 1] if place else None
         # As in reference/day_prices: it must be known that none is still to come.
         is_last = place < len(of_symbol) or earlier == _before(calendar, session)
-        before[symbol, session] = earlier if is_last else None
-        if earlier is not None and is_last and earlier >= session - _SPAN:
-            wanted[symbol] |= {earlier, session} & {*of_symbol} & {*hours}
+        if earlier is None or not is_last or earlier < session - _SPAN:
+            earlier = None
+        before[symbol, session] = earlier
+        if earlier is not None or (symbol, session) in first_of:
+            wanted[symbol] |= {earlier or session, session} & {*of_symbol} & {*hours}
     found: dict[Day, dict[str, Any]] = {}
     for symbol, sessions in sorted(wanted.items()):
         for some in _together(sorted(sessions)):
@@ -201,11 +259,14 @@ def _of_trades(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]
     prices: _Prices = {}
     for symbol, session in days:
         earlier = before[symbol, session]
-        last_row = found.get((symbol, earlier)) if earlier is not None else None
-        if last_row is not None:
-            first_row = found.get((symbol, session))
-            first_price = None if first_row is None else first_row["first_price"]
-            prices[symbol, session] = first_price, last_row["last_price"], earlier
+        first_row = found.get((symbol, session), {})
+        last_row = found.get((symbol, earlier), {}) if earlier is not None else {}
+        close = last_row.get("last_price")
+        prices[symbol, session] = (
+            first_row.get("first_price"),
+            close,
+            None if close is None else earlier,
+        )
     return prices
 
 

@@ -54,6 +54,17 @@ class Securities:
         """
         return self.bearer(symbol, day) or self.bearer(symbol, day - _DAY)
 
+    def borne(
+        self, security: str | None, symbol: str, first: date, last: date
+    ) -> tuple[Bearing, ...]:
+        """Under which symbols a security traded from one day to another, in the order of time.
+
+        Args:
+            symbol: of an unknown security (None) it is the days that no other is known to have had
+                this one.
+        """
+        return cut(self._all_of(security, symbol), first, last)
+
     def related(self, symbols: Iterable[str]) -> set[str]:
         """These symbols, and all others of the securities that ever bore them."""
         found = set(symbols)
@@ -92,15 +103,17 @@ class Securities:
         borne = [one for one in self._of_symbol.get(symbol, ()) if one.first <= last]
         if borne:
             latest = max(borne, key=lambda one: (min(one.last, last), *_begun(one)))
-            series = [
-                one
-                for each in sorted(self._symbols[latest.security or ""])
-                for one in self.bearings(each)
-                if one.security == latest.security
-            ]
+            series = self._all_of(latest.security, symbol)
             if cut(series, first, last):
-                return tuple(series)
-        return tuple(one for one in self.bearings(symbol) if one.security is None)
+                return series
+        return self._all_of(None, symbol)
+
+    def _all_of(self, security: str | None, symbol: str) -> tuple[Bearing, ...]:
+        """All days of a security; of an unknown one those of the symbol that are no other's."""
+        names = (symbol,) if security is None else sorted(self._symbols[security])
+        return tuple(
+            one for name in names for one in self.bearings(name) if one.security == security
+        )
 
 
 def _begun(one: Bearing) -> tuple[date, str]:

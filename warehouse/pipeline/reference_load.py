@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from warehouse.bars import action_checks
 from warehouse.bars.action_prices import on_tape
 from warehouse.bars.exports import Export, read_export
+from warehouse.bars.securities import Securities
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import REFERENCE_TABLES, Layout
 from warehouse.core.representation import Face
@@ -155,10 +156,12 @@ def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> Ref
             )
             for table, day in _DAY_OF.items()
         }
-        tape = on_tape(layout, pipeline.sql, days["splits"], days["dividends"])
-        found = action_checks.judged(
-            pipeline.sql, facts["splits"], facts["dividends"], facts["securities"], tape
+        securities = action_checks.borne(pipeline.sql, facts["securities"])
+        tape = on_tape(
+            layout, pipeline.sql, days["splits"], days["dividends"], _bearers(securities)
         )
+        found = action_checks.judged(pipeline.sql, facts["splits"], facts["dividends"], tape)
+        found["securities"] = securities
         for one in report.tables:
             _tell(one, found[one.table])
         report.published = tuple(
@@ -173,6 +176,11 @@ def _publish(pipeline: Pipeline, command: str, exports: Sequence[Export]) -> Ref
         if report.published:
             pipeline.writer.publish(change, moves)
         return report
+
+
+def _bearers(securities: pa.Table) -> Securities:
+    names = ("security", "symbol", "first_session", "last_session")
+    return Securities(zip(*(securities[name].to_pylist() for name in names), strict=True))
 
 
 def _held(pipeline: Pipeline, names: Mapping[str, str], loaded: set[str]) -> dict[str, pa.Table]:

@@ -38,6 +38,7 @@ from warehouse.core.duckdb_connection import (
 )
 from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
 from warehouse.errors import (
+    CorruptPartitionError,
     DamagedCatalogError,
     NoDataError,
     ObjectMissingError,
@@ -427,6 +428,7 @@ class Snapshot:
     def _actions_where(self, condition: str, **parameters: Any) -> dict[str, list[Action]]:
         found: dict[str, list[Action]] = {}
         if self._knows("actions"):
+            self._check_reference("splits", "dividends")
             columns = "symbol, session, kind, id, split_from, split_to, price_factor"
             rows = self.fetch(f"select {columns} from actions where {condition}", **parameters)
             for row in rows:
@@ -435,13 +437,28 @@ class Snapshot:
 
     def securities(self) -> Securities:
         """Which security bore which symbol when, as far as the catalog knows."""
-        columns = "security, symbol, first_session, last_session"
-        return self.once(
-            "securities",
-            lambda: Securities(
-                self.fetch(f"select {columns} from securities") if self._knows("securities") else ()
-            ),
-        )
+
+        def read() -> Securities:
+            if not self._knows("securities"):
+                return Securities()
+            self._check_reference("securities")
+            columns = "security, symbol, first_session, last_session"
+            return Securities(self.fetch(f"select {columns} from securities"))
+
+        return self.once("securities", read)
+
+    def _check_reference(self, *tables: str) -> None:
+        """Whether the files of these tables are what was written: other rows make other prices.
+
+        Raises:
+            CorruptPartitionError: one is another.
+        """
+        for table in tables:
+            if (name := (self.reference or {}).get(table)) is not None:
+                try:
+                    reference_files.read(self.layout, name)
+                except CorruptPartitionError as error:
+                    raise self.or_moved(error) from error
 
     def _knows(self, name: str) -> bool:
         """Whether the catalog has a table or a view of that name."""
