@@ -802,3 +802,18 @@ def test_a_copied_raw_tier_is_compared_once_and_not_fetched_again(tmp_path: Path
     again, _, _ = update(made)
     assert again.download is not None
     assert again.download.restamped == []
+
+
+@pytest.mark.parametrize("place", ["2024/.stversions", "2024/01/.Trash-1000"])
+def test_days_in_a_hidden_folder_are_not_the_sources(tmp_path: Path, place: str) -> None:
+    made = make(tmp_path, files(MONDAY))
+    folder, name = day_key("trades", MONDAY).split("/2024/")[0], f"{TUESDAY}.csv.gz"
+    made.put(f"{folder}/{place}/{name}", lines(TUESDAY))
+    _, code, told = update(made)
+    assert code == 0
+    assert name not in told
+    # One that can be seen is told still.
+    made.put(f"{folder}/2024/1/{name}", lines(TUESDAY))
+    _, code, told = update(made)
+    assert code == 1
+    assert name in told
