@@ -741,3 +741,79 @@ def test_status_says_in_one_line_that_the_source_is_gone_and_what_to_run(
     (line,) = said()
     assert line.startswith(f"gone       {told}")
     assert line.endswith("; then: warehouse update, once it is there")
+
+
+@pytest.mark.parametrize("rows", [1, 2], ids=["of another size", "of the same size"])
+def test_a_raw_tier_put_back_from_a_backup_does_not_undo_a_restatement(
+    tmp_path: Path, rows: int
+) -> None:
+    made = make(tmp_path, files(MONDAY))
+    path = made.put(day_key("trades", TUESDAY), lines(TUESDAY, "B", rows))
+    update(made)
+    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
+    old = raw.read_bytes()
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "C", 2))
+    update(made)
+    # A backup has files of its own, with the times that they had.
+    raw.unlink()
+    raw.write_bytes(old)
+    os.utime(raw, ns=(1, 1))
+    assert (len(old) == path.stat().st_size) == (rows == 2)
+    _, code, told = update(made)
+    assert code == 0
+    assert "replaced here since they came, and fetched again: trades 2024-01-30" in told
+    assert made.sql("select symbol, count(*) from trades group by 1 order by 1") == [
+        ("A", 2),
+        ("C", 2),
+    ]
+    assert raw.read_bytes() == path.read_bytes()
+    # What stood there is kept: nobody else may have it.
+    assert (made.layout.set_aside / RawFile("trades", TUESDAY).raw_path).read_bytes() == old
+    assert update(made)[0].files == []
+
+
+def test_a_raw_file_of_other_bytes_that_was_ingested_is_fetched_by_the_next_update(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(MONDAY))
+    update(made)
+    raw = made.put_raw("trades", MONDAY, lines(MONDAY, "B", 3))
+    made.ingest("trades")
+    assert made.sql("select distinct symbol from trades") == [("B",)]
+    assert records(made)[MONDAY].etag is None
+    update(made)
+    assert made.sql("select distinct symbol from trades") == [("A",)]
+    assert raw.read_bytes() == (made.source / day_key("trades", MONDAY)).read_bytes()
+
+
+def test_a_copied_raw_tier_is_compared_once_and_not_fetched_again(tmp_path: Path) -> None:
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    for day in DAYS:
+        raw = made.layout.raw_file(RawFile("trades", day))
+        content = raw.read_bytes()
+        raw.unlink()
+        raw.write_bytes(content)
+    report, code, _ = update(made)
+    assert (code, report.files) == (0, [])
+    assert report.download is not None
+    assert report.download.fetch == []
+    again, _, _ = update(made)
+    assert again.download is not None
+    assert again.download.restamped == []
+
+
+@pytest.mark.parametrize("place", ["2024/.stversions", "2024/01/.Trash-1000"])
+def test_days_in_a_hidden_folder_are_not_the_sources(tmp_path: Path, place: str) -> None:
+    made = make(tmp_path, files(MONDAY))
+    folder, name = day_key("trades", MONDAY).split("/2024/")[0], f"{TUESDAY}.csv.gz"
+    made.put(f"{folder}/{place}/{name}", lines(TUESDAY))
+    _, code, told = update(made)
+    assert code == 0
+    assert name not in told
+    # One that can be seen is told still.
+    made.put(f"{folder}/2024/1/{name}", lines(TUESDAY))
+    _, code, told = update(made)
+    assert code == 1
+    assert name in told

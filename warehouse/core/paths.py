@@ -726,7 +726,8 @@ def walk(
 
     Args:
         misnamed: with what is like the file of a day, of any day: it has another ending, or lies
-            in a folder that is not called as one of a year, month or day is (`2024/1`).
+            in a folder that is not called as one of a year, month or day is (`2024/1`). Hidden
+            folders are left out: a bin and programs that keep versions have them.
 
     One that cannot be looked at is told as such and stops nothing. A folder that is not there
     holds nothing.
@@ -752,7 +753,7 @@ def _walk(
                 yield from _folder(entry, path, level, first, last, misnamed)
         elif entry.name.endswith(_ENDING) or (misnamed and _LIKE_A_DAY.fullmatch(entry.name)):
             yield _file(entry, path)
-        elif misnamed and level < len(_LEVELS):
+        elif misnamed and level < len(_LEVELS) and not entry.name.startswith("."):
             yield from _days_within(entry.path, path, level + 1)
 
 
@@ -776,7 +777,7 @@ def _days_within(folder: str, below: str, level: int) -> Iterator[Entry]:
             path = f"{below}/{entry.name}"
             if _LIKE_A_DAY.fullmatch(entry.name):
                 yield _file(entry, path)
-            elif level < len(_LEVELS):
+            elif level < len(_LEVELS) and not entry.name.startswith("."):
                 yield from _days_within(entry.path, path, level + 1)
 
 

@@ -72,6 +72,23 @@ def restamped(path: Path, record: SourceFile) -> SourceFile | None:
     return replace(record, raw_modified_ns=stamp.modified_ns, raw_inode=stamp.inode)
 
 
+def as_it_came(path: Path, record: SourceFile) -> SourceFile | None:
+    """The record, with the stamp of now, where the raw file is the one that came, or is gone.
+
+    None: other bytes stand in its place, as after a backup of the raw tier was put back.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return record
+    if record.bytes is not None and size != record.bytes:
+        return None
+    # What cannot be read is told elsewhere.
+    if record.sha256 is None or is_recorded(path, record) or not os.access(path, os.R_OK):
+        return record
+    return restamped(path, record)
+
+
 def no_md5(record: SourceFile) -> bool:
     """Whether the file's ETag says nothing of its bytes, as was seen when it came."""
     return record.vouched_by in ("gzip", "repeat")

@@ -13,9 +13,11 @@ from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import RawFileError, SourceError
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come, fetched, put_aside
 from warehouse.pipeline.report import RunReport
-from warehouse.source.partfile import part_of
+from warehouse.source.partfile import part_of, superseded
 from warehouse.source.transfer import Fetched, Transfer
 from warehouse.store.catalog import SourceFile
+
+_REPLACED = "its bytes were not those that came from the source, which were fetched again"
 
 
 class Arrivals:
@@ -47,6 +49,7 @@ class Arrivals:
         self._known, self._metrics = known, metrics
         self._coming = {item.file for item in plan.fetch}
         self._changed = {item.file: item for item in plan.changed}
+        self._replaced = {item.file for item in plan.replaced}
         self._came: set[RawFile] = set()
         plan.fetch = []
         metrics.files_here = len(plan.have)
@@ -141,6 +144,9 @@ class Arrivals:
             plan.vouched_by[file] = outcome.vouched_by
             if file in self._changed:
                 self._changed[file] = outcome.item
+            if file in self._replaced:
+                # Nobody else may have what stood there.
+                put_aside(self._layout, file, superseded(self._layout.raw_file(file)), _REPLACED)
             self._record(file, fetched(outcome.item, outcome.vouched_by))
             self._metrics.files_fetched += 1
             self._metrics.bytes_fetched += outcome.item.size

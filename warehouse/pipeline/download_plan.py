@@ -37,7 +37,7 @@ from warehouse.errors import (
     SourceError,
     StorageError,
 )
-from warehouse.ingest.raw_check import is_recorded, no_md5, restamped
+from warehouse.ingest.raw_check import as_it_came, is_recorded, no_md5, restamped
 from warehouse.source.folder import FolderSource, Unlisted
 from warehouse.source.transfer import Fetched, SourceObject
 from warehouse.source.unexpected_layout import instead
@@ -68,6 +68,7 @@ class DownloadPlan(Face):
         have: files whose present version is in the raw tier, or published.
         set_aside: files whose present version failed verification before; not fetched again.
         changed: those of `fetch` of which an earlier version is here.
+        replaced: those of `fetch` that came before, and whose bytes were replaced here since.
         changed_before: files that have changed, too long ago to be looked at; not fetched.
         not_in_plan: files that the vendor refused before; not asked for again.
         absent: (data type, session) the exchange's calendar has, and neither the source nor the
@@ -87,6 +88,7 @@ class DownloadPlan(Face):
     have: list[SourceObject] = field(default_factory=list)
     set_aside: list[SourceObject] = field(default_factory=list)
     changed: list[SourceObject] = field(default_factory=list)
+    replaced: list[SourceObject] = field(default_factory=list)
     changed_before: list[SourceObject] = field(default_factory=list)
     not_in_plan: list[SourceObject] = field(default_factory=list)
     absent: list[tuple[str, date]] = field(default_factory=list)
@@ -106,6 +108,7 @@ class DownloadPlan(Face):
             "bytes": self.bytes,
             "have": len(self.have),
             "changed": len(self.changed) or None,
+            "replaced": len(self.replaced) or None,
             "set_aside": len(self.set_aside) or None,
             "problems": len(self.problems) or None,
             "unread": len(self.unread) or None,
@@ -237,7 +240,14 @@ def plan_download(
             elif same and record.state == FileState.NOT_IN_PLAN and open_start:
                 plan.not_in_plan.append(item)
             elif same and holdings.has(layout, item.file, record):
+                came = as_it_came(layout.raw_file(item.file), record)
+                if came is None:
+                    plan.fetch.append(item)
+                    plan.replaced.append(item)
+                    continue
                 plan.have.append(item)
+                if came != record:
+                    plan.restamped.append((item.file, came))
             elif record.state == FileState.INGESTED and not same and record.etag is not None:
                 published.append(item)
             else:
@@ -414,7 +424,9 @@ def _find_absent(
             (plan.not_yet if now < due else plan.absent).append((kind.name, day))
 
 
-def put_aside(layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None) -> None:
+def put_aside(
+    layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None = None
+) -> None:
     """Move what failed verification out of the raw tier, with a record of why beside it."""
     target = layout.set_aside / file.raw_path
     layout.make_aside(target.parent)

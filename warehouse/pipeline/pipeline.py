@@ -247,6 +247,8 @@ class Pipeline:
                     report.copied,
                 )
             )
+            # What took the place of a file that came is not what the source has.
+            here -= {item.file for item in found.replaced}
             for file in coming:
                 report.copied.pop(file, None)
             self.look_at_raw(report, request)

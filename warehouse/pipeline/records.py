@@ -46,6 +46,15 @@ def of_file(
             vouched_by=vouched_by,
             run_id=run_id,
         )
+    etag = item.etag
+    if (
+        before is not None
+        and before.etag == etag
+        and before.sha256 not in (None, item.facts.sha256)
+    ):
+        # Other bytes came under that ETag: of these it says nothing, and the next update is to
+        # fetch the source's own.
+        etag, vouched_by = None, None
     stamp = item.facts.stamp
     record = SourceFile(
         file.data_type,
@@ -53,7 +62,7 @@ def of_file(
         file.symbol,
         file.key,
         state=FileState.INGESTED,
-        etag=item.etag,
+        etag=etag,
         bytes=item.facts.bytes,
         sha256=item.facts.sha256,
         lines=item.facts.lines,

@@ -37,6 +37,9 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
         yield f"{FileState.NOT_YET.words}: {_some([RawFile(*each) for each in plan.not_yet])}"
     if plan.changed:
         yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
+    if plan.replaced:
+        files = _some([item.file for item in plan.replaced])
+        yield f"replaced here since they came, and fetched again: {files}"
     if plan.changed_before:
         days = [item.file.day for item in plan.changed_before]
         yield (
