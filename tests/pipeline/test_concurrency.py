@@ -149,7 +149,7 @@ def test_what_stands_in_the_place_of_the_lock_is_named(made: Made, stands: str) 
         lock.mkdir()
     else:
         lock.symlink_to(lock)
-    with pytest.raises(StorageError, match="is no file.*move it elsewhere") as told:
+    with pytest.raises(StorageError, match=r"is no file.*move it elsewhere") as told:
         made.update()
     assert told.value.path == lock
 
