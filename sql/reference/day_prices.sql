@@ -2,11 +2,12 @@
 -- grain: symbol, session
 -- params: $symbols varchar[], $sessions date[], $previous date[]
 --
--- Asked are a symbol and a session, and the exchange's session before it. `first_price` is the open
--- of the day, `close_before` the close of the last session before it that is held, and
+-- Asked are a symbol and a session, and the exchange's session before it; of a symbol that its
+-- security gave up and has gone on without, the last one that is held in its place. `first_price`
+-- is the open of the day, `close_before` the close of the last session before it that is held, and
 -- `close_session` that session. It is at most ten days older; and it is known to be the last one
--- only where it is the exchange's, or where a later bar of the symbol is held: else the close that
--- is meant may be still to come.
+-- only where it is the one that was asked with, or where a later bar of the symbol is held: else
+-- the close that is meant may be still to come.
 with
     asked as (
         select

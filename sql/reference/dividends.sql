@@ -77,7 +77,7 @@ with
                 then format('cash: {} is not positive', cash_amount)
                 when currency is distinct from 'USD'
                 then 'currency: ' || coalesce(currency, 'none') || ' is not USD'
-                when not is_held
+                when not is_held and close_before is null
                 then 'never held'
                 when close_before is null
                 then 'no close: none is held of the session before the ex-date'

@@ -206,6 +206,35 @@ def test_a_series_follows_the_security_in_every_door(wh: Warehouse) -> None:
     ].tolist() == expected[3:]  # fmt: skip
 
 
+@pytest.mark.parametrize("columns", [["price"], ["price", "session"], None])
+def test_a_stream_holds_rows_that_are_multiplied_beside_rows_that_are_not(
+    make_warehouse: MakeWarehouse, columns: list[str] | None
+) -> None:
+    rows = [
+        {"symbol": symbol, "session": str(day), "clock": "10:00", "price": price, "size": "4"}
+        for day in DAYS[3:6]
+        for symbol, price in (("A", "400"), ("B", "40"))
+    ]
+    made = warehouse_of(make_warehouse, "trades", rows, "symbol")
+    know(made, [SPLIT])
+    with Warehouse(made.root) as wh:
+        options: dict[str, Any] = {"data_types": "trades", "adjust": "splits"}
+        question = ["A", "B"], DAYS[3], DAYS[5]
+        batches = [*wh.stream(*question, columns=columns, **options)]
+        prices = [price for batch in batches for price in batch["price"].to_pylist()]
+        assert prices == [100.0, 40.0, 400.0, 40.0, 400.0, 40.0]
+        assert [name for name in batches[0].schema.names if name == "session"] == (
+            ["session"] if columns is None or "session" in columns else []
+        )
+        told = [
+            (row.symbol, row.price, row.size) for row in wh.stream(*question, to="rows", **options)
+        ]
+        assert told == [
+            (row, price, 16 if price == 100 else 4)
+            for row, price in zip("ABABAB", prices, strict=True)
+        ]
+
+
 def test_who_follows_bears_another_id_than_who_does_not(wh: Warehouse) -> None:
     question = {**asked(), "symbols": "NEW", "missing": "ignore"}
     plain = wh.fingerprint(**question)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from warehouse.bars.securities import Bearing, Securities
+from warehouse.bars.securities import Bearing, Securities, cut
 from warehouse.core.calendar import today, trading_days, trading_hours
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, month_of
@@ -105,14 +105,16 @@ def on_tape(
             and held[0] < at <= held[-1] + _SPAN
             and (owner is not None or symbol in symbols)
         )
-        borne = {
-            (symbol, at): securities.borne(owners[symbol, at], symbol, at - _SPAN, at)
+        series = {
+            (symbol, at): securities.borne(owners[symbol, at], symbol, at - _SPAN, at + _SPAN)
             for symbol, at in asked
         }
+        borne = {day: cut(series[day], day[1] - _SPAN, day[1]) for day in asked}
         named = catalog.manifests
         _bring(layout, named, "day_aggs")
         near = _near(_places(borne, asked), symbols, sessions["day_aggs"])
-        of_bars = _of_day_bars(layout, catalog, sql, near)
+        last_held = _last_held(layout, "day_aggs", series)
+        of_bars = _of_day_bars(layout, catalog, sql, near, last_held)
     found = {day: _of_security(borne[day], day[1], of_bars) for day in asked}
     lacking = [
         day for day in asked if found[day][1] is None or (found[day][0] is None and day in splits)
@@ -121,9 +123,10 @@ def on_tape(
     if near:
         months = {("trades", month_of(at)) for _, day in near for at in (day, day - _SPAN)}
         _bring(layout, named, "trades", {symbol for symbol, _ in near})
+        last_held = _last_held(layout, "trades", {day: series[day] for day in lacking})
         first_of = {*_places(borne, (day for day in lacking if day in splits))}
         with Catalog(layout, months) as catalog:
-            of_trades = _of_trades(layout, catalog, sql, near, first_of)
+            of_trades = _of_trades(layout, catalog, sql, near, first_of, last_held)
         for day in lacking:
             prices = _of_security(borne[day], day[1], of_trades)
             # Of both what is compared is of one kind.
@@ -192,7 +195,53 @@ def _near(days: Iterable[Day], symbols: frozenset[str], sessions: list[date]) ->
     return [day for day in days if sessions[0] < day[1] <= last and day[0] in symbols]
 
 
-def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day]) -> _Prices:
+def _last_held(
+    layout: Layout, data_type: str, series: dict[Day, tuple[Bearing, ...]]
+) -> dict[Day, date]:
+    """The last session before a day that is held under a symbol that its security gave up.
+
+    It is there where rows of the security are held of the day, or of soon after it, under whatever
+    symbol: then no close is still to come under the old one.
+    """
+    changed = {day: some for day, some in series.items() if len({one.symbol for one in some}) > 1}
+    if not changed:
+        return {}
+    near = (at for _, day in changed for at in (day - _SPAN, day, day + _SPAN))
+    symbols = {one.symbol for some in changed.values() for one in some}
+    with Catalog(layout, {(data_type, month_of(at)) for at in near}) as catalog:
+        held = _sessions_held(catalog, data_type, symbols)
+    found: dict[Day, date] = {}
+    for (_, day), some in changed.items():
+        before: dict[str, date] = {}
+        goes_on = False
+        for one in some:
+            of_symbol = held[one.symbol]
+            place = bisect_left(of_symbol, day)
+            if place and one.first <= of_symbol[place - 1] <= one.last:
+                before[one.symbol] = of_symbol[place - 1]
+            place = bisect_left(of_symbol, max(day, one.first))
+            goes_on = goes_on or (place < len(of_symbol) and of_symbol[place] <= one.last)
+        if goes_on:
+            found |= {(symbol, day): session for symbol, session in before.items()}
+    return found
+
+
+def _sessions_held(
+    catalog: Catalog, data_type: str, symbols: Collection[str]
+) -> defaultdict[str, list[date]]:
+    held: defaultdict[str, list[date]] = defaultdict(list)
+    for row in catalog.rows(_HELD, data_type=data_type, symbols=sorted(symbols)):
+        held[row["symbol"]].append(row["session"])
+    return held
+
+
+def _of_day_bars(
+    layout: Layout,
+    catalog: Catalog,
+    sql: SqlFolder,
+    days: list[Day],
+    last_held: dict[Day, date],
+) -> _Prices:
     if not days:
         return {}
     first, last = min(at for _, at in days), max(at for _, at in days)
@@ -203,7 +252,7 @@ def _of_day_bars(layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Da
         sql.or_shipped("reference/day_prices"),
         symbols=[symbol for symbol, _ in days],
         sessions=[session for _, session in days],
-        previous=[_before(calendar, session) for _, session in days],
+        previous=[last_held.get(day) or _before(calendar, day[1]) for day in days],
     )
     return {
         (row["symbol"], row["session"]): (
@@ -221,12 +270,15 @@ def _before(calendar: tuple[date, ...], session: date) -> date | None:
 
 
 def _of_trades(
-    layout: Layout, catalog: Catalog, sql: SqlFolder, days: list[Day], first_of: Collection[Day]
+    layout: Layout,
+    catalog: Catalog,
+    sql: SqlFolder,
+    days: list[Day],
+    first_of: Collection[Day],
+    last_held: dict[Day, date],
 ) -> _Prices:
     """The prices of days, and of those in `first_of` the first one even where no close is held."""
-    held: defaultdict[str, list[date]] = defaultdict(list)
-    for row in catalog.rows(_HELD, symbols=sorted({symbol for symbol, _ in days})):
-        held[row["symbol"]].append(row["session"])
+    held = _sessions_held(catalog, "trades", {symbol for symbol, _ in days})
     wanted: defaultdict[str, set[date]] = defaultdict(set)
     before: dict[Day, date | None] = {}
     first, last = min(at for _, at in days) - _SPAN, max(at for _, at in days)
@@ -237,7 +289,10 @@ def _of_trades(
         place = bisect_left(of_symbol, session)
         earlier = of_symbol[place - 1] if place else None
         # As in reference/day_prices: it must be known that none is still to come.
-        is_last = place < len(of_symbol) or earlier == _before(calendar, session)
+        is_last = place < len(of_symbol) or earlier in (
+            _before(calendar, session),
+            last_held.get((symbol, session)),
+        )
         if earlier is None or not is_last or earlier < session - _SPAN:
             earlier = None
         before[symbol, session] = earlier
@@ -318,7 +373,7 @@ _HELD = """
     from (
         select symbol, unnest(sessions) as entry
         from partitions
-        where data_type = 'trades' and symbol in (select unnest($symbols))
+        where data_type = $data_type and symbol in (select unnest($symbols))
     )
     order by symbol, session
 """

@@ -70,7 +70,9 @@ class Tape:
     ) -> None:
         self._kind, self._steps = kind, steps
         names = ["timestamp", *(name for name in columns if name not in ("timestamp", "symbol"))]
-        if steps:
+        # By it steps are found; who did not ask for it has other tapes that lack it.
+        self._is_session_extra = bool(steps) and "session" not in names
+        if self._is_session_extra:
             names.append("session")
         self._names = [name for name in kind.columns.names if name in names]
         self._waiting = deque(pieces)
@@ -106,6 +108,8 @@ class Tape:
             batch, stamps = self._open.next()
             if self._steps:
                 batch = adjusted_batch(batch, self._steps)
+            if self._is_session_extra:
+                batch = batch.drop_columns(["session"])
             count = batch.num_rows
             self._fetched.append((batch, stamps))
             self.rows += count
