@@ -64,6 +64,7 @@ from warehouse.pipeline.download_plan import (
     put_aside,
     raw_files,
     raw_there,
+    replaced_here,
     unread_raw,
 )
 from warehouse.pipeline.estimate import estimate
@@ -247,8 +248,9 @@ class Pipeline:
                     report.copied,
                 )
             )
-            # What took the place of a file that came is not what the source has.
-            here -= {item.file for item in found.replaced}
+            # What took the place of a file that came is not what the source has, or had.
+            found.replaced_left = replaced_here(self.layout, here - coming, known)
+            here -= {item.file for item in found.replaced}.union(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
             self.look_at_raw(report, request)

@@ -125,7 +125,7 @@ def _download_as_json(
         "bytes": plan.bytes,
         "seconds": round(report.metrics.download_time, 3),
         "already_here": len(plan.have),
-        **as_object(plan, "changed", "replaced", "changed_before"),
+        **as_object(plan, "changed", "replaced", "replaced_left", "changed_before"),
         "problems": [as_object(one, "state", "problem", file=one.source) for one in records],
         "left_out": plan.left_out,
         "set_aside_before": plain(plan.set_aside),
