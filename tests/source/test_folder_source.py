@@ -867,8 +867,13 @@ def test_what_took_a_raw_files_place_is_not_published_where_the_sources_is_not_t
     assert made.sql(of_tuesday) == [("C", 2)]
     assert "replaced here since they came, and not to be had again: trades 2024-01-30" in told
     assert raw.read_bytes() == old
-    # Who asks for it gets it.
-    made.ingest("trades")
+    # Who asks for it gets it, and is told.
+    report = made.ingest("trades")
+    request = Request.of(["trades"])
+    assert (
+        "replaced   trades 2024-01-30: published, with other bytes than came from the"
+        in "\n".join(run_lines(report, request, "warehouse"))
+    )
     assert made.sql(of_tuesday) == [("B", 1)]
 
 
@@ -882,6 +887,14 @@ def test_what_was_ingested_in_place_of_a_download_does_not_pass_for_it(tmp_path:
     assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("B",)]
     update(made)
     assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("D",)]
+
+
+def test_a_rebuild_tells_of_which_files_it_read_other_bytes_than_came(tmp_path: Path) -> None:
+    made, _, raw, old = restated(tmp_path)
+    assert made.rebuild("trades").replaced == []
+    put_in_place_of(raw, old)
+    assert made.rebuild("trades").replaced == [RawFile("trades", TUESDAY)]
+    assert made.rebuild("trades").replaced == []
 
 
 def test_all_that_took_a_raw_files_place_is_kept(tmp_path: Path) -> None:

@@ -888,16 +888,17 @@ class Pipeline:
             if item.is_gone and record is not None and record.state == FileState.INGESTED:
                 # What is published of it stands.
                 continue
-            records_of.append(
-                records.of_file(
-                    item,
-                    selected,
-                    metrics.run_id,
-                    made_by.fingerprint,
-                    record,
-                    before[item.file.key, record.sha256] if record and record.sha256 else 0,
-                )
+            told = records.of_file(
+                item,
+                selected,
+                metrics.run_id,
+                made_by.fingerprint,
+                record,
+                before[item.file.key, record.sha256] if record and record.sha256 else 0,
             )
+            records_of.append(told)
+            if told.etag != item.etag:
+                report.replaced.append(item.file)
         records_of += records.taken_over(known, *_of_others(batch, present))
         for told in records_of:
             if (file := parse_key(told.source)) is not None:
