@@ -399,12 +399,12 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "unread", "without_rows", "findings", "refused",
+        "unread", "without_rows", "replaced", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
-        "fetched", "bytes", "seconds", "already_here", "changed", "replaced", "changed_before",
-        "problems",
+        "fetched", "bytes", "seconds", "already_here", "changed", "replaced", "replaced_left",
+        "changed_before", "problems",
         "left_out", "set_aside_before", "not_in_plan_before", "not_yet", "absent",
     ]  # fmt: skip
     assert found["started_at"].endswith("Z")

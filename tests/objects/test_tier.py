@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from building import Made, make
 from click.testing import CliRunner
-from objects.machines import SYMBOLS, machine, some_days
+from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
 
 from warehouse.api import Warehouse
@@ -30,6 +30,7 @@ from warehouse.errors import (
 )
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import key_of
+from warehouse.store.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
 
@@ -162,6 +163,32 @@ def test_a_bucket_of_another_warehouse_is_refused(
             Warehouse(other.root)
         with pytest.raises(NotOursError):
             other.update()
+
+
+def test_of_machines_that_begin_at_once_one_publishes_and_the_others_share_it(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first, 1)
+    ids = set()
+    for name in ("reads", "writes"):
+        early = machine(tmp_path / name, url, server.endpoint, first.source)
+        # So far does a run come that waits for another machine's lease, or is killed.
+        with writer_lock(early.layout):
+            pass
+        ids.add(early.layout.marker.read_bytes())
+    assert len(ids) == 2
+    first.update()
+    with Warehouse(tmp_path / "reads" / "warehouse") as wh:
+        assert wh.query("select count(*) from trades").iloc[0, 0] > 0
+    writer = Made(tmp_path / "writes" / "warehouse", first.source)
+    a_day(first, date(2024, 1, 30))
+    writer.update()
+    for made in (first, writer):
+        with Warehouse(made.root) as wh:
+            assert len(wh.query("select distinct session from trades")) == 2
+        assert made.layout.marker.read_bytes() == first.layout.marker.read_bytes()
+        assert made.verify().faults == []
 
 
 def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(

@@ -809,9 +809,9 @@ def test_a_raw_file_that_rots_after_it_came_is_fetched_again(
     made.pipeline.download(Request.of(["trades"], SESSION, SESSION))
     raw = made.root / f"data/raw/trades/2024/01/{SESSION}.csv.gz"
     content = raw.read_bytes()
-    # A copy that is damaged; the source's own file is whole.
+    # A copy that is damaged, of the size it had; the source's own file is whole.
     raw.unlink()
-    raw.write_bytes(content[:-9])
+    raw.write_bytes(content[:-9] + bytes(9))
     assert made.update().set_aside
 
     made.update()

@@ -743,6 +743,32 @@ def test_status_says_in_one_line_that_the_source_is_gone_and_what_to_run(
     assert line.endswith("; then: warehouse update, once it is there")
 
 
+def kept(made: Made) -> set[bytes]:
+    """What was set aside, but for the records of why."""
+    there = made.layout.set_aside.rglob("*.csv.gz*")
+    return {path.read_bytes() for path in there if path.suffix != ".json"}
+
+
+def restated(tmp_path: Path) -> tuple[Made, Path, Path, bytes]:
+    """A day of which B was restated as C: the warehouse, the source's file, ours, and B's bytes."""
+    made = make(tmp_path, files(MONDAY))
+    path = made.put(day_key("trades", TUESDAY), lines(TUESDAY, "B", 1))
+    update(made)
+    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
+    old = raw.read_bytes()
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "C", 2))
+    update(made)
+    return made, path, raw, old
+
+
+def put_in_place_of(raw: Path, content: bytes) -> None:
+    """What a backup does: a file of its own, with the time that it had."""
+    raw.unlink()
+    raw.write_bytes(content)
+    os.utime(raw, ns=(1, 1))
+
+
 @pytest.mark.parametrize("rows", [1, 2], ids=["of another size", "of the same size"])
 def test_a_raw_tier_put_back_from_a_backup_does_not_undo_a_restatement(
     tmp_path: Path, rows: int
@@ -769,7 +795,7 @@ def test_a_raw_tier_put_back_from_a_backup_does_not_undo_a_restatement(
     ]
     assert raw.read_bytes() == path.read_bytes()
     # What stood there is kept: nobody else may have it.
-    assert (made.layout.set_aside / RawFile("trades", TUESDAY).raw_path).read_bytes() == old
+    assert kept(made) == {old}
     assert update(made)[0].files == []
 
 
@@ -817,3 +843,95 @@ def test_days_in_a_hidden_folder_are_not_the_sources(tmp_path: Path, place: str)
     _, code, told = update(made)
     assert code == 1
     assert name in told
+
+
+@pytest.mark.parametrize("why", ["gone from the source", "not listed", "outside the window"])
+def test_what_took_a_raw_files_place_is_not_published_where_the_sources_is_not_to_be_had(
+    tmp_path: Path, why: str
+) -> None:
+    made, path, raw, old = restated(tmp_path)
+    put_in_place_of(raw, old)
+    month = path.parent
+    if why == "gone from the source":
+        path.unlink()
+    elif why == "not listed":
+        month.rename(tmp_path / "month")
+        month.symlink_to("nowhere")
+    else:
+        path.unlink()
+        made.put(day_key("trades", TUESDAY), lines(TUESDAY, "D", 3))
+        made.put(day_key("trades", SESSION), lines(SESSION))
+        made.configure(download__restatement_window_days=1)
+    _, _, told = update(made)
+    of_tuesday = "select symbol, count(*) from trades where session = '2024-01-30' group by 1"
+    assert made.sql(of_tuesday) == [("C", 2)]
+    assert "replaced here since they came, and not to be had again: trades 2024-01-30" in told
+    assert raw.read_bytes() == old
+    # Who asks for it gets it, and is told.
+    report = made.ingest("trades")
+    request = Request.of(["trades"])
+    assert (
+        "replaced   trades 2024-01-30: published, with other bytes than came from the"
+        in "\n".join(run_lines(report, request, "warehouse"))
+    )
+    assert made.sql(of_tuesday) == [("B", 1)]
+
+
+def test_what_was_ingested_in_place_of_a_download_does_not_pass_for_it(tmp_path: Path) -> None:
+    made, path, raw, old = restated(tmp_path)
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "D", 3))
+    made.pipeline.download(Request.of(["trades"]))
+    put_in_place_of(raw, old)
+    made.ingest("trades")
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("B",)]
+    update(made)
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("D",)]
+
+
+def test_a_rebuild_tells_of_which_files_it_read_other_bytes_than_came(tmp_path: Path) -> None:
+    made, _, raw, old = restated(tmp_path)
+    assert made.rebuild("trades").replaced == []
+    put_in_place_of(raw, old)
+    assert made.rebuild("trades").replaced == [RawFile("trades", TUESDAY)]
+    assert made.rebuild("trades").replaced == []
+
+
+def test_all_that_took_a_raw_files_place_is_kept(tmp_path: Path) -> None:
+    made, path, raw, old = restated(tmp_path)
+    second = raw.read_bytes()
+    for content in (old, b"mine"):
+        put_in_place_of(raw, content)
+        update(made)
+    assert kept(made) == {old, b"mine"}
+    # A later version has come, and the one before it is not superseded yet.
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "D", 3))
+    made.pipeline.download(Request.of(["trades"]))
+    put_in_place_of(raw, b"mine too")
+    update(made)
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("D",)]
+    assert kept(made) == {old, b"mine", b"mine too", second}
+    # Nor does what the source has damaged now take the place of what was kept.
+    put_in_place_of(raw, b"mine again")
+    stamp = path.stat()
+    path.write_bytes(path.read_bytes()[:-8] + b"\0" * 8)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    report, _, _ = update(made)
+    assert len(report.set_aside) == 1
+    assert b"mine again" in kept(made)
+
+
+def test_where_nothing_can_be_set_aside_nothing_takes_the_place_of_a_replaced_file(
+    tmp_path: Path,
+) -> None:
+    made, _, raw, old = restated(tmp_path)
+    put_in_place_of(raw, old)
+    made.layout.set_aside.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="set_aside"):
+            update(made)
+        assert raw.read_bytes() == old
+    made.layout.set_aside.unlink()
+    update(made)
+    assert kept(made) == {old}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from warehouse.core.file_state import FileState
@@ -18,6 +20,7 @@ from warehouse.source.transfer import Fetched, Transfer
 from warehouse.store.catalog import SourceFile
 
 _REPLACED = "its bytes were not those that came from the source, which were fetched again"
+_BEFORE = "the version before; what had taken the place of the one after it was fetched again"
 
 
 class Arrivals:
@@ -67,6 +70,14 @@ class Arrivals:
                 self._record_news(file, SourceFile(name, day, None, file.key, state))
 
     def __enter__(self) -> Arrivals:
+        for file in self._replaced:
+            old = superseded(self._layout.raw_file(file))
+            if os.path.lexists(old):
+                # It is in the way of what is to be superseded now.
+                self._keep(file, old.name, _BEFORE)
+            else:
+                # Whether it can be kept is found out before anything takes its place.
+                self._layout.make_aside(self._shelf(file).parent)
         self._transfer = self._begin()
         return self
 
@@ -146,7 +157,7 @@ class Arrivals:
                 self._changed[file] = outcome.item
             if file in self._replaced:
                 # Nobody else may have what stood there.
-                put_aside(self._layout, file, superseded(self._layout.raw_file(file)), _REPLACED)
+                self._keep(file, file.raw_path.name, _REPLACED)
             self._record(file, fetched(outcome.item, outcome.vouched_by))
             self._metrics.files_fetched += 1
             self._metrics.bytes_fetched += outcome.item.size
@@ -158,6 +169,14 @@ class Arrivals:
             put_aside(self._layout, file, part, str(outcome.problem), outcome.item.etag)
         self._record_news(*did_not_come(outcome))
         self._metrics.errors += 1
+
+    def _keep(self, file: RawFile, name: str, why: str) -> None:
+        """Set aside the superseded version of a file, where nothing else will take its place."""
+        old, place = superseded(self._layout.raw_file(file)), self._shelf(file).with_name(name)
+        put_aside(self._layout, file, old, why, place=place)
+
+    def _shelf(self, file: RawFile) -> Path:
+        return self._layout.set_aside / f"replaced-{self._metrics.run_id}" / file.raw_path
 
     def _record_news(self, file: RawFile, record: SourceFile) -> None:
         """Record a file that did not come, where the catalog does not say so already.

@@ -69,6 +69,8 @@ class DownloadPlan(Face):
         set_aside: files whose present version failed verification before; not fetched again.
         changed: those of `fetch` of which an earlier version is here.
         replaced: those of `fetch` that came before, and whose bytes were replaced here since.
+        replaced_left: files that came before, and whose bytes were replaced here since, of which
+            the source's are not to be had; what was published of them stands.
         changed_before: files that have changed, too long ago to be looked at; not fetched.
         not_in_plan: files that the vendor refused before; not asked for again.
         absent: (data type, session) the exchange's calendar has, and neither the source nor the
@@ -89,6 +91,7 @@ class DownloadPlan(Face):
     set_aside: list[SourceObject] = field(default_factory=list)
     changed: list[SourceObject] = field(default_factory=list)
     replaced: list[SourceObject] = field(default_factory=list)
+    replaced_left: list[RawFile] = field(default_factory=list)
     changed_before: list[SourceObject] = field(default_factory=list)
     not_in_plan: list[SourceObject] = field(default_factory=list)
     absent: list[tuple[str, date]] = field(default_factory=list)
@@ -109,6 +112,7 @@ class DownloadPlan(Face):
             "have": len(self.have),
             "changed": len(self.changed) or None,
             "replaced": len(self.replaced) or None,
+            "replaced_left": len(self.replaced_left) or None,
             "set_aside": len(self.set_aside) or None,
             "problems": len(self.problems) or None,
             "unread": len(self.unread) or None,
@@ -425,10 +429,19 @@ def _find_absent(
 
 
 def put_aside(
-    layout: Layout, file: RawFile, path: Path, problem: str, etag: str | None = None
+    layout: Layout,
+    file: RawFile,
+    path: Path,
+    problem: str,
+    etag: str | None = None,
+    place: Path | None = None,
 ) -> None:
-    """Move what failed verification out of the raw tier, with a record of why beside it."""
-    target = layout.set_aside / file.raw_path
+    """Move what failed verification out of the raw tier, with a record of why beside it.
+
+    Args:
+        place: where to; None: where such a version of the file is looked for.
+    """
+    target = place or layout.set_aside / file.raw_path
     layout.make_aside(target.parent)
     record = {"file": file.key, "problem": problem, "etag": etag}
     beside = target.with_name(f"{target.name}.json")
@@ -517,6 +530,23 @@ def files_to_ingest(
                 continue
         found.append(file)
     return found
+
+
+def replaced_here(
+    layout: Layout, files: Iterable[RawFile], known: Mapping[RawFile, SourceFile]
+) -> list[RawFile]:
+    """Those of the files that came from the source, were published, and have other bytes now."""
+    found = []
+    for file in files:
+        record = known.get(file)
+        if (
+            record is not None
+            and record.state == FileState.INGESTED
+            and record.etag is not None
+            and as_it_came(layout.raw_file(file), record) is None
+        ):
+            found.append(file)
+    return sorted(found, key=lambda file: file.sort_key)
 
 
 def may_be_copied(

@@ -64,6 +64,7 @@ from warehouse.pipeline.download_plan import (
     put_aside,
     raw_files,
     raw_there,
+    replaced_here,
     unread_raw,
 )
 from warehouse.pipeline.estimate import estimate
@@ -247,8 +248,9 @@ class Pipeline:
                     report.copied,
                 )
             )
-            # What took the place of a file that came is not what the source has.
-            here -= {item.file for item in found.replaced}
+            # What took the place of a file that came is not what the source has, or had.
+            found.replaced_left = replaced_here(self.layout, here - coming, known)
+            here -= {item.file for item in found.replaced}.union(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
             self.look_at_raw(report, request)
@@ -886,16 +888,17 @@ class Pipeline:
             if item.is_gone and record is not None and record.state == FileState.INGESTED:
                 # What is published of it stands.
                 continue
-            records_of.append(
-                records.of_file(
-                    item,
-                    selected,
-                    metrics.run_id,
-                    made_by.fingerprint,
-                    record,
-                    before[item.file.key, record.sha256] if record and record.sha256 else 0,
-                )
+            told = records.of_file(
+                item,
+                selected,
+                metrics.run_id,
+                made_by.fingerprint,
+                record,
+                before[item.file.key, record.sha256] if record and record.sha256 else 0,
             )
+            records_of.append(told)
+            if told.etag != item.etag:
+                report.replaced.append(item.file)
         records_of += records.taken_over(known, *_of_others(batch, present))
         for told in records_of:
             if (file := parse_key(told.source)) is not None:

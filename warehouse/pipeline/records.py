@@ -50,7 +50,9 @@ def of_file(
     if (
         before is not None
         and before.etag == etag
-        and before.sha256 not in (None, item.facts.sha256)
+        and not (
+            before.sha256 in (None, item.facts.sha256) and before.bytes in (None, item.facts.bytes)
+        )
     ):
         # Other bytes came under that ETag: of these it says nothing, and the next update is to
         # fetch the source's own.

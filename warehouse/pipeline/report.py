@@ -37,6 +37,7 @@ class RunReport(Face):
         broken: rules that could not be asked.
         broken_off: what ended the download before all had come.
         without_rows: symbols that were asked for, and of which nothing is published.
+        replaced: files that were published with other bytes than came from the source.
         bars: kept bars that were built, or would be, by data type and month.
     """
 
@@ -54,6 +55,7 @@ class RunReport(Face):
     broken_off: SourceError | None = None
     bars: list[tuple[str, date]] = field(default_factory=list)
     without_rows: list[str] = field(default_factory=list)
+    replaced: list[RawFile] = field(default_factory=list)
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -66,6 +68,7 @@ class RunReport(Face):
             "bars": len(self.bars) or None,
             "refused": len(self.refused) or None,
             "set_aside": len(self.set_aside) or None,
+            "replaced": len(self.replaced) or None,
             "not_fetched": len(self.not_fetched) or None,
             "unread": len(self.unread) or None,
             "findings": len(self.findings) or None,

@@ -199,6 +199,26 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
         raise StorageError(layout.marker, A_FOLDER_IS_THERE) from error
 
 
+def is_bare(layout: Layout) -> bool:
+    """Whether nothing was ever published to the data folder: its id then stands for nothing.
+
+    Machines that begin to share a bucket at once each make one.
+    """
+    places = (layout.catalog, layout.ledger, layout.manifests, layout.history)
+    return not any(map(os.path.lexists, places)) and not _has_partitions(layout.cache)
+
+
+def become(layout: Layout, folder_id: str) -> None:
+    """Give a data folder that is bare the id of what is to be put into it; hold the writer's lock.
+
+    Raises:
+        OSError, StorageError: the disk refuses.
+    """
+    if id_of(layout) != folder_id and is_bare(layout):
+        layout.marker.unlink(missing_ok=True)
+        claim(layout, lambda: folder_id)
+
+
 def _other_caches(layout: Layout) -> list[Path]:
     """Folders beside our cache folder that hold partitions."""
     found = []

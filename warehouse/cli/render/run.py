@@ -109,7 +109,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
         "unread": [str(problem) for problem in report.unread],
-        **as_object(report, "without_rows"),
+        **as_object(report, "without_rows", "replaced"),
     }
 
 
@@ -125,7 +125,7 @@ def _download_as_json(
         "bytes": plan.bytes,
         "seconds": round(report.metrics.download_time, 3),
         "already_here": len(plan.have),
-        **as_object(plan, "changed", "replaced", "changed_before"),
+        **as_object(plan, "changed", "replaced", "replaced_left", "changed_before"),
         "problems": [as_object(one, "state", "problem", file=one.source) for one in records],
         "left_out": plan.left_out,
         "set_aside_before": plain(plan.set_aside),
@@ -164,6 +164,10 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
     if report.without_rows:
         yield row("no rows", f"of {some(report.without_rows, NAMED)} are published (case counts)")
+    if report.replaced:
+        files = some((label(file) for file in report.replaced), NAMED)
+        yield row("replaced", f"{files}: published, with other bytes than came from the source;")
+        yield row("", "update fetches those again")
     if plan is not None and plan.set_aside:
         before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")

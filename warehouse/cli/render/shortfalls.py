@@ -40,6 +40,11 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
     if plan.replaced:
         files = _some([item.file for item in plan.replaced])
         yield f"replaced here since they came, and fetched again: {files}"
+    if plan.replaced_left:
+        yield (
+            f"replaced here since they came, and not to be had again: {_some(plan.replaced_left)};"
+            " what was published of them stands; to publish what is here: warehouse ingest"
+        )
     if plan.changed_before:
         days = [item.file.day for item in plan.changed_before]
         yield (

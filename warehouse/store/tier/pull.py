@@ -110,9 +110,10 @@ def refresh(layout: Layout) -> None:
 
 
 def _check_own(layout: Layout, newest: Current) -> None:
-    """Refuse a bucket of another warehouse than the data folder."""
+    """Refuse a bucket of another warehouse than the data folder, where that holds anything."""
     assert layout.tier is not None
-    if data_folder_id.id_of(layout) not in (None, newest.warehouse):
+    is_own = data_folder_id.id_of(layout) in (None, newest.warehouse)
+    if not is_own and not data_folder_id.is_bare(layout):
         raise NotOursError(layout.tier.url, layout.data)
 
 
@@ -144,6 +145,7 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
             return newest, known
         try:
             files = generation.contents(bucket, newest.key, newest.sha256)
+            data_folder_id.become(layout, newest.warehouse)
             return newest, _bring(layout, bucket, newest, files, known)
         except ObjectMissingError:
             # So much was published meanwhile that it is garbage: there is a newer one.
