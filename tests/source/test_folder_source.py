@@ -749,10 +749,10 @@ def kept(made: Made) -> set[bytes]:
     return {path.read_bytes() for path in there if path.suffix != ".json"}
 
 
-def restated(tmp_path: Path) -> tuple[Made, Path, Path, bytes]:
+def restated(tmp_path: Path, rows: int = 1) -> tuple[Made, Path, Path, bytes]:
     """A day of which B was restated as C: the warehouse, the source's file, ours, and B's bytes."""
     made = make(tmp_path, files(MONDAY))
-    path = made.put(day_key("trades", TUESDAY), lines(TUESDAY, "B", 1))
+    path = made.put(day_key("trades", TUESDAY), lines(TUESDAY, "B", rows))
     update(made)
     raw = made.layout.raw_file(RawFile("trades", TUESDAY))
     old = raw.read_bytes()
@@ -773,18 +773,8 @@ def put_in_place_of(raw: Path, content: bytes) -> None:
 def test_a_raw_tier_put_back_from_a_backup_does_not_undo_a_restatement(
     tmp_path: Path, rows: int
 ) -> None:
-    made = make(tmp_path, files(MONDAY))
-    path = made.put(day_key("trades", TUESDAY), lines(TUESDAY, "B", rows))
-    update(made)
-    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
-    old = raw.read_bytes()
-    path.unlink()
-    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "C", 2))
-    update(made)
-    # A backup has files of its own, with the times that they had.
-    raw.unlink()
-    raw.write_bytes(old)
-    os.utime(raw, ns=(1, 1))
+    made, path, raw, old = restated(tmp_path, rows)
+    put_in_place_of(raw, old)
     assert (len(old) == path.stat().st_size) == (rows == 2)
     _, code, told = update(made)
     assert code == 0
