@@ -101,8 +101,9 @@ class Warehouse(Face):
     """One warehouse. Close it, or use `with`; safe to use from many threads, and in processes.
 
     A child of a fork opens its own files and keeps what the cache holds; a pickle opens the
-    warehouse again. Fork while no other thread asks, or spawn: a lock that a thread of DuckDB's
-    holds at that moment is never released in the child, which may wait for it for ever.
+    warehouse again. A fork waits until no other thread's answer is under way, for five seconds at
+    most. Beside what takes longer, such as an update in a thread, spawn rather than fork: a child
+    may wait for ever for a lock that was held inside DuckDB.
 
     Every answer is of one generation: a publish that goes on at the same time is in it whole or
     not at all, and the next question sees it. Answers are kept in memory (`cache`) within

@@ -23,6 +23,7 @@ from building import Made, MakeWarehouse, bar, day_key, instant, trade
 from warehouse import Warehouse, errors
 from warehouse.core.duckdb_connection import _spill_prefix, _sweep
 from warehouse.errors import RequestError, WarehouseError
+from warehouse.read.snapshot import Snapshot
 
 DAYS = (date(2024, 1, 30), date(2024, 1, 31))
 ROWS = 500
@@ -109,6 +110,37 @@ print(json.dumps([failed, rest]))
 """
 
 
+# Threads that ask all the time, and forks among their answers.
+FORKING_AMONG_ANSWERS = """
+import json, os, signal, sys, threading
+from warehouse import Warehouse
+wh = Warehouse(sys.argv[1])
+busy = True
+asked = ("AAPL", "2024-01-30", "2024-01-31")
+def ask():
+    wh.cache.clear()
+    return len(wh.query("select * from trades")) + len(wh.trades(*asked))
+def work():
+    while busy:
+        ask()
+due = ask()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+ended = []
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if ask() == due else 1)
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+busy = False
+for thread in threads:
+    thread.join()
+print(json.dumps(ended))
+"""
+
+
 def lines(count: int = ROWS) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for day in DAYS:
@@ -150,6 +182,41 @@ def test_a_child_of_a_threaded_parent_asks_closes_and_ends_as_any_process(
     assert failed == {}, run.stderr
     # The parent's own stream was not touched.
     assert rest == 2 * ROWS - 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not fork with threads")
+def test_a_fork_waits_for_the_answer_that_another_thread_is_given(made: Made) -> None:
+    begun, forked = threading.Event(), threading.Event()
+    inside: list[bool] = []
+
+    def slow(snapshot: Snapshot) -> None:
+        begun.set()
+        inside.append(forked.wait(1))
+
+    with Warehouse(made.root) as wh:
+        asking = threading.Thread(target=wh._read, args=(slow,))
+        asking.start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            os._exit(len(inside))
+        forked.set()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        asking.join()
+    assert (inside, code) == ([False], 1)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not fork with threads")
+def test_forks_among_the_answers_of_threads_leave_children_that_can_ask(made: Made) -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING_AMONG_ANSWERS, made.root],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == [0] * 10, run.stderr
 
 
 @pytest.mark.torture

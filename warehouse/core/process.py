@@ -3,7 +3,8 @@
 A DuckDB has threads, and of those a fork takes none along: to ask the parent's connection waits for
 ever, and to close it, or to let Python destroy it at the end, kills the process. So a child lets go
 of such things without destroying them, and opens its own where it asks. Locks may have been held by
-a thread that is not there any more; they are made anew.
+a thread that is not there any more. Ours are made anew. Those inside DuckDB and the C++ library
+cannot be: a fork waits until no answer is under way, and answers wait for the fork.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import ctypes
 import os
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 from weakref import WeakSet
 
+_LONGEST_WAIT_SECONDS = 5.0
 _CGROUPS, _GROUPS_OF_THIS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -127,9 +131,71 @@ def is_child() -> bool:
 _process_id = os.getpid()
 
 
+class _Answers:
+    """The answers that are under way, in which no fork may fall: `with process.answers: …`.
+
+    A thread within may begin another, and may fork. Neither waits for the other longer than a few
+    seconds: what takes more is not worth a program that stands still, and may be what waits for
+    the fork.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._depths: dict[int, int] = {}
+        self._forks = 0
+
+    def __enter__(self) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            if self._forks and thread not in self._depths:
+                self._changed.wait_for(lambda: not self._forks, _LONGEST_WAIT_SECONDS)
+            self._depths[thread] = self._depths.get(thread, 0) + 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            self._depths[thread] -= 1
+            if not self._depths[thread]:
+                del self._depths[thread]
+                if self._forks:
+                    self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        own = {threading.get_ident()}
+        with self._changed:
+            self._forks += 1
+            self._changed.wait_for(lambda: self._depths.keys() <= own, _LONGEST_WAIT_SECONDS)
+
+    def after_fork(self) -> None:
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+    def in_child(self) -> None:
+        """Of the parent's threads there is the one that forked."""
+        thread = threading.get_ident()
+        depth = self._depths.get(thread)
+        self._changed = threading.Condition()
+        self._depths = {} if depth is None else {thread: depth}
+        self._forks = 0
+
+
+answers = _Answers()
+
+
 def _in_child() -> None:
+    answers.in_child()
     for one in list(_inherited):
         one.in_child()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(
+    before=answers.before_fork,
+    after_in_parent=answers.after_fork,
+    after_in_child=_in_child,
+)

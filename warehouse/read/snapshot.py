@@ -675,7 +675,7 @@ class Snapshots:
         self._present = self._spill = None
 
     def close(self) -> None:
-        with self._lock:
+        with process.answers, self._lock:
             self._closed = True
             if self._present is not None:
                 self._present.retire()
@@ -702,7 +702,8 @@ class Snapshots:
     def _read(self, answer: Callable[[Snapshot], T]) -> T:
         for attempt in range(_ATTEMPTS):
             try:
-                return answer(self._current())
+                with process.answers:
+                    return answer(self._current())
             except Moved:
                 time.sleep(_PAUSE_SECONDS * min(attempt, 5))
             except RuntimeError as error:

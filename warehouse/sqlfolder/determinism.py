@@ -65,7 +65,7 @@ def _parser() -> duckdb.DuckDBPyConnection:
 @contextmanager
 def parser() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that can do nothing but parse and compute; it is asked by one thread at a time."""
-    with _one_at_a_time:
+    with process.answers, _one_at_a_time:
         yield _parser()
 
 

@@ -155,7 +155,7 @@ def _parsed(path: Path, text: str) -> Feature | SqlFileError:
 @lru_cache(maxsize=256)
 def _checked(name: str, text: str) -> Feature:
     """The same file is in many warehouses, and is checked once."""
-    with _one_at_a_time:
+    with process.answers, _one_at_a_time:
         return _feature(_checker(), SqlFile(Path(f"{name}.sql"), f"features/{name}", text))
 
 

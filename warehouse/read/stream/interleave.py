@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from warehouse.core import process
 from warehouse.core.datatypes import DataType
 from warehouse.errors import WarehouseError
 from warehouse.read.stream.partition_cursor import END_NS, Rows, Tape
@@ -97,7 +98,8 @@ class Interleaved:
         while True:
             if self._failure is None:
                 try:
-                    self._fetch(self._rows)
+                    with process.answers:
+                        self._fetch(self._rows)
                 except (Replaced, WarehouseError) as failure:
                     self._failure = failure
             taken = [

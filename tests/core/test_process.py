@@ -1,0 +1,97 @@
+"""A fork and the answers of other threads: who waits for whom, and for how long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from warehouse.core import process
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="others do not fork with threads")
+
+
+def forked(ending: int = 0) -> int:
+    """Fork, and give the code with which the child ends."""
+    child = os.fork()
+    if child == 0:
+        os._exit(ending)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.fixture
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gives up waiting: who waits for the wrong one hangs."""
+    monkeypatch.setattr(process, "_LONGEST_WAIT_SECONDS", threading.TIMEOUT_MAX)
+
+
+@pytest.mark.usefixtures("no_end")
+def test_a_thread_forks_within_its_own_answer_and_the_child_answers_on() -> None:
+    with process.answers:
+        child = os.fork()
+        if child == 0:
+            with process.answers:
+                pass
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert forked(3) == 3
+
+
+@pytest.mark.usefixtures("no_end")
+def test_answers_that_follow_one_another_without_a_pause_do_not_keep_a_fork_waiting() -> None:
+    busy = True
+
+    def work() -> None:
+        while busy:
+            with process.answers:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    codes = [forked(5) for _ in range(5)]
+    busy = False
+    for thread in threads:
+        thread.join()
+    assert codes == [5] * 5
+
+
+def test_an_answer_that_takes_long_keeps_a_fork_waiting_for_a_while_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_LONGEST_WAIT_SECONDS", 0.1)
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with process.answers:
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    assert forked(5) == 5
+    over.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("no_end")
+def test_what_needs_no_fork_of_python_waits_for_nobody() -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with process.answers:
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    # It begins another program at once: nothing of this one's memory is used there.
+    assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
+    over.set()
+    thread.join()
