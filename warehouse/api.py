@@ -1086,7 +1086,8 @@ class Warehouse(Face):
         Args:
             name: the file's, without `.sql`.
             symbols, start, end, to, tz, missing: as for `load`. A row does not depend on `start`:
-                what it rests on before that is read too, as far as the warehouse has it.
+                what it rests on before that is read too, from where the warehouse begins, and
+                a session that is missing there is told as one of the question is.
             freq: "minute" or "day", of a feature that can read either kind of aggs; None: the one
                 that its file names.
             adjust, as_of, follow_renames: as for `load`: the feature is asked of rows that are

@@ -23,6 +23,7 @@ from featuring import FEATURES
 
 from warehouse import Warehouse
 from warehouse.errors import LookAheadError, NoDataError, QueryError, RequestError, SqlFileError
+from warehouse.read.snapshot import Snapshot
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 DAYS = (date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1))
@@ -250,6 +251,47 @@ def test_a_rolling_feature_is_full_from_its_first_row_where_there_are_rows_befor
 
 
 # A user's own
+
+
+def test_a_session_that_is_missing_among_those_that_rows_rest_on_is_an_error(
+    make_warehouse: MakeWarehouse, tmp_path: Path
+) -> None:
+    held = {
+        day_key("day_aggs", day): [bar_line("A", instant(day, "00:00"), number)]
+        for number, day in enumerate(WEEKDAYS)
+        if not date(2024, 1, 16) <= day <= date(2024, 1, 17)
+    }
+    made = make_warehouse(held, folder=tmp_path)
+    made.update("day_aggs")
+    with Warehouse(made.root) as wh:
+        for name, values in (("returns", {"freq": "day"}), ("amihud", {"days": 2})):
+            with pytest.raises(NoDataError) as found:
+                wh.features(name, "A", "2024-01-18", **values)
+            assert found.value.missing == ("2024-01-16", "2024-01-17")
+            assert f"on which {name} from 2024-01-18 rests: never ingested" in str(found.value)
+            with pytest.raises(NoDataError, match="rests"):
+                wh.check_feature(name, "A", "2024-01-18", "2024-01-22", **values)
+            wh.features(name, "A", "2024-01-18", missing="ignore", **values)
+        # As far back as the lookback goes, and where the warehouse begins.
+        assert wh.features("returns", "A", "2024-01-19", freq="day")["returns"].notna().all()
+        assert wh.features("volume_ma", "A", "2024-01-12", freq="day")["volume_ma"].isna().all()
+
+
+def test_the_catalog_is_not_asked_symbol_by_symbol(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, counts = Snapshot.fetch, []
+
+    def counted(self: Snapshot, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        counts[-1] += 1
+        return fetch(self, sql, **parameters)
+
+    monkeypatch.setattr(Snapshot, "fetch", counted)
+    for symbols in (SYMBOLS[:1], SYMBOLS):
+        with Warehouse(made.root) as wh:
+            counts.append(0)
+            wh.features("volume_ma", symbols, DAYS[2], freq="day", periods=10)
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_users_file_is_called_by_its_name_at_once_and_in_the_shell_with_the_next_command(

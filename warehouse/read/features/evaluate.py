@@ -38,6 +38,9 @@ from warehouse.read.snapshot import Snapshot, Stored
 from warehouse.sqlfolder.feature import Feature
 from warehouse.sqlfolder.feature_select import CONDITIONS, complaint
 
+_LATE = 3
+"""Partitions of a symbol before a question, that its lookback most often ends in."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -138,6 +141,9 @@ def plan(
     Args:
         values, freq: as `Feature.values` and `Feature.frequency` give them.
     """
+    if feature.lookback.unit in ("rows", "sessions"):
+        for name in feature.tables(freq).values():
+            _count_rows_of_late(snapshot, name, symbols, span.first)
     sources = []
     for symbol in symbols:
         of_symbol = []
@@ -307,6 +313,15 @@ def _with_lookback(
     if unit != "session":
         first = _sessions_before(snapshot, kind, series, span.first, unit, count)
     return Span(min(midnight_ns(first), span.start_ns), span.end_ns, first, span.last)
+
+
+def _count_rows_of_late(
+    snapshot: Snapshot, data_type: str, symbols: Sequence[str], first: date
+) -> None:
+    """Ask at once for what most symbols' lookback begins in: one by one takes a second for 40."""
+    found = snapshot.partitions(data_type, symbols)
+    until = {symbol: [one for one in found[symbol] if one.month <= first] for symbol in symbols}
+    snapshot.rows_by_session([one for each in until.values() for one in each[-_LATE:]])
 
 
 def _sessions_before(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from warehouse.core.calendar import Moment, Span, parse_span, span_between
-from warehouse.core.datatypes import DATA_TYPES
+from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.errors import NoDataError, RequestError
 from warehouse.read import availability, partition_reader
 from warehouse.read.answers import Answers, check_same
@@ -134,9 +136,7 @@ class FeatureAnswers:
         done: dict[Hashable, pa.Table] = {}
 
         def answer(snapshot: Snapshot) -> Any:
-            if whole:
-                _check_there(snapshot, asked)
-            plan = asked.plan(snapshot)
+            plan = _plan_of_what_is_there(snapshot, asked) if whole else asked.plan(snapshot)
             key = (plan.key, asked.symbols, form, zone)
 
             def read() -> Held:
@@ -179,7 +179,7 @@ class FeatureAnswers:
     def check(self, asked: FeatureQuestion) -> None:
         """Try whether the feature keeps its word, as `Warehouse.check_feature` says."""
         try:
-            self._answers.snapshots.read(lambda snapshot: _check_there(snapshot, asked))
+            self._answers.snapshots.read(lambda snapshot: _plan_of_what_is_there(snapshot, asked))
         except NoDataError as error:
             # A check passes nothing over.
             remedy = "ask for symbols and sessions that are there"
@@ -214,6 +214,34 @@ def rows_of(answers: Answers, snapshot: Snapshot, plan: Plan) -> pa.Table:
             snapshot, lambda: evaluate.answer(snapshot, plan, answers.workers())
         )
     )
+
+
+def _plan_of_what_is_there(snapshot: Snapshot, asked: FeatureQuestion) -> Plan:
+    """The plan, if what it reads is there; raises NoDataError where it is not."""
+    _check_there(snapshot, asked)
+    plan = asked.plan(snapshot)
+    _check_lookback(snapshot, asked, plan)
+    return plan
+
+
+def _check_lookback(snapshot: Snapshot, asked: FeatureQuestion, plan: Plan) -> None:
+    """Make sure that no session is left out between what rows rest on and the question's first.
+
+    The row before would be that of an earlier one: a return of the night would be one of weeks.
+    """
+    day_before = asked.span.first - timedelta(days=1)
+    before: dict[tuple[DataType, Span], set[str]] = {}
+    for source in chain.from_iterable(plan.sources):
+        for symbol, own in source.series:
+            if own.first <= day_before:
+                own = partition_reader.narrowed_span(own, own.first, min(own.last, day_before))
+                before.setdefault((source.kind, own), set()).add(symbol)
+    for (kind, stretch), symbols in before.items():
+        try:
+            availability.check(snapshot, kind, sorted(symbols), stretch)
+        except NoDataError as error:
+            rest = f"{error.asked}, on which {asked.feature.name} from {asked.span.first} rests"
+            raise NoDataError(rest, error.found, error.remedy, error.missing) from None
 
 
 def _check_there(snapshot: Snapshot, asked: FeatureQuestion) -> None:
