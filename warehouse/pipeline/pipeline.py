@@ -278,10 +278,11 @@ class Pipeline:
 
         Args:
             bring: fetches raw files of published sessions that are gone; of a dry run it tells
-                the report which it would fetch.
+                the report which it would fetch. What is published of those that it does not
+                bring stands, and the rest is made anew.
 
         Raises:
-            NoDataError: they are, and nothing brought them.
+            NoDataError: they are, and nothing was to bring them; or no other is there either.
             RequestError: bars are named that are not kept.
         """
         kept = {kind.name for kind in self.config.bars.kept}
@@ -320,8 +321,10 @@ class Pipeline:
                 else:
                     report.planned = self._raw_files(request)
                     absent = gone(self.layout, request, known, report.planned, report.raw_unread)
-            if absent:
+            if absent and not (why and report.planned):
                 raise not_there(self.layout, request, absent, why)
+            report.why_absent = {file: why.get(file, "is gone again") for file in absent}
+            report.metrics.errors += len(absent)
             if not report.planned:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
