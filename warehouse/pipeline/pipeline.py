@@ -250,7 +250,8 @@ class Pipeline:
             )
             # What took the place of a file that came is not what the source has, or had.
             found.replaced_left = replaced_here(self.layout, here - coming, known)
-            here -= {item.file for item in found.replaced}.union(found.replaced_left)
+            here -= {item.file for item in found.replaced if item.file in known}
+            here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
             self.look_at_raw(report, request)
