@@ -159,6 +159,9 @@ class _Repair:
         place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
         target = place / top.name / path.relative_to(top)
         layout.make_aside(target.parent)
+        while os.path.lexists(target):
+            # Of one raw file there may be several.
+            target = target.with_name(f"{target.name}.old")
         try:
             os.replace(path, target)
         except OSError:
