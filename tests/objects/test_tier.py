@@ -87,6 +87,25 @@ def test_a_second_machine_answers_as_a_warehouse_without_a_bucket(
     assert second.verify().faults == first.verify().faults == []
 
 
+def test_raw_files_that_another_machine_has_are_not_called_pruned(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint, tmp_path / "first/source")
+    second = machine(tmp_path / "second", url, server.endpoint)
+    some_days(first)
+    first.update()
+    with Warehouse(second.root) as wh:
+        assert wh.symbols()
+    files = len(first.pipeline.known())
+    found = first.verify()
+    assert (found.pruned, found.elsewhere, found.faults) == (0, 0, [])
+    found = second.verify()
+    assert (found.pruned, found.elsewhere, found.faults) == (0, files, [])
+    said = CliRunner().invoke(cli, ["-C", str(second.root), "verify"]).output
+    assert f"{files} raw files not on this machine\n" in said
+    assert "pruned" not in said
+
+
 def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:

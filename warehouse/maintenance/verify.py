@@ -82,6 +82,8 @@ class VerifyReport(Face):
         files, bytes: that were read to their end, by kind.
         waiting: raw files that are not ingested yet.
         pruned: ingested raw files that were pruned.
+        elsewhere: ingested raw files that are not here, and may be on another of the machines that
+            share a bucket.
         faults: by path.
     """
 
@@ -90,6 +92,7 @@ class VerifyReport(Face):
     bytes: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     pruned: int = 0
+    elsewhere: int = 0
     faults: list[Fault] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -100,6 +103,7 @@ class VerifyReport(Face):
             "bytes": self.bytes.total(),
             "waiting": self.waiting,
             "pruned": self.pruned,
+            "elsewhere": self.elsewhere or None,
             "generation": self.generation,
         }
 
@@ -195,7 +199,7 @@ class _Round:
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._is_whole = not (request.symbols or request.start or request.end)
         self._kinds = with_kept(request, catalog)
-        report.waiting = report.pruned = 0
+        report.waiting = report.pruned = report.elsewhere = 0
         self._objects = None if layout.tier is None else sizes(layout)
 
     def faults(self) -> Iterator[Fault]:
@@ -356,12 +360,12 @@ class _Round:
     ) -> Iterator[Check]:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
-        # Of a bucket's warehouse each machine has raw files of its own.
-        is_elsewhere = self._layout.tier is not None or (
-            record is not None and record.raw_modified_ns is None
-        )
-        if not is_there and ingested and is_elsewhere:
+        is_pruned = record is not None and record.raw_modified_ns is None
+        if not is_there and ingested and is_pruned:
             self._report.pruned += 1
+        elif not is_there and ingested and self._layout.tier is not None:
+            # Of a bucket's warehouse each machine has raw files of its own.
+            self._report.elsewhere += 1
         elif is_there or (record is not None and record.state.is_here):
             # A run that is killed once it has published leaves the version before beside it.
             if is_there and not (ingested and record is not None and _is_read(path, record)):
