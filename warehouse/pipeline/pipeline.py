@@ -206,6 +206,7 @@ class Pipeline:
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
         request.check_of_vendor("ingest")
+        self.check_allowed(request)
         with self.run("ingest", dry_run) as report:
             known = self.known()
             report.planned = files_to_ingest(
@@ -233,6 +234,7 @@ class Pipeline:
                 published.
         """
         request.check_of_vendor("update")
+        self.check_allowed(request)
         with self.run("update", dry_run) as report:
             source, found, known = self._plan(request, report)
             known |= dict(found.restamped)
@@ -293,6 +295,7 @@ class Pipeline:
                 hint = f"such bars are not kept; name {every} in bars.keep, which has"
                 kept_now = ", ".join(self.config.bars.keep) or "none"
                 raise RequestError("data type", kind.name, f"{hint} {kept_now}")
+        self.check_allowed(request)
         with self.run("rebuild", dry_run) as report:
             named, request = request, request.of_vendor
             if named.kept_bars:
@@ -422,9 +425,21 @@ class Pipeline:
                 )
             )
 
+    def check_allowed(self, request: Request) -> None:
+        """Refuse what the request allows and no rule finds, before a run begins.
+
+        Raises:
+            RequestError: there is no such rule, or no reason.
+        """
+        if request.allow:
+            self._gate(request)
+
+    def _gate(self, request: Request) -> Gate:
+        return Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+
     def gate(self, request: Request) -> Gate:
         """The rules that incoming rows are asked by, and what the request allows."""
-        gate = Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+        gate = self._gate(request)
         for one in gate.broken:
             self.progress.note(f"a rule cannot be asked, and is left out: {one.error}")
         return gate
