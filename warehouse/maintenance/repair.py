@@ -44,6 +44,7 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.pull import lost, put_back, sizes
 from warehouse.store.tier.writing import restore
 
 
@@ -100,7 +101,12 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
-        if found.faults and restore(layout):
+        objects = [fault for fault in found.faults if fault.kind == "object"]
+        if objects:
+            put_back(layout)
+            # With a catalog anew: that of here is not, byte for byte, the one that was published.
+            pipeline.writer.publish(CatalogChange())
+        if len(found.faults) > len(objects) and restore(layout):
             # What is damaged on this disk alone is brought anew.
             before, found = found.faults, verify(layout, config, request, pipeline.progress)
             left = {(fault.path, fault.kind) for fault in found.faults}
@@ -373,6 +379,8 @@ class _Repair:
                     problem = f"{problem}; {self._why_bars[one.key]}"
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
+        elif fault.kind == "object":
+            problem = lost(self._layout, sizes(self._layout)).get(fault.path)
         elif fault.kind == "history":
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":

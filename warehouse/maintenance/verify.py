@@ -47,7 +47,7 @@ from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
-from warehouse.store.tier.pull import sizes
+from warehouse.store.tier.pull import lost, sizes
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -60,7 +60,8 @@ class Fault:
     Attributes:
         path: the file.
         kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
-            the file is; rows: its rows do not add up; unknown: nobody knows what it is.
+            the file is; rows: its rows do not add up; unknown: nobody knows what it is; object: a
+            bucket has lost what other machines are to bring it from.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -244,6 +245,8 @@ class _Round:
         yield from self._schemas()
         yield from self._reference()
         if self._is_whole:
+            for path, problem in lost(self._layout, self._objects or {}).items():
+                yield Fault(path, "object", problem)
             yield from self._history()
             for path, problem in strays(self._layout, self._catalog, self._kinds, known):
                 yield Fault(path, "unknown", problem)
