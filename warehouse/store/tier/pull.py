@@ -370,15 +370,22 @@ def sizes(layout: Layout) -> dict[str, int]:
 
 
 def lost(layout: Layout, listed: Mapping[str, int]) -> dict[Path, str]:
-    """Small files of the generation that is here whose objects the bucket has not, and why.
+    """What keeps other machines from bringing the newest generation, and why.
 
-    No other machine can bring that generation.
+    Small files of the one that is here whose objects the bucket has not; or what names them.
 
     Args:
         listed: the objects, as `sizes` gives them.
     """
-    known = generation.record(layout) if layout.tier is not None else None
-    found = {}
+    if layout.tier is None:
+        return {}
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
+    known, found = generation.record(layout), dict[Path, str]()
+    bucket = bucket_of(layout.tier)
+    newest = generation.current(bucket)
+    if newest is not None and bucket.head(newest.key) is None:
+        found[layout.generation] = f"{newest.key}, which names all there is, is missing"
     for name, content in known.files.items() if known is not None else ():
         size = listed.get(content.sha256)
         if size is None:
