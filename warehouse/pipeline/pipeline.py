@@ -314,6 +314,7 @@ class Pipeline:
             self.look_at_raw(report, request)
             absent = gone(self.layout, request, known, report.planned, report.raw_unread)
             why: Mapping[RawFile, str] = {}
+            errors = report.metrics.errors
             if absent and bring is not None:
                 why = bring(report, absent)
                 known = self.known()
@@ -328,7 +329,8 @@ class Pipeline:
             if absent and not (why and report.planned):
                 raise not_there(self.layout, request, absent, why)
             report.why_absent = {file: why.get(file, "is gone again") for file in absent}
-            report.metrics.errors += len(absent)
+            # Those that failed on the way are counted already.
+            report.metrics.errors = errors + len(absent)
             if not report.planned:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
