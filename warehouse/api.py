@@ -1424,6 +1424,9 @@ class Warehouse(Face):
         Args:
             fetch: fetch raw files that were pruned.
 
+        Returns:
+            In `why_absent` raw files that the source has no more: what is published of them stands.
+
         Raises:
             NoDataError: there is no such symbol, or raw files are gone.
         """

@@ -10,8 +10,10 @@
 -- dividends each by themselves. is_adjustment is true, or an error that says what is wrong with an
 -- adjustment of sessions up to last_session.
 create or replace macro is_adjustment(adjust, as_of, last_session) as case
-    when adjust is null or adjust not in ('none', 'splits', 'all')
-    then error('adjust = ' || coalesce(adjust, 'NULL') || ': it may be none, splits, all')
+    when adjust is null or adjust::varchar not in ('none', 'splits', 'all')
+    then error('adjust = ' || coalesce(adjust::varchar, 'NULL') || ': it may be none, splits, all')
+    when last_session is null
+    then error('as_of = NULL: name the session whose prices are wanted')
     when as_of::date < last_session::date
     then
         error(
@@ -65,7 +67,7 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
                 and symbol in (select name from symbols)
                 and session <= as_of::date
                 and (
-                    adjust = 'all' or (adjust = 'splits' and kind = 'split')
+                    adjust::varchar = 'all' or (adjust::varchar = 'splits' and kind = 'split')
                 )
         ),
 
@@ -127,6 +129,9 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
         * coalesce(list_product(dividends), 1) as price_factor,
         coalesce(list_product(shares_to) / list_product(shares_from), 1) as size_factor
     from ordered
-    where is_adjustment(adjust, as_of, as_of)
+    union all
+    -- It is asked where there is no action, too: no row says that nothing is to be multiplied.
+    select null, null, null, null
+    where not is_adjustment(adjust, as_of, as_of)
     order by first_session
 );

@@ -165,7 +165,11 @@ create or replace macro months_of(of_names, of_symbol) as case
     then '*'
     else
         split_part(
-            split_part(chr(10) || of_names, chr(10) || path_name(of_symbol) || ' ', 2), chr(10), 1
+            split_part(
+                chr(10) || of_names, chr(10) || path_name(of_symbol::varchar) || ' ', 2
+            ),
+            chr(10),
+            1
         )
 end;
 create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_symbol) as case
@@ -176,16 +180,17 @@ create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_
             list_transform(
                 months_in(months_of(of_names, of_symbol)),
                 lambda month: folder_of(of_name)
-                || path_name(of_symbol)
+                || path_name(of_symbol::varchar)
                 || '/'
                 || month
                 || '.parquet'
             )
         )
     when
-        of_symbol <> ''
+        of_symbol::varchar <> ''
         and contains(
-            chr(10) || of_market_symbols || chr(10), chr(10) || path_name(of_symbol) || chr(10)
+            chr(10) || of_market_symbols || chr(10),
+            chr(10) || path_name(of_symbol::varchar) || chr(10)
         )
     then [file_without_rows(of_name)]
     else
@@ -193,7 +198,7 @@ create or replace macro files_named_of(of_name, of_names, of_market_symbols, of_
             'there are no '
             || of_name
             || ' of '
-            || coalesce('''' || of_symbol || '''', 'NULL')
+            || coalesce('''' || of_symbol::varchar || '''', 'NULL')
             || ' (case counts)'
         )
 end;
@@ -202,7 +207,7 @@ end;
 create or replace macro numbers_of(firsts, of_symbol) as case
     when of_symbol is null
     then range(len(firsts))
-    else range(len(list_filter(firsts, lambda one: url_decode(one) <= of_symbol)))[-1:]
+    else range(len(list_filter(firsts, lambda one: url_decode(one) <= of_symbol::varchar)))[-1:]
 end;
 -- The files that all symbols share: of the months from that of one session to that of another, or
 -- of these sessions and those between them.

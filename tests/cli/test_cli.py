@@ -44,7 +44,7 @@ from warehouse.cli import shell
 from warehouse.cli.main import cli
 from warehouse.cli.options import Failure, Place, say
 from warehouse.cli.render import answer, status, terminal, time_left
-from warehouse.core.paths import shipped
+from warehouse.core.paths import RawFile, shipped
 from warehouse.errors import (
     NoDataError,
     NotAWarehouseError,
@@ -399,7 +399,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "unread", "without_rows", "replaced", "findings", "refused",
+        "unread", "without_rows", "replaced", "not_fetched", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -848,11 +848,33 @@ def test_a_rebuild_after_a_prune_fetches_what_is_gone_where_it_is_told_to(root: 
     assert not raw_of(root, "day_aggs", SESSIONS[0]).exists()
     done = json_of("-C", str(root), "rebuild", "all", "--fetch")
     assert done["rows_published"] == done["lines"] == 3 * len(SYMBOLS)
-    raw_of(root, "day_aggs", SESSIONS[0]).unlink()
+
+
+def test_a_rebuild_names_what_the_source_has_no_more_leaves_it_and_makes_the_rest_anew(
+    root: Path,
+) -> None:
+    run("-C", str(root), "update", "day_aggs")
+    before = partitions(root)
+    for session in SESSIONS[:2]:
+        raw_of(root, "day_aggs", session).unlink()
     source_file(root.parent / "own_source", "day_aggs", SESSIONS[0]).unlink()
-    problem = fails("-C", str(root), "rebuild", "all", "--fetch")
-    assert "the source has no such file (any more)" in problem
-    assert fails("-C", str(root), "rebuild", "all", "--fetch", "--dry-run") == problem
+    lost = f"day_aggs {SESSIONS[0]}: the source has no such file (any more)"
+    said = run("-C", str(root), "rebuild", "all", "--fetch", "--dry-run", exit_code=1).stdout
+    assert said.startswith("would fetch 1 file, ")
+    assert f"not here   {lost}\n" in said
+    said = run("-C", str(root), "rebuild", "all", "--fetch", exit_code=1).stdout
+    assert f"not here   {lost}\n           what is published of it stands as it was\n" in said
+    assert "read       2 files: " in said
+    assert partitions(root) == before
+    found = json_of("-C", str(root), "rebuild", "all", "--fetch", exit_code=1)
+    key = RawFile("day_aggs", SESSIONS[0]).key
+    assert found["not_fetched"] == {key: "the source has no such file (any more)"}
+    # Of that session alone nothing can be done.
+    day = ("--start", str(SESSIONS[0]), "--end", str(SESSIONS[0]))
+    problem = fails("-C", str(root), "rebuild", "day_aggs", *day, "--fetch")
+    assert f"{key}: the source has no such file (any more)" in problem
+    assert fails("-C", str(root), "rebuild", "day_aggs", *day, "--fetch", "--dry-run") == problem
+    assert partitions(root) == before
 
 
 def test_one_writer_at_a_time(root: Path) -> None:

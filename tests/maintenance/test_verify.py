@@ -399,6 +399,35 @@ def test_a_raw_file_restated_at_the_source_meanwhile_is_ingested_anew(made: Made
     assert faults(made) == []
 
 
+@pytest.mark.parametrize("is_whole_at_the_source", [True, False])
+def test_a_damaged_raw_file_and_the_version_before_it_are_both_kept(
+    made: Made, *, is_whole_at_the_source: bool
+) -> None:
+    path = made.layout.raw / f"trades/{TUESDAY:%Y/%m/%Y-%m-%d}.csv.gz"
+    whole, before = path.read_bytes(), path.with_name(f"{path.name}.old")
+    cut(path, random.Random(0))
+    damaged = path.read_bytes()
+    before.write_bytes(b"the version before")
+    if not is_whole_at_the_source:
+        write_anew(made.source / day_key("trades", TUESDAY), whole[:-5])
+    report = made.repair("trades")
+    assert (report.left == []) == is_whole_at_the_source
+    assert path.read_bytes() == (whole if is_whole_at_the_source else damaged)
+    assert not before.exists()
+    kept = {new.read_bytes() for _, new in report.moved}
+    assert kept == {b"the version before", *[damaged] * is_whole_at_the_source}
+
+
+def test_a_version_before_it_does_not_take_a_lost_raw_files_place(made: Made) -> None:
+    path = made.layout.raw / f"trades/{TUESDAY:%Y/%m/%Y-%m-%d}.csv.gz"
+    before = path.with_name(f"{path.name}.old")
+    write_anew(made.source / day_key("trades", TUESDAY), path.read_bytes()[:-5])
+    path.rename(before)
+    report = made.repair("trades")
+    assert "damaged as well" in report.left[0][1]
+    assert before.exists()
+
+
 def test_a_partition_made_by_other_rules_is_remade_by_those_of_now_and_named(made: Made) -> None:
     path = made.layout.partition("trades", "AAPL", date(2024, 1, 1))
     made.configure(cleaning__corrections=[0])

@@ -29,7 +29,7 @@ from warehouse.errors import (
     RequestError,
 )
 from warehouse.objects.bucket import bucket_of
-from warehouse.objects.generation import key_of
+from warehouse.objects.generation import current, key_of, record
 from warehouse.store.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
@@ -85,6 +85,25 @@ def test_a_second_machine_answers_as_a_warehouse_without_a_bucket(
     assert answers(second) == due
     assert second.digests().items() <= local.digests().items()
     assert second.verify().faults == first.verify().faults == []
+
+
+def test_raw_files_that_another_machine_has_are_not_called_pruned(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint, tmp_path / "first/source")
+    second = machine(tmp_path / "second", url, server.endpoint)
+    some_days(first)
+    first.update()
+    with Warehouse(second.root) as wh:
+        assert wh.symbols()
+    files = len(first.pipeline.known())
+    found = first.verify()
+    assert (found.pruned, found.elsewhere, found.faults) == (0, 0, [])
+    found = second.verify()
+    assert (found.pruned, found.elsewhere, found.faults) == (0, files, [])
+    said = CliRunner().invoke(cli, ["-C", str(second.root), "verify"]).output
+    assert f"{files} raw files not on this machine\n" in said
+    assert "pruned" not in said
 
 
 def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
@@ -233,6 +252,38 @@ def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
     second = machine(tmp_path / "second", url, server.endpoint)
     assert answers(second) == due
     assert first.digests() == digests
+
+
+def test_small_files_that_the_bucket_lost_are_found_and_put_back(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, bucket = answers(first), bucket_of(first.layout.tier)
+    known = record(first.layout)
+    assert known is not None
+    tops = ("rejects", "ledger", "history", "manifests", "recipes", "warehouse.duckdb")
+    names = [next(name for name in known.files if name.startswith(top)) for top in tops]
+    bucket.delete([known.files[name].key for name in names])
+    newest = current(bucket)
+    assert newest is not None
+    bucket.delete([newest.key])
+    second = machine(tmp_path / "second", url, server.endpoint)
+    with pytest.raises(ObjectStorageError, match="are missing; run"):
+        answers(second)
+    found = first.verify().faults
+    assert {one.kind for one in found} == {"object"}
+    lost = {*(first.layout.data / name for name in names), first.layout.generation}
+    assert {one.path for one in found} == lost
+    assert all("missing" in one.problem for one in found)
+    # One of them is damaged here as well.
+    first.layout.ledger_of("trades", date(2024, 1, 1)).write_bytes(b"")
+    report = first.repair()
+    assert {one.kind for one in report.mended} == {"object", "ledger"}
+    assert (report.left, report.run.files, report.moved) == ([], [], [])
+    assert first.verify().faults == []
+    assert answers(second) == answers(first) == due
 
 
 def test_an_object_that_was_changed_is_not_taken_for_what_was_published(

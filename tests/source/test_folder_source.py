@@ -778,7 +778,7 @@ def test_a_raw_tier_put_back_from_a_backup_does_not_undo_a_restatement(
     assert (len(old) == path.stat().st_size) == (rows == 2)
     _, code, told = update(made)
     assert code == 0
-    assert "replaced here since they came, and fetched again: trades 2024-01-30" in told
+    assert "replaced here, and fetched; what stood here is set aside: trades 2024-01-30" in told
     assert made.sql("select symbol, count(*) from trades group by 1 order by 1") == [
         ("A", 2),
         ("C", 2),
@@ -910,6 +910,50 @@ def test_all_that_took_a_raw_files_place_is_kept(tmp_path: Path) -> None:
     report, _, _ = update(made)
     assert len(report.set_aside) == 1
     assert b"mine again" in kept(made)
+
+
+def test_what_took_a_raw_files_place_is_kept_where_the_vendor_has_restated_it_too(
+    tmp_path: Path,
+) -> None:
+    made, path, raw, old = restated(tmp_path)
+    put_in_place_of(raw, old)
+    path.unlink()
+    made.put(day_key("trades", TUESDAY), lines(TUESDAY, "D", 3))
+    _, code, told = update(made)
+    assert code == 0
+    assert "changed at the vendor: trades 2024-01-30" in told
+    assert "replaced here, and fetched; what stood here is set aside: trades 2024-01-30" in told
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("D",)]
+    assert kept(made) == {old}
+
+
+@pytest.mark.parametrize("is_ingested", [False, True])
+def test_a_raw_file_that_came_from_elsewhere_is_kept_where_the_sources_takes_its_place(
+    tmp_path: Path, *, is_ingested: bool
+) -> None:
+    made = make(tmp_path, files(MONDAY))
+    mine = made.put_raw("trades", MONDAY, lines(MONDAY, "B", 3)).read_bytes()
+    if is_ingested:
+        made.ingest("trades")
+    _, _, told = update(made)
+    assert "replaced here, and fetched; what stood here is set aside: trades 2024-01-29" in told
+    assert made.sql("select distinct symbol from trades") == [("A",)]
+    assert kept(made) == {mine}
+
+
+def test_what_is_written_into_a_raw_file_that_is_the_sources_own_is_the_sources(
+    tmp_path: Path,
+) -> None:
+    made, path, raw, old = restated(tmp_path)
+    assert path.samefile(raw)
+    raw.write_bytes(old)
+    assert path.read_bytes() == old
+    _, code, told = update(made)
+    assert code == 0
+    assert "changed at the vendor: trades 2024-01-30" in told
+    assert "replaced here" not in told
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("B",)]
+    assert kept(made) == set()
 
 
 def test_where_nothing_can_be_set_aside_nothing_takes_the_place_of_a_replaced_file(

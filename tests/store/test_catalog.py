@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -62,6 +63,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made.put(day_key("day_aggs", SESSION), [bar("NA", instant(SESSION, "00:00"))])
     made.update(start=SESSION, end=FEBRUARY)
     return made
+
+
+NO_TEXTS = ["1", "1.5", "true", "['NA']", "date '2024-01-31'"]
 
 
 def by_python(made: Made) -> Ask:
@@ -322,12 +326,40 @@ def test_a_catalog_does_not_rest_on_what_happens_while_it_is_closed(
     assert not list(made.layout.data.rglob("*.wal"))
 
 
-@pytest.mark.parametrize("symbol", ["'NOSUCH'", "'na'", "''", "null", "'NA '", "'O''k'"])
+@pytest.mark.parametrize("symbol", ["'NOSUCH'", "'na'", "''", "null", "'NA '", "'O''k'", *NO_TEXTS])
 def test_a_question_about_an_unknown_symbol_says_that_there_is_none(
     made: Made, symbol: str
 ) -> None:
-    with pytest.raises(duckdb.Error, match=r"there are no trades of .* \(case counts\)"):
-        made.sql(f"select * from trades_of({symbol})")
+    span = f"'{SESSION}', '{SESSION}'"
+    for asked in (
+        f"trades_of({symbol})",
+        f"bars_of({symbol}, {span})",
+        f"vwap_of({symbol}, {span})",
+    ):
+        with pytest.raises(duckdb.Error, match=r"there are no trades of .* \(case counts\)"):
+            made.sql(f"select * from {asked}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("trades_beyond_quantile_of('NA', {}, {}, q := -1)", "q := -1: it is a number from 0 to 1"),
+        ("trades_beyond_quantile_of('NA', {}, {}, q := 1.5)", "q := 1.5: it is"),
+        ("trades_beyond_quantile_of('NA', {}, {}, q := null)", "q := NULL: it is"),
+        ("trades_beyond_quantile_of('NA', {}, {}, q := 'much')", "q := much: it is"),
+        ("trades_beyond_deviations_of('NA', {}, {}, n := -1)", "n := -1: it is a number of dev"),
+        ("trades_beyond_deviations_of('NA', {}, {}, n := null)", "n := NULL: it is"),
+        ("trades_beyond_deviations_of('NA', {}, {}, n := 'nan')", "n := nan: it is"),
+        ("trades_of('NA', {}, {}, adjust := 1)", "adjust = 1: it may be none, splits, all"),
+        ("factors_of('NA', 'split', {})", "adjust = split: it may be none, splits, all"),
+        ("factors_of('NA', null, {})", "adjust = NULL: it may be"),
+        ("factors_of('NA', 'all', null)", "as_of = NULL: name the session"),
+    ],
+)
+def test_a_macro_refuses_what_its_argument_cannot_be(made: Made, asked: str, told: str) -> None:
+    asked = asked.replace("{}", f"'{SESSION}'")
+    with pytest.raises(duckdb.Error, match=re.escape(told)):
+        made.sql(f"select * from {asked}")
 
 
 # Generations

@@ -28,6 +28,7 @@ from warehouse import Warehouse
 from warehouse.cli import demo
 from warehouse.cli.main import cli
 from warehouse.core.metrics import Silent
+from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import ConfigError, NoDataError, RequestError, StorageError
 from warehouse.ingest import incoming_rules
@@ -170,6 +171,25 @@ def test_an_allowance_of_the_run_lets_it_in_and_is_remembered(
     assert "ohlc_contradictions (allowed) 1" in said
     assert made.table("day_aggs").num_rows == 2
     assert findings(made, "symbol, severity, allowed") == [("BAD", "error", "seen at the vendor")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ingest", "update --start 2024-01-31", "rebuild all --fetch", "rebuild --changed --fetch"],
+)
+def test_an_allowance_of_a_rule_that_is_none_is_refused_before_a_run_begins(
+    make_warehouse: Callable[..., Made], words: str
+) -> None:
+    made = make_warehouse({KEY: [GOOD]})
+    made.update("day_aggs")
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION))])
+    raw = made.layout.raw_file(RawFile("day_aggs", SESSION))
+    raw.unlink()
+    result = CliRunner().invoke(cli, ["-C", str(made.root), *words.split(), "--allow", "few=x"])
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "few_trades" in result.output
+    assert made.sql("select command, state from runs") == [("update", "done")]
+    assert not raw.exists()
 
 
 def test_the_allow_list_goes_by_symbol_and_session(make_warehouse: Callable[..., Made]) -> None:

@@ -74,6 +74,7 @@ def rebuild_changed(
 
     Raises:
         LockedError: another process is writing to the warehouse.
+        RequestError: an allowance is none.
         SqlFileError: a statement is missing or breaks the conventions.
     """
     bars = Scope(
@@ -84,6 +85,7 @@ def rebuild_changed(
         by_recipe=True,
     )
     request = request.of_vendor
+    pipeline.check_allowed(request)
     with pipeline.run("rebuild", dry_run) as run:
         report = ChangedReport(run)
         known = pipeline.known()

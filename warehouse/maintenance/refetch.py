@@ -89,6 +89,14 @@ def refetch(
         return result
     known = pipeline.known()
     found = DownloadPlan(fetch=list(items.values()))
+    stood = set()
+    for file in items:
+        path = pipeline.layout.raw_file(file)
+        if os.path.lexists(path):
+            stood.add(file)
+            if os.path.lexists(superseded(path)):
+                # It is in the way of what is to be superseded now.
+                set_aside(superseded(path))
     pipeline.fetch(source, run, found, known)
     for outcome in found.problems:
         result.why[outcome.item.file] = str(outcome.problem)
@@ -101,6 +109,7 @@ def refetch(
             before,
             set_aside,
             found.vouched_by.get(item.file),
+            is_instead=item.file in stood,
         )
         if record is None:
             result.why[item.file] = "the source's copy of it is damaged as well"
@@ -170,13 +179,19 @@ def _received(
     before: SourceFile | None,
     set_aside: Callable[[Path], None],
     vouched_by: str | None,
+    *,
+    is_instead: bool,
 ) -> SourceFile | None:
-    """The record of a raw file that has come; None where it is no good."""
+    """The record of a raw file that has come; None where it is no good.
+
+    Args:
+        is_instead: another stood in its place, which is `superseded` now.
+    """
     old = superseded(path)
     same = None if before is None else raw_check.restamped(path, before)
     is_same = same is not None or (before is not None and raw_check.problem(path, before) is None)
     if not is_same and raw_check.problem(path, None) is not None:
-        if old.exists():
+        if is_instead and old.exists():
             os.replace(old, path)
         return None
     if old.exists():

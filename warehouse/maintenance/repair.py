@@ -44,6 +44,7 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.pull import lost, put_back, sizes
 from warehouse.store.tier.writing import restore
 
 
@@ -100,7 +101,12 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
-        if found.faults and restore(layout):
+        objects = [fault for fault in found.faults if fault.kind == "object"]
+        if objects:
+            put_back(layout)
+            # With a catalog anew: that of here is not, byte for byte, the one that was published.
+            pipeline.writer.publish(CatalogChange())
+        if len(found.faults) > len(objects) and restore(layout):
             # What is damaged on this disk alone is brought anew.
             before, found = found.faults, verify(layout, config, request, pipeline.progress)
             left = {(fault.path, fault.kind) for fault in found.faults}
@@ -159,6 +165,9 @@ class _Repair:
         place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
         target = place / top.name / path.relative_to(top)
         layout.make_aside(target.parent)
+        while os.path.lexists(target):
+            # Of one raw file there may be several.
+            target = target.with_name(f"{target.name}.old")
         try:
             os.replace(path, target)
         except OSError:
@@ -370,6 +379,8 @@ class _Repair:
                     problem = f"{problem}; {self._why_bars[one.key]}"
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
+        elif fault.kind == "object":
+            problem = lost(self._layout, sizes(self._layout)).get(fault.path)
         elif fault.kind == "history":
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":

@@ -47,7 +47,7 @@ from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
-from warehouse.store.tier.pull import sizes
+from warehouse.store.tier.pull import lost, sizes
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -60,7 +60,8 @@ class Fault:
     Attributes:
         path: the file.
         kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
-            the file is; rows: its rows do not add up; unknown: nobody knows what it is.
+            the file is; rows: its rows do not add up; unknown: nobody knows what it is; object: a
+            bucket has lost what other machines are to bring it from.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -82,6 +83,8 @@ class VerifyReport(Face):
         files, bytes: that were read to their end, by kind.
         waiting: raw files that are not ingested yet.
         pruned: ingested raw files that were pruned.
+        elsewhere: ingested raw files that are not here, and may be on another of the machines that
+            share a bucket.
         faults: by path.
     """
 
@@ -90,6 +93,7 @@ class VerifyReport(Face):
     bytes: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     pruned: int = 0
+    elsewhere: int = 0
     faults: list[Fault] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -100,6 +104,7 @@ class VerifyReport(Face):
             "bytes": self.bytes.total(),
             "waiting": self.waiting,
             "pruned": self.pruned,
+            "elsewhere": self.elsewhere or None,
             "generation": self.generation,
         }
 
@@ -195,7 +200,7 @@ class _Round:
         self._workers = min(config.processing.parallel_workers, os.cpu_count() or 1)
         self._is_whole = not (request.symbols or request.start or request.end)
         self._kinds = with_kept(request, catalog)
-        report.waiting = report.pruned = 0
+        report.waiting = report.pruned = report.elsewhere = 0
         self._objects = None if layout.tier is None else sizes(layout)
 
     def faults(self) -> Iterator[Fault]:
@@ -240,6 +245,8 @@ class _Round:
         yield from self._schemas()
         yield from self._reference()
         if self._is_whole:
+            for path, problem in lost(self._layout, self._objects or {}).items():
+                yield Fault(path, "object", problem)
             yield from self._history()
             for path, problem in strays(self._layout, self._catalog, self._kinds, known):
                 yield Fault(path, "unknown", problem)
@@ -356,12 +363,12 @@ class _Round:
     ) -> Iterator[Check]:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
-        # Of a bucket's warehouse each machine has raw files of its own.
-        is_elsewhere = self._layout.tier is not None or (
-            record is not None and record.raw_modified_ns is None
-        )
-        if not is_there and ingested and is_elsewhere:
+        is_pruned = record is not None and record.raw_modified_ns is None
+        if not is_there and ingested and is_pruned:
             self._report.pruned += 1
+        elif not is_there and ingested and self._layout.tier is not None:
+            # Of a bucket's warehouse each machine has raw files of its own.
+            self._report.elsewhere += 1
         elif is_there or (record is not None and record.state.is_here):
             # A run that is killed once it has published leaves the version before beside it.
             if is_there and not (ingested and record is not None and _is_read(path, record)):

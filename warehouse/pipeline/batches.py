@@ -148,7 +148,7 @@ def not_there(
     command += [f"--symbols {shlex.quote(','.join(sorted(request.symbols)))}"] * bool(
         request.symbols
     )
-    told = some(dict.fromkeys(why[file] for file in files if file in why), _NAMED)
+    told = some((f"{file.key}: {why[file]}" for file in files if file in why), _NAMED)
     return NoDataError(
         f"rebuild of {', '.join(sorted({file.data_type for file in files}))}",
         f"{count(len(files), 'raw file')} of {days[0]} to {days[-1]}"

@@ -68,7 +68,8 @@ class DownloadPlan(Face):
         have: files whose present version is in the raw tier, or published.
         set_aside: files whose present version failed verification before; not fetched again.
         changed: those of `fetch` of which an earlier version is here.
-        replaced: those of `fetch` that came before, and whose bytes were replaced here since.
+        replaced: those of `fetch` in whose place other bytes stand here than came from the source,
+            or than it has; these are set aside.
         replaced_left: files that came before, and whose bytes were replaced here since, of which
             the source's are not to be had; what was published of them stands.
         changed_before: files that have changed, too long ago to be looked at; not fetched.
@@ -247,7 +248,6 @@ def plan_download(
                 came = as_it_came(layout.raw_file(item.file), record)
                 if came is None:
                     plan.fetch.append(item)
-                    plan.replaced.append(item)
                     continue
                 plan.have.append(item)
                 if came != record:
@@ -283,6 +283,7 @@ def plan_download(
             _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
     if failed and len(failed) == len(kinds) and not has_listed:
         raise failed[0]
+    plan.replaced = [item for item in plan.fetch if _is_replaced(source, layout, item, known)]
     for kind in bare:
         _note_bare(plan, source, config, kind, known, (first, last))
     if len(bare) == len(kinds) and plan.hint is None:
@@ -295,6 +296,22 @@ def plan_download(
         )
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
+
+
+def _is_replaced(
+    source: Source, layout: Layout, item: SourceObject, known: Mapping[RawFile, SourceFile]
+) -> bool:
+    """Whether bytes stand in a file's place that did not come from the source, and it has not.
+
+    What was changed in place where the raw file is a link to the source's own is the source's.
+    """
+    path, record = layout.raw_file(item.file), known.get(item.file)
+    if record is not None and record.state.is_here and record.etag is not None:
+        if as_it_came(path, record) is not None:
+            return False
+        if record.etag == item.etag:
+            return True
+    return source.differs(item, path)
 
 
 def _listed(

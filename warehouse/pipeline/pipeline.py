@@ -206,6 +206,7 @@ class Pipeline:
     def ingest(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Publish what the raw tier holds and the warehouse does not."""
         request.check_of_vendor("ingest")
+        self.check_allowed(request)
         with self.run("ingest", dry_run) as report:
             known = self.known()
             report.planned = files_to_ingest(
@@ -233,6 +234,7 @@ class Pipeline:
                 published.
         """
         request.check_of_vendor("update")
+        self.check_allowed(request)
         with self.run("update", dry_run) as report:
             source, found, known = self._plan(request, report)
             known |= dict(found.restamped)
@@ -250,7 +252,8 @@ class Pipeline:
             )
             # What took the place of a file that came is not what the source has, or had.
             found.replaced_left = replaced_here(self.layout, here - coming, known)
-            here -= {item.file for item in found.replaced}.union(found.replaced_left)
+            here -= {item.file for item in found.replaced if item.file in known}
+            here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
             self.look_at_raw(report, request)
@@ -278,10 +281,11 @@ class Pipeline:
 
         Args:
             bring: fetches raw files of published sessions that are gone; of a dry run it tells
-                the report which it would fetch.
+                the report which it would fetch. What is published of those that it does not
+                bring stands, and the rest is made anew.
 
         Raises:
-            NoDataError: they are, and nothing brought them.
+            NoDataError: they are, and nothing was to bring them; or no other is there either.
             RequestError: bars are named that are not kept.
         """
         kept = {kind.name for kind in self.config.bars.kept}
@@ -291,6 +295,7 @@ class Pipeline:
                 hint = f"such bars are not kept; name {every} in bars.keep, which has"
                 kept_now = ", ".join(self.config.bars.keep) or "none"
                 raise RequestError("data type", kind.name, f"{hint} {kept_now}")
+        self.check_allowed(request)
         with self.run("rebuild", dry_run) as report:
             named, request = request, request.of_vendor
             if named.kept_bars:
@@ -309,6 +314,7 @@ class Pipeline:
             self.look_at_raw(report, request)
             absent = gone(self.layout, request, known, report.planned, report.raw_unread)
             why: Mapping[RawFile, str] = {}
+            errors = report.metrics.errors
             if absent and bring is not None:
                 why = bring(report, absent)
                 known = self.known()
@@ -320,8 +326,11 @@ class Pipeline:
                 else:
                     report.planned = self._raw_files(request)
                     absent = gone(self.layout, request, known, report.planned, report.raw_unread)
-            if absent:
+            if absent and not (why and report.planned):
                 raise not_there(self.layout, request, absent, why)
+            report.why_absent = {file: why.get(file, "is gone again") for file in absent}
+            # Those that failed on the way are counted already.
+            report.metrics.errors = errors + len(absent)
             if not report.planned:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
@@ -418,9 +427,21 @@ class Pipeline:
                 )
             )
 
+    def check_allowed(self, request: Request) -> None:
+        """Refuse what the request allows and no rule finds, before a run begins.
+
+        Raises:
+            RequestError: there is no such rule, or no reason.
+        """
+        if request.allow:
+            self._gate(request)
+
+    def _gate(self, request: Request) -> Gate:
+        return Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+
     def gate(self, request: Request) -> Gate:
         """The rules that incoming rows are asked by, and what the request allows."""
-        gate = Gate(self.layout, self.sql, self.layout.root / "config", request.allow)
+        gate = self._gate(request)
         for one in gate.broken:
             self.progress.note(f"a rule cannot be asked, and is left out: {one.error}")
         return gate

@@ -182,8 +182,10 @@ def _unbound(
     Args:
         others: how many parameters its other forms have.
     """
-    problems = []
+    problems, has_refused = [], False
     for arguments in _arguments(parameters):
+        if has_refused and len(arguments) == len(parameters):
+            break
         if len(arguments) in others:
             continue
         call = f'"{name}"({", ".join(arguments)})'
@@ -192,12 +194,14 @@ def _unbound(
         except (duckdb.BinderException, duckdb.CatalogException) as error:
             problems.append(explained(error))
         except duckdb.Error:
-            return None  # it was bound, and has no use for such a value
+            # It has no use for such a value, and may have refused it before all of it was bound:
+            # with its defaults, where it has any, it is.
+            has_refused = True
         else:
             return None
     # That it takes other arguments says nothing of what it holds.
     telling = [text for text in problems if "argument" not in text and "parameter" not in text]
-    return (telling or problems)[0]
+    return None if has_refused and not telling else (telling or problems)[0]
 
 
 def _arguments(parameters: Sequence[str]) -> Iterator[list[str]]:

@@ -90,6 +90,8 @@ def _looked_at(report: VerifyReport) -> Iterator[str]:
         yield row("", f"{count(report.waiting, 'raw file')} of them not ingested yet")
     if report.pruned:
         yield row("", f"{count(report.pruned, 'raw file')} were pruned")
+    if report.elsewhere:
+        yield row("", f"{count(report.elsewhere, 'raw file')} not on this machine")
 
 
 def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:

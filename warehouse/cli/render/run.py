@@ -70,6 +70,8 @@ def exit_code(report: RunReport, request: Request) -> int:
         return 1
     if unasked or report.set_aside or report.not_fetched or report.refused or report.unread:
         return 1
+    if report.why_absent:
+        return 1
     if report.download is None or not (request.start or request.end):
         return 0
     plan = report.download
@@ -109,7 +111,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
         "unread": [str(problem) for problem in report.unread],
-        **as_object(report, "without_rows", "replaced"),
+        **as_object(report, "without_rows", "replaced", not_fetched=plain(report.why_absent)),
     }
 
 
@@ -160,6 +162,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("unread", str(problem))
     if len(report.unread) > NAMED:
         yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
+    yield from _not_here(report)
     for name, sessions in absent_sessions(report, request).items():
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
     if report.without_rows:
@@ -183,6 +186,18 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         )
     if metrics.command == "download" and plan is not None and plan.fetch:
         yield row("next", f"{warehouse} ingest")
+
+
+def _not_here(report: RunReport) -> Iterator[str]:
+    """Files that a rebuild would have read, and could not have."""
+    absent = list(report.why_absent.items())
+    for place, (file, problem) in enumerate(absent[:NAMED]):
+        yield row("" if place else "not here", f"{label(file)}: {problem}")
+    if len(absent) > NAMED:
+        yield row("", f"and {len(absent) - NAMED:,} more (--json names all)")
+    if absent:
+        whose = "it" if len(absent) == 1 else "them"
+        yield row("", f"what is published of {whose} stands as it was")
 
 
 def _transfer(report: RunReport, plan: DownloadPlan) -> str:
@@ -312,6 +327,7 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"
         yield from (f"  {file.key}" for file in here)
+    yield from _not_here(report)
     if report.bars:
         months = (f"{name} {month:%Y-%m}" for name, month in report.bars)
         yield f"would build {some(months, NAMED)}"

@@ -39,7 +39,7 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
         yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
     if plan.replaced:
         files = _some([item.file for item in plan.replaced])
-        yield f"replaced here since they came, and fetched again: {files}"
+        yield f"replaced here, and fetched; what stood here is set aside: {files}"
     if plan.replaced_left:
         yield (
             f"replaced here since they came, and not to be had again: {_some(plan.replaced_left)};"

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
@@ -154,7 +154,11 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
             place = error.filename or layout.data
             problem = f"cannot be pulled to: {error.strerror or error}"
             raise StorageError(place, problem) from error
-    raise ObjectStorageError(bucket.url, "objects that its newest generation names are missing")
+    raise ObjectStorageError(
+        bucket.url,
+        "objects that its newest generation names are missing; run: warehouse verify --repair, on"
+        " the machine that published it",
+    )
 
 
 def _bring(
@@ -363,6 +367,52 @@ def sizes(layout: Layout) -> dict[str, int]:
 
     listed = bucket_of(layout.tier).list(generation.OBJECTS)
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
+
+
+def lost(layout: Layout, listed: Mapping[str, int]) -> dict[Path, str]:
+    """What keeps other machines from bringing the newest generation, and why.
+
+    Small files of the one that is here whose objects the bucket has not; or what names them.
+
+    Args:
+        listed: the objects, as `sizes` gives them.
+    """
+    if layout.tier is None:
+        return {}
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
+    known, found = generation.record(layout), dict[Path, str]()
+    bucket = bucket_of(layout.tier)
+    newest = generation.current(bucket)
+    if newest is not None and bucket.head(newest.key) is None:
+        found[layout.generation] = f"{newest.key}, which names all there is, is missing"
+    for name, content in known.files.items() if known is not None else ():
+        size = listed.get(content.sha256)
+        if size is None:
+            found[layout.data / name] = "its object is missing in the bucket"
+        elif size != content.size:
+            told = f"its object, {content.key}, has {size:,} bytes, {content.size:,} were put"
+            found[layout.data / name] = f"{told}; remove it, and repair"
+    return found
+
+
+def put_back(layout: Layout) -> None:
+    """Upload what the bucket lost of it and is here as it was published; hold the writer's lock.
+
+    Raises:
+        ObjectStorageError: the bucket cannot be used.
+        OSError: a file cannot be read.
+    """
+    known = generation.record(layout) if layout.tier is not None else None
+    if layout.tier is None or known is None:
+        return
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
+    bucket, listed = bucket_of(layout.tier), sizes(layout)
+    for name, content in known.files.items():
+        path = layout.data / name
+        if content.sha256 not in listed and is_file(path, content):
+            bucket.put_file(content.key, path)
 
 
 def published(layout: Layout, name: str, manifest: bytes) -> Published:
