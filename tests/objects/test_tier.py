@@ -29,7 +29,7 @@ from warehouse.errors import (
     RequestError,
 )
 from warehouse.objects.bucket import bucket_of
-from warehouse.objects.generation import key_of
+from warehouse.objects.generation import CURRENT, key_of
 from warehouse.store.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
@@ -189,6 +189,57 @@ def test_of_machines_that_begin_at_once_one_publishes_and_the_others_share_it(
             assert len(wh.query("select distinct session from trades")) == 2
         assert made.layout.marker.read_bytes() == first.layout.marker.read_bytes()
         assert made.verify().faults == []
+
+
+def test_a_bucket_that_has_lost_what_says_the_newest_is_not_begun_anew(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    days = some_days(first, 3)
+    first.update(end=days[0])
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    with Warehouse(second.root) as wh:
+        assert len(wh.query("select distinct session from trades")) == 1
+    first.update()
+    due = answers(first)
+    bucket = bucket_of(first.layout.tier)
+    newest, _ = bucket.get(CURRENT)
+    bucket.delete([CURRENT])
+    third = machine(tmp_path / "third", url, server.endpoint, first.source)
+    for made in (second, first, third):
+        with pytest.raises(ObjectStorageError, match=r"current\.json.* is gone: put it back"):
+            made.update()
+    caplog.clear()
+    assert answers(first) == due
+    assert "is answered from" in caplog.text
+    assert "is gone: put it back" in caplog.text
+    bucket.create(CURRENT, newest)
+    assert second.update().state == "done"
+    assert answers(second) == answers(third) == due
+
+
+def test_a_bucket_gets_all_partitions_at_first_or_nothing(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    with Warehouse(second.root) as wh:
+        assert len(wh.trades(SYMBOLS[0], "2024-01-31"))
+    second.configure(storage__cache_dir=f"{url}/other")
+    a_day(first, date(2024, 2, 1))
+    with pytest.raises(ObjectStorageError, match=r"of 12 partitions .* neither in it nor here"):
+        second.update()
+    assert not bucket_of(second.layout.tier).head(CURRENT)
+    # What it is told to do.
+    second.configure(storage__cache_dir=url)
+    pulled(second, "pull")
+    second.configure(storage__cache_dir=f"{url}/other")
+    second.update(end=date(2024, 1, 31))
+    third = machine(tmp_path / "third", f"{url}/other", server.endpoint)
+    assert answers(third) == due
 
 
 def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(

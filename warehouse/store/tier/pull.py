@@ -91,6 +91,7 @@ def refresh(layout: Layout) -> None:
         bucket = bucket_of(layout.tier)
         newest = generation.current(bucket)
         if newest is None:
+            check_not_lost(layout, bucket)
             return
         _check_own(layout, newest)
         if _is_here(layout, newest):
@@ -107,6 +108,28 @@ def refresh(layout: Layout) -> None:
         if is_empty or isinstance(error, NotOursError):
             raise
         logger.warning("the generation that is here is answered from: %s", error)
+
+
+def check_not_lost(layout: Layout, bucket: Bucket, *, thoroughly: bool = False) -> None:
+    """Refuse a bucket that does not say what is the newest, though something was published to it.
+
+    Who began anew there would leave out whatever this machine has not pulled.
+
+    Args:
+        thoroughly: look for generations, too: this machine may have nothing of them.
+    """
+    is_lost = generation.record(layout) is not None
+    if not is_lost and thoroughly:
+        # The first one may be a writer's that was killed before it said so.
+        listed = bucket.list(generation.GENERATIONS)
+        is_lost = any((generation.number_of(one.key) or 0) > 1 for one in listed)
+    if is_lost:
+        raise ObjectStorageError(
+            bucket.url,
+            f"{generation.CURRENT}, which says what was published last, is gone: put it back from a"
+            " backup or the bucket's versions, or set storage.cache_dir to a prefix that was never"
+            " used",
+        )
 
 
 def _check_own(layout: Layout, newest: Current) -> None:
