@@ -29,7 +29,7 @@ from warehouse.errors import (
     RequestError,
 )
 from warehouse.objects.bucket import bucket_of
-from warehouse.objects.generation import CURRENT, key_of
+from warehouse.objects.generation import CURRENT, contents, current, key_of
 from warehouse.store.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
@@ -277,6 +277,7 @@ def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
     due, digests = answers(first), first.digests()
     lost = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
     bucket_of(first.layout.tier).delete([key_of(lost)])
+    first.layout.partition("trades", SYMBOLS[0], date(2024, 1, 1)).unlink()
     (fault,) = first.verify().faults
     assert fault.problem == "its object is missing in the bucket"
     report = first.repair()
@@ -284,6 +285,60 @@ def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
     second = machine(tmp_path / "second", url, server.endpoint)
     assert answers(second) == due
     assert first.digests() == digests
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
+    tmp_path: Path, url: str, server: S3TestServer, harm: str
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    bucket = bucket_of(first.layout.tier)
+    newest = current(bucket)
+    assert newest is not None
+    files = contents(bucket, newest.key)
+    lost = {name: content.sha256 for name, content in files.items()}
+    lost["partition"] = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
+    for key in {key_of(sha256) for sha256 in lost.values()}:
+        content, etag = bucket.get(key)
+        if harm == "gone":
+            bucket.delete([key])
+        else:
+            bucket.replace(key, content[:-1], etag)
+    # No raw file is left that it could be made from.
+    shutil.rmtree(first.layout.raw)
+    shutil.rmtree(first.source)
+    second = machine(tmp_path / "second", url, server.endpoint)
+    with pytest.raises(ObjectStorageError, match=r"from a machine that has it, with: .*--repair"):
+        answers(second)
+    assert len(first.verify().faults) == len(lost)
+    report = first.repair()
+    assert len(report.mended) == len(lost)
+    assert report.left == []
+    assert answers(second) == answers(first) == due
+    assert first.verify().faults == second.verify().faults == []
+
+
+def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    key = key_of(digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"])
+    bucket = bucket_of(first.layout.tier)
+    content, etag = bucket.get(key)
+    bucket.replace(key, content[:-100], etag)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    told = r"another size; make it anew with: .*--repair"
+    with Warehouse(second.root) as wh, pytest.raises(ObjectStorageError, match=told):
+        wh.trades(SYMBOLS[0], "2024-01-31")
+    assert [one.kind for one in second.repair().mended] == ["partition"]
+    assert bucket.get(key)[0] == content
+    assert answers(second) == due
 
 
 def test_an_object_that_was_changed_is_not_taken_for_what_was_published(

@@ -34,6 +34,7 @@ from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
 from warehouse.maintenance.verify import Fault, VerifyReport, verify
 from warehouse.maintenance.verify_units import raw_problem
+from warehouse.objects.generation import Content, record
 from warehouse.pipeline import batches
 from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest
@@ -44,7 +45,7 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
-from warehouse.store.tier.writing import restore
+from warehouse.store.tier.writing import put_back, restore
 
 
 @dataclass(repr=False)
@@ -100,6 +101,12 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
+        if found.faults and layout.tier is not None:
+            # What the bucket alone has lost is here.
+            put_back(layout, _as_published(layout, found.faults))
+            if any((one.path, one.kind) == (layout.catalog, "object") for one in found.faults):
+                # The one that is here is of this folder.
+                pipeline.writer.publish(CatalogChange())
         if found.faults and restore(layout):
             # What is damaged on this disk alone is brought anew.
             before, found = found.faults, verify(layout, config, request, pipeline.progress)
@@ -108,6 +115,20 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
         pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report
+
+
+def _as_published(layout: Layout, faults: Sequence[Fault]) -> Iterator[tuple[Path, Content]]:
+    """Files whose objects may be lost, and what they were published as."""
+    known = record(layout)
+    names = {os.path.relpath(fault.path, layout.data) for fault in faults}
+    for name, content in known.files.items() if known is not None else ():
+        if name in names:
+            yield layout.data / name, content
+    with Catalog(layout) as catalog:
+        for fault in faults:
+            if isinstance(fault.subject, PartitionKey):
+                for one in _with_slices(catalog, fault.subject):
+                    yield fault.path, Content(one.sha256, one.bytes)
 
 
 class _Repair:

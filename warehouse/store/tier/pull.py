@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
@@ -30,6 +30,7 @@ from warehouse.errors import (
     DamagedCatalogError,
     LockedError,
     NotOursError,
+    ObjectChangedError,
     ObjectMissingError,
     ObjectStorageError,
     StorageError,
@@ -54,6 +55,7 @@ _AT_ONCE = 16
 _ATTEMPTS = 5
 _FIRST_WAIT = 600.0
 """Seconds: where nothing is here yet, another process that brings it is waited for so long."""
+_BRING_BACK = "bring it back from a machine that has it, with: warehouse verify --repair"
 KEPT_A_DAY = ("manifests", "reference")
 """What is superseded here stays for a day, for readers of an older generation."""
 
@@ -158,6 +160,7 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
         ObjectStorageError: it cannot be had, or is another warehouse's.
         StorageError: the disk refuses.
     """
+    missing = ""
     for _ in range(_ATTEMPTS):
         newest = generation.current(bucket)
         if newest is None:
@@ -170,14 +173,17 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
             files = generation.contents(bucket, newest.key, newest.sha256)
             data_folder_id.become(layout, newest.warehouse)
             return newest, _bring(layout, bucket, newest, files, known)
-        except ObjectMissingError:
+        except ObjectMissingError as error:
+            missing = error.key
             # So much was published meanwhile that it is garbage: there is a newer one.
             continue
         except OSError as error:
             place = error.filename or layout.data
             problem = f"cannot be pulled to: {error.strerror or error}"
             raise StorageError(place, problem) from error
-    raise ObjectStorageError(bucket.url, "objects that its newest generation names are missing")
+    raise ObjectStorageError(
+        bucket.url, f"{missing}, which its newest generation names, is missing; {_BRING_BACK}"
+    )
 
 
 def _bring(
@@ -302,12 +308,14 @@ def is_file(path: Path, content: Content) -> bool:
 
 
 def _download(layout: Layout, bucket: Bucket, content: Content, path: Path) -> None:
-    bucket.download(content.key, path, content.size, layout.modes)
-    if not is_file(path, content):
+    is_whole = False
+    with suppress(ObjectChangedError):
+        bucket.download(content.key, path, content.size, layout.modes)
+        is_whole = is_file(path, content)
+    if not is_whole:
         raise ObjectStorageError(
             bucket.url,
-            f"{content.key} is not what was published; make it anew with: warehouse verify"
-            " --repair, on the machine that published it",
+            f"{content.key} is not what was published; {_BRING_BACK}",
         )
 
 
@@ -386,6 +394,26 @@ def sizes(layout: Layout) -> dict[str, int]:
 
     listed = bucket_of(layout.tier).list(generation.OBJECTS)
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
+
+
+def objects_amiss(layout: Layout, objects: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """The small files of the generation that is here whose objects are lost, and what is wrong.
+
+    Args:
+        objects: what there is; see `sizes`.
+    """
+    known = generation.record(layout)
+    for name, content in known.files.items() if known is not None else ():
+        problem = object_problem(objects.get(content.sha256), content.size)
+        if problem is not None:
+            yield name, problem
+
+
+def object_problem(size: int | None, due: int) -> str | None:
+    """What is wrong with an object of so many bytes, None: that is not there; None: nothing."""
+    if size is None:
+        return "its object is missing in the bucket"
+    return None if size == due else f"its object has {size:,} bytes, the catalog says {due:,}"
 
 
 def published(layout: Layout, name: str, manifest: bytes) -> Published:

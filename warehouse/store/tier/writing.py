@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -33,6 +33,7 @@ from warehouse.store.tier.pull import (
     KEPT_A_DAY,
     Published,
     check_not_lost,
+    is_file,
     publish_noted,
     published,
     pull,
@@ -101,6 +102,23 @@ def _check_once(tier: Tier, process: int) -> None:
 def is_known(layout: Layout) -> bool:
     """Whether this machine has a generation of the bucket that is its cache now."""
     return generation.record(layout) is not None
+
+
+def put_back(layout: Layout, files: Iterable[tuple[Path, Content]]) -> None:
+    """Upload what a bucket has lost of what was published; hold the writer's lock.
+
+    Args:
+        files: that have it, if they are as they were.
+
+    Raises:
+        ObjectStorageError: the bucket cannot be written to.
+    """
+    assert layout.tier is not None
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
+    for path, content in files:
+        if is_file(path, content):
+            bucket_of(layout.tier).put_file(content.key, path)
 
 
 def restore(layout: Layout) -> bool:
@@ -216,8 +234,9 @@ class _Publisher:
         if lost:
             raise ObjectStorageError(
                 self._bucket.url,
-                f"of {count(len(lost), 'partition')} of this warehouse, {some(sorted(lost), 3)}, the"
-                " rows are neither in it nor here; nothing is published: set storage.cache_dir to what it was and bring them with: warehouse pull, or to"
+                f"of {count(len(lost), 'partition')} of this warehouse, {some(sorted(lost), 3)},"
+                " the rows are neither in it nor here; nothing is published: set storage.cache_dir"
+                " to what it was and bring them with: warehouse pull, or to"
                 " ./data/cache and make them anew with: warehouse verify --repair",
             )
 
