@@ -218,6 +218,25 @@ def test_a_bucket_that_has_lost_what_says_the_newest_is_not_begun_anew(
     assert answers(second) == answers(third) == due
 
 
+def test_a_bucket_that_has_gone_back_is_followed_and_told(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    days = some_days(first, 2)
+    first.update(end=days[0])
+    bucket = bucket_of(first.layout.tier)
+    before, _ = bucket.get(CURRENT)
+    first.update()
+    due = answers(first)
+    assert "gone back" not in caplog.text
+    bucket.replace(CURRENT, before, bucket.get(CURRENT)[1])
+    with Warehouse(first.root) as wh:
+        assert len(wh.query("select distinct session from trades")) == 1
+    assert re.search(r"has gone back from generation \d+ to \d+", caplog.text)
+    first.update()
+    assert answers(first) == due
+
+
 def test_a_bucket_gets_all_partitions_at_first_or_nothing(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:

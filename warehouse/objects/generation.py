@@ -219,12 +219,14 @@ class Record:
         etag: of its `current.json`.
         files: contents by path.
         doubtful: paths that a publish has begun to change since, and may have changed.
+        number: of the generation; 0: an earlier version did not say.
     """
 
     url: str
     etag: str
     files: dict[str, Content]
     doubtful: frozenset[str] = field(default_factory=frozenset)
+    number: int = 0
 
 
 def record(layout: Layout) -> Record | None:
@@ -238,6 +240,7 @@ def record(layout: Layout) -> Record | None:
             _of(str, told["etag"]),
             _parsed(told["files"]),
             frozenset(_of(str, path) for path in _of(list, told["doubtful"])),
+            _of(int, told.get("number", 0)),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -260,6 +263,7 @@ def note(layout: Layout, found: Record | None, doubtful: Iterable[str] = ()) -> 
     told = {
         "url": found.url,
         "etag": found.etag,
+        "number": found.number,
         "files": found.files,
         "doubtful": sorted(found.doubtful.union(doubtful)),
     }

@@ -169,6 +169,12 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
         known = None if anew else generation.record(layout)
         if known is not None and not known.doubtful and _is_here(layout, newest):
             return newest, known
+        if known is not None and newest.number < known.number:
+            logger.warning(
+                "%s has gone back from generation %d to %d, as where a backup was put back: what"
+                " was published in between is there no more, and update brings it anew",
+                *(bucket.url, known.number, newest.number),
+            )
         try:
             files = generation.contents(bucket, newest.key, newest.sha256)
             data_folder_id.become(layout, newest.warehouse)
@@ -211,7 +217,7 @@ def _bring(
     with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
     catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
-    after = Record(bucket.url, newest.etag, files)
+    after = Record(bucket.url, newest.etag, files, number=newest.number)
     publish_noted(layout, _change(layout, files, staged, known), known, after)
     return after
 

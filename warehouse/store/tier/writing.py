@@ -170,7 +170,7 @@ class _Publisher:
                 "another writer has published meanwhile; nothing of this is published: run the"
                 " same command again",
             ) from None
-        after = Record(self._bucket.url, newest.etag, files)
+        after = Record(self._bucket.url, newest.etag, files, number=newest.number)
         publish_noted(layout, change, self._record, after)
         self._newest, self._record = newest, after
         # What was used before the last publish but one has been read: a long run, too, keeps
