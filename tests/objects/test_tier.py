@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import Made, make
+from building import SESSION, Made, make
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -21,13 +21,16 @@ from s3server import S3TestServer
 from warehouse.api import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core.config import CONFIG_FILE
+from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
     ForeignWarehouseError,
+    NoDataError,
     NotOursError,
     ObjectStorageError,
     RequestError,
 )
+from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import CURRENT, contents, current, key_of
 from warehouse.store.publish import writer_lock
@@ -235,6 +238,32 @@ def test_a_bucket_that_has_gone_back_is_followed_and_told(
     assert re.search(r"has gone back from generation \d+ to \d+", caplog.text)
     first.update()
     assert answers(first) == due
+
+
+def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    a_day(first, SESSION, rows=150, seed=7)
+    second.update()
+    due = answers(second)
+    # What is here of it is older.
+    assert first.ingest().files == []
+    assert answers(first) == due
+    with pytest.raises(NoDataError, match=r"2024-01-31.*--fetch"):
+        first.rebuild("trades")
+    clean = first.root / "sql/clean/trades.sql"
+    clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
+    report = rebuild_changed(first.pipeline, Request.of(["trades"]))
+    assert [file.day for file in report.absent] == [SESSION]
+    assert answers(first) == due
+    report = rebuild_changed(first.pipeline, Request.of(["trades"]), fetch=True)
+    assert report.absent == []
+    assert answers(first) == due
+    assert first.verify("trades").faults == []
 
 
 def test_a_bucket_gets_all_partitions_at_first_or_nothing(
