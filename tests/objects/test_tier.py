@@ -369,6 +369,31 @@ def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
     assert first.verify().faults == second.verify().faults == []
 
 
+def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    bucket = bucket_of(first.layout.tier)
+    newest = current(bucket)
+    assert newest is not None
+    files = contents(bucket, newest.key)
+    recipe = next(name for name in files if name.startswith("recipes/"))
+    for name in ("ledger/trades/2024_01.parquet", recipe):
+        bucket.delete([key_of(files[name].sha256)])
+        path = first.layout.data / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+    report = first.repair()
+    assert {one.path.name for one in report.mended} == {"2024_01.parquet"}
+    assert {one.kind for one in report.mended} == {"ledger", "object"}
+    assert [(one.path.name, one.kind) for one, _ in report.left] == [(Path(recipe).name, "object")]
+    assert answers(first) == due
+
+
 def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:

@@ -29,7 +29,7 @@ from warehouse.core.paths import (
 )
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, ObjectStorageError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
 from warehouse.maintenance.verify import Fault, VerifyReport, verify
@@ -45,6 +45,7 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
+from warehouse.store.tier.pull import objects_amiss, sizes
 from warehouse.store.tier.writing import put_back, restore
 
 
@@ -107,7 +108,7 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             if any((one.path, one.kind) == (layout.catalog, "object") for one in found.faults):
                 # The one that is here is of this folder.
                 pipeline.writer.publish(CatalogChange())
-        if found.faults and restore(layout):
+        if found.faults and _restored(pipeline):
             # What is damaged on this disk alone is brought anew.
             before, found = found.faults, verify(layout, config, request, pipeline.progress)
             left = {(fault.path, fault.kind) for fault in found.faults}
@@ -115,6 +116,15 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
         pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report
+
+
+def _restored(pipeline: Pipeline) -> bool:
+    """Bring all that was published last; where the bucket has lost some of it: nothing."""
+    try:
+        return restore(pipeline.layout)
+    except ObjectStorageError as error:
+        pipeline.progress.note(f"nothing is brought from the bucket: {error}")
+        return False
 
 
 def _as_published(layout: Layout, faults: Sequence[Fault]) -> Iterator[tuple[Path, Content]]:
@@ -389,6 +399,9 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
                 if problem is not None and one.key in self._why_bars:
                     problem = f"{problem}; {self._why_bars[one.key]}"
+        elif fault.kind == "object":
+            lost = dict(objects_amiss(self._layout, sizes(self._layout)))
+            problem = lost.get(os.path.relpath(fault.path, self._layout.data))
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
         elif fault.kind == "history":
