@@ -442,7 +442,7 @@ class ObjectMissingError(ObjectStorageError):
 
     def __init__(self, url: str, key: str) -> None:
         self.key = key
-        super().__init__(url, f"{key} is not there")
+        super().__init__(url, f"{key} is not there; look for what is lost with: warehouse verify")
 
 
 class ObjectExistsError(ObjectStorageError):

@@ -14,7 +14,7 @@ from warehouse.api import Warehouse
 from warehouse.errors import LeaseLostError, LockedError, ObjectStorageError
 from warehouse.maintenance.prune import PruneReport, prune
 from warehouse.objects import lease
-from warehouse.objects.bucket import Bucket, bucket_of
+from warehouse.objects.bucket import PROBES, Bucket, bucket_of
 from warehouse.objects.generation import (
     CURRENT,
     GENERATIONS,
@@ -99,12 +99,23 @@ def test_what_a_killed_writer_left_goes_too_and_nothing_that_is_new(made: Made) 
     bucket = bucket_of(tier)
     orphan = f"{OBJECTS}{'ab' * 32}"
     bucket.create(orphan, b"never named")
-    bucket.create("probe/left", b"x")
+    probe = f"{PROBES}{'cd' * 16}"
+    bucket.create(probe, b"x")
     pruned(made, 1.5)
-    assert {orphan, "probe/left"} <= keys(made)
+    assert {orphan, probe} <= keys(made)
     pruned(made, 3)
-    assert not {orphan, "probe/left"} & keys(made)
+    assert not {orphan, probe} & keys(made)
     assert made.verify().faults == []
+
+
+def test_what_no_writer_has_made_stays_whatever_folder_it_is_in(made: Made) -> None:
+    tier = made.layout.tier
+    assert tier is not None
+    others = {"objects/thesis.pdf", f"objects/{'a' * 64}.bak", "generations/x.json", "probe/notes"}
+    for key in others:
+        bucket_of(tier).create(key, b"mine")
+    assert pruned(made, 48).replaced
+    assert keys(made) >= others
 
 
 def test_nothing_is_collected_while_another_writes_or_where_nothing_can_be_read(

@@ -141,6 +141,20 @@ def test_a_lease_that_says_nothing_is_another_processs(text: str, tmp_path: Path
         pass
 
 
+def test_a_lease_that_is_there_and_is_not_there_is_told(tmp_path: Path) -> None:
+    def answer(line: str) -> bytes:
+        if line.startswith("GET"):
+            return http("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
+        return http("412 Precondition Failed", b"<Error><Code>PreconditionFailed</Code></Error>")
+
+    with (
+        OddServer(answers=answer) as odd,
+        pytest.raises(ObjectStorageError, match=r"lease\.json can neither be read nor made"),
+        lease.hold(bucket_of(odd), tmp_path),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "headers", [("X: no word of when",), (MODIFIED, "Date: today"), ("Last-Modified: today",)]
 )

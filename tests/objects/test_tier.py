@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import Made, make
+from building import SESSION, Made, make
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -21,15 +21,18 @@ from s3server import S3TestServer
 from warehouse.api import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core.config import CONFIG_FILE
+from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
     ForeignWarehouseError,
+    NoDataError,
     NotOursError,
     ObjectStorageError,
     RequestError,
 )
+from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.objects.bucket import bucket_of
-from warehouse.objects.generation import current, key_of, record
+from warehouse.objects.generation import CURRENT, contents, current, key_of, record
 from warehouse.store.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
@@ -210,6 +213,102 @@ def test_of_machines_that_begin_at_once_one_publishes_and_the_others_share_it(
         assert made.verify().faults == []
 
 
+def test_a_bucket_that_has_lost_what_says_the_newest_is_not_begun_anew(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    days = some_days(first, 3)
+    first.update(end=days[0])
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    with Warehouse(second.root) as wh:
+        assert len(wh.query("select distinct session from trades")) == 1
+    first.update()
+    due = answers(first)
+    bucket = bucket_of(first.layout.tier)
+    newest, _ = bucket.get(CURRENT)
+    bucket.delete([CURRENT])
+    third = machine(tmp_path / "third", url, server.endpoint, first.source)
+    for made in (second, first, third):
+        with pytest.raises(ObjectStorageError, match=r"current\.json.* is gone: put it back"):
+            made.update()
+    caplog.clear()
+    assert answers(first) == due
+    assert "is answered from" in caplog.text
+    assert "is gone: put it back" in caplog.text
+    bucket.create(CURRENT, newest)
+    assert second.update().state == "done"
+    assert answers(second) == answers(third) == due
+
+
+def test_a_bucket_that_has_gone_back_is_followed_and_told(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    days = some_days(first, 2)
+    first.update(end=days[0])
+    bucket = bucket_of(first.layout.tier)
+    before, _ = bucket.get(CURRENT)
+    first.update()
+    due = answers(first)
+    assert "gone back" not in caplog.text
+    bucket.replace(CURRENT, before, bucket.get(CURRENT)[1])
+    with Warehouse(first.root) as wh:
+        assert len(wh.query("select distinct session from trades")) == 1
+    assert re.search(r"has gone back from generation \d+ to \d+", caplog.text)
+    first.update()
+    assert answers(first) == due
+
+
+def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    a_day(first, SESSION, rows=150, seed=7)
+    second.update()
+    due = answers(second)
+    # What is here of it is older.
+    assert first.ingest().files == []
+    assert answers(first) == due
+    with pytest.raises(NoDataError, match=r"2024-01-31.*--fetch"):
+        first.rebuild("trades")
+    clean = first.root / "sql/clean/trades.sql"
+    clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
+    report = rebuild_changed(first.pipeline, Request.of(["trades"]))
+    assert [file.day for file in report.absent] == [SESSION]
+    assert answers(first) == due
+    report = rebuild_changed(first.pipeline, Request.of(["trades"]), fetch=True)
+    assert report.absent == []
+    assert answers(first) == due
+    assert first.verify("trades").faults == []
+
+
+def test_a_bucket_gets_all_partitions_at_first_or_nothing(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    with Warehouse(second.root) as wh:
+        assert len(wh.trades(SYMBOLS[0], "2024-01-31"))
+    second.configure(storage__cache_dir=f"{url}/other")
+    a_day(first, date(2024, 2, 1))
+    with pytest.raises(ObjectStorageError, match=r"of 12 partitions .* neither in it nor here"):
+        second.update()
+    assert not bucket_of(second.layout.tier).head(CURRENT)
+    # What it is told to do.
+    second.configure(storage__cache_dir=url)
+    pulled(second, "pull")
+    second.configure(storage__cache_dir=f"{url}/other")
+    second.update(end=date(2024, 1, 31))
+    third = machine(tmp_path / "third", f"{url}/other", server.endpoint)
+    assert answers(third) == due
+
+
 def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
@@ -245,6 +344,7 @@ def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
     due, digests = answers(first), first.digests()
     lost = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
     bucket_of(first.layout.tier).delete([key_of(lost)])
+    first.layout.partition("trades", SYMBOLS[0], date(2024, 1, 1)).unlink()
     (fault,) = first.verify().faults
     assert fault.problem == "its object is missing in the bucket"
     report = first.repair()
@@ -270,7 +370,7 @@ def test_small_files_that_the_bucket_lost_are_found_and_put_back(
     assert newest is not None
     bucket.delete([newest.key])
     second = machine(tmp_path / "second", url, server.endpoint)
-    with pytest.raises(ObjectStorageError, match="are missing; run"):
+    with pytest.raises(ObjectStorageError, match=r"is missing; .*--repair"):
         answers(second)
     found = first.verify().faults
     assert {one.kind for one in found} == {"object"}
@@ -284,6 +384,85 @@ def test_small_files_that_the_bucket_lost_are_found_and_put_back(
     assert (report.left, report.run.files, report.moved) == ([], [], [])
     assert first.verify().faults == []
     assert answers(second) == answers(first) == due
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
+    tmp_path: Path, url: str, server: S3TestServer, harm: str
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    bucket = bucket_of(first.layout.tier)
+    newest = current(bucket)
+    assert newest is not None
+    files = contents(bucket, newest.key)
+    lost = {name: content.sha256 for name, content in files.items()}
+    lost["partition"] = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
+    for key in {key_of(sha256) for sha256 in lost.values()}:
+        content, etag = bucket.get(key)
+        if harm == "gone":
+            bucket.delete([key])
+        else:
+            bucket.replace(key, content[:-1], etag)
+    # No raw file is left that it could be made from.
+    shutil.rmtree(first.layout.raw)
+    shutil.rmtree(first.source)
+    second = machine(tmp_path / "second", url, server.endpoint)
+    with pytest.raises(ObjectStorageError, match=r"from a machine that has it, with: .*--repair"):
+        answers(second)
+    assert len(first.verify().faults) == len(lost)
+    report = first.repair()
+    assert len(report.mended) == len(lost)
+    assert report.left == []
+    assert answers(second) == answers(first) == due
+    assert first.verify().faults == second.verify().faults == []
+
+
+def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    bucket = bucket_of(first.layout.tier)
+    newest = current(bucket)
+    assert newest is not None
+    files = contents(bucket, newest.key)
+    recipe = next(name for name in files if name.startswith("recipes/"))
+    for name in ("ledger/trades/2024_01.parquet", recipe):
+        bucket.delete([key_of(files[name].sha256)])
+        path = first.layout.data / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+    report = first.repair()
+    assert {one.path.name for one in report.mended} == {"2024_01.parquet"}
+    assert {one.kind for one in report.mended} == {"ledger", "object"}
+    assert [(one.path.name, one.kind) for one, _ in report.left] == [(Path(recipe).name, "object")]
+    assert answers(first) == due
+
+
+def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due, digests = answers(first), first.digests()
+    key = key_of(digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"])
+    bucket = bucket_of(first.layout.tier)
+    content, etag = bucket.get(key)
+    bucket.replace(key, content[:-100], etag)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    told = r"another size; make it anew with: .*--repair"
+    with Warehouse(second.root) as wh, pytest.raises(ObjectStorageError, match=told):
+        wh.trades(SYMBOLS[0], "2024-01-31")
+    assert [one.kind for one in second.repair().mended] == ["partition"]
+    assert bucket.get(key)[0] == content
+    assert answers(second) == due
 
 
 def test_an_object_that_was_changed_is_not_taken_for_what_was_published(

@@ -111,6 +111,20 @@ def test_a_killed_writer_of_the_same_folder_need_not_be_waited_for(
         held.check()
 
 
+def test_a_living_writer_of_another_folder_by_the_same_path_is_waited_for(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    """As of two containers on one machine whose names and paths are the same."""
+    bucket, data = Bucket(url, server.endpoint), tmp_path / "data"
+    data.mkdir()
+    with lease.hold(bucket, data) as held:
+        data.rename(tmp_path / "of the other")
+        data.mkdir()
+        with pytest.raises(LockedError), lease.hold(bucket, data):
+            pass
+        held.renew()
+
+
 def test_who_has_lost_the_lease_publishes_nothing_more(
     tmp_path: Path, url: str, server: S3TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from building import (
+    SESSION,
     Made,
+    bar,
     day_key,
     edit_catalog,
     everything,
@@ -27,6 +29,7 @@ from building import (
     make,
     put_back,
     symbol_key,
+    trade,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -738,6 +741,24 @@ def test_a_publish_reads_the_manifests_of_its_own_months_alone(made: Made) -> No
         lambda wh: wh.query("from query_table('partitions')"),
         lambda wh: wh.query("from day_aggs where session = $day", day=day),
         lambda wh: list(wh.stream("A", day, day, data_types="day_aggs")),
+    ]
+    for ask in asked:
+        with Warehouse(made.root) as wh, pytest.raises(DamagedCatalogError, match="SHA-256"):
+            ask(wh)
+
+
+def test_a_question_of_one_data_type_tells_of_a_broken_manifest_of_another(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    made.put(day_key("trades", SESSION), [trade("A", instant(SESSION))])
+    made.put(day_key("day_aggs", SESSION), [bar("A", instant(SESSION, "00:00"))])
+    made.update()
+    (path,) = (made.layout.manifests / "day_aggs").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 0xFF  # how long its footer is
+    path.write_bytes(content)
+    asked: list[Callable[[Warehouse], object]] = [
+        lambda wh: wh.trades("A", SESSION),
+        lambda wh: wh.query("select count(*) from trades"),
     ]
     for ask in asked:
         with Warehouse(made.root) as wh, pytest.raises(DamagedCatalogError, match="SHA-256"):

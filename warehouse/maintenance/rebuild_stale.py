@@ -21,7 +21,7 @@ from warehouse.ingest import raw_check
 from warehouse.maintenance.refetch import plan, refetch
 from warehouse.pipeline import batches
 from warehouse.pipeline.bars.work import Scope, Work
-from warehouse.pipeline.download_plan import files_to_ingest
+from warehouse.pipeline.download_plan import files_to_ingest, of_other_machines
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.sqlfolder import transform_version
@@ -105,6 +105,7 @@ def rebuild_changed(
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}
         here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
+        here -= of_other_machines(pipeline.layout, here, known)
         pipeline.look_at_raw(run, request)
         unread = batches.unread_of(pipeline.layout, stale - here, run.raw_unread)
         report.why_absent = {file: str(problem) for file, problem in unread.items()}

@@ -29,11 +29,12 @@ from warehouse.core.paths import (
 )
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, ObjectStorageError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
 from warehouse.maintenance.verify import Fault, VerifyReport, verify
 from warehouse.maintenance.verify_units import raw_problem
+from warehouse.objects.generation import Content, record
 from warehouse.pipeline import batches
 from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest
@@ -44,8 +45,8 @@ from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
-from warehouse.store.tier.pull import lost, put_back, sizes
-from warehouse.store.tier.writing import restore
+from warehouse.store.tier.pull import objects_amiss, sizes
+from warehouse.store.tier.writing import put_back, restore
 
 
 @dataclass(repr=False)
@@ -101,12 +102,15 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
             pipeline.writer.recover_catalog()
             report.mended += catalog
             found = verify(layout, config, request, pipeline.progress)
-        objects = [fault for fault in found.faults if fault.kind == "object"]
-        if objects:
-            put_back(layout)
-            # With a catalog anew: that of here is not, byte for byte, the one that was published.
-            pipeline.writer.publish(CatalogChange())
-        if len(found.faults) > len(objects) and restore(layout):
+        if found.faults and layout.tier is not None:
+            # What the bucket alone has lost is here.
+            put_back(layout, _as_published(layout, found.faults))
+            objects = {one.path for one in found.faults if one.kind == "object"}
+            if objects & {layout.catalog, layout.generation}:
+                # The catalog that is here is of this folder, and what named all there is is made
+                # with each generation.
+                pipeline.writer.publish(CatalogChange())
+        if found.faults and _restored(pipeline):
             # What is damaged on this disk alone is brought anew.
             before, found = found.faults, verify(layout, config, request, pipeline.progress)
             left = {(fault.path, fault.kind) for fault in found.faults}
@@ -114,6 +118,29 @@ def repair(pipeline: Pipeline, request: Request) -> RepairReport:
         _Repair(pipeline, report, found.faults, request, without_catalog=bool(catalog)).work()
         pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report
+
+
+def _restored(pipeline: Pipeline) -> bool:
+    """Bring all that was published last; where the bucket has lost some of it: nothing."""
+    try:
+        return restore(pipeline.layout)
+    except ObjectStorageError as error:
+        pipeline.progress.note(f"nothing is brought from the bucket: {error}")
+        return False
+
+
+def _as_published(layout: Layout, faults: Sequence[Fault]) -> Iterator[tuple[Path, Content]]:
+    """Files whose objects may be lost, and what they were published as."""
+    known = record(layout)
+    names = {os.path.relpath(fault.path, layout.data) for fault in faults}
+    for name, content in known.files.items() if known is not None else ():
+        if name in names:
+            yield layout.data / name, content
+    with Catalog(layout) as catalog:
+        for fault in faults:
+            if isinstance(fault.subject, PartitionKey):
+                for one in _with_slices(catalog, fault.subject):
+                    yield fault.path, Content(one.sha256, one.bytes)
 
 
 class _Repair:
@@ -377,10 +404,11 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
                 if problem is not None and one.key in self._why_bars:
                     problem = f"{problem}; {self._why_bars[one.key]}"
+        elif fault.kind == "object":
+            lost = dict(objects_amiss(self._layout, sizes(self._layout)))
+            problem = lost.get(os.path.relpath(fault.path, self._layout.data))
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
-        elif fault.kind == "object":
-            problem = lost(self._layout, sizes(self._layout)).get(fault.path)
         elif fault.kind == "history":
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":

@@ -47,7 +47,7 @@ from warehouse.store.catalog_writer import schema_files, schema_problem
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
-from warehouse.store.tier.pull import lost, sizes
+from warehouse.store.tier.pull import object_problem, objects_amiss, sizes
 
 _ROUNDS = 50
 _MEND = "warehouse verify --repair"
@@ -60,8 +60,8 @@ class Fault:
     Attributes:
         path: the file.
         kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
-            the file is; rows: its rows do not add up; unknown: nobody knows what it is; object: a
-            bucket has lost what other machines are to bring it from.
+            the file is; object: what other machines are to bring from a bucket; rows: its rows do
+            not add up; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -245,9 +245,10 @@ class _Round:
         yield from self._schemas()
         yield from self._reference()
         if self._is_whole:
-            for path, problem in lost(self._layout, self._objects or {}).items():
-                yield Fault(path, "object", problem)
             yield from self._history()
+            if self._objects is not None:
+                for name, problem in objects_amiss(self._layout, self._objects):
+                    yield Fault(self._layout.data / name, "object", problem)
             for path, problem in strays(self._layout, self._catalog, self._kinds, known):
                 yield Fault(path, "unknown", problem)
 
@@ -344,18 +345,13 @@ class _Round:
             return list(partitions)
         here = []
         for one in partitions:
-            path, size = self._layout.partition(*one.key), self._objects.get(one.sha256)
-            if size is None:
-                problem = "its object is missing in the bucket"
-            elif size != one.bytes:
-                problem = f"its object has {size:,} bytes, the catalog says {one.bytes:,}"
+            path = self._layout.partition(*one.key)
+            problem = object_problem(self._objects.get(one.sha256), one.bytes)
+            if problem is not None:
+                amiss.append(Fault(path, "partition", problem, subject=one.key))
             elif os.path.lexists(path):
                 here.append(one)
-                continue
-            else:
-                # A question would bring it.
-                continue
-            amiss.append(Fault(path, "partition", problem, subject=one.key))
+            # Else a question would bring it.
         return here
 
     def _raw_checks(

@@ -197,26 +197,27 @@ class Bucket:
     def put_file(self, key: str, path: Path) -> int:
         """Upload a file under a name that stands for its content; its size in bytes.
 
-        What is there already, with the same size, is taken for the same.
+        What is there already, with the same size, is taken for the same; of another size it is not
+        what its name stands for, and is replaced.
 
         Raises:
-            ObjectExistsError: what is there is of another size.
+            ObjectExistsError, ObjectChangedError: another does the same, or removes it.
             OSError: the file cannot be read.
         """
         size = path.stat().st_size
         if size <= _PART:
-            try:
-                self._put(key, path.read_bytes(), IfNoneMatch="*")
+            with suppress(ObjectExistsError):
+                self.create(key, path.read_bytes())
                 return size
-            except ReplacedError:
-                found = self.head(key)
+        found = self.head(key)
+        if found is not None and found.size == size:
+            return size
+        if size > _PART:
+            self._put_parts(key, path, size)
+        elif found is None:
+            self.create(key, path.read_bytes())
         else:
-            found = self.head(key)
-            if found is None:
-                self._put_parts(key, path, size)
-                return size
-        if found is None or found.size != size:
-            raise ObjectExistsError(self.url, key)
+            self.replace(key, path.read_bytes(), found.etag)
         return size
 
     def download(self, key: str, path: Path, size: int, modes: Modes | None = None) -> None:

@@ -30,7 +30,7 @@ from weakref import finalize
 
 from warehouse.core.paths import Layout, partition_paths
 from warehouse.core.representation import Face
-from warehouse.errors import ObjectStorageError, StorageError
+from warehouse.errors import ObjectChangedError, ObjectStorageError, StorageError
 from warehouse.objects import partial_object
 
 if TYPE_CHECKING:
@@ -233,16 +233,15 @@ def _fetch(layout: Layout, bucket: Bucket, one: Wanted, is_current: Callable[[],
     key = key_of(one.sha256)
     try:
         if not _taken(layout.partial_of(one.sha256), part):
-            bucket.download(key, part, one.bytes, layout.modes)
+            try:
+                bucket.download(key, part, one.bytes, layout.modes)
+            except ObjectChangedError:
+                raise _is_other(bucket, one, "it is of another size") from None
         with open(part, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         if found != one.sha256:
-            raise ObjectStorageError(
-                bucket.url,
-                f"{key} is not what was published ({one.path.name}): its SHA-256 is {found};"
-                " make it anew with: warehouse verify --repair",
-            )
+            raise _is_other(bucket, one, f"its SHA-256 is {found}")
         with shelf(layout):
             if not is_current():
                 raise OutdatedError
@@ -250,6 +249,13 @@ def _fetch(layout: Layout, bucket: Bucket, one: Wanted, is_current: Callable[[],
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _is_other(bucket: Bucket, one: Wanted, problem: str) -> ObjectStorageError:
+    from warehouse.objects.generation import key_of
+
+    told = f"{key_of(one.sha256)} is not what was published ({one.path.name}): {problem}; make it"
+    return ObjectStorageError(bucket.url, f"{told} anew with: warehouse verify --repair")
 
 
 def _taken(whole: Path, part: Path) -> bool:

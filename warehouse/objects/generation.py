@@ -37,6 +37,7 @@ FORM = 1
 _MOST_CURRENT, _MOST_BYTES, _MOST_INFLATED = 4_096, 64 << 20, 1 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"generations/(\d{10})-[0-9a-f]{8}\.json\.gz")
+_OF_WRITERS = re.compile(rf"objects/[0-9a-f]{{64}}|{_NAME.pattern}|probe/[0-9a-f]{{32}}", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,6 +81,11 @@ def number_of(key: str) -> int | None:
     """The number of the generation of that key; None: it is no key of one."""
     match = _NAME.fullmatch(key)
     return None if match is None else int(match[1])
+
+
+def is_of_writers(key: str) -> bool:
+    """Whether an object is called as writers call those that may be garbage one day."""
+    return bool(_OF_WRITERS.fullmatch(key))
 
 
 def current(bucket: Bucket) -> Current | None:
@@ -219,12 +225,14 @@ class Record:
         etag: of its `current.json`.
         files: contents by path.
         doubtful: paths that a publish has begun to change since, and may have changed.
+        number: of the generation; 0: an earlier version did not say.
     """
 
     url: str
     etag: str
     files: dict[str, Content]
     doubtful: frozenset[str] = field(default_factory=frozenset)
+    number: int = 0
 
 
 def record(layout: Layout) -> Record | None:
@@ -238,6 +246,7 @@ def record(layout: Layout) -> Record | None:
             _of(str, told["etag"]),
             _parsed(told["files"]),
             frozenset(_of(str, path) for path in _of(list, told["doubtful"])),
+            _of(int, told.get("number", 0)),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -260,6 +269,7 @@ def note(layout: Layout, found: Record | None, doubtful: Iterable[str] = ()) -> 
     told = {
         "url": found.url,
         "etag": found.etag,
+        "number": found.number,
         "files": found.files,
         "doubtful": sorted(found.doubtful.union(doubtful)),
     }

@@ -47,6 +47,8 @@ _MARGIN = 2.0
 _MOST_BYTES, _SHOWN = 4_096, 200
 _MOST_SECONDS = 3_600.0
 _PAUSE = 1.0
+_RACES = 10
+"""So often in turn others may make and remove it between two requests, which they do not do."""
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where the system has one that does."""
 
@@ -91,7 +93,7 @@ class Lease:
         return json.dumps(told).encode()
 
     def _take(self, wait: float) -> None:
-        deadline = time.monotonic() + wait
+        deadline, races = time.monotonic() + wait, 0
         while True:
             began = _now()
             try:
@@ -100,7 +102,14 @@ class Lease:
                 with suppress(ObjectExistsError):
                     self._etag, self._renewed = self._bucket.create(KEY, self._body()), began
                     return
-                continue
+                races += 1
+                if races < _RACES:
+                    continue
+                raise ObjectStorageError(
+                    self._bucket.url,
+                    f"{KEY} can neither be read nor made, being there for the one and not for the"
+                    " other; remove what stands there, a folder perhaps",
+                ) from None
             holder, place, seconds = _told(content, self.seconds)
             # Of this very folder, whose lock is held: who wrote it is dead.
             if holder is None or place == self._place or age > seconds + _MARGIN:
@@ -202,5 +211,10 @@ def _place(data: Path) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         boot = uuid4().hex
-    told = "\n".join([boot, socket.gethostname(), os.path.realpath(data)])
+    # Containers of one machine may have its name, and folders of their own by one path.
+    folder = ""
+    with suppress(OSError):
+        facts = os.stat(data)
+        folder = f"{facts.st_dev}:{facts.st_ino}"
+    told = "\n".join([boot, socket.gethostname(), os.path.realpath(data), folder])
     return hashlib.sha256(told.encode()).hexdigest()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from warehouse.core.permissions import Modes
-from warehouse.errors import ObjectStorageError, StorageError
+from warehouse.errors import ObjectChangedError, ObjectStorageError, StorageError
 from warehouse.objects.ranges import Range, cut, joined, missing
 from warehouse.source.partfile import PartFile, part_of, state_of, storage_error
 
@@ -101,7 +101,14 @@ class PartialObject:
             ObjectMissingError: the object is not there any more.
             ObjectStorageError: it cannot be had, or all of it is here and is not what was written.
         """
-        data = self._bucket().get_range(self.key, start, end)
+        try:
+            data = self._bucket().get_range(self.key, start, end)
+        except ObjectChangedError:
+            raise ObjectStorageError(
+                self._bucket().url,
+                f"{self.key} is not what was published: it is of another size; make it anew with:"
+                " warehouse verify --repair",
+            ) from None
         if len(data) != end - start:
             raise ObjectStorageError(
                 self._bucket().url,

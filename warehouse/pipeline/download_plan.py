@@ -530,6 +530,9 @@ def files_to_ingest(
 ) -> list[RawFile]:
     """Files of the raw tier whose present version is not published, in the order of work.
 
+    Of a bucket's warehouse a file that came from the source and is published is not among them,
+    whatever this machine has of it.
+
     Args:
         copied: takes the new records of files that hold what was published and were copied since,
             which a hash tells; None: such files count as not published.
@@ -544,6 +547,9 @@ def files_to_ingest(
                 continue
             if copied is not None and (renewed := restamped(path, record)) is not None:
                 copied[file] = renewed
+                continue
+            if layout.tier is not None and record.etag is not None:
+                # Another machine's, which came later; `update` fetches it here.
                 continue
         found.append(file)
     return found
@@ -564,6 +570,16 @@ def replaced_here(
         ):
             found.append(file)
     return sorted(found, key=lambda file: file.sort_key)
+
+
+def of_other_machines(
+    layout: Layout, files: Iterable[RawFile], known: Mapping[RawFile, SourceFile]
+) -> set[RawFile]:
+    """Those of the files of which another machine has published other bytes.
+
+    Of a bucket's warehouse each has raw files of its own, and the source may change them meanwhile.
+    """
+    return set() if layout.tier is None else set(replaced_here(layout, files, known))
 
 
 def may_be_copied(

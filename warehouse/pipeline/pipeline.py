@@ -59,6 +59,7 @@ from warehouse.pipeline.download_plan import (
     DownloadPlan,
     Source,
     files_to_ingest,
+    of_other_machines,
     open_source,
     plan_download,
     put_aside,
@@ -310,9 +311,7 @@ class Pipeline:
             if not request.kinds:
                 return report
             known = self.known()
-            report.planned = self._raw_files(request)
-            self.look_at_raw(report, request)
-            absent = gone(self.layout, request, known, report.planned, report.raw_unread)
+            report.planned, absent = self._own_raw_files(report, request, known)
             why: Mapping[RawFile, str] = {}
             errors = report.metrics.errors
             if absent and bring is not None:
@@ -324,8 +323,7 @@ class Pipeline:
                     report.planned = sorted(planned, key=lambda file: file.sort_key)
                     absent = [file for file in absent if file in why]
                 else:
-                    report.planned = self._raw_files(request)
-                    absent = gone(self.layout, request, known, report.planned, report.raw_unread)
+                    report.planned, absent = self._own_raw_files(report, request, known)
             if absent and not (why and report.planned):
                 raise not_there(self.layout, request, absent, why)
             report.why_absent = {file: why.get(file, "is gone again") for file in absent}
@@ -335,6 +333,17 @@ class Pipeline:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
             return self._ingest(report, request, selected, known, dry_run=dry_run)
+
+    def _own_raw_files(
+        self, report: RunReport, request: Request, known: dict[RawFile, SourceFile]
+    ) -> tuple[list[RawFile], list[RawFile]]:
+        """What a rebuild may read of what is asked, and what of it is not to be had here."""
+        found = self._raw_files(request)
+        other = of_other_machines(self.layout, found, known)
+        self.look_at_raw(report, request)
+        absent = gone(self.layout, request, known, found, report.raw_unread)
+        own = [file for file in found if file not in other]
+        return own, sorted({*absent, *other}, key=lambda file: file.sort_key)
 
     def _raw_files(self, request: Request) -> list[RawFile]:
         found = raw_files(self.layout, self.config, request.kinds, request.first, request.last)

@@ -32,7 +32,7 @@ from warehouse.store.manifests import Key
 from warehouse.store.publish import Committer, remove, rename
 from warehouse.store.recover_catalog import take_inventory
 from warehouse.store.reference import reference_lists
-from warehouse.store.tier.writing import restore, writing
+from warehouse.store.tier.writing import is_known, restore, writing
 
 Record = Callable[[RunReport, str, str], CatalogChange]
 """What the catalog is to say of a run that ended in a state, with a problem."""
@@ -179,7 +179,7 @@ class Writer:
 
     def _is_new_to_bucket(self) -> bool:
         """Whether the bucket that the cache has become is to get all that the folder holds."""
-        return self.layout.tier is not None and not self.layout.generation.exists()
+        return self.layout.tier is not None and not is_known(self.layout)
 
     def catalog_of(self, months: Collection[Key]) -> Catalog:
         """The catalog, with what is published of these data types and months; close it.

@@ -265,8 +265,14 @@ class Snapshot:
         """A new connection, to which the catalog stands where it is, not where it was made."""
         assert self._base is not None
         connection = self._base.cursor()
-        for statement in [*place(self.layout), _ALONE, *self._view]:
-            connection.execute(statement)
+        try:
+            for statement in [*place(self.layout), _ALONE, *self._view]:
+                connection.execute(statement)
+        except duckdb.Error as error:
+            connection.close()
+            # The view names the manifests of all data types, and not all were looked at.
+            self.look_at()
+            raise _unusable(self.layout, error) from error
         return connection
 
     def retire(self) -> None:

@@ -71,6 +71,8 @@ def collect(
             for one in bucket.list(prefix)
             if one.key.removeprefix(generation.OBJECTS) not in named and _is_old(one, before)
         ]
+    # A bucket may hold other things of its owner's in folders of these names.
+    gone = [one for one in gone if generation.is_of_writers(one.key)]
     if prove is not None:
         # Generations first: what names an object goes before it.
         bucket.delete([one.key for one in gone], prove)

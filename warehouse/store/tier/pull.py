@@ -30,6 +30,7 @@ from warehouse.errors import (
     DamagedCatalogError,
     LockedError,
     NotOursError,
+    ObjectChangedError,
     ObjectMissingError,
     ObjectStorageError,
     StorageError,
@@ -54,6 +55,7 @@ _AT_ONCE = 16
 _ATTEMPTS = 5
 _FIRST_WAIT = 600.0
 """Seconds: where nothing is here yet, another process that brings it is waited for so long."""
+_BRING_BACK = "bring it back from a machine that has it, with: warehouse verify --repair"
 KEPT_A_DAY = ("manifests", "reference")
 """What is superseded here stays for a day, for readers of an older generation."""
 
@@ -91,6 +93,7 @@ def refresh(layout: Layout) -> None:
         bucket = bucket_of(layout.tier)
         newest = generation.current(bucket)
         if newest is None:
+            check_not_lost(layout, bucket)
             return
         _check_own(layout, newest)
         if _is_here(layout, newest):
@@ -107,6 +110,28 @@ def refresh(layout: Layout) -> None:
         if is_empty or isinstance(error, NotOursError):
             raise
         logger.warning("the generation that is here is answered from: %s", error)
+
+
+def check_not_lost(layout: Layout, bucket: Bucket, *, thoroughly: bool = False) -> None:
+    """Refuse a bucket that does not say what is the newest, though something was published to it.
+
+    Who began anew there would leave out whatever this machine has not pulled.
+
+    Args:
+        thoroughly: look for generations, too: this machine may have nothing of them.
+    """
+    is_lost = generation.record(layout) is not None
+    if not is_lost and thoroughly:
+        # The first one may be a writer's that was killed before it said so.
+        listed = bucket.list(generation.GENERATIONS)
+        is_lost = any((generation.number_of(one.key) or 0) > 1 for one in listed)
+    if is_lost:
+        raise ObjectStorageError(
+            bucket.url,
+            f"{generation.CURRENT}, which says what was published last, is gone: put it back from a"
+            " backup or the bucket's versions, or set storage.cache_dir to a prefix that was never"
+            " used",
+        )
 
 
 def _check_own(layout: Layout, newest: Current) -> None:
@@ -135,6 +160,7 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
         ObjectStorageError: it cannot be had, or is another warehouse's.
         StorageError: the disk refuses.
     """
+    missing = ""
     for _ in range(_ATTEMPTS):
         newest = generation.current(bucket)
         if newest is None:
@@ -143,11 +169,18 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
         known = None if anew else generation.record(layout)
         if known is not None and not known.doubtful and _is_here(layout, newest):
             return newest, known
+        if known is not None and newest.number < known.number:
+            logger.warning(
+                "%s has gone back from generation %d to %d, as where a backup was put back: what"
+                " was published in between is there no more, and update brings it anew",
+                *(bucket.url, known.number, newest.number),
+            )
         try:
             files = generation.contents(bucket, newest.key, newest.sha256)
             data_folder_id.become(layout, newest.warehouse)
             return newest, _bring(layout, bucket, newest, files, known)
-        except ObjectMissingError:
+        except ObjectMissingError as error:
+            missing = error.key
             # So much was published meanwhile that it is garbage: there is a newer one.
             continue
         except OSError as error:
@@ -155,9 +188,7 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
             problem = f"cannot be pulled to: {error.strerror or error}"
             raise StorageError(place, problem) from error
     raise ObjectStorageError(
-        bucket.url,
-        "objects that its newest generation names are missing; run: warehouse verify --repair, on"
-        " the machine that published it",
+        bucket.url, f"{missing}, which its newest generation names, is missing; {_BRING_BACK}"
     )
 
 
@@ -186,7 +217,7 @@ def _bring(
     with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
     catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
-    after = Record(bucket.url, newest.etag, files)
+    after = Record(bucket.url, newest.etag, files, number=newest.number)
     publish_noted(layout, _change(layout, files, staged, known), known, after)
     return after
 
@@ -283,12 +314,14 @@ def is_file(path: Path, content: Content) -> bool:
 
 
 def _download(layout: Layout, bucket: Bucket, content: Content, path: Path) -> None:
-    bucket.download(content.key, path, content.size, layout.modes)
-    if not is_file(path, content):
+    is_whole = False
+    with suppress(ObjectChangedError):
+        bucket.download(content.key, path, content.size, layout.modes)
+        is_whole = is_file(path, content)
+    if not is_whole:
         raise ObjectStorageError(
             bucket.url,
-            f"{content.key} is not what was published; make it anew with: warehouse verify"
-            " --repair, on the machine that published it",
+            f"{content.key} is not what was published; {_BRING_BACK}",
         )
 
 
@@ -369,50 +402,34 @@ def sizes(layout: Layout) -> dict[str, int]:
     return {one.key.removeprefix(generation.OBJECTS): one.size for one in listed}
 
 
-def lost(layout: Layout, listed: Mapping[str, int]) -> dict[Path, str]:
-    """What keeps other machines from bringing the newest generation, and why.
+def objects_amiss(layout: Layout, objects: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """What keeps other machines from bringing the newest generation, and what is wrong.
 
-    Small files of the one that is here whose objects the bucket has not; or what names them.
+    Small files of the one that is here whose objects the bucket has lost; or what names them all.
 
     Args:
-        listed: the objects, as `sizes` gives them.
+        objects: what there is; see `sizes`.
     """
     if layout.tier is None:
-        return {}
-    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
-
-    known, found = generation.record(layout), dict[Path, str]()
-    bucket = bucket_of(layout.tier)
-    newest = generation.current(bucket)
-    if newest is not None and bucket.head(newest.key) is None:
-        found[layout.generation] = f"{newest.key}, which names all there is, is missing"
-    for name, content in known.files.items() if known is not None else ():
-        size = listed.get(content.sha256)
-        if size is None:
-            found[layout.data / name] = "its object is missing in the bucket"
-        elif size != content.size:
-            told = f"its object, {content.key}, has {size:,} bytes, {content.size:,} were put"
-            found[layout.data / name] = f"{told}; remove it, and repair"
-    return found
-
-
-def put_back(layout: Layout) -> None:
-    """Upload what the bucket lost of it and is here as it was published; hold the writer's lock.
-
-    Raises:
-        ObjectStorageError: the bucket cannot be used.
-        OSError: a file cannot be read.
-    """
-    known = generation.record(layout) if layout.tier is not None else None
-    if layout.tier is None or known is None:
         return
     from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
 
-    bucket, listed = bucket_of(layout.tier), sizes(layout)
-    for name, content in known.files.items():
-        path = layout.data / name
-        if content.sha256 not in listed and is_file(path, content):
-            bucket.put_file(content.key, path)
+    bucket, known = bucket_of(layout.tier), generation.record(layout)
+    newest = generation.current(bucket)
+    if newest is not None and bucket.head(newest.key) is None:
+        name = os.path.relpath(layout.generation, layout.data)
+        yield name, f"{newest.key}, which names all there is, is missing in the bucket"
+    for name, content in known.files.items() if known is not None else ():
+        problem = object_problem(objects.get(content.sha256), content.size)
+        if problem is not None:
+            yield name, problem
+
+
+def object_problem(size: int | None, due: int) -> str | None:
+    """What is wrong with an object of so many bytes, None: that is not there; None: nothing."""
+    if size is None:
+        return "its object is missing in the bucket"
+    return None if size == due else f"its object has {size:,} bytes, the catalog says {due:,}"
 
 
 def published(layout: Layout, name: str, manifest: bytes) -> Published:

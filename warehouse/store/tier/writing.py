@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -29,7 +29,18 @@ from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog
 from warehouse.store.journal import Change
 from warehouse.store.publish import Committer, writer_lock
-from warehouse.store.tier.pull import KEPT_A_DAY, publish_noted, pull, small_files
+from warehouse.store.tier.pull import (
+    KEPT_A_DAY,
+    Published,
+    check_not_lost,
+    is_file,
+    publish_noted,
+    published,
+    pull,
+    sizes,
+    small_files,
+)
+from warehouse.text import count, some
 
 if TYPE_CHECKING:
     from warehouse.objects.bucket import Bucket
@@ -70,6 +81,8 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
         _check_once(tier, os.getpid())
         with lease.hold(bucket, layout.data, wait) as held:
             found = pull(layout, bucket)
+            if found is None:
+                check_not_lost(layout, bucket, thoroughly=True)
             disk_cache.clear_parts(layout)
             publisher = _Publisher(bucket, held, found, Hold(layout))
             try:
@@ -84,6 +97,28 @@ def _check_once(tier: Tier, process: int) -> None:
     from warehouse.objects.bucket import bucket_of, check_conditional_writes
 
     check_conditional_writes(bucket_of(tier))
+
+
+def is_known(layout: Layout) -> bool:
+    """Whether this machine has a generation of the bucket that is its cache now."""
+    return generation.record(layout) is not None
+
+
+def put_back(layout: Layout, files: Iterable[tuple[Path, Content]]) -> None:
+    """Upload what a bucket has lost of what was published; hold the writer's lock.
+
+    Args:
+        files: that have it, if they are as they were.
+
+    Raises:
+        ObjectStorageError: the bucket cannot be written to.
+    """
+    assert layout.tier is not None
+    from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
+
+    for path, content in files:
+        if is_file(path, content):
+            bucket_of(layout.tier).put_file(content.key, path)
 
 
 def restore(layout: Layout) -> bool:
@@ -135,7 +170,7 @@ class _Publisher:
                 "another writer has published meanwhile; nothing of this is published: run the"
                 " same command again",
             ) from None
-        after = Record(self._bucket.url, newest.etag, files)
+        after = Record(self._bucket.url, newest.etag, files, number=newest.number)
         publish_noted(layout, change, self._record, after)
         self._newest, self._record = newest, after
         # What was used before the last publish but one has been read: a long run, too, keeps
@@ -172,11 +207,38 @@ class _Publisher:
             name = path.relative_to(layout.data).as_posix()
             files.pop(name, None)
             uploads.pop(name, None)
+        if self._record is None:
+            self._check_whole(layout, uploads)
         with ThreadPoolExecutor(_AT_ONCE, "upload") as pool:
             for name, content in pool.map(put, uploads.items()):
                 if not name.startswith(cache):
                     files[name] = content
         return files
+
+    def _check_whole(self, layout: Layout, uploads: Mapping[str, Path]) -> None:
+        """Look, before the first generation, whether all partitions that it will name are there.
+
+        Raises:
+            ObjectStorageError: of some there is nothing here, as where they were in another bucket.
+        """
+        lost: Published = {}
+        for name, path in uploads.items():
+            if name.startswith(f"{layout.manifests.name}/"):
+                named = published(layout, name, path.read_bytes())
+                lost |= {
+                    k: v for k, v in named.items() if f"{layout.cache.name}/{k}" not in uploads
+                }
+        if lost:
+            there = sizes(layout)
+            lost = {k: v for k, v in lost.items() if there.get(v[1]) != v[0]}
+        if lost:
+            raise ObjectStorageError(
+                self._bucket.url,
+                f"of {count(len(lost), 'partition')} of this warehouse, {some(sorted(lost), 3)},"
+                " the rows are neither in it nor here; nothing is published: set storage.cache_dir"
+                " to what it was and bring them with: warehouse pull, or to"
+                " ./data/cache and make them anew with: warehouse verify --repair",
+            )
 
     def _put(self, upload: tuple[str, Path]) -> tuple[str, Content]:
         name, path = upload
