@@ -8,7 +8,9 @@
 -- first and the last. `…_market_names()` has what all symbols share: months of one file, `2024_01`,
 -- or sessions with the first symbol of each file, `2024_01/02:A|DQ|MSFT`, with commas between them;
 -- and `…_market_symbols()` a line for each symbol of these. Symbols are as their folders would be
--- called. They, `data_folder()` and `cache_name()` are filled in when a catalog is made. As they
+-- called. Before the sessions stands when one that was published was last cut into other files,
+-- `cut:20240103T160512123456`: a file without rows has that in its name, and goes when it happens
+-- again. They, `data_folder()` and `cache_name()` are filled in when a catalog is made. As they
 -- stand here, run in the warehouse's folder, they take all files of single symbols that are there.
 create or replace macro data_folder() as 'data';
 create or replace macro cache_name() as 'cache';
@@ -106,7 +108,7 @@ create or replace macro data_pattern() as regexp_replace(data_folder(), '([*?[])
 -- All that DuckDB then says is the pattern. What stands in its brackets matches a `q` and nothing
 -- else: whatever is neither up to `p`, nor from `r` on, nor in the sentence, which has none. What
 -- is not ASCII is a range of its own: DuckDB 2.0.0 compares bytes, 2.0.1 characters.
-create or replace macro file_without_rows(of_name) as
+create or replace macro file_or_told(of_name, of_sentence) as
     data_pattern()
     || '/schema/'
     || of_name
@@ -117,7 +119,18 @@ create or replace macro file_without_rows(of_name) as
     || chr(128)
     || '-'
     || chr(1114111)
-    || '; is this the place? where the warehouse stands now: warehouse update]uet';
+    || '; '
+    || of_sentence
+    || ']uet';
+create or replace macro file_without_rows(of_name) as
+    file_or_told(of_name, 'is this the place? where the warehouse stands now: warehouse update');
+-- A shell that was opened before sessions were cut anew would look for a symbol in the file that
+-- had it then, and find no row.
+create or replace macro file_of_cut(of_name, of_cut) as
+    file_or_told(
+        of_name || '.cut-' || of_cut,
+        'sessions were published anew since this shell was opened: open it anew'
+    );
 create or replace macro folder_of(of_name) as
     data_pattern()
     || '/'
@@ -217,11 +230,16 @@ create or replace macro market_files_named(of_name, of_names, of_symbol, first, 
         list_transform(
             list_filter(
                 list_transform(string_split(of_names, ','), lambda one: string_split(one, ':')),
-                lambda one: one[1] <> ''
-                and one[1] >= left(strftime(first::date, '%Y_%m/%d'), length(one[1]))
-                and one[1] <= strftime(last::date, '%Y_%m/%d')
+                lambda one: one[1] = 'cut'
+                or (
+                    one[1] <> ''
+                    and one[1] >= left(strftime(first::date, '%Y_%m/%d'), length(one[1]))
+                    and one[1] <= strftime(last::date, '%Y_%m/%d')
+                )
             ),
             lambda one: case
+                when one[1] = 'cut'
+                then [file_of_cut(of_name, one[2])]
                 when len(one) = 1
                 then [folder_of(of_name) || 'market/' || one[1] || '.parquet']
                 else

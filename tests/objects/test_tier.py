@@ -30,6 +30,7 @@ from warehouse.errors import (
     ObjectStorageError,
     RequestError,
 )
+from warehouse.ingest import market_builder
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import CURRENT, contents, current, key_of, record
@@ -518,6 +519,33 @@ def test_what_is_pulled_is_here_for_a_duckdb_of_ones_own(
     second.configure(storage__cache_dir="data/cache")
     with Warehouse(second.root) as wh, pytest.raises(RequestError, match="it is a folder"):
         wh.pull("trades")
+
+
+def test_a_shell_here_is_told_of_sessions_that_another_machine_cut_anew(
+    tmp_path: Path, url: str, server: S3TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_builder, "FILE_ROWS", 200)
+    layout = {"storage__layout": {"trades": "market"}}
+    first = machine(tmp_path / "first", url, server.endpoint, **layout)
+    (day,) = some_days(first, 1)
+    first.update()
+    second = machine(tmp_path / "second", url, server.endpoint, **layout)
+    pulled(second, "pull")
+    asked = f"select count(*) from trades_of('{SYMBOLS[0]}')"
+    with duckdb.connect() as shell:
+        shell.execute(f"attach '{second.layout.catalog}' as warehouse (read_only)")
+        shell.execute("use warehouse")
+        assert shell.execute(asked).fetchall() == first.sql(asked) != [(0,)]
+        a_day(first, day, rows=900, seed=1)
+        first.update("trades")
+        pulled(second, "pull")
+        with pytest.raises(duckdb.IOException, match="open it anew"):
+            shell.execute(asked)
+    assert second.sql(asked) == first.sql(asked)
+    assert second.layout.schemas_of_cuts()[0].name == first.layout.schemas_of_cuts()[0].name
+    for made in (first, second):
+        assert len(made.layout.schemas_of_cuts()) == 1
+        assert made.verify().faults == []
 
 
 def pulled(made: Made, *arguments: str) -> str:

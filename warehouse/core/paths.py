@@ -245,6 +245,7 @@ _PARTITION_NAME = re.compile(
     r"(?:/(?P<part>\d{2}_\d{2}))?\.parquet",
     re.ASCII,
 )
+_CUT_NAME = re.compile(r"(\w+)\.cut-\d{8}T\d{12}\.parquet", re.ASCII)
 _MANIFEST_NAME = re.compile(r"(\d{4}_(?:0[1-9]|1[0-2]))-[0-9a-f]{16}\.parquet", re.ASCII)
 _REFERENCE_NAME = re.compile(rf"({'|'.join(REFERENCE_TABLES)})-[0-9a-f]{{64}}\.parquet", re.ASCII)
 _RECIPE_NAME = re.compile(r"[0-9a-f]{8,128}\.json")
@@ -288,6 +289,11 @@ def parse_key(key: str) -> RawFile | None:
             if key.startswith(prefix):
                 return parse_raw_path(kind.name, key.removeprefix(prefix))
     return None
+
+
+def _is_of_cut(name: str) -> bool:
+    match = _CUT_NAME.fullmatch(name)
+    return match is not None and is_data_type(match[1])
 
 
 def is_manifest(name: str, data_type_name: str, month: date) -> bool:
@@ -570,6 +576,8 @@ class Layout:
     def is_published(self, name: str) -> bool:
         """Whether `name`, below the data folder, is one of a file that a publish puts there."""
         tier, *below = name.split("/")
+        if tier == self.schema.name:
+            return len(below) == 1 and _is_of_cut(below[0])
         if tier not in self.tiers or not below or len(max(below, key=len)) > _LONGEST_NAME:
             return False
         if tier == "recipes":
@@ -614,6 +622,18 @@ class Layout:
         if file.symbol is not None:
             name += f"_{encode_symbol(file.symbol)}"
         return self.rejects / file.data_type / f"{file.day:%Y_%m}" / f"{name}.parquet"
+
+    def schema_of_cut(self, data_type_name: str, cut: str) -> Path:
+        """The file without rows that stands for how a data type's sessions are cut into files."""
+        return self.schema / f"{data_type_name}.cut-{cut}.parquet"
+
+    def schemas_of_cuts(self) -> list[Path]:
+        """Those that are there: of what is published, and of a publish that was killed."""
+        found: list[str] = []
+        # What cannot be listed cannot be read either: who does is told.
+        with suppress(OSError), os.scandir(self.schema) as entries:
+            found += [one.name for one in entries if not one.is_dir(follow_symlinks=False)]
+        return [self.schema / name for name in sorted(found) if _is_of_cut(name)]
 
     def ledger_of(self, data_type_name: str, month: date) -> Path:
         return self.ledger / data_type_name / f"{month:%Y_%m}.parquet"

@@ -255,19 +255,22 @@ class _Round:
     def _schemas(self) -> Iterator[Fault]:
         """Whether the files that views take their columns from are there, and no others."""
         with_reference = self._catalog.reference() is not None
-        due = schema_files(
-            self._layout, published_types(self._catalog), with_reference=with_reference
-        )
+        kinds = published_types(self._catalog)
+        due = schema_files(self._layout, kinds, with_reference=with_reference)
+        cuts = self._catalog.cuts(kinds)
+        due += [self._layout.schema_of_cut(kind, cut) for kind, cut in cuts.items()]
         for path in due:
             problem = schema_problem(path)
             if problem is not None:
                 yield Fault(path, "schema", problem)
         if self._is_whole and self._layout.schema.is_dir():
+            of_cuts = self._layout.schemas_of_cuts()
             for path in set(self._layout.schema.iterdir()) - set(due):
                 if path.name in FILE_MANAGERS:
                     continue
-                if is_kept_bars(path.stem) and schema_problem(path) is None:
-                    # Of bars that were kept once; it has no rows.
+                is_ours = is_kept_bars(path.stem) or path in of_cuts
+                if is_ours and schema_problem(path) is None:
+                    # Of bars that were kept once, or of a publish that was killed; it has no rows.
                     continue
                 yield Fault(path, "unknown", "no file that a view takes its columns from")
 

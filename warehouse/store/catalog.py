@@ -7,9 +7,11 @@ nothing that cannot be read back from the files beside it.
 
 from __future__ import annotations
 
+import re
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -60,6 +62,9 @@ from warehouse.store.partitions import (
 )
 from warehouse.store.reference import reference_files
 
+CUT = "cut:"
+"""What `…_market_names()` begins with where sessions stand in several files."""
+_CUT = re.compile(rf"{CUT}(\d{{8}}T\d{{12}})(?:,.*)?", re.ASCII | re.DOTALL)
 _PATIENCE_SECONDS = 60
 """So long a machine may see what a network's file system remembers of a folder."""
 _PAUSE_SECONDS = 0.2
@@ -328,6 +333,26 @@ def await_generation(layout: Layout, generation: int, seen: Callable[[], int]) -
         time.sleep(_PAUSE_SECONDS)
 
 
+def cut_in(names: str) -> str | None:
+    """When a session was last cut into other files, by the text of `…_market_names()`.
+
+    None: no session stands in several files, or the catalog is of an earlier version.
+    """
+    match = _CUT.fullmatch(names)
+    return None if match is None else match[1]
+
+
+def cuts_told(connection: duckdb.DuckDBPyConnection, data_types: Iterable[str]) -> dict[str, str]:
+    """The same of data types, by the macros that the connection knows; of one without, nothing."""
+    found: dict[str, str] = {}
+    for name in data_types:
+        with suppress(duckdb.CatalogException):
+            (names,) = macro_texts(connection, f"{name}_market_names")
+            if (cut := cut_in(names)) is not None:
+                found[name] = cut
+    return found
+
+
 class Catalog:
     """The catalog as it is now, opened for reading; close it, or use `with`.
 
@@ -509,6 +534,15 @@ class Catalog:
         """The symbols that have rows of a data type, as their folders are, or would be, called."""
         told = self._told(f"{data_type}_names", f"{data_type}_market_symbols")
         return {line.partition(" ")[0] for line in "\n".join(told).split("\n")} - {""}
+
+    def cuts(self, data_types: Iterable[str]) -> dict[str, str]:
+        """Of data types with sessions in several files, how they are cut: see `cut_in`."""
+        if self._connection is None:
+            return {}
+        try:
+            return cuts_told(self._connection, data_types)
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
 
     def _told(self, *macros: str) -> tuple[str, ...]:
         """The texts of its macros; none where there is no catalog yet."""

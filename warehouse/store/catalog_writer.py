@@ -35,6 +35,7 @@ from warehouse.core.paths import (
     month_of,
     parse_partition,
     partition_name,
+    sync_folder,
 )
 from warehouse.core.small_files import plain
 from warehouse.errors import SqlFileError, StorageError, one_line
@@ -46,12 +47,15 @@ from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import (
+    CUT,
     CatalogChange,
     Checked,
     Finding,
     Reconciliation,
     Run,
     SourceFile,
+    cut_in,
+    cuts_told,
 )
 from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables, state_of
 from warehouse.store.manifests import Manifest
@@ -67,7 +71,8 @@ _PROBE_SESSION = date(2000, 1, 3)
 _SPAN = r"\d{4}_(?:0[1-9]|1[0-2])(?:-\d{4}_(?:0[1-9]|1[0-2]))?"
 _FOLDERS = re.compile(rf"(?:[A-Z0-9%._-]+ {_SPAN}(?:,{_SPAN})*(?:\n|\Z))*", re.ASCII)
 _FIRSTS = r"[A-Z0-9%._-]+(?:\|[A-Z0-9%._-]+)*"
-_SHARED = re.compile(rf"(?:\d{{4}}_\d\d(?:/\d\d:{_FIRSTS})?(?:,(?=\d)|\Z))*", re.ASCII)
+_SESSIONS = rf"(?:\d{{4}}_\d\d(?:/\d\d:{_FIRSTS})?(?:,(?=\d)|\Z))*"
+_SHARED = re.compile(rf"(?:{CUT}\w+,)?{_SESSIONS}", re.ASCII)
 _SYMBOLS = re.compile(r"(?:[A-Z0-9%._-]+(?:\n|\Z))*", re.ASCII)
 _PLACES = pa.schema(
     [manifests.SCHEMA.field(name) for name in ("symbol", "month", "first_row", "file")]
@@ -280,7 +285,8 @@ def build(
         _note_sessions(connection, present, sessions)
         _name_reference(connection, layout, reference, change, built)
         _name_files(connection, layout, rejects, change)
-        _name_partitions(connection, sql, layout, present, fresh, named, names)
+        cuts = _name_partitions(connection, sql, layout, present, fresh, named, names)
+        built.removals += _write_cuts(layout, cuts)
         # Views of bars that are no longer kept are gone.
         gone = before - _objects(connection)
         gone |= types and types - _types(connection, None)
@@ -542,14 +548,18 @@ def _name_partitions(
     fresh: Mapping[manifests.Key, pa.Table],
     replaced: Sequence[Manifest],
     before: Mapping[str, str],
-) -> None:
+) -> dict[str, str]:
     """Tell the views and macros which partitions there are; see sql/catalog/files.sql.
 
     Args:
         fresh: rows of the months that have changed.
         replaced: the manifests that those months had.
         before: what was told until now.
+
+    Returns:
+        Of data types with sessions in several files, how they are cut.
     """
+    cuts: dict[str, str] = {}
     touched = {data_type for data_type, _ in fresh}
     _set_names(connection, "manifest", "\n".join(sorted(one.name for one in present)))
     for kind in with_bars(one.data_type for one in present):
@@ -559,18 +569,43 @@ def _name_partitions(
             kind in touched and not _retold(told, kind, layout, replaced, fresh)
         ):
             told = _told(connection, layout, kind, present, fresh)
+        shared = f"{kind}_market_names"
+        told[shared] = _with_cut(told[shared], before.get(shared, ""))
+        if (cut := cut_in(told[shared])) is not None:
+            cuts[kind] = cut
         is_kept = is_kept_bars(kind)
         file = _catalog_file(sql, _KEPT_BARS if is_kept else kind)
         listing = f"{_AS_SHIPPED if is_kept else kind}_market_files"
         lists = _catalog_file(sql, "files")
         if told[f"{kind}_names"] and "months_in" not in lists.body:
             raise SqlFileError(lists.path, "does not take spans of months apart, with months_in")
-        if told[f"{kind}_market_names"] and listing not in file.body:
+        if told[shared] and listing not in file.body:
             raise SqlFileError(
                 file.path, f"does not read {listing}, where all symbols share a file"
             )
         for name, text in told.items():
             _set_macro(connection, name, text)
+    return cuts
+
+
+def _with_cut(names: str, before: str) -> str:
+    """What `…_market_names()` says, with how sessions are cut into files.
+
+    A shell that is open knows the files of a session by their first symbols, as they were. So that
+    is called otherwise once a session that was published has others, or is gone: it may come back
+    with others.
+
+    Args:
+        before: what it said until now.
+    """
+    files = [name for name in names.split(",") if name and not name.startswith(CUT)]
+    sessions = {name for name in files if ":" in name}
+    if not sessions:
+        return ",".join(files)
+    cut, *earlier = before.split(",")
+    if cut_in(cut) is None or not sessions.issuperset(name for name in earlier if ":" in name):
+        cut = f"{CUT}{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    return ",".join([cut, *files])
 
 
 def _retold(
@@ -1108,24 +1143,54 @@ def _write_schemas(
     layout.check_own(layout.schema)
     layout.modes.make_folder(layout.schema)
     for name, columns in _schemas(kinds, shared=shared).items():
-        path = layout.schema / f"{name}.parquet"
-        if schema_problem(path) is not None or not _has_columns(path, columns):
-            # Beside it: the folder may stand on another disk.
-            draft = path.with_name(f".{path.name}.new")
-            # A link that a stranger has put there would lead the rows elsewhere.
-            draft.unlink(missing_ok=True)
-            pq.write_table(columns.empty_table(), draft, store_schema=False)
-            layout.modes.settle(draft)
-            os.replace(draft, path)
+        _write_schema(layout, layout.schema / f"{name}.parquet", columns)
 
 
-def adapt(staged: Path, layout: Layout, config_dir: Path) -> None:
+def _write_schema(layout: Layout, path: Path, columns: pa.Schema) -> bool:
+    """Write a file without rows, unless it is there.
+
+    Returns:
+        Whether it was not.
+    """
+    if schema_problem(path) is None and _has_columns(path, columns):
+        return False
+    # Beside it: the folder may stand on another disk.
+    draft = path.with_name(f".{path.name}.new")
+    # A link that a stranger has put there would lead the rows elsewhere.
+    draft.unlink(missing_ok=True)
+    pq.write_table(columns.empty_table(), draft, store_schema=False)
+    layout.modes.settle(draft)
+    os.replace(draft, path)
+    return True
+
+
+def _write_cuts(layout: Layout, cuts: Mapping[str, str]) -> list[Path]:
+    """A file without rows for each data type that has sessions in several files.
+
+    Returns:
+        Those of how they were cut before, which go with the catalog that names them.
+    """
+    due = {layout.schema_of_cut(kind, cut): kind for kind, cut in cuts.items()}
+    for path, kind in due.items():
+        if _write_schema(layout, path, datatypes.data_type(kind).columns):
+            # The catalog that names it will survive a power cut.
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+            sync_folder(path.parent)
+    return [path for path in layout.schemas_of_cuts() if path not in due]
+
+
+def adapt(staged: Path, layout: Layout, config_dir: Path) -> list[Path]:
     """Make a catalog that was written on another machine one of this warehouse's folder.
+
+    Returns:
+        Files without rows that go with the catalog which is here.
 
     Raises:
         StorageError: the disk refuses.
     """
     kinds: set[str] = set()
+    cuts: dict[str, str] = {}
     connection = _connect(staged, layout, config_dir)
     try:
         connection.begin()
@@ -1135,6 +1200,7 @@ def adapt(staged: Path, layout: Layout, config_dir: Path) -> None:
             name
             for (name,) in connection.execute("select distinct data_type from manifests").fetchall()
         }
+        cuts = cuts_told(connection, with_bars(kinds))
         connection.commit()
         connection.execute("force checkpoint")
     except duckdb.Error as error:
@@ -1142,6 +1208,7 @@ def adapt(staged: Path, layout: Layout, config_dir: Path) -> None:
     finally:
         connection.close()
     _write_schemas(layout, with_bars(kinds))
+    return _write_cuts(layout, cuts)
 
 
 def schema_files(

@@ -140,9 +140,12 @@ def _look_at(path: Path, size: int | None) -> _Stamp | None:
 
 def _check_kind(snapshot: Snapshot, kind: str) -> _Looked:
     # Its rows would be taken for published ones.
-    path = snapshot.layout.schema / f"{kind}.parquet"
-    if not _is_refused(path) and (problem := schema_problem(path)) is not None:
-        raise CorruptPartitionError(path, problem, "warehouse verify --repair")
+    layout = snapshot.layout
+    paths = [layout.schema / f"{kind}.parquet"]
+    paths += [path for path in layout.schemas_of_cuts() if path.name.startswith(f"{kind}.")]
+    for path in paths:
+        if not _is_refused(path) and (problem := schema_problem(path)) is not None:
+            raise CorruptPartitionError(path, problem, "warehouse verify --repair")
     if kind in REFERENCE_TABLES:
         name = (snapshot.reference or {}).get(kind)
         if name is not None:

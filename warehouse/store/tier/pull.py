@@ -216,16 +216,24 @@ def _bring(
 
     with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
-    catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
+    outdated = catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
     after = Record(bucket.url, newest.etag, files, number=newest.number)
-    publish_noted(layout, _change(layout, files, staged, known), known, after)
+    publish_noted(layout, _change(layout, files, staged, known, outdated), known, after)
     return after
 
 
 def _change(
-    layout: Layout, files: dict[str, Content], staged: dict[str, Path], known: Record | None
+    layout: Layout,
+    files: dict[str, Content],
+    staged: dict[str, Path],
+    known: Record | None,
+    outdated: Iterable[Path],
 ) -> Change:
-    """What becomes of the folder: small files come, those and partitions that are no more go."""
+    """What becomes of the folder: small files come, those and partitions that are no more go.
+
+    Args:
+        outdated: more files that go.
+    """
     here = known.files if known is not None else small_files(layout)
     gone = {name for name in here if name not in files and name != CATALOG}
     kept = {name for name in gone if name.partition("/")[0] in KEPT_A_DAY}
@@ -244,7 +252,7 @@ def _change(
             *_months({name for name, _ in known.files.items() ^ files.items()}),
             *_months_of(layout, known.doubtful),
         }
-    removed = {*(layout.data / name for name in gone - kept), *expired}
+    removed = {*(layout.data / name for name in gone - kept), *expired, *outdated}
     removed |= {*_stale(layout, files, staged, changed)}
     return Change(
         STAGED_CATALOG,
