@@ -60,12 +60,12 @@ from warehouse.pipeline.download_plan import (
     Source,
     files_to_ingest,
     open_source,
+    passed_over,
     plan_download,
     put_aside,
     raw_files,
     raw_there,
     replaced_here,
-    unread_raw,
 )
 from warehouse.pipeline.estimate import estimate
 from warehouse.pipeline.report import RunReport
@@ -218,7 +218,7 @@ class Pipeline:
                 known,
                 report.copied,
             )
-            self.look_at_raw(report, request)
+            self.look_at_raw(report, request, known)
             present = set(published(request, known))
             report.metrics.files_here = len(present.difference(report.planned))
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
@@ -256,7 +256,7 @@ class Pipeline:
             here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
-            self.look_at_raw(report, request)
+            self.look_at_raw(report, request, known)
             report.planned = sorted(coming | here, key=lambda file: file.sort_key)
             selected = request.symbols or self.configured
             self._ingest(
@@ -311,7 +311,7 @@ class Pipeline:
                 return report
             known = self.known()
             report.planned = self._raw_files(request)
-            self.look_at_raw(report, request)
+            self.look_at_raw(report, request, known)
             absent = gone(self.layout, request, known, report.planned, report.raw_unread)
             why: Mapping[RawFile, str] = {}
             errors = report.metrics.errors
@@ -843,9 +843,13 @@ class Pipeline:
                 f" warehouse rebuild {batch.data_type} --layout market"
             )
 
-    def look_at_raw(self, report: RunReport, request: Request) -> None:
-        """Note what of the raw tier cannot be looked at; the rest goes on."""
-        report.raw_unread = unread_raw(self.layout, request.kinds, request.first, request.last)
+    def look_at_raw(
+        self, report: RunReport, request: Request, known: Mapping[RawFile, SourceFile]
+    ) -> None:
+        """Note what of the raw tier is not read; the rest goes on."""
+        report.raw_unread, report.other_layout = passed_over(
+            self.layout, self.config, request.kinds, request.first, request.last, known
+        )
         report.metrics.errors += len(report.raw_unread)
 
     def recipe(self, kind: DataType) -> Recipe:
