@@ -1302,6 +1302,8 @@ def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> N
     fails(*command, "drop view trades")
     fails(*command, "select $x")
     assert "-p = 'novalue'" in fails(*command, "select 1", "-p", "novalue")
+    twice = fails(*command, "select $a as a", "-p", "a=1", "-p", "a=2")
+    assert "-p = 'a=2': a = 1 is given, too; leave one" in twice
     gone = str(tmp_path / "gone/x.csv")
     assert fails(*command, "select 1", "-o", gone).startswith(f"{gone}: cannot be written")
     for arguments in (["--format", "parquet"], ["--limit", "3", "--format", "csv"]):

@@ -96,6 +96,7 @@ def test_raw_files_of_the_other_layout_that_were_never_read_are_told(
 ) -> None:
     whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "C")
     mine, other = (whole, own) if layout == "day" else (own, whole)
+    others = "symbol" if layout == "day" else "day"
     made = make_warehouse({mine: trades("C")}, source__layout=layout)
     made.update("trades")
     raw = parse_key(other)
@@ -109,7 +110,7 @@ def test_raw_files_of_the_other_layout_that_were_never_read_are_told(
     said = "\n".join(run_lines(ingest, request, "warehouse"))
     assert ingest.other_layout == made.rebuild("trades").other_layout == [raw]
     assert said.startswith(f"nothing new: all raw files of source.layout {layout} of trades are")
-    assert f"not read   1 raw file of source.layout {'symbol' if layout == 'day' else 'day'}" in said
+    assert f"not read   1 raw file of source.layout {others}: trades {SESSION}" in said
 
 
 def test_raw_files_that_brought_rows_before_the_layout_was_another_are_not_told(
