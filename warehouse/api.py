@@ -1167,7 +1167,8 @@ class Warehouse(Face):
                 TIMESTAMP_NS in UTC, as the columns are: naive it is New York time, aware it is
                 what it says. A midnight without a zone is refused, since SQL compares a session
                 and an instant otherwise: give a date, or a zone. A text is a text:
-                `timestamp > $t` takes it as UTC. A duration becomes an INTERVAL, which has no
+                `timestamp > $t` takes it as UTC; one with another zone, which SQL would pass over,
+                is refused where it is compared. A duration becomes an INTERVAL, which has no
                 nanoseconds: one that needs them is refused.
 
         Returns:

@@ -399,7 +399,7 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "unread", "without_rows", "replaced", "not_fetched", "findings", "refused",
+        "unread", "without_rows", "replaced", "other_layout", "not_fetched", "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [
@@ -1302,6 +1302,8 @@ def test_queries_that_cannot_be_are_explained(filled: Path, tmp_path: Path) -> N
     fails(*command, "drop view trades")
     fails(*command, "select $x")
     assert "-p = 'novalue'" in fails(*command, "select 1", "-p", "novalue")
+    twice = fails(*command, "select $a as a", "-p", "a=1", "-p", "a=2")
+    assert "-p = 'a=2': a = 1 is given, too; leave one" in twice
     gone = str(tmp_path / "gone/x.csv")
     assert fails(*command, "select 1", "-o", gone).startswith(f"{gone}: cannot be written")
     for arguments in (["--format", "parquet"], ["--limit", "3", "--format", "csv"]):

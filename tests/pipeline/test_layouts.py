@@ -11,7 +11,8 @@ import pytest
 from building import SESSION, Made, bar, day_key, instant, symbol_key, trade
 
 from warehouse import Warehouse
-from warehouse.core.paths import RawFile
+from warehouse.cli.render.run import run_lines
+from warehouse.core.paths import RawFile, parse_key
 from warehouse.core.request import Request
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.maintenance.verify import VerifyReport
@@ -87,6 +88,40 @@ def test_a_days_file_takes_over_what_it_has_and_leaves_the_symbols_that_it_has_n
 
     assert prices(made) == {"B": {1.0}, "C": {2.0}}
     assert faults(made.verify()) == []
+
+
+@pytest.mark.parametrize("layout", ["day", "symbol"])
+def test_raw_files_of_the_other_layout_that_were_never_read_are_told(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    whole, own = day_key("trades", SESSION), symbol_key("trades", SESSION, "C")
+    mine, other = (whole, own) if layout == "day" else (own, whole)
+    others = "symbol" if layout == "day" else "day"
+    made = make_warehouse({mine: trades("C")}, source__layout=layout)
+    made.update("trades")
+    raw = parse_key(other)
+    assert raw is not None
+    path = made.layout.raw_file(raw)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(made.layout.raw_file(next(iter(made.layout.raw_files()))), path)
+
+    request = Request.of(["trades"])
+    ingest = made.ingest("trades")
+    said = "\n".join(run_lines(ingest, request, "warehouse"))
+    assert ingest.other_layout == made.rebuild("trades").other_layout == [raw]
+    assert said.startswith(f"nothing new: all raw files of source.layout {layout} of trades are")
+    assert f"not read   1 raw file of source.layout {others}: trades {SESSION}" in said
+
+
+def test_raw_files_that_brought_rows_before_the_layout_was_another_are_not_told(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    made = make_warehouse({day_key("trades", SESSION): trades("A", "B")})
+    made.update("trades")
+    made.put(symbol_key("trades", SESSION, "A"), trades("A"))
+    made.configure(source__layout="symbol")
+
+    assert made.update("trades").other_layout == []
 
 
 def test_a_symbols_month_of_day_bars_leaves_the_sessions_that_it_has_not(

@@ -223,6 +223,30 @@ def test_an_instant_keeps_its_nanoseconds(wh: Warehouse) -> None:
     assert one(both) == 2
 
 
+@pytest.mark.parametrize("zone", ["-05:00", "+05:30", "+01", " America/New_York", " EST"])
+def test_a_text_whose_zone_sql_passes_over_is_refused_where_it_is_compared(
+    wh: Warehouse, zone: str
+) -> None:
+    text = f"2024-01-31T10:00:00{zone}"
+    for where in (
+        *("timestamp < $t", "timestamp between $t and '2030-01-01'"),
+        *("timestamp in ($t)", "timestamp not in ('2030-01-01', $t)"),
+        *("timestamp < $t::timestamp", "timestamp < try_cast($t as timestamp_ns)"),
+    ):
+        with pytest.raises(QueryError, match=r"\$t = .*passes over the zone of a text"):
+            wh.query(f"select count(*) as n from trades where {where}", t=text)
+    for literal in (f"'{text}'", f"timestamp '{text}'", f"'{text}'::datetime"):
+        with pytest.raises(QueryError, match="passes over the zone of a text"):
+            wh.query(f"select count(*) as n from trades where timestamp < {literal}")
+    one_of_two = f"select count(*) as n from trades where timestamp in ('2030-01-01', '{text}')"
+    with pytest.raises(QueryError, match="passes over the zone of a text"):
+        wh.query(one_of_two)
+    assert len(wh.query(f"select timestamptz '{text}'")) == 1
+    assert wh.query("select $t as t, $t::timestamptz is not null as u", t=text)["t"][0] == text
+    for utc in ("", "Z", " UTC", "+00:00"):
+        wh.query("select 1 from trades where timestamp < $t", t=f"2024-01-31 10:00{utc}")
+
+
 def test_values_of_every_usual_type(wh: Warehouse) -> None:
     for value, expected in (
         *((1, 1), (np.int64(2), 2), (1.5, 1.5), (np.float64(2.5), 2.5), (True, True)),

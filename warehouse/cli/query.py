@@ -113,13 +113,15 @@ def _parameters(pairs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     Args:
         taken: what the library's own arguments are called.
     """
-    parameters = {}
+    parameters: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
             raise RequestError("-p", pair, "it must be name=value, for a $name in the SQL")
         if name in taken:
             raise RequestError("-p", pair, f"no parameter can be called {name}")
+        if name in parameters:
+            raise RequestError("-p", pair, f"{name} = {parameters[name]} is given, too; leave one")
         parameters[name] = value
     return parameters
 

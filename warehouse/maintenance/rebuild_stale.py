@@ -106,7 +106,7 @@ def rebuild_changed(
         stale = {file for _, files in found.values() for file in files}
         here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
         here -= of_other_machines(pipeline.layout, here, known)
-        pipeline.look_at_raw(run, request)
+        pipeline.look_at_raw(run, request, known)
         unread = batches.unread_of(pipeline.layout, stale - here, run.raw_unread)
         report.why_absent = {file: str(problem) for file, problem in unread.items()}
         absent = stale - here

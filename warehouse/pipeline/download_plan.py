@@ -600,20 +600,40 @@ def may_be_copied(
     return found
 
 
-def unread_raw(
-    layout: Layout, kinds: Iterable[DataType], first: date, last: date
-) -> list[StorageError]:
-    """What of the raw tier cannot be looked at, where it may hold sessions of first to last."""
-    names = {kind.name for kind in kinds}
+def passed_over(
+    layout: Layout,
+    config: Config,
+    kinds: Iterable[DataType],
+    first: date,
+    last: date,
+    known: Mapping[RawFile, SourceFile],
+) -> tuple[list[StorageError], list[RawFile]]:
+    """What of the raw tier is not read, where it may hold sessions of first to last.
+
+    Returns:
+        What cannot be looked at; and files of the layout that `source.layout` is not, where they
+        never brought their rows.
+    """
+    names = sorted({kind.name for kind in kinds})
+    files, unread = layout.raw_tier(names, first, last)
+    symbols = frozenset(config.source.symbols)
+    others = [
+        file
+        for file in files
+        if (file.symbol is None) != (config.source.layout == "day")
+        and (not symbols or file.symbol is None or file.symbol in symbols)
+        and file.overlaps(first, last)
+        and not ((record := known.get(file)) and record.state == FileState.INGESTED)
+    ]
     found = []
-    for name, entry in layout.raw_tier(sorted(names), first, last)[1]:
+    for name, entry in unread:
         begin, end = entry.span if entry.is_folder else (date.min, date.max)
         file = None if entry.is_folder else parse_raw_path(name, entry.below)
         is_asked = begin <= last and first <= end and (file is None or file.overlaps(first, last))
         if is_asked:
             path = layout.raw / name / entry.below if entry.below else layout.raw / name
             found.append(StorageError(path, entry.problem or ""))
-    return found
+    return found, others
 
 
 def raw_files(

@@ -61,12 +61,12 @@ from warehouse.pipeline.download_plan import (
     files_to_ingest,
     of_other_machines,
     open_source,
+    passed_over,
     plan_download,
     put_aside,
     raw_files,
     raw_there,
     replaced_here,
-    unread_raw,
 )
 from warehouse.pipeline.estimate import estimate
 from warehouse.pipeline.report import RunReport
@@ -219,7 +219,7 @@ class Pipeline:
                 known,
                 report.copied,
             )
-            self.look_at_raw(report, request)
+            self.look_at_raw(report, request, known)
             present = set(published(request, known))
             report.metrics.files_here = len(present.difference(report.planned))
             return self._ingest(report, request, self.configured, known, dry_run=dry_run)
@@ -257,7 +257,7 @@ class Pipeline:
             here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
-            self.look_at_raw(report, request)
+            self.look_at_raw(report, request, known)
             report.planned = sorted(coming | here, key=lambda file: file.sort_key)
             selected = request.symbols or self.configured
             self._ingest(
@@ -340,7 +340,7 @@ class Pipeline:
         """What a rebuild may read of what is asked, and what of it is not to be had here."""
         found = self._raw_files(request)
         other = of_other_machines(self.layout, found, known)
-        self.look_at_raw(report, request)
+        self.look_at_raw(report, request, known)
         absent = gone(self.layout, request, known, found, report.raw_unread)
         own = [file for file in found if file not in other]
         return own, sorted({*absent, *other}, key=lambda file: file.sort_key)
@@ -852,9 +852,13 @@ class Pipeline:
                 f" warehouse rebuild {batch.data_type} --layout market"
             )
 
-    def look_at_raw(self, report: RunReport, request: Request) -> None:
-        """Note what of the raw tier cannot be looked at; the rest goes on."""
-        report.raw_unread = unread_raw(self.layout, request.kinds, request.first, request.last)
+    def look_at_raw(
+        self, report: RunReport, request: Request, known: Mapping[RawFile, SourceFile]
+    ) -> None:
+        """Note what of the raw tier is not read; the rest goes on."""
+        report.raw_unread, report.other_layout = passed_over(
+            self.layout, self.config, request.kinds, request.first, request.last, known
+        )
         report.metrics.errors += len(report.raw_unread)
 
     def recipe(self, kind: DataType) -> Recipe:

@@ -31,6 +31,7 @@ class RunReport(Face):
         copied: new records of raw files that were copied since they were published.
         raw_there: what the raw tier holds, where a rebuild found nothing in it of what was asked.
         raw_unread: places of the raw tier that cannot be looked at.
+        other_layout: raw files that were never read, and are not: `source.layout` is the other.
         why_absent: raw files that a rebuild would have read, and that the source has not either,
             each with the reason; what is published of them stands.
         estimate: what a dry run would come to.
@@ -50,6 +51,7 @@ class RunReport(Face):
     copied: dict[RawFile, SourceFile] = field(default_factory=dict)
     raw_there: str | None = None
     raw_unread: list[StorageError] = field(default_factory=list)
+    other_layout: list[RawFile] = field(default_factory=list)
     why_absent: dict[RawFile, str] = field(default_factory=dict)
     estimate: Estimate | None = None
     findings: list[ValidationResult] = field(default_factory=list)
@@ -74,6 +76,7 @@ class RunReport(Face):
             "replaced": len(self.replaced) or None,
             "not_fetched": len(self.not_fetched) or None,
             "unread": len(self.unread) or None,
+            "other_layout": len(self.other_layout) or None,
             "absent": len(self.why_absent) or None,
             "findings": len(self.findings) or None,
             "broken": len(self.broken) or None,

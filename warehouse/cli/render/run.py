@@ -111,7 +111,8 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
         "unread": [str(problem) for problem in report.unread],
-        **as_object(report, "without_rows", "replaced", not_fetched=plain(report.why_absent)),
+        **as_object(report, "without_rows", "replaced", "other_layout"),
+        "not_fetched": plain(report.why_absent),
     }
 
 
@@ -162,6 +163,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("unread", str(problem))
     if len(report.unread) > NAMED:
         yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
+    yield from _of_other_layout(report)
     yield from _not_here(report)
     for name, sessions in absent_sessions(report, request).items():
         yield row("absent", f"{name} {spans(sessions)}: the source has no file")
@@ -186,6 +188,16 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         )
     if metrics.command == "download" and plan is not None and plan.fetch:
         yield row("next", f"{warehouse} ingest")
+
+
+def _of_other_layout(report: RunReport) -> Iterator[str]:
+    """Raw files that no run reads as `source.layout` is now, and none has read."""
+    found = report.other_layout
+    if found:
+        mine, other = ("symbol", "day") if found[0].symbol is None else ("day", "symbol")
+        named = some((label(file) for file in found), NAMED)
+        yield row("not read", f"{count(len(found), 'raw file')} of source.layout {other}: {named};")
+        yield row("", f"source.layout is {mine}, and files of one layout alone are read")
 
 
 def _not_here(report: RunReport) -> Iterator[str]:
@@ -261,6 +273,9 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
     if plan is None:
         if report.raw_there is not None:
             return _no_raw_file(report.raw_there, request, warehouse)
+        if report.other_layout:
+            mine = "symbol" if report.other_layout[0].symbol is None else "day"
+            names = f"source.layout {mine} of {names}"
         if not report.metrics.files_here:
             fetch = _download(request, warehouse)
             return f"no raw file of {names}{span} is here or was published; fetch with: {fetch}"
@@ -327,6 +342,7 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"
         yield from (f"  {file.key}" for file in here)
+    yield from _of_other_layout(report)
     yield from _not_here(report)
     if report.bars:
         months = (f"{name} {month:%Y-%m}" for name, month in report.bars)

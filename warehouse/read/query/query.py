@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -29,7 +29,7 @@ from warehouse.read.frames import distinct, infinite_time, unfit_type
 from warehouse.read.query import file_check
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.determinism import is_stable
+from warehouse.sqlfolder.determinism import is_stable, nodes
 from warehouse.sqlfolder.determinism import names as names_in
 from warehouse.sqlfolder.select_check import check_select, explained
 from warehouse.store.partitions import unreadable
@@ -66,6 +66,17 @@ _FINE = frozenset({"W", "D", "h", "m", "s", "ms", "us", "ns"})
 """Units of a duration that last as long always."""
 
 
+_STAMPS = frozenset(
+    {"datetime", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_us", "timestamp_ns"}
+)
+_ZONED = re.compile(
+    r"\s*\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*\s*"
+    r"([+-](?!00(:?00)?\s*$)\d\d(:?\d\d)?|(?!(z|utc|gmt)\s*$)[a-z][\w/+-]*)\s*",
+    re.IGNORECASE,
+)
+"""A text of an instant in a zone: beside a stamp SQL passes over the zone, without a word."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A SELECT that may run.
@@ -75,12 +86,14 @@ class Query:
         parameters: the names that need a value.
         stable: the same values give the same answer for as long as nothing is published.
         names: what it names that may be tables, views or macros, in lower case.
+        compared: parameters that something is compared with, or that are cast to a stamp.
     """
 
     sql: str
     parameters: frozenset[str]
     stable: bool
     names: frozenset[str]
+    compared: frozenset[str] = frozenset()
 
 
 def check(snapshot: Snapshot, sql: str) -> Query:
@@ -109,7 +122,30 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
     if positional:
         raise QueryError(sql, "values go in by name: write $name where ? or $1 stands")
     stable = is_stable(select.tree, names_known)
-    return Query(sql, names, stable, frozenset(names_in(select.tree)))
+    sides = list(_made_stamps(select.tree))
+    for side in sides:
+        if side.get("class") == "CONSTANT" and isinstance(literal := side.get("literal"), dict):
+            _check_zone(sql, "", literal.get("text"))
+    compared = frozenset(side["identifier"] for side in sides if side.get("class") == "PARAMETER")
+    return Query(sql, names, stable, frozenset(names_in(select.tree)), compared)
+
+
+def _made_stamps(tree: Any) -> Iterator[dict[str, Any]]:
+    """Nodes of a syntax tree that SQL may make a stamp of where they are texts.
+
+    They are compared with something, or cast.
+    """
+    for node in nodes(tree):
+        if node.get("class") in ("COMPARISON", "BETWEEN"):
+            found = list(node.values())
+        elif node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN"):
+            found = node["children"]
+        elif node.get("class") == "CAST":
+            is_stamp = str(node["type_expr"].get("type_name")).lower() in _STAMPS
+            found = [node["child"]] if is_stamp else []
+        else:
+            continue
+        yield from (one for one in found if isinstance(one, dict))
 
 
 def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +173,15 @@ def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
         raise QueryError(
             query.sql, f"the query has no parameter {_dollars(surplus)}; it wants {wants}{hint}"
         )
+    for name in query.compared:
+        _check_zone(query.sql, f"${name} = ", given[name])
     return {name: _value(query, name, value) for name, value in given.items()}
+
+
+def _check_zone(sql: str, name: str, value: object) -> None:
+    if isinstance(value, str) and _ZONED.fullmatch(value):
+        problem = "SQL passes over the zone of a text; write the instant in UTC, without one"
+        raise QueryError(sql, f"{name}{value!r}: {problem}")
 
 
 def _dollars(names: list[str]) -> str:
