@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -16,8 +18,10 @@ from building import Made, day_key, instant, make, trade
 
 from warehouse import Warehouse
 from warehouse.core.request import Request
+from warehouse.errors import CorruptPartitionError
 from warehouse.ingest import market_builder
 from warehouse.maintenance.convert_layout import convert_layout
+from warehouse.store import publish
 
 FIRST, SECOND, THIRD = (date(2024, 1, day) for day in (29, 30, 31))
 ROWS = {"A": 15, "B": 12, "C": 18, "D": 4}
@@ -127,6 +131,25 @@ def test_what_is_cut_otherwise_than_when_a_shell_was_opened_is_told(
     assert anew["trades"] == anew["bars_1m"] == sum(ROWS.values()) + sum(MOVED.values())
     assert of_cuts(made) == ["bars_1m", "trades"]
     assert made.verify().faults == []
+
+
+def test_what_is_cut_otherwise_is_told_before_the_first_file_is_another(
+    made: Made, open_shell: OpenShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a publish that is killed half-way it is, too."""
+    shell, real = open_shell(made), publish._put
+    answers: list[int] = []
+
+    def put(*arguments: Any) -> None:
+        real(*arguments)
+        if "/cache/trades/" in arguments[-1]:
+            with suppress(duckdb.IOException):
+                answers.append(shell.count("trades_of('B')"))
+
+    monkeypatch.setattr(publish, "_put", put)
+    session(made, SECOND, MOVED)
+    assert {*answers} <= {24}
+    assert_told(shell)
 
 
 def test_what_is_cut_as_before_is_read_as_it_is_now_and_so_are_other_sessions(
@@ -269,8 +292,9 @@ def test_what_stands_for_the_cut_is_verified_and_mended(made: Made, harm: str) -
         shutil.copy(made.layout.cache / "trades/market/2024_01/29_00.parquet", path)
     elif harm == "a link":
         path.symlink_to(made.layout.schema / "trades.parquet")
-    with Warehouse(made.root) as wh, pytest.raises(Exception, match=r"trades\.cut-"):
+    with Warehouse(made.root) as wh, pytest.raises(CorruptPartitionError) as caught:
         wh.query("from trades_of('B')")
+    assert caught.value.path == path
     assert [(fault.path, fault.kind) for fault in made.verify().faults] == [(path, "schema")]
     made.repair()
     assert made.verify().faults == []
@@ -285,6 +309,11 @@ def test_what_a_killed_publish_leaves_is_no_fault_and_goes_with_the_next(made: M
     pq.write_table(pa.table({"symbol": pa.array([], pa.string())}), left)
     theirs = made.layout.schema_of_cut("quotes", "20240101T000000000000")
     theirs.mkdir()
+    damaged = made.layout.schema_of_cut("trades", "20240102T000000000000")
+    damaged.touch()
+    with Warehouse(made.root) as wh:
+        assert len(wh.query("from trades_of('B')")) == 24
+    damaged.unlink()
     assert [fault.path for fault in made.verify().faults] == [theirs]
     session(made, THIRD, ROWS)
     assert not left.exists()

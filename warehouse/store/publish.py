@@ -372,6 +372,11 @@ def _shelf_of(layout: Layout, final: str) -> str:
 
 def _carry_out(layout: Layout, change: Change) -> None:
     data = layout.data
+    for name in change.removals:
+        if name.startswith(f"{layout.schema.name}/"):
+            # From now on a shell with the catalog before is told: it would look for a symbol in
+            # the file that had it, and find no row.
+            (data / name).unlink(missing_ok=True)
     for staged, final in change.renames:
         # A rename that is no longer to be done was done before this process came.
         with suppress(FileNotFoundError):

@@ -14,12 +14,15 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import duckdb
+
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import REFERENCE_TABLES, RawFile
 from warehouse.errors import CorruptPartitionError
 from warehouse.read.query.names import files, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names_of
+from warehouse.store.catalog import cuts_told
 from warehouse.store.catalog_writer import schema_problem
 from warehouse.store.partitions import open_partition
 from warehouse.store.reference import reference_files
@@ -140,10 +143,7 @@ def _look_at(path: Path, size: int | None) -> _Stamp | None:
 
 def _check_kind(snapshot: Snapshot, kind: str) -> _Looked:
     # Its rows would be taken for published ones.
-    layout = snapshot.layout
-    paths = [layout.schema / f"{kind}.parquet"]
-    paths += [path for path in layout.schemas_of_cuts() if path.name.startswith(f"{kind}.")]
-    for path in paths:
+    for path in (snapshot.layout.schema / f"{kind}.parquet", *_of_cut(snapshot, kind)):
         if not _is_refused(path) and (problem := schema_problem(path)) is not None:
             raise CorruptPartitionError(path, problem, "warehouse verify --repair")
     if kind in REFERENCE_TABLES:
@@ -152,6 +152,16 @@ def _check_kind(snapshot: Snapshot, kind: str) -> _Looked:
             reference_files.read(snapshot.layout, name)
         return _Looked(())
     return _Looked(_rejects(snapshot) if kind == _REJECTS else snapshot.files(kind))
+
+
+def _of_cut(snapshot: Snapshot, kind: str) -> list[Path]:
+    """The file that stands for how a data type's sessions are cut, where the catalog names one."""
+    with snapshot.connection(about=()) as connection:
+        try:
+            cuts = cuts_told(connection, [kind])
+        except duckdb.Error as error:
+            raise snapshot.refused(error) from error
+    return [snapshot.layout.schema_of_cut(kind, cut) for cut in cuts.values()]
 
 
 def _is_refused(path: Path) -> bool:
