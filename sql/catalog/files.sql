@@ -129,7 +129,8 @@ create or replace macro file_without_rows(of_name) as
 create or replace macro file_of_cut(of_name, of_cut) as
     file_or_told(
         of_name || '.cut-' || of_cut,
-        'sessions were published anew since this shell was opened: open it anew'
+        'sessions were published anew since this shell was opened: open it anew; if that tells it'
+        || ' too: warehouse verify --repair'
     );
 create or replace macro folder_of(of_name) as
     data_pattern()

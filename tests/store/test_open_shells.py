@@ -40,7 +40,10 @@ QUESTIONS = (
     f"bars_of('B', '{FIRST}', '{THIRD}')",
     f"trades_beyond_quantile_of('B', '{FIRST}', '{THIRD}', q := 0.5)",
 )
-TOLD = "sessions were published anew since this shell was opened: open it anew"
+TOLD = (
+    "sessions were published anew since this shell was opened: open it anew; if that tells it too:"
+    " warehouse verify --repair"
+)
 
 
 @pytest.fixture(autouse=True)
