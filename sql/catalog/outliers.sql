@@ -36,6 +36,6 @@ create or replace macro trades_beyond_deviations_of(symbol, first, last, n := 5)
         )
     select *
     from priced
-    where abs(price - mean_price) > n * price_deviation
+    where abs(price - mean_price) > n::double * price_deviation
     order by timestamp, sequence_number, id
 );

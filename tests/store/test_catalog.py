@@ -362,6 +362,12 @@ def test_a_macro_refuses_what_its_argument_cannot_be(made: Made, asked: str, tol
         made.sql(f"select * from {asked}")
 
 
+def test_a_number_of_deviations_may_be_a_text_as_a_quantile_may(made: Made) -> None:
+    for macro, number in (("quantile", "q := {}"), ("deviations", "n := {}")):
+        asked = f"from trades_beyond_{macro}_of('NA', '{SESSION}', '{SESSION}', {number})"
+        assert made.sql(asked.format("'0.5'")) == made.sql(asked.format("0.5"))
+
+
 # Generations
 
 
