@@ -247,6 +247,24 @@ def test_a_text_whose_zone_sql_passes_over_is_refused_where_it_is_compared(
         wh.query("select 1 from trades where timestamp < $t", t=f"2024-01-31 10:00{utc}")
 
 
+def test_a_text_whose_zone_counts_is_compared(wh: Warehouse) -> None:
+    question = "select count(*) as n from trades where "
+    stamp = "timestamp '2024-01-31 15:00'"
+    hour = "'2024-01-31 10:00-05:00'"
+    for found in (
+        *(f"{stamp}::timestamptz = {hour}", f"{stamp} at time zone 'UTC' = {hour}"),
+        *(f"{hour} = {stamp}::timestamp with time zone", f"{stamp}::timestamptz in ({hour})"),
+        f"{stamp}::timestamptz between {hour} and {hour}",
+        f"({stamp} at time zone 'UTC' at time zone 'UTC')::timestamptz = {hour}",
+    ):
+        assert one(wh.query(question + found)) == one(wh.query(question + "true")) > 0
+    assert one(wh.query(f"{question}{stamp}::timestamptz = $t", t=hour.strip("'"))) > 0
+    with pytest.raises(QueryError, match="or cast both sides to timestamptz"):
+        wh.query(f"{question}{stamp} at time zone 'UTC' at time zone 'UTC' = {hour}")
+    with pytest.raises(QueryError):
+        wh.query(f"{question}timezone() = {hour}")
+
+
 def test_values_of_every_usual_type(wh: Warehouse) -> None:
     for value, expected in (
         *((1, 1), (np.int64(2), 2), (1.5, 1.5), (np.float64(2.5), 2.5), (True, True)),

@@ -29,7 +29,7 @@ from warehouse.read.frames import distinct, infinite_time, unfit_type
 from warehouse.read.query import file_check
 from warehouse.read.query.names import known
 from warehouse.read.snapshot import Snapshot
-from warehouse.sqlfolder.determinism import is_stable, nodes
+from warehouse.sqlfolder.determinism import function_name, is_stable, nodes
 from warehouse.sqlfolder.determinism import names as names_in
 from warehouse.sqlfolder.select_check import check_select, explained
 from warehouse.store.partitions import unreadable
@@ -69,6 +69,7 @@ _FINE = frozenset({"W", "D", "h", "m", "s", "ms", "us", "ns"})
 _STAMPS = frozenset(
     {"datetime", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_us", "timestamp_ns"}
 )
+_INSTANTS = frozenset({"timestamptz", "timestamptz_ns", "timestamp with time zone"})
 _ZONED = re.compile(
     r"\s*\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*\s*"
     r"([+-](?!00(:?00)?\s*$)\d\d(:?\d\d)?|(?!(z|utc|gmt)\s*$)[a-z][\w/+-]*)\s*",
@@ -133,7 +134,7 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
 def _made_stamps(tree: Any) -> Iterator[dict[str, Any]]:
     """Nodes of a syntax tree that SQL may make a stamp of where they are texts.
 
-    They are compared with something, or cast.
+    They are compared with something, or cast. Beside an instant that has a zone their own counts.
     """
     for node in nodes(tree):
         if node.get("class") in ("COMPARISON", "BETWEEN"):
@@ -145,7 +146,19 @@ def _made_stamps(tree: Any) -> Iterator[dict[str, Any]]:
             found = [node["child"]] if is_stamp else []
         else:
             continue
-        yield from (one for one in found if isinstance(one, dict))
+        sides = [one for one in found if isinstance(one, dict)]
+        if not any(map(_is_instant, sides)):
+            yield from sides
+
+
+def _is_instant(node: Mapping[str, Any]) -> bool:
+    """Whether the SQL says that a value has a zone, be it with AT TIME ZONE, of one without."""
+    if node.get("class") == "CAST":
+        return str(node["type_expr"].get("type_name")).lower() in _INSTANTS
+    if node.get("class") == "FUNCTION" and function_name(node) == "timezone":
+        given = [each["expression"] for each in node.get("arguments", ())]
+        return len(given) == 2 and not _is_instant(given[1])
+    return False
 
 
 def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +193,10 @@ def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_zone(sql: str, name: str, value: object) -> None:
     if isinstance(value, str) and _ZONED.fullmatch(value):
-        problem = "SQL passes over the zone of a text; write the instant in UTC, without one"
+        problem = (
+            "beside a stamp SQL passes over the zone of a text; write the instant in UTC, without"
+            " one, or cast both sides to timestamptz"
+        )
         raise QueryError(sql, f"{name}{value!r}: {problem}")
 
 
