@@ -223,11 +223,17 @@ def test_an_instant_keeps_its_nanoseconds(wh: Warehouse) -> None:
     assert one(both) == 2
 
 
-@pytest.mark.parametrize("zone", ["-05:00", "+05:30", "+01", " America/New_York", " EST"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2024-01-31T10:00:00-05:00", "2024-01-31 10:00:00+05:30", "2024-01-31T10:00:00+01"),
+        *("2024-01-31 10:00 America/New_York", "2024-01-31 10:00:00.5 EST"),
+        *("2024/01/31 10:00-05:00", "2024-1-31  9:00 -5:00", "2024-01-31 10:00:00-05:00:00"),
+    ],
+)
 def test_a_text_whose_zone_sql_passes_over_is_refused_where_it_is_compared(
-    wh: Warehouse, zone: str
+    wh: Warehouse, text: str
 ) -> None:
-    text = f"2024-01-31T10:00:00{zone}"
     for where in (
         *("timestamp < $t", "timestamp between $t and '2030-01-01'"),
         *("timestamp in ($t)", "timestamp not in ('2030-01-01', $t)"),
@@ -241,9 +247,9 @@ def test_a_text_whose_zone_sql_passes_over_is_refused_where_it_is_compared(
     one_of_two = f"select count(*) as n from trades where timestamp in ('2030-01-01', '{text}')"
     with pytest.raises(QueryError, match="passes over the zone of a text"):
         wh.query(one_of_two)
-    assert len(wh.query(f"select timestamptz '{text}'")) == 1
-    assert wh.query("select $t as t, $t::timestamptz is not null as u", t=text)["t"][0] == text
-    for utc in ("", "Z", " UTC", "+00:00"):
+    assert len(wh.query(f"select try_cast('{text}' as timestamptz)")) == 1
+    assert wh.query("select $t as t, try_cast($t as timestamptz) as u", t=text)["t"][0] == text
+    for utc in ("", "Z", " UTC", "+00:00", "-00", "+00:00:00"):
         wh.query("select 1 from trades where timestamp < $t", t=f"2024-01-31 10:00{utc}")
 
 

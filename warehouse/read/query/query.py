@@ -71,8 +71,8 @@ _STAMPS = frozenset(
 )
 _INSTANTS = frozenset({"timestamptz", "timestamptz_ns", "timestamp with time zone"})
 _ZONED = re.compile(
-    r"\s*\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*\s*"
-    r"([+-](?!00(:?00)?\s*$)\d\d(:?\d\d)?|(?!(z|utc|gmt)\s*$)[a-z][\w/+-]*)\s*",
+    r"\s*\d{4}[-/]\d\d?[-/]\d\d?(T|\s+)\d\d?:\d\d[\d:.]*\s*"
+    r"([+-](?!00(:?00)*\s*$)\d\d?(:?\d\d)*|(?!(z|utc|gmt)\s*$)[a-z][\w/+-]*)\s*",
     re.IGNORECASE,
 )
 """A text of an instant in a zone: beside a stamp SQL passes over the zone, without a word."""
