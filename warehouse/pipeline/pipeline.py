@@ -253,7 +253,11 @@ class Pipeline:
             )
             # What took the place of a file that came is not what the source has, or had.
             found.replaced_left = replaced_here(self.layout, here - coming, known)
-            here -= {item.file for item in found.replaced if item.file in known}
+            here -= {
+                item.file
+                for item in found.replaced
+                if (record := known.get(item.file)) and record.state.is_here and record.etag
+            }
             here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
