@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import SESSION, Made, make
+from building import SESSION, Made, make, random_trades
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -21,6 +21,7 @@ from s3server import S3TestServer
 from warehouse.api import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core.config import CONFIG_FILE
+from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
@@ -283,6 +284,33 @@ def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
     report = rebuild_changed(first.pipeline, Request.of(["trades"]), fetch=True)
     assert report.absent == []
     assert answers(first) == due
+    assert first.verify("trades").faults == []
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_took_a_raw_files_place_is_kept_where_a_rebuild_fetches_that_anew(
+    tmp_path: Path, url: str, server: S3TestServer, *, changed: bool
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    raw = first.layout.raw_file(RawFile("trades", SESSION))
+    came = raw.read_bytes()
+    raw.unlink()
+    first.put_raw("trades", SESSION, random_trades(SYMBOLS, 100, SESSION, 9))
+    mine = raw.read_bytes()
+    command = ["-C", str(first.root), "rebuild", "trades", "--fetch"]
+    if changed:
+        clean = first.root / "sql/clean/trades.sql"
+        clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
+        command.append("--changed")
+    said = CliRunner().invoke(cli, command).output
+    assert raw.read_bytes() == came
+    assert answers(first) == due
+    (kept,) = first.layout.set_aside.rglob("*.csv.gz")
+    assert kept.read_bytes() == mine
+    assert f"it is kept as {kept}" in said
     assert first.verify("trades").faults == []
 
 
