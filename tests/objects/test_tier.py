@@ -273,8 +273,11 @@ def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
     due = answers(second)
     # What is here of it is older.
     assert first.ingest().files == []
+    said = CliRunner().invoke(cli, ["-C", str(first.root), "ingest", "trades"]).output
+    assert "1 raw file here is not what was published, and not read: us_stocks_sip/" in said
     assert answers(first) == due
-    with pytest.raises(NoDataError, match=r"2024-01-31.*--fetch"):
+    told = r"2024-01-31.*not what was published, in .*--fetch"
+    with pytest.raises(NoDataError, match=told):
         first.rebuild("trades")
     clean = first.root / "sql/clean/trades.sql"
     clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
