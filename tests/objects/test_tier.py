@@ -229,6 +229,9 @@ def test_a_bucket_that_has_lost_what_says_the_newest_is_not_begun_anew(
     bucket = bucket_of(first.layout.tier)
     newest, _ = bucket.get(CURRENT)
     bucket.delete([CURRENT])
+    (fault,) = first.verify().faults
+    assert (fault.kind, fault.path) == ("object", first.layout.generation)
+    assert "current.json, which says what was published last, is gone" in fault.problem
     third = machine(tmp_path / "third", url, server.endpoint, first.source)
     for made in (second, first, third):
         with pytest.raises(ObjectStorageError, match=r"current\.json.* is gone: put it back"):
@@ -475,6 +478,29 @@ def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
     assert {one.kind for one in report.mended} == {"ledger", "object"}
     assert [(one.path.name, one.kind) for one, _ in report.left] == [(Path(recipe).name, "object")]
     assert answers(first) == due
+
+
+def test_a_repair_lists_the_bucket_as_often_however_much_is_left(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    bucket = bucket_of(first.layout.tier)
+    known = record(first.layout)
+    assert known is not None
+    recipes = [name for name in known.files if name.startswith("recipes/")]
+    listed = []
+    for names in (recipes[:1], recipes[1:]):
+        bucket.delete([known.files[name].key for name in names])
+        for name in names:
+            (first.layout.data / name).unlink()
+        before = bucket.requests["list"]
+        report = first.repair()
+        listed.append((len(report.left), bucket.requests["list"] - before))
+    (few, once), (all_of_them, again) = listed
+    assert (few, all_of_them) == (1, len(recipes))
+    assert once == again
 
 
 def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
