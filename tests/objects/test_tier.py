@@ -111,6 +111,21 @@ def test_raw_files_that_another_machine_has_are_not_called_pruned(
     assert "pruned" not in said
 
 
+def test_a_raw_file_that_another_machine_has_downloaded_alone_is_not_missing(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    day, _ = some_days(first)
+    first.update("trades", end=day)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    second.pipeline.download(Request.of(["trades"]))
+    pulled(first, "status")
+    found = first.verify("trades")
+    assert (found.faults, found.elsewhere) == ([], 1)
+    found = second.verify("trades")
+    assert (found.faults, found.elsewhere, found.waiting) == ([], 1, 1)
+
+
 def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
     tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
