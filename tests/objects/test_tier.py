@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import SESSION, Made, make
+from building import SESSION, Made, make, random_trades
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -21,6 +21,7 @@ from s3server import S3TestServer
 from warehouse.api import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core.config import CONFIG_FILE
+from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
@@ -108,6 +109,21 @@ def test_raw_files_that_another_machine_has_are_not_called_pruned(
     said = CliRunner().invoke(cli, ["-C", str(second.root), "verify"]).output
     assert f"{files} raw files not on this machine\n" in said
     assert "pruned" not in said
+
+
+def test_a_raw_file_that_another_machine_has_downloaded_alone_is_not_missing(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    day, _ = some_days(first)
+    first.update("trades", end=day)
+    second = machine(tmp_path / "second", url, server.endpoint, first.source)
+    second.pipeline.download(Request.of(["trades"]))
+    pulled(first, "status")
+    found = first.verify("trades")
+    assert (found.faults, found.elsewhere) == ([], 1)
+    found = second.verify("trades")
+    assert (found.faults, found.elsewhere, found.waiting) == ([], 1, 1)
 
 
 def test_a_folder_that_was_there_first_goes_into_the_bucket_whole(
@@ -228,6 +244,9 @@ def test_a_bucket_that_has_lost_what_says_the_newest_is_not_begun_anew(
     bucket = bucket_of(first.layout.tier)
     newest, _ = bucket.get(CURRENT)
     bucket.delete([CURRENT])
+    (fault,) = first.verify().faults
+    assert (fault.kind, fault.path) == ("object", first.layout.generation)
+    assert "current.json, which says what was published last, is gone" in fault.problem
     third = machine(tmp_path / "third", url, server.endpoint, first.source)
     for made in (second, first, third):
         with pytest.raises(ObjectStorageError, match=r"current\.json.* is gone: put it back"):
@@ -272,8 +291,11 @@ def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
     due = answers(second)
     # What is here of it is older.
     assert first.ingest().files == []
+    said = CliRunner().invoke(cli, ["-C", str(first.root), "ingest", "trades"]).output
+    assert "1 raw file here is not what was published, and not read: us_stocks_sip/" in said
     assert answers(first) == due
-    with pytest.raises(NoDataError, match=r"2024-01-31.*--fetch"):
+    told = r"2024-01-31.*not what was published, in .*--fetch"
+    with pytest.raises(NoDataError, match=told):
         first.rebuild("trades")
     clean = first.root / "sql/clean/trades.sql"
     clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
@@ -283,6 +305,33 @@ def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
     report = rebuild_changed(first.pipeline, Request.of(["trades"]), fetch=True)
     assert report.absent == []
     assert answers(first) == due
+    assert first.verify("trades").faults == []
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_took_a_raw_files_place_is_kept_where_a_rebuild_fetches_that_anew(
+    tmp_path: Path, url: str, server: S3TestServer, *, changed: bool
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    due = answers(first)
+    raw = first.layout.raw_file(RawFile("trades", SESSION))
+    came = raw.read_bytes()
+    raw.unlink()
+    first.put_raw("trades", SESSION, random_trades(SYMBOLS, 100, SESSION, 9))
+    mine = raw.read_bytes()
+    command = ["-C", str(first.root), "rebuild", "trades", "--fetch"]
+    if changed:
+        clean = first.root / "sql/clean/trades.sql"
+        clean.write_text(clean.read_text("utf-8").replace("price <= 0", "price <= 0.0"), "utf-8")
+        command.append("--changed")
+    said = CliRunner().invoke(cli, command).output
+    assert raw.read_bytes() == came
+    assert answers(first) == due
+    (kept,) = first.layout.set_aside.rglob("*.csv.gz")
+    assert kept.read_bytes() == mine
+    assert f"it is kept as {kept}" in said
     assert first.verify("trades").faults == []
 
 
@@ -444,6 +493,29 @@ def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
     assert {one.kind for one in report.mended} == {"ledger", "object"}
     assert [(one.path.name, one.kind) for one, _ in report.left] == [(Path(recipe).name, "object")]
     assert answers(first) == due
+
+
+def test_a_repair_lists_the_bucket_as_often_however_much_is_left(
+    tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    first = machine(tmp_path / "first", url, server.endpoint)
+    some_days(first)
+    first.update()
+    bucket = bucket_of(first.layout.tier)
+    known = record(first.layout)
+    assert known is not None
+    recipes = [name for name in known.files if name.startswith("recipes/")]
+    listed = []
+    for names in (recipes[:1], recipes[1:]):
+        bucket.delete([known.files[name].key for name in names])
+        for name in names:
+            (first.layout.data / name).unlink()
+        before = bucket.requests["list"]
+        report = first.repair()
+        listed.append((len(report.left), bucket.requests["list"] - before))
+    (few, once), (all_of_them, again) = listed
+    assert (few, all_of_them) == (1, len(recipes))
+    assert once == again
 
 
 def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(

@@ -941,6 +941,21 @@ def test_a_raw_file_that_came_from_elsewhere_is_kept_where_the_sources_takes_its
     assert kept(made) == {mine}
 
 
+def test_a_raw_file_from_elsewhere_is_read_where_the_sources_never_came_and_still_does_not(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(MONDAY))
+    (made.source / day_key("trades", TUESDAY)).symlink_to(UNREADABLE)
+    update(made)
+    assert records(made)[TUESDAY].state == "failed"
+    mine = made.put_raw("trades", TUESDAY, lines(TUESDAY, "B", 3)).read_bytes()
+    _, code, told = update(made)
+    assert code == 1
+    assert "failed: " in told
+    assert made.sql("select distinct symbol from trades order by 1") == [("A",), ("B",)]
+    assert made.layout.raw_file(RawFile("trades", TUESDAY)).read_bytes() == mine
+
+
 def test_what_is_written_into_a_raw_file_that_is_the_sources_own_is_the_sources(
     tmp_path: Path,
 ) -> None:

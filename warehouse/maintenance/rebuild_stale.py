@@ -116,7 +116,7 @@ def rebuild_changed(
             absent = set(report.why_absent)
             here = stale - absent
         elif fetch:
-            came = refetch(pipeline, report.run, absent - set(unread), lambda path: None)
+            came = refetch(pipeline, report.run, absent - set(unread))
             report.why_absent |= came.why
             new_versions |= came.restated
             absent = set(report.why_absent)

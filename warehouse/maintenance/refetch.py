@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from warehouse.core.datatypes import DATA_TYPES
@@ -14,12 +15,14 @@ from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import ConfigError, SourceError
 from warehouse.ingest import raw_check
-from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source
+from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source, put_aside
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.source.partfile import superseded
 from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import CatalogChange, SourceFile
+
+_STOOD = "what stood here is not what is published, and was fetched again"
 
 
 @dataclass
@@ -50,7 +53,7 @@ def rebuild(
     def bring(run: RunReport, wanted: Iterable[RawFile]) -> Mapping[RawFile, str]:
         if dry_run:
             return plan(pipeline, run, wanted)
-        return refetch(pipeline, run, wanted, lambda path: None).why
+        return refetch(pipeline, run, wanted).why
 
     return pipeline.rebuild(request, dry_run=dry_run, bring=bring if fetch else None)
 
@@ -68,14 +71,15 @@ def refetch(
     pipeline: Pipeline,
     run: RunReport,
     wanted: Iterable[RawFile],
-    set_aside: Callable[[Path], None],
+    set_aside: Callable[[Path], None] | None = None,
 ) -> Refetched:
     """Bring files of the source into the raw tier again, each compared with what was ingested.
 
     What comes damaged takes no good file's place. Within `pipeline.run`.
 
     Args:
-        set_aside: takes the copies that were replaced.
+        set_aside: takes the copies that were replaced; None: they are kept as those are that an
+            update replaces.
 
     Raises:
         StorageError: the disk refuses.
@@ -89,14 +93,25 @@ def refetch(
         return result
     known = pipeline.known()
     found = DownloadPlan(fetch=list(items.values()))
-    stood = set()
+    layout, stood = pipeline.layout, set[RawFile]()
+
+    def keep(file: RawFile, name: str) -> None:
+        old = superseded(layout.raw_file(file))
+        if set_aside is not None:
+            set_aside(old)
+        elif file in stood:
+            shelf = layout.set_aside / f"replaced-{run.metrics.run_id}"
+            place = (shelf / file.raw_path).with_name(name)
+            put_aside(layout, file, old, _STOOD, place=place)
+            pipeline.progress.note(f"{file.key}: {_STOOD}; it is kept as {place}")
+
     for file in items:
-        path = pipeline.layout.raw_file(file)
+        path = layout.raw_file(file)
         if os.path.lexists(path):
             stood.add(file)
             if os.path.lexists(superseded(path)):
                 # It is in the way of what is to be superseded now.
-                set_aside(superseded(path))
+                keep(file, superseded(path).name)
     pipeline.fetch(source, run, found, known)
     for outcome in found.problems:
         result.why[outcome.item.file] = str(outcome.problem)
@@ -105,9 +120,9 @@ def refetch(
         before = known.get(item.file)
         record = _received(
             item,
-            pipeline.layout.raw_file(item.file),
+            layout.raw_file(item.file),
             before,
-            set_aside,
+            partial(keep, item.file, item.file.raw_path.name),
             found.vouched_by.get(item.file),
             is_instead=item.file in stood,
         )
@@ -177,7 +192,7 @@ def _received(
     item: SourceObject,
     path: Path,
     before: SourceFile | None,
-    set_aside: Callable[[Path], None],
+    keep: Callable[[], None],
     vouched_by: str | None,
     *,
     is_instead: bool,
@@ -185,6 +200,7 @@ def _received(
     """The record of a raw file that has come; None where it is no good.
 
     Args:
+        keep: takes the copy that was replaced.
         is_instead: another stood in its place, which is `superseded` now.
     """
     old = superseded(path)
@@ -195,7 +211,7 @@ def _received(
             os.replace(old, path)
         return None
     if old.exists():
-        set_aside(old)
+        keep()
     if same is not None and same.state == FileState.INGESTED:
         return replace(same, etag=item.etag, vouched_by=vouched_by)
     return fetched(item, vouched_by)

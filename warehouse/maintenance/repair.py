@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -405,8 +406,7 @@ class _Repair:
                 if problem is not None and one.key in self._why_bars:
                     problem = f"{problem}; {self._why_bars[one.key]}"
         elif fault.kind == "object":
-            lost = dict(objects_amiss(self._layout, sizes(self._layout)))
-            problem = lost.get(os.path.relpath(fault.path, self._layout.data))
+            problem = self._lost.get(os.path.relpath(fault.path, self._layout.data))
         elif fault.kind == "ledger":
             problem = _page_problem(fault.path)
         elif fault.kind == "history":
@@ -419,6 +419,11 @@ class _Repair:
             return None
         why = [f"{file.key}: {self._why[file]}" for file in files if file in self._why]
         return "; ".join(why) or problem
+
+    @cached_property
+    def _lost(self) -> dict[str, str]:
+        """What the bucket lacks once all is done; it is listed once for all that it lost."""
+        return dict(objects_amiss(self._layout, sizes(self._layout)))
 
     def _rows_of(self, file: RawFile) -> str | None:
         """Whether the rows of a raw file still do not add up."""

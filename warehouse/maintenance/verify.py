@@ -83,7 +83,7 @@ class VerifyReport(Face):
         files, bytes: that were read to their end, by kind.
         waiting: raw files that are not ingested yet.
         pruned: ingested raw files that were pruned.
-        elsewhere: ingested raw files that are not here, and may be on another of the machines that
+        elsewhere: raw files that came, are not here, and may be on another of the machines that
             share a bucket.
         faults: by path.
     """
@@ -363,12 +363,13 @@ class _Round:
         path = self._layout.raw_file(file)
         ingested = record is not None and record.state == FileState.INGESTED
         is_pruned = record is not None and record.raw_modified_ns is None
+        is_due = record is not None and record.state.is_here
         if not is_there and ingested and is_pruned:
             self._report.pruned += 1
-        elif not is_there and ingested and self._layout.tier is not None:
+        elif not is_there and is_due and self._layout.tier is not None:
             # Of a bucket's warehouse each machine has raw files of its own.
             self._report.elsewhere += 1
-        elif is_there or (record is not None and record.state.is_here):
+        elif is_there or is_due:
             # A run that is killed once it has published leaves the version before beside it.
             if is_there and not (ingested and record is not None and _is_read(path, record)):
                 self._report.waiting += 1

@@ -135,7 +135,7 @@ def gone(
 def not_there(
     layout: Layout, request: Request, files: Sequence[RawFile], why: Mapping[RawFile, str]
 ) -> NoDataError:
-    """What a rebuild says of raw files that are gone.
+    """What a rebuild says of raw files that are gone, or that it may not read.
 
     Args:
         why: the source did not have them; empty: it was not asked.
@@ -149,11 +149,15 @@ def not_there(
         request.symbols
     )
     told = some((f"{file.key}: {why[file]}" for file in files if file in why), _NAMED)
+    state, missed = "gone from", "is gone"
+    if any(layout.raw_file(file).exists() for file in files):
+        # Of a bucket's warehouse each machine has raw files of its own.
+        state, missed = "gone, or not what was published, in", "was published"
     return NoDataError(
         f"rebuild of {', '.join(sorted({file.data_type for file in files}))}",
         f"{count(len(files), 'raw file')} of {days[0]} to {days[-1]}"
-        f" {'is' if len(files) == 1 else 'are'} gone from {layout.raw}",
-        told or f"fetch what is gone, too, with: {' '.join(command)} --fetch",
+        f" {'is' if len(files) == 1 else 'are'} {state} {layout.raw}",
+        told or f"fetch what {missed}, too, with: {' '.join(command)} --fetch",
         [file.key for file in files],
     )
 

@@ -527,6 +527,7 @@ def files_to_ingest(
     last: date,
     known: dict[RawFile, SourceFile],
     copied: dict[RawFile, SourceFile] | None = None,
+    left: list[RawFile] | None = None,
 ) -> list[RawFile]:
     """Files of the raw tier whose present version is not published, in the order of work.
 
@@ -536,6 +537,7 @@ def files_to_ingest(
     Args:
         copied: takes the new records of files that hold what was published and were copied since,
             which a hash tells; None: such files count as not published.
+        left: takes files of a bucket's warehouse that hold other bytes than were published.
     """
     found = []
     holdings = _Holdings(config, known)
@@ -550,6 +552,8 @@ def files_to_ingest(
                 continue
             if layout.tier is not None and record.etag is not None:
                 # Another machine's, which came later; `update` fetches it here.
+                if left is not None:
+                    left.append(file)
                 continue
         found.append(file)
     return found

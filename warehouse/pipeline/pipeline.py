@@ -90,8 +90,10 @@ from warehouse.store.catalog import (
 )
 from warehouse.store.partitions import FileVersion, Partition, rows_by_file
 from warehouse.store.publish import check_places
+from warehouse.text import some
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
+_NAMED = 5
 _MANY_FILES = 2_000
 _TOGETHER_BYTES = 64 << 20
 """A publish takes some 0.5 s, whatever is in it: what comes of fewer bytes of raw files waits for
@@ -210,6 +212,7 @@ class Pipeline:
         self.check_allowed(request)
         with self.run("ingest", dry_run) as report:
             known = self.known()
+            left: list[RawFile] = []
             report.planned = files_to_ingest(
                 self.layout,
                 self.config,
@@ -218,7 +221,9 @@ class Pipeline:
                 request.last,
                 known,
                 report.copied,
+                left,
             )
+            self._tell_of_left(left)
             self.look_at_raw(report, request, known)
             present = set(published(request, known))
             report.metrics.files_here = len(present.difference(report.planned))
@@ -240,6 +245,7 @@ class Pipeline:
             source, found, known = self._plan(request, report)
             known |= dict(found.restamped)
             coming = {item.file for item in found.fetch}
+            left: list[RawFile] = []
             here = set(
                 files_to_ingest(
                     self.layout,
@@ -249,11 +255,17 @@ class Pipeline:
                     request.last,
                     known,
                     report.copied,
+                    left,
                 )
             )
+            self._tell_of_left([file for file in left if file not in coming])
             # What took the place of a file that came is not what the source has, or had.
             found.replaced_left = replaced_here(self.layout, here - coming, known)
-            here -= {item.file for item in found.replaced if item.file in known}
+            here -= {
+                item.file
+                for item in found.replaced
+                if (record := known.get(item.file)) and record.state.is_here and record.etag
+            }
             here -= set(found.replaced_left)
             for file in coming:
                 report.copied.pop(file, None)
@@ -266,6 +278,15 @@ class Pipeline:
             if not dry_run:
                 report.without_rows = self._without_rows(request)
             return report
+
+    def _tell_of_left(self, left: Sequence[RawFile]) -> None:
+        """Say which raw files of this machine are not what was published to the bucket."""
+        if left:
+            what = "raw file here is" if len(left) == 1 else "raw files here are"
+            self.progress.note(
+                f"{len(left):,} {what} not what was published, and not read:"
+                f" {some((file.key for file in left), _NAMED)}; update fetches what the source has"
+            )
 
     def _without_rows(self, request: Request) -> list[str]:
         """Symbols that are asked for, and of which nothing is published: misspelt, most likely."""

@@ -424,8 +424,10 @@ def objects_amiss(layout: Layout, objects: Mapping[str, int]) -> Iterator[tuple[
 
     bucket, known = bucket_of(layout.tier), generation.record(layout)
     newest = generation.current(bucket)
-    if newest is not None and bucket.head(newest.key) is None:
-        name = os.path.relpath(layout.generation, layout.data)
+    name = os.path.relpath(layout.generation, layout.data)
+    if newest is None and known is not None:
+        yield name, f"{generation.CURRENT}, which says what was published last, is gone"
+    elif newest is not None and bucket.head(newest.key) is None:
         yield name, f"{newest.key}, which names all there is, is missing in the bucket"
     for name, content in known.files.items() if known is not None else ():
         problem = object_problem(objects.get(content.sha256), content.size)
