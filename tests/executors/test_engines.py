@@ -58,13 +58,17 @@ def files() -> dict[str, Any]:
 
 
 def published(made: Made) -> dict[str, bytes]:
-    """What is written of the market, below data/, byte for byte."""
+    """What is written of the market, below data/, byte for byte.
+
+    A file that says when sessions were last cut into other files has the time in its name.
+    """
     data = made.layout.data
+    timed = made.layout.schemas_of_cuts()
     return {
         path.relative_to(data).as_posix(): path.read_bytes()
         for tier in PUBLISHED
         for path in sorted((data / tier).rglob("*"))
-        if path.is_file()
+        if path.is_file() and path not in timed
     }
 
 
