@@ -513,17 +513,3 @@ def check_accounts(made: Made, report: RunReport) -> None:
         assert item.facts.lines == item.rows_published + item.rows_rejected
         assert item.rows_published == published.get(key, 0), key
         assert item.rows_rejected == rejected.get(key, 0), key
-
-
-def everything(made: Made) -> tuple[Any, ...]:
-    """All that a reader can see."""
-    return (
-        made.digests(),
-        made.rejects(),
-        *made.answers(
-            "select data_type, symbol, month, sha256 from partitions order by all",
-            "select source, state, sha256 from source_files order by all",
-            "select count(*), sum(sequence_number), max(price) from trades",
-            "select source, line_number from rejects order by all",
-        ),
-    )

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +23,26 @@ def forked(ending: int = 0) -> int:
     if child == 0:
         os._exit(ending)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Another thread's answer is under way within the block."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with process.answers:
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -64,34 +86,12 @@ def test_an_answer_that_takes_long_keeps_a_fork_waiting_for_a_while_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "_LONGEST_WAIT_SECONDS", 0.1)
-    begun, over = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with process.answers:
-            begun.set()
-            over.wait()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    begun.wait()
-    assert forked(5) == 5
-    over.set()
-    thread.join()
+    with answering():
+        assert forked(5) == 5
 
 
 @pytest.mark.usefixtures("no_end")
 def test_what_needs_no_fork_of_python_waits_for_nobody() -> None:
-    begun, over = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with process.answers:
-            begun.set()
-            over.wait()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    begun.wait()
-    # It begins another program at once: nothing of this one's memory is used there.
-    assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
-    over.set()
-    thread.join()
+    with answering():
+        # It begins another program at once: nothing of this one's memory is used there.
+        assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0

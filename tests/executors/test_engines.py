@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Made, day_key, everything, make, random_trades
+from building import Made, day_key, make, random_trades
 from executors.engines import OF_EXTRA, REQUIRED, cluster, problem, settings
 from executors.units import killed_once, raises, share_and_process
 
@@ -82,7 +82,7 @@ def test_the_bytes_are_those_that_are_written_here(
     told = [made.update() for made in (here, there)]
 
     assert published(there) == published(here)
-    assert everything(there) == everything(here)
+    assert there.everything() == here.everything()
     assert there.verify().faults == []
     assert list(there.layout.staging.iterdir()) == []
     first, second = (sorted((one.file.key, one.problem) for one in each.files) for each in told)

@@ -17,7 +17,6 @@ from building import (
     Made,
     bar,
     day_key,
-    everything,
     instant,
     make,
     quote,
@@ -136,7 +135,7 @@ def check_equal(
             second = step(there)
         assert told(second, there) == told(first, here)
         assert published(there) == published(here)
-        assert everything(there) == everything(here)
+        assert there.everything() == here.everything()
         assert findings(second) == findings(first) != []
         assert there.verify().faults == []
         assert list(there.layout.staging.iterdir()) == []

@@ -69,6 +69,15 @@ def answers(made: Made) -> dict[str, Any]:
         }
 
 
+@pytest.fixture
+def first(tmp_path: Path, url: str, server: S3TestServer) -> Made:
+    """A machine that has published some days to the bucket."""
+    made = machine(tmp_path / "first", url, server.endpoint)
+    some_days(made)
+    made.update()
+    return made
+
+
 @pytest.mark.parametrize("layout", ["symbol", "market"])
 def test_a_second_machine_answers_as_a_warehouse_without_a_bucket(
     tmp_path: Path, url: str, server: S3TestServer, layout: str
@@ -167,11 +176,8 @@ def test_a_second_machine_writes_on_and_the_first_one_sees_it(
 
 
 def test_a_reader_without_the_bucket_answers_from_what_is_here_and_says_so(
-    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+    first: Made, tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     second = machine(tmp_path / "second", url, server.endpoint)
     due = answers(second)
     second.configure(storage__cache_endpoint="http://127.0.0.1:9")
@@ -280,11 +286,8 @@ def test_a_bucket_that_has_gone_back_is_followed_and_told(
 
 
 def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     second = machine(tmp_path / "second", url, server.endpoint, first.source)
     a_day(first, SESSION, rows=150, seed=7)
     second.update()
@@ -310,11 +313,8 @@ def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_what_took_a_raw_files_place_is_kept_where_a_rebuild_fetches_that_anew(
-    tmp_path: Path, url: str, server: S3TestServer, *, changed: bool
+    first: Made, *, changed: bool
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due = answers(first)
     raw = first.layout.raw_file(RawFile("trades", SESSION))
     came = raw.read_bytes()
@@ -336,11 +336,8 @@ def test_what_took_a_raw_files_place_is_kept_where_a_rebuild_fetches_that_anew(
 
 
 def test_a_bucket_gets_all_partitions_at_first_or_nothing(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due = answers(first)
     second = machine(tmp_path / "second", url, server.endpoint, first.source)
     with Warehouse(second.root) as wh:
@@ -360,11 +357,8 @@ def test_a_bucket_gets_all_partitions_at_first_or_nothing(
 
 
 def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     second = machine(tmp_path / "second", url, server.endpoint, first.source)
     due = answers(second)
     path = second.layout.partition("trades", SYMBOLS[0], date(2024, 1, 1))
@@ -386,11 +380,8 @@ def test_what_is_damaged_on_a_disk_is_brought_anew_by_a_repair(
 
 
 def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due, digests = answers(first), first.digests()
     lost = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
     bucket_of(first.layout.tier).delete([key_of(lost)])
@@ -405,11 +396,8 @@ def test_an_object_that_is_lost_is_made_anew_from_the_raw_files(
 
 
 def test_small_files_that_the_bucket_lost_are_found_and_put_back(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due, bucket = answers(first), bucket_of(first.layout.tier)
     known = record(first.layout)
     assert known is not None
@@ -438,11 +426,8 @@ def test_small_files_that_the_bucket_lost_are_found_and_put_back(
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
-    tmp_path: Path, url: str, server: S3TestServer, harm: str
+    first: Made, tmp_path: Path, url: str, server: S3TestServer, harm: str
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due, digests = answers(first), first.digests()
     bucket = bucket_of(first.layout.tier)
     newest = current(bucket)
@@ -471,11 +456,8 @@ def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
 
 
 def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made,
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due = answers(first)
     bucket = bucket_of(first.layout.tier)
     newest = current(bucket)
@@ -496,11 +478,8 @@ def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
 
 
 def test_a_repair_lists_the_bucket_as_often_however_much_is_left(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made,
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     bucket = bucket_of(first.layout.tier)
     known = record(first.layout)
     assert known is not None
@@ -519,11 +498,8 @@ def test_a_repair_lists_the_bucket_as_often_however_much_is_left(
 
 
 def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     due, digests = answers(first), first.digests()
     key = key_of(digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"])
     bucket = bucket_of(first.layout.tier)
@@ -539,11 +515,8 @@ def test_a_partition_of_which_an_object_is_cut_is_told_and_made_anew(
 
 
 def test_an_object_that_was_changed_is_not_taken_for_what_was_published(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     digest = first.digests()[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
     bucket = bucket_of(first.layout.tier)
     body, etag = bucket.get(key_of(digest))
@@ -567,11 +540,8 @@ def test_a_strangers_configuration_sends_no_credentials_anywhere(
 
 
 def test_what_is_pulled_is_here_for_a_duckdb_of_ones_own(
-    tmp_path: Path, url: str, server: S3TestServer
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    first = machine(tmp_path / "first", url, server.endpoint)
-    some_days(first)
-    first.update()
     second = machine(tmp_path / "second", url, server.endpoint)
     due = first.sql("select count(*), sum(sequence_number) from trades")
     pulled(second, "pull", "quotes", "--symbols", SYMBOLS[0])

@@ -18,7 +18,6 @@ from building import (
     SESSION,
     Made,
     day_key,
-    everything,
     instant,
     make,
     quote,
@@ -62,7 +61,7 @@ TRADES = "select count(*) as n, sum(sequence_number)::bigint as s, max(price) as
 
 def published(made: Made) -> tuple[Any, ...]:
     """All that a reader can see of trades, the second kind that a run publishes."""
-    digests, rejected, partitions, files, *_ = everything(made)
+    digests, rejected, partitions, files, *_ = made.everything()
     return (
         {name: digest for name, digest in digests.items() if name.startswith("trades/")},
         [row for row in rejected if row["data_type"] == "trades"],
@@ -173,7 +172,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
         made.ingest("trades")
         made.put_raw("trades", TUESDAY, [*random_trades(SYMBOLS, 3000, TUESDAY), "too,few"])
         shutil.copytree(made.root / "data", tmp_path / "before")
-        old = everything(made)
+        old = made.everything()
 
         outcomes: dict[int, str] = {}
         for kilobytes in (0, 4, 64, 200, 300, 12_000):
@@ -190,7 +189,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_is_published(tmp_path: Path) ->
             # With room again, the next one finds all of the old or all of the new.
             made.ingest("quotes")
             made.check_catalog()
-            if everything(made) != old:
+            if made.everything() != old:
                 assert set(made.table("trades")["session"].to_pylist()) == {MONDAY, TUESDAY}
                 shutil.rmtree(made.root / "data")
                 shutil.copytree(tmp_path / "before", made.root / "data")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import s3server
-from building import Made, day_key, everything, make, random_trades
+from building import Made, day_key, make, random_trades
 from click.testing import CliRunner
 from faultproxy import Fault, FaultProxy, Request
 
@@ -171,7 +171,7 @@ def test_a_month_is_published_before_the_next_ones_last_file_is_down(
     assert [item.file.day for item in report.files] == list(DAYS)
     assert report.planned == [RawFile("trades", day) for day in DAYS]
     other = ingested_first_to_last(market, tmp_path)
-    assert everything(market.made) == everything(other)
+    assert market.made.everything() == other.everything()
     assert market.made.verify().faults == []
     assert market.update().did_nothing
 
@@ -184,7 +184,7 @@ def test_a_session_is_read_before_the_next_one_of_its_month_is_down(
     held = hold(market.proxy, read, JANUARY[-1])
     market.update(shown)
     assert held == [True]
-    assert everything(market.made) == everything(ingested_first_to_last(market, tmp_path))
+    assert market.made.everything() == ingested_first_to_last(market, tmp_path).everything()
 
 
 def test_both_are_told_of_while_they_go_on(market: Market) -> None:
@@ -252,7 +252,7 @@ def test_a_file_that_does_not_come_leaves_the_others_and_the_report_is_that_of_o
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     other = ingested_first_to_last(market, tmp_path)
-    assert everything(market.made) == everything(other)
+    assert market.made.everything() == other.everything()
     assert [(each["file"], each["state"]) for each in told["download"]["problems"]] == [
         (day_key("trades", JANUARY[0]), "missing"),
         (day_key("trades", FEBRUARY[1]), "not_in_plan"),
@@ -318,7 +318,7 @@ def test_an_error_of_the_ingest_stops_the_download_and_is_what_is_told(
     market.update()
     again = market.proxy.gets()[asked:]
     assert not [request for request in again if of_day(request, *before)]
-    assert everything(market.made) == everything(ingested_first_to_last(market, tmp_path))
+    assert market.made.everything() == ingested_first_to_last(market, tmp_path).everything()
 
 
 def test_what_came_before_the_source_refuses_everything_is_published(market: Market) -> None:
@@ -355,7 +355,7 @@ def test_a_file_that_is_replaced_while_others_are_ingested_comes_in_one_version(
         report = market.update()
     assert replaced == [True]
     assert report.files[-1].facts.bytes == len(body(FEBRUARY[1], seed=1))
-    assert everything(market.made) == everything(ingested_first_to_last(market, tmp_path))
+    assert market.made.everything() == ingested_first_to_last(market, tmp_path).everything()
     assert market.update().did_nothing
 
 
@@ -373,7 +373,7 @@ def test_a_session_restated_at_the_source_is_not_read_in_its_old_version_meanwhi
     assert report.download is not None
     assert [item.file.day for item in report.download.changed] == list(FEBRUARY)
     assert [item.file.day for item in report.files] == list(FEBRUARY)
-    assert everything(market.made) == everything(ingested_first_to_last(market, tmp_path))
+    assert market.made.everything() == ingested_first_to_last(market, tmp_path).everything()
 
 
 def test_a_disk_that_refuses_a_download_ends_the_run_and_what_was_published_stays(

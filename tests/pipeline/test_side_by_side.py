@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Made, day_key, everything, make, random_trades
+from building import Made, day_key, make, random_trades
 
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.request import Request
@@ -66,7 +66,7 @@ def test_what_is_staged_side_by_side_comes_out_as_one_after_the_other(
 
     assert most == 4
     assert [item.file.day for item in report.files] == [*DAYS, FEBRUARY]
-    assert everything(several)[:4] == everything(one)[:4]
+    assert several.everything()[:4] == one.everything()[:4]
     assert several.verify().faults == []
 
 

@@ -23,7 +23,6 @@ from building import (
     bar,
     day_key,
     edit_catalog,
-    everything,
     instant,
     keep,
     make,
@@ -469,11 +468,11 @@ def test_a_layout_is_that_of_whole_months(made: Made) -> None:
 def test_a_lost_catalog_is_made_anew_as_it_was(made: Made) -> None:
     columns = "* exclude (path)"
     before = made.answers(f"select {columns} from partitions order by all")
-    seen = everything(made)
+    seen = made.everything()
     made.layout.catalog.unlink()
     assert made.repair().left == []
     assert made.answers(f"select {columns} from partitions order by all") == before
-    assert everything(made) == seen
+    assert made.everything() == seen
 
 
 def damage(path: Path) -> None:
