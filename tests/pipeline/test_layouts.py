@@ -111,6 +111,8 @@ def test_raw_files_of_the_other_layout_that_were_never_read_are_told(
     assert ingest.other_layout == made.rebuild("trades").other_layout == [raw]
     assert said.startswith(f"nothing new: all raw files of source.layout {layout} of trades are")
     assert f"not read   1 raw file of source.layout {others}: trades {SESSION}" in said
+    of_another = made.pipeline.ingest(Request.of(["trades"], symbols=["D"])).other_layout
+    assert of_another == ([] if layout == "day" else [raw])
 
 
 def test_raw_files_that_brought_rows_before_the_layout_was_another_are_not_told(

@@ -119,7 +119,10 @@ def _parameters(pairs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
         if not equals or not name.isidentifier():
             raise RequestError("-p", pair, "it must be name=value, for a $name in the SQL")
         if name in taken:
-            raise RequestError("-p", pair, f"no parameter can be called {name}")
+            option = f"--{name.replace('_', '-')}"
+            of_command = click.get_current_context().command.params
+            instead = f": give {option}" if any(option in each.opts for each in of_command) else ""
+            raise RequestError("-p", pair, f"no parameter can be called {name}{instead}")
         if name in parameters:
             raise RequestError("-p", pair, f"{name} = {parameters[name]} is given, too; leave one")
         parameters[name] = value

@@ -27,6 +27,7 @@ from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path, source_folder
 from warehouse.core.representation import Face
+from warehouse.core.request import Request
 from warehouse.errors import (
     ConfigError,
     CredentialsError,
@@ -607,20 +608,19 @@ def may_be_copied(
 def passed_over(
     layout: Layout,
     config: Config,
-    kinds: Iterable[DataType],
-    first: date,
-    last: date,
+    request: Request,
     known: Mapping[RawFile, SourceFile],
 ) -> tuple[list[StorageError], list[RawFile]]:
-    """What of the raw tier is not read, where it may hold sessions of first to last.
+    """What of the raw tier is not read, where it may hold what is asked for.
 
     Returns:
         What cannot be looked at; and files of the layout that `source.layout` is not, where they
         never brought their rows.
     """
-    names = sorted({kind.name for kind in kinds})
+    first, last = request.first, request.last
+    names = sorted({kind.name for kind in request.kinds})
     files, unread = layout.raw_tier(names, first, last)
-    symbols = frozenset(config.source.symbols)
+    symbols = request.symbols or frozenset(config.source.symbols)
     others = [
         file
         for file in files

@@ -878,7 +878,7 @@ class Pipeline:
     ) -> None:
         """Note what of the raw tier is not read; the rest goes on."""
         report.raw_unread, report.other_layout = passed_over(
-            self.layout, self.config, request.kinds, request.first, request.last, known
+            self.layout, self.config, request, known
         )
         report.metrics.errors += len(report.raw_unread)
 
