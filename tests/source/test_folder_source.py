@@ -6,15 +6,16 @@ import codecs
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 
 import pytest
-from building import SESSION, Made, bar, day_key, instant, make, symbol_key, trade
+from building import SESSION, Made, bar, day_key, instant, make, quote, symbol_key, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
@@ -25,10 +26,11 @@ from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import SourceError, StorageError, UnreadablePartitionError
+from warehouse.errors import SourceError, StorageError, UnreadablePartitionError, WarehouseError
 from warehouse.ingest.stage import Stager
 from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
+from warehouse.maintenance.refetch import rebuild
 from warehouse.pipeline.report import RunReport
 from warehouse.report.status import status as status_of
 from warehouse.source.folder import FolderSource, Unlisted, without_doubles
@@ -984,3 +986,65 @@ def test_where_nothing_can_be_set_aside_nothing_takes_the_place_of_a_replaced_fi
     made.layout.set_aside.unlink()
     update(made)
     assert kept(made) == {old}
+
+
+def led_to(made: Made, how: str) -> Path:
+    """Where a folder of the raw tier, that is to be the source's, is; it leads there."""
+    raw, own = made.layout.raw / "trades", made.source / "us_stocks_sip/trades_v1"
+    place = {"data type": "", "mount": "", "year": "2024", "month": "2024/01"}[how]
+    shutil.rmtree(raw / place, ignore_errors=True)
+    (raw / place).parent.mkdir(parents=True, exist_ok=True)
+    if how != "mount":
+        (raw / place).symlink_to(own / place)
+        return raw / place
+    raw.mkdir()
+    command = ["mount", "--bind", str(own), str(raw)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a folder is not permitted here")
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("how", "is_published"),
+    [("data type", True), ("year", True), ("month", False), ("mount", False)],
+)
+def test_a_raw_folder_that_leads_into_the_source_takes_nothing_from_it(
+    how: str, is_published: bool, tmp_path: Path
+) -> None:
+    """Raw files are removed, set aside and replaced; in the source they are the user's."""
+    made = make(tmp_path, files(*DAYS), storage__retention_days=0)
+    made.put(day_key("quotes", SESSION), [quote("A", instant(SESSION, "10:00"))])
+    if is_published:
+        assert update(made)[1] == 0
+    place = led_to(made, how)
+    try:
+        # One file is damaged there, one is new.
+        damaged = made.source / day_key("trades", TUESDAY)
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        made.put(day_key("trades", SESSION), lines(SESSION, count=5))
+        made.put("us_stocks_sip/trades_v1/2024/01/notes.txt", b"the user's")
+        before = {path: path.read_bytes() for path in made.source.rglob("*.*")}
+
+        _, status, told = update(made)
+        assert status == 1
+        assert f"{place}: is the source's own folder, by a link or a mount" in told
+        made.ingest("trades")
+        assert made.update("quotes").metrics.errors == 0
+        for fetch in (False, True):
+            with suppress(WarehouseError):
+                rebuild(made.pipeline, Request.of(["trades"]), fetch=fetch)
+            rebuild_changed(made.pipeline, Request.of(["trades"]), fetch=fetch)
+        assert place in [fault.path for fault, _ in made.repair().left]
+        prune(made.layout, made.config)
+
+        assert {path: path.read_bytes() for path in made.source.rglob("*.*")} == before
+        if is_published:
+            assert sessions(made) == [*DAYS]
+    finally:
+        if how == "mount":
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+    if how != "mount":
+        place.unlink()
+    assert update(made)[1] == 1  # of what is damaged there
+    assert SESSION in sessions(made)
+    assert MONDAY in sessions(made)

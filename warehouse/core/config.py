@@ -346,7 +346,16 @@ class Config(_Section):
             modes=self.modes,
             own_conditions=conditions,
             tier=tier,
+            source=self.source_folder(root),
         )
+
+    def source_folder(self, root: Path) -> Path | None:
+        """The folder that source.url names; None: it names none."""
+        url = self.source.url
+        if not url or ("://" in url and not url.startswith("file://")):
+            return None
+        # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
+        return Path(os.path.realpath(root / expanded(url.removeprefix("file://"))))
 
     @property
     def modes(self) -> Modes:

@@ -309,6 +309,21 @@ def reference_table(name: str) -> str | None:
     return None if match is None else match[1]
 
 
+THE_SOURCES_OWN = (
+    "is the source's own folder, by a link or a mount: what is removed here would be gone there;"
+    " take that link or mount away"
+)
+"""Of a folder of the raw tier, in words that follow its name."""
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder; False where one of them leads nowhere."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
 def source_folder(kind: DataType, layout: str) -> str:
     """The data type's folder in the source, for `layout` "day" or "symbol"."""
     return f"{BUCKET_PREFIX}/{kind.vendor_folder if layout == 'day' else kind.symbol_folder}"
@@ -354,6 +369,8 @@ class Layout:
     modes: Modes = field(default_factory=Modes)
     own_conditions: Path | None = None
     tier: Tier | None = None
+    source: Path | None = None
+    """The folder that the vendor's files come from; None: a server, or nothing yet."""
 
     @cached_property
     def trade_conditions(self) -> Path:
@@ -660,11 +677,24 @@ class Layout:
         Args:
             data_types: only theirs.
             first, last: sessions, both inclusive; folders of other months are not looked into.
+
+        A folder that a link, or a mount, makes the source's own is none of the tier's: what is
+        removed and set aside here would be gone there.
         """
         found, unread = [], []
         for name in data_types:
+            sources: dict[str, str | None] = {}
             # A file of a month bears its first day.
             for entry in walk(self.raw / name, first.replace(day=1), last):
+                folder = entry.below.rpartition("/")[0]
+                if folder not in sources:
+                    place = self.of_the_source(name, folder)
+                    if place is not None and place not in sources.values():
+                        own = Entry(place, None, THE_SOURCES_OWN, is_folder=True)
+                        unread.append((name, own))
+                    sources[folder] = place
+                if sources[folder] is not None:
+                    continue
                 if entry.stat is None:
                     unread.append((name, entry))
                 elif (file := parse_raw_path(name, entry.below)) is None:
@@ -675,6 +705,20 @@ class Layout:
                     problem = f"is not read; the raw tier calls it {file.raw_path.name}"
                     unread.append((name, replace(entry, problem=problem)))
         return sorted(found, key=lambda file: file.sort_key), unread
+
+    def of_the_source(self, name: str, below: str) -> str | None:
+        """Which folder of the raw tier is that of the source: this one, or the first above it."""
+        kind = DATA_TYPES.get(name)
+        if self.source is None or kind is None:
+            return None
+        parts = below.split("/") if below else []
+        for depth in range(len(parts) + 1):
+            place = "/".join(parts[:depth])
+            for layout in ("day", "symbol"):
+                there = self.source / source_folder(kind, layout) / place
+                if is_same_folder(self.raw / name / place, there):
+                    return place
+        return None
 
 
 def shipped(folder: str) -> Path:

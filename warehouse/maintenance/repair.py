@@ -405,6 +405,8 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
                 if problem is not None and one.key in self._why_bars:
                     problem = f"{problem}; {self._why_bars[one.key]}"
+        elif fault.kind == "source":
+            problem = "it is not the warehouse's to move"
         elif fault.kind == "object":
             problem = self._lost.get(os.path.relpath(fault.path, self._layout.data))
         elif fault.kind == "ledger":

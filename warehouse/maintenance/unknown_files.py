@@ -100,7 +100,10 @@ def _raw(layout: Layout, kind: DataType) -> Iterator[tuple[Path, str]]:
         name = below
         for suffix in _UNFINISHED:
             name = name.removesuffix(suffix)
-        if parse_raw_path(kind.name, name) is None:
+        if parse_raw_path(kind.name, name) is not None:
+            continue
+        # What stands in the source's own folders is its owner's.
+        if layout.of_the_source(kind.name, below.rpartition("/")[0]) is None:
             yield folder / below, "no name that a file of the vendor's has here"
 
 

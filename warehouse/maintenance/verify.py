@@ -22,6 +22,7 @@ from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import (
     ALL_SYMBOLS,
+    THE_SOURCES_OWN,
     Layout,
     PartitionKey,
     RawFile,
@@ -61,7 +62,7 @@ class Fault:
         path: the file.
         kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
             the file is; object: what other machines are to bring from a bucket; rows: its rows do
-            not add up; unknown: nobody knows what it is.
+            not add up; source: a folder of the source; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -216,9 +217,9 @@ class _Round:
             asked = begin <= self._request.last and self._request.first <= end
             if asked and any(name == kind.name for kind in self._request.kinds):
                 place = self._layout.raw / name / entry.below
-                yield Fault(
-                    place, "unknown", entry.problem or "", "let it be read, then verify again"
-                )
+                is_sources = entry.problem == THE_SOURCES_OWN
+                what = "source" if is_sources else "unknown"
+                yield Fault(place, what, entry.problem or "", "let it be read, then verify again")
         by_month: defaultdict[tuple[str, date], dict[RawFile, SourceFile | None]]
         by_month = defaultdict(dict)
         for file in {*known, *raw}:

@@ -43,7 +43,7 @@ from warehouse.source.folder import FolderSource, Unlisted
 from warehouse.source.transfer import Fetched, SourceObject
 from warehouse.source.unexpected_layout import instead
 from warehouse.store.catalog import SourceFile
-from warehouse.text import count, expanded
+from warehouse.text import count
 
 if TYPE_CHECKING:
     from warehouse.source.s3 import S3Source
@@ -148,11 +148,10 @@ def open_source(config: Config, root: Path) -> Source:
         from warehouse.source.s3 import S3Source
 
         return S3Source(url, config.source.endpoint, config.download, modes=config.modes)
-    if "://" in url and not url.startswith("file://"):
+    folder = config.source_folder(root)
+    if folder is None:
         raise SourceError(url, "must be a folder, or s3://BUCKET")
-    # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
-    folder = os.path.realpath(root / expanded(url.removeprefix("file://")))
-    return FolderSource(Path(folder), config.modes, source_confines(root))
+    return FolderSource(folder, config.modes, source_confines(root))
 
 
 def glance(config: Config, root: Path) -> list[str]:

@@ -19,8 +19,10 @@ from typing import BinaryIO
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import (
     MAX_SYMBOL_BYTES,
+    THE_SOURCES_OWN,
     RawFile,
     day_meant,
+    is_same_folder,
     parse_raw_path,
     source_folder,
     walk,
@@ -329,6 +331,9 @@ class FolderSource:
         part = part_of(target)
         # The file itself: a link would lead elsewhere from the raw tier.
         path = Path(os.path.realpath(self._folder / item.key))
+        for folder in ((self._folder / item.key).parent, path.parent):
+            if is_same_folder(folder, target.parent):
+                raise SourceError(self.url, f"{item.key}: {target.parent} {THE_SOURCES_OWN}")
         try:
             self._modes.make_folders(target.parent)
             part.unlink(missing_ok=True)
