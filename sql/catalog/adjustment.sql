@@ -22,7 +22,7 @@ create or replace macro is_adjustment(adjust, as_of, last_session) as case
             || ': it lies before the end of what is asked, '
             || last_session::date
         )
-    else true
+    else is_the_only_one()
 end;
 create or replace macro factors_of(of_symbol, adjust, as_of) as table (
     with

@@ -64,20 +64,49 @@ create or replace macro is_in_place() as (
         ) as made using (database_name)
     where files.path not glob '*/staging/warehouse.duckdb'
 );
--- A macro takes the macros that it calls from the catalog in use, whichever it stands in itself.
+-- A macro takes the macros and tables that it names from the catalog in use, whichever it stands in
+-- itself; and before these what the shell's user made under such a name, as a temporary table. It
+-- orders upwards where it does not say how, unless the shell was told otherwise.
 create or replace macro is_the_only_one() as (
     select
         case
-            when count(*) < 2
-            then true
-            else
+            when
+                count(*) filter (
+                    path glob '*/warehouse.duckdb' and not path glob '*/staging/warehouse.duckdb'
+                )
+                > 1
+            then
                 error(
                     'several warehouses are attached, and a macro would take the files of the one'
                     || ' in use: ask the views, or each warehouse in a shell of its own'
                 )
+            when count(own_name) > 0
+            then
+                error(
+                    'a macro would take your own '
+                    || min(own_name)
+                    || ' for the warehouse''s: give it another name'
+                )
+            when current_setting('default_order') like 'DESC%'
+            then error('a macro would order downwards, and look ahead: reset default_order')
+            else true
         end
-    from duckdb_databases()
-    where path glob '*/warehouse.duckdb' and not path glob '*/staging/warehouse.duckdb'
+    from duckdb_databases() as files
+    left join
+        (
+            select database_name as own_database, table_name as own_name
+            from duckdb_tables()
+            union all
+            select database_name, view_name
+            from duckdb_views()
+        ) as own
+        on own_database = database_name
+        and own_name in ('actions', 'partitions', 'securities', 'sessions', 'trade_conditions')
+        and not coalesce(path, '') glob '*/warehouse.duckdb'
+        and (
+            database_name = 'temp'
+            or contains(current_setting('search_path'), database_name || '.')
+        )
 );
 -- Who asks from a time to a time would get the whole sessions, unawares; from the later session to
 -- the earlier, none. This is asked where files are named: as a condition, beside one that no row

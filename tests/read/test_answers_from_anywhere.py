@@ -32,6 +32,7 @@ from building import (
 
 from warehouse import Warehouse
 from warehouse.cli.shell import shell_arguments
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import ConfigError, CorruptPartitionError, QueryError, StorageError
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
@@ -618,6 +619,80 @@ def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
         shell.execute(f"detach {'one' if used == 'other' else 'other'}")
         shell.execute(f"use {used}")
         assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
+
+
+OWN = ("table {} as from warehouse.{} limit 0", "view {} as from warehouse.{}")
+MACROS = (
+    "trades_of('AAPL')",
+    f"day_aggs_of('AAPL', '{SESSION}', '{SESSION}', adjust := 'all')",
+    f"bars_of('AAPL', '{SESSION}', '{SESSION}')",
+    f"returns_of('AAPL', '{SESSION}', '{SESSION}', freq := 'day')",
+    f"factors_of('AAPL', 'all', '{SESSION}')",
+)
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize(
+    "name", ["actions", "partitions", "securities", "sessions", "trade_conditions"]
+)
+def test_a_macro_takes_no_table_of_the_users_own_for_the_warehouses(
+    name: str, own: str, tmp_path: Path
+) -> None:
+    catalog = fresh(tmp_path).layout.catalog
+    with duckdb.connect(catalog, read_only=True) as shell:
+        # Under other names, those of data types among them, it may be.
+        shell.execute("create temp table trades as from warehouse.trades limit 1")
+        for asked in MACROS:
+            shell.sql(f"select count(*) from {asked}").fetchall()
+        shell.execute("create temp " + own.format(name, name))
+        for asked in MACROS:
+            with pytest.raises(duckdb.Error, match=f"your own {name} for the warehouse's"):
+                shell.sql(f"select count(*) from {asked}").fetchall()
+    with duckdb.connect() as shell:
+        shell.execute(f"attach '{catalog}' as warehouse (read_only)")
+        shell.execute("create " + own.format(name, name))
+        shell.execute("use warehouse")
+        assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() == [(8,)]
+        shell.execute("set search_path = 'memory,warehouse'")
+        for asked in MACROS:
+            with pytest.raises(duckdb.Error, match=f"your own {name} for the warehouse's"):
+                shell.sql(f"select count(*) from {asked}").fetchall()
+
+
+def test_a_macro_knows_all_tables_that_it_may_not_take_from_the_user(tmp_path: Path) -> None:
+    with duckdb.connect(fresh(tmp_path).layout.catalog, read_only=True) as shell:
+        macros = dict(
+            shell.sql(
+                "select function_name, any_value(macro_definition) from duckdb_functions()"
+                " where not internal group by function_name"
+            ).fetchall()
+        )
+        names = shell.sql(
+            "select table_name from duckdb_tables() union"
+            " select view_name from duckdb_views() where not internal"
+        ).fetchall()
+    read = {
+        name
+        for (name,) in names
+        if any(re.search(rf"(from|join) \(*{name}\b", text, re.I) for text in macros.values())
+    }
+    # Rows of data types a macro reads from files; these names are its own within it.
+    assert read - set(DATA_TYPES) == set(re.findall("'([a-z_]+)'", macros["is_the_only_one"])) & {
+        name for (name,) in names
+    }
+
+
+def test_a_shell_that_orders_downwards_gets_no_row_that_looks_ahead(tmp_path: Path) -> None:
+    with duckdb.connect(fresh(tmp_path).layout.catalog, read_only=True) as shell:
+        for order in ("desc", "DESCENDING"):
+            shell.execute(f"set default_order = '{order}'")
+            for asked in MACROS:
+                with pytest.raises(duckdb.Error, match="look ahead: reset default_order"):
+                    shell.sql(f"select count(*) from {asked}").fetchall()
+            assert shell.sql("select count(*) from trades").fetchall() == [(9,)]
+        for order in ("set default_order = 'asc'", "reset default_order"):
+            shell.execute(order)
+            assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() == [(8,)]
 
 
 @pytest.mark.parametrize("used", ["one", "copy"])

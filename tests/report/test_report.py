@@ -314,6 +314,23 @@ def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts)
     assert "missing at the vendor" in facts.complete.text
 
 
+def test_a_session_whose_rows_were_all_rejected_is_not_said_to_be_all_there(
+    tmp_path: Path,
+) -> None:
+    # Of trades each line is of another session than its file's.
+    rows = {
+        "trades": [trade("A", instant(HERE[1]), n) for n in range(3)],
+        "quotes": [quote("A", instant(HERE[0]))],
+        "minute_aggs": [bar("A", instant(HERE[0]))],
+        "day_aggs": [bar("A", instant(HERE[0], "00:00"))],
+    }
+    made = make(tmp_path, {day_key(name, HERE[0]): lines for name, lines in rows.items()})
+    made.update()
+    found = gather(made.layout, made.config).complete
+    assert (found.answer, found.command) == ("mostly", 'query "from rejects"'), found.text
+    assert found.text.endswith(" 1 of trades had all rows rejected.")
+
+
 def test_errors_make_the_answer_no_warnings_mostly_and_what_is_allowed_yes(facts: Facts) -> None:
     assert facts.right.answer == "no"
     assert facts.right.command == "validate"

@@ -58,30 +58,35 @@ def is_complete(
     kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
     none_of = [name for name in DATA_TYPES if name not in kinds]
     without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
+    # Their files are here and accounted for: no update brings more.
+    in_vain = [row for row in here if not row["rows"] and row["rejects"]]
+    if in_vain:
+        without += f" {_by_type(in_vain)} had all rows rejected."
     if not absent:
         days = f"on {start}" if start == end else f"from {start} to {end}"
         text = f"{_all_here(here, kinds)} {days} {{}} here.{without}"
-        return Verdict("yes", text.format("is" if text.startswith("The one") else "are"))
+        text = text.format("is" if text.startswith("The one") else "are")
+        return Verdict("mostly", text, 'query "from rejects"') if in_vain else Verdict("yes", text)
     by_state = {
         state: sum(row["state"] == state for row in absent)
         for state in ABSENT
         if any(row["state"] == state for row in absent)
     }
     reasons = _listed([f"{count:,} {WORDS[state]}" for state, count in by_state.items()])
-    by_type = {
-        name: sum(row["data_type"] == name for row in absent)
-        for name in DATA_TYPES
-        if any(row["data_type"] == name for row in absent)
-    }
-    of_types = _listed([f"{count:,} of {name}" for name, count in by_type.items()])
     text = (
         f"{len(absent):,} of {count(len(here) + len(absent), 'session')}"
-        f" {'is' if len(absent) == 1 else 'are'} not here ({of_types}):"
+        f" {'is' if len(absent) == 1 else 'are'} not here ({_by_type(absent)}):"
         f" {reasons}.{without}"
     )
     first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
     command = "ingest" if set(by_state) == {"waiting"} else f"update --start {first} --end {last}"
     return Verdict("no", text, command)
+
+
+def _by_type(rows: Sequence[Row]) -> str:
+    """How many sessions they are of each data type, in words."""
+    counts = {name: sum(row["data_type"] == name for row in rows) for name in DATA_TYPES}
+    return _listed([f"{count:,} of {name}" for name, count in counts.items() if count])
 
 
 def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:

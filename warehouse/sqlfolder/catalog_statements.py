@@ -22,7 +22,7 @@ PROBE = "PROBE"
 """The symbol whose partitions are there, without rows, while views and macros are bound."""
 
 _WHAT = "a file of sql/catalog"
-_ATTACHED = {"duckdb_databases", "duckdb_tables"}
+_ATTACHED = {"duckdb_databases", "duckdb_tables", "duckdb_views"}
 _MAY_CALL = STABLE_TABLE_FUNCTIONS | {"read_parquet", "read_csv", "glob"} | _ATTACHED
 
 _MADE = r"create\s+(?:or\s+replace\s+)?"
