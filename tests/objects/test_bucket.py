@@ -14,6 +14,7 @@ from faultproxy import Fault, FaultProxy, Request
 from oddserver import OddServer, http, listing, xml
 from s3server import BUCKET, S3TestServer
 
+from warehouse.core.paths import Tier
 from warehouse.errors import (
     ObjectChangedError,
     ObjectExistsError,
@@ -21,7 +22,7 @@ from warehouse.errors import (
     ObjectStorageError,
 )
 from warehouse.objects import bucket as bucket_module
-from warehouse.objects.bucket import Bucket, check_conditional_writes
+from warehouse.objects.bucket import Bucket, bucket_of, check_conditional_writes
 
 
 @pytest.fixture
@@ -235,6 +236,10 @@ def test_what_is_wrong_is_told_by_the_names_of_the_tier(
         Bucket("s3://key:secret@bucket", server.endpoint)
     with pytest.raises(ObjectStorageError, match=r"storage.cache_endpoint"):
         Bucket(url, "no url")
+    for odd in (f"{url}?version=2", f"{url}#2", "s3://flatfiles/./x", "s3://flatfiles/x/.."):
+        # Else it would be the prefix without what follows, of another warehouse perhaps.
+        with pytest.raises(ObjectStorageError, match=r"storage.cache_dir has \? or #"):
+            Bucket(odd, server.endpoint)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(ObjectStorageError, match="refuses the access key"):
         Bucket(url, server.endpoint).get("a")
@@ -251,6 +256,18 @@ def test_what_is_wrong_is_told_by_the_names_of_the_tier(
     monkeypatch.setenv("HOME", "/nonexistent")
     with pytest.raises(ObjectStorageError, match="no credentials"):
         Bucket(url, server.endpoint).get("a")
+
+
+def test_a_program_signs_in_anew_once_its_credentials_were_refused(
+    server: S3TestServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier = Tier(url, server.endpoint, 1 << 30, 3600)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the one that was rotated away")
+    with pytest.raises(ObjectStorageError, match="refuses the access key"):
+        bucket_of(tier).get("a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3server.SECRET)
+    bucket_of(tier).create("a", b"x")
+    assert bucket_of(tier) is bucket_of(tier)
 
 
 def test_a_server_with_conditional_writes_passes_and_nothing_is_left(bucket: Bucket) -> None:

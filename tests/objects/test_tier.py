@@ -285,6 +285,89 @@ def test_a_bucket_that_has_gone_back_is_followed_and_told(
     assert answers(first) == due
 
 
+def test_what_a_copy_has_ingested_alone_is_not_pulled_over(
+    tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make(tmp_path / "first")
+    days = some_days(first, 2)
+    first.update(end=days[0])
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    second = Made(tmp_path / "second/warehouse", tmp_path / "second/source")
+    second.configure(source__url=str(second.source))
+    second.update()
+    due = answers(second)
+    tier = {"storage__cache_dir": url, "storage__cache_endpoint": server.endpoint}
+    first.configure(**tier)
+    a_day(first, date(2024, 1, 26))
+    first.update(end=days[0])
+    second.configure(**tier)
+    with second.unchanged():
+        assert answers(second) == due
+        assert re.search(r"does not have 4 files of the vendor's as ingested in", caplog.text)
+        for write in (second.update, second.repair):
+            with pytest.raises(
+                ObjectStorageError, match=r"4 files .*2024-01-31\.csv\.gz.* run upda"
+            ):
+                write()
+    # As it says.
+    (second.root / "data").rename(tmp_path / "away")
+    (second.root / "data").mkdir()
+    (tmp_path / "away/raw").rename(second.root / "data/raw")
+    second.update()
+    after = answers(second)
+    assert after == answers(first)
+    assert (after["trades"], after["bars"]) == (due["trades"], due["bars"])
+    assert len(first.sql("select distinct session from trades")) == 3
+
+
+def test_what_is_published_to_a_folder_for_a_while_is_not_lost_in_the_bucket(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    with Warehouse(first.root) as wh:
+        wh.pull()
+    a_day(first, date(2024, 2, 1))
+    first.configure(storage__cache_dir="./data/cache")
+    first.update()
+    due = answers(first)
+    first.configure(storage__cache_dir=url)
+    assert answers(first) == due
+    with pytest.raises(ObjectStorageError, match=r"4 files of the vendor's .*2024-02-01"):
+        first.update()
+
+
+def test_what_a_machine_has_of_another_bucket_alone_is_not_pulled_over(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    second = machine(tmp_path / "second", url, server.endpoint)
+    for made in (first, second):
+        with Warehouse(made.root) as wh:
+            wh.pull()
+    first.configure(storage__cache_dir=f"{url}/other")
+    first.update()
+    a_day(first, date(2024, 1, 26))
+    first.update()
+    a_day(second, date(2024, 1, 29))
+    second.update()
+    due = answers(second)
+    second.configure(storage__cache_dir=f"{url}/other")
+    assert answers(second) == due
+    with pytest.raises(ObjectStorageError, match=r"4 files of the vendor's .*2024-01-29"):
+        second.update()
+
+
+def test_a_machine_that_has_not_what_it_is_of_follows_what_was_published_since(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    second = machine(tmp_path / "second", url, server.endpoint)
+    answers(second)
+    a_day(first, SESSION, rows=150, seed=7)
+    a_day(first, date(2024, 1, 26))
+    first.update()
+    second.layout.generation.unlink()
+    second.update()
+    assert answers(second) == answers(first)
+
+
 def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(
     first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:

@@ -303,6 +303,8 @@ class Bucket:
                 self.url, f"the access key has no right to this: {key} ({error.answer})"
             ) from None
         except CredentialsError as error:
+            # Others may stand there by now: who asks next signs in anew.
+            _opened_once.cache_clear()
             raise ObjectStorageError(self.url, error.problem) from None
         except SourceError as error:
             raise ObjectStorageError(self.url, error.problem) from None

@@ -228,6 +228,10 @@ class S3Server:
             raise SourceError("s3", f"{where} holds credentials; {_HOW_TO_SIGN_IN} instead")
         if parts.scheme != "s3" or not parts.netloc:
             raise SourceError(url, "must be s3://BUCKET")
+        if {"?", "#"} & set(url) or {".", ".."} & set(parts.path.split("/")):
+            # What follows a ? would be passed over: a prefix of another name, and of its owner.
+            problem = f"{keys.url} has ? or #, or a folder called . or .., which no prefix here may"
+            raise SourceError(url, problem)
         self.url, self.endpoint = url.rstrip("/"), endpoint or "AWS"
         self._check_url, self._check_endpoint = f"; check {keys.url}", f"; check {keys.endpoint}"
         self.bucket = parts.netloc

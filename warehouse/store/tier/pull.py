@@ -27,6 +27,7 @@ from warehouse.core.paths import (
     partition_paths,
 )
 from warehouse.errors import (
+    CorruptPartitionError,
     DamagedCatalogError,
     LockedError,
     NotOursError,
@@ -34,14 +35,17 @@ from warehouse.errors import (
     ObjectMissingError,
     ObjectStorageError,
     StorageError,
+    UnreadablePartitionError,
     one_line,
 )
 from warehouse.objects import disk_cache, generation
 from warehouse.objects.generation import CATALOG, Content, Current, Record
-from warehouse.store import catalog_writer, data_folder_id, manifests
+from warehouse.store import catalog_writer, data_folder_id, kept_tables, manifests
+from warehouse.store.catalog import SourceFile, file_record
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+from warehouse.text import count, some
 
 if TYPE_CHECKING:
     from warehouse.objects.bucket import Bucket
@@ -203,10 +207,12 @@ def _bring(
         raise ObjectStorageError(
             bucket.url, f"{newest.key} names files that no publish puts into a data folder"
         )
-    wanted = _due(layout, files, known)
     folder = layout.staging / "pull"
     shutil.rmtree(folder, ignore_errors=True)
     layout.modes.make_folders(folder)
+    if generation.record(layout) is None:
+        _check_followed(layout, bucket, files, folder / "ledger")
+    wanted = _due(layout, files, known)
     staged = {name: folder / str(number) for number, name in enumerate(wanted)}
     staged[CATALOG] = layout.data / STAGED_CATALOG
     staged[CATALOG].unlink(missing_ok=True)
@@ -220,6 +226,61 @@ def _bring(
     after = Record(bucket.url, newest.etag, files, number=newest.number)
     publish_noted(layout, _change(layout, files, staged, known, outdated), known, after)
     return after
+
+
+def _check_followed(
+    layout: Layout, bucket: Bucket, files: Mapping[str, Content], draft: Path
+) -> None:
+    """Look whether all that was ingested here is in the bucket; nobody knows where this is from.
+
+    A copy of a warehouse that went on alone has its id, and so has one that was published to a
+    folder, or to another bucket, for a while. Pulled over, what it has alone would be gone.
+
+    Args:
+        draft: where a page of the ledger may be brought to.
+
+    Raises:
+        ObjectStorageError: there is something that is here alone.
+    """
+    alone = []
+    for path in kept_tables.ledger_paths(layout):
+        content = files.get(path.relative_to(layout.data).as_posix())
+        if content is not None and is_file(path, content):
+            continue
+        there: dict[str, SourceFile] = {}
+        if content is not None:
+            draft.unlink(missing_ok=True)
+            _download(layout, bucket, content, draft)
+            there = _ingested(draft)
+        # A later version of the vendor's file is not there either.
+        alone += [
+            source
+            for source, here in _ingested(path).items()
+            if source not in there
+            or (
+                here.sha256 != there[source].sha256 and here.recorded_at > there[source].recorded_at
+            )
+        ]
+    if alone:
+        raise ObjectStorageError(
+            bucket.url,
+            f"does not have {count(len(alone), 'file')} of the vendor's as ingested in"
+            f" {layout.data}, {some(sorted(alone), 3)}: that is a copy that went on alone, or was"
+            " published to a folder or to another bucket meanwhile. Nothing of it is changed: ask"
+            f" it with storage.cache_dir: {layout.cache}, or move it away, put its raw/ back and"
+            " run update, which publishes them to the bucket",
+        )
+
+
+def _ingested(page: Path) -> dict[str, SourceFile]:
+    """The vendor's files that a page of the ledger has rows of; none where it cannot be read."""
+    try:
+        records = [file_record(row) for row in kept_tables.read_ledger(page).to_pylist()]
+    except UnreadablePartitionError:
+        raise
+    except (CorruptPartitionError, ValueError, TypeError):
+        return {}
+    return {one.source: one for one in records if one.rows_published}
 
 
 def _change(

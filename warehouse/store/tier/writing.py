@@ -66,6 +66,7 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
     tier = layout.tier
     if tier is None:
         with writer_lock(layout, wait):
+            _forget(layout)
             yield Committer(layout, sql)
         return
     from warehouse.objects.bucket import bucket_of  # a folder alone needs no client
@@ -90,6 +91,17 @@ def writing(layout: Layout, sql: SqlFolder, wait: float = 0) -> Iterator[Committ
             finally:
                 publisher.let_go()
     disk_cache.make_room(layout)
+
+
+def _forget(layout: Layout) -> None:
+    """Forget which generation is here: a bucket has nothing of what is made without it."""
+    if layout.generation.is_dir():
+        return  # which is no record of one
+    try:
+        generation.note(layout, None)
+    except OSError as error:
+        problem = f"cannot be removed: {error.strerror}"
+        raise StorageError(layout.generation, problem) from error
 
 
 @lru_cache(maxsize=4)
