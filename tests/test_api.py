@@ -34,6 +34,7 @@ from warehouse.errors import (
     RequestError,
     StorageError,
 )
+from warehouse.read import partition_reader
 from warehouse.read import snapshot as snapshots
 from warehouse.store import journal, parquet_writer
 from warehouse.synthetic.files import write
@@ -537,6 +538,25 @@ def test_the_package_loads_pandas_and_duckdb_only_when_they_are_wanted() -> None
     assert issubclass(NoDataError, WarehouseError)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         warehouse.Nothing  # noqa: B018
+
+
+def test_who_is_answered_while_another_thread_closes_it_is_told_so(
+    small: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = partition_reader.read
+
+    def closing(*arguments: Any) -> Any:
+        closer = threading.Thread(target=wh.close)
+        closer.start()
+        closer.join()
+        return read(*arguments)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(partition_reader, "_WORTH_A_THREAD", 0)
+    with open_(small) as wh:
+        monkeypatch.setattr(partition_reader, "read", closing)
+        with pytest.raises(RequestError, match="it is closed; open it anew"):
+            wh.trades("AAPL", SESSIONS[0], SESSIONS[-1])
 
 
 def test_a_process_that_forgets_to_close_ends_quietly(small: Made) -> None:

@@ -1492,6 +1492,34 @@ def test_a_command_works_although_nobody_can_hear_it(filled: Path, tmp_path: Pat
     assert file.read_text() == "x\n1\n"
 
 
+@pytest.mark.parametrize("command", ["update", "rebuild trades", "verify", "validate", "ingest"])
+def test_a_log_on_a_full_disk_stops_no_run(filled: Path, tmp_path: Path, command: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    root = tmp_path / "warehouse"
+    shutil.copytree(filled, root)
+    command = shlex.join([WAREHOUSE, "-C", str(root), *command.split(), "--json"])
+    done = {
+        stream: subprocess.run(
+            ["bash", "-c", f"{command} 2>{stream}"], capture_output=True, text=True, check=False
+        )
+        for stream in ("/dev/null", "/dev/full")
+    }
+    heard, full = done["/dev/null"], done["/dev/full"]
+    assert (full.returncode, list(json.loads(full.stdout))) == (
+        heard.returncode,
+        list(json.loads(heard.stdout)),
+    )
+
+
+def test_an_error_that_nobody_can_be_told_keeps_its_exit_status(filled: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    for asked in ("query 'select x'", "query", "status --json >/dev/full"):
+        command = f"{shlex.quote(WAREHOUSE)} -C {shlex.quote(str(filled))} {asked} 2>/dev/full"
+        assert subprocess.run(["bash", "-c", command], check=False).returncode == 2
+
+
 def test_the_shell_never_takes_the_catalog_for_its_standard_input(filled: Path) -> None:
     command = shlex.join([WAREHOUSE, "-C", str(filled), "shell"])
     done = subprocess.run(

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from building import (
     trade,
 )
 
+from warehouse.core import calendar
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.paths import PartitionKey, RawFile
+from warehouse.core.request import Request
 from warehouse.errors import SourceError, StorageError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.verify import Fault
@@ -121,6 +123,25 @@ def test_a_sound_warehouse_is_found_sound_and_all_of_it_is_read(made: Made) -> N
     before = files_of(made, "raw", "cache", "rejects", "ledger")
     assert made.repair().mended == []
     assert files_of(made, "raw", "cache", "rejects", "ledger") == before
+
+
+def test_a_clock_that_is_behind_leaves_out_nothing_of_what_is_here(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2024, 1, 29, 12, tzinfo=UTC).astimezone(tz)
+
+    monkeypatch.setattr(calendar, "datetime", Clock)
+    assert calendar.today() == MONDAY
+    report = made.verify()
+    assert report.files["partition"] == len(made.partitions())
+    assert report.files["raw"] == TYPES * len(DAYS)
+    (made.layout.data / "raw/trades/2024/02/2024-02-01.csv.gz").unlink()
+    assert faults(made) == [("raw", f"{FEBRUARY}.csv.gz")]
+    request = Request.of(["trades"])
+    assert all(request.first <= day <= request.last for day in DAYS)
 
 
 @pytest.mark.torture

@@ -70,6 +70,18 @@ def _open_what_is_closed() -> None:
     sys.stderr = sys.stderr or io.StringIO()
 
 
+class _StandardError(io.FileIO):
+    """Standard error that is no reason to end: a log on a full disk stops no run."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise  # whoever read it has gone
+        except OSError:
+            return memoryview(data).nbytes
+
+
 class _Closed(io.StringIO):
     """A standard output that was closed before the command began."""
 
@@ -84,6 +96,9 @@ class _Closed(io.StringIO):
 def main() -> None:
     """What the `warehouse` command runs."""
     _open_what_is_closed()
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        heard = io.BufferedWriter(_StandardError(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(heard, sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A symbol may hold what the terminal's encoding does not.

@@ -283,8 +283,8 @@ def macro_texts(connection: duckdb.DuckDBPyConnection, *macros: str) -> tuple[st
         connection.interrupt()
 
     clock = threading.Timer(_MACRO_SECONDS, end)
-    clock.start()
     try:
+        clock.start()
         asked = ", ".join(f"{macro}()" for macro in macros)
         (texts,) = connection.execute(f"select {asked}").fetchall()
     except (duckdb.Error, RuntimeError) as error:

@@ -24,6 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
+from warehouse.core.calendar import today
 from warehouse.core.config import Config, PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, data_type
 from warehouse.core.file_state import FileState
@@ -509,7 +510,7 @@ class Pipeline:
             narrowed(self.config, request.symbols),
             request.kinds,
             request.first,
-            request.last,
+            request.end or today(),
             known,
             open_start=request.start is None,
             open_end=request.end is None,

@@ -716,6 +716,8 @@ class Snapshots:
                 # A loop that goes on after any Exception must not swallow Ctrl-C.
                 if is_interrupt(error):
                     raise KeyboardInterrupt from error
+                if self._closed and "after shutdown" in str(error):
+                    raise self._refusal() from error  # meanwhile, and its threads have ended
                 raise
         raise StorageError(
             self._layout.catalog, "changes faster than it can be read; try again a little later"
@@ -748,13 +750,14 @@ class Snapshots:
         still = journal.is_as_it_was(self._layout, standing)
         return not still or catalog_identity(self._layout) != snapshot.identity
 
+    def _refusal(self) -> RequestError:
+        return RequestError("warehouse", str(self._layout.root), "it is closed; open it anew")
+
     def _current(self) -> Snapshot:
         identity = catalog_identity(self._layout)
         with self._lock:
             if self._closed:
-                raise RequestError(
-                    "warehouse", str(self._layout.root), "it is closed; open it anew"
-                )
+                raise self._refusal()
             if self._present is None or self._present.identity != identity:
                 if self._spill is None and identity is not None:
                     self._spill = make_spill_folder()
