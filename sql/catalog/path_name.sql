@@ -1,7 +1,7 @@
 -- catalog/path_name: a symbol as the name of its folder, as warehouse/core/paths.py spells it.
 --
 -- Every byte outside A–Z 0–9 . _ - is percent-encoded, and so is the first character of a name
--- that Windows reserves, and a final dot.
+-- that Windows reserves or macOS takes for files of its own (._A), and a final dot.
 create or replace macro percent_encode(text, always) as
     array_to_string(
         list_transform(
@@ -17,7 +17,9 @@ create or replace macro path_name(symbol) as
     percent_encode(
         substr(symbol, 1, 1),
         symbol = '.'
-        or regexp_full_match(symbol, '(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?')
+        or regexp_full_match(
+            symbol, '(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?|\._.*', 's'
+        )
     )
     || case
         when length(symbol) > 1

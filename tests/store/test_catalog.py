@@ -456,6 +456,7 @@ TRICKY = st.text(st.sampled_from("ABCONPRUXLMT019.-_%apc/\\ é"), max_size=8)
 @example("..")
 @example("A.")
 @example("..A")
+@example("._A")
 @example("%41")
 @example("")
 def test_a_symbol_comes_back_from_its_name(symbol: str) -> None:
@@ -479,6 +480,9 @@ def test_no_two_symbols_share_a_name_even_where_case_is_folded(symbols: set[str]
 
 
 @given(SYMBOL.filter(bool) | TRICKY.filter(bool))
+@example("._")
+@example("._A")
+@example("._\n")
 def test_a_symbols_file_of_the_raw_tier_is_found_for_what_it_is(symbol: str) -> None:
     below = f"2024/01/31/{encode_symbol(symbol)}.csv.gz"
     found = parse_raw_path("trades", below)

@@ -60,10 +60,13 @@ SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
 
 _STAGED = re.compile(r"staging/(?:[\w.%-]+/)*[\w.%-]+", re.ASCII)
-_PLAIN = re.compile(r"[A-Z0-9]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT)[A-Z0-9._-]+[A-Z0-9_-]", re.ASCII)
+_PLAIN = re.compile(
+    r"[A-Z0-9]{1,2}|(?!CON|PRN|AUX|NUL|COM|LPT|\._)[A-Z0-9._-]+[A-Z0-9_-]", re.ASCII
+)
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-# Windows opens these as devices whatever their extension, and strips a final dot.
-_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?")
+# Windows opens the first as devices whatever their extension, and strips a final dot; macOS keeps
+# files of its own as the last.
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?|\._.*", re.DOTALL)
 
 
 def absolute(path: Path) -> Path:
@@ -95,9 +98,10 @@ def absolute(path: Path) -> Path:
 def encode_symbol(symbol: str) -> str:
     """The symbol as one path component, the same on disks that fold case.
 
-    Every byte (UTF-8) outside `A–Z 0–9 . _ -` is percent-encoded. Of names of dots alone and
-    names that Windows reserves the first character is encoded too, of names ending in a dot the
-    last. `decode_symbol` is the inverse. `path_name` in sql/catalog is the same rule in SQL.
+    Every byte (UTF-8) outside `A–Z 0–9 . _ -` is percent-encoded. Of names of dots alone, names
+    that Windows reserves and names that macOS gives to files of its own (`._A`) the first
+    character is encoded too, of names ending in a dot the last. `decode_symbol` is the inverse.
+    `path_name` in sql/catalog is the same rule in SQL.
     """
     if _PLAIN.fullmatch(symbol):
         return symbol
