@@ -526,6 +526,39 @@ def test_a_day_in_which_a_symbol_has_no_bar_is_no_gap(make_warehouse: MakeWareho
             assert wh.load(data_type, "B", TUESDAY).empty
 
 
+@pytest.mark.parametrize(("of_trades", "of_bars"), LAYOUTS)
+def test_sessions_of_which_a_symbols_trades_are_not_here_are_an_error_of_its_kept_bars_too(
+    make_warehouse: MakeWarehouse, of_trades: str, of_bars: str
+) -> None:
+    refused = trade("B", instant(SESSION, "10:00"), price=0)
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, symbols="AB"),
+        day_key("trades", TUESDAY): day(TUESDAY, 12.0, symbols="AB"),
+        day_key("trades", SESSION): [*day(SESSION, 14.0, symbols="A"), refused],
+    }
+    made = make_warehouse(files, **settings_of(of_trades, of_bars))
+    made.pipeline.update(Request.of(["trades"], MONDAY, MONDAY))
+    made.pipeline.update(Request.of(["trades"], TUESDAY, TUESDAY, ["A"]))
+    made.pipeline.update(Request.of(["trades"], SESSION, SESSION))
+    asked: dict[str, Callable[[Warehouse, str, date, date], Any]] = {
+        "load": lambda wh, data_type, start, end: wh.load(data_type, ["A", "B"], start, end),
+        "map": lambda wh, data_type, start, end: wh.map(len, ["A", "B"], start, end, data_type),
+        "panel": lambda wh, data_type, start, end: wh.panel(
+            data_type, "close", start, end, symbols=["A", "B"]
+        ),
+    }
+    with Warehouse(made.root) as wh:
+        for (how, ask), data_type in product(asked.items(), KEPT):
+            for start, end in ((TUESDAY, TUESDAY), (MONDAY, TUESDAY), (MONDAY, SESSION)):
+                with pytest.raises(NoDataError, match="never ingested: 2024-01-30"):
+                    ask(wh, data_type, start, end)
+            with pytest.raises(NoDataError, match="all rows were rejected: 1 of 'B' on 2024-01-31"):
+                ask(wh, data_type, SESSION, SESSION)
+            assert len(ask(wh, data_type, MONDAY, MONDAY)) == (1 if how == "panel" else 2)
+            assert len(wh.load(data_type, "A", MONDAY, SESSION)) == 3
+            assert len(wh.load(data_type, "B", MONDAY, SESSION, missing="ignore")) == 1
+
+
 def test_day_bars_of_new_months_are_laid_out_by_a_key_of_their_own_and_others_stay(
     make_warehouse: MakeWarehouse,
 ) -> None:

@@ -347,6 +347,9 @@ def test_values_of_arrow_polars_and_pandas_are_values_and_lists(wh: Warehouse) -
         [datetime(2024, 1, 31), datetime(2024, 1, 31, 10)],
         datetime(2024, 3, 10, 2, 30),
         datetime(9999, 12, 31),
+        # In UTC it is in a year that Python's clock has not.
+        datetime.max,
+        {"until": [datetime.max]},
         10**60,
         lambda: 1,
         pd.DataFrame({"a": [1]}),

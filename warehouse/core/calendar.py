@@ -214,6 +214,9 @@ def in_new_york(stamp: pd.Timestamp) -> pd.Timestamp:
     """
     try:
         return stamp.tz_localize(NEW_YORK)
+    except NotImplementedError:
+        # In UTC the last hours of the year 9999 are in the next, which Python's clock has not.
+        raise ValueError(f"stamps of nanoseconds end in {_LAST_DAY.year}") from None
     except ValueError:
         shown = stamp.to_pydatetime(warn=False).replace(tzinfo=NEW_YORK)
         before, after = (shown.replace(fold=fold).utcoffset() for fold in (0, 1))

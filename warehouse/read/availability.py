@@ -50,6 +50,8 @@ INGESTED = frozenset(("present", "no_rows", "unknown", "rejected"))
 def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
     """Make sure that what is asked is in the warehouse, as far as it can be.
 
+    Of kept bars that is also what they are made of.
+
     Raises:
         NoDataError: a symbol is unknown to the whole warehouse, a trading day of the span was never
             ingested for a symbol, or the span lies outside what was.
@@ -74,6 +76,10 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
             "nothing has been ingested yet",
             _get(span.first, span.last),
         )
+    if is_kept_bars(kind.name):
+        # Where a symbol has no bar its trades may have set no price, or they may not be here: of
+        # some symbols a session's trades were left out, or were all refused.
+        check(snapshot, DATA_TYPES["trades"], symbols, span)
     _check_symbols(snapshot, kind, symbols, span)
     empty = _without_rows(snapshot, kind, symbols, span)
     first, last = max(span.first, FIRST_SESSION), min(span.last, today())
