@@ -22,6 +22,7 @@ from building import SESSION, Made, day_key, edit_catalog, instant, trade
 from killing import Killed, killed_at
 
 from warehouse import Warehouse
+from warehouse.core import calendar
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import Layout, PartitionKey
@@ -35,8 +36,9 @@ from warehouse.errors import (
 )
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
-from warehouse.pipeline.bars import builder, keeper, origin
+from warehouse.pipeline.bars import builder, keeper
 from warehouse.pipeline.pipeline import Pipeline
+from warehouse.read.query.provenance import in_words
 from warehouse.store.catalog import Catalog
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
@@ -198,7 +200,8 @@ def held(made: Made) -> dict[str, Any]:
             " union all select function_name, macro_definition from duckdb_functions()"
             " where not internal order by all"
         )
-        found["views and macros"] = catalog.execute(made_of).fetchall()
+        macros = catalog.execute(made_of).fetchall()
+        found["views and macros"] = [(name, in_words(sql)) for name, sql in macros]
     return {name: _anywhere(made, value) for name, value in found.items()}
 
 
@@ -322,9 +325,11 @@ def test_bars_of_a_session_whose_hours_are_known_better_now_are_built_again(
     make_warehouse: MakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = two_days(make_warehouse, "symbol", "symbol")
-    real = origin.hours_of
+    real = calendar.hours_of
     monkeypatch.setattr(
-        origin, "hours_of", lambda days: {day: f"{each} other" for day, each in real(days).items()}
+        calendar,
+        "hours_of",
+        lambda days: {day: f"{each} other" for day, each in real(days).items()},
     )
     before = {path.stat().st_ino for path in files_of_bars(made)}
     assert months_read(made, monkeypatch) == [JANUARY]
@@ -524,6 +529,65 @@ def test_a_day_in_which_a_symbol_has_no_bar_is_no_gap(make_warehouse: MakeWareho
         for data_type, rows in (("bars_1m", 2), ("bars_1d", 1)):
             assert len(wh.load(data_type, "B", MONDAY, TUESDAY)) == rows
             assert wh.load(data_type, "B", TUESDAY).empty
+
+
+@pytest.mark.parametrize(("of_trades", "of_bars"), LAYOUTS)
+def test_sessions_of_which_a_symbols_trades_are_not_here_are_an_error_of_its_kept_bars_too(
+    make_warehouse: MakeWarehouse, of_trades: str, of_bars: str
+) -> None:
+    refused = trade("B", instant(SESSION, "10:00"), price=0)
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, symbols="AB"),
+        day_key("trades", TUESDAY): day(TUESDAY, 12.0, symbols="AB"),
+        day_key("trades", SESSION): [*day(SESSION, 14.0, symbols="A"), refused],
+    }
+    made = make_warehouse(files, **settings_of(of_trades, of_bars))
+    made.pipeline.update(Request.of(["trades"], MONDAY, MONDAY))
+    made.pipeline.update(Request.of(["trades"], TUESDAY, TUESDAY, ["A"]))
+    made.pipeline.update(Request.of(["trades"], SESSION, SESSION))
+    asked: dict[str, Callable[[Warehouse, str, date, date], Any]] = {
+        "load": lambda wh, data_type, start, end: wh.load(data_type, ["A", "B"], start, end),
+        "map": lambda wh, data_type, start, end: wh.map(len, ["A", "B"], start, end, data_type),
+        "panel": lambda wh, data_type, start, end: wh.panel(
+            data_type, "close", start, end, symbols=["A", "B"]
+        ),
+    }
+    with Warehouse(made.root) as wh:
+        for (how, ask), data_type in product(asked.items(), KEPT):
+            for start, end in ((TUESDAY, TUESDAY), (MONDAY, TUESDAY), (MONDAY, SESSION)):
+                with pytest.raises(NoDataError, match="never ingested: 2024-01-30"):
+                    ask(wh, data_type, start, end)
+            with pytest.raises(NoDataError, match="all rows were rejected: 1 of 'B' on 2024-01-31"):
+                ask(wh, data_type, SESSION, SESSION)
+            assert len(ask(wh, data_type, MONDAY, MONDAY)) == (1 if how == "panel" else 2)
+            assert len(wh.load(data_type, "A", MONDAY, SESSION)) == 3
+            assert len(wh.load(data_type, "B", MONDAY, SESSION, missing="ignore")) == 1
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_session_whose_trades_make_no_bar_is_no_gap_once_they_were_looked_at(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, symbols="A"),
+        day_key("trades", TUESDAY): [
+            line.replace("Z,37", "A,37") for line in day(TUESDAY, 12.0, symbols="Z")
+        ],
+        day_key("trades", SESSION): day(SESSION, 14.0, symbols="A"),
+    }
+    made = make_warehouse(files, **settings_of(layout, layout))
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        for data_type in KEPT:
+            for symbols in ("A", "*"):
+                assert len(wh.load(data_type, symbols, MONDAY, SESSION)) == 2
+                assert wh.load(data_type, symbols, TUESDAY).empty
+    # Nobody knows whether they were.
+    edit_catalog(made, "update manifests set follows = null")
+    with Warehouse(made.root) as wh:
+        for symbols in ("A", "*"):
+            with pytest.raises(NoDataError, match="never ingested: 2024-01-30"):
+                wh.load("bars_1m", symbols, MONDAY, SESSION)
 
 
 def test_day_bars_of_new_months_are_laid_out_by_a_key_of_their_own_and_others_stay(

@@ -7,7 +7,7 @@ A session is a label, a `date`. All instants are nanoseconds since the epoch, UT
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -214,6 +214,9 @@ def in_new_york(stamp: pd.Timestamp) -> pd.Timestamp:
     """
     try:
         return stamp.tz_localize(NEW_YORK)
+    except NotImplementedError:
+        # In UTC the last hours of the year 9999 are in the next, which Python's clock has not.
+        raise ValueError(f"stamps of nanoseconds end in {_LAST_DAY.year}") from None
     except ValueError:
         shown = stamp.to_pydatetime(warn=False).replace(tzinfo=NEW_YORK)
         before, after = (shown.replace(fold=fold).utcoffset() for fold in (0, 1))
@@ -372,6 +375,12 @@ def _of_library(days: Days | None) -> Sequence[SessionHours]:
     sessions = (stamp.date() for stamp in schedule.index)
     columns = (opens.asi8.tolist(), closes.asi8.tolist(), early.tolist())
     return tuple(map(SessionHours, sessions, *columns))
+
+
+def hours_of(sessions: Iterable[date]) -> dict[date, str]:
+    """Of each session what the calendar says of it, as a text."""
+    rows = sessions_table(sorted(set(sessions))).to_pylist()
+    return {row["session"]: ",".join(map(str, row.values())) for row in rows}
 
 
 def absent_sessions(first: date, last: date, present: AbstractSet[date]) -> list[date]:

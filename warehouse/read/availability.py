@@ -25,6 +25,7 @@ from warehouse.core.calendar import (
     absent_sessions,
     day_bounds_ns,
     days_between,
+    hours_of,
     today,
     trading_days,
     weekdays_absent,
@@ -37,6 +38,7 @@ from warehouse.errors import CorruptPartitionError, NoDataError, SqlFileError, o
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.files import SqlFile, SqlFolder, answer_of
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
+from warehouse.store.manifests import followed
 from warehouse.store.partitions import unreadable
 from warehouse.text import some
 
@@ -49,6 +51,8 @@ INGESTED = frozenset(("present", "no_rows", "unknown", "rejected"))
 
 def check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
     """Make sure that what is asked is in the warehouse, as far as it can be.
+
+    Of kept bars that is also what they are made of.
 
     Raises:
         NoDataError: a symbol is unknown to the whole warehouse, a trading day of the span was never
@@ -74,6 +78,10 @@ def _check(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Spa
             "nothing has been ingested yet",
             _get(span.first, span.last),
         )
+    if is_kept_bars(kind.name):
+        # Where a symbol has no bar its trades may have set no price, or they may not be here: of
+        # some symbols a session's trades were left out, or were all refused.
+        check(snapshot, DATA_TYPES["trades"], symbols, span)
     _check_symbols(snapshot, kind, symbols, span)
     empty = _without_rows(snapshot, kind, symbols, span)
     first, last = max(span.first, FIRST_SESSION), min(span.last, today())
@@ -383,16 +391,29 @@ def near_symbols(symbol: str, every: Iterable[str]) -> list[str]:
 
 
 def _of_bars(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
-    """Sessions of which there are kept bars, as their manifests say: no row of theirs is read."""
-    own = (one for one in snapshot.manifests or () if one.data_type == kind.name)
-    return frozenset(session for one in own for session in one.sessions)
+    """Sessions that kept bars were built of, as manifests say: no row of theirs is read."""
+    return snapshot.once(("built", kind.name), lambda: _built(snapshot, kind))
+
+
+def _built(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
+    listed = snapshot.manifests or ()
+    trades = {one.month: one for one in listed if one.data_type == "trades"}
+    found: set[date] = set()
+    for bars in (one for one in listed if one.data_type == kind.name):
+        found.update(bars.sessions)
+        of_month = trades.get(bars.month)
+        if of_month is None or found.issuperset(of_month.sessions):
+            continue
+        # Of the others no bar came, or nobody has looked at them yet.
+        if bars.follows == followed(of_month, hours_of(of_month.sessions)):
+            found.update(of_month.sessions)
+    return frozenset(found)
 
 
 def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     """Sessions of which a file with all symbols was ingested.
 
-    Of kept bars those that have some: they are built of all symbols together, and of one that has
-    none there no trade set a price.
+    Kept bars are built of all symbols together: of one that has none there no trade set a price.
     """
     if is_kept_bars(kind.name):
         return _of_bars(snapshot, kind)

@@ -8,6 +8,7 @@ costs what it changes, however much is there already.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
@@ -129,6 +130,15 @@ class Manifest:
 
     def path(self, layout: Layout) -> Path:
         return layout.manifests / self.name
+
+
+def followed(trades: Manifest, hours: Mapping[date, str]) -> str:
+    """One id of a month's trades as they are published, and of the hours of their sessions.
+
+    What a manifest says is in its name. Where the id is the same no bar is of other trades.
+    """
+    facts = [trades.name, [hours[session] for session in trades.sessions]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def rows_of(partitions: Sequence[Partition]) -> pa.Table:

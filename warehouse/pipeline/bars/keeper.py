@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from warehouse.bars.build import engine
+from warehouse.core import calendar
 from warehouse.core.config import Config
 from warehouse.core.datatypes import TRADE_CONDITIONS, DataType, data_type, is_kept_bars
 from warehouse.core.metrics import Progress
@@ -31,7 +32,7 @@ from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.transform_version import Recipe
 from warehouse.store.catalog import Catalog, CatalogChange
-from warehouse.store.manifests import Key, Manifest
+from warehouse.store.manifests import Key, Manifest, followed
 from warehouse.store.partitions import ENTRIES
 from warehouse.store.reference import reference_lists
 
@@ -114,8 +115,8 @@ class BarKeeper:
         if not kept:
             return {}
         trades = [one for (name, _), one in published.items() if name == TRADES.name]
-        hours = origin.hours_of(session for one in trades for session in one.sessions)
-        return {one.month: origin.followed(one, hours) for one in trades}
+        hours = calendar.hours_of(session for one in trades for session in one.sessions)
+        return {one.month: followed(one, hours) for one in trades}
 
     @staticmethod
     def _is_settled(scope: Scope, bars: Manifest | None, follows: Mapping[date, str]) -> bool:

@@ -18,11 +18,9 @@ import pyarrow as pa
 
 from warehouse.bars.build import chain
 from warehouse.bars.spec import BarSpec
-from warehouse.core.calendar import sessions_table
 from warehouse.core.datatypes import KEPT, DataType
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.transform_version import Recipe
-from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import OF_TRADES, SessionSource
 
 _HALF = 16
@@ -101,20 +99,6 @@ def of_trades(units: Iterable[tuple[str, SessionSource]], hours: dict[date, str]
             for symbol, one in units
         ]
     )  # fmt: skip
-
-
-def hours_of(sessions: Iterable[date]) -> dict[date, str]:
-    """Of each session what the calendar says of it."""
-    rows = sessions_table(sorted(set(sessions))).to_pylist()
-    return {row["session"]: ",".join(map(str, row.values())) for row in rows}
-
-
-def followed(trades: Manifest, hours: Mapping[date, str]) -> str:
-    """One id of a month's trades as they are published, and of the hours of their sessions.
-
-    What a manifest says is in its name. Where the id is the same no bar is of other trades.
-    """
-    return _digest([trades.name, [hours[session] for session in trades.sessions]])
 
 
 def note_of(kind: DataType, month: date, due: Mapping[str | date, str], *, by_recipe: bool) -> str:

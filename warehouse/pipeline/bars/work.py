@@ -9,6 +9,7 @@ from datetime import date
 
 import pyarrow as pa
 
+from warehouse.core import calendar
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import ALL_SYMBOLS, PartitionKey, part_name
@@ -117,7 +118,7 @@ def look(
         trades: what there is, by symbol and session.
         is_kept: whether there is a note of that name: see `origin.note_of`.
     """
-    hours = origin.hours_of([session for _, session in trades])
+    hours = calendar.hours_of([session for _, session in trades])
     if work.place == "symbol":
         _symbols(work, scope, trades, hours)
     elif work.kind.by_session:

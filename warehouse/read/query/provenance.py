@@ -17,6 +17,9 @@ from warehouse.sqlfolder.files import words
 _OF_THE_WAREHOUSE = frozenset({"warehouse", "partitions", "source_files", "runs"})
 """Tables that no two warehouses, and no two generations of one, have alike."""
 
+_OF_A_STAR = frozenset({"exclude", "replace", "rename"})
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+
 
 def behind(snapshot: Snapshot, named: Iterable[str]) -> dict[str, Any]:
     """What the catalog's tables, views and macros of these names rest on, by name.
@@ -85,7 +88,7 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
     """The words of a view or macro, whatever DuckDB wrote them out, and the files it reads."""
     layout = snapshot.layout
     definitions = catalog.definitions[name]
-    sql = "; ".join(_in_words(one.sql) for one in definitions)
+    sql = "; ".join(in_words(one.sql) for one in definitions)
     facts: list[Any] = []
     if "read_parquet" in sql:
         kinds = [kind for kind in (*DATA_TYPES, *bars(snapshot)) if f"/{kind}/" in sql]
@@ -104,8 +107,42 @@ def _definition(snapshot: Snapshot, catalog: Known, name: str) -> list[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _in_words(sql: str) -> str:
-    return " ".join(words(sql))
+def in_words(sql: str) -> str:
+    """The words of what DuckDB wrote out; where it keeps no order they stand in one."""
+    return " ".join(_in_order(list(words(sql))))
+
+
+def _in_order(found: list[str]) -> list[str]:
+    """Words in which what a star leaves out, replaces or renames is sorted.
+
+    DuckDB keeps these in a table of hashes, and writes them out now so, now so.
+    """
+    told: list[str] = []
+    place = 0
+    while place < len(found):
+        told.append(found[place])
+        place += 1
+        is_list = told[-1] in _OF_A_STAR and found[place : place + 1] == ["("]
+        if is_list and told[-2:-1] in (["*"], [")"]):
+            entries, place = _entries(found, place)
+            told += ["(", " , ".join(sorted(entries)), ")"]
+    return told
+
+
+def _entries(found: list[str], start: int) -> tuple[list[str], int]:
+    """What stands between commas in the list that begins at a place, and the place after it."""
+    entries: list[list[str]] = [[]]
+    depth = 0
+    for place in range(start, len(found)):
+        word = found[place]
+        depth += (word in _OPENING) - (word in _CLOSING)
+        if not depth:
+            return [" ".join(_in_order(each)) for each in entries], place + 1
+        if depth == 1 and word == ",":
+            entries.append([])
+        elif place > start:
+            entries[-1].append(word)
+    return [" ".join(each) for each in entries], len(found)
 
 
 def _rows(snapshot: Snapshot, table: str) -> str:
