@@ -440,6 +440,18 @@ def test_a_day_that_is_there_in_another_form_alone_is_told_of_and_the_others_com
     assert update(made)[1] == 0
 
 
+def test_a_day_of_another_year_by_its_misspelling_is_not_where_the_source_begins(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(MONDAY, SESSION))
+    odd = made.source / f"us_stocks_sip/trades_v1/2024/01/{MONDAY.replace(year=2023)}.csv.gz"
+    odd.write_bytes(b"x")
+    _, status, told = update(made)
+    assert (status, sessions(made)) == (1, [MONDAY, SESSION])
+    assert f"{odd.name} is not named as the vendor's files are" in told
+    assert told.rstrip().endswith(f"absent     trades {TUESDAY}: the source has no file")
+
+
 def test_init_looks_at_the_source_and_says_what_is_there(tmp_path: Path) -> None:
     made = make(tmp_path, files(*DAYS))
 

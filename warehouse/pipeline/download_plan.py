@@ -277,7 +277,13 @@ def plan_download(
         _note_unlisted(plan, source, config, unlisted)
         if not days and not unlisted:
             bare.append(kind)
-        days |= {each.file.day for each in unlisted if each.file is not None}
+        # A day of another year by its misspelling alone is not where the source begins.
+        begin = min(days, default=date.min)
+        days |= {
+            each.file.day
+            for each in unlisted
+            if each.file is not None and not (each.is_misnamed and each.file.day < begin)
+        }
         unseen = [(each.first, each.last) for each in unlisted if each.file is None]
         if not (kind.monthly_by_symbol and config.source.layout == "symbol"):
             _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
