@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import SESSION, Made, make, random_trades
+from building import SESSION, Made, day_key, make, random_trades
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -366,6 +366,20 @@ def test_a_machine_that_has_not_what_it_is_of_follows_what_was_published_since(
     second.layout.generation.unlink()
     second.update()
     assert answers(second) == answers(first)
+
+
+def test_a_machine_that_has_not_what_it_is_of_follows_a_file_whose_rows_are_refused_since(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = machine(tmp_path / "second", url, server.endpoint)
+    answers(second)
+    of_another_day = random_trades(SYMBOLS, 20, date(2024, 1, 26))
+    first.put(day_key("trades", SESSION), of_another_day)
+    first.update("trades")
+    second.layout.generation.unlink()
+    assert answers(second) == answers(first)
+    assert "of the vendor's" not in caplog.text
+    second.update()
 
 
 def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from warehouse.core.datatypes import with_bars
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     STAGED_CATALOG,
     Layout,
@@ -252,14 +253,10 @@ def _check_followed(
             draft.unlink(missing_ok=True)
             _download(layout, bucket, content, draft)
             there = _ingested(draft)
-        # A later version of the vendor's file is not there either.
         alone += [
             source
             for source, here in _ingested(path).items()
-            if source not in there
-            or (
-                here.sha256 != there[source].sha256 and here.recorded_at > there[source].recorded_at
-            )
+            if here.rows_published and not _is_followed(here, there.get(source))
         ]
     if alone:
         raise ObjectStorageError(
@@ -272,15 +269,28 @@ def _check_followed(
         )
 
 
+def _is_followed(here: SourceFile, there: SourceFile | None) -> bool:
+    """Whether a bucket has a file's rows, or what was made of the file since."""
+    if there is None:
+        return False
+    is_same = here.sha256 == there.sha256 and bool(there.rows_published)
+    return is_same or there.recorded_at >= here.recorded_at
+
+
 def _ingested(page: Path) -> dict[str, SourceFile]:
-    """The vendor's files that a page of the ledger has rows of; none where it cannot be read."""
+    """The vendor's files that a page of the ledger calls ingested, or that it has rows of.
+
+    None where it cannot be read.
+    """
     try:
         records = [file_record(row) for row in kept_tables.read_ledger(page).to_pylist()]
     except UnreadablePartitionError:
         raise
     except (CorruptPartitionError, ValueError, TypeError):
         return {}
-    return {one.source: one for one in records if one.rows_published}
+    return {
+        one.source: one for one in records if one.rows_published or one.state == FileState.INGESTED
+    }
 
 
 def _change(
