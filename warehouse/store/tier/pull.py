@@ -26,6 +26,7 @@ from warehouse.core.paths import (
     Layout,
     parse_partition,
     partition_paths,
+    reference_table,
 )
 from warehouse.errors import (
     CorruptPartitionError,
@@ -46,6 +47,7 @@ from warehouse.store.catalog import SourceFile, file_record
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+from warehouse.store.reference import reference_files
 from warehouse.text import count, some
 
 if TYPE_CHECKING:
@@ -213,6 +215,7 @@ def _bring(
     layout.modes.make_folders(folder)
     if generation.record(layout) is None:
         _check_followed(layout, bucket, files, folder / "ledger")
+        _check_loaded(layout, bucket, files, folder)
     wanted = _due(layout, files, known)
     staged = {name: folder / str(number) for number, name in enumerate(wanted)}
     staged[CATALOG] = layout.data / STAGED_CATALOG
@@ -267,6 +270,38 @@ def _check_followed(
             f" it with storage.cache_dir: {layout.cache}, or move it away, put its raw/ back and"
             " run update, which publishes them to the bucket",
         )
+
+
+def _check_loaded(
+    layout: Layout, bucket: Bucket, files: Mapping[str, Content], folder: Path
+) -> None:
+    """Look, as `_check_followed` does, whether a bucket has what was loaded here of splits, …
+
+    Args:
+        folder: where a file of them may be brought to.
+
+    Raises:
+        ObjectStorageError: it has not, nor as many loads since.
+    """
+    there = {Path(name).name for name in files if name.startswith(f"{layout.reference.name}/")}
+    for table, here in reference_files.newest(layout).items():
+        if here in there:
+            continue
+        for name in there:
+            if reference_table(name) == table:
+                _download(layout, bucket, files[f"{layout.reference.name}/{name}"], folder / name)
+                number = reference_files.number_at(folder / name)
+                if number > reference_files.number_of(layout, here):
+                    break
+        else:
+            raise ObjectStorageError(
+                bucket.url,
+                f"does not have the {table} as loaded in {layout.data}: that is a copy that went on"
+                " alone, or was published to a folder or to another bucket meanwhile. Nothing of"
+                f" it is changed: ask it with storage.cache_dir: {layout.cache}, or move it away,"
+                f" put its raw/ back and load the vendor's export of {table} again, which publishes"
+                " them to the bucket",
+            )
 
 
 def _is_followed(here: SourceFile, there: SourceFile | None) -> bool:
