@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -41,7 +42,7 @@ from filelock import FileLock
 
 from warehouse import Warehouse
 from warehouse.cli import shell
-from warehouse.cli.main import cli
+from warehouse.cli.main import StandardError, cli
 from warehouse.cli.options import Failure, Place, say
 from warehouse.cli.render import answer, status, terminal, time_left
 from warehouse.core.paths import RawFile, shipped
@@ -1518,6 +1519,38 @@ def test_an_error_that_nobody_can_be_told_keeps_its_exit_status(filled: Path) ->
     for asked in ("query 'select x'", "query", "status --json >/dev/full"):
         command = f"{shlex.quote(WAREHOUSE)} -C {shlex.quote(str(filled))} {asked} 2>/dev/full"
         assert subprocess.run(["bash", "-c", command], check=False).returncode == 2
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_who_has_gone_from_standard_error_ends_a_command_as_from_its_output(
+    filled: Path, unbuffered: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [WAREHOUSE, "-C", str(filled), "verify"],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+
+
+def test_a_standard_error_that_refuses_to_be_waited_for_is_waited_for() -> None:
+    """As of a terminal that another program has set so."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    words = b"told in one line\n" * 100_000
+    with (
+        open(reader, "rb") as heard,
+        StandardError(writer, "w") as stream,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writing = pool.submit(stream.write, words)
+        assert heard.read(len(words)) == words
+        assert writing.result() == len(words)
 
 
 def test_the_shell_never_takes_the_catalog_for_its_standard_input(filled: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from building import SESSION, Made, make, random_trades
+from building import SESSION, Made, day_key, make, random_trades
 from click.testing import CliRunner
 from objects.machines import SYMBOLS, a_day, machine, some_days
 from s3server import S3TestServer
@@ -335,6 +335,39 @@ def test_what_is_published_to_a_folder_for_a_while_is_not_lost_in_the_bucket(
         first.update()
 
 
+def test_splits_that_a_machine_has_loaded_on_its_own_are_not_pulled_over(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer
+) -> None:
+    def load(made: Made, *days: str) -> None:
+        names = "id,ticker,execution_date,split_from,split_to,adjustment_type"
+        names += ",historical_adjustment_factor"
+        rows = [f"{day},AAPL,{day},1,2,forward_split,1" for day in days]
+        path = tmp_path / "splits.csv"
+        path.write_text("\n".join([names, *rows, ""]))
+        with Warehouse(made.root) as wh:
+            wh.load_reference(path)
+
+    def splits(made: Made) -> int:
+        with Warehouse(made.root) as wh:
+            return len(wh.query("from splits"))
+
+    load(first, "2023-01-03")
+    second = machine(tmp_path / "second", url, server.endpoint)
+    for made in (first, second):
+        with Warehouse(made.root) as wh:
+            wh.pull()
+    first.configure(storage__cache_dir="./data/cache")
+    load(first, "2023-01-03", "2024-01-31")
+    first.configure(storage__cache_dir=url)
+    assert splits(first) == 2
+    with pytest.raises(ObjectStorageError, match=r"does not have the splits as loaded in"):
+        first.update()
+    # Where more has been loaded there since, it is followed.
+    for number in range(3):
+        load(second, "2023-01-03", "2024-01-30", f"2024-01-0{number + 2}")
+    assert splits(first) == 5
+
+
 def test_what_a_machine_has_of_another_bucket_alone_is_not_pulled_over(
     first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
@@ -366,6 +399,20 @@ def test_a_machine_that_has_not_what_it_is_of_follows_what_was_published_since(
     second.layout.generation.unlink()
     second.update()
     assert answers(second) == answers(first)
+
+
+def test_a_machine_that_has_not_what_it_is_of_follows_a_file_whose_rows_are_refused_since(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = machine(tmp_path / "second", url, server.endpoint)
+    answers(second)
+    of_another_day = random_trades(SYMBOLS, 20, date(2024, 1, 26))
+    first.put(day_key("trades", SESSION), of_another_day)
+    first.update("trades")
+    second.layout.generation.unlink()
+    assert answers(second) == answers(first)
+    assert "of the vendor's" not in caplog.text
+    second.update()
 
 
 def test_what_another_machine_published_later_is_not_undone_by_older_raw_files(

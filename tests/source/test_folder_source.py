@@ -382,6 +382,41 @@ def test_files_of_days_that_the_clock_has_yet_to_see_are_told_of_with_the_clock(
     assert f"{day} is here already" in warning
 
 
+def test_a_file_that_is_named_for_a_day_to_come_is_no_word_against_the_clock(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    misnamed = made.layout.raw_file(RawFile("trades", date(2204, 1, 30)))
+    misnamed.parent.mkdir(parents=True)
+    shutil.copy(made.layout.raw_file(RawFile("trades", MONDAY)), misnamed)
+    assert made.ingest("trades").metrics.rows_published == 0
+    report, status, _ = update(made)
+    assert status == 0
+    assert report.download is not None
+    assert not report.download.left_out
+
+
+def test_who_asks_and_does_not_update_does_not_wait_for_the_sources_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the network that does not answer holds up whoever looks at it."""
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    looked_at: list[str] = []
+    look = os.lstat
+
+    def lstat(path: str, *args: int, **kwargs: int) -> os.stat_result:
+        looked_at.append(str(path))
+        return look(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(os.path, "samefile", lambda *paths: looked_at.extend(map(str, paths)))
+    with Warehouse(made.root) as wh:
+        assert len(wh.query("select distinct session from trades")) == len(DAYS)
+    assert not [path for path in looked_at if path.startswith(str(made.source))]
+
+
 def test_files_of_other_days_than_were_asked_for_are_no_other_layout(tmp_path: Path) -> None:
     made = make(tmp_path, files(*DAYS))
     request = Request.of(["trades"], date(2023, 5, 1), date(2023, 5, 2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import signal
 import sys
 from typing import Any
@@ -70,16 +71,24 @@ def _open_what_is_closed() -> None:
     sys.stderr = sys.stderr or io.StringIO()
 
 
-class _StandardError(io.FileIO):
+class StandardError(io.FileIO):
     """Standard error that is no reason to end: a log on a full disk stops no run."""
 
     def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise  # whoever read it has gone
-        except OSError:
-            return memoryview(data).nbytes
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left:
+            try:
+                written = super().write(left)
+            except BrokenPipeError:
+                raise  # whoever read it has gone
+            except OSError:
+                break
+            if written is None:
+                # Another program that has the same terminal made it refuse to be waited for.
+                select.select([], [self], [])
+            left = left[written or 0 :]
+        return size
 
 
 class _Closed(io.StringIO):
@@ -97,8 +106,9 @@ def main() -> None:
     """What the `warehouse` command runs."""
     _open_what_is_closed()
     if isinstance(sys.stderr, io.TextIOWrapper):
-        heard = io.BufferedWriter(_StandardError(sys.stderr.fileno(), "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(heard, sys.stderr.encoding, line_buffering=True)
+        # Without a buffer: what it could not get rid of would be an error anew as Python ends.
+        heard: Any = StandardError(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(heard, sys.stderr.encoding, write_through=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A symbol may hold what the terminal's encoding does not.

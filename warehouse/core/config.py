@@ -350,12 +350,14 @@ class Config(_Section):
         )
 
     def source_folder(self, root: Path) -> Path | None:
-        """The folder that source.url names; None: it names none."""
+        """The folder that source.url names, as it is named; None: it names none.
+
+        It is not looked at: a disk in the network that does not answer would hold up every command.
+        """
         url = self.source.url
         if not url or ("://" in url and not url.startswith("file://")):
             return None
-        # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
-        return Path(os.path.realpath(root / expanded(url.removeprefix("file://"))))
+        return root / expanded(url.removeprefix("file://"))
 
     @property
     def modes(self) -> Modes:

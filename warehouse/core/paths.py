@@ -687,19 +687,17 @@ class Layout:
         """
         found, unread = [], []
         for name in data_types:
-            sources: dict[str, str | None] = {}
+            looked_at: dict[str, str | None] = {}
+            told = set()
             # A file of a month bears its first day.
             for entry in walk(self.raw / name, first.replace(day=1), last):
-                folder = entry.below.rpartition("/")[0]
-                if folder not in sources:
-                    place = self.of_the_source(name, folder)
-                    if place is not None and place not in sources.values():
+                place = self.of_the_source(name, entry.below.rpartition("/")[0], looked_at)
+                if place is not None:
+                    if place not in told:
                         own = Entry(place, None, THE_SOURCES_OWN, is_folder=True)
                         unread.append((name, own))
-                    sources[folder] = place
-                if sources[folder] is not None:
-                    continue
-                if entry.stat is None:
+                    told.add(place)
+                elif entry.stat is None:
                     unread.append((name, entry))
                 elif (file := parse_raw_path(name, entry.below)) is None:
                     continue
@@ -710,19 +708,27 @@ class Layout:
                     unread.append((name, replace(entry, problem=problem)))
         return sorted(found, key=lambda file: file.sort_key), unread
 
-    def of_the_source(self, name: str, below: str) -> str | None:
-        """Which folder of the raw tier is that of the source: this one, or the first above it."""
+    def of_the_source(
+        self, name: str, below: str, looked_at: dict[str, str | None] | None = None
+    ) -> str | None:
+        """Which folder of the raw tier is that of the source: this one, or the first above it.
+
+        Args:
+            looked_at: takes what is found of each folder, so that none is looked at twice.
+        """
         kind = DATA_TYPES.get(name)
         if self.source is None or kind is None:
             return None
-        parts = below.split("/") if below else []
-        for depth in range(len(parts) + 1):
-            place = "/".join(parts[:depth])
-            for layout in ("day", "symbol"):
-                there = self.source / source_folder(kind, layout) / place
-                if is_same_folder(self.raw / name / place, there):
-                    return place
-        return None
+        found = {} if looked_at is None else looked_at
+        if below not in found:
+            above = below.rpartition("/")[0]
+            found[below] = self.of_the_source(name, above, found) if below else None
+            if found[below] is None:
+                folders = [self.source / source_folder(kind, one) for one in ("day", "symbol")]
+                here = self.raw / name / below
+                if any(is_same_folder(folder / below, here) for folder in folders):
+                    found[below] = below
+        return found[below]
 
 
 def shipped(folder: str) -> Path:

@@ -151,6 +151,8 @@ def open_source(config: Config, root: Path) -> Source:
     folder = config.source_folder(root)
     if folder is None:
         raise SourceError(url, "must be a folder, or s3://BUCKET")
+    # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
+    folder = Path(os.path.realpath(folder))
     return FolderSource(folder, config.modes, source_confines(root))
 
 
@@ -294,7 +296,13 @@ def plan_download(
         _note_bare(plan, source, config, kind, known, (first, last))
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
-    ahead = max((day for _, day in kept), default=last)
+    # A file that is misnamed has no row of its day: all were rejected.
+    held = (
+        file.day
+        for file, record in known.items()
+        if record.state.is_here and (record.rows_published or not record.rows_rejected)
+    )
+    ahead = max(held, default=last)
     if open_end and ahead > today():
         plan.left_out.append(
             f"days after {today()}, which is today by this computer's clock: {ahead} is here"

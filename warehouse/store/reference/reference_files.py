@@ -140,6 +140,15 @@ def number_of(layout: Layout, name: str) -> int:
     return _read(layout, name)[1]
 
 
+def number_at(path: Path) -> int:
+    """The number of a file that is at `path`, wherever that is.
+
+    Raises:
+        CorruptPartitionError: it is not as it was written.
+    """
+    return _content(path)[1]
+
+
 def problem(path: Path) -> str | None:
     """What is wrong with the file that is at `path`, or should be; None: nothing."""
     try:

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from warehouse.core.datatypes import with_bars
+from warehouse.core.file_state import FileState
 from warehouse.core.paths import (
     STAGED_CATALOG,
     Layout,
     parse_partition,
     partition_paths,
+    reference_table,
 )
 from warehouse.errors import (
     CorruptPartitionError,
@@ -45,6 +47,7 @@ from warehouse.store.catalog import SourceFile, file_record
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
+from warehouse.store.reference import reference_files
 from warehouse.text import count, some
 
 if TYPE_CHECKING:
@@ -212,6 +215,7 @@ def _bring(
     layout.modes.make_folders(folder)
     if generation.record(layout) is None:
         _check_followed(layout, bucket, files, folder / "ledger")
+        _check_loaded(layout, bucket, files, folder)
     wanted = _due(layout, files, known)
     staged = {name: folder / str(number) for number, name in enumerate(wanted)}
     staged[CATALOG] = layout.data / STAGED_CATALOG
@@ -252,14 +256,10 @@ def _check_followed(
             draft.unlink(missing_ok=True)
             _download(layout, bucket, content, draft)
             there = _ingested(draft)
-        # A later version of the vendor's file is not there either.
         alone += [
             source
             for source, here in _ingested(path).items()
-            if source not in there
-            or (
-                here.sha256 != there[source].sha256 and here.recorded_at > there[source].recorded_at
-            )
+            if here.rows_published and not _is_followed(here, there.get(source))
         ]
     if alone:
         raise ObjectStorageError(
@@ -272,15 +272,60 @@ def _check_followed(
         )
 
 
+def _check_loaded(
+    layout: Layout, bucket: Bucket, files: Mapping[str, Content], folder: Path
+) -> None:
+    """Look, as `_check_followed` does, whether a bucket has what was loaded here of splits, …
+
+    Args:
+        folder: where a file of them may be brought to.
+
+    Raises:
+        ObjectStorageError: it has not, nor as many loads since.
+    """
+    there = {Path(name).name for name in files if name.startswith(f"{layout.reference.name}/")}
+    for table, here in reference_files.newest(layout).items():
+        if here in there:
+            continue
+        for name in there:
+            if reference_table(name) == table:
+                _download(layout, bucket, files[f"{layout.reference.name}/{name}"], folder / name)
+                number = reference_files.number_at(folder / name)
+                if number > reference_files.number_of(layout, here):
+                    break
+        else:
+            raise ObjectStorageError(
+                bucket.url,
+                f"does not have the {table} as loaded in {layout.data}: that is a copy that went on"
+                " alone, or was published to a folder or to another bucket meanwhile. Nothing of"
+                f" it is changed: ask it with storage.cache_dir: {layout.cache}, or move it away,"
+                f" put its raw/ back and load the vendor's export of {table} again, which publishes"
+                " them to the bucket",
+            )
+
+
+def _is_followed(here: SourceFile, there: SourceFile | None) -> bool:
+    """Whether a bucket has a file's rows, or what was made of the file since."""
+    if there is None:
+        return False
+    is_same = here.sha256 == there.sha256 and bool(there.rows_published)
+    return is_same or there.recorded_at >= here.recorded_at
+
+
 def _ingested(page: Path) -> dict[str, SourceFile]:
-    """The vendor's files that a page of the ledger has rows of; none where it cannot be read."""
+    """The vendor's files that a page of the ledger calls ingested, or that it has rows of.
+
+    None where it cannot be read.
+    """
     try:
         records = [file_record(row) for row in kept_tables.read_ledger(page).to_pylist()]
     except UnreadablePartitionError:
         raise
     except (CorruptPartitionError, ValueError, TypeError):
         return {}
-    return {one.source: one for one in records if one.rows_published}
+    return {
+        one.source: one for one in records if one.rows_published or one.state == FileState.INGESTED
+    }
 
 
 def _change(
