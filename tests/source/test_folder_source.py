@@ -382,19 +382,20 @@ def test_files_of_days_that_the_clock_has_yet_to_see_are_told_of_with_the_clock(
     assert f"{day} is here already" in warning
 
 
-def test_a_file_that_is_named_for_a_day_to_come_is_no_word_against_the_clock(
-    tmp_path: Path,
-) -> None:
+def test_a_raw_file_that_is_named_for_a_day_to_come_is_told_and_not_read(tmp_path: Path) -> None:
     made = make(tmp_path, files(*DAYS))
     update(made)
     misnamed = made.layout.raw_file(RawFile("trades", date(2204, 1, 30)))
     misnamed.parent.mkdir(parents=True)
     shutil.copy(made.layout.raw_file(RawFile("trades", MONDAY)), misnamed)
-    assert made.ingest("trades").metrics.rows_published == 0
-    report, status, _ = update(made)
-    assert status == 0
-    assert report.download is not None
-    assert not report.download.left_out
+    report, status, told = update(made)
+    assert (status, report.files, report.planned) == (1, [], [])
+    assert f"{misnamed.name}: is of a day after" in " ".join(told.split())
+    for again in (made.ingest("trades"), made.rebuild("trades")):
+        assert misnamed.name not in {Path(file.key).name for file in again.planned}
+        assert [Path(each.path).name for each in again.raw_unread] == [misnamed.name]
+    misnamed.unlink()
+    assert update(made)[1] == 0
 
 
 def test_who_asks_and_does_not_update_does_not_wait_for_the_sources_disk(

@@ -296,13 +296,7 @@ def plan_download(
         _note_bare(plan, source, config, kind, known, (first, last))
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
-    # A file that is misnamed has no row of its day: all were rejected.
-    held = (
-        file.day
-        for file, record in known.items()
-        if record.state.is_here and (record.rows_published or not record.rows_rejected)
-    )
-    ahead = max(held, default=last)
+    ahead = max((day for _, day in kept), default=last)
     if open_end and ahead > today():
         plan.left_out.append(
             f"days after {today()}, which is today by this computer's clock: {ahead} is here"
@@ -556,6 +550,8 @@ def files_to_ingest(
     found = []
     holdings = _Holdings(config, known)
     for file in raw_files(layout, config, kinds, first, last):
+        if is_ahead(file, known):
+            continue
         record = known.get(file)
         if record is not None and holdings.publishes(file, record):
             path = layout.raw_file(file)
@@ -627,8 +623,8 @@ def passed_over(
     """What of the raw tier is not read, where it may hold what is asked for.
 
     Returns:
-        What cannot be looked at; and files of the layout that `source.layout` is not, where they
-        never brought their rows.
+        What cannot be looked at, or is of a day to come; and files of the layout that
+        `source.layout` is not, where they never brought their rows.
     """
     first, last = request.first, request.last
     names = sorted({kind.name for kind in request.kinds})
@@ -650,7 +646,19 @@ def passed_over(
         if is_asked:
             path = layout.raw / name / entry.below if entry.below else layout.raw / name
             found.append(StorageError(path, entry.problem or ""))
-    return found, others
+    problem = (
+        f"is of a day after {today()}, which is today by this computer's clock; take it away, or"
+        " set the clock right"
+    )
+    found += [
+        StorageError(layout.raw_file(file), problem) for file in files if is_ahead(file, known)
+    ]
+    return found, [file for file in others if not is_ahead(file, known)]
+
+
+def is_ahead(file: RawFile, known: Mapping[RawFile, SourceFile]) -> bool:
+    """Whether there can be no such file yet, by this computer's clock, and none has come."""
+    return file.day > today() and file not in known
 
 
 def raw_files(

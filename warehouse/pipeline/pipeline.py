@@ -60,6 +60,7 @@ from warehouse.pipeline.download_plan import (
     DownloadPlan,
     Source,
     files_to_ingest,
+    is_ahead,
     of_other_machines,
     open_source,
     passed_over,
@@ -360,7 +361,7 @@ class Pipeline:
         self, report: RunReport, request: Request, known: dict[RawFile, SourceFile]
     ) -> tuple[list[RawFile], list[RawFile]]:
         """What a rebuild may read of what is asked, and what of it is not to be had here."""
-        found = self._raw_files(request)
+        found = [file for file in self._raw_files(request) if not is_ahead(file, known)]
         other = of_other_machines(self.layout, found, known)
         self.look_at_raw(report, request, known)
         absent = gone(self.layout, request, known, found, report.raw_unread)
