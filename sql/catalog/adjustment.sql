@@ -28,7 +28,7 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
     with
         bearers as (
             select security, first_session, coalesce(last_session, '9999-12-30') as last_session
-            from securities
+            from main.securities
             where symbol = of_symbol
         ),
 
@@ -36,7 +36,7 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
             select of_symbol as name
             union
             select symbol
-            from securities
+            from main.securities
             where security in (select security from bearers)
         ),
 
@@ -46,7 +46,7 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
                 coalesce(
                 (
                     select arg_max(bearer.security, (bearer.first_session, bearer.security))
-                    from securities as bearer
+                    from main.securities as bearer
                     where
                         bearer.symbol = actions.symbol
                         and bearer.first_session <= actions.session
@@ -54,14 +54,14 @@ create or replace macro factors_of(of_symbol, adjust, as_of) as table (
                 ),
                 (
                     select arg_max(bearer.security, (bearer.first_session, bearer.security))
-                    from securities as bearer
+                    from main.securities as bearer
                     where
                         bearer.symbol = actions.symbol
                         and bearer.first_session <= actions.session - 1
                         and coalesce(bearer.last_session, '9999-12-30') >= actions.session - 1
                 )
                 ) as security
-            from actions
+            from main.actions
             where
                 counts
                 and symbol in (select name from symbols)

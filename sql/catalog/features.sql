@@ -24,7 +24,7 @@ create or replace macro sessions_before(of_data_type, of_symbol, first_session, 
         with
             earlier as (
                 select entry.session, entry.rows
-                from partitions, unnest(sessions) as listed(entry)
+                from main.partitions, unnest(sessions) as listed(entry)
                 where data_type = of_data_type and symbol = of_symbol
             ),
             ranked as (
@@ -41,7 +41,7 @@ create or replace macro rows_before(of_data_type, of_symbol, first_session, want
         with
             earlier as (
                 select entry.session, entry.rows
-                from partitions, unnest(sessions) as listed(entry)
+                from main.partitions, unnest(sessions) as listed(entry)
                 where data_type = of_data_type and symbol = of_symbol
             ),
             summed as (

@@ -65,8 +65,9 @@ create or replace macro is_in_place() as (
     where files.path not glob '*/staging/warehouse.duckdb'
 );
 -- A macro takes the macros and tables that it names from the catalog in use, whichever it stands in
--- itself; and before these what the shell's user made under such a name, as a temporary table. It
--- orders upwards where it does not say how, unless the shell was told otherwise.
+-- itself; and before these what the shell's user made under such a name, as a temporary table. What
+-- the WITH of a query has it does not take: it names tables as those of `main`. It orders upwards
+-- where it does not say how, unless the shell was told otherwise.
 create or replace macro is_the_only_one() as (
     select
         case
@@ -94,18 +95,23 @@ create or replace macro is_the_only_one() as (
     from duckdb_databases() as files
     left join
         (
-            select database_name as own_database, table_name as own_name
+            select database_name as own_database, lower(table_name) as own_name
             from duckdb_tables()
+            where schema_name = 'main'
             union all
-            select database_name, view_name
+            select database_name, lower(view_name)
             from duckdb_views()
+            where schema_name = 'main'
         ) as own
         on own_database = database_name
         and own_name in ('actions', 'partitions', 'securities', 'sessions', 'trade_conditions')
         and not coalesce(path, '') glob '*/warehouse.duckdb'
         and (
             database_name = 'temp'
-            or contains(current_setting('search_path'), database_name || '.')
+            or contains(
+                ',' || lower(current_setting('search_path')) || ',',
+                ',' || lower(database_name) || '.main,'
+            )
         )
 );
 -- Who asks from a time to a time would get the whole sessions, unawares; from the later session to

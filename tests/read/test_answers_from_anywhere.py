@@ -659,6 +659,52 @@ def test_a_macro_takes_no_table_of_the_users_own_for_the_warehouses(
                 shell.sql(f"select count(*) from {asked}").fetchall()
 
 
+@pytest.mark.parametrize(
+    "name", ["actions", "partitions", "securities", "sessions", "trade_conditions"]
+)
+def test_a_macro_takes_nothing_that_the_with_of_a_query_so_calls(name: str, tmp_path: Path) -> None:
+    made = fresh(tmp_path)
+    asked = [
+        *MACROS,
+        f"filled_bars_of('AAPL', '{SESSION}', '{SESSION}')",
+        f"day_bars_of('AAPL', '{SESSION}', '{SESSION}')",
+        f"vwap_of('AAPL', '{SESSION}', '{SESSION}')",
+        f"(select sessions_before('trades', 'AAPL', '{SESSION}', 1))",
+        f"(select rows_before('trades', 'AAPL', '{SESSION}', 1))",
+    ]
+    other = f"with {name} as (select 1 as other)"
+    with duckdb.connect(made.layout.catalog, read_only=True) as shell, Warehouse(made.root) as wh:
+        for each in asked:
+            found = shell.sql(f"select count(*) from {each}").fetchall()
+            assert shell.sql(f"{other} select count(*) from {each}").fetchall() == found, each
+            assert wh.query(f"{other} select count(*) from {each}").iat[0, 0] == found[0][0]
+
+
+@pytest.mark.parametrize(
+    ("attached_as", "own"),
+    [("w", "memory.main.Sessions"), ("w", "Own.main.sessions"), ("warehouse", None)],
+)
+def test_which_table_a_macro_would_take_is_told_by_whole_names_in_any_case(
+    attached_as: str, own: str | None, tmp_path: Path
+) -> None:
+    catalog = fresh(tmp_path).layout.catalog
+    with duckdb.connect() as shell:
+        shell.execute(f"attach '{catalog}' as {attached_as} (read_only)")
+        # `house.main` is within `warehouse.main`, and nothing looks into the other schema.
+        shell.execute("attach ':memory:' as house")
+        shell.execute("attach ':memory:' as Own")
+        shell.execute("create schema Own.other")
+        for name in ("house.main.sessions", "Own.other.sessions", *([own] if own else [])):
+            shell.execute(f"create table {name} as from {attached_as}.sessions")
+        shell.execute(f"set search_path = 'memory,Own,{attached_as}'")
+        asked = f"select count(*) > 0 from bars_of('AAPL', '{SESSION}', '{SESSION}')"
+        if own is None:
+            assert shell.sql(asked).fetchall() == [(True,)]
+        else:
+            with pytest.raises(duckdb.Error, match="your own sessions for the warehouse's"):
+                shell.sql(asked).fetchall()
+
+
 def test_a_macro_knows_all_tables_that_it_may_not_take_from_the_user(tmp_path: Path) -> None:
     with duckdb.connect(fresh(tmp_path).layout.catalog, read_only=True) as shell:
         macros = dict(
@@ -674,7 +720,9 @@ def test_a_macro_knows_all_tables_that_it_may_not_take_from_the_user(tmp_path: P
     read = {
         name
         for (name,) in names
-        if any(re.search(rf"(from|join) \(*{name}\b", text, re.I) for text in macros.values())
+        if any(
+            re.search(rf"(from|join) \(*(main\.)?{name}\b", text, re.I) for text in macros.values()
+        )
     }
     # Rows of data types a macro reads from files; these names are its own within it.
     assert read - set(DATA_TYPES) == set(re.findall("'([a-z_]+)'", macros["is_the_only_one"])) & {

@@ -61,7 +61,7 @@ UNBOUND = {
     "a column of one form of a macro": ("quotes", "and session between", "and day between"),
     "a parameter of a macro": ("path_name", "substr(symbol, 1, 1)", "substr(symbols, 1, 1)"),
     "a function": ("minute_aggs", "url_decode(", "url_decoded("),
-    "a table": ("features", "from partitions,", "from partitioned,"),
+    "a table": ("features", "from main.partitions,", "from main.partitioned,"),
     "a word": ("day_aggs", "where\n", "were\n"),
     "a view of itself": (
         "rejects",

@@ -8,7 +8,7 @@ from warehouse.core.datatypes import PRICES, SIZES
 from warehouse.errors import SqlFileError
 from warehouse.sqlfolder.feature import FREQUENCIES, MOST, Feature, Parameter
 from warehouse.sqlfolder.feature_file import MACRO_ARGUMENTS, FeatureFolder
-from warehouse.sqlfolder.feature_select import AGGS, columns_of, complaint, with_names
+from warehouse.sqlfolder.feature_select import AGGS, CONDITIONS, columns_of, complaint, with_names
 
 _SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
 
@@ -86,8 +86,13 @@ def macro(feature: Feature) -> str:
     )
     order = ", ".join(f"{name} nulls first" for name in feature.grain)
     body = with_names(feature.file.body, feature.statement.parameters)
+    # By its bare name it would be a relation of the WITH of who asks, where that has one so called.
+    rules = [f"{CONDITIONS} as (select * from main.{CONDITIONS})"]
+    rules = rules if CONDITIONS in feature.statement.tables else []
     tables = {
-        rows: ",\n".join(f"{table} as ({rows(feature, table)})" for table in feature.reads)
+        rows: ",\n".join(
+            [*rules, *(f"{table} as ({rows(feature, table)})" for table in feature.reads)]
+        )
         for _, rows in forms
     }
     bodies = [

@@ -102,12 +102,15 @@ def _gather(snapshot: Snapshot) -> Known:
         "select lower(table_name) from duckdb_tables() where database_name = $name",
         name=ATTACHED_AS,
     )
-    scalar = [(name, tree) for name, is_table, tree, _ in macros if not is_table]
+    scalar = [
+        (name, tree) for name, is_table, tree, _ in macros if not is_table and name not in PLACE
+    ]
     names = frozenset(name for (name,) in tables)
     folders = frozenset({ATTACHED_AS, "main"})
     # In a select list they are functions as any other.
     functions = builtin() | STABLE_TABLE_FUNCTIONS
-    stable = with_macros(functions, scalar, names) | PLACE | files(snapshot).keys()
+    # Others call those of the place: is_adjustment, and all that adjust by it.
+    stable = with_macros(functions | PLACE, scalar, names) | files(snapshot).keys()
     found = Known(stable, names, folders=folders)
     # What the catalog's own SQL reads, partitions and rejects, changes by a publish alone.
     reading = STABLE_TABLE_FUNCTIONS | {"read_parquet"}

@@ -17,6 +17,8 @@ from warehouse.sqlfolder.feature_select import complaint
 
 _OF = ", ".join(MACRO_ARGUMENTS)
 _SYMBOL, _FIRST, _LAST = MACRO_ARGUMENTS
+_TABLES = frozenset({"sessions", "trade_conditions"})
+"""Tables of the catalog that a statement may read."""
 _HOURS = {"hours": "bar_hours(hours)"}
 _ELIGIBLE = f"from eligible_trades_of({_OF}, form_t_sets_extended := {{}})"
 _COUNTED = "kind in ('tick', 'volume', 'dollar') and excess <> 'drop'"
@@ -40,9 +42,15 @@ class BarMacro:
     rows: str = "select * exclude (is_bar)\nfrom bars\nwhere is_bar"
 
     def sql(self, name: str, folder: BarFolder) -> str:
+        read = {
+            one for step in self.steps.values() if " " not in step for one in folder[step].reads
+        }
+        # By its bare name it would be a relation of the WITH of who asks, where that has one so
+        # called.
+        tables = {one: f"select * from main.{one}" for one in sorted(read & _TABLES)}
         parts = [
             f"{relation} as (\n{self._select(step, folder)}\n)"
-            for relation, step in self.steps.items()
+            for relation, step in {**tables, **self.steps}.items()
         ]
         text = ",\n".join(parts)
         return f"{self._head(name)}\nwith\n{text}\n{self.rows}\n)"
