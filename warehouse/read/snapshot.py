@@ -51,6 +51,7 @@ from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import (
+    ALONE,
     CATALOG_FORMAT,
     check_tables,
     dated_conditions,
@@ -266,7 +267,7 @@ class Snapshot:
         assert self._base is not None
         connection = self._base.cursor()
         try:
-            for statement in [*place(self.layout), _ALONE, *self._view]:
+            for statement in [*place(self.layout), ALONE, *self._view]:
                 connection.execute(statement)
         except duckdb.Error as error:
             connection.close()
@@ -636,10 +637,6 @@ def _about(sql: str, parameters: Mapping[str, Any]) -> Collection[str] | None:
         return ()
     named = parameters.get("data_type")
     return None if named is None else (named,)
-
-
-_ALONE = "create or replace temp macro is_the_only_one() as true"
-"""Nothing else is attached here; and DuckDB keeps no order of rows beside a subquery."""
 
 
 def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.DuckDBPyConnection:

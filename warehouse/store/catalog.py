@@ -47,6 +47,7 @@ from warehouse.sqlfolder.files import SqlFile, answer_of
 from warehouse.sqlfolder.select_check import check_file
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import (
+    ALONE,
     CATALOG_FORMAT,
     WAREHOUSE_ID,
     check_tables,
@@ -415,7 +416,7 @@ class Catalog:
             manifests.check(self._layout, shown, deeply=True)
             self._connection.execute(manifests.as_view(self._layout, shown))
             self._shown = shown
-            for statement in dated_conditions(self._connection, "published"):
+            for statement in [ALONE, *dated_conditions(self._connection, "published")]:
                 self._connection.execute(statement)
         except StorageError:
             self.close()

@@ -355,6 +355,14 @@ def place(layout: Layout) -> list[str]:
     ]
 
 
+ALONE = "create or replace temp macro is_the_only_one() as true"
+"""The statement after which macros ask for no other warehouse, nor for tables of a user's own.
+
+A connection of the library has none; the temporary views that it does have are what macros are to
+take. And DuckDB keeps no order of rows beside a subquery, as the one in that macro.
+"""
+
+
 def dated_conditions(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:
     """Statements after which the attached catalog's rules have the dates of this version.
 

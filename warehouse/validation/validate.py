@@ -44,7 +44,7 @@ from warehouse.sqlfolder.allow_list import Allowance
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule, not_asked
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import Catalog, CatalogChange, Checked, await_generation, of_run
-from warehouse.store.catalog_tables import check_tables, place, state_of
+from warehouse.store.catalog_tables import ALONE, check_tables, place, state_of
 from warehouse.store.reference import reference_files
 from warehouse.text import some
 from warehouse.validation.evaluate import (
@@ -330,7 +330,7 @@ class _Questions:
             self.close()
             raise self._unreadable(error) from error
         # Where another process writes to it, what is attached is a copy.
-        for statement in [*place(layout), within("published")]:
+        for statement in [*place(layout), ALONE, within("published")]:
             self._run(statement)
         try:
             named = manifests.listed(self._connection, "published")
