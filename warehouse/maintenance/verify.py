@@ -217,9 +217,11 @@ class _Round:
             asked = begin <= self._request.last and self._request.first <= end
             if asked and any(name == kind.name for kind in self._request.kinds):
                 place = self._layout.raw / name / entry.below
-                is_sources = entry.problem == THE_SOURCES_OWN
-                what = "source" if is_sources else "unknown"
-                yield Fault(place, what, entry.problem or "", "let it be read, then verify again")
+                if entry.problem == THE_SOURCES_OWN:
+                    what, remedy = "source", "verify again once it leads elsewhere"
+                else:
+                    what, remedy = "unknown", "let it be read, then verify again"
+                yield Fault(place, what, entry.problem or "", remedy)
         by_month: defaultdict[tuple[str, date], dict[RawFile, SourceFile | None]]
         by_month = defaultdict(dict)
         for file in {*known, *raw}:

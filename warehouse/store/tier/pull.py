@@ -315,7 +315,7 @@ def _is_followed(here: SourceFile, there: SourceFile | None) -> bool:
 def _ingested(page: Path) -> dict[str, SourceFile]:
     """The vendor's files that a page of the ledger calls ingested, or that it has rows of.
 
-    None where it cannot be read.
+    A page that is damaged names none.
     """
     try:
         records = [file_record(row) for row in kept_tables.read_ledger(page).to_pylist()]
