@@ -1800,6 +1800,19 @@ def test_the_shell_completes_data_types_rules_and_features(filled: Path) -> None
     assert completed(f"warehouse -C {filled} features quote_") == ["quote_imbalance"]
 
 
+def test_the_shell_is_not_handed_a_strangers_file_name_that_is_a_command(
+    filled: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(filled, root)
+    for folder in ("features", "validate"):
+        for name in ("zz;touch HIT;", "zz$(id)", "zz a", "zz\u202ea", "zz\x1b[31m"):
+            (root / "sql" / folder / f"{name}.sql").write_text("select 1", "utf-8")
+        (root / "sql" / folder / "zz_good.sql").write_text("select 1", "utf-8")
+    assert completed(f"warehouse -C {root} features zz") == ["zz_good"]
+    assert completed(f"warehouse -C {root} validate --rule zz") == ["zz_good"]
+
+
 def test_the_shell_completes_folders_and_files(filled: Path) -> None:
     for words in ("warehouse -C x", "warehouse init x", "warehouse init w --source x"):
         assert completed(words) == ["dir,x"]

@@ -34,7 +34,7 @@ from warehouse.core.request import Request
 from warehouse.errors import OutdatedCatalogError, SourceError, SqlFileError, StorageError
 from warehouse.ingest import stage as staging
 from warehouse.pipeline import pipeline
-from warehouse.pipeline.run_watch import outcome
+from warehouse.pipeline.run_watch import BY_A_SIGNAL, outcome
 from warehouse.pipeline.watch import logs, openmetrics
 from warehouse.store import catalog_writer, publish
 from warehouse.store.catalog_tables import CATALOG_FORMAT
@@ -221,12 +221,12 @@ def test_ctrl_c_is_a_word_of_its_own(
             made.update("trades")
 
     run = runs(made)[-1]
-    assert (run["state"], run["problem"], run["errors_count"]) == ("interrupted", "by Ctrl-C", 0)
+    assert (run["state"], run["problem"], run["errors_count"]) == ("interrupted", BY_A_SIGNAL, 0)
     assert logged(made)[-1]["state"] == "interrupted"
 
 
 def test_the_error_that_duckdb_makes_of_ctrl_c_without_a_cause_is_known(made: Made) -> None:
-    assert outcome(RuntimeError("Query interrupted")) == ("interrupted", "by Ctrl-C")
+    assert outcome(RuntimeError("Query interrupted")) == ("interrupted", BY_A_SIGNAL)
     assert outcome(RuntimeError("a bug"))[0] == "failed"
 
 

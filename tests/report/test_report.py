@@ -296,6 +296,17 @@ def test_one_file_a_symbol_covers_its_sessions_too(tmp_path: Path) -> None:
     assert found.complete.answer == "yes"
 
 
+def test_the_command_that_is_advised_asks_for_no_data_type_that_nobody_asked_for(
+    tmp_path: Path,
+) -> None:
+    first, last = HERE[0], HERE[1]
+    made = make(tmp_path, {day_key("trades", first): [trade("A", instant(first))]})
+    made.pipeline.update(Request.of(["trades", "quotes"], first, last))
+    found = gather(made.layout, made.config)
+    assert found.complete.answer == "no"
+    assert found.complete.command == f"update trades quotes --start {first} --end {last}"
+
+
 def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_path: Path) -> None:
     day = HERE[0]
     made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})
@@ -310,7 +321,8 @@ def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_pa
 
 def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts) -> None:
     assert facts.complete.answer == "no"
-    assert facts.complete.command == "update --start 2024-01-19 --end 2024-01-31"
+    types = "trades quotes minute_aggs"
+    assert facts.complete.command == f"update {types} --start 2024-01-19 --end 2024-01-31"
     assert "missing at the vendor" in facts.complete.text
 
 

@@ -630,6 +630,76 @@ def test_a_tier_whose_disk_is_not_mounted_is_named_and_all_is_there_once_it_is(
         assert set(wh.query("select price from trades")["price"]) == {2.0}
 
 
+@pytest.mark.parametrize("tier", ["cache", "cache/trades", "manifests", "rejects"])
+def test_a_folder_that_a_link_shares_with_another_warehouse_is_not_written_to(
+    tmp_path: Path, tier: str
+) -> None:
+    first, second = make(tmp_path / "first"), make(tmp_path / "second")
+    for number, made in enumerate((first, second)):
+        place = made.layout.data / tier
+        place.parent.mkdir(parents=True)
+        (tmp_path / "disk").mkdir(exist_ok=True)
+        place.symlink_to(tmp_path / "disk")
+        put(made, number + 1)
+    first.update("trades")
+    before = {path: path.read_bytes() for path in (tmp_path / "disk").rglob("*.*")}
+    for _ in range(2):
+        with pytest.raises(StorageError, match=rf"data/{tier}: leads to a folder of another wareh"):
+            second.update("trades")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "disk").rglob("*.*")}
+    assert first.verify().faults == []
+    with Warehouse(first.root) as wh:
+        assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {1.0}
+    # Whose it is goes with the warehouse.
+    first.root.rename(tmp_path / "moved")
+    moved = make(tmp_path / "moved")
+    put(moved, 3)
+    moved.update("trades")
+    with Warehouse(moved.root) as wh:
+        assert set(wh.trades(SYMBOLS, DAY, DAY)["price"]) == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cache", "rejects"),
+        ("cache", "manifests"),
+        ("cache/quotes", "cache/trades"),
+        ("cache", "raw"),
+    ],
+)
+def test_two_folders_of_a_warehouse_that_are_one_by_a_link_are_refused(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    made = make(tmp_path / "w")
+    (tmp_path / "disk").mkdir()
+    for name in (one, other):
+        place = made.layout.data / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(tmp_path / "disk")
+    put(made, 1)
+    with pytest.raises(StorageError, match=r"is one folder with .*: give each its own"):
+        made.update("trades")
+    assert not list((tmp_path / "disk").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("folder", ["cache", "cache/trades/B", "manifests/x", "set_aside"])
+def test_a_warehouse_within_what_another_keeps_is_refused(tmp_path: Path, folder: str) -> None:
+    first = make(tmp_path / "first")
+    put(first, 1)
+    first.update("trades")
+    inside = first.layout.data / folder / "mine"
+    second = make(tmp_path / "second", storage__cache_dir=str(inside))
+    put(second, 2)
+    with pytest.raises(StorageError, match=r"lies within what the warehouse of .* keeps"):
+        second.update("trades")
+    assert not inside.exists()
+    beside = make(tmp_path / "third", storage__cache_dir=str(first.layout.data / "third/cache"))
+    put(beside, 3)
+    beside.update("trades")
+    assert first.verify().faults == []
+
+
 @pytest.mark.parametrize("is_foreseen", [True, False])
 def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(
     is_foreseen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,7 @@ _MAKERS = ("init", "demo")
 _WRITERS = ("demo", "download", "ingest", "update", "rebuild", "validate", "verify", "reference",
             "reconcile")  # fmt: skip
 
+_SQL_NAME = re.compile(r"[\w-]+", re.ASCII)
 _COMMAND = re.compile(
     rf"(?<!the )\bwarehouse (?=(?:{'|'.join(each for each in _ORDER if each not in _MAKERS)})\b)"
 )
@@ -258,7 +259,9 @@ class SqlNames(click.types.StringParamType):
         with suppress(WarehouseError, OSError):
             layout, config = Place(folder).open()
             files = (config.sql_dir(layout.root) / self._folder).glob("[!.]*.sql")
-            return _items((f"{file.stem}{self._ending}" for file in sorted(files)), incomplete)
+            # The shell takes a name as it stands: a stranger's may be a command to it.
+            names = [file.stem for file in sorted(files) if _SQL_NAME.fullmatch(file.stem)]
+            return _items((f"{name}{self._ending}" for name in names), incomplete)
         return []
 
 

@@ -58,6 +58,8 @@ ALL_SYMBOLS = ""
 """In the place of a symbol: the partition of a month that holds all of them."""
 SHELF_STAGING = ".staging"
 """A folder of a shelf that is a disk of its own: files that wait there to be renamed."""
+SHELF_MARKER = ".warehouse.id"
+"""A file of a shelf that is a link, or a disk of its own: whose it is."""
 
 _STAGED = re.compile(r"staging/(?:[\w.%-]+/)*[\w.%-]+", re.ASCII)
 _PLAIN = re.compile(

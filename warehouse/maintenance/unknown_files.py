@@ -8,6 +8,7 @@ from pathlib import Path
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.paths import (
+    SHELF_MARKER,
     SHELF_STAGING,
     Layout,
     RawFile,
@@ -67,7 +68,7 @@ def _files(folder: Path) -> Iterator[str]:
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
             if not os.path.isdir(entry.path):
-                if entry.name not in FILE_MANAGERS:
+                if entry.name not in FILE_MANAGERS and name != SHELF_MARKER:
                     yield name
             elif not entry.is_symlink() and name != SHELF_STAGING:
                 waiting.append(name)

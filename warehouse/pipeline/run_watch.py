@@ -17,6 +17,9 @@ from warehouse.errors import LockedError, WarehouseError, one_line
 from warehouse.pipeline.report import RunReport
 from warehouse.pipeline.watch.logs import LOGGER, RunLog
 
+BY_A_SIGNAL = "by Ctrl-C, or by what ended its process"
+"""Which of them it was is not known where DuckDB or Arrow has made its own error of it."""
+
 
 def outcome(error: BaseException) -> tuple[str, str]:
     """What an error makes of a run: its state, failed or interrupted, and the problem in a line."""
@@ -25,7 +28,7 @@ def outcome(error: BaseException) -> tuple[str, str]:
     # An error that was raised twice may be the cause of its own cause.
     while cause is not None and not any(cause is one for one in seen):
         if _is_interrupt(cause):
-            return "interrupted", "by Ctrl-C"
+            return "interrupted", BY_A_SIGNAL
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     problem = one_line(error)
@@ -34,7 +37,7 @@ def outcome(error: BaseException) -> tuple[str, str]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or what a library makes of it."""
+    """Whether it is Ctrl-C or the like, or what a library makes of it."""
     return isinstance(error, (KeyboardInterrupt, pa.ArrowCancelled)) or is_interrupt(error)
 
 

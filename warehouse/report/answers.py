@@ -79,8 +79,12 @@ def is_complete(
         f" {reasons}.{without}"
     )
     first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
-    command = "ingest" if set(by_state) == {"waiting"} else f"update --start {first} --end {last}"
-    return Verdict("no", text, command)
+    if set(by_state) == {"waiting"}:
+        return Verdict("no", text, "ingest")
+    # Of a type that is not asked for none need be had.
+    due = [name for name in DATA_TYPES if any(row["data_type"] == name for row in absent)]
+    types = "".join(f" {name}" for name in due) if len(due) < len(DATA_TYPES) else ""
+    return Verdict("no", text, f"update{types} --start {first} --end {last}")
 
 
 def _by_type(rows: Sequence[Row]) -> str:

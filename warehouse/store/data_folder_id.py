@@ -13,11 +13,17 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from warehouse.core import small_files
-from warehouse.core.paths import OWN_FOLDERS, Layout, parse_partition, partition_paths
+from warehouse.core.paths import (
+    OWN_FOLDERS,
+    SHELF_MARKER,
+    Layout,
+    parse_partition,
+    partition_paths,
+)
 from warehouse.core.permissions import is_own, owner_of
 from warehouse.errors import EngineError, StorageError
 
@@ -41,8 +47,12 @@ class Marker:
 
 def read(layout: Layout) -> Marker | None:
     """The data folder's marker; None where there is none, or what is there is none."""
+    return _read(layout.marker)
+
+
+def _read(path: Path) -> Marker | None:
     try:
-        record = small_files.load_json(layout.marker, _MOST_BYTES)
+        record = small_files.load_json(path, _MOST_BYTES)
         found = Marker(record["id"], record["cache"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -129,6 +139,7 @@ def look(layout: Layout) -> None:
     """
     check_stands(layout)
     check(layout)
+    _check_outside(layout)
     try:
         is_taken = read(layout) is not None or _has_partitions(layout.cache)
     except OSError as error:
@@ -146,6 +157,19 @@ def look(layout: Layout) -> None:
                 layout.staging,
                 "holds files that no warehouse has put there, and a warehouse would empty it; give"
                 f" this one a folder of its own: storage.cache_dir: {_own(layout)}",
+            )
+
+
+def _check_outside(layout: Layout) -> None:
+    """Look whether the data folder lies in what another warehouse keeps, and would clear."""
+    data = Path(os.path.realpath(layout.data))
+    for folder in data.parents:
+        found = _read(folder / layout.marker.name)
+        if found and data.relative_to(folder).parts[0] in {found.cache, *OWN_FOLDERS}:
+            raise StorageError(
+                layout.data,
+                f"lies within what the warehouse of {folder} keeps, to which it would be a stray;"
+                " give this one a folder elsewhere: storage.cache_dir",
             )
 
 
@@ -181,22 +205,62 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
         OSError, StorageError: the disk refuses.
     """
     found = read(layout)
-    if found is not None and found.cache == layout.cache.name:
-        return
-    of_old = found.id if found else told()
-    if of_old is None or not _ID.fullmatch(of_old):
-        of_old = secrets.token_hex(16)
-    record = {"id": of_old, "cache": layout.cache.name}
-    draft = layout.marker.with_name(f"{layout.marker.name}.new")
+    if found is None or found.cache != layout.cache.name:
+        of_old = found.id if found else told()
+        if of_old is None or not _ID.fullmatch(of_old):
+            of_old = secrets.token_hex(16)
+        found = Marker(of_old, layout.cache.name)
+        _mark(layout, layout.marker, found)
+    _claim_shelves(layout, found)
+
+
+def _mark(layout: Layout, path: Path, marker: Marker) -> None:
+    draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with open(draft, "x", encoding="utf-8", opener=layout.modes.opener) as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(json.dumps(asdict(marker), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.replace(draft, layout.marker)
+        os.replace(draft, path)
     except IsADirectoryError as error:
-        raise StorageError(layout.marker, A_FOLDER_IS_THERE) from error
+        raise StorageError(path, A_FOLDER_IS_THERE) from error
+
+
+def _claim_shelves(layout: Layout, marker: Marker) -> None:
+    """Mark the shelves that lie elsewhere, by a link or a mount, as this warehouse's, too.
+
+    Two data folders that lead to one would replace and clear each other's files there.
+
+    Raises:
+        StorageError: one is another's, or two are one folder.
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    device = os.stat(layout.data).st_dev
+    for shelf in (layout.raw, *(layout.data / name for name in sorted(layout.shelves()))):
+        try:
+            about = os.stat(shelf)
+        except OSError:
+            continue  # who has to write there is told
+        twin = seen.setdefault((about.st_dev, about.st_ino), shelf)
+        if twin is not shelf:
+            raise StorageError(
+                shelf, f"is one folder with {twin}, by a link or a mount: give each its own"
+            )
+        if shelf == layout.raw or (about.st_dev == device and not os.path.islink(shelf)):
+            continue
+        path = shelf / SHELF_MARKER
+        found = _read(path)
+        if found is None:
+            # A disk that is full, or for reading alone, is told by what has to write there.
+            with suppress(OSError):
+                _mark(layout, path, marker)
+        elif found.id != marker.id:
+            raise StorageError(
+                shelf,
+                f"leads to a folder of another warehouse, as {path} says: give this one its own; or"
+                " remove that file, if the other warehouse is gone",
+            )
 
 
 def is_bare(layout: Layout) -> bool:
@@ -214,7 +278,12 @@ def become(layout: Layout, folder_id: str) -> None:
     Raises:
         OSError, StorageError: the disk refuses.
     """
-    if id_of(layout) != folder_id and is_bare(layout):
+    before = id_of(layout)
+    if before != folder_id and is_bare(layout):
+        for shelf in layout.shelves():
+            path = layout.data / shelf / SHELF_MARKER
+            if (found := _read(path)) is not None and found.id == before:
+                path.unlink()
         layout.marker.unlink(missing_ok=True)
         claim(layout, lambda: folder_id)
 
