@@ -247,6 +247,25 @@ def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(odd.lines) <= 60
 
 
+@pytest.mark.parametrize("word", ["true", "True", "TRUE", "1", " true ", "false"])
+def test_a_list_goes_on_where_it_gives_a_token_however_it_spells_that_there_is_more(
+    word: str,
+) -> None:
+    other = KEY.replace("-02.", "-03.")
+
+    def answer(line: str) -> bytes:
+        if "continuation-token" in line:
+            return xml(listing([(other, 8, "e")]))
+        head = f"<IsTruncated>{word}</IsTruncated>"
+        head += "<NextContinuationToken>more</NextContinuationToken>"
+        return xml(listing([(KEY, 7, "e")], head))
+
+    with OddServer(answers=answer) as odd:
+        s3 = source(odd.endpoint)
+        taken = list(s3.list(DATA_TYPES["trades"], "day", DAY, date(2024, 1, 3), print))
+    assert [item.key for item in taken] == [KEY, other]
+
+
 def test_odd_entries_of_a_list_are_told_of_and_the_others_are_taken() -> None:
     other = KEY.replace("-02.", "-03.")
     items = [

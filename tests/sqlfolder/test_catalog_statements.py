@@ -122,6 +122,14 @@ def test_what_cannot_be_bound_is_refused_by_the_name_of_its_file(
             "create or replace view",
             "insert into runs (run_id) select 'x' returning run_id; create or replace view",
         ),
+        *(
+            ("create or replace view", f"{statement}; create or replace view")
+            for statement in (
+                "create or replace table source_files as select 1 as a",
+                "Create Or Replace Table Runs (a int)",
+                "create view if not exists findings as select 1 as a",
+            )
+        ),
     ],
 )
 def test_a_file_of_the_catalog_creates_and_fills_and_does_nothing_else(

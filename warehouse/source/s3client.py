@@ -313,7 +313,11 @@ class S3Server:
                 # What was not asked for is not taken.
                 if item["Key"].startswith(self.folder + prefix)
             ]
-            following_token = answer["NextContinuationToken"] if answer["IsTruncated"] else None
+            # A server that spells `true` otherwise would be taken to say no: what it gives a token
+            # for goes on.
+            following_token = answer.get("NextContinuationToken") or None
+            if answer["IsTruncated"]:
+                following_token = answer["NextContinuationToken"]
         return found, following_token
 
     def head(self, key: str) -> Listed:

@@ -40,6 +40,18 @@ _INSERT = re.compile(
     r"insert\s+into\s+\w+\s+(?:by\s+(?:name|position)\s+)?(?P<select>(?:select|with|from)\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_WRITERS = frozenset(
+    (
+        *("warehouse", "manifests", "source_files", "runs", "restatements", "findings"),
+        "reconciliations",
+    )
+)
+"""Tables that a writer fills: of what was done, and what is here."""
+_REPLACED = re.compile(
+    r"create\s+(?:or\s+replace\s+table|(?:or\s+replace\s+)?view)\s+(?:if\s+not\s+exists\s+)?"
+    r"(?P<name>\w+)",
+    re.IGNORECASE,
+)
 _NAMED_VIEW = re.compile(rf"{_MADE}view\s+(?:if\s+not\s+exists\s+)?(?P<name>\w+)", re.IGNORECASE)
 _MACRO = re.compile(rf"{_MADE}macro\s+(?P<name>\w+)\s*\(", re.IGNORECASE)
 _WORDS_OF_SELECTS = re.compile(r"\b(as|select|from|with|values)\b", re.IGNORECASE)
@@ -91,6 +103,10 @@ def _check_statement(
     text = statement.query.strip().removesuffix(";").rstrip()
     if leading := _LEADING.match(text):
         text = text[leading.end() :]
+    replaced = _REPLACED.match(text)
+    if replaced and replaced["name"].lower() in _WRITERS:
+        problem = f"{_WHAT} puts nothing in the place of the table {replaced['name']}"
+        raise QueryError(text, problem)
     for form in (_TABLE, _VIEW, _INSERT):
         if match := form.fullmatch(text):
             check_select(connection, match["select"], may_call, f"what {_WHAT} selects")

@@ -121,6 +121,8 @@ def _findings(facts: Facts, data_type: str) -> dict[str, int]:
     found = {"error": 0, "warning": 0}
     for rule in facts.rules:
         if rule["allowed"] is None:
+            # Edited SQL may have others.
+            found.setdefault(rule["severity"], 0)
             found[rule["severity"]] += rule["findings_by_data_type"].get(data_type, 0)
     return found
 
