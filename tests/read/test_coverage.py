@@ -94,6 +94,35 @@ def test_a_window_without_rows_is_empty_though_others_of_its_session_were_reject
             assert wh.trades("AAPL", f"{day} {start}", f"{day} {end}").empty
 
 
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_session_whose_rows_were_all_rejected_is_no_empty_market(
+    layout: str, make_warehouse: MakeWarehouse
+) -> None:
+    first, late = DAYS[0], DAYS[1]
+    made = make_warehouse(
+        {
+            day_key("day_aggs", first): [bar("AAPL", instant(late, "00:00"))] * 2,
+            day_key("day_aggs", late): [bar("AAPL", instant(late, "00:00"))],
+        },
+        storage__layout={"day_aggs": layout},
+    )
+    made.update("day_aggs", start=first, end=late)
+    with Warehouse(made.root) as wh:
+        questions = [
+            lambda **how: wh.load("day_aggs", "*", first, **how),
+            lambda **how: wh.panel("day_aggs", "close", first, **how),
+        ]
+        for ask in questions:
+            with pytest.raises(NoDataError, match=r"all rows were rejected: 2 of 2024-01-12; see"):
+                ask()
+            assert len(ask(missing="ignore")) == 0
+        with pytest.raises(NoDataError, match="all rows were rejected"):
+            wh.cross_section("day_aggs", first)
+        assert len(wh.load("day_aggs", "*", late)) == 1
+        # A range has its other rows.
+        assert len(wh.load("day_aggs", "*", first, late)) == 1
+
+
 def test_rows_that_were_all_rejected_are_no_day_without_trades(
     make_warehouse: MakeWarehouse,
 ) -> None:

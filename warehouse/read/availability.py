@@ -44,6 +44,10 @@ from warehouse.text import some
 
 _NAMED = 4
 _UPDATE = "warehouse update"
+_SEE_REJECTS = (
+    'see them with: warehouse query "select * from rejects", or take what is there with'
+    " missing='ignore'"
+)
 STATES = "coverage/states"
 INGESTED = frozenset(("present", "no_rows", "unknown", "rejected"))
 """States of sessions whose file was ingested, whether or not a symbol has rows in it."""
@@ -124,6 +128,7 @@ def _check_market(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
     ingested = _of_all_symbols(snapshot, kind)
     days = _absent_days(first, last, ingested)
     if not days and any(first <= day <= last for day in ingested):
+        _check_not_refused(snapshot, kind, span)
         return True
     there = sessions(snapshot, kind)
     table = states(snapshot, kind, None, days)
@@ -135,7 +140,39 @@ def _check_market(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
     }
     if absent or not there or span.last < there[0] or span.first > there[-1]:
         raise _gap(kind, (), span, absent, there)
+    _check_not_refused(snapshot, kind, span)
     return True
+
+
+def _check_not_refused(snapshot: Snapshot, kind: DataType, span: Span) -> None:
+    """Somebody has rows in the span, or nobody's were refused there.
+
+    Raises:
+        NoDataError: all rows of all symbols in the span were refused.
+    """
+    rows = DATA_TYPES["trades"] if is_kept_bars(kind.name) else kind
+    refused = snapshot.fetch(
+        """
+        select day, rows_rejected
+        from source_files
+        where
+            data_type = $data_type
+            and day between $first and $last
+            and state = 'ingested'
+            and rows_published = 0
+            and rows_rejected > 0
+        order by day
+        """,
+        data_type=rows.name,
+        first=span.first,
+        last=span.last,
+    )
+    if refused and not any(span.first <= day <= span.last for day in sessions(snapshot, rows)):
+        raise NoDataError(
+            asked(kind, (), span),
+            f"all rows were rejected: {some((f'{n:,} of {day}' for day, n in refused), _NAMED)}",
+            _SEE_REJECTS,
+        )
 
 
 def _check_kept(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], span: Span) -> None:
@@ -206,8 +243,7 @@ def _check_rows(
         raise NoDataError(
             asked(kind, symbols, span),
             f"all rows were rejected: {some(named, _NAMED)}",
-            'see them with: warehouse query "select * from rejects", or take what is there with'
-            " missing='ignore'",
+            _SEE_REJECTS,
             sorted({symbol for _, symbol in refused}),
         )
     found = snapshot.partitions(kind.name, empty)
