@@ -320,6 +320,15 @@ def test_what_a_copy_has_ingested_alone_is_not_pulled_over(
     assert len(first.sql("select distinct session from trades")) == 3
 
 
+def beside(first: Made, folder: Path, url: str, server: S3TestServer) -> Made:
+    """Another machine; both have all that is in the bucket."""
+    second = machine(folder / "second", url, server.endpoint)
+    for made in (first, second):
+        with Warehouse(made.root) as wh:
+            wh.pull()
+    return second
+
+
 def test_what_is_published_to_a_folder_for_a_while_is_not_lost_in_the_bucket(
     first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
@@ -352,10 +361,7 @@ def test_splits_that_a_machine_has_loaded_on_its_own_are_not_pulled_over(
             return len(wh.query("from splits"))
 
     load(first, "2023-01-03")
-    second = machine(tmp_path / "second", url, server.endpoint)
-    for made in (first, second):
-        with Warehouse(made.root) as wh:
-            wh.pull()
+    second = beside(first, tmp_path, url, server)
     first.configure(storage__cache_dir="./data/cache")
     load(first, "2023-01-03", "2024-01-31")
     first.configure(storage__cache_dir=url)
@@ -371,10 +377,7 @@ def test_splits_that_a_machine_has_loaded_on_its_own_are_not_pulled_over(
 def test_what_a_machine_has_of_another_bucket_alone_is_not_pulled_over(
     first: Made, tmp_path: Path, url: str, server: S3TestServer
 ) -> None:
-    second = machine(tmp_path / "second", url, server.endpoint)
-    for made in (first, second):
-        with Warehouse(made.root) as wh:
-            wh.pull()
+    second = beside(first, tmp_path, url, server)
     first.configure(storage__cache_dir=f"{url}/other")
     first.update()
     a_day(first, date(2024, 1, 26))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
 from warehouse.errors import SqlFileError
+from warehouse.sqlfolder import catalog_statements
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer
 
@@ -139,6 +141,11 @@ def test_a_file_of_the_catalog_creates_and_fills_and_does_nothing_else(
     with pytest.raises(SqlFileError, match=r"rejects\.sql"):
         bind(layout, edited("rejects", before, after.format(out=out)))
     assert not out.exists()
+
+
+def test_all_tables_that_a_writer_fills_are_known() -> None:
+    made = re.findall(r"^create table (\w+)", (SQL / "catalog/tables.sql").read_text("utf-8"), re.M)
+    assert set(made) == catalog_statements._WRITERS
 
 
 @pytest.fixture

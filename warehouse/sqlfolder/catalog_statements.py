@@ -41,12 +41,17 @@ _INSERT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _WRITERS = frozenset(
-    (
-        *("warehouse", "manifests", "source_files", "runs", "restatements", "findings"),
+    [
+        "warehouse",
+        "manifests",
+        "source_files",
+        "runs",
+        "restatements",
+        "findings",
         "reconciliations",
-    )
+    ]
 )
-"""Tables that a writer fills: of what was done, and what is here."""
+"""Tables of sql/catalog/tables.sql, which a writer fills: of what was done, and what is here."""
 _REPLACED = re.compile(
     r"create\s+(?:or\s+replace\s+table|(?:or\s+replace\s+)?view)\s+(?:if\s+not\s+exists\s+)?"
     r"(?P<name>\w+)",
