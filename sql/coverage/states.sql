@@ -6,7 +6,8 @@
 -- together; `symbol` is NULL in it. A symbol's own file says more than the one that holds all of
 -- them; where $is_monthly, it holds the sessions of its month that there were when it was made. A
 -- file that came down anew, or was then refused, leaves what was ingested of it before. $due is the
--- last session whose file should be there. `file_state` is NULL where no file is known.
+-- last session whose file should be there. `file_state` is NULL where no file is known. Of a file
+-- that has lost rows nobody knows whose they were: nobody is said not to have traded then.
 with
     asked_sessions as (select unnest($sessions::date[]) as session),
     asked_symbols as (
@@ -65,7 +66,7 @@ with
         left join traded on asked_sessions.session = traded.session
         where files.symbol is not null
     ),
-    -- of several files the one that is ingested, or else that most needs a hand
+    -- of several files the one that has lost rows, or is ingested, or else that most needs a hand
     of_any as (
         select session, arg_min(state, urgency) as state, arg_min_null(problem, urgency) as problem
         from
@@ -74,6 +75,7 @@ with
                     *,
                     list_position(
                         [
+                            'rows_lost',
                             'ingested',
                             'set_aside',
                             'failed',
@@ -118,7 +120,7 @@ with
             and of_all.symbols is not null
             and not list_contains(of_all.symbols, asked_symbols.symbol) as is_left_out,
             told.state is null
-            and of_all.state <> 'ingested'
+            and of_all.state not in ('ingested', 'rows_lost')
             and traded.session is not null as is_of_before
         from asked_sessions
         cross join asked_symbols
@@ -138,9 +140,9 @@ with
         select
             *,
             case
-                when rows > 0
+                when rows > 0 and (symbol is not null or file_state is distinct from 'rows_lost')
                 then 'present'
-                when file_state = 'ingested' and is_left_out
+                when file_state in ('ingested', 'rows_lost') and is_left_out
                 then 'not_selected'
                 when (file_state = 'ingested' or is_of_before) and is_known
                 then 'no_rows'
@@ -160,7 +162,7 @@ select
     symbol,
     state,
     rows::bigint as rows,
-    if(state in ('set_aside', 'failed', 'not_in_plan'), problem, null) as problem,
+    if(state in ('rows_lost', 'set_aside', 'failed', 'not_in_plan'), problem, null) as problem,
     file_state,
     rejects::bigint as rejects,
     symbols

@@ -4,7 +4,8 @@
 -- params: $start date, $end date, $most integer
 --
 -- $start and $end are sessions, both inclusive; NULL is open. At most $most files; `of_files` says
--- how many there are. A set-aside file comes before one that waits, that before one that is absent.
+-- how many there are. One that has lost rows comes first, then one that was set aside, one that
+-- waits, one that is absent.
 with
     files as (
         select
@@ -28,7 +29,16 @@ with
         from files
         order by
             list_position(
-                ['set_aside', 'failed', 'downloaded', 'not_in_plan', 'missing', 'not_yet'], state
+                [
+                    'rows_lost',
+                    'set_aside',
+                    'failed',
+                    'downloaded',
+                    'not_in_plan',
+                    'missing',
+                    'not_yet'
+                ],
+                state
             ),
             session desc,
             data_type,

@@ -15,14 +15,15 @@ from warehouse.store.catalog import Catalog
 
 def test_the_stored_values_stay() -> None:
     assert [str(state) for state in FileState] == [
-        "downloaded", "ingested", "set_aside", "failed", "missing", "not_yet", "not_in_plan",
+        "downloaded", "ingested", "rows_lost", "set_aside", "failed", "missing", "not_yet",
+        "not_in_plan",
     ]  # fmt: skip
 
 
 def test_each_state_has_words_of_its_own() -> None:
     assert len({state.words for state in FileState}) == len(FileState)
     assert {state for state in FileState if state.is_here} == {
-        FileState.DOWNLOADED, FileState.INGESTED,
+        FileState.DOWNLOADED, FileState.INGESTED, FileState.ROWS_LOST,
     }  # fmt: skip
 
 

@@ -490,6 +490,7 @@ def test_answers_are_kept_by_what_was_asked_and_what_was_read(own: Made) -> None
         # The session before is another: what the window reaches back to has changed.
         lines = [bar_line("A", instant(DAYS[0], "09:30", n * 60 * 10**9), 3) for n in range(40)]
         own.configure(source__url=str(own.root.parent / "other"))
+        own.layout.source_note.unlink()
         own.source = own.root.parent / "other"
         own.put(day_key("minute_aggs", DAYS[0]), lines)
         own.update("minute_aggs", start=DAYS[0], end=DAYS[0])

@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from building import Made, day_key, instant, keep, make, put_back, small_disk, trade
 
@@ -952,6 +954,66 @@ def test_what_a_stranger_keeps_beside_the_cache_folder_is_not_removed(
     else:
         made.update("trades")
     assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ledger/trades/2024_01.parquet",
+        "cache/trades/AAPL/2024_01.parquet",
+        "rejects/trades/2024_01/2024-01-31.parquet",
+        "history/runs/2024_01.parquet",
+        "history/findings/trades/2024_01.parquet",
+        "schema/trades.parquet",
+        "metrics/warehouse.prom",
+        "warehouse.id",
+        "writer.txt",
+        "writer.lock",
+        "warehouse.duckdb.wal",
+    ],
+)
+def test_no_file_that_a_stranger_keeps_is_written_over_by_the_first_update(
+    tmp_path: Path, name: str
+) -> None:
+    shared = tmp_path / "shared"
+    precious = shared / name
+    precious.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"precious": [1]}), precious)
+    content = precious.read_bytes()
+    made = make(tmp_path / "w", storage__cache_dir=str(shared / "cache"))
+    put(made, 1)
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"no warehouse has made it.*storage\.cache_dir: "):
+            made.update("trades")
+    assert precious.read_bytes() == content
+    assert [path for path in shared.rglob("*") if path.is_file()] == [precious]
+    precious.rename(tmp_path / "elsewhere")
+    made.update("trades")
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == OLD
+
+
+def test_what_a_stranger_calls_otherwise_than_a_warehouse_does_keeps_no_update_out(
+    tmp_path: Path,
+) -> None:
+    shared = tmp_path / "shared"
+    kept = [shared / "ledger/2024.ods", shared / "ledger/trades/notes.txt", shared / "history/a/b"]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    made = make(tmp_path / "w", storage__cache_dir=str(shared / "cache"))
+    put(made, 1)
+    made.update("trades")
+    assert [path.read_text() for path in kept] == ["precious"] * len(kept)
+
+
+@pytest.mark.parametrize("kept", ["cache", "ledger"])
+def test_a_backup_of_ones_own_without_its_mark_is_taken_up_again(made: Made, kept: str) -> None:
+    for path in made.layout.data.iterdir():
+        if path.name not in (kept, "raw"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    made.update("trades")
+    assert made.verify().faults == []
 
 
 def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
-from building import SESSION, Made, day_key, instant, keep, make, put_back, trade
+from building import SESSION, Made, bar, day_key, instant, keep, make, put_back, trade
 from click.testing import CliRunner
 from refusing import refused
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
+from warehouse.core.request import Request
 from warehouse.errors import DamagedCatalogError, NoDataError
 
 
@@ -217,3 +219,123 @@ def test_what_a_disk_keeps_for_itself_does_not_keep_the_catalog_from_being_made(
         assert made.verify().faults == []
     assert made.sql("select count(*) from trades") == [(1,)]
     assert made.sql("select count(*) from runs") > before
+
+
+EARLIER = date(2024, 1, 30)
+
+
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Two symbols on two days, of trades in a file each, of day bars together."""
+    days = (EARLIER, SESSION)
+    files: dict[str, object] = {
+        day_key("trades", day): [trade("AAPL", instant(day)), trade("MSFT", instant(day))]
+        for day in days
+    }
+    files |= {day_key("day_aggs", day): [bar("AAPL", instant(day, "00:00"))] for day in days}
+    made = make(tmp_path_factory.mktemp("lost-rows"), files)
+    made.update("trades", "day_aggs")
+    keep(made)
+    return made
+
+
+LOST = {
+    "all partitions, all manifests and the catalog": ["cache", "manifests", "warehouse.duckdb"],
+    "a partition of one symbol and the catalog": ["cache/trades/AAPL", "warehouse.duckdb"],
+    "a partition of all symbols and the catalog": ["cache/day_aggs", "warehouse.duckdb"],
+    "a partition and the manifests": ["cache/trades/MSFT", "manifests"],
+}
+
+
+@pytest.mark.parametrize("is_raw_here", [True, False], ids=["raw here", "raw gone"])
+@pytest.mark.parametrize("what", LOST)
+def test_an_update_brings_rows_back_that_were_lost_with_the_catalog_and_says_so(
+    what: str, is_raw_here: bool, two_days: Made
+) -> None:
+    made = two_days
+    put_back(made)
+    before = made.digests()
+    _lose(made, LOST[what])
+    if not is_raw_here:
+        shutil.rmtree(made.layout.raw)
+    done = _update(made)
+    assert re.search(r"rows of \d files that were published are in no partition any more", done)
+    assert made.digests() == before
+    # Raw files that were taken away, and of which nothing was lost, are not fetched.
+    assert [fault for fault in made.verify().faults if fault.kind != "raw"] == []
+
+
+def test_rows_that_cannot_be_had_again_are_told_by_each_update_and_by_answers(
+    two_days: Made,
+) -> None:
+    made = two_days
+    put_back(made)
+    at_the_source = made.source / day_key("trades", EARLIER)
+    kept = at_the_source.read_bytes()
+    at_the_source.unlink()
+    shutil.rmtree(made.layout.raw)
+    _lose(made, ["cache/trades/AAPL", "warehouse.duckdb"])
+    try:
+        for _ in range(2):
+            assert "lost       trades 2024-01-30: rows that were published" in _update(made, 1)
+        with Warehouse(made.root) as wh:
+            assert len(wh.trades("AAPL", SESSION)) == 1
+            assert len(wh.trades("MSFT", EARLIER)) == 1
+            for ask in (
+                lambda: wh.trades("AAPL", EARLIER),
+                lambda: wh.trades("*", EARLIER),
+            ):
+                with pytest.raises(NoDataError, match=r"not here: 2024-01-30 \(.*rows of it are"):
+                    ask()
+            told = wh.coverage("trades", ["AAPL", "MSFT"], EARLIER, EARLIER)
+            assert list(told["state"]) == ["rows_lost", "present"]
+        done = CliRunner().invoke(cli, ["-C", str(made.root), "status"])
+        assert "lost       trades 2024-01-30: 2 rows of it were published, its" in done.output
+        assert "all there  no." in done.output
+        problems = [fault.problem for fault in made.verify().faults]
+        assert "2 rows of it were published, its partitions have 1" in problems
+    finally:
+        at_the_source.write_bytes(kept)
+    _update(made)
+    assert made.sql("select count(*) from trades") == [(4,)]
+
+
+def test_a_repair_brings_rows_back_that_were_lost_with_the_catalog(two_days: Made) -> None:
+    made = two_days
+    put_back(made)
+    before = made.digests()
+    _lose(made, LOST["a partition of one symbol and the catalog"])
+    assert not made.repair().left
+    assert made.digests() == before
+
+
+def test_a_catalog_alone_that_is_made_anew_has_lost_no_rows(two_days: Made) -> None:
+    """Nor where some symbols alone were read, or a later version of some alone."""
+    made = two_days
+    put_back(made)
+    later = [trade("AAPL", instant(SESSION), price=9), trade("MSFT", instant(SESSION), price=9)]
+    made.put(day_key("trades", SESSION), later)
+    try:
+        made.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
+        states = made.sql("select source, state from source_files order by all")
+        made.layout.catalog.unlink()
+        made.rebuild("day_aggs")
+        assert made.sql("select source, state from source_files order by all") == states
+    finally:
+        put_back(made)
+
+
+def _lose(made: Made, names: list[str]) -> None:
+    for name in names:
+        path = made.layout.data / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _update(made: Made, exit_code: int = 0) -> str:
+    asked = ["update", "trades", "day_aggs", "--start", f"{EARLIER}", "--end", f"{SESSION}"]
+    if exit_code:
+        # Of days that are asked for by name the source's lack is told as well.
+        asked = ["update", "trades", "day_aggs"]
+    done = CliRunner().invoke(cli, ["-C", str(made.root), *asked])
+    assert done.exit_code == exit_code, done.output
+    return done.output

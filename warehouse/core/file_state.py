@@ -10,6 +10,7 @@ class FileState(StrEnum):
 
     DOWNLOADED = "downloaded"
     INGESTED = "ingested"
+    ROWS_LOST = "rows_lost"
     SET_ASIDE = "set_aside"
     FAILED = "failed"
     MISSING = "missing"
@@ -23,12 +24,18 @@ class FileState(StrEnum):
     @property
     def is_here(self) -> bool:
         """Whether its bytes came, whole, and are in the raw tier or published."""
-        return self in (FileState.DOWNLOADED, FileState.INGESTED)
+        return self is FileState.DOWNLOADED or self.was_published
+
+    @property
+    def was_published(self) -> bool:
+        """Whether its rows were published, all of which may be there, or some lost."""
+        return self in (FileState.INGESTED, FileState.ROWS_LOST)
 
 
 WORDS: dict[str, str] = {
     FileState.DOWNLOADED: "downloaded and not ingested",
     FileState.INGESTED: "ingested",
+    FileState.ROWS_LOST: "published, and rows of it are lost",
     FileState.SET_ASIDE: "set aside",
     FileState.FAILED: "failed to download",
     FileState.MISSING: "missing at the vendor",

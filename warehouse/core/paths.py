@@ -533,6 +533,11 @@ class Layout:
         return self.data / "warehouse.id"
 
     @cached_property
+    def source_note(self) -> Path:
+        """Says where the vendor's files came from last."""
+        return self.data / "source.txt"
+
+    @cached_property
     def lock(self) -> Path:
         return self.data / "writer.lock"
 
@@ -554,7 +559,8 @@ class Layout:
         """Whether a path leads to what the warehouse keeps itself: nobody else writes there."""
         place = Path(os.path.realpath(path))
         folders = (self.raw, self.cache, *(self.data / name for name in OWN_FOLDERS))
-        files = (self.catalog, self.journal, self.marker, self.lock, self.lock_note)
+        notes = (self.source_note, self.lock_note)
+        files = (self.catalog, self.journal, self.marker, self.lock, *notes)
         kept = [Path(os.path.realpath(one)) for one in (*folders, *self.served)]
         return place in map(Path, map(os.path.realpath, files)) or any(
             place.is_relative_to(folder) for folder in kept

@@ -15,7 +15,15 @@ from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import ConfigError, SourceError
 from warehouse.ingest import raw_check
-from warehouse.pipeline.download_plan import DownloadPlan, Source, fetched, open_source, put_aside
+from warehouse.pipeline.download_plan import (
+    DownloadPlan,
+    Source,
+    address,
+    fetched,
+    of_another_source,
+    open_source,
+    put_aside,
+)
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.source.partfile import superseded
@@ -157,6 +165,14 @@ def _at_the_source(
     for file in files:
         if file not in items:
             why.setdefault(file, "the source has no such file (any more)")
+    known, here = pipeline.known(), address(pipeline.config, source)
+    for item in list(items.values()):
+        record, path = known.get(item.file), pipeline.layout.raw_file(item.file)
+        if record is not None and source.is_copy(item, record.etag, record.sha256, path):
+            continue
+        if (other := of_another_source(pipeline.layout, here, [item], known)) is not None:
+            why[item.file] = str(other)
+            del items[item.file]
     return source, items
 
 

@@ -406,7 +406,7 @@ class _Round:
                     told = "partitions have rows of it, and the catalog does not know it"
                     yield Fault(path, "rows", told, subject=file)
                 continue
-            if record.state != FileState.INGESTED or record.rows_published is None:
+            if not record.state.was_published or record.rows_published is None:
                 continue
             problem: str | None = _imbalance(record, versions[record.sha256])
             for sha256 in versions.keys() - {record.sha256}:

@@ -86,7 +86,7 @@ def by_selection(
     found: defaultdict[frozenset[str], list[RawFile]] = defaultdict(list)
     for file in sorted(files, key=lambda file: file.sort_key):
         record = known.get(file)
-        if record is None or record.state != FileState.INGESTED:
+        if record is None or not record.state.was_published:
             found[configured].append(file)
         else:
             found[frozenset(record.symbols or ())].append(file)
@@ -164,11 +164,23 @@ def not_there(
 
 def published(request: Request, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
     """The files that a request asks for of which some version is published."""
+    return _in_state(FileState.INGESTED, request, known)
+
+
+def rows_lost(request: Request, known: Mapping[RawFile, SourceFile]) -> list[RawFile]:
+    """The files that a request asks for of which rows are lost, in the order of work."""
+    found = _in_state(FileState.ROWS_LOST, request, known)
+    return sorted(found, key=lambda file: file.sort_key)
+
+
+def _in_state(
+    state: FileState, request: Request, known: Mapping[RawFile, SourceFile]
+) -> list[RawFile]:
     names = {kind.name for kind in request.kinds}
     return [
         file
         for file, record in known.items()
-        if record.state == FileState.INGESTED
+        if record.state == state
         and file.data_type in names
         and file.overlaps(request.first, request.last)
         and (not request.symbols or file.symbol is None or file.symbol in request.symbols)

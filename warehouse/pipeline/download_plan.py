@@ -42,8 +42,9 @@ from warehouse.ingest.raw_check import as_it_came, is_recorded, no_md5, restampe
 from warehouse.source.folder import FolderSource, Unlisted
 from warehouse.source.transfer import Fetched, SourceObject
 from warehouse.source.unexpected_layout import instead
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import SourceFile
-from warehouse.text import count
+from warehouse.text import count, printable, some
 
 if TYPE_CHECKING:
     from warehouse.source.s3 import S3Source
@@ -154,6 +155,46 @@ def open_source(config: Config, root: Path) -> Source:
     # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
     folder = Path(os.path.realpath(folder))
     return FolderSource(folder, config.modes, source_confines(root))
+
+
+def address(config: Config, source: Source) -> str:
+    """The source in words that tell it from others."""
+    if isinstance(source, FolderSource):
+        return source.url
+    return f"{source.url.rstrip('/')} at {config.source.endpoint.rstrip('/')}"
+
+
+def of_another_source(
+    layout: Layout, here: str, items: Iterable[SourceObject], known: Mapping[RawFile, SourceFile]
+) -> SourceError | None:
+    """Why the rows of published files are not to be replaced by what the source has of them.
+
+    Two configurations that name one cache folder are one warehouse, and should have one source.
+    Of two, each would take what the other brought for earlier versions of its own files.
+
+    Args:
+        here: the address of the source.
+    """
+    before = data_folder_id.source_of(layout)
+    if before in (None, here):
+        return None
+    others = [
+        item.file.key
+        for item in items
+        if (record := known.get(item.file))
+        and record.state.was_published
+        and record.etag not in (None, item.etag)
+    ]
+    if not others:
+        return None
+    return SourceError(
+        here,
+        f"{count(len(others), 'file')} that came from {printable(before or '')} and"
+        f" {'is' if len(others) == 1 else 'are'} published differ here: {some(others, _NAMED)};"
+        " nothing is replaced: where that is the source of another configuration with this"
+        " cache_dir, give this one a cache_dir of its own; where all is to come from here from now"
+        f" on, remove {layout.source_note} and run the command again",
+    )
 
 
 def glance(config: Config, root: Path) -> list[str]:

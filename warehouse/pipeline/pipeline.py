@@ -54,13 +54,16 @@ from warehouse.pipeline.batches import (
     not_there,
     of_symbols,
     published,
+    rows_lost,
     sizes_of,
 )
 from warehouse.pipeline.download_plan import (
     DownloadPlan,
     Source,
+    address,
     files_to_ingest,
     is_ahead,
+    of_another_source,
     of_other_machines,
     open_source,
     passed_over,
@@ -92,7 +95,7 @@ from warehouse.store.catalog import (
 )
 from warehouse.store.partitions import FileVersion, Partition, rows_by_file
 from warehouse.store.publish import check_places
-from warehouse.text import some
+from warehouse.text import printable, some
 from warehouse.validation.validate import ValidationReport, change_of, validate
 
 _NAMED = 5
@@ -201,7 +204,7 @@ class Pipeline:
         """Bring new and changed files of the source into the raw tier."""
         request.check_of_vendor("download")
         with self.run("download", dry_run) as report:
-            source, found, known = self._plan(request, report)
+            source, found, known = self._plan(request, report, dry_run=dry_run)
             if not dry_run:
                 self.fetch(source, report, found, known)
                 if found.records:
@@ -229,7 +232,9 @@ class Pipeline:
             self.look_at_raw(report, request, known)
             present = set(published(request, known))
             report.metrics.files_here = len(present.difference(report.planned))
-            return self._ingest(report, request, self.configured, known, dry_run=dry_run)
+            self._ingest(report, request, self.configured, known, dry_run=dry_run)
+            report.rows_lost = rows_lost(request, known)
+            return report
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
         """Download and ingest what is new, restated, or failed before, both at the same time.
@@ -244,7 +249,7 @@ class Pipeline:
         request.check_of_vendor("update")
         self.check_allowed(request)
         with self.run("update", dry_run) as report:
-            source, found, known = self._plan(request, report)
+            source, found, known = self._plan(request, report, dry_run=dry_run)
             known |= dict(found.restamped)
             coming = {item.file for item in found.fetch}
             left: list[RawFile] = []
@@ -277,6 +282,7 @@ class Pipeline:
             self._ingest(
                 report, request, selected, known, dry_run=dry_run, source=source, here=here
             )
+            report.rows_lost = rows_lost(request, known)
             if not dry_run:
                 report.without_rows = self._without_rows(request)
             return report
@@ -499,7 +505,7 @@ class Pipeline:
             return catalog.source_files()
 
     def _plan(
-        self, request: Request, report: RunReport
+        self, request: Request, report: RunReport, *, dry_run: bool
     ) -> tuple[Source, DownloadPlan, dict[RawFile, SourceFile]]:
         """What is to be fetched, where from, and what is known of each of the vendor's files."""
         report.metrics.begin("download")
@@ -516,7 +522,27 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
+        self._check_source(report.download, address(self.config, source), known, dry_run=dry_run)
         return source, report.download, known
+
+    def _check_source(
+        self, plan: DownloadPlan, here: str, known: Mapping[RawFile, SourceFile], *, dry_run: bool
+    ) -> None:
+        """See that the source is the one that the rows came from; a run that writes notes it.
+
+        Raises:
+            SourceError: it is another, and has other files under the names of published ones.
+        """
+        copied = {file for file, _ in plan.restamped}
+        items = [item for item in plan.fetch if item.file not in copied]
+        error = of_another_source(self.layout, here, [*items, *plan.changed_before], known)
+        if error is not None:
+            raise error
+        before = data_folder_id.source_of(self.layout)
+        if before != here and not dry_run and (plan.fetch or plan.have):
+            if before is not None:
+                self.progress.note(f"files come from {here} now; before: {printable(before)}")
+            data_folder_id.note_source(self.layout, here)
 
     def fetch(
         self,

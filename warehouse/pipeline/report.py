@@ -41,6 +41,7 @@ class RunReport(Face):
         broken_off: what ended the download before all had come.
         without_rows: symbols that were asked for, and of which nothing is published.
         replaced: files that were published with other bytes than came from the source.
+        rows_lost: files that were asked for, and of which rows are lost still.
         bars: kept bars that were built, or would be, by data type and month.
     """
 
@@ -61,6 +62,7 @@ class RunReport(Face):
     bars: list[tuple[str, date]] = field(default_factory=list)
     without_rows: list[str] = field(default_factory=list)
     replaced: list[RawFile] = field(default_factory=list)
+    rows_lost: list[RawFile] = field(default_factory=list)
 
     def _face(self) -> dict[str, Any]:
         return {
@@ -74,6 +76,7 @@ class RunReport(Face):
             "refused": len(self.refused) or None,
             "set_aside": len(self.set_aside) or None,
             "replaced": len(self.replaced) or None,
+            "rows_lost": len(self.rows_lost) or None,
             "not_fetched": len(self.not_fetched) or None,
             "unread": len(self.unread) or None,
             "other_layout": len(self.other_layout) or None,

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from warehouse.core.config import Config
+from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout
 from warehouse.errors import (
@@ -33,6 +34,9 @@ from warehouse.store.publish import Committer, remove, rename
 from warehouse.store.recover_catalog import take_inventory
 from warehouse.store.reference import reference_lists
 from warehouse.store.tier.writing import is_known, restore, writing
+from warehouse.text import count, some
+
+_NAMED = 5
 
 Record = Callable[[RunReport, str, str], CatalogChange]
 """What the catalog is to say of a run that ended in a state, with a problem."""
@@ -231,6 +235,11 @@ class Writer:
         if found.partitions or found.files or found.history:
             self._progress.note("the catalog is made anew from the files")
             self.publish(found)
+        if lost_rows := [one.source for one in found.files if one.state == FileState.ROWS_LOST]:
+            self._progress.note(
+                f"rows of {count(len(lost_rows), 'file')} that were published are in no partition"
+                f" any more: {some(lost_rows, _NAMED)}; update reads what is here, or at the source"
+            )
         for path in damaged:
             self._progress.note(f"{path} is damaged; mend it with: warehouse verify --repair")
 

@@ -32,7 +32,7 @@ from warehouse.core.calendar import (
 )
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, is_kept_bars
-from warehouse.core.file_state import WORDS
+from warehouse.core.file_state import WORDS, FileState
 from warehouse.core.paths import RawFile, month_of
 from warehouse.errors import CorruptPartitionError, NoDataError, SqlFileError, one_line
 from warehouse.read.snapshot import Snapshot
@@ -388,7 +388,8 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
         # The vendor's files have it, and each of its rows was refused: that is told as such.
         refused = {symbol for _, symbol in rejected(snapshot, kind, unknown, _days_of(span))}
         unknown = [symbol for symbol in unknown if symbol not in refused]
-    if not unknown:
+    if not unknown or _has_lost_rows(snapshot, kind, span):
+        # Of files that have lost rows nobody knows whose they were: that is told of the sessions.
         return
     selected = snapshot.config.source.symbols
     left_out = [symbol for symbol in unknown if selected and symbol not in selected]
@@ -405,6 +406,20 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
         hint,
         unknown,
     )
+
+
+def _has_lost_rows(snapshot: Snapshot, kind: DataType, span: Span) -> bool:
+    ((count,),) = snapshot.fetch(
+        """
+        select count(*)
+        from source_files
+        where data_type = $data_type and state = 'rows_lost' and day between $first and $last
+        """,
+        data_type=kind.name,
+        first=span.first.replace(day=1) if kind.monthly_by_symbol else span.first,
+        last=span.last,
+    )
+    return bool(count)
 
 
 def every_symbol(snapshot: Snapshot) -> frozenset[str]:
@@ -606,9 +621,10 @@ def _gap(
     else:
         have = f"there are no {kind.name} at all"
     found = have
-    if absent and there:
+    is_lost = WORDS[FileState.ROWS_LOST] in absent.values()
+    if absent and (there or is_lost):
         told = [f"{day} ({why})" if why else f"{day}" for day, why in sorted(absent.items())]
-        found = f"never ingested: {some(told, _NAMED)}; {have}"
+        found = f"{'not here' if is_lost else 'never ingested'}: {some(told, _NAMED)}; {have}"
     if span.first > today():
         return NoDataError(
             asked(kind, symbols, span),

@@ -24,7 +24,7 @@ STATES = {
     state: WORDS[state]
     for state in (
         *("present", "no_rows", "rejected", "unknown", "not_selected", "not_ingested"),
-        *("set_aside", "missing", "not_yet", "not_in_plan", "failed"),
+        *("rows_lost", "set_aside", "missing", "not_yet", "not_in_plan", "failed"),
     )
 }
 """What may be said of a session and symbol, and what it means."""

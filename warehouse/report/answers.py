@@ -17,6 +17,7 @@ Row = dict[str, Any]
 ABSENT = (
     FileState.MISSING,
     "never",
+    FileState.ROWS_LOST,
     FileState.SET_ASIDE,
     FileState.FAILED,
     "waiting",

@@ -15,6 +15,7 @@ from warehouse.text import count, size
 
 GLYPHS = {
     FileState.MISSING: "×",
+    FileState.ROWS_LOST: "¿",
     FileState.SET_ASIDE: "!",
     FileState.FAILED: "#",
     "never": "?",

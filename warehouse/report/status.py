@@ -27,7 +27,13 @@ from warehouse.text import some
 
 _RUNS = 5
 _NAMED = 8
-_NOT_HERE = (FileState.MISSING, FileState.NOT_YET, FileState.NOT_IN_PLAN, FileState.FAILED)
+_NOT_HERE = (
+    FileState.ROWS_LOST,
+    FileState.MISSING,
+    FileState.NOT_YET,
+    FileState.NOT_IN_PLAN,
+    FileState.FAILED,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Status:
         copied: raw files of the size of what was published that bear another time, as after a
             copy of the folder; the next command that writes compares their bytes.
         set_aside: files whose present version failed verification.
-        not_here: files that could not be had: missing, not_yet, not_in_plan or failed.
+        not_here: files that could not be had: missing, not_yet, not_in_plan or failed; and
+            those of which rows were lost.
         runs: the last few, the latest first.
         facts: what the report draws, over all that there is.
         broken_rules: files of sql/validate that cannot be asked, by name, and why.

@@ -1,7 +1,8 @@
 """Whose data folder it is: a file in it with an id, and the name of the cache folder it belongs to.
 
 What is derived stands beside the cache folder, and its staging folder is emptied by every writer.
-So a folder that already holds another's files, or another warehouse's, is not taken.
+So a folder that already holds another's files, or another warehouse's, is not taken, nor one in
+which a file that nobody knows bears the name of one that a writer would put there.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from warehouse.core import small_files
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import (
     OWN_FOLDERS,
     SHELF_MARKER,
@@ -25,10 +30,14 @@ from warehouse.core.paths import (
     partition_paths,
 )
 from warehouse.core.permissions import is_own, owner_of
+from warehouse.core.small_files import plain
 from warehouse.errors import EngineError, StorageError
+from warehouse.store.partitions import METADATA_KEY
 
 A_FOLDER_IS_THERE = "a folder stands in its place; move it away"
 _MOST_BYTES = 4_096
+_DEEPEST = 3
+"""Folders that a tier has below it: a data type, a symbol or all of them, and of these a month."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -141,16 +150,23 @@ def look(layout: Layout) -> None:
     check(layout)
     _check_outside(layout)
     try:
-        is_taken = read(layout) is not None or _has_partitions(layout.cache)
+        is_taken = read(layout) is not None or _any_of_ours(layout, partition_paths(layout.cache))
     except OSError as error:
         raise refused(layout, error, "cannot be read") from error
     if is_taken:
         return
     for other in _other_caches(layout):
         raise _shared(layout, other)
-    if any(map(os.path.lexists, (layout.catalog, layout.lock, layout.log))):
+    if any(map(os.path.lexists, (layout.catalog, layout.log))) or _is_empty(layout.lock):
         # An earlier version has been at work here.
         return
+    pages = (path for name in DATA_TYPES for path in (layout.ledger / name).glob("*.parquet"))
+    for path in () if _any_of_ours(layout, pages) else _in_the_way(layout):
+        raise StorageError(
+            path,
+            "no warehouse has made it, and the first update would write over it; move it away, or"
+            f" give this warehouse a folder of its own: storage.cache_dir: {_own(layout)}",
+        )
     with suppress(FileNotFoundError, NotADirectoryError):
         if any(layout.staging.iterdir()):
             raise StorageError(
@@ -158,6 +174,53 @@ def look(layout: Layout) -> None:
                 "holds files that no warehouse has put there, and a warehouse would empty it; give"
                 f" this one a folder of its own: storage.cache_dir: {_own(layout)}",
             )
+
+
+def _any_of_ours(layout: Layout, paths: Iterable[Path]) -> bool:
+    """Whether one of the files is a partition or a page of the ledger that a warehouse has made.
+
+    One that may not be read may be ours: who has to read it is told.
+    """
+    for path in paths:
+        if not layout.is_published(path.relative_to(layout.data).as_posix()):
+            continue
+        try:
+            footer = pq.read_schema(plain(path))
+        except (ValueError, pa.ArrowException):
+            continue
+        except OSError:
+            return True
+        if METADATA_KEY in (footer.metadata or {}) or {"source", "state"} <= {*footer.names}:
+            return True
+    return False
+
+
+def _is_empty(lock: Path) -> bool:
+    """Whether a file is one that writers lock: they write nothing into it."""
+    try:
+        return lock.stat().st_size == 0
+    except OSError:
+        return False
+
+
+def _in_the_way(layout: Layout) -> Iterator[Path]:
+    """Files that a first writer would write over, or remove: they bear the names of its own."""
+    log = Path(f"{layout.catalog}.wal")
+    notes = (layout.marker, layout.source_note, layout.lock_note, layout.generation)
+    yield from filter(os.path.lexists, (*notes, layout.lock, layout.openmetrics, log))
+    for tier in sorted({layout.schema.name, *layout.tiers}):
+        for folder, below, names in os.walk(layout.data / tier, followlinks=True):
+            place = Path(folder).relative_to(layout.data)
+            if SHELF_MARKER in names:
+                # By a link it is another warehouse's: who claims it is told so.
+                below.clear()
+                continue
+            if len(place.parts) > _DEEPEST:
+                below.clear()
+            for name in sorted(names):
+                is_schema = place.name == tier == layout.schema.name and name.endswith(".parquet")
+                if is_schema or layout.is_published(f"{place.as_posix()}/{name}"):
+                    yield Path(folder, name)
 
 
 def _check_outside(layout: Layout) -> None:
@@ -214,11 +277,32 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
     _claim_shelves(layout, found)
 
 
+def source_of(layout: Layout) -> str | None:
+    """Where the vendor's files came from last; None: nobody has noted it."""
+    try:
+        return small_files.read_sidecar(layout.source_note, _MOST_BYTES)[0].decode().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def note_source(layout: Layout, source: str) -> None:
+    """Note where the vendor's files come from; hold the writer's lock.
+
+    Raises:
+        OSError, StorageError: the disk refuses.
+    """
+    _write(layout, layout.source_note, source)
+
+
 def _mark(layout: Layout, path: Path, marker: Marker) -> None:
+    _write(layout, path, json.dumps(asdict(marker), ensure_ascii=False))
+
+
+def _write(layout: Layout, path: Path, line: str) -> None:
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with open(draft, "x", encoding="utf-8", opener=layout.modes.opener) as file:
-        file.write(json.dumps(asdict(marker), ensure_ascii=False) + "\n")
+        file.write(f"{line}\n")
         file.flush()
         os.fsync(file.fileno())
     try:

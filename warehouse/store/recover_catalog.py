@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_paths
 from warehouse.core.small_files import REFUSED, plain
@@ -60,6 +61,7 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     for record in _derived(partitions, rejects.by_source):
         # The ledger knows more. Where it has no word, the files' own stands.
         records.setdefault(record.source, record)
+    _note_lost_rows(records, partitions)
     files = [
         record
         for record in records.values()
@@ -67,6 +69,27 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
         or (record.data_type, f"{month_of(record.day):%Y_%m}") not in in_doubt
     ]
     return CatalogChange(partitions=partitions, files=files), damaged
+
+
+def _note_lost_rows(records: dict[str, SourceFile], partitions: list[Partition]) -> None:
+    """Note of which of the files rows were published that are in no partition any more.
+
+    A partition that is gone together with the catalog is missed by nobody else: no manifest names
+    it, and the ledger alone knows how many rows there were.
+    """
+    rows: Counter[tuple[str, str]] = Counter()
+    for partition in partitions:
+        if partition.data_type in DATA_TYPES:
+            for session in partition.sessions:
+                rows[session.source, session.sha256] += session.rows
+    for source, record in records.items():
+        if record.state != FileState.INGESTED or record.rows_published is None:
+            continue
+        found = rows[source, record.sha256 or ""]
+        if found < record.rows_published:
+            told = f"{record.rows_published:,} rows of it were published"
+            problem = f"{told}, its partitions have {found:,}"
+            records[source] = replace(record, state=FileState.ROWS_LOST, problem=problem)
 
 
 _DEEPEST = 3

@@ -70,7 +70,7 @@ def exit_code(report: RunReport, request: Request) -> int:
         return 1
     if unasked or report.set_aside or report.not_fetched or report.refused or report.unread:
         return 1
-    if report.why_absent:
+    if report.why_absent or report.rows_lost:
         return 1
     if report.download is None or not (request.start or request.end):
         return 0
@@ -111,7 +111,7 @@ def run_as_json(report: RunReport, request: Request, *, dry_run: bool) -> dict[s
         "peak_memory_bytes": peak_memory_bytes(),
         "metrics": metrics.figures(),
         "unread": [str(problem) for problem in report.unread],
-        **as_object(report, "without_rows", "replaced", "other_layout"),
+        **as_object(report, "without_rows", "replaced", "rows_lost", "other_layout"),
         "not_fetched": plain(report.why_absent),
     }
 
@@ -173,6 +173,10 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         files = some((label(file) for file in report.replaced), NAMED)
         yield row("replaced", f"{files}: published, with other bytes than came from the source;")
         yield row("", "update fetches those again")
+    if report.rows_lost:
+        files = some((label(file) for file in report.rows_lost), NAMED)
+        yield row("lost", f"{files}: rows that were published are in no partition any more;")
+        yield row("", f"give the source or data/raw the files back, then: {warehouse} update")
     if plan is not None and plan.set_aside:
         before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")

@@ -85,6 +85,8 @@ def status_lines(status: Status, warehouse: str, width: int | None = None) -> It
         told = "changed by you, and the project's have changed since"
         yield from row("outdated", f"{some(status.outdated, NAMED)}: {told}")
     failed = [record for record in status.not_here if record.state == FileState.FAILED]
+    lost = [record for record in status.not_here if record.state == FileState.ROWS_LOST]
+    yield from _named("lost", lost, row)
     yield from _named("set aside", status.set_aside, row)
     yield from _named("failed", failed, row)
     for state, (name, why_not) in _NOT_HERE.items():
