@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from warehouse.core.config import PartitionLayout
+    from warehouse.core.paths import Layout
     from warehouse.maintenance.convert_layout import LayoutReport
     from warehouse.maintenance.prune import PruneReport
     from warehouse.maintenance.rebuild_stale import ChangedReport
@@ -1435,7 +1436,7 @@ class Warehouse(Face):
         from warehouse.report.status import check_symbols
 
         request = run_request(data_types, start, end, symbols, allow)
-        check_symbols(self._layout, request)
+        check_symbols(self._here(), request)
         return rebuild(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
 
     @named()
@@ -1463,7 +1464,7 @@ class Warehouse(Face):
         from warehouse.report.status import check_symbols
 
         request = run_request(data_types, start, end, symbols, allow)
-        check_symbols(self._layout, request)
+        check_symbols(self._here(), request)
         return rebuild_changed(self._pipeline(wait), request, fetch=fetch, dry_run=dry_run)
 
     @named()
@@ -1517,7 +1518,7 @@ class Warehouse(Face):
         from warehouse.report.status import check_symbols
 
         request = run_request(data_types, start, end, symbols)
-        check_symbols(self._layout, request)
+        check_symbols(self._here(), request)
         return verify(self._layout, self._config, request, Silent())
 
     @named()
@@ -1548,7 +1549,7 @@ class Warehouse(Face):
         """
         from warehouse.maintenance.prune import prune
 
-        return prune(self._layout, self._config, dry_run=dry_run, wait=wait)
+        return prune(self._here(), self._config, dry_run=dry_run, wait=wait)
 
     @named()
     def report(
@@ -1581,7 +1582,7 @@ class Warehouse(Face):
         if path is not None:
             check_is_page("path", expanded(path))
         facts = gather(
-            self._layout,
+            self._here(),
             self._config,
             None if start is None else session_at("start", start),
             None if end is None else session_at("end", end, is_end=True),
@@ -1692,7 +1693,12 @@ class Warehouse(Face):
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it
 
-        return Pipeline(self._layout, self._config, wait=wait)
+        return Pipeline(self._here(), self._config, wait=wait)
+
+    def _here(self) -> Layout:
+        """Where it stands, for what asks no snapshot: another may have been put there since."""
+        self._answers.snapshots.check_same()
+        return self._layout
 
     @named()
     def last_timestamp(self, data_type: str, symbol: str) -> pd.Timestamp | NaTType:

@@ -21,6 +21,7 @@ WarehouseError
 ├── AccountingError        lines of a file ≠ rows published + rows rejected: a bug; it is set aside
 ├── StorageError           the disk refuses: full, read-only, no permission
 │   ├── OutdatedCatalogError  another version wrote the catalog; it is made anew by any writer
+│   ├── MovedCatalogError     its views read the place where it was made, and it stands elsewhere
 │   ├── DamagedCatalogError   the catalog is no longer what was written
 │   ├── DamagedJournalError   what a broken-off publish left to be done cannot be believed
 │   ├── InterruptedPublishError  a publish was broken off half-way; a command that writes ends it
@@ -377,6 +378,23 @@ class OutdatedCatalogError(StorageError):
             path,
             f"is a catalog of format {found}, not {expected};"
             " make it anew from the partitions with: warehouse update",
+        )
+
+
+class MovedCatalogError(StorageError):
+    """The catalog's views name the place where it was made, and the warehouse stands elsewhere.
+
+    So it is where an earlier version made them; those of this one are led to where it stands.
+
+    Remedy: `warehouse update`.
+    """
+
+    def __init__(self, path: Path, made_in: str) -> None:
+        self.made_in = made_in
+        super().__init__(
+            path,
+            f"its views read {made_in}, where it was made, and it stands elsewhere now;"
+            " adapt it with: warehouse update",
         )
 
 

@@ -45,6 +45,12 @@ create or replace macro is_in_place() as (
                     || ' with: warehouse shell, or after: create temp macro data_folder() as'
                     || ' ''FOLDER'', the full path of the folder that it stands in'
                 )
+            when count(made_in) > 1 and count(*) filter (made_in = data_folder()) = 0
+            then
+                error(
+                    'this shell was told where one warehouse stands, and several are attached:'
+                    || ' ask each in a shell of its own'
+                )
             when count(*) filter (made_in = data_folder()) > 1
             then
                 error(

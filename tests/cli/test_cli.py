@@ -1982,7 +1982,7 @@ def test_the_shell_is_found_beside_the_interpreter(
 
 
 def test_without_a_catalog_the_shell_names_the_command_that_makes_one(root: Path) -> None:
-    assert f"warehouse -C {root} update" in fails("-C", str(root), "shell")
+    assert f"start with: warehouse -C {root} update" in fails("-C", str(root), "shell")
 
 
 # Words and tables

@@ -426,7 +426,7 @@ def test_a_warehouse_answers_where_it_stands(is_copy: bool, tmp_path: Path) -> N
         here = str(there.layout.data).replace("'", "''")
         setting = f"create temp macro data_folder() as '{here}'"
         assert by_shell(there, setting, *QUESTIONS) == before[1]
-        arguments = shell_arguments(there.layout, ["-csv", "-c", "from trades_of('AAPL')"], "")
+        arguments = shell_arguments(there.layout, ["-csv", "-c", "from trades_of('AAPL')"])
         done = subprocess.run([str(SHELL), *arguments], capture_output=True, text=True, check=True)
         assert len(done.stdout.splitlines()) == 9
     # Whoever writes there adapts it.
@@ -619,6 +619,116 @@ def test_of_two_warehouses_in_one_shell_none_answers_for_the_other(
         shell.execute(f"detach {'one' if used == 'other' else 'other'}")
         shell.execute(f"use {used}")
         assert shell.sql("select count(*) from trades_of('AAPL')").fetchall() != [(0,)]
+
+
+def two(folder: Path) -> tuple[Made, Made]:
+    """Two warehouses whose partitions have the same names, and other prices."""
+    found = []
+    for price in (10, 77):
+        made = make(folder / str(price), {day_key("trades", SESSION): [trade("AAPL", NOON, 1)]})
+        made.put(day_key("trades", SESSION), [trade("AAPL", NOON, 1, price=price)])
+        made.update()
+        found.append(made)
+    return found[0], found[1]
+
+
+def in_shell(arguments: list[str], *statements: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SHELL), *arguments], input="".join(f"{one};\n" for one in statements),
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_shell_of_one_warehouse_gives_none_of_its_rows_for_those_of_another_attached_to_it(
+    tmp_path: Path,
+) -> None:
+    one, other = two(tmp_path)
+    arguments = shell_arguments(one.layout, ["-csv", "-noheader"])
+    attach = f"attach '{other.layout.catalog}' as other (read_only)"
+    assert in_shell(arguments, "select price from trades").stdout.split() == ["10.0"]
+    done = in_shell(arguments, attach, "select price from other.trades")
+    assert (done.stdout, done.returncode != 0) == ("", True)
+    assert "another warehouse is attached" in done.stderr
+    done = in_shell(arguments, attach, "detach other", "select price from trades")
+    assert (done.stdout.split(), done.stderr) == (["10.0"], "")
+    # Nor does one that was told where the one stands.
+    moved = tmp_path / "moved"
+    one.root.rename(moved)
+    with duckdb.connect() as shell:
+        shell.execute(f"attach '{moved}/data/warehouse.duckdb' as one (read_only)")
+        shell.execute(f"create temp macro data_folder() as '{moved}/data'")
+        assert shell.sql("select price from one.trades").fetchall() == [(10,)]
+        shell.execute(attach)
+        with pytest.raises(duckdb.Error, match="ask each in a shell of its own"):
+            shell.sql("select price from other.trades").fetchall()
+
+
+def test_a_shell_that_stays_open_has_no_rows_of_a_warehouse_put_in_the_place_of_its_own(
+    tmp_path: Path,
+) -> None:
+    one, other = two(tmp_path)
+    arguments = shell_arguments(one.layout, ["-csv", "-noheader"])
+    asked = "select price from trades;\n"
+    with subprocess.Popen(
+        [str(SHELL), *arguments], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as shell:  # fmt: skip
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdin.write(asked)
+        shell.stdin.flush()
+        assert shell.stdout.readline().strip() == "10.0"
+        one.root.rename(tmp_path / "before")
+        other.root.rename(one.root)
+        rest, told = shell.communicate(
+            asked + "select price from trades_of('AAPL');\n", timeout=120
+        )
+    assert rest == ""
+    assert told.count("another warehouse stands here now") == 2
+
+
+@pytest.mark.parametrize("is_asked_before", [True, False])
+def test_of_a_warehouse_put_in_the_place_of_one_that_is_open_nothing_is_answered_nor_written(
+    is_asked_before: bool, tmp_path: Path
+) -> None:
+    one, other = two(tmp_path)
+    with Warehouse(one.root) as wh:
+        if is_asked_before:
+            assert list(wh.trades("AAPL", SESSION)["price"]) == [10]
+        one.root.rename(tmp_path / "before")
+        other.root.rename(one.root)
+        before = {path: path.read_bytes() for path in one.layout.cache.rglob("*.parquet")}
+        for asked in (
+            lambda: wh.trades("AAPL", SESSION),
+            lambda: wh.query("from trades"),
+            lambda: wh.stream(["AAPL"], SESSION, SESSION, data_types=["trades"]),
+            *(wh.symbols, wh.report, wh.verify, wh.repair, wh.validate, wh.update, wh.prune),
+            lambda: wh.coverage("trades", "AAPL", SESSION),
+            lambda: wh.rebuild("trades", symbols="AAPL"),
+        ):
+            with pytest.raises(StorageError, match="another warehouse stands here now"):
+                asked()
+        assert before == {path: path.read_bytes() for path in one.layout.cache.rglob("*.parquet")}
+        with Warehouse(one.root) as anew:
+            assert list(anew.trades("AAPL", SESSION)["price"]) == [77]
+        # It goes on where its own is back, or a copy of it.
+        one.root.rename(tmp_path / "after")
+        shutil.copytree(tmp_path / "before", one.root)
+        assert list(wh.trades("AAPL", SESSION)["price"]) == [10]
+
+
+def test_a_warehouse_that_is_open_goes_on_where_its_mark_was_lost_or_made(tmp_path: Path) -> None:
+    made = make(tmp_path, FILES)
+    with Warehouse(made.root) as wh:
+        made.update()
+        assert len(wh.trades("AAPL", SESSION)) == 8
+        made.layout.marker.unlink()
+        made.rebuild("quotes")
+        assert len(wh.trades("AAPL", SESSION)) == 8
+        made.layout.marker.unlink()
+        made.layout.catalog.unlink()
+        wh.repair()
+        assert len(wh.quotes("AAPL", SESSION)) == 8
 
 
 OWN = ("table {} as from warehouse.{} limit 0", "view {} as from warehouse.{}")

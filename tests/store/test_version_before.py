@@ -8,16 +8,23 @@ carried along: what a later version cannot take over is found here.
 from __future__ import annotations
 
 import gzip
+import shutil
 import tarfile
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from building import REPOSITORY, csv_text, instant, trade
 from click.testing import CliRunner
 
 from warehouse import Warehouse
 from warehouse.cli.main import cli
+from warehouse.cli.shell import shell_arguments
+from warehouse.core.config import CONFIG_FILE, load
+from warehouse.core.paths import Layout
+from warehouse.errors import MovedCatalogError
 from warehouse.store.catalog_tables import CATALOG_FORMAT
 
 BEFORE = Path(__file__).parent / "earlier" / "warehouse-of-catalog-3.tar.xz"
@@ -96,3 +103,63 @@ def test_it_can_be_read_before_anything_is_written(root: Path) -> None:
     with Warehouse(root) as wh:
         assert len(wh.quotes("A", OLD)) == ROWS["quotes"]
         assert list(wh.sessions("trades")) == [OLD]
+
+
+def layout_of(root: Path) -> Layout:
+    return load(root / CONFIG_FILE, {}).layout(root)
+
+
+@pytest.fixture
+def copy(root: Path) -> Path:
+    """A copy of one that stands where it was made, and has more rows since."""
+    data = root / "data"
+    with duckdb.connect(data / "warehouse.duckdb") as catalog:
+        views = "select sql from duckdb_views() where not internal"
+        for (sql,) in catalog.execute(views).fetchall():
+            here = sql.replace("/srv/warehouse/data", str(data))
+            catalog.execute(here.replace("CREATE VIEW", "create or replace view"))
+        catalog.execute("update warehouse set data_folder = ?", [str(data)])
+    there = root.with_name("copy")
+    shutil.copytree(root, there)
+    shutil.copytree(data / "cache/trades/A", data / "cache/trades/B")
+    return there
+
+
+def test_a_copy_of_it_gives_a_shell_no_rows_of_its_original(root: Path, copy: Path) -> None:
+    told = CliRunner().invoke(cli, ["-C", str(copy), "shell", "-c", "from trades"])
+    assert told.exit_code == 2
+    (line,) = told.output.splitlines()
+    assert str(root / "data") in line
+    assert f"warehouse -C {copy} update" in line
+    # Where it was made it opens as before.
+    assert str(layout_of(root).catalog) in shell_arguments(layout_of(root), [])
+    run(copy, "update")
+    assert counts(copy) == ROWS
+    assert shell_arguments(layout_of(copy), [])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda wh: wh.query("select count(*) from trades"),
+        lambda wh: wh.query("select count(*) from trades_of('A')"),
+        lambda wh: wh.query("explain from rejects"),
+        lambda wh: wh.explain_bar("A", datetime(2024, 1, 30, 9, 55)),
+    ],
+    ids=["view", "macro", "plan", "explain_bar"],
+)
+def test_what_its_copy_cannot_read_is_told_with_what_to_run(asked: Any, copy: Path) -> None:
+    with Warehouse(copy) as wh:
+        with pytest.raises(MovedCatalogError, match="warehouse update"):
+            asked(wh)
+        # Its own rows are read from where it stands.
+        assert len(wh.trades("A", OLD)) == 8
+        assert wh.symbols("trades") == ["A", "BCpC"]
+        assert wh.query("select count(*) from partitions").iloc[0, 0] == 5
+
+
+def test_a_file_that_a_query_of_its_copy_names_itself_is_no_matter_of_an_update(
+    root: Path, copy: Path
+) -> None:
+    with Warehouse(copy) as wh, pytest.raises(Exception, match="outside of the warehouse's"):
+        wh.query(f"from read_parquet('{root}/data/cache/trades/A/*.parquet')")

@@ -143,7 +143,7 @@ def shell(place: Place, arguments: tuple[str, ...]) -> None:
     from warehouse.cli.shell import HOW_TO_GET, find_shell, shell_arguments
 
     layout, _ = place.open()
-    found = shell_arguments(layout, arguments, place.command)
+    found = shell_arguments(layout, arguments)
     program = find_shell()
     if program is None:
         raise Failure(f"no duckdb on the PATH; {HOW_TO_GET}")

@@ -128,7 +128,7 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
 
     yield from ("", "1. The DuckDB shell: one symbol, session by session.", "")
     yield from f'$ {command} shell -c "{SHELL}"'.splitlines()
-    yield from _shell(root, shell_arguments(layout, ["-c", SHELL], command))
+    yield from _shell(root, shell_arguments(layout, ["-c", SHELL]))
 
     yield from ("", "2. Python: a half-day's last trades. BCpC and BCPC are two symbols.", "")
     yield from _python(PYTHON.format(folder=json.dumps(folder)))

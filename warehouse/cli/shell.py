@@ -9,10 +9,13 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import duckdb
+
+from warehouse.core.duckdb_connection import AttachedDatabase
 from warehouse.core.paths import Layout
-from warehouse.errors import DamagedCatalogError, NoDataError, StorageError
+from warehouse.errors import DamagedCatalogError, MovedCatalogError, NoDataError, StorageError
 from warehouse.store.catalog import Catalog, check_not_lost
-from warehouse.store.catalog_tables import place
+from warehouse.store.catalog_tables import alone_as_opened, made_elsewhere, place
 
 _SCRIPT_BYTES = 1024
 HOW_TO_GET = "get the DuckDB shell with: pip install duckdb-cli (or from duckdb.org)"
@@ -40,20 +43,18 @@ def _is_of_package(program: str) -> bool:
     return False
 
 
-def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) -> list[str]:
+def shell_arguments(layout: Layout, arguments: Sequence[str]) -> list[str]:
     """What the shell is called with, its own name left out.
-
-    Args:
-        warehouse: how a command names the warehouse: `warehouse -C demo`.
 
     Raises:
         NoDataError: there is no catalog yet.
         DamagedCatalogError: there is none any more, or it is another warehouse's.
+        MovedCatalogError: its views would answer with what stands where it was made.
     """
     check_not_lost(layout)
     if not layout.catalog.exists():
         raise NoDataError(
-            str(layout.catalog), "nothing has been ingested yet", f"start with: {warehouse} update"
+            str(layout.catalog), "nothing has been ingested yet", "start with: warehouse update"
         )
     try:
         Catalog(layout).close()
@@ -63,6 +64,20 @@ def shell_arguments(layout: Layout, arguments: Sequence[str], warehouse: str) ->
     except StorageError:
         # Of another version, or held: the shell says for itself what it can do with it.
         pass
+    _check_place(layout)
     # Where the warehouse was moved, its views read what stands here all the same.
-    adapted = [part for statement in place(layout) for part in ("-cmd", f"{statement};")]
+    statements = [*place(layout), alone_as_opened(layout)]
+    adapted = [part for statement in statements for part in ("-cmd", f"{statement};")]
     return ["-readonly", *adapted, str(layout.catalog), *arguments]
+
+
+def _check_place(layout: Layout) -> None:
+    # What cannot be opened here the shell cannot open either.
+    with suppress(duckdb.Error):
+        attached = AttachedDatabase("published", layout.catalog, layout.served)
+        try:
+            made_in = made_elsewhere(attached.connection, "published", layout)
+        finally:
+            attached.close()
+        if made_in is not None:
+            raise MovedCatalogError(layout.catalog, made_in)

@@ -40,6 +40,7 @@ from warehouse.core.paths import ALL_SYMBOLS, Layout, PartitionKey
 from warehouse.errors import (
     CorruptPartitionError,
     DamagedCatalogError,
+    MovedCatalogError,
     NoDataError,
     ObjectMissingError,
     RequestError,
@@ -55,6 +56,8 @@ from warehouse.store.catalog_tables import (
     CATALOG_FORMAT,
     check_tables,
     dated_conditions,
+    id_told,
+    made_elsewhere,
     place,
     state_of,
 )
@@ -132,6 +135,8 @@ class Snapshot:
         manifests: of its generation, by data type and month; None: the catalog is of an earlier
             version, or there is none.
         reference: the file of each reference table that has one; None: as of `manifests`.
+        warehouse_id: of the warehouse it is of; None where neither its data folder nor its catalog
+            bears one, as that of an earlier version.
         objects: reads partitions that are not here; None: all are.
     """
 
@@ -160,6 +165,7 @@ class Snapshot:
         self._looked_at: set[str] = set()
         self.manifests: list[manifests.Manifest] | None = None
         self.reference: dict[str, str] | None = None
+        self.warehouse_id: str | None = None
         self.generation = 0
         data_folder_id.check(layout)
         if identity is None:
@@ -170,8 +176,9 @@ class Snapshot:
         try:
             if catalog_identity(layout) != identity:
                 raise Moved
-            warehouse_id = data_folder_id.id_of(layout)
-            check_tables(self._base, ATTACHED_AS, layout.catalog, warehouse_id, state)
+            marked = data_folder_id.id_of(layout)
+            check_tables(self._base, ATTACHED_AS, layout.catalog, marked, state)
+            self.warehouse_id = marked or id_told(self._base, ATTACHED_AS)
             facts = "max(generation), max(catalog_format), max(written_by)"
             asked = f"select {facts} from {ATTACHED_AS}.main.warehouse"
             self.generation, form, writer = self._base.execute(asked).fetchall()[0]
@@ -318,6 +325,8 @@ class Snapshot:
 
     def refused(self, error: duckdb.Error) -> Exception:
         """What it means that DuckDB cannot read the catalog, or a manifest that it names."""
+        if isinstance(error, duckdb.PermissionException) and (made_in := self.made_elsewhere()):
+            return MovedCatalogError(self.layout.catalog, made_in)
         return self.or_moved(_unusable(self.layout, error))
 
     def or_moved(self, error: Exception) -> Exception:
@@ -566,6 +575,11 @@ class Snapshot:
             for symbol, month, part, size, digest in rows
         ]
 
+    def made_elsewhere(self) -> str | None:
+        """The folder that the catalog's views name, where it does not stand there any more."""
+        with self.connection(about=()) as connection:
+            return made_elsewhere(connection, ATTACHED_AS, self.layout)
+
     def trade_conditions(self) -> pa.Table:
         """The rules of the trade conditions, of the columns `TRADE_CONDITIONS`.
 
@@ -667,6 +681,8 @@ class Snapshots:
         self._lock = Lock()
         self._present: Snapshot | None = None
         self._closed = False
+        # A folder to which nothing was published yet may still become that of a bucket.
+        self._warehouse_id = data_folder_id.id_of(layout) if layout.catalog.exists() else None
         # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
         self._spill: Path | None = None
         process.prepare_for_fork(self)
@@ -759,10 +775,36 @@ class Snapshots:
                 if self._spill is None and identity is not None:
                     self._spill = make_spill_folder()
                 later = Snapshot(self._layout, self._config, identity, self._spill, self._objects)
+                self._check_that(later)
                 if self._present is not None:
                     self._present.retire()
                 self._present = later
             return self._present
+
+    def check_same(self) -> None:
+        """Look, before anything is done but reading, whether it still is the same warehouse.
+
+        Raises:
+            StorageError: another stands in its place.
+        """
+        found = data_folder_id.id_of(self._layout)
+        if found is not None:
+            data_folder_id.check_same(self._layout, self._warehouse_id, found)
+        elif self._layout.data.exists() and not self._layout.catalog.exists():
+            # Nothing tells it any more, and the next writer makes another. A mark alone comes back.
+            self._warehouse_id = None
+
+    def _check_that(self, later: Snapshot) -> None:
+        """The same of a snapshot, which may be of a catalog that says whose it is."""
+        try:
+            if later.identity is None:
+                self.check_same()
+                return
+            data_folder_id.check_same(self._layout, self._warehouse_id, later.warehouse_id)
+        except StorageError:
+            later.retire()
+            raise
+        self._warehouse_id = later.warehouse_id
 
     def settle(self) -> journal.Standing | None:
         """Wait for a publish that is under way; see `journal.settle`."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import duckdb
 
 from warehouse.core.duckdb_connection import quoted
-from warehouse.core.paths import Layout
+from warehouse.core.paths import Layout, glob_literal
 from warehouse.errors import DamagedCatalogError
+from warehouse.store import data_folder_id
 
 CATALOG_FORMAT = 5
 
@@ -354,6 +355,83 @@ def place(layout: Layout) -> list[str]:
         "create or replace temp macro is_in_place() as true",
     ]
 
+
+def id_told(connection: duckdb.DuckDBPyConnection, database: str) -> str | None:
+    """The id of the warehouse that an attached catalog is of; None where it says none."""
+    try:
+        asked = f"select max({WAREHOUSE_ID})::varchar from {database}.main.warehouse"
+        ((found,),) = connection.execute(asked).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    return None if found is None else str(found)
+
+
+def made_elsewhere(
+    connection: duckdb.DuckDBPyConnection, database: str, layout: Layout
+) -> str | None:
+    """The data folder that views or macros of an attached catalog name, where that is another.
+
+    `place` does not lead those of an earlier version to where the catalog stands. It may be of any
+    format; None: there are no such ones.
+
+    Raises:
+        duckdb.Error: it cannot be read.
+    """
+    try:
+        asked = f"select max(data_folder)::varchar from {database}.main.warehouse"
+        ((folder,),) = connection.execute(asked).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    if not folder or os.path.realpath(folder) == os.path.realpath(layout.data):
+        return None
+    named = connection.execute(
+        """
+        select 1
+        from (
+            select sql as body from duckdb_views() where database_name = $database
+            union all
+            select macro_definition from duckdb_functions() where database_name = $database
+        )
+        where contains(body, $text) or contains(body, $pattern)
+        limit 1
+        """,
+        {
+            "database": database,
+            "text": f"{quoted(folder)[:-1]}/",
+            "pattern": f"'{glob_literal(folder)}/",
+        },
+    ).fetchall()
+    return str(folder) if named else None
+
+
+def alone_as_opened(layout: Layout) -> str:
+    """The statement, after those of `place`, by which a shell notices what would take its place.
+
+    One that stays open would answer with the rows of a warehouse that was put there since; and one
+    to which a second is attached, with its own rows where it is asked for those of the second.
+    """
+    same = "true"
+    if (opened := data_folder_id.id_of(layout)) is not None:
+        marker = f"{os.path.realpath(layout.data)}/{layout.marker.name}"
+        same = (
+            f"coalesce((select bool_or(contains(content, {quoted(opened)}))"
+            f" from read_text('{glob_literal(marker)}')), false)"
+        )
+    return (
+        "create or replace temp macro is_in_place() as (select case"
+        " when count(*) filter (path glob '*/warehouse.duckdb' or made_in is not null) > 1"
+        f" then error({quoted(_TWO_ATTACHED)})"
+        f" when not {same} then error({quoted(_ANOTHER)}) else true end"
+        " from duckdb_databases() left join (select database_name, comment as made_in"
+        " from duckdb_tables() where table_name = 'warehouse') using (database_name))"
+    )
+
+
+_TWO_ATTACHED = (
+    "another warehouse is attached, and this shell would take its own files for the other's: ask"
+    " each in a shell of its own, or attach both to a plain duckdb"
+)
+_ANOTHER = "another warehouse stands here now than the one this shell was opened on: open it anew"
 
 ALONE = "create or replace temp macro is_the_only_one() as true"
 """The statement after which macros ask for no other warehouse, nor for tables of a user's own.

@@ -98,6 +98,21 @@ def check_stands(layout: Layout) -> None:
         raise StorageError(layout.root, problem)
 
 
+def check_same(layout: Layout, opened: str | None, found: str | None) -> None:
+    """Look whether the warehouse is still the one that was opened: another may have its place now.
+
+    Args:
+        opened: the id that its data folder bore then; None: it bore none yet.
+        found: the one that is found now.
+
+    Raises:
+        StorageError: it is another.
+    """
+    if opened not in (None, found):
+        problem = "another warehouse stands here now than the one that was opened; open it anew"
+        raise StorageError(layout.root, problem)
+
+
 def check(layout: Layout) -> None:
     """Look whether the data folder is another warehouse's.
 

@@ -22,6 +22,7 @@ from warehouse.core.calendar import in_new_york
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import watched
 from warehouse.errors import (
+    MovedCatalogError,
     QueryError,
     WarehouseError,
 )
@@ -364,6 +365,8 @@ def _explained(snapshot: Snapshot, query: Query, error: duckdb.Error) -> Warehou
         return QueryError(query.sql, told)
     if isinstance(error, duckdb.PermissionException):
         if outside := re.search(r"Cannot access (?:file|directory) (\".*?\") - file system", text):
+            if outside[1].strip('"') not in query.sql and (made_in := snapshot.made_elsewhere()):
+                return MovedCatalogError(snapshot.layout.catalog, made_in)
             text = (
                 f"{outside[1]} lies outside of the warehouse's folders, and a query reads what is"
                 " in them; read it with a DuckDB of your own, which can open the catalog too:"
