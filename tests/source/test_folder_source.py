@@ -184,6 +184,37 @@ def test_a_raw_file_that_the_disk_does_not_read_is_set_aside_and_comes_anew(
     assert sessions(made) == list(DAYS)
 
 
+@pytest.mark.parametrize("how", ["from the raw tier", "--fetch", "what changed"])
+@pytest.mark.parametrize("problem", ODD)
+def test_a_rebuild_names_one_odd_raw_file_leaves_what_is_published_of_it_and_makes_the_rest_anew(
+    tmp_path: Path, problem: str, how: str
+) -> None:
+    made = make(tmp_path, files(*DAYS))
+    made.update("trades")
+    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
+    raw.unlink()
+    ODD[problem](raw)
+    command = ["-C", str(made.root), "rebuild", "trades"]
+    if how == "what changed":
+        sql = made.root / "sql/clean/trades.sql"
+        sql.write_text(sql.read_text("utf-8").replace("price <= 0", "price <= 0.01"), "utf-8")
+        command.append("--changed")
+    elif how == "--fetch":
+        command.append(how)
+    for dry in (["--dry-run"], []):
+        result = CliRunner().invoke(cli, [*command, *dry])
+        assert result.exit_code == 1, result.output
+        assert f"{raw}: {problem}" in result.output.replace("\n", " ")
+    # Nobody knows whose it is: nothing is fetched over it, and nothing is moved away.
+    assert os.path.lexists(raw)
+    assert not raw.is_file()
+    assert not list(made.layout.set_aside.rglob("*.csv.gz"))
+    assert sessions(made) == list(DAYS)
+    report = made.pipeline.rebuild(Request.of(["trades"]))
+    assert [item.file.day for item in report.files] == [MONDAY, SESSION]
+    assert [str(told.path) for told in report.raw_unread] == [str(raw)]
+
+
 def _file_for_a_month(raw: Path) -> None:
     raw.parent.parent.mkdir(parents=True)
     raw.parent.write_text("")
