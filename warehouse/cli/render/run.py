@@ -184,7 +184,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
 
 
 def _not_to_be_had(report: RunReport, request: Request) -> Iterator[str]:
-    """What was asked for and cannot be read, or is nowhere: a run ends with 1 for it, dry or not."""
+    """What was asked for and cannot be read, or is nowhere: a run ends with 1, dry or not."""
     for problem in report.unread[:NAMED]:
         yield row("unread", str(problem))
     if len(report.unread) > NAMED:
