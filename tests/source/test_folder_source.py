@@ -1127,3 +1127,18 @@ def test_a_raw_folder_that_leads_into_the_source_takes_nothing_from_it(
     assert update(made)[1] == 1  # of what is damaged there
     assert SESSION in sessions(made)
     assert MONDAY in sessions(made)
+
+
+def test_a_repair_that_leaves_something_says_what_would_mend_it(tmp_path: Path) -> None:
+    made = make(tmp_path, files(MONDAY, SESSION))
+    made.update("trades")
+    made.layout.raw_file(RawFile("trades", SESSION)).unlink()
+    (made.source / day_key("trades", SESSION)).unlink()
+    result = CliRunner().invoke(cli, ["-C", str(made.root), "verify", "--repair"])
+    assert result.exit_code == 1
+    told = result.stdout.splitlines()
+    assert told[-2].startswith("left ")
+    assert told[-1] == (
+        f"next       warehouse -C {made.root} verify --repair, once the source has what is left,"
+        " or a backup is back"
+    )
