@@ -26,7 +26,14 @@ from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import SourceError, StorageError, UnreadablePartitionError, WarehouseError
+from warehouse.errors import (
+    NoDataError,
+    RequestError,
+    SourceError,
+    StorageError,
+    UnreadablePartitionError,
+    WarehouseError,
+)
 from warehouse.ingest.stage import Stager
 from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
@@ -1142,3 +1149,22 @@ def test_a_repair_that_leaves_something_says_what_would_mend_it(tmp_path: Path) 
         f"next       warehouse -C {made.root} verify --repair, once the source has what is left,"
         " or a backup is back"
     )
+
+
+def test_days_before_the_vendors_first_are_told_as_such_and_not_as_missing_sessions(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(SESSION))
+    made.update("trades")
+    first, last = date(2002, 1, 28), date(2002, 1, 31)
+    with pytest.raises(RequestError, match=r"begin on 2003-09-10.*is the year right"):
+        made.update("trades", start=first, end=last)
+    assert list(records(made)) == [SESSION]
+    with Warehouse(made.root) as wh:
+        with pytest.raises(NoDataError, match="begin on 2003-09-10; there are trades") as told:
+            wh.trades("A", first, last)
+        assert "warehouse update" not in str(told.value)
+    # Who has such files gets them.
+    made.put(day_key("trades", first), lines(first))
+    made.update("trades", start=first, end=first)
+    assert sessions(made) == [first, SESSION]
