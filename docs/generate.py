@@ -372,8 +372,9 @@ def catalog_page() -> str:
         "# Catalog\n",
         NOTE.format("`sql/catalog`, `sql/features` and `sql/bars`"),
         "`data/warehouse.duckdb` is a DuckDB file of tables, views and macros. A publish replaces"
-        " it whole, and it is made anew from the partitions if it is lost. The files of"
-        " `sql/catalog` are run in the order of their names; they hold several statements each.\n",
+        " it whole, and it is made anew from the partitions if it is lost. Each of the files of"
+        " `sql/catalog` that come with the project is run, and no other: what is yours goes into"
+        " one of them. They hold several statements each.\n",
         "## Views\n",
     ]
     files = sql_files("catalog")

@@ -471,6 +471,43 @@ def test_a_dry_run_names_the_files_and_writes_nothing(command: str, root: Path) 
     assert snapshot(root) == before
 
 
+@pytest.mark.parametrize("command", ["download", "ingest", "update"])
+def test_a_dry_run_that_ends_with_1_says_why(command: str, root: Path) -> None:
+    asked: tuple[str, ...] = ("-C", str(root), command, "trades")
+    run("-C", str(root), "update", "trades")
+    if command == "ingest":
+        odd = root / f"data/raw/trades/2025/11/{SESSIONS[1]}.csv.gz"
+        odd.unlink()
+        odd.symlink_to("nowhere")
+        rows = [f"unread     {odd}: is a link to nowhere, which is not there"]
+    else:
+        asked += ("--start", "2025-11-28", "--end", "2025-12-01")
+        rows = ["absent     trades 2025-12-01: the source has no file"]
+    real = run(*asked, exit_code=1).stdout.splitlines()
+    dry = run(*asked, "--dry-run", exit_code=1).stdout.splitlines()
+    assert rows == [line for line in dry if line in rows] == [line for line in real if line in rows]
+
+
+def test_a_dry_run_that_finds_nothing_says_what_there_is(root: Path) -> None:
+    run("-C", str(root), "update", "trades")
+    for command, told in (
+        ("update", "nothing new: all 3 files at the source are published"),
+        ("ingest", "nothing new: all raw files of trades are published"),
+    ):
+        assert told in run("-C", str(root), command, "trades", "--dry-run").stdout.splitlines()
+
+
+def test_a_dry_run_names_a_rule_that_incoming_rows_could_not_be_asked_by(root: Path) -> None:
+    rule = root / "sql/validate/price_spikes.sql"
+    header = (
+        rule.read_text("utf-8").partition("with\n")[0].replace("on_ingest: no", "on_ingest: yes")
+    )
+    rule.write_text(f"{header}selekt 1\n", "utf-8")
+    for dry in ([], ["--dry-run"]):
+        said = run("-C", str(root), "update", "trades", *dry, exit_code=1).stdout
+        assert "sql/validate/price_spikes.sql" in said
+
+
 def test_a_file_that_fails_is_set_aside_and_the_rest_goes_on(root: Path, own_source: Path) -> None:
     truncate(source_file(own_source, "trades", SESSIONS[1]))
     result = run("-C", str(root), "update", "trades", exit_code=1)

@@ -12,7 +12,8 @@ import yaml
 from building import REPOSITORY
 
 from warehouse.core.config import CONFIG_VERSION, Config, find_root, load
-from warehouse.errors import ConfigError, NotAWarehouseError
+from warehouse.errors import ConfigError, NotAWarehouseError, WarehouseError
+from warehouse.sqlfolder.files import SqlFolder
 
 SHIPPED = REPOSITORY / "config" / "data_config.yaml"
 SPECIFIED = {
@@ -248,7 +249,8 @@ def test_a_version_that_is_none_is_an_error(version: Any, write: Write) -> None:
         ("source: [1]\n", "source"),
         ("? [a, b]\n: 1\n", ""),
         ("a: &x [*x]\n", ""),
-        ("\x00\x01", "is no valid YAML"),
+        ("\x00\x01", "it holds NUL"),
+        ("\x01", "is no valid YAML"),
         ("1: 2\n", "unknown key"),
     ],
 )
@@ -447,3 +449,39 @@ def test_day_bars_lie_as_other_bars_do_where_nothing_is_said_of_them(write: Writ
     assert layouts(bars="market", bars_1d="symbol") == ["symbol", "market", "market"]
     shipped = load(SHIPPED, {}).storage.layout
     assert shipped.of("bars_1d") == shipped.of("day_aggs") == "market"
+
+
+@pytest.mark.parametrize("key", ["source", "storage.layout", "cleaning"])
+@pytest.mark.parametrize("value", [["a", "b"], [{"url": "x"}], "s3://x"])
+def test_a_section_that_is_none_is_told_how_one_is_written(
+    write: Write, key: str, value: Any
+) -> None:
+    section, _, name = key.partition(".")
+    path = write({section: {name: value} if name else value})
+    with pytest.raises(
+        ConfigError, match=f"{key} = .*: it must be a section: `{name or section}:`"
+    ):
+        load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("utf-16", "it is UTF-16, not UTF-8; save it as UTF-8"),
+        ("utf-16-le", "it holds NUL, as UTF-16 does; save it as UTF-8"),
+        ("latin-1", "it is not UTF-8 (line 3); save it as UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["config/data_config.yaml", "sql/validate/zero_sizes.sql"])
+def test_what_is_no_utf8_is_told_to_be_saved_as_utf8(
+    tmp_path: Path, name: str, encoding: str, told: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    letter = "é" if encoding == "latin-1" else "e"
+    path.write_bytes(f"a:\n\n{letter}\n".encode(encoding))
+    sql = SqlFolder(tmp_path / "sql")
+    with pytest.raises(WarehouseError) as caught:
+        _ = load(path, {}) if name.endswith(".yaml") else sql["validate/zero_sizes"]
+    assert told in str(caught.value)
+    assert "init" not in str(caught.value)

@@ -198,9 +198,19 @@ BROKEN: dict[str, tuple[bytes, str, int | None]] = {
     "garbage_after_the_end": (compress(TEXT) + b"garbage" * 9, "no gzip after its end", None),
     "a_little_garbage_after_the_end": (compress(TEXT) + b"x", ".", None),
     "text_after_the_zeros_after_the_end": (compress(TEXT) + bytes(64) + b"more" * 9, ".", None),
-    "a_zip": (b"PK\x03\x04" + bytes(40), "is no gzip file", None),
+    "a_zip": (b"PK\x03\x04" + bytes(40), "is no gzip file but a zip; unpack it, and gzip", None),
+    "a_zstd": (b"\x28\xb5\x2f\xfd" + bytes(40), "is no gzip file but a zstd; unpack it", None),
     "zlib_without_gzip": (zlib.compress(TEXT), "is no gzip file", None),
-    "gzipped_twice": (compress(compress(TEXT)), "header", 1),
+    "gzipped_twice": (
+        compress(compress(TEXT)),
+        "is a gzip within a gzip; decompress it once",
+        None,
+    ),
+    "much_gzipped_twice": (
+        compress(compress(random.Random(1).randbytes(3 << 20))),
+        "is a gzip within a gzip; decompress it once",
+        None,
+    ),
     "crlf_after_an_lf_header": (
         compress(TEXT.replace(b"\n", b"\r\n").replace(b"\r\n", b"\n", 1)),
         "mixes line ends",

@@ -373,3 +373,27 @@ def test_five_thousand_symbols_over_a_year_take_seconds(make_warehouse: MakeWare
     traded = (number + frame["session"].dt.day_of_year) % 10 > 0
     assert frame["state"].eq("present").equals(traded)
     assert frame["state"].isin(("present", "no_rows")).all()
+
+
+def test_a_session_of_a_symbols_own_month_of_which_all_was_rejected_is_no_session_never_ingested(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    first, late = DAYS[0], DAYS[1]
+    made = make_warehouse(
+        {
+            symbol_key("day_aggs", first, "AAPL"): [
+                bar("AAPL", instant(first, "00:00"), volume=-1),
+                bar("AAPL", instant(late, "00:00")),
+            ],
+        },
+        source__layout="symbol",
+    )
+    made.update("day_aggs")
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("day_aggs", ["AAPL", "MSFT"], first, late)
+    assert states(frame) == {
+        ("AAPL", first): "rejected",
+        ("MSFT", first): "not_ingested",
+        ("AAPL", late): "present",
+        ("MSFT", late): "not_ingested",
+    }

@@ -26,7 +26,14 @@ from warehouse.core.calendar import today
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import SourceError, StorageError, UnreadablePartitionError, WarehouseError
+from warehouse.errors import (
+    NoDataError,
+    RequestError,
+    SourceError,
+    StorageError,
+    UnreadablePartitionError,
+    WarehouseError,
+)
 from warehouse.ingest.stage import Stager
 from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import rebuild_changed
@@ -182,6 +189,37 @@ def test_a_raw_file_that_the_disk_does_not_read_is_set_aside_and_comes_anew(
     assert sessions(made) == [MONDAY, SESSION]
     assert update(made)[1] == 0
     assert sessions(made) == list(DAYS)
+
+
+@pytest.mark.parametrize("how", ["from the raw tier", "--fetch", "what changed"])
+@pytest.mark.parametrize("problem", ODD)
+def test_a_rebuild_names_one_odd_raw_file_leaves_what_is_published_of_it_and_makes_the_rest_anew(
+    tmp_path: Path, problem: str, how: str
+) -> None:
+    made = make(tmp_path, files(*DAYS))
+    made.update("trades")
+    raw = made.layout.raw_file(RawFile("trades", TUESDAY))
+    raw.unlink()
+    ODD[problem](raw)
+    command = ["-C", str(made.root), "rebuild", "trades"]
+    if how == "what changed":
+        sql = made.root / "sql/clean/trades.sql"
+        sql.write_text(sql.read_text("utf-8").replace("price <= 0", "price <= 0.01"), "utf-8")
+        command.append("--changed")
+    elif how == "--fetch":
+        command.append(how)
+    for dry in (["--dry-run"], []):
+        result = CliRunner().invoke(cli, [*command, *dry])
+        assert result.exit_code == 1, result.output
+        assert f"{raw}: {problem}" in result.output.replace("\n", " ")
+    # Nobody knows whose it is: nothing is fetched over it, and nothing is moved away.
+    assert os.path.lexists(raw)
+    assert not raw.is_file()
+    assert not list(made.layout.set_aside.rglob("*.csv.gz"))
+    assert sessions(made) == list(DAYS)
+    report = made.pipeline.rebuild(Request.of(["trades"]))
+    assert [item.file.day for item in report.files] == [MONDAY, SESSION]
+    assert [str(told.path) for told in report.raw_unread] == [str(raw)]
 
 
 def _file_for_a_month(raw: Path) -> None:
@@ -1096,3 +1134,37 @@ def test_a_raw_folder_that_leads_into_the_source_takes_nothing_from_it(
     assert update(made)[1] == 1  # of what is damaged there
     assert SESSION in sessions(made)
     assert MONDAY in sessions(made)
+
+
+def test_a_repair_that_leaves_something_says_what_would_mend_it(tmp_path: Path) -> None:
+    made = make(tmp_path, files(MONDAY, SESSION))
+    made.update("trades")
+    made.layout.raw_file(RawFile("trades", SESSION)).unlink()
+    (made.source / day_key("trades", SESSION)).unlink()
+    result = CliRunner().invoke(cli, ["-C", str(made.root), "verify", "--repair"])
+    assert result.exit_code == 1
+    told = result.stdout.splitlines()
+    assert told[-2].startswith("left ")
+    assert told[-1] == (
+        f"next       warehouse -C {made.root} verify --repair, once the source has what is left,"
+        " or a backup is back"
+    )
+
+
+def test_days_before_the_vendors_first_are_told_as_such_and_not_as_missing_sessions(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path, files(SESSION))
+    made.update("trades")
+    first, last = date(2002, 1, 28), date(2002, 1, 31)
+    with pytest.raises(RequestError, match=r"begin on 2003-09-10.*is the year right"):
+        made.update("trades", start=first, end=last)
+    assert list(records(made)) == [SESSION]
+    with Warehouse(made.root) as wh:
+        with pytest.raises(NoDataError, match="begin on 2003-09-10; there are trades") as told:
+            wh.trades("A", first, last)
+        assert "warehouse update" not in str(told.value)
+    # Who has such files gets them.
+    made.put(day_key("trades", first), lines(first))
+    made.update("trades", start=first, end=first)
+    assert sessions(made) == [first, SESSION]

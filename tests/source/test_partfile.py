@@ -155,3 +155,10 @@ def test_of_many_parts_every_whole_size_is_found(parts: int, units: int, unit: i
     size = units * unit * parts
     if parts > units:
         assert units * unit in likely_part_sizes(size, parts)
+
+
+def test_an_etag_in_capitals_is_compared_as_one_in_small_letters_is() -> None:
+    body = random.Random(1).randbytes(6 * MB)
+    for etag in (hashlib.md5(body).hexdigest(), etag_of(body, 5 * MIB)):
+        assert says(body, etag.upper(), 5 * MIB) is True
+        assert says(body[::-1], etag.upper(), 5 * MIB) is False

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import REPOSITORY, SESSION, Made, day_key, instant, make, trade
+from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, trade
 
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
@@ -145,7 +145,7 @@ def test_a_file_of_the_catalog_creates_and_fills_and_does_nothing_else(
 
 def test_all_tables_that_a_writer_fills_are_known() -> None:
     made = re.findall(r"^create table (\w+)", (SQL / "catalog/tables.sql").read_text("utf-8"), re.M)
-    assert set(made) == catalog_statements._WRITERS
+    assert set(made) == catalog_statements.WRITERS
 
 
 @pytest.fixture
@@ -169,3 +169,48 @@ def test_an_unbound_column_is_refused_before_it_blocks_a_reader(made: Made) -> N
     path.write_text(text, "utf-8")
     made.update()
     assert made.sql("select sequence_number from trades") == [(2,)]
+
+
+@pytest.mark.parametrize("name", ["trades", "files", "path_name", "tables", "quotes"])
+def test_a_file_that_was_emptied_is_named_itself_not_the_one_that_asks_for_what_it_made(
+    tmp_path: Path, name: str
+) -> None:
+    made = make(tmp_path, {day_key("day_aggs", SESSION): [bar("A", instant(SESSION, "00:00"))]})
+    path = made.root / f"sql/catalog/{name}.sql"
+    path.write_text("", "utf-8")
+    with pytest.raises(SqlFileError, match=f"catalog/{name}.sql: holds no statement; delete it"):
+        made.update("day_aggs")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "told"),
+    [
+        ("trades", "macro trades_of", "makes no trades_of any more, which outliers.sql asks for"),
+        ("files", "macro manifest_files", "makes no manifest_files any more, which partitions.sql"),
+        ("tables", "table runs", "makes no runs any more, a table that writers fill"),
+    ],
+)
+def test_a_file_that_makes_no_more_what_others_ask_for_is_named_itself(
+    tmp_path: Path, name: str, what: str, told: str
+) -> None:
+    made = make(tmp_path, {day_key("day_aggs", SESSION): [bar("A", instant(SESSION, "00:00"))]})
+    path = made.root / f"sql/catalog/{name}.sql"
+    text = path.read_text("utf-8")
+    assert what in text
+    path.write_text(text.replace(what, f"{what}_old"), "utf-8")
+    with pytest.raises(SqlFileError, match=f"catalog/{name}.sql: {told}"):
+        made.update("day_aggs")
+
+
+def test_a_file_beside_those_that_ship_is_told_to_be_read_by_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make(tmp_path, {day_key("day_aggs", SESSION): [bar("A", instant(SESSION, "00:00"))]})
+    path = made.root / "sql/catalog/zz.sql"
+    path.write_bytes("create view mine as select 1".encode("utf-16"))
+    made.update("day_aggs")
+    assert f"{path} is not read: the catalog is made of the files that come with" in caplog.text
+    path.unlink()
+    caplog.clear()
+    made.rebuild("day_aggs")
+    assert "is not read" not in caplog.text

@@ -148,7 +148,10 @@ BAD = {
     "a quote that does not end": (f'{HEAD}\n1,"a,true,true,true\n', "line 2 = '': it is no CSV"),
     "more behind a quote": (f'{HEAD}\n1,"a"b,true,true,true\n', "line 2 = '': it is no CSV"),
     "two ends of line": (f"{HEAD}\r\n{GOOD_LINE}\n2,b,true,true,true\r\n", "more than one way"),
-    "UTF-16": (f"{HEAD}\n{GOOD_LINE}\n".encode("utf-16"), "cannot be read: 'utf-8' codec"),
+    "UTF-16": (
+        f"{HEAD}\n{GOOD_LINE}\n".encode("utf-16"),
+        "cannot be read: it is UTF-16, not UTF-8; save it as UTF-8",
+    ),
     "too much": (
         f"{HEAD}\n" + "\n" * (1 << 20),
         "cannot be read: it is larger than 1,048,576 bytes",

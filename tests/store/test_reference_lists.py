@@ -20,7 +20,10 @@ CHANGES = {
     "no header": (lambda text: text.partition("\n")[2], "line 1 = '1,quote_condition,"),
     "others": (lambda text: text.replace("type,name", "name,type", 1), "line 1 = 'id,name,type'"),
     "semicolons": (lambda text: text.replace(",", ";"), "line 1 = 'id;type;name'"),
-    "UTF-16": (lambda text: text.encode("utf-16"), "cannot be read: 'utf-8' codec"),
+    "UTF-16": (
+        lambda text: text.encode("utf-16"),
+        "cannot be read: it is UTF-16, not UTF-8; save it as UTF-8",
+    ),
     "letters": (lambda text: text + "x,quote_condition,Other\n", "line 41, id = 'x': it must be a"),
     "large": (lambda text: text + "32768,quote_condition,Other\n", "line 41, id = '32768'"),
     "few": (lambda text: text + "99,Other\n", "line 41 = '99,Other': it must have 3 fields"),

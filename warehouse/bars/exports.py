@@ -208,7 +208,7 @@ def _read(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ReferenceFileError(path, "", "it is no text in UTF-8") from error
+        raise ReferenceFileError(path, "", "it is not UTF-8; save it as UTF-8") from error
 
 
 def _pages(path: Path, text: str) -> list[tuple[str, Any]]:

@@ -107,7 +107,7 @@ def verify(
         if as_json:
             say_json(integrity.repair_as_json(mended))
         else:
-            say(integrity.repair_lines(mended, layout))
+            say(integrity.repair_lines(mended, layout, place.command))
         raise click.exceptions.Exit(1 if mended.left else 0)
     from warehouse.maintenance.verify import verify as look
 

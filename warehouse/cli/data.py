@@ -96,7 +96,8 @@ def _run(
         told = run.run_as_json(report, request, dry_run=dry_run)
         say_json(told | validation.found_as_json(report))
     elif dry_run:
-        say(run.dry_run_lines(report))
+        say(run.dry_run_lines(report, request, place.command))
+        say(validation.found_lines(report))
     else:
         if report.download is not None:
             say(download_table(report.download))

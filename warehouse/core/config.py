@@ -616,5 +616,10 @@ def _expectation(error: Any, place: list[str]) -> str:
             if isinstance(annotation, type) and issubclass(annotation, BaseModel):
                 section = annotation
         return f"unknown key; {one_of(place[-1], section.model_fields)}"
+    if error["type"] == "model_type":
+        name = place[-1] if place else "source"
+        return f"it must be a section: `{name}:`, and below it a line `  KEY: VALUE` for each key"
+    if error["type"] == "tuple_type":
+        return "it must be a list, as [A, B]"
     message: str = error["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]

@@ -9,6 +9,7 @@ that repeats takes next to nothing in the file, and is read out as often as it s
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -53,7 +54,17 @@ def read_small(path: Path, most: int = MOST_BYTES) -> str:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it is larger than {most:,} bytes")
-    return content.decode("utf-8-sig")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        line = content.count(b"\n", 0, error.start) + 1
+        told = "UTF-16, not UTF-8" if is_utf16 else f"not UTF-8 (line {line})"
+        raise ValueError(f"it is {told}; save it as UTF-8") from error
+    if "\0" in text:
+        # What is UTF-16 without a mark is UTF-8, too, where all of it is ASCII.
+        raise ValueError("it holds NUL, as UTF-16 does; save it as UTF-8")
+    return text
 
 
 def plain(path: Path) -> Path:

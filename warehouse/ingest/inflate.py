@@ -28,7 +28,7 @@ from isal import igzip
 from warehouse.errors import RawFileError, StorageError
 from warehouse.ingest.lines import LF, no_rows, texts_of, without
 from warehouse.ingest.typed.typed_read import Signs
-from warehouse.source.etag_check import DAMAGED, MAX_RATIO, is_bomb
+from warehouse.source.etag_check import DAMAGED, MAX_RATIO, is_bomb, other_form
 from warehouse.source.file_identity import Stamp
 
 MAX_LINE_BYTES = 1 << 20
@@ -38,6 +38,7 @@ whole, nor would DuckDB read it.
 
 _MAX_BLOCK = 4 << 20
 _MIN_BLOCK = 1 << 16
+_GZIP = b"\x1f\x8b"
 _NOT_WHOLE: tuple[type[Exception], ...] = (*DAMAGED, OSError)
 _WINDOW = MAX_LINE_BYTES // 2
 _FIRST = 8
@@ -245,6 +246,9 @@ class Inflater:
             filled = held + count
             start = 0
             if is_header:
+                if buffer.startswith(_GZIP):
+                    problem = "is a gzip within a gzip; decompress it once, and put it there again"
+                    raise RawFileError(self.path, problem)
                 start = buffer.find(b"\n", 0, filled) + 1
                 if start:
                     is_header = False
@@ -280,7 +284,9 @@ class Inflater:
     def _explain(self, error: Exception) -> str:
         with open(self.path, "rb") as file:
             start = file.read(24)
-        if not start.startswith(b"\x1f\x8b"):
+        if not start.startswith(_GZIP):
+            if form := other_form(start):
+                return form
             return f"is no gzip file: it begins with {start.decode('ascii', 'replace')!r}"
         if isinstance(error, EOFError):
             return f"is cut short: its gzip stream does not end ({self.facts.bytes:,} bytes)"

@@ -104,10 +104,11 @@ def rebuild_changed(
         found = _Search(pipeline, request, known, waiting).stale(by_type)
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}
-        here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
-        here -= of_other_machines(pipeline.layout, here, known)
         pipeline.look_at_raw(run, request, known)
-        unread = batches.unread_of(pipeline.layout, stale - here, run.raw_unread)
+        unread = batches.unread_of(pipeline.layout, stale, run.raw_unread)
+        here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
+        # A pipe or a folder is there, and no file.
+        here -= of_other_machines(pipeline.layout, here, known) | set(unread)
         report.why_absent = {file: str(problem) for file, problem in unread.items()}
         absent = stale - here
         new_versions = set(waiting)

@@ -51,7 +51,7 @@ from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import object_problem, objects_amiss, sizes
 
 _ROUNDS = 50
-_MEND = "warehouse verify --repair"
+MEND = "warehouse verify --repair"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Fault:
     path: Path
     kind: str
     problem: str
-    remedy: str = _MEND
+    remedy: str = MEND
     subject: RawFile | PartitionKey | None = field(default=None, repr=False)
 
 

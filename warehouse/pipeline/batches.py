@@ -115,8 +115,8 @@ def gone(
 ) -> list[RawFile]:
     """The raw files of published sessions that are no longer there.
 
-    Raises:
-        StorageError: the place where they would be cannot be read.
+    Those that may be, where the raw tier cannot be looked at, are not among them: the run tells of
+    `unread`, and what is published of them stands.
     """
     there = set(planned)
     found = [
@@ -126,10 +126,9 @@ def gone(
         # Of one that another has taken over nothing is published any more.
         and (known[file].rows_published != 0 or known[file].rows_rejected == known[file].lines)
     ]
-    for problem in unread_of(layout, found, unread).values():
-        raise problem
+    unseen = unread_of(layout, found, unread)
     # Of the other layout they may be there, and are not read.
-    return [file for file in found if not layout.raw_file(file).exists()]
+    return [file for file in found if file not in unseen and not layout.raw_file(file).exists()]
 
 
 def not_there(

@@ -35,6 +35,7 @@ from warehouse.errors import (
     MissingFileError,
     NotInPlanError,
     RawFileError,
+    RequestError,
     SourceError,
     StorageError,
 )
@@ -335,6 +336,10 @@ def plan_download(
     plan.replaced = [item for item in plan.fetch if _is_replaced(source, layout, item, known)]
     for kind in bare:
         _note_bare(plan, source, config, kind, known, (first, last))
+    if len(bare) == len(kinds) and last < FIRST_SESSION:
+        # Who has files of before gets them.
+        problem = f"the vendor's files begin on {FIRST_SESSION}, and there is none of before here"
+        raise RequestError("end", last, f"{problem}; is the year right?")
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
     ahead = max((day for _, day in kept), default=last)

@@ -102,6 +102,14 @@ class Writer:
             if str(broken) not in self._noted:
                 self._progress.note(f"a feature is left out: {broken}")
                 self._noted.add(str(broken))
+        for name in catalog_writer.not_read(self.sql):
+            told = (
+                f"{self.sql.folder / 'catalog' / name}.sql is not read: the catalog is made of the"
+                " files that come with the project; put what is yours into one of them"
+            )
+            if told not in self._noted:
+                self._progress.note(told)
+                self._noted.add(told)
         moves, removals = list(moves), list(removals)
         try:
             self._committer.commit(change, moves, removals)

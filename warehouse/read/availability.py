@@ -631,6 +631,12 @@ def _gap(
             f"those days are still to come; {have}",
             "ask for days that have been, or take what is there with missing='ignore'",
         )
+    if span.last < FIRST_SESSION and not (there and there[0] < FIRST_SESSION):
+        return NoDataError(
+            asked(kind, symbols, span),
+            f"the vendor's files begin on {FIRST_SESSION}; {have}",
+            "ask for later days (is the year right?), or take what is there with missing='ignore'",
+        )
     first, last = (min(absent), max(absent)) if absent else (span.first, span.last)
     is_past = FIRST_SESSION <= first <= last <= today()
     if not absent and is_past and not trading_days(first, last):

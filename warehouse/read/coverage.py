@@ -58,9 +58,14 @@ def coverage(
 
 
 def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Table:
-    """Who seems not to have traded, and of whom rows were refused, is said to have these."""
+    """Who seems not to have traded, and of whom rows were refused, is said to have these.
+
+    So is one of whom alone there was a file, for a month, of which a session's rows were refused:
+    that the session was in it no partition says.
+    """
     told, problems = table["state"].to_pylist(), table["problem"].to_pylist()
-    places = [place for place, state in enumerate(told) if state in ("no_rows", "unknown")]
+    unsure = ("no_rows", "unknown", "not_ingested")
+    places = [place for place, state in enumerate(told) if state in unsure]
     days, symbols = table["session"].to_pylist(), table["symbol"].to_pylist()
     refused = rejected(
         snapshot,

@@ -29,7 +29,15 @@ DAMAGED: tuple[type[Exception], ...] = (
 _HARMLESS = 64 << 20
 _BLOCK = 1 << 20
 _BLOCKS = 8
-_ETAG = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,4}))?")
+# Some servers write the MD5 in capitals.
+_ETAG = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,4}))?", re.IGNORECASE)
+_FORMS = {
+    b"PK\x03\x04": "a zip",
+    b"BZh": "a bzip2",
+    b"\xfd7zXZ\0": "an xz",
+    b"\x28\xb5\x2f\xfd": "a zstd",
+}
+"""How files begin that other programs compress."""
 _MIB, _MB = 1 << 20, 1_000_000
 # What upload tools cut large objects into, the likeliest first.
 _PART_SIZES = (
@@ -99,7 +107,7 @@ class EtagCheck:
 
     def __init__(self, etag: str, size: int, part_size: int | None = None) -> None:
         match = _ETAG.fullmatch(etag)
-        self._wanted = match[1] if match else ""
+        self._wanted = match[1].lower() if match else ""
         self._certain = match is not None
         self._digests: list[_PartDigest] = []
         self._md5 = None
@@ -126,6 +134,14 @@ class EtagCheck:
         if self._wanted in found:
             return True
         return False if self._certain else None
+
+
+def other_form(start: bytes) -> str | None:
+    """What a file that begins so is instead of a gzip, and what to do; None: nobody knows."""
+    for mark, name in _FORMS.items():
+        if start.startswith(mark):
+            return f"is no gzip file but {name}; unpack it, and gzip the CSV that is in it"
+    return None
 
 
 def is_bomb(inflated: int, compressed: int) -> bool:
@@ -217,7 +233,9 @@ def check(read: Read, etag: EtagCheck) -> Verdict:
         except EOFError:
             problem = f"its gzip stream does not end ({reader.at:,} bytes)"
         except DAMAGED as error:
-            problem = f"its gzip is damaged: {str(error).rstrip('.')}"
+            form = other_form(bytes(into[: read(into, 0)]))
+            problem = form and f"it {form}"
+            problem = problem or f"its gzip is damaged: {str(error).rstrip('.')}"
         reader.finish()
     if reader.at == 0:
         problem = "it is empty (0 bytes)"

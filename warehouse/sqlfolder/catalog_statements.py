@@ -40,7 +40,7 @@ _INSERT = re.compile(
     r"insert\s+into\s+\w+\s+(?:by\s+(?:name|position)\s+)?(?P<select>(?:select|with|from)\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_WRITERS = frozenset(
+WRITERS = frozenset(
     [
         "warehouse",
         "manifests",
@@ -109,7 +109,7 @@ def _check_statement(
     if leading := _LEADING.match(text):
         text = text[leading.end() :]
     replaced = _REPLACED.match(text)
-    if replaced and replaced["name"].lower() in _WRITERS:
+    if replaced and replaced["name"].lower() in WRITERS:
         problem = f"{_WHAT} puts nothing in the place of the table {replaced['name']}"
         raise QueryError(text, problem)
     for form in (_TABLE, _VIEW, _INSERT):

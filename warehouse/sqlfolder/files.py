@@ -213,11 +213,13 @@ class SqlFolder:
             try:
                 self._files[name] = SqlFile(path, name, read_small(path, MOST_BYTES))
             except (OSError, ValueError) as error:
-                raise SqlFileError(
-                    path,
-                    f"cannot be read ({error}); `warehouse init DIR` adds the files that come with"
-                    f" the project, which are in {shipped('sql')}",
-                ) from error
+                # What is no text is there, and the one that comes with the project is not added.
+                added = (
+                    "; `warehouse init DIR` adds the files that come with the project, which are in"
+                    f" {shipped('sql')}"
+                )
+                hint = added if isinstance(error, OSError) else ""
+                raise SqlFileError(path, f"cannot be read ({error}){hint}") from error
         return self._files[name]
 
     def or_shipped(self, name: str) -> SqlFile:

@@ -35,6 +35,7 @@ from warehouse.core.paths import (
     month_of,
     parse_partition,
     partition_name,
+    shipped,
     sync_folder,
 )
 from warehouse.core.small_files import plain
@@ -42,9 +43,15 @@ from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
 from warehouse.sqlfolder.bars import bar_macro
 from warehouse.sqlfolder.bars.bar_file import BarFolder
-from warehouse.sqlfolder.catalog_statements import PROBE, check_macros, check_statements, macros_of
+from warehouse.sqlfolder.catalog_statements import (
+    PROBE,
+    WRITERS,
+    check_macros,
+    check_statements,
+    macros_of,
+)
 from warehouse.sqlfolder.feature_file import FeatureFolder
-from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
+from warehouse.sqlfolder.files import SqlFile, SqlFolder, as_text, come_with_us
 from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import (
     CUT,
@@ -96,6 +103,11 @@ REFERENCE_VIEWS = ("reference_files", "corporate_actions")
 _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 """The file that makes views of kept bars, and the data type that it names."""
 _LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
+_MAKES = re.compile(
+    r"create\s+(?:or\s+replace\s+)?(?:table|view|macro)\s+(?:if\s+not\s+exists\s+)?(\w+)",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(r"with name (\w+) does not exist")
 _MADE_ANEW = {"trade_conditions", "quote_conditions", "exchanges", "features", "sessions"}
 """Tables of which nothing is carried over."""
 # What the files of sql/catalog said before there was files.sql: a user may have edited one.
@@ -805,8 +817,39 @@ def _bind(layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
     ours = come_with_us()
     if texts in _bound or all(file.body == ours[file.name].body for file in files):
         return
-    bind(layout, sql, config_dir, files)
+    for file in files:
+        _check_makes(file, ours[file.name])
+    try:
+        bind(layout, sql, config_dir, files)
+    except SqlFileError as error:
+        raise _of_its_maker(error, files) from error
     _bound.add(texts)
+
+
+def _check_makes(file: SqlFile, ours: SqlFile) -> None:
+    """Refuse a file that was emptied, or makes a table no more that writers fill."""
+    if not file.body:
+        problem = "holds no statement; delete it, and `warehouse init DIR` adds the one that ships"
+        raise SqlFileError(file.path, problem)
+    for name in sorted((_made_by(ours) & WRITERS) - _made_by(file)):
+        raise SqlFileError(file.path, f"makes no {name} any more, a table that writers fill")
+
+
+def _of_its_maker(error: SqlFileError, files: Sequence[SqlFile]) -> SqlFileError:
+    """The error of a file, or of the one that makes no more what that asks for."""
+    missing = _MISSING.search(error.problem)
+    if missing is None:
+        return error
+    for file in files:
+        name, ours = missing[1].lower(), come_with_us()[file.name]
+        if name in _made_by(ours) and name not in _made_by(file):
+            problem = f"makes no {name} any more, which {error.path.name} asks for"
+            return SqlFileError(file.path, problem)
+    return error
+
+
+def _made_by(file: SqlFile) -> set[str]:
+    return {match[1].lower() for match in _MAKES.finditer(file.body)}
 
 
 def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFile]) -> None:
@@ -860,8 +903,17 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
 
 def _macros(sql: SqlFolder) -> frozenset[str]:
     """Names of the macros that the files of sql/catalog make."""
-    names = {path.stem for path in (sql.folder / "catalog").glob("[!.]*.sql")} | {*_LATER}
+    names = (_names_of(sql.folder) & _names_of(shipped("sql"))) | {*_LATER}
     return macros_of(_catalog_file(sql, name) for name in sorted(names))
+
+
+def _names_of(folder: Path) -> set[str]:
+    return {as_text(path) for path in (folder / "catalog").glob("[!.]*.sql")}
+
+
+def not_read(sql: SqlFolder) -> list[str]:
+    """Names of files of sql/catalog that nobody reads: the catalog is made of those that ship."""
+    return sorted(_names_of(sql.folder) - _names_of(shipped("sql")))
 
 
 def _objects(connection: duckdb.DuckDBPyConnection, database: str | None = None) -> set[str]:

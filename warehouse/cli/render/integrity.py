@@ -14,7 +14,7 @@ from warehouse.core.request import Request
 from warehouse.maintenance.convert_layout import LayoutReport
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
-from warehouse.maintenance.verify import VerifyReport
+from warehouse.maintenance.verify import MEND, VerifyReport
 from warehouse.text import count, duration, size, some
 
 _KINDS = {
@@ -94,8 +94,12 @@ def _looked_at(report: VerifyReport) -> Iterator[str]:
         yield row("", f"{count(report.elsewhere, 'raw file')} not on this machine")
 
 
-def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
-    """What was wrong and what came of it, line by line."""
+def repair_lines(report: RepairReport, layout: Layout, warehouse: str) -> Iterator[str]:
+    """What was wrong and what came of it, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
     yield from _looked_at(report.found)
     if not (report.mended or report.left):
         yield row("sound", "all is as it was written; nothing to mend")
@@ -114,6 +118,11 @@ def repair_lines(report: RepairReport, layout: Layout) -> Iterator[str]:
         yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
     for fault, why in report.left:
         yield row("left", f"{_place(fault.path, layout)}: {fault.problem}; {why}")
+    for remedy in dict.fromkeys(fault.remedy for fault, _ in report.left):
+        again = (
+            f"{warehouse} verify --repair, once the source has what is left, or a backup is back"
+        )
+        yield row("next", again if remedy == MEND else remedy)
 
 
 def _place(path: Path, layout: Layout) -> str:

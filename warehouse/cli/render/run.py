@@ -159,14 +159,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("took", _costs(report))
     if plan is not None:
         yield from _shortfalls(plan)
-    for problem in report.unread[:NAMED]:
-        yield row("unread", str(problem))
-    if len(report.unread) > NAMED:
-        yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
-    yield from _of_other_layout(report)
-    yield from _not_here(report)
-    for name, sessions in absent_sessions(report, request).items():
-        yield row("absent", f"{name} {spans(sessions)}: the source has no file")
+    yield from _not_to_be_had(report, request)
     if report.without_rows:
         yield row("no rows", f"of {some(report.without_rows, NAMED)} are published (case counts)")
     if report.replaced:
@@ -192,6 +185,18 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         )
     if metrics.command == "download" and plan is not None and plan.fetch:
         yield row("next", f"{warehouse} ingest")
+
+
+def _not_to_be_had(report: RunReport, request: Request) -> Iterator[str]:
+    """What was asked for and cannot be read, or is nowhere: a run ends with 1, dry or not."""
+    for problem in report.unread[:NAMED]:
+        yield row("unread", str(problem))
+    if len(report.unread) > NAMED:
+        yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
+    yield from _of_other_layout(report)
+    yield from _not_here(report)
+    for name, sessions in absent_sessions(report, request).items():
+        yield row("absent", f"{name} {spans(sessions)}: the source has no file")
 
 
 def _of_other_layout(report: RunReport) -> Iterator[str]:
@@ -330,8 +335,12 @@ def span_of(request: Request) -> str:
     return f" up to {request.end}" if request.end else ""
 
 
-def dry_run_lines(report: RunReport) -> Iterator[str]:
-    """What a run would do, line by line."""
+def dry_run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[str]:
+    """What a run would do, line by line.
+
+    Args:
+        warehouse: how a command names it: `warehouse -C demo`.
+    """
     fetch = report.download.fetch if report.download else []
     new = {item.file for item in fetch}
     if report.download is not None:
@@ -346,8 +355,9 @@ def dry_run_lines(report: RunReport) -> Iterator[str]:
         if new and len(here) < len(report.planned):
             yield f"  the {count(len(report.planned) - len(here), 'file')} just named"
         yield from (f"  {file.key}" for file in here)
-    yield from _of_other_layout(report)
-    yield from _not_here(report)
+    if report.did_nothing and not report.planned and report.raw_there is None:
+        yield f"nothing new: {_nothing(report, request, warehouse)}"
+    yield from _not_to_be_had(report, request)
     if report.bars:
         months = (f"{name} {month:%Y-%m}" for name, month in report.bars)
         yield f"would build {some(months, NAMED)}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from warehouse.core.small_files import check_small, plain
+from warehouse.core.small_files import check_small, read_small
 from warehouse.errors import ConfigError, one_line
 from warehouse.sqlfolder.bars import condition_table
 from warehouse.sqlfolder.bars.condition_table import MOST_ID, is_id
@@ -70,9 +71,8 @@ def _check_list(path: Path, names: Sequence[str], *, is_unique: bool) -> None:
         is_unique: no two lines have one id; rows would be joined to both.
     """
     try:
-        with open(plain(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, fields) for fields in reader if fields]
+        reader = csv.reader(io.StringIO(read_small(path), newline=""), strict=True)
+        lines = [(reader.line_num, fields) for fields in reader if fields]
     except FileNotFoundError:
         raise ConfigError(
             path,
