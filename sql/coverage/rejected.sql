@@ -2,12 +2,33 @@
 -- grain: one row per session and symbol of which there are rejects
 -- params: $files varchar[], $sessions date[], $symbols varchar[]
 --
--- Reads the rejects of $files. A line that could not be read as far as its symbol is nobody's.
+-- Reads the rejects of $files. A line that is no row is that of the symbol which one of its fields
+-- names, in whichever order they stand; one that names none is nobody's. A line may be as long as
+-- a file: a thousand letters hold the fields of any that is one.
 with
+    told as (
+        select session, symbol, reason, line
+        from read_parquet($files, union_by_name = true, hive_partitioning = false)
+        where session in (select unnest($sessions))
+    ),
+    attributed as (
+        select session, symbol, reason
+        from told
+        where symbol is not null
+        union all
+        select
+            session,
+            unnest(
+                list_distinct(string_split(replace(substr(line, 1, 1000), '"', ''), ','))
+            ) as symbol,
+            reason
+        from told
+        where symbol is null
+    ),
     refused as (
         select session, symbol, reason, count(*) as rows
-        from read_parquet($files, union_by_name = true, hive_partitioning = false)
-        where session in (select unnest($sessions)) and symbol in (select unnest($symbols))
+        from attributed
+        where symbol in (select unnest($symbols))
         group by session, symbol, reason
     )
 

@@ -1,7 +1,7 @@
 """Coverage says of every session and symbol asked for whether it is there, and why not."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -121,6 +121,50 @@ def test_a_session_whose_rows_were_all_rejected_is_no_empty_market(
         assert len(wh.load("day_aggs", "*", late)) == 1
         # A range has its other rows.
         assert len(wh.load("day_aggs", "*", first, late)) == 1
+
+
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda line: f"{line},",
+        lambda line: line.rpartition(",")[0],
+        lambda line: line.replace("MSFT,,", 'MSFT, "12",'),
+        lambda line: line.replace("MSFT", '"MSFT"') + ",9",
+    ],
+    ids=["a comma too many", "a field too few", "a blank before a quote", "quoted"],
+)
+def test_a_symbol_of_which_no_line_is_a_row_is_no_symbol_that_did_not_trade(
+    broken: Callable[[str], str], layout: str, make_warehouse: MakeWarehouse
+) -> None:
+    first, late = DAYS[0], DAYS[1]
+    whole = [trade("AAPL", instant(late)), trade("MSFT", instant(late)), trade("ZZ", instant(late))]
+    made = make_warehouse(
+        {
+            day_key("trades", first): [
+                trade("AAPL", instant(first)),
+                trade("MSFT", instant(first)),
+            ],
+            day_key("trades", late): [whole[0], *map(broken, whole[1:])],
+        },
+        storage__layout={"trades": layout},
+    )
+    made.update("trades", start=first, end=late)
+    # Of ZZ there never was a row, nor a line where the blank is put before a quote of MSFT's.
+    lines = {"MSFT", "ZZ"} if broken(whole[2]) != whole[2] else {"MSFT"}
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("trades", ["AAPL", "MSFT", "NONE"], late)
+        assert states(frame) == {
+            ("AAPL", late): "present",
+            ("MSFT", late): "rejected",
+            ("NONE", late): "unknown",
+        }
+        assert frame["problem"].dropna().tolist() == ["1 row rejected: malformed_line 1"]
+        for symbol in sorted(lines):
+            for ask in (wh.trades, wh.bars):
+                with pytest.raises(NoDataError, match=f"all rows were rejected: 1 of '{symbol}'"):
+                    ask(symbol, late)
+        assert len(wh.trades("MSFT", first, late)) == 1
 
 
 def test_rows_that_were_all_rejected_are_no_day_without_trades(

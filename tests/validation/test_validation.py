@@ -573,6 +573,19 @@ def test_bars_of_five_minutes_in_the_place_of_minutes_are_kept_out_when_they_com
     assert made.sql("select count(*) from minute_aggs") == [(13,)]
 
 
+def test_bars_of_seconds_in_the_place_of_minutes_are_found(
+    make_warehouse: Callable[..., Made],
+) -> None:
+    start = instant(SESSION, "10:00")
+    bars = [bar("AAPL", start + second * 10**9) for second in range(600)]
+    made = make_warehouse({day_key("minute_aggs", SESSION): bars})
+    made.update("minute_aggs")
+    # Ten of them begin with a minute, and are what a minute's bars may be.
+    assert made.sql("select count(*) from minute_aggs") == [(10,)]
+    (found,) = made.pipeline.validate(Request.of(["minute_aggs"]), ["fine_bars"]).results
+    assert (found.severity, found.session, found.count) == ("error", SESSION, 590)
+
+
 @pytest.mark.parametrize(
     ("asked", "there"),
     [
