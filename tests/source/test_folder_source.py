@@ -529,14 +529,15 @@ def test_a_day_of_another_year_by_its_misspelling_is_not_where_the_source_begins
 def test_init_looks_at_the_source_and_says_what_is_there(tmp_path: Path) -> None:
     made = make(tmp_path, files(*DAYS))
 
-    def init(name: str) -> str:
-        result = CliRunner().invoke(
-            cli, ["init", str(tmp_path / name), "--source", str(made.source)]
-        )
+    def init(name: str, source: Path = made.source) -> str:
+        result = CliRunner().invoke(cli, ["init", str(tmp_path / name), "--source", str(source)])
         assert result.exit_code == 0
         return result.stdout
 
     assert f"3 files of trades, {MONDAY} to {SESSION}" in init("one")
+    for number, below in enumerate(("us_stocks_sip/trades_v1", "us_stocks_sip/trades_v1/2024/01")):
+        told = init(f"below-{number}", made.source / below)
+        assert f"set source.url to {made.source}\n" in told
     _gunzipped(made.source)
     assert "looked for us_stocks_sip/trades_v1/YYYY/MM/YYYY-MM-DD.csv.gz" in init("two")
 

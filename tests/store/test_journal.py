@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -956,6 +956,7 @@ def test_what_a_stranger_keeps_beside_the_cache_folder_is_not_removed(
     assert precious.read_text() == "precious"
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     "name",
     [
@@ -1014,6 +1015,40 @@ def test_a_backup_of_ones_own_without_its_mark_is_taken_up_again(made: Made, kep
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made.update("trades")
     assert made.verify().faults == []
+=======
+THEIRS = ("cache/trades/AAPL/2024_01.parquet", "rejects/trades/2024_01/2024-01-02.parquet")
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first publish", "a later one"])
+def test_what_somebody_keeps_where_a_file_is_published_is_set_aside_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_first: bool
+) -> None:
+    made = make(tmp_path)
+    if not is_first:
+        made.put(
+            day_key("trades", DAY + timedelta(days=1)),
+            [trade("B", instant(DAY + timedelta(days=1)))],
+        )
+        made.update("trades")
+    for name in THEIRS:
+        path = made.layout.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"precious {name}")
+    put(made, 1)
+    made.update("trades")
+    (kept,) = made.layout.set_aside.glob("unknown-*")
+    for name in THEIRS:
+        assert (kept / name).read_text() == f"precious {name}"
+        assert f"{made.layout.data / name} was no file that the catalog knows" in caplog.text
+    assert not made.verify().faults
+    # What is its own it replaces without a word.
+    caplog.clear()
+    put(made, 2)
+    made.update("trades")
+    assert set(made.sql("select price from trades where symbol = 'AAPL'")) == {(2.0,)}
+    assert list(made.layout.set_aside.glob("unknown-*")) == [kept]
+    assert "was no file that the catalog knows" not in caplog.text
+>>>>>>> c17
 
 
 def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
 from warehouse.core.datatypes import DataType
@@ -13,7 +14,6 @@ from warehouse.core.paths import (
     Layout,
     RawFile,
     parse_raw_path,
-    partition_name,
 )
 from warehouse.objects.disk_cache import is_part
 from warehouse.store import kept_tables, manifests
@@ -75,10 +75,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _partitions(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tuple[Path, str]]:
-    known = {
-        partition_name(kind.name, row["symbol"], row["month"], row["part"])
-        for row in catalog.rows(_PARTITIONS, data_type=kind.name)
-    }
+    known = catalog.partition_names(kind.name, date.min, date.max)
     folder = layout.cache / kind.name
     for below in _files(folder):
         if f"{kind.name}/{below}" not in known and not is_part(below):
@@ -124,10 +121,3 @@ def _manifests(layout: Layout, catalog: Catalog, kind: DataType) -> Iterator[tup
     for below in _files(folder):
         if folder / below not in due and not manifests.is_superseded(folder / below):
             yield folder / below, "the catalog names no such manifest"
-
-
-_PARTITIONS = """
-    select distinct if(first_row is null, symbol, '') as symbol, month, part
-    from partitions
-    where data_type = $data_type
-"""

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 
 from warehouse.core.calendar import today
-from warehouse.core.datatypes import DataType
+from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.paths import BUCKET_PREFIX, parse_raw_path, source_folder
 from warehouse.text import some
+
+_FOLDERS = {
+    each for kind in DATA_TYPES.values() for each in (kind.vendor_folder, kind.symbol_folder)
+}
 
 
 def pattern(kind: DataType, layout: str) -> str:
@@ -51,6 +55,9 @@ def instead(names: Sequence[str], url: str, kind: DataType, layout: str) -> str:
         if min(right.values()) > today():
             days = f"days to come: this computer's clock says that today is {today()}"
         return f"{looked}; there is {_shown(first)}{more}, of {days}"
+    above, _, below = url.partition(f"/{BUCKET_PREFIX}/")
+    if below.split("/")[0] in _FOLDERS:
+        return f"{looked}; there is {_shown(names[0])}: set source.url to {above}"
     likely = max(names, key=lambda name: _likeness(name, kind, layout))
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{looked}; there is {_shown(likely)}{more}"

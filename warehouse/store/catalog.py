@@ -32,6 +32,7 @@ from warehouse.core.paths import (
     PartitionKey,
     RawFile,
     decode_symbol,
+    partition_name,
     partition_paths,
 )
 from warehouse.errors import (
@@ -735,6 +736,45 @@ class Catalog:
         return {
             part: rows.slice(start, end - start).combine_chunks()
             for part, start, end in zip(runs.values.to_pylist(), [0, *ends[:-1]], ends, strict=True)
+        }
+
+    def partition_names(self, data_type: str, first: date, last: date) -> set[str]:
+        """Where the partitions of a data type stand below the cache folder.
+
+        Args:
+            first, last: first days of months, both inclusive.
+        """
+        found = self.rows(
+            """
+            select distinct if(first_row is null, symbol, '') as symbol, month, part
+            from partitions
+            where data_type = $data_type and month between $first and $last
+            """,
+            data_type=data_type,
+            first=first,
+            last=last,
+        )
+        return {
+            partition_name(data_type, row["symbol"], row["month"], row["part"]) for row in found
+        }
+
+    def files_of(self, data_type: str, months: Collection[str]) -> set[RawFile]:
+        """Which of the vendor's files of a data type are known, of months as `2025_11`."""
+        found = self.rows(
+            """
+            select day, symbol
+            from source_files
+            where
+                data_type = $data_type
+                and strftime(day, '%Y_%m') in (select unnest(string_split($months, ' ')))
+            """,
+            data_type=data_type,
+            months=" ".join(sorted(months)),
+        )
+        monthly = DATA_TYPES[data_type].monthly_by_symbol
+        return {
+            RawFile(data_type, row["day"], row["symbol"], monthly and row["symbol"] is not None)
+            for row in found
         }
 
     def source_files(self) -> dict[RawFile, SourceFile]:

@@ -32,12 +32,13 @@ from warehouse.core.paths import (
     STAGED_CATALOG,
     Layout,
     explained,
+    parse_partition,
     sync_folder,
 )
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
-from warehouse.store.catalog import CatalogChange, id_in
+from warehouse.store.catalog import Catalog, CatalogChange, id_in
 from warehouse.store.catalog_tables import note_sound
 from warehouse.store.journal import Change
 
@@ -503,6 +504,40 @@ def publish_here(layout: Layout, change: Change, superseded: Sequence[Path]) -> 
     publish(layout, change)
 
 
+def _is_file(path: Path) -> bool:
+    """Whether a file, or a link, stands at a place: a folder there refuses the publish."""
+    try:
+        return not stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _unknown(layout: Layout, paths: Iterable[Path]) -> Iterator[Path]:
+    """Those that stand where partitions or rejects do, and of which the catalog says nothing."""
+    by_kind: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for path in paths:
+        tier, kind, *_ = path.relative_to(layout.data).parts
+        if tier in (layout.cache.name, layout.rejects.name):
+            by_kind[tier, kind].append(path)
+    if not by_kind:
+        return
+    with Catalog(layout) as catalog:
+        for (tier, kind), there in by_kind.items():
+            if tier == layout.cache.name:
+                keys = [
+                    parse_partition(path.relative_to(layout.cache).as_posix()) for path in there
+                ]
+                months = [key.month for key in keys if key is not None]
+                names = catalog.partition_names(kind, min(months), max(months))
+                known = {layout.cache / name for name in names}
+            else:
+                known = {
+                    layout.rejects_of(file)
+                    for file in catalog.files_of(kind, {path.parent.name for path in there})
+                }
+            yield from (path for path in there if path not in known)
+
+
 @dataclass(frozen=True)
 class Committer:
     """Publishes to one warehouse; hold its writer's lock.
@@ -551,6 +586,8 @@ class Committer:
             if built.others:
                 self._keep(built.others)
             kept, gone = kept_tables.stage(connection, layout, change, built.broken_off)
+        moves = list(moves)
+        self._make_way([Path(end) for _, end in moves])
         note_sound(staged, layout.catalog, data_folder_id.id_of(layout))
         pages = [(str(start), str(end)) for start, end in [*built.moves, *kept]]
         self.publish(
@@ -571,6 +608,29 @@ class Committer:
             # From now on it is kept for a day.
             with suppress(OSError):
                 os.utime(path)
+
+    def _make_way(self, places: Iterable[Path]) -> None:
+        """Keep what stands where partitions and rejects are to go, and the catalog knows not.
+
+        Somebody else has put it there: a rename onto it would destroy it.
+        """
+        layout = self.layout
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        for path in _unknown(layout, [path for path in places if _is_file(path)]):
+            kept = layout.set_aside / f"unknown-{stamp}" / path.relative_to(layout.data)
+            try:
+                layout.make_aside(kept.parent)
+                rename(path, kept)
+            except OSError as error:
+                raise StorageError(
+                    path, f"is no file that the catalog knows, and cannot be kept: {error.strerror}"
+                ) from error
+            logger.warning(
+                "%s was no file that the catalog knows; what is published takes its place, and it"
+                " is kept as %s",
+                path,
+                kept,
+            )
 
     def _keep(self, others: list[str]) -> None:
         """Keep the catalog that is about to be replaced: somebody else made something in it."""
