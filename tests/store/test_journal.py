@@ -239,6 +239,7 @@ STRANGE = {
     ),
     "final twice": renames(("staging/1", PART), ("staging/2", PART)),
     "staged twice": renames(("staging/1", PART), ("staging/1", PART.replace("AAPL", "B"))),
+    "the catalog in a partition's place": renames(("staging/warehouse.duckdb", PART)),
     "made and removed": change_of(renames=[["staging/1", PART]], removals=[PART]),
     "removed absolute": change_of(removals=["/tmp/victim"]),
     "removed above": change_of(removals=["../../victim"]),
@@ -332,6 +333,42 @@ def test_a_strangers_journal_is_set_aside_by_who_writes_and_harms_nothing(
     assert not made.layout.journal.exists()
     assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [text]
     assert victim.read_text() == "precious"
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == NEW
+    assert made.verify().faults == []
+
+
+def test_a_publish_of_which_the_staged_files_are_lost_removes_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a copy that was made without the staging folder.
+    break_off(made, monkeypatch, "begun")
+    change = journal.read(made.layout)
+    assert change is not None
+    assert "cache/trades/AAPL/2024_01.parquet" in change.removals
+    text = made.layout.journal.read_bytes()
+    shutil.rmtree(made.layout.staging)
+    with Warehouse(made.root) as wh, pytest.raises(InterruptedPublishError, match="--repair"):
+        wh.query("select * from trades")
+    with publish.writer_lock(made.layout):
+        pass
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == OLD
+    assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [text]
+    assert made.verify().faults == []
+
+
+def test_of_a_publish_that_is_done_the_removals_that_the_disk_has_lost_are_done_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made.layout.cache / "trades/AAPL/2024_01.parquet"
+    content = path.read_bytes()
+    break_off(made, monkeypatch, "done")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with publish.writer_lock(made.layout):
+        pass
+    assert not path.exists()
     with Warehouse(made.root) as wh:
         assert answers(wh) == NEW
     assert made.verify().faults == []

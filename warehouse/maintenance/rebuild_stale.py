@@ -104,7 +104,12 @@ def rebuild_changed(
         found = _Search(pipeline, request, known, waiting).stale(by_type)
         report.reasons = {reason: sorted(keys) for reason, (keys, _) in sorted(found.items())}
         stale = {file for _, files in found.values() for file in files}
-        here = {file for file in stale if os.path.exists(pipeline.layout.raw_file(file))}
+        layout = pipeline.layout
+        here = {
+            file
+            for file in stale
+            if os.path.exists(path := layout.raw_file(file)) and layout.leads_out(path) is None
+        }
         here -= of_other_machines(pipeline.layout, here, known)
         pipeline.look_at_raw(run, request, known)
         unread = batches.unread_of(pipeline.layout, stale - here, run.raw_unread)
