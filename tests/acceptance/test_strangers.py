@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import re
@@ -25,6 +26,7 @@ from building import (
     SESSION,
     Made,
     bar,
+    csv_text,
     day_key,
     edit_catalog,
     instant,
@@ -37,6 +39,7 @@ from click.testing import CliRunner
 from warehouse import Warehouse
 from warehouse.cli.main import cli
 from warehouse.core import duckdb_connection
+from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import connect
 from warehouse.errors import (
@@ -310,6 +313,53 @@ def test_a_file_of_sql_that_cannot_be_answered_is_told_by_its_path_and_the_catal
                 assert (done.exit_code, told.count("\n")) == (2, 1)
             assert f"{path}: " in told
             assert "is damaged" not in told
+
+
+NEVER = "exists (with recursive n as (select 1 as i union all select i from n) from n where i = 2)"
+
+
+@pytest.mark.parametrize("name", ["report/runs", "report/span", "coverage/states"])
+def test_ctrl_c_ends_a_file_of_sql_that_never_ends(
+    drawn: Made, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waited_for(came: object, asked: str) -> None:
+        if asked.endswith(f"{name}.sql"):
+            raise KeyboardInterrupt
+        return real(came, asked)
+
+    real: Any = duckdb_connection._waited_for
+    monkeypatch.setattr(duckdb_connection, "_waited_for", waited_for)
+    with to_be_edited(drawn, name) as (path, header, body):
+        path.write_text(f"{header}select * from (\n{body}\n) where {NEVER}", "utf-8")
+        ask = covered if name == "coverage/states" else READERS["the report"]
+        with pytest.raises(KeyboardInterrupt):
+            ask(drawn)
+
+
+def test_no_line_of_the_users_comes_through_a_raw_file_of_a_strangers_that_is_a_link(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a file to another")
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    private = made.root.parent / "private.csv.gz"
+    private.write_bytes(gzip.compress(csv_text("trades", [CANARY]).encode()))
+    link = made.root / "data/raw/trades/2024/02/2024-02-01.csv.gz"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(private)
+    os.chown(made.root / CONFIG_FILE, 12_345, -1)
+    try:
+        for run in (made.ingest, made.rebuild):
+            (problem,) = run("trades").raw_unread
+            assert f"leads to {private}, which is neither in the warehouse" in str(problem)
+        assert made.rejects() == []
+        # What is the stranger's own is his to hand on.
+        os.chown(private, 12_345, -1)
+        assert made.ingest("trades").raw_unread == []
+        assert [row["line"] for row in made.rejects()] == [CANARY]
+    finally:
+        os.chown(made.root / CONFIG_FILE, 0, -1)
+        link.unlink()
 
 
 DOUBLED = "with {} select * from t39".format(
@@ -717,10 +767,15 @@ def test_what_must_have_a_value_is_what_the_shipped_files_say() -> None:
     )
 
 
-def test_a_column_that_a_later_version_adds_is_no_damage(made: Made) -> None:
-    changed(made, "alter table manifests add column later varchar")
+@pytest.mark.parametrize("table", REQUIRED)
+def test_a_column_that_a_later_version_adds_is_no_damage(made: Made, table: str) -> None:
+    changed(made, f"alter table {table} add column later varchar default 'x'")
+    for reader in READERS:
+        READERS[reader](made)
+    made.put(day_key("trades", NEXT), [trade("AAPL", instant(NEXT))])
+    made.update()
     with Warehouse(made.root) as warehouse:
-        assert len(warehouse.trades("AAPL", SESSION, SESSION)) == 1
+        assert len(warehouse.trades("AAPL", SESSION, NEXT)) == 2
 
 
 def test_what_is_required_is_what_the_shipped_files_make() -> None:

@@ -94,6 +94,23 @@ def test_a_strangers_configuration_leads_to_nothing_that_is_not_theirs(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+@pytest.mark.parametrize("url", ["{}", "file://{}"])
+def test_a_strangers_source_is_not_the_users_folder_however_its_url_is_written(
+    root: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, mine = root / CONFIG_FILE, root.parent / "mine"
+    mine.mkdir()
+    for path in (root, file):
+        os.chown(path, ANOTHER, -1)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    file.write_text(yaml.safe_dump({"source": {"url": url.format(mine)}}), "utf-8")
+    with pytest.raises(ForeignWarehouseError, match=f"WAREHOUSE_SOURCE__URL={mine}$"):
+        check_paths(root, file, load(file, {}))
+    os.chown(mine, ANOTHER, -1)
+    check_paths(root, file, load(file, {}))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
 @pytest.mark.parametrize(
     "name",
     [

@@ -94,6 +94,9 @@ ANSWERS: dict[str, Callable[[str], object]] = {
     "entities in UTF-16": lambda line: http(
         "200 OK", f"{ENTITY}<ListBucketResult>{FALSE}{NAMED}</ListBucketResult>".encode("utf-16")
     ),
+    "elements without end": lambda line: xml(
+        f"<ListBucketResult>{FALSE}{'<Contents/>' * 1_400_000}</ListBucketResult>"
+    ),
     "a key longer than S3's": lambda line: xml(listing([(KEY + "é" * 600, 1, "e")])),
     "moved": lambda line: http("301 Moved Permanently", b""),
     "moved to itself": lambda line: http("307 Temporary Redirect", b"", "Location: /"),

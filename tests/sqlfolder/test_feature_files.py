@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from building import REPOSITORY
+from building import REPOSITORY, SESSION, day_key, instant, make, trade
 from featuring import FEATURES, FOLDER
 
 from warehouse.errors import RequestError, SqlFileError
@@ -150,10 +150,26 @@ def test_a_breach_names_the_file_and_what_to_do(how: str, tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["Mine", "trades", "aggs", "1st", "a-b"])
+@pytest.mark.parametrize(
+    "name", ["Mine", "trades", "aggs", "bars_5m", "1st", "a-b", "bars", "factors", "trades_files"]
+)
 def test_a_name_that_could_be_no_macros_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SqlFileError, match="rename it"):
         feature(GOOD, tmp_path, name)
+
+
+def test_no_feature_has_the_name_of_a_macro_of_the_catalogs_own(tmp_path: Path) -> None:
+    made = make(tmp_path, {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]})
+    made.update()
+    made_by_us = made.sql(
+        "select distinct function_name from duckdb_functions() where not internal"
+    )
+    features = {one.name for one in FOLDER if isinstance(one, Feature)}
+    names = {name.removesuffix("_of") for (name,) in made_by_us if name.endswith("_of")}
+    assert names - features
+    for name in names - features:
+        with pytest.raises(SqlFileError, match="rename it"):
+            feature(GOOD, tmp_path, name)
 
 
 def test_what_is_in_order_in_time_may_be_ranked_lagged_and_numbered(tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ STRANGE = {
     ),
     "final twice": renames(("staging/1", PART), ("staging/2", PART)),
     "staged twice": renames(("staging/1", PART), ("staging/1", PART.replace("AAPL", "B"))),
+    "the catalog in a partition's place": renames(("staging/warehouse.duckdb", PART)),
     "made and removed": change_of(renames=[["staging/1", PART]], removals=[PART]),
     "removed absolute": change_of(removals=["/tmp/victim"]),
     "removed above": change_of(removals=["../../victim"]),
@@ -334,6 +335,42 @@ def test_a_strangers_journal_is_set_aside_by_who_writes_and_harms_nothing(
     assert not made.layout.journal.exists()
     assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [text]
     assert victim.read_text() == "precious"
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == NEW
+    assert made.verify().faults == []
+
+
+def test_a_publish_of_which_the_staged_files_are_lost_removes_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a copy that was made without the staging folder.
+    break_off(made, monkeypatch, "begun")
+    change = journal.read(made.layout)
+    assert change is not None
+    assert "cache/trades/AAPL/2024_01.parquet" in change.removals
+    text = made.layout.journal.read_bytes()
+    shutil.rmtree(made.layout.staging)
+    with Warehouse(made.root) as wh, pytest.raises(InterruptedPublishError, match="--repair"):
+        wh.query("select * from trades")
+    with publish.writer_lock(made.layout):
+        pass
+    with Warehouse(made.root) as wh:
+        assert answers(wh) == OLD
+    assert [kept.read_bytes() for kept in made.layout.set_aside.glob("publish-*")] == [text]
+    assert made.verify().faults == []
+
+
+def test_of_a_publish_that_is_done_the_removals_that_the_disk_has_lost_are_done_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made.layout.cache / "trades/AAPL/2024_01.parquet"
+    content = path.read_bytes()
+    break_off(made, monkeypatch, "done")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with publish.writer_lock(made.layout):
+        pass
+    assert not path.exists()
     with Warehouse(made.root) as wh:
         assert answers(wh) == NEW
     assert made.verify().faults == []
@@ -956,7 +993,6 @@ def test_what_a_stranger_keeps_beside_the_cache_folder_is_not_removed(
     assert precious.read_text() == "precious"
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "name",
     [
@@ -1015,21 +1051,18 @@ def test_a_backup_of_ones_own_without_its_mark_is_taken_up_again(made: Made, kep
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made.update("trades")
     assert made.verify().faults == []
-=======
+
+
 THEIRS = ("cache/trades/AAPL/2024_01.parquet", "rejects/trades/2024_01/2024-01-02.parquet")
 
 
-@pytest.mark.parametrize("is_first", [True, False], ids=["the first publish", "a later one"])
 def test_what_somebody_keeps_where_a_file_is_published_is_set_aside_and_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_first: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = make(tmp_path)
-    if not is_first:
-        made.put(
-            day_key("trades", DAY + timedelta(days=1)),
-            [trade("B", instant(DAY + timedelta(days=1)))],
-        )
-        made.update("trades")
+    later = DAY + timedelta(days=1)
+    made.put(day_key("trades", later), [trade("B", instant(later))])
+    made.update("trades")
     for name in THEIRS:
         path = made.layout.data / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -1048,7 +1081,6 @@ def test_what_somebody_keeps_where_a_file_is_published_is_set_aside_and_named(
     assert set(made.sql("select price from trades where symbol = 'AAPL'")) == {(2.0,)}
     assert list(made.layout.set_aside.glob("unknown-*")) == [kept]
     assert "was no file that the catalog knows" not in caplog.text
->>>>>>> c17
 
 
 def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:

@@ -347,6 +347,7 @@ class Config(_Section):
             own_conditions=conditions,
             tier=tier,
             source=self.source_folder(root),
+            confines=_link_confines(root, "storage.raw_data_dir"),
         )
 
     def source_folder(self, root: Path) -> Path | None:
@@ -516,8 +517,8 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
         "storage.sql_dir": config.sql_dir(root),
         "bars.trade_conditions": layout.trade_conditions,
     }
-    if config.source.url and "://" not in config.source.url:
-        paths["source.url"] = absolute(root) / expanded(config.source.url)
+    if (source := config.source_folder(absolute(root))) is not None:
+        paths["source.url"] = source
     variables = {key: _variable(key) for key in paths}
     for key, variable in variables.items():
         if variable in os.environ:
@@ -552,10 +553,15 @@ def source_confines(root: Path) -> Confines | None:
 
     The source that the environment names is the user's own word.
     """
-    file = root / CONFIG_FILE
-    if _variable("source.url") in os.environ:
+    return _link_confines(root, "source.url")
+
+
+def _link_confines(root: Path, key: str) -> Confines | None:
+    """What links in the folder that a key names may lead to; None: anything."""
+    owned_by = next((path for path in (root / CONFIG_FILE, root) if path.exists()), None)
+    if owned_by is None or _variable(key) in os.environ:
         return None
-    return confines_of(root, file if file.exists() else root)
+    return confines_of(root, owned_by)
 
 
 def _variable(key: str) -> str:

@@ -23,7 +23,7 @@ from warehouse.core.datatypes import (
     is_data_type,
     with_bars,
 )
-from warehouse.core.permissions import Modes
+from warehouse.core.permissions import Confines, Modes
 from warehouse.errors import StorageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -377,6 +377,9 @@ class Layout:
     tier: Tier | None = None
     source: Path | None = None
     """The folder that the vendor's files come from; None: a server, or nothing yet."""
+    confines: Confines | None = None
+    """What raw files may be links to; None: anything. Of those of a stranger's warehouse that lead
+    to what only the user may read, lines would come to stand in the stranger's rejects."""
 
     @cached_property
     def trade_conditions(self) -> Path:
@@ -707,6 +710,8 @@ class Layout:
                     told.add(place)
                 elif entry.stat is None:
                     unread.append((name, entry))
+                elif problem := self.leads_out(self.raw / name / entry.below):
+                    unread.append((name, replace(entry, problem=problem)))
                 elif (file := parse_raw_path(name, entry.below)) is None:
                     continue
                 elif str(file.raw_path) == f"{name}/{entry.below}":
@@ -715,6 +720,10 @@ class Layout:
                     problem = f"is not read; the raw tier calls it {file.raw_path.name}"
                     unread.append((name, replace(entry, problem=problem)))
         return sorted(found, key=lambda file: file.sort_key), unread
+
+    def leads_out(self, path: Path) -> str | None:
+        """Why a raw file is not to be read, in words that follow its name; None: it may be."""
+        return None if self.confines is None else self.confines.problem(path)
 
     def of_the_source(
         self, name: str, below: str, looked_at: dict[str, str | None] | None = None

@@ -184,6 +184,13 @@ class Confines:
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         return there.stat().st_uid != self.owner
 
+    def problem(self, path: Path) -> str | None:
+        """Why what a path leads to is not to be read, in words that follow it; None: it may be."""
+        place = Path(os.path.realpath(path))
+        if not self.leads_out(place):
+            return None
+        return f"leads to {place}, which is neither in the warehouse nor its owner's"
+
 
 def confines_of(root: Path, owned_by: Path) -> Confines | None:
     """What a warehouse may lead to; None: it is the user's own, and may lead anywhere.

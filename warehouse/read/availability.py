@@ -32,6 +32,7 @@ from warehouse.core.calendar import (
 )
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES, KEPT, DataType, is_kept_bars
+from warehouse.core.duckdb_connection import watched
 from warehouse.core.file_state import WORDS, FileState
 from warehouse.core.paths import RawFile, month_of
 from warehouse.errors import CorruptPartitionError, NoDataError, SqlFileError, one_line
@@ -571,7 +572,11 @@ def _asked(
         found = answer_of(
             statement,
             values,
-            lambda sql, given: connection.sql(sql, params=given).to_arrow_table(),
+            lambda sql, given: watched(
+                connection,
+                str(statement.path),
+                lambda: connection.sql(sql, params=given).to_arrow_table(),
+            ),
         )
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise SqlFileError(statement.path, one_line(error)) from error

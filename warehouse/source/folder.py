@@ -230,12 +230,7 @@ class FolderSource:
 
     def _leads_out(self, key: str) -> str | None:
         """Why a file is not to be read, in words that follow its key; None: it may be."""
-        if self._confines is None:
-            return None
-        place = Path(os.path.realpath(self._folder / key))
-        if not self._confines.leads_out(place):
-            return None
-        return f"leads to {place}, which is neither in the warehouse nor its owner's"
+        return None if self._confines is None else self._confines.problem(self._folder / key)
 
     def holds(self, kind: DataType, layout: str) -> bool:
         """Whether it has a file of a data type, or what cannot be looked at and may be one."""

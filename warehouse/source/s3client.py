@@ -103,6 +103,8 @@ _LONGEST_CODE = 64
 # A page of a list holds 1,000 keys of at most 1,024 bytes.
 _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
 _LONGEST_KEY = 1_024
+# Of such a page there are some 25 tags a key; each takes many times its bytes in memory.
+_MOST_TAGS = 1 << 18
 _ENTITIES = b"<!DOCTYPE"
 """What declares names for texts, which a parser puts in as often as they are named."""
 # Seconds that the head of an answer, and again an answer that is read whole, may take, however it
@@ -398,9 +400,10 @@ class S3Server:
             raise boto.ReadTimeoutError(endpoint_url=self.endpoint) from None
         answer.raw.release_conn()
         # No answer of S3's has one; a page of a proxy's may. UTF-16 has a zero beside each letter.
-        if _ENTITIES in content.replace(b"\0", b""):
+        has_entities = _ENTITIES in content.replace(b"\0", b"")
+        if has_entities or content.count(b"<") > _MOST_TAGS:
             if answer.status_code < _REDIRECTS:
-                raise ResponseParserError("a document type")
+                raise ResponseParserError("a document type, or tags without end")
             content.clear()
         answer._content = bytes(content)
         return answer

@@ -31,7 +31,7 @@ from typing import Any
 import duckdb
 
 from warehouse.core import process
-from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
+from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS, is_data_type
 from warehouse.core.duckdb_connection import connect
 from warehouse.core.small_files import plain, read_small
 from warehouse.errors import RequestError, SqlFileError, one_line
@@ -53,6 +53,15 @@ from warehouse.text import one_of
 MACRO_ARGUMENTS = ("of_symbol", "first_session", "last_session")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN = frozenset(
+    {
+        *("bars", "counted_bars", "day_bars", "filled_bars", "eligible_trades", "factors"),
+        *("trades_beyond_deviations", "trades_beyond_quantile"),
+        *("files_named", "folder", "months", "numbers"),
+        *(f"{name}_files" for name in DATA_TYPES),
+    }
+)
+"""Names whose macro, NAME_of, is the catalog's own: a feature's would take its place."""
 _SENTENCE = re.compile(r"features/(\w+): (.*?\.)(?: |$)")
 _PARAMETER = re.compile(
     r"\$(?P<name>\w+) (?P<kind>\w+)(?: \((?P<least>[-\d.]+) or more\))? = (?P<default>\S+)"
@@ -187,10 +196,12 @@ os.register_at_fork(after_in_child=_in_child)
 
 def _feature(connection: duckdb.DuckDBPyConnection, file: SqlFile) -> Feature:
     name, header = file.path.stem, file.header
-    if not _NAME.fullmatch(name) or name in (*DATA_TYPES, AGGS):
+    if not _NAME.fullmatch(name) or is_data_type(name) or name == AGGS:
         raise Breach(
             "the name of a feature is made of a-z, 0-9 and _, and is not a data type's; rename it"
         )
+    if name in _TAKEN:
+        raise Breach(f"its macro would take the place of the catalog's own {name}_of; rename it")
     sentence = _SENTENCE.match(" ".join(file.comment))
     if sentence is None or sentence[1] != name:
         raise Breach(f"begin it with a sentence that says what it is: -- features/{name}: ….")

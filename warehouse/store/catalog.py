@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from warehouse.core import process
 from warehouse.core.config import PartitionLayout
 from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
-from warehouse.core.duckdb_connection import AttachedDatabase, macro_texts, within
+from warehouse.core.duckdb_connection import AttachedDatabase, macro_texts, watched, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
 from warehouse.core.paths import (
@@ -297,6 +297,24 @@ def id_in(layout: Layout) -> str | None:
     return rows[0]["id"] if rows else None
 
 
+def names_any(layout: Layout, files: Iterable[str]) -> bool:
+    """Whether the catalog in place has rows in one of these files; so too where it cannot be asked.
+
+    Args:
+        files: partitions, rejects and others, below the data folder.
+    """
+    if not layout.catalog.exists():
+        return True
+    try:
+        with Catalog(layout) as catalog:
+            named = {row["path"] for row in catalog.rows("select distinct path from partitions")}
+            known = catalog.source_files()
+    except StorageError:
+        return True
+    named |= {f"{layout.rejects_of(file)}" for file, of in known.items() if of.rows_rejected}
+    return any(f"{layout.data}/{name}" in named for name in files)
+
+
 def check_not_lost(layout: Layout) -> None:
     """Look whether there is no catalog though there are partitions, which it would have to name.
 
@@ -494,12 +512,18 @@ class Catalog:
         Raises:
             SqlFileError: it is more than one SELECT, DuckDB refuses it, or it gives other columns
                 than the shipped file.
+            TooLargeError: its answer takes up the memory.
         """
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             return []
-        check_file(self._connection, file, STABLE_TABLE_FUNCTIONS | {*may_call})
+        check_file(connection, file, STABLE_TABLE_FUNCTIONS | {*may_call})
+
+        def ask(sql: str, given: dict[str, Any]) -> pa.Table | None:
+            return watched(connection, str(file.path), lambda: self.table(sql, **given))
+
         try:
-            table = answer_of(file, values, lambda sql, given: self.table(sql, **given))
+            table = answer_of(file, values, ask)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise SqlFileError(file.path, one_line(error)) from error
         return [] if table is None else table.to_pylist()
@@ -803,9 +827,11 @@ def file_record(row: dict[str, Any]) -> SourceFile:
         ValueError: it has a state that there is not.
     """
     reasons, symbols = row["rejects_by_reason"], row["symbols"]
+    # A later version may know more of a file.
+    told = {name: value for name, value in row.items() if name in SourceFile.__dataclass_fields__}
     return SourceFile(
         **{
-            **row,
+            **told,
             "state": FileState(row["state"]),
             "rejects_by_reason": None if reasons is None else dict(reasons),
             "symbols": None if symbols is None else tuple(symbols),

@@ -109,7 +109,7 @@ def check(layout: Layout, change: Change) -> None:
     for name in final:
         if not layout.is_published(name):
             _refuse(layout, f"{name!r} is no place that a publish fills")
-    for names in (staged, final):
+    for names in ([*staged, change.catalog], final):
         if len(set(names)) < len(names):
             _refuse(layout, "it names a file twice")
     try:

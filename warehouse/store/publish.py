@@ -38,7 +38,7 @@ from warehouse.core.paths import (
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
-from warehouse.store.catalog import Catalog, CatalogChange, id_in
+from warehouse.store.catalog import Catalog, CatalogChange, id_in, names_any
 from warehouse.store.catalog_tables import note_sound
 from warehouse.store.journal import Change
 
@@ -188,7 +188,10 @@ def recover(layout: Layout) -> bool:
             # The disk has lost what it said, or it is none of ours. What it left half done shows.
             _set_journal_aside(layout, error)
         else:
-            if change is not None:
+            if change is not None and _is_lost(layout, change):
+                problem = "what it was to put in place is lost"
+                _set_journal_aside(layout, DamagedJournalError(layout.journal, problem))
+            elif change is not None:
                 _make_folders(layout, change)
                 _carry_out(layout, change)
     if os.path.ismount(layout.staging):
@@ -201,6 +204,19 @@ def recover(layout: Layout) -> bool:
     _clear_shelves(layout)
     layout.modes.make_folders(layout.staging)
     return found
+
+
+def _is_lost(layout: Layout, change: Change) -> bool:
+    """Whether of a publish nothing but its removals is left to do, and the rest was never done.
+
+    As in a copy that was made without the staging folder: what is to go the catalog in place still
+    names. Of a publish that was done but for its removals that is its own, and does not.
+    """
+    staged = [change.catalog, *(name for name, _ in change.renames)]
+    if any(os.path.lexists(layout.data / name) for name in staged):
+        return False
+    gone = [name for name in change.removals if os.path.lexists(layout.data / name)]
+    return bool(gone) and names_any(layout, gone)
 
 
 def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
