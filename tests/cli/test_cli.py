@@ -2330,6 +2330,44 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+def test_ctrl_c_while_arrow_still_reads_ahead_is_no_crash(tmp_path: Path) -> None:
+    """As after a second Ctrl-C, that waits for no thread of the ingest."""
+    program = """
+import atexit, os, pathlib, signal, sys, time
+import pyarrow as pa
+from pyarrow import csv
+from warehouse.cli import main
+
+class Slow:
+    begun = closed = False
+    def read(self, size=-1):
+        until = time.monotonic() + 2 * self.begun
+        while time.monotonic() < until:
+            time.sleep(0.0001)
+        self.begun = True
+        return b"1\\n" * size
+    def close(self): pass
+    def readable(self): return True
+    def writable(self): return False
+    def seekable(self): return False
+
+def read(folder):
+    atexit.register(left.touch)
+    main.kept = csv.open_csv(pa.PythonFile(Slow(), mode="r"))
+    os.kill(os.getpid(), signal.SIGINT)
+
+main.cli.commands["status"].callback = lambda **options: read(options)
+left, sys.argv[1:] = pathlib.Path(sys.argv[1]), ["status"]
+main.main()
+"""
+    left = tmp_path / "left"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(left)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert left.exists()  # what was to be done at the end was done
+
+
 def test_no_line_of_help_is_wider_than_a_terminal() -> None:
     for name in cli.commands:
         assert max(map(len, run(name, "--help").stdout.splitlines())) <= 80

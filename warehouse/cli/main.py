@@ -7,13 +7,15 @@ commands that need it.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import select
 import signal
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -121,10 +123,29 @@ def main() -> None:
     try:
         cli.main(prog_name="warehouse")
     except KeyboardInterrupt:
-        sys.exit(OF_A_SIGNAL + (cli.interrupted or signal.SIGINT))
+        _end_at_once(OF_A_SIGNAL + (cli.interrupted or signal.SIGINT))
+    except SystemExit as ended:
+        if cli.interrupted and isinstance(ended.code, int):
+            _end_at_once(ended.code)
+        raise
     except OSError as error:
         if error.filename is not None:
             raise
         # Click's own words, such as those of --help, did not get out.
         click.echo(f"Error: standard output: cannot be written: {error.strerror}", err=True)
         sys.exit(2)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """End without Python's own end, which waits for threads and takes them from Arrow.
+
+    Who presses Ctrl-C a second time does not wait for those that still read or write. Arrow's end
+    the process by `abort` where they come back to a Python that ends.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    atexit._run_exitfuncs()  # what is temporary goes
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
