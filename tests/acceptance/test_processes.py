@@ -412,6 +412,19 @@ def test_where_nothing_temporary_can_be_written_questions_are_answered(
         assert wh.query(setting)["value"].iloc[0] == ""
 
 
+def test_where_the_temporary_folder_is_no_utf_8_questions_are_answered(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/tmp\xff")
+    os.mkdir(folder)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: folder)
+    with Warehouse(made.root) as wh:
+        assert len(wh.query("select * from trades")) == 2 * ROWS
+        setting = "select value from duckdb_settings() where name = 'temp_directory'"
+        assert wh.query(setting)["value"].iloc[0] == ""
+    assert not os.listdir(folder)
+
+
 def test_it_is_nobody_elses_folder_that_is_removed(tmp_path: Path) -> None:
     """A link is not followed, and a file is left alone."""
     victim = tmp_path / "victim"

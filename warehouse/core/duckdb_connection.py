@@ -27,6 +27,7 @@ import duckdb
 from warehouse.core import process
 from warehouse.core.process import available_bytes, resident_bytes
 from warehouse.errors import StorageError, TooLargeError
+from warehouse.text import is_utf8
 
 _SETTINGS = {
     "python_enable_replacements": False,
@@ -343,7 +344,7 @@ def _attach(
             raise
         try:
             places = () if spill is None else (spill, spill.parent)
-            near = next((place for place in places if place.is_dir()), None)
+            near = next((place for place in places if place.is_dir()), None) or _temporary()
             with tempfile.TemporaryDirectory(prefix="warehouse-", dir=near) as folder:
                 # What another writes into its log while it is copied may be torn.
                 for logs in (True, False):
@@ -423,10 +424,10 @@ def make_spill_folder() -> Path | None:
     """A folder for what does not fit into a reader's memory; nobody else can read it.
 
     It goes with its process; what a killed one left behind is removed by the next that makes one.
-    None where none of the system's temporary folders can be written to.
+    None where none of the system's temporary folders can be written to, or named to DuckDB.
     """
     try:
-        parent = Path(tempfile.gettempdir())
+        parent = _temporary()
         _sweep(parent)
         return Path(tempfile.mkdtemp(prefix=f"{_spill_prefix()}{os.getpid()}-", dir=parent))
     except OSError:
@@ -447,6 +448,18 @@ def spill_folder() -> Iterator[Path | None]:
         yield made
     finally:
         remove_spill_folder(made)
+
+
+def _temporary() -> Path:
+    """The system's folder for what is temporary.
+
+    Raises:
+        OSError: there is none, or none that DuckDB takes: its names are UTF-8.
+    """
+    folder = tempfile.gettempdir()
+    if not is_utf8(folder):
+        raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ), folder)
+    return Path(folder)
 
 
 def _sweep(parent: Path) -> None:
