@@ -281,6 +281,25 @@ def test_a_text_whose_zone_counts_is_compared(wh: Warehouse) -> None:
         wh.query(f"{question}timezone() = {hour}")
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("session = $s", "$s <= trades.session", "session between $s and '2030-01-01'"),
+        *("session in ($s)", "trades.session not in ('2030-01-01', $s)", '"Session" >= $s'),
+    ],
+)
+def test_an_instant_that_a_session_is_compared_with_is_refused(wh: Warehouse, where: str) -> None:
+    question = f"select count(*) as n from trades where {where}"
+    midnight = pd.Timestamp(DAY, tz="America/New_York")
+    for value in (midnight, midnight.tz_convert("UTC"), datetime.combine(DAY, time(10))):
+        with pytest.raises(QueryError, match=r"\$s = .*a session .* is a date; give its \.date"):
+            wh.query(question, s=value)
+    for value in (DAY, np.datetime64(DAY), f"{DAY}", None, pd.NaT):
+        wh.query(question, s=value)
+    # Beside a stamp it is what it says, and so is what is made of it.
+    wh.query("select 1 from trades where timestamp >= $s and session > $s::date", s=midnight)
+
+
 def test_values_of_every_usual_type(wh: Warehouse) -> None:
     for value, expected in (
         *((1, 1), (np.int64(2), 2), (1.5, 1.5), (np.float64(2.5), 2.5), (True, True)),

@@ -89,6 +89,7 @@ class Query:
         stable: the same values give the same answer for as long as nothing is published.
         names: what it names that may be tables, views or macros, in lower case.
         compared: parameters that something is compared with, or that are cast to a stamp.
+        sessions: parameters that a session is compared with.
     """
 
     sql: str
@@ -96,6 +97,7 @@ class Query:
     stable: bool
     names: frozenset[str]
     compared: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
 
 
 def check(snapshot: Snapshot, sql: str) -> Query:
@@ -128,8 +130,34 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
     for side in sides:
         if side.get("class") == "CONSTANT" and isinstance(literal := side.get("literal"), dict):
             _check_zone(sql, "", literal.get("text"))
-    compared = frozenset(side["identifier"] for side in sides if side.get("class") == "PARAMETER")
-    return Query(sql, names, stable, frozenset(names_in(select.tree)), compared)
+    sessions = _identifiers(
+        side
+        for node in nodes(select.tree)
+        if any(map(_is_session, compared := _compared(node)))
+        for side in compared
+    )
+    named = frozenset(names_in(select.tree))
+    return Query(sql, names, stable, named, _identifiers(sides), sessions)
+
+
+def _identifiers(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(node["identifier"] for node in found if node.get("class") == "PARAMETER")
+
+
+def _compared(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a node of a syntax tree compares; nothing where it compares nothing."""
+    if node.get("class") in ("COMPARISON", "BETWEEN"):
+        found = list(node.values())
+    elif node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN"):
+        found = node["children"]
+    else:
+        return []
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _is_session(node: Mapping[str, Any]) -> bool:
+    """Whether it is the column `session`, of a table or of whatever name stands before it."""
+    return node.get("class") == "COLUMN_REF" and node["column_names"][-1].lower() == "session"
 
 
 def _made_stamps(tree: Any) -> Iterator[dict[str, Any]]:
@@ -138,16 +166,11 @@ def _made_stamps(tree: Any) -> Iterator[dict[str, Any]]:
     They are compared with something, or cast. Beside an instant that has a zone their own counts.
     """
     for node in nodes(tree):
-        if node.get("class") in ("COMPARISON", "BETWEEN"):
-            found = list(node.values())
-        elif node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN"):
-            found = node["children"]
-        elif node.get("class") == "CAST":
+        if node.get("class") == "CAST":
             is_stamp = str(node["type_expr"].get("type_name")).lower() in _STAMPS
-            found = [node["child"]] if is_stamp else []
+            sides = [node["child"]] if is_stamp else []
         else:
-            continue
-        sides = [one for one in found if isinstance(one, dict)]
+            sides = _compared(node)
         if not any(map(_is_instant, sides)):
             yield from sides
 
@@ -189,6 +212,8 @@ def values(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     for name in query.compared:
         _check_zone(query.sql, f"${name} = ", given[name])
+    for name in query.sessions:
+        _check_session(query, name, given[name])
     return {name: _value(query, name, value) for name, value in given.items()}
 
 
@@ -199,6 +224,15 @@ def _check_zone(sql: str, name: str, value: object) -> None:
             " one, or cast both sides to timestamptz"
         )
         raise QueryError(sql, f"{name}{value!r}: {problem}")
+
+
+def _check_session(query: Query, name: str, value: Any) -> None:
+    """Refuse an instant where a session is asked for: SQL takes a session for midnight UTC."""
+    value = _plain(value)
+    for item in value if isinstance(value, list | tuple | set | frozenset) else [value]:
+        if isinstance(item, datetime) and not pd.isna(item):
+            problem = "a session is compared with it, and is a date; give its .date()"
+            raise QueryError(query.sql, f"${name} = {item}: {problem}")
 
 
 def _dollars(names: list[str]) -> str:
