@@ -1053,7 +1053,6 @@ def test_a_backup_of_ones_own_without_its_mark_is_taken_up_again(made: Made, kep
     assert made.verify().faults == []
 
 
-<<<<<<< HEAD
 THEIRS = ("cache/trades/AAPL/2024_01.parquet", "rejects/trades/2024_01/2024-01-02.parquet")
 
 
@@ -1082,7 +1081,8 @@ def test_what_somebody_keeps_where_a_file_is_published_is_set_aside_and_named(
     assert set(made.sql("select price from trades where symbol = 'AAPL'")) == {(2.0,)}
     assert list(made.layout.set_aside.glob("unknown-*")) == [kept]
     assert "was no file that the catalog knows" not in caplog.text
-=======
+
+
 @pytest.mark.parametrize("kept", ["history", "rejects", "manifests", "reference"])
 def test_a_part_of_a_backup_of_ones_own_is_taken_up_without_partitions_and_ledger(
     tmp_path: Path, kept: str
@@ -1105,7 +1105,6 @@ def test_a_part_of_a_backup_of_ones_own_is_taken_up_without_partitions_and_ledge
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made.update("trades")
     assert made.verify().faults == []
->>>>>>> r1
 
 
 def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:
