@@ -12,7 +12,10 @@ create table warehouse (
     written_at timestamp not null,
     -- of the data folder that it is of, which bears the same in warehouse.id; null: of an earlier
     -- version
-    warehouse_id varchar
+    warehouse_id varchar,
+    -- SHA-256 of the files of sql/catalog and sql/bars that made the views and macros; null: as
+    -- above
+    made_of varchar
 );
 create table manifests (
     data_type varchar not null,

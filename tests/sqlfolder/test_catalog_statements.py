@@ -171,6 +171,26 @@ def test_an_unbound_column_is_refused_before_it_blocks_a_reader(made: Made) -> N
     assert made.sql("select sequence_number from trades") == [(2,)]
 
 
+@pytest.mark.parametrize("command", ["update", "ingest"])
+def test_a_changed_file_is_in_the_shell_after_the_next_command_that_writes_though_nothing_is_new(
+    made: Made, command: str
+) -> None:
+    path = made.root / "sql/catalog/trades.sql"
+    text = path.read_text("utf-8")
+    asked = "select (select max(size) from trades), (select max(generation) from warehouse)"
+    ((size, generation),) = made.sql(asked)
+    path.write_text(text.replace("replace (url", "replace (size + 1 as size, url"), "utf-8")
+    getattr(made, command)()
+    ((found, later),) = made.sql(asked)
+    assert (found, later > generation) == (size + 1, True)
+    made.update()
+    assert made.sql(asked) == [(found, later)]
+    # What was broken and is mended comes back by itself.
+    path.write_text(text, "utf-8")
+    made.update()
+    assert made.sql(asked) == [(size, later + 1)]
+
+
 @pytest.mark.parametrize("name", ["trades", "files", "path_name", "tables", "quotes"])
 def test_a_file_that_was_emptied_is_named_itself_not_the_one_that_asks_for_what_it_made(
     tmp_path: Path, name: str

@@ -1053,6 +1053,7 @@ def test_a_backup_of_ones_own_without_its_mark_is_taken_up_again(made: Made, kep
     assert made.verify().faults == []
 
 
+<<<<<<< HEAD
 THEIRS = ("cache/trades/AAPL/2024_01.parquet", "rejects/trades/2024_01/2024-01-02.parquet")
 
 
@@ -1081,6 +1082,30 @@ def test_what_somebody_keeps_where_a_file_is_published_is_set_aside_and_named(
     assert set(made.sql("select price from trades where symbol = 'AAPL'")) == {(2.0,)}
     assert list(made.layout.set_aside.glob("unknown-*")) == [kept]
     assert "was no file that the catalog knows" not in caplog.text
+=======
+@pytest.mark.parametrize("kept", ["history", "rejects", "manifests", "reference"])
+def test_a_part_of_a_backup_of_ones_own_is_taken_up_without_partitions_and_ledger(
+    tmp_path: Path, kept: str
+) -> None:
+    made = make(tmp_path)
+    put(made, 1)
+    refused = [trade("AAPL", instant(DAY), price=-1), trade("MSFT", instant(DAY))]
+    made.put(day_key("trades", DAY), refused)
+    made.update("trades")
+    export = tmp_path / "splits.csv"
+    columns = (
+        "id,execution_date,ticker,split_from,split_to,adjustment_type,historical_adjustment_factor"
+    )
+    export.write_text(f"{columns}\nE1,2024-01-02,AAPL,1,2,forward_split,0.5\n")
+    with Warehouse(made.root) as wh:
+        wh.load_reference(export)
+    assert any((made.layout.data / kept).rglob("*.parquet"))
+    for path in made.layout.data.iterdir():
+        if path.name not in (kept, "raw"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    made.update("trades")
+    assert made.verify().faults == []
+>>>>>>> r1
 
 
 def test_a_moved_a_copied_and_a_renamed_warehouse_keep_working(made: Made, tmp_path: Path) -> None:

@@ -292,6 +292,7 @@ def test_rows_that_cannot_be_had_again_are_told_by_each_update_and_by_answers(
         done = CliRunner().invoke(cli, ["-C", str(made.root), "status"])
         assert "lost       trades 2024-01-30: 2 rows of it were published, its" in done.output
         assert "all there  no." in done.output
+        assert "no trades" not in done.output.split("right  ")[0]
         problems = [fault.problem for fault in made.verify().faults]
         assert "2 rows of it were published, its partitions have 1" in problems
     finally:
@@ -323,6 +324,44 @@ def test_a_catalog_alone_that_is_made_anew_has_lost_no_rows(two_days: Made) -> N
         assert made.sql("select source, state from source_files order by all") == states
     finally:
         put_back(made)
+
+
+def test_of_files_that_no_ledger_tells_of_no_rows_are_called_lost(two_days: Made) -> None:
+    made = two_days
+    put_back(made)
+    later = [trade("AAPL", instant(SESSION), price=9), trade("MSFT", instant(SESSION), price=9)]
+    made.put(day_key("trades", SESSION), later)
+    try:
+        # Rows of two versions of a file.
+        made.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
+        _lose(made, ["ledger", "warehouse.duckdb"])
+        made.rebuild("day_aggs")
+        assert made.sql("select distinct state from source_files") == [("ingested",)]
+    finally:
+        put_back(made)
+
+
+def test_a_dry_run_fails_only_for_lost_rows_that_no_run_would_read_and_names_them(
+    two_days: Made,
+) -> None:
+    made = two_days
+    put_back(made)
+    _lose(made, ["cache/trades/AAPL", "warehouse.duckdb"])
+    made.rebuild("day_aggs")
+    asked = ["-C", str(made.root), "update", "trades", "--dry-run"]
+    done = CliRunner().invoke(cli, [*asked, "--start", f"{EARLIER}", "--end", f"{SESSION}"])
+    assert (done.exit_code, "would read 2 files" in done.output) == (0, True)
+    assert "lost" not in done.output
+    shutil.rmtree(made.layout.raw)
+    at_the_source = made.source / day_key("trades", EARLIER)
+    kept = at_the_source.read_bytes()
+    at_the_source.unlink()
+    try:
+        done = CliRunner().invoke(cli, asked)
+        assert done.exit_code == 1
+        assert "lost: trades 2024-01-30: rows that were published" in done.output
+    finally:
+        at_the_source.write_bytes(kept)
 
 
 def _lose(made: Made, names: list[str]) -> None:

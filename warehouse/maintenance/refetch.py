@@ -18,8 +18,8 @@ from warehouse.ingest import raw_check
 from warehouse.pipeline.download_plan import (
     DownloadPlan,
     Source,
-    address,
     fetched,
+    is_copy,
     of_another_source,
     open_source,
     put_aside,
@@ -165,12 +165,12 @@ def _at_the_source(
     for file in files:
         if file not in items:
             why.setdefault(file, "the source has no such file (any more)")
-    known, here = pipeline.known(), address(pipeline.config, source)
+    layout, known = pipeline.layout, pipeline.known()
     for item in list(items.values()):
-        record, path = known.get(item.file), pipeline.layout.raw_file(item.file)
-        if record is not None and source.is_copy(item, record.etag, record.sha256, path):
+        record = known.get(item.file)
+        if record is not None and is_copy(source, item, record, layout):
             continue
-        if (other := of_another_source(pipeline.layout, here, [item], known)) is not None:
+        if other := of_another_source(layout, pipeline.config, source, [item], known):
             why[item.file] = str(other)
             del items[item.file]
     return source, items

@@ -159,14 +159,18 @@ def open_source(config: Config, root: Path) -> Source:
 
 
 def address(config: Config, source: Source) -> str:
-    """The source in words that tell it from others."""
+    """The source in words that tell it from others, and that a file of one line takes."""
     if isinstance(source, FolderSource):
-        return source.url
-    return f"{source.url.rstrip('/')} at {config.source.endpoint.rstrip('/')}"
+        return printable(source.url)
+    return printable(f"{source.url.rstrip('/')} at {config.source.endpoint.rstrip('/')}")
 
 
 def of_another_source(
-    layout: Layout, here: str, items: Iterable[SourceObject], known: Mapping[RawFile, SourceFile]
+    layout: Layout,
+    config: Config,
+    source: Source,
+    items: Iterable[SourceObject],
+    known: Mapping[RawFile, SourceFile],
 ) -> SourceError | None:
     """Why the rows of published files are not to be replaced by what the source has of them.
 
@@ -174,9 +178,9 @@ def of_another_source(
     Of two, each would take what the other brought for earlier versions of its own files.
 
     Args:
-        here: the address of the source.
+        items: what the source has under another mark; no copies of what is published.
     """
-    before = data_folder_id.source_of(layout)
+    here, before = address(config, source), data_folder_id.source_of(layout)
     if before in (None, here):
         return None
     others = [
@@ -184,7 +188,7 @@ def of_another_source(
         for item in items
         if (record := known.get(item.file))
         and record.state.was_published
-        and record.etag not in (None, item.etag)
+        and _is_another(source, item, record)
     ]
     if not others:
         return None
@@ -196,6 +200,26 @@ def of_another_source(
         " cache_dir, give this one a cache_dir of its own; where all is to come from here from now"
         f" on, remove {layout.source_note} and run the command again",
     )
+
+
+def _is_another(source: Source, item: SourceObject, record: SourceFile) -> bool:
+    """Whether the source has other bytes of a published file than came, where that can be told.
+
+    A folder's mark is never a server's, and ETags of several parts differ by the parts' size alone:
+    files of the same size are then taken for the same.
+    """
+    if record.etag in (None, item.etag):
+        return False
+    if record.bytes not in (None, item.size):
+        return True
+    # Of a folder the bytes were compared. Both marks without a hyphen are MD5s of the bytes.
+    return isinstance(source, FolderSource) or "-" not in f"{record.etag}{item.etag}"
+
+
+def is_copy(source: Source, item: SourceObject, record: SourceFile, layout: Layout) -> bool:
+    """Whether what looks new at the source has the bytes that came before."""
+    raw = layout.raw_file(item.file)
+    return source.is_copy(item, record.etag, record.bytes, record.sha256, raw)
 
 
 def glance(config: Config, root: Path) -> list[str]:
@@ -275,7 +299,7 @@ def plan_download(
                 record is not None
                 and not same
                 and record.state.is_here
-                and source.is_copy(item, record.etag, record.sha256, layout.raw_file(item.file))
+                and is_copy(source, item, record, layout)
             ):
                 record, same = replace(record, etag=item.etag), True
                 plan.restamped.append((item.file, record))

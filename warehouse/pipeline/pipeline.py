@@ -233,7 +233,7 @@ class Pipeline:
             present = set(published(request, known))
             report.metrics.files_here = len(present.difference(report.planned))
             self._ingest(report, request, self.configured, known, dry_run=dry_run)
-            report.rows_lost = rows_lost(request, known)
+            report.rows_lost = self._rows_lost(report, request, known, dry_run=dry_run)
             return report
 
     def update(self, request: Request, *, dry_run: bool = False) -> RunReport:
@@ -282,10 +282,22 @@ class Pipeline:
             self._ingest(
                 report, request, selected, known, dry_run=dry_run, source=source, here=here
             )
-            report.rows_lost = rows_lost(request, known)
+            report.rows_lost = self._rows_lost(report, request, known, dry_run=dry_run)
             if not dry_run:
                 report.without_rows = self._without_rows(request)
             return report
+
+    @staticmethod
+    def _rows_lost(
+        report: RunReport,
+        request: Request,
+        known: Mapping[RawFile, SourceFile],
+        *,
+        dry_run: bool,
+    ) -> list[RawFile]:
+        """The files of which rows are lost still, or would be."""
+        would_be_read = set(report.planned) if dry_run else set()
+        return [file for file in rows_lost(request, known) if file not in would_be_read]
 
     def _tell_of_left(self, left: Sequence[RawFile]) -> None:
         """Say which raw files of this machine are not what was published to the bucket."""
@@ -522,11 +534,16 @@ class Pipeline:
             open_start=request.start is None,
             open_end=request.end is None,
         )
-        self._check_source(report.download, address(self.config, source), known, dry_run=dry_run)
+        self._check_source(report.download, source, known, dry_run=dry_run)
         return source, report.download, known
 
     def _check_source(
-        self, plan: DownloadPlan, here: str, known: Mapping[RawFile, SourceFile], *, dry_run: bool
+        self,
+        plan: DownloadPlan,
+        source: Source,
+        known: Mapping[RawFile, SourceFile],
+        *,
+        dry_run: bool,
     ) -> None:
         """See that the source is the one that the rows came from; a run that writes notes it.
 
@@ -535,10 +552,11 @@ class Pipeline:
         """
         copied = {file for file, _ in plan.restamped}
         items = [item for item in plan.fetch if item.file not in copied]
-        error = of_another_source(self.layout, here, [*items, *plan.changed_before], known)
+        items += plan.changed_before
+        error = of_another_source(self.layout, self.config, source, items, known)
         if error is not None:
             raise error
-        before = data_folder_id.source_of(self.layout)
+        here, before = address(self.config, source), data_folder_id.source_of(self.layout)
         if before != here and not dry_run and (plan.fetch or plan.have):
             if before is not None:
                 self.progress.note(f"files come from {here} now; before: {printable(before)}")

@@ -161,6 +161,7 @@ class Writer:
         try:
             with Catalog(self.layout, ()) as catalog:
                 folder, features = catalog.folder(), catalog.features()
+                made_of = catalog.made_of()
                 conditions = catalog.trade_conditions()
                 # Looked at before anything is built upon it.
                 catalog.reference()
@@ -171,10 +172,10 @@ class Writer:
                 self._write_ledger()
                 return
             self.set_catalog_aside(f"is of format {error.found}")
-            folder, features, is_older = None, {}, False
+            folder, features, made_of, is_older = None, {}, None, False
         except DamagedCatalogError:
             self.set_catalog_aside()
-            folder, features, is_older = None, {}, False
+            folder, features, made_of, is_older = None, {}, None, False
         if folder is None:
             self.recover_catalog()
         elif (
@@ -182,11 +183,12 @@ class Writer:
             or self._is_new_to_bucket()
             or folder != str(self.layout.data)
             or features != catalog_writer.features(self.sql)
+            or made_of != catalog_writer.made_of(self.sql)
             or (present is not None and _rules(conditions) != _rules(present.to_pylist()))
         ):
             # Its views read whatever stands in a folder; nothing of it is in the bucket yet; the
-            # warehouse was moved, and they point to where it was; its features are other than
-            # their macros, or its rules than the table of trade conditions.
+            # warehouse was moved, and they point to where it was; its SQL or its features are other
+            # than what views and macros were made of, or its rules than those in the catalog.
             self.publish(CatalogChange())
 
     def _is_new_to_bucket(self) -> bool:

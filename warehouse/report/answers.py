@@ -57,7 +57,9 @@ def is_complete(
             return Verdict("unknown", f"No session of {days} is due yet.")
         return Verdict("no", f"There is nothing of {days}.", f"update --start {start} --end {end}")
     kinds = [name for name in DATA_TYPES if any(row["data_type"] == name for row in here)]
-    none_of = [name for name in DATA_TYPES if name not in kinds]
+    # A session that has lost rows may have others.
+    there = {row["data_type"] for row in coverage if row["state"] == "here" or row["rows"]}
+    none_of = [name for name in DATA_TYPES if name not in there]
     without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
     # Their files are here and accounted for: no update brings more.
     in_vain = [row for row in here if not row["rows"] and row["rejects"]]

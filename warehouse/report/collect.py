@@ -45,8 +45,8 @@ class Facts(Face):
         start, end: sessions, both inclusive; None where nothing is known of any.
         holdings: what is published of each data type, by its name.
         coverage: each trading day of each data type, and days with data that are none: `state` is
-            here, waiting (downloaded), set_aside, failed, missing, not_in_plan, not_yet, never
-            (asked for) or outside (of what the data type spans).
+            here, waiting (downloaded), rows_lost, set_aside, failed, missing, not_in_plan,
+            not_yet, never (asked for) or outside (of what the data type spans).
         half_days: sessions that closed early.
         rejects: rows by data type and reason.
         files: the vendor's files by data type and state.

@@ -255,14 +255,27 @@ class FolderSource:
                 folders.clear()
         return found[:_NAMES]
 
-    def is_copy(self, item: SourceObject, etag: str | None, sha256: str | None, path: Path) -> bool:
+    def is_copy(
+        self,
+        item: SourceObject,
+        etag: str | None,
+        bytes: int | None,
+        sha256: str | None,
+        path: Path,
+    ) -> bool:
         """Whether the file only looks new: it was copied since, and has the bytes it had.
 
         Args:
-            etag: the mark that it had.
+            etag: the mark that it had; a server's, where it came from one.
+            bytes: its size then, which a server's mark does not say.
             sha256: of its bytes then; None: those at `path` are compared.
         """
-        if etag is None or etag.rpartition("-")[0] != item.etag.rpartition("-")[0]:
+        if etag is None:
+            return False
+        is_marks = portable(etag) is None
+        if is_marks and etag.rpartition("-")[0] != item.etag.rpartition("-")[0]:
+            return False
+        if not is_marks and bytes != item.size:
             return False
         source = self._folder / item.key
         try:

@@ -50,6 +50,7 @@ from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import (
     ALONE,
     CATALOG_FORMAT,
+    MADE_OF,
     WAREHOUSE_ID,
     check_tables,
     dated_conditions,
@@ -544,6 +545,17 @@ class Catalog:
         """The folder that the views' paths start with; None where there is no catalog yet."""
         rows = self.rows("select max(data_folder) as folder from warehouse")
         return rows[0]["folder"] if rows else None
+
+    def made_of(self) -> str | None:
+        """SHA-256 of the SQL files that made it, as of `catalog_writer.made_of`.
+
+        None: an earlier version made it, or there is none yet.
+        """
+        try:
+            rows = self.rows(f"select max({MADE_OF})::varchar as made_of from warehouse")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return None
+        return rows[0]["made_of"] if rows else None
 
     def names_files(self) -> bool:
         """Whether it says which files its views read: one of an earlier version has patterns.

@@ -21,7 +21,8 @@ from warehouse.store import data_folder_id
 CATALOG_FORMAT = 5
 
 WAREHOUSE_ID = "warehouse_id"
-"""Column of the table `warehouse`, which a catalog of an earlier version has not."""
+MADE_OF = "made_of"
+"""Columns of the table `warehouse`, which a catalog of an earlier version has not."""
 
 SINCE = {("source_files", "rows_taken_over")}
 """Columns that came since the format did: a catalog may lack them, until a command writes."""

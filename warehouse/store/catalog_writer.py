@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -42,6 +43,7 @@ from warehouse.core.small_files import plain
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder import feature_macro
 from warehouse.sqlfolder.bars import bar_macro
+from warehouse.sqlfolder.bars.bar_file import FOLDER as BARS
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.catalog_statements import (
     PROBE,
@@ -64,7 +66,13 @@ from warehouse.store.catalog import (
     cut_in,
     cuts_told,
 )
-from warehouse.store.catalog_tables import CATALOG_FORMAT, WAREHOUSE_ID, check_tables, state_of
+from warehouse.store.catalog_tables import (
+    CATALOG_FORMAT,
+    MADE_OF,
+    WAREHOUSE_ID,
+    check_tables,
+    state_of,
+)
 from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files, reference_lists
@@ -279,9 +287,10 @@ def build(
         connection.execute(
             f"""
             insert into warehouse (
-                generation, data_folder, catalog_format, written_by, written_at, {WAREHOUSE_ID}
+                generation, data_folder, catalog_format, written_by, written_at,
+                {WAREHOUSE_ID}, {MADE_OF}
             )
-            values (?, ?, ?, ?, ?, ?)
+            values (?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 generation + 1,
@@ -290,6 +299,7 @@ def build(
                 f"flatfile-warehouse {process.version()}",
                 datetime.now(UTC).replace(tzinfo=None),
                 data_folder_id.id_of(layout),
+                made_of(sql),
             ],
         )
         _set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
@@ -362,7 +372,8 @@ def _make_frame(
     connection.begin()
     _run(connection, sql, "tables", layout, config_dir)
     # Where its SQL is of an earlier version.
-    connection.execute(f"alter table warehouse add column if not exists {WAREHOUSE_ID} varchar")
+    for name in (WAREHOUSE_ID, MADE_OF):
+        connection.execute(f"alter table warehouse add column if not exists {name} varchar")
     make_reference(connection, sql, config_dir, layout.trade_conditions)
     _run(connection, sql, "path_name", layout, config_dir)
     _run(connection, sql, "files", layout, config_dir)
@@ -798,6 +809,16 @@ def makers(sql: SqlFolder) -> list[SqlFile]:
     if _has_features(sql):
         names.append("features")
     return [_catalog_file(sql, name) for name in names]
+
+
+def made_of(sql: SqlFolder) -> str:
+    """SHA-256 of the files that views and macros are made of now, but for those of features."""
+    bars = sorted(path.stem for path in (come_with_us().folder / BARS).glob("*.sql"))
+    names = [*(file.name for file in makers(sql)), "catalog/bars"]
+    digest = hashlib.sha256()
+    for name in [*names, *(f"{BARS}/{bar}" for bar in bars)]:
+        digest.update(f"{name}\n{sql.or_shipped(name).text}\n".encode())
+    return digest.hexdigest()
 
 
 _bound: set[tuple[str, ...]] = set()

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.core import small_files
-from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import (
     OWN_FOLDERS,
     SHELF_MARKER,
@@ -38,6 +37,19 @@ A_FOLDER_IS_THERE = "a folder stands in its place; move it away"
 _MOST_BYTES = 4_096
 _DEEPEST = 3
 """Folders that a tier has below it: a data type, a symbol or all of them, and of these a month."""
+_COLUMNS_OF_OURS = (
+    {"source", "state", "rows_published"},
+    {"source", "reason", "line_number"},
+    {"run_id", "command", "cache_hit_rate"},
+    {"run_id", "rule", "allowed"},
+    {"run_id", "earlier_sha256"},
+    {"run_id", "difference_class"},
+    {"data_type", "sha256", "sessions"},
+    {"symbol", "counts", "problem"},
+    {"security", "first_session", "last_session"},
+)
+"""Some of the ledger's, those of the rejects, of each table of the history, of manifests and of
+the reference tables."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -175,10 +187,10 @@ def look(layout: Layout) -> None:
     if any(map(os.path.lexists, (layout.catalog, layout.log))) or _is_empty(layout.lock):
         # An earlier version has been at work here.
         return
-    pages = (path for name in DATA_TYPES for path in (layout.ledger / name).glob("*.parquet"))
-    for path in () if _any_of_ours(layout, pages) else _in_the_way(layout):
+    in_the_way = list(_in_the_way(layout))
+    if in_the_way and not _any_of_ours(layout, in_the_way):
         raise StorageError(
-            path,
+            in_the_way[0],
             "no warehouse has made it, and the first update would write over it; move it away, or"
             f" give this warehouse a folder of its own: storage.cache_dir: {_own(layout)}",
         )
@@ -192,8 +204,9 @@ def look(layout: Layout) -> None:
 
 
 def _any_of_ours(layout: Layout, paths: Iterable[Path]) -> bool:
-    """Whether one of the files is a partition or a page of the ledger that a warehouse has made.
+    """Whether one of the files is a partition, or has columns that a warehouse's own files have.
 
+    Whoever puts a part of a backup back may have no more: the history alone, or the rejects.
     One that may not be read may be ours: who has to read it is told.
     """
     for path in paths:
@@ -205,7 +218,9 @@ def _any_of_ours(layout: Layout, paths: Iterable[Path]) -> bool:
             continue
         except OSError:
             return True
-        if METADATA_KEY in (footer.metadata or {}) or {"source", "state"} <= {*footer.names}:
+        if METADATA_KEY in (footer.metadata or {}):
+            return True
+        if any(columns <= {*footer.names} for columns in _COLUMNS_OF_OURS):
             return True
     return False
 
@@ -295,9 +310,10 @@ def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None
 def source_of(layout: Layout) -> str | None:
     """Where the vendor's files came from last; None: nobody has noted it."""
     try:
-        return small_files.read_sidecar(layout.source_note, _MOST_BYTES)[0].decode().strip() or None
+        told = small_files.read_sidecar(layout.source_note, _MOST_BYTES)[0].decode()
     except (OSError, ValueError):
         return None
+    return told.removesuffix("\n") or None
 
 
 def note_source(layout: Layout, source: str) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -41,6 +42,7 @@ from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, id_in, names_any
 from warehouse.store.catalog_tables import note_sound
 from warehouse.store.journal import Change
+from warehouse.store.manifests import Key
 
 _SYNC_SINGLY = 64
 _LEAST_WAIT = 0.2
@@ -530,28 +532,28 @@ def _is_file(path: Path) -> bool:
 
 def _unknown(layout: Layout, paths: Iterable[Path]) -> Iterator[Path]:
     """Those that stand where partitions or rejects do, and of which the catalog says nothing."""
-    by_kind: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    partitions: dict[Path, Key] = {}
+    rejects: defaultdict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        tier, kind, *_ = path.relative_to(layout.data).parts
-        if tier in (layout.cache.name, layout.rejects.name):
-            by_kind[tier, kind].append(path)
-    if not by_kind:
+        tier, kind, *below = path.relative_to(layout.data).parts
+        if tier == layout.rejects.name:
+            rejects[kind].append(path)
+        elif tier == layout.cache.name and (key := parse_partition("/".join([kind, *below]))):
+            partitions[path] = kind, key.month
+    if not partitions and not rejects:
         return
-    with Catalog(layout) as catalog:
-        for (tier, kind), there in by_kind.items():
-            if tier == layout.cache.name:
-                keys = [
-                    parse_partition(path.relative_to(layout.cache).as_posix()) for path in there
-                ]
-                months = [key.month for key in keys if key is not None]
-                names = catalog.partition_names(kind, min(months), max(months))
-                known = {layout.cache / name for name in names}
-            else:
-                known = {
-                    layout.rejects_of(file)
-                    for file in catalog.files_of(kind, {path.parent.name for path in there})
-                }
-            yield from (path for path in there if path not in known)
+    # Manifests of other months are not read for it.
+    keys = {*partitions.values()}
+    with Catalog(layout, keys) as catalog:
+        known = {
+            layout.cache / name
+            for kind, month in keys
+            for name in catalog.partition_names(kind, month, month)
+        }
+        for kind, there in rejects.items():
+            months = {path.parent.name for path in there}
+            known |= {layout.rejects_of(file) for file in catalog.files_of(kind, months)}
+    yield from (path for path in [*partitions, *chain(*rejects.values())] if path not in known)
 
 
 @dataclass(frozen=True)

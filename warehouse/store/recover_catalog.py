@@ -50,6 +50,7 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     damaged = [found.path for found in described if isinstance(found, CorruptPartitionError)]
     in_doubt = {_month_of(layout, path) for path in damaged}
     records, lost = _told(layout)
+    _note_lost_rows(records, partitions)
     damaged += lost
     rejects = _Rejects.read(layout, damaged)
     partitions = [
@@ -61,7 +62,6 @@ def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Pa
     for record in _derived(partitions, rejects.by_source):
         # The ledger knows more. Where it has no word, the files' own stands.
         records.setdefault(record.source, record)
-    _note_lost_rows(records, partitions)
     files = [
         record
         for record in records.values()
@@ -76,6 +76,9 @@ def _note_lost_rows(records: dict[str, SourceFile], partitions: list[Partition])
 
     A partition that is gone together with the catalog is missed by nobody else: no manifest names
     it, and the ledger alone knows how many rows there were.
+
+    Args:
+        records: what the ledger says.
     """
     rows: Counter[tuple[str, str]] = Counter()
     for partition in partitions:

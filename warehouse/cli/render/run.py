@@ -167,9 +167,9 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
         yield row("replaced", f"{files}: published, with other bytes than came from the source;")
         yield row("", "update fetches those again")
     if report.rows_lost:
-        files = some((label(file) for file in report.rows_lost), NAMED)
-        yield row("lost", f"{files}: rows that were published are in no partition any more;")
-        yield row("", f"give the source or data/raw the files back, then: {warehouse} update")
+        what, remedy = _lost(report, warehouse)
+        yield row("lost", what)
+        yield row("", remedy)
     if plan is not None and plan.set_aside:
         before = some((label(item.file) for item in plan.set_aside), NAMED)
         yield row("skipped", f"{before}: set aside before, and the same at the source since")
@@ -358,11 +358,22 @@ def dry_run_lines(report: RunReport, request: Request, warehouse: str) -> Iterat
     if report.did_nothing and not report.planned and report.raw_there is None:
         yield f"nothing new: {_nothing(report, request, warehouse)}"
     yield from _not_to_be_had(report, request)
+    if report.rows_lost:
+        yield f"lost: {' '.join(_lost(report, warehouse))}"
     if report.bars:
         months = (f"{name} {month:%Y-%m}" for name, month in report.bars)
         yield f"would build {some(months, NAMED)}"
     if report.estimate is not None and report.planned:
         yield _expected(report.estimate)
+
+
+def _lost(report: RunReport, warehouse: str) -> tuple[str, str]:
+    """Of which files rows are lost, and what to do."""
+    files = some((label(file) for file in report.rows_lost), NAMED)
+    return (
+        f"{files}: rows that were published are in no partition any more;",
+        f"give the source or data/raw the files back, then: {warehouse} update",
+    )
 
 
 def _expected(estimate: Estimate) -> str:
