@@ -44,9 +44,9 @@ create table source_files (
     symbol varchar,
     source varchar not null,
     -- here: downloaded, ingested, rows_lost (some that were published are in no partition any more)
-    -- or set_aside (it failed verification); not here: missing (at the
-    -- source), not_yet (published), not_in_plan (refused: 403) or failed (it did not come through;
-    -- the next download tries again)
+    -- or set_aside (it failed verification); not here: missing (at the source), not_yet
+    -- (published), not_in_plan (refused: 403) or failed (it did not come through; the next download
+    -- tries again)
     state varchar not null,
     -- why, where it was set aside or could not be had
     problem varchar,

@@ -2189,6 +2189,28 @@ def test_the_time_left_is_measured_on_files_like_those_left(
     assert said[-1] == (end, None)
 
 
+def test_the_time_left_has_the_writing_of_the_last_month_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three months of ten files: each takes a second, and 20 more when a month is written."""
+    clock = Clock()
+    monkeypatch.setattr(time_left, "time", clock)
+    stage = time_left.Pace(30 * 1_000_000, 30)
+    left = []
+    for month in range(3):
+        for _ in range(10):
+            stage.begin(1_000_000)
+            clock.now += 1.0
+            stage.advance(1_000_000)
+            if month:
+                left.append((clock.now, stage.left()))
+        stage.begin(0)
+        clock.now += 20.0
+    assert left[-1][1] is None
+    for now, seconds in left[:-1]:
+        assert seconds == pytest.approx(90.0 - now)
+
+
 def test_nothing_is_said_of_the_time_left_before_enough_was_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -441,3 +441,25 @@ def test_a_session_of_a_symbols_own_month_of_which_all_was_rejected_is_no_sessio
         ("AAPL", late): "present",
         ("MSFT", late): "not_ingested",
     }
+
+
+def test_rejects_of_a_symbols_other_months_are_not_read(make_warehouse: MakeWarehouse) -> None:
+    day, later = DAYS[0], date(2024, 3, 1)
+    made = make_warehouse(
+        {
+            symbol_key("day_aggs", each, "AAPL"): [
+                bar("AAPL", instant(each, "00:00"), volume=-1),
+                bar("AAPL", instant(each + timedelta(days=4), "00:00")),
+            ]
+            for each in (day, later)
+        },
+        source__layout="symbol",
+    )
+    made.update("day_aggs")
+    found = sorted(made.layout.rejects.rglob("*.parquet"))
+    assert len(found) == 2
+    found[1].unlink()
+    with Warehouse(made.root) as wh:
+        assert states(wh.coverage("day_aggs", ["AAPL"], day, day)) == {("AAPL", day): "rejected"}
+        with pytest.raises(CorruptPartitionError):
+            wh.coverage("day_aggs", ["AAPL"], later, later)

@@ -1159,7 +1159,8 @@ def test_days_before_the_vendors_first_are_told_as_such_and_not_as_missing_sessi
     made = make(tmp_path, files(SESSION))
     made.update("trades")
     first, last = date(2002, 1, 28), date(2002, 1, 31)
-    with pytest.raises(RequestError, match=r"begin on 2003-09-10.*is the year right"):
+    told = r"end = '2002-01-31': .* begin on 2003-09-10; looked for .*, of other days; is the year"
+    with pytest.raises(RequestError, match=told):
         made.update("trades", start=first, end=last)
     assert list(records(made)) == [SESSION]
     with Warehouse(made.root) as wh:
@@ -1169,4 +1170,25 @@ def test_days_before_the_vendors_first_are_told_as_such_and_not_as_missing_sessi
     # Who has such files gets them.
     made.put(day_key("trades", first), lines(first))
     made.update("trades", start=first, end=first)
+    assert sessions(made) == [first, SESSION]
+
+
+def test_who_had_files_of_before_the_vendors_first_is_told_what_has_become_of_them(
+    tmp_path: Path,
+) -> None:
+    first = date(2002, 1, 28)
+    made = make(tmp_path, files(first, SESSION))
+    made.update("trades", start=first)
+    (made.source / day_key("trades", first)).unlink()
+    # Of days between them a report advises an update, which finds nothing, and says so.
+    for start, end in ((first, first), (date(2002, 2, 1), date(2002, 2, 28))):
+        report = made.update("trades", start=start, end=end)
+        assert report.download is not None
+        assert "of other days" in (report.download.hint or "")
+    shutil.rmtree(made.source)
+    made.source.mkdir()
+    report = made.update("trades", start=first, end=first)
+    assert report.download is not None
+    assert "found nothing at all" in (report.download.hint or "")
+    assert report.download.unread
     assert sessions(made) == [first, SESSION]

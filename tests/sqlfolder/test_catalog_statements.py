@@ -222,6 +222,18 @@ def test_a_file_that_makes_no_more_what_others_ask_for_is_named_itself(
         made.update("day_aggs")
 
 
+@pytest.mark.parametrize("name", ['"runs"', "main.runs"])
+def test_a_table_that_is_named_otherwise_is_not_told_to_be_made_no_more(
+    tmp_path: Path, name: str
+) -> None:
+    made = make(tmp_path, {day_key("day_aggs", SESSION): [bar("A", instant(SESSION, "00:00"))]})
+    path = made.root / "sql/catalog/tables.sql"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("create table runs", f"create table {name}"), "utf-8")
+    with pytest.raises(SqlFileError, match=f"this is another statement: create table {name}"):
+        made.update("day_aggs")
+
+
 def test_a_file_beside_those_that_ship_is_told_to_be_read_by_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

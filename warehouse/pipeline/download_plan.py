@@ -360,12 +360,12 @@ def plan_download(
     plan.replaced = [item for item in plan.fetch if _is_replaced(source, layout, item, known)]
     for kind in bare:
         _note_bare(plan, source, config, kind, known, (first, last))
-    if len(bare) == len(kinds) and last < FIRST_SESSION:
-        # Who has files of before gets them.
-        problem = f"the vendor's files begin on {FIRST_SESSION}, and there is none of before here"
-        raise RequestError("end", last, f"{problem}; is the year right?")
     if len(bare) == len(kinds) and plan.hint is None:
         plan.hint = instead(source.names(), source.url, bare[0], config.source.layout)
+        # Who has files of before gets them, and who had some is told what has become of them.
+        if last < FIRST_SESSION and not any(day < FIRST_SESSION for _, day in kept):
+            problem = f"the vendor's files begin on {FIRST_SESSION}; {plan.hint}"
+            raise RequestError("end", str(last), f"{problem}; is the year right?")
     ahead = max((day for _, day in kept), default=last)
     if open_end and ahead > today():
         plan.left_out.append(

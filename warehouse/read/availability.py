@@ -273,12 +273,12 @@ def rejected(
     Raises:
         CorruptPartitionError: a file of rejects that the catalog knows of is gone or unreadable.
     """
-    wanted = set(days)
+    wanted, months, named = set(days), {month_of(day) for day in days}, set(symbols)
     files = [
         str(snapshot.layout.rejects_of(RawFile(kind.name, day, symbol, monthly=is_monthly)))
         for day, symbol, is_monthly in _refusing(snapshot, kind)
-        if day in wanted or is_monthly
-        if symbol is None or symbol in symbols
+        if (month_of(day) in months if is_monthly else day in wanted)
+        if symbol is None or symbol in named
     ]
     folder = SqlFolder(snapshot.config.sql_dir(snapshot.layout.root))
     there = [file for file in files if os.path.isfile(file)]

@@ -112,7 +112,8 @@ _KEPT_BARS, _AS_SHIPPED = "kept_bars", "bars_1m"
 """The file that makes views of kept bars, and the data type that it names."""
 _LATER = ("files", "partitions", *REFERENCE_VIEWS, "adjustment", "bars", _KEPT_BARS)
 _MAKES = re.compile(
-    r"create\s+(?:or\s+replace\s+)?(?:table|view|macro)\s+(?:if\s+not\s+exists\s+)?(\w+)",
+    r"create\s+(?:or\s+replace\s+)?(?:table|view|macro)\s+(?:if\s+not\s+exists\s+)?"
+    r'(?:main\.)?"?(\w+)',
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"with name (\w+) does not exist")

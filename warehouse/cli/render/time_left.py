@@ -17,10 +17,17 @@ its own besides its bytes: small ones say nothing of large ones, nor the other w
 
 @dataclass
 class _Spent:
-    """What files of about one size have come to."""
+    """What files of about one size have come to.
+
+    Attributes:
+        written: of what is done, bytes that are written too, or are being written.
+        writing: seconds that this took.
+    """
 
     done: int = 0
     seconds: float = 0.0
+    written: int = 0
+    writing: float = 0.0
 
 
 class Pace:
@@ -40,6 +47,7 @@ class Pace:
         self._begun = 0
         self._spent: defaultdict[int, _Spent] = defaultdict(_Spent)
         self._size = self._of_it = 0
+        self._is_writing = False
         self._lock = Lock()
 
     @property
@@ -64,6 +72,10 @@ class Pace:
             if size:
                 self._begun += 1
                 self._size, self._of_it = size, 0
+            else:
+                for spent in self._spent.values():
+                    spent.written = spent.done
+            self._is_writing = not size
 
     def advance(self, done: int) -> None:
         with self._lock:
@@ -82,8 +94,8 @@ class Pace:
     def left(self) -> float | None:
         """Seconds that the rest of the stage will take; None: nothing is known of that yet.
 
-        Taken from what files like those that are left took in this run, writing and publishing
-        included.
+        Taken from what files like those that are left took in this run, and from what it took to
+        write and publish them, which comes after those of a whole month, the last one too.
         """
         with self._lock:
             self._account()
@@ -99,12 +111,18 @@ class Pace:
                 if like is None or abs(bits - like) <= _ALIKE
             ]
             done, seconds = sum(it.done for it in alike), sum(it.seconds for it in alike)
-            if seconds < _LEAST_SECONDS or done < rest * _LEAST_SHARE:
+            written, writing = sum(it.written for it in alike), sum(it.writing for it in alike)
+            if seconds + writing < _LEAST_SECONDS or done < rest * _LEAST_SHARE:
                 return None
-            return rest * seconds / done
+            to_write = rest + done - written
+            return rest * seconds / done + (to_write * writing / written if written else 0.0)
 
     def _account(self) -> None:
         """The time since it was last asked is that of the present file."""
         now = time.monotonic()
-        self._spent[self._size.bit_length()].seconds += now - self._since
+        spent = self._spent[self._size.bit_length()]
+        if self._is_writing:
+            spent.writing += now - self._since
+        else:
+            spent.seconds += now - self._since
         self._since = now
