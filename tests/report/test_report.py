@@ -307,6 +307,19 @@ def test_the_command_that_is_advised_asks_for_no_data_type_that_nobody_asked_for
     assert found.complete.command == f"update trades quotes --start {first} --end {last}"
 
 
+def test_a_data_type_that_ends_before_others_is_said_to(tmp_path: Path) -> None:
+    first, last = HERE[:2]
+    files = {day_key("quotes", day): [quote("A", instant(day))] for day in (first, last)}
+    made = make(tmp_path, {**files, day_key("trades", first): [trade("A", instant(first))]})
+    made.pipeline.update(Request.of(["trades", "quotes"]))
+    found = gather(made.layout, made.config).complete
+    assert found.answer == "yes"
+    assert f" There are no trades after {first}. " in found.text
+    made.put(day_key("trades", last), [trade("A", instant(last))])
+    made.pipeline.update(Request.of(["trades", "quotes"]))
+    assert " after " not in gather(made.layout, made.config).complete.text
+
+
 def test_a_later_version_that_failed_is_pointed_out_and_the_rows_are_here(tmp_path: Path) -> None:
     day = HERE[0]
     made = make(tmp_path, {day_key("trades", day): [trade("A", instant(day))]})

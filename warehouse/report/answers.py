@@ -67,7 +67,7 @@ def is_complete(
         without += f" {_by_type(in_vain)} had all rows rejected."
     if not absent:
         days = f"on {start}" if start == end else f"from {start} to {end}"
-        text = f"{_all_here(here, kinds)} {days} {{}} here.{without}"
+        text = f"{_all_here(here, kinds)} {days} {{}} here.{_ends(here, kinds)}{without}"
         text = text.format("is" if text.startswith("The one") else "are")
         return Verdict("mostly", text, 'query "from rejects"') if in_vain else Verdict("yes", text)
     by_state = {
@@ -103,6 +103,13 @@ def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
         return f"All sessions that there should be ({each})"
     count = next(iter(sessions.values()))
     return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
+
+
+def _ends(here: Sequence[Row], kinds: Sequence[str]) -> str:
+    """Which data types end before others, in words: nothing says that more of them was due."""
+    last = {name: max(row["session"] for row in here if row["data_type"] == name) for name in kinds}
+    early = [f"{name} after {day}" for name, day in last.items() if day < max(last.values())]
+    return f" There are no {_listed(early, 'or')}." if early else ""
 
 
 def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checked: str) -> Verdict:
