@@ -111,6 +111,8 @@ def made(template: Made, tmp_path: Path) -> Made:
     shutil.copytree(template.root.parent, tmp_path / "copy")
     made = Made(tmp_path / "copy" / template.root.name, tmp_path / "copy/source")
     made.configure(source__url=str(made.source))
+    # The files that were copied along are the source from now on, also where they change.
+    made.layout.source_note.unlink()
     return made
 
 
