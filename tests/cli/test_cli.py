@@ -400,7 +400,8 @@ def test_the_shape_of_a_runs_json(root: Path) -> None:
         "errors", "download", "planned", "estimate", "files", "set_aside", "lines",
         "rows_published", "rows_rejected", "rows_unselected", "rejects_by_reason", "partitions",
         "bytes_read", "bytes_written", "ingest_seconds", "peak_memory_bytes", "metrics",
-        "unread", "without_rows", "replaced", "other_layout", "not_fetched", "findings", "refused",
+        "unread", "without_rows", "replaced", "rows_lost", "other_layout", "not_fetched",
+        "findings", "refused",
     ]  # fmt: skip
     assert (found["command"], found["dry_run"], found["nothing_new"]) == ("update", False, False)
     assert list(found["download"]) == [

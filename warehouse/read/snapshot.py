@@ -11,6 +11,7 @@ one connection to that path is open, the next in the process gets the same, repl
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -682,7 +683,9 @@ class Snapshots:
         self._present: Snapshot | None = None
         self._closed = False
         # A folder to which nothing was published yet may still become that of a bucket.
-        self._warehouse_id = data_folder_id.id_of(layout) if layout.catalog.exists() else None
+        self._warehouse_id = (
+            data_folder_id.id_of(layout) if os.path.exists(layout.catalog) else None
+        )
         # For queries that outgrow the memory limit. DuckDB would make it for everybody to read.
         self._spill: Path | None = None
         process.prepare_for_fork(self)
@@ -790,7 +793,7 @@ class Snapshots:
         found = data_folder_id.id_of(self._layout)
         if found is not None:
             data_folder_id.check_same(self._layout, self._warehouse_id, found)
-        elif self._layout.data.exists() and not self._layout.catalog.exists():
+        elif os.path.exists(self._layout.data) and not os.path.exists(self._layout.catalog):
             # Nothing tells it any more, and the next writer makes another. A mark alone comes back.
             self._warehouse_id = None
 
