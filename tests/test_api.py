@@ -369,7 +369,8 @@ def test_a_weekend_within_is_no_gap_and_one_outside_is(wh: Warehouse) -> None:
     for start, end, said in (
         ("2024-01-27", "2024-01-28", "the exchange has no session then; "),
         ("2090-01-02", "2090-01-05", "those days are still to come; "),
-        ("1999-01-02", "1999-01-05", ""),
+        ("1999-01-02", "1999-01-05", "the vendor's files begin on 2003-09-10; "),
+        ("2010-01-04", "2010-01-05", ""),
     ):
         told = f": {said}there are trades from 2024-01-29 to 2024-02-01; "
         with pytest.raises(NoDataError, match=told) as caught:
