@@ -376,7 +376,7 @@ def test_a_weekend_within_is_no_gap_and_one_outside_is(wh: Warehouse) -> None:
             wh.trades("AAPL", start, end)
         # No update brings what is no session, or none yet.
         assert "warehouse update" not in str(caught.value)
-    with pytest.raises(NoDataError, match="never ingested: .*warehouse update --start 2010-01-04"):
+    with pytest.raises(NoDataError, match=r"never ingested: .*warehouse update --start 2010"):
         wh.trades("AAPL", "2010-01-04", "2010-01-05")
 
 
