@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -310,35 +310,33 @@ def test_a_repair_brings_rows_back_that_were_lost_with_the_catalog(two_days: Mad
     assert made.digests() == before
 
 
-def test_a_catalog_alone_that_is_made_anew_has_lost_no_rows(two_days: Made) -> None:
+@pytest.fixture
+def of_two_versions(two_days: Made) -> Iterator[Made]:
+    """Of one symbol rows of the later version of a file, of the other those of the first."""
+    put_back(two_days)
+    later = [trade("AAPL", instant(SESSION), price=9), trade("MSFT", instant(SESSION), price=9)]
+    two_days.put(day_key("trades", SESSION), later)
+    try:
+        two_days.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
+        yield two_days
+    finally:
+        put_back(two_days)
+
+
+def test_a_catalog_alone_that_is_made_anew_has_lost_no_rows(of_two_versions: Made) -> None:
     """Nor where some symbols alone were read, or a later version of some alone."""
-    made = two_days
-    put_back(made)
-    later = [trade("AAPL", instant(SESSION), price=9), trade("MSFT", instant(SESSION), price=9)]
-    made.put(day_key("trades", SESSION), later)
-    try:
-        made.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
-        states = made.sql("select source, state from source_files order by all")
-        made.layout.catalog.unlink()
-        made.rebuild("day_aggs")
-        assert made.sql("select source, state from source_files order by all") == states
-    finally:
-        put_back(made)
+    made = of_two_versions
+    states = made.sql("select source, state from source_files order by all")
+    made.layout.catalog.unlink()
+    made.rebuild("day_aggs")
+    assert made.sql("select source, state from source_files order by all") == states
 
 
-def test_of_files_that_no_ledger_tells_of_no_rows_are_called_lost(two_days: Made) -> None:
-    made = two_days
-    put_back(made)
-    later = [trade("AAPL", instant(SESSION), price=9), trade("MSFT", instant(SESSION), price=9)]
-    made.put(day_key("trades", SESSION), later)
-    try:
-        # Rows of two versions of a file.
-        made.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
-        _lose(made, ["ledger", "warehouse.duckdb"])
-        made.rebuild("day_aggs")
-        assert made.sql("select distinct state from source_files") == [("ingested",)]
-    finally:
-        put_back(made)
+def test_of_files_that_no_ledger_tells_of_no_rows_are_called_lost(of_two_versions: Made) -> None:
+    made = of_two_versions
+    _lose(made, ["ledger", "warehouse.duckdb"])
+    made.rebuild("day_aggs")
+    assert made.sql("select distinct state from source_files") == [("ingested",)]
 
 
 def test_a_dry_run_fails_only_for_lost_rows_that_no_run_would_read_and_names_them(

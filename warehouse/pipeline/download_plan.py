@@ -217,7 +217,12 @@ def _is_another(source: Source, item: SourceObject, record: SourceFile) -> bool:
 
 
 def is_copy(source: Source, item: SourceObject, record: SourceFile, layout: Layout) -> bool:
-    """Whether what looks new at the source has the bytes that came before."""
+    """Whether what looks new at the source has the bytes that came before.
+
+    So it is of a folder alone: a server's ETag is another where the bytes are.
+    """
+    if not isinstance(source, FolderSource):
+        return False
     raw = layout.raw_file(item.file)
     return source.is_copy(item, record.etag, record.bytes, record.sha256, raw)
 

@@ -259,7 +259,7 @@ class FolderSource:
         self,
         item: SourceObject,
         etag: str | None,
-        bytes: int | None,
+        size: int | None,
         sha256: str | None,
         path: Path,
     ) -> bool:
@@ -267,7 +267,7 @@ class FolderSource:
 
         Args:
             etag: the mark that it had; a server's, where it came from one.
-            bytes: its size then, which a server's mark does not say.
+            size: in bytes then, which a server's mark does not say.
             sha256: of its bytes then; None: those at `path` are compared.
         """
         if etag is None:
@@ -275,7 +275,7 @@ class FolderSource:
         is_marks = portable(etag) is None
         if is_marks and etag.rpartition("-")[0] != item.etag.rpartition("-")[0]:
             return False
-        if not is_marks and bytes != item.size:
+        if not is_marks and size != item.size:
             return False
         source = self._folder / item.key
         try:

@@ -181,17 +181,6 @@ class S3Source:
             return True
         return verdict.same is False
 
-    def is_copy(
-        self,
-        item: SourceObject,
-        etag: str | None,
-        bytes: int | None,
-        sha256: str | None,
-        path: Path,
-    ) -> bool:
-        """Whether the file only looks new; an ETag is another where the bytes are."""
-        return False
-
     def fetch(self, item: SourceObject, target: Path) -> SourceObject:
         """Bring one file to `target`, which never names one that is not whole and checked.
 

@@ -130,17 +130,11 @@ def _check(snapshot: Snapshot, sql: str) -> Query:
     for side in sides:
         if side.get("class") == "CONSTANT" and isinstance(literal := side.get("literal"), dict):
             _check_zone(sql, "", literal.get("text"))
-    sessions = _identifiers(
-        side
-        for node in nodes(select.tree)
-        if any(map(_is_session, compared := _compared(node)))
-        for side in compared
-    )
-    named = frozenset(names_in(select.tree))
-    return Query(sql, names, stable, named, _identifiers(sides), sessions)
+    compared, sessions = _parameters(sides), _parameters(_beside_a_session(select.tree))
+    return Query(sql, names, stable, frozenset(names_in(select.tree)), compared, sessions)
 
 
-def _identifiers(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def _parameters(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(node["identifier"] for node in found if node.get("class") == "PARAMETER")
 
 
@@ -155,8 +149,15 @@ def _compared(node: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)]
 
 
+def _beside_a_session(tree: Any) -> Iterator[dict[str, Any]]:
+    """Nodes of a syntax tree that the column `session` is compared with, and that column."""
+    for node in nodes(tree):
+        sides = _compared(node)
+        if any(map(_is_session, sides)):
+            yield from sides
+
+
 def _is_session(node: Mapping[str, Any]) -> bool:
-    """Whether it is the column `session`, of a table or of whatever name stands before it."""
     return node.get("class") == "COLUMN_REF" and node["column_names"][-1].lower() == "session"
 
 
