@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 from building import REPOSITORY, SESSION, Made, bar, day_key, instant, make, trade
 
@@ -189,6 +190,23 @@ def test_a_changed_file_is_in_the_shell_after_the_next_command_that_writes_thoug
     path.write_text(text, "utf-8")
     made.update()
     assert made.sql(asked) == [(size, later + 1)]
+
+
+def test_a_file_of_bars_that_cannot_be_read_stops_no_update_and_comes_back_when_it_is_mended(
+    made: Made,
+) -> None:
+    path = made.root / "sql/bars/tape.sql"
+    text = path.read_text("utf-8")
+    path.write_text(text, "utf-16")
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), 2)])
+    made.update()
+    assert made.sql("select sequence_number from trades") == [(2,)]
+    asked = f"select count(*) from bars_of('AAPL', '{SESSION}', '{SESSION}')"
+    with pytest.raises(duckdb.Error, match=r"tape\.sql"):
+        made.sql(asked)
+    path.write_text(text, "utf-8")
+    made.update()
+    assert made.sql(asked) == [(1,)]
 
 
 @pytest.mark.parametrize("name", ["trades", "files", "path_name", "tables", "quotes"])

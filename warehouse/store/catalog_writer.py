@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -814,11 +815,14 @@ def makers(sql: SqlFolder) -> list[SqlFile]:
 def made_of(sql: SqlFolder) -> str:
     """SHA-256 of the files that views and macros are made of now, but for those of features."""
     bars = sorted(path.stem for path in (come_with_us().folder / BARS).glob("*.sql"))
-    names = [*(file.name for file in makers(sql)), "catalog/bars"]
-    digest = hashlib.sha256()
-    for name in [*names, *(f"{BARS}/{bar}" for bar in bars)]:
-        digest.update(f"{name}\n{sql.or_shipped(name).text}\n".encode())
-    return digest.hexdigest()
+    texts = [*(file.text for file in makers(sql)), sql.or_shipped("catalog/bars").text]
+    for bar in bars:
+        try:
+            texts.append(sql.or_shipped(f"{BARS}/{bar}").text)
+        except SqlFileError:
+            # Its macros are left out, and that is told.
+            texts.append("")
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 _bound: set[tuple[str, ...]] = set()

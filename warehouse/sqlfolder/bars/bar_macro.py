@@ -56,8 +56,9 @@ class BarMacro:
         return f"{self._head(name)}\nwith\n{text}\n{self.rows}\n)"
 
     def that_fails(self, name: str, problem: str) -> str:
-        """A macro that says why there is none."""
-        return f"{self._head(name)}\nselect error({quoted(problem)}) as problem\n)"
+        """A macro that says why there is none, also to who asks for no column, as count(*)."""
+        where = f"error({quoted(problem)})::boolean"
+        return f"{self._head(name)}\nselect null as problem\nwhere {where}\n)"
 
     def _head(self, name: str) -> str:
         given = [*MACRO_ARGUMENTS, *(f"{key} := {sql}" for key, sql in self.arguments.items())]
