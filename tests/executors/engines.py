@@ -57,8 +57,10 @@ def _cluster(engine: str) -> Iterator[None]:
             logging_level="ERROR",
             object_store_memory=200 << 20,
         )
-        yield
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown()
         return
     from warehouse.executors.spark import SparkExecutor
 
