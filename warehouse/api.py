@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -69,7 +68,7 @@ from warehouse.read.snapshot import Snapshot
 from warehouse.read.stream import stream as streaming
 from warehouse.sqlfolder.feature import FREQUENCIES
 from warehouse.sqlfolder.feature_file import FeatureFolder
-from warehouse.text import expanded
+from warehouse.text import expanded, shell_word
 
 if TYPE_CHECKING:
     import polars as pl
@@ -1593,7 +1592,7 @@ class Warehouse(Face):
                 facts, self._queries, self._bars, self._layout, self._config, names
             )
         if path is not None:
-            save(facts, expanded(path), f"warehouse -C {shlex.quote(str(self._layout.root))}")
+            save(facts, expanded(path), f"warehouse -C {shell_word(str(self._layout.root))}")
         return facts
 
     @named()

@@ -45,13 +45,12 @@ attributes, so that a program need not parse the message.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from warehouse.text import printable
+from warehouse.text import printable, shell_word
 
 _GIB = 1024**3
 _SHOWN = 200
@@ -130,9 +129,9 @@ class NotAWarehouseError(WarehouseError):
         folder = path
         if path.suffix == ".yaml":  # of a warehouse that is gone, whose file somebody still names
             folder = path.parent.parent if path.parent.name == "config" else path.parent
-        command = f"init {shlex.quote(str(folder))} --source FOLDER_OR_S3_URL"
+        command = f"init {shell_word(str(folder))} --source FOLDER_OR_S3_URL"
         if around is not None:
-            told, command = "there); the one around it:", f"-C {shlex.quote(str(around))} …"
+            told, command = "there); the one around it:", f"-C {shell_word(str(around))} …"
         super().__init__(
             f"{path} is not a warehouse (no config/data_config.yaml {told} warehouse {command}"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,27 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def shell_word(text: str) -> str:
+    r"""The text as one word of a command that a person may paste into bash, zsh or ksh.
+
+    What `printable` spells out is spelt as these shells read it, by its bytes: `$'A\x1b[31mB'`.
+    So the command names what was meant, and nothing in it is obeyed on the way.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_ansi_c_quotes, text))}'"
+
+
+def _in_ansi_c_quotes(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    if letter.isprintable():
+        return letter
+    of_a_file_name = "\udc80" <= letter <= "\udcff"  # a byte of it that is no UTF-8
+    spelt = letter.encode(errors="surrogateescape" if of_a_file_name else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in spelt)
 
 
 def is_utf8(text: str) -> bool:
@@ -113,6 +135,13 @@ def percent(part: int, whole: int) -> str:
     if part == whole:
         return "100 %"
     return f"{min(part / whole * 100, 99.99):.2f} %"
+
+
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """All of them: `a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def some(items: Iterable[str], limit: int) -> str:

@@ -67,7 +67,7 @@ from warehouse.source.folder import FolderSource
 from warehouse.source.transfer import SourceObject
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import Market
-from warehouse.text import as_json, escaped_json, printable
+from warehouse.text import as_json, escaped_json, printable, shell_word
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 WAREHOUSE = str(SCRIPTS / "warehouse")
@@ -2024,6 +2024,26 @@ def test_without_a_catalog_the_shell_names_the_command_that_makes_one(root: Path
 
 
 # Words and tables
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BRK.B",
+        "it's",
+        "A\x1b[31mB",
+        "C\u202eD",
+        "two\nlines",
+        "a\\b'\t",
+        "Latin-1 \udce9",
+        "e\u0301\u200b",
+    ],
+)
+def test_a_word_of_a_command_that_is_advised_can_be_seen_and_pasted(name: str) -> None:
+    word = shell_word(name)
+    assert word.isprintable()
+    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+    assert said.stdout == os.fsencode(name)
 
 
 def test_sizes_counts_and_durations_read_well() -> None:

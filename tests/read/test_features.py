@@ -432,6 +432,8 @@ def test_what_is_asked_wrongly_is_told_what_is_right(wh: Warehouse) -> None:
         (lambda: wh.features("spread", "A", day, day, missing="x"), "may be raise, ignore"),
         (lambda: wh.features("spread", "A", day, day, to="x"), "pandas, polars, arrow"),
         (lambda: wh.features("spread", "A", day, day, tz="x"), "time zone's name"),
+        (lambda: wh.features("spread", "A", day, day, tz="America/NewYork"),
+         r"did you mean America/New_York\?"),
         (lambda: wh.features("spread", "A", DAYS[1], day), "lies before start"),
         (lambda: wh.features("spread", [], day, day), "must be a symbol"),
     ):  # fmt: skip

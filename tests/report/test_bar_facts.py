@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import shlex
+import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,12 @@ def assert_explained(made: Made, page: str, told: Any) -> None:
     for escaped, letter in (("&#39;", "'"), ("&#34;", '"'), ("&lt;", "<"), ("&gt;", ">"),
                             ("&amp;", "&")):  # fmt: skip
         text = text.replace(escaped, letter)
-    command, *arguments = shlex.split(text)
+    # As the shell reads it that it is pasted into.
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True, text=True
+    ).stdout
+    assert text.isprintable()
+    command, *arguments = words.split("\0")[:-1]
     done = CliRunner().invoke(cli, ["-C", str(made.root), command, "--json", *arguments])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == json.loads(json.dumps(told))

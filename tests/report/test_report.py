@@ -34,7 +34,7 @@ from warehouse.core.request import Request
 from warehouse.errors import RequestError
 from warehouse.read.availability import states_asked
 from warehouse.report import charts, html, symbol_facts
-from warehouse.report.answers import Verdict, is_right
+from warehouse.report.answers import Verdict, is_complete, is_right
 from warehouse.report.collect import Facts, gather, named_states
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import Catalog
@@ -337,6 +337,26 @@ def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts)
     types = "trades quotes minute_aggs"
     assert facts.complete.command == f"update {types} --start 2024-01-19 --end 2024-01-31"
     assert "missing at the vendor" in facts.complete.text
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (("update", "interrupted"), "The last update was interrupted: what it had yet to fetch"),
+        (("download", "interrupted"), "The last download was interrupted: what it had yet to"),
+        (("download", "done"), ""),
+        (None, ""),
+    ],
+)
+def test_files_that_wait_after_an_interrupted_run_are_not_said_to_be_all(
+    last: tuple[str, str] | None, said: str
+) -> None:
+    waiting = {"data_type": "trades", "session": FIRST, "state": "waiting", "rows": 0, "rejects": 0}
+    runs = [{"command": "validate", "state": "done"}]
+    runs += [{"command": last[0], "state": last[1]}] if last else []
+    found = is_complete(1, [waiting], FIRST, FIRST, runs)
+    assert found.command == "ingest"
+    assert (said in found.text) if said else ("interrupted" not in found.text)
 
 
 def test_a_session_whose_rows_were_all_rejected_is_not_said_to_be_all_there(
@@ -720,6 +740,32 @@ def test_what_has_no_data_says_so_and_names_the_command(empty: Made) -> None:
         "No symbol was asked for.",
     ):
         assert sentence in said.replace("&#39;", "'"), sentence
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "command"),
+    [
+        (date(2024, 2, 3), date(2024, 2, 4), None),  # a weekend
+        (date(2024, 2, 1), date(2024, 2, 2), "update --start 2024-02-01 --end 2024-02-02"),
+    ],
+)
+def test_of_a_range_without_anything_no_command_is_named_that_brings_nothing(
+    made: Made, first: date, last: date, command: str | None
+) -> None:
+    text = html.html(gather(made.layout, made.config, first, last), "warehouse")
+    main = text.partition("<main")[2].partition("<script")[0]
+    said = " ".join(re.sub(r"<[^>]+>", " ", main).split())
+    more = f" Get some with: warehouse {command}" if command else ""
+    for sentence in (
+        "No session of this range is known of.",
+        "There are no rows in this range.",
+        "There is nothing to validate in this range.",
+        "There is nothing to compare in this range.",
+    ):
+        assert f"{sentence}{more} " in said, sentence
+    assert "No file of this range is known of." in said
+    assert "See the calendars" not in said
+    assert "Get some with: warehouse update " not in said or command
 
 
 def test_a_symbol_without_quotes_says_so(facts: Facts) -> None:

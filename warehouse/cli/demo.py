@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from warehouse.report.status import status
 from warehouse.store.catalog import Catalog
 from warehouse.synthetic.files import write
 from warehouse.synthetic.market import DEMO
-from warehouse.text import some
+from warehouse.text import shell_word, some
 
 FOLDER = "demo-warehouse"
 _FILES = "flatfiles"
@@ -58,7 +57,7 @@ def program() -> str:
     if called.name != "warehouse" or (found and Path(found).samefile(called)):
         return "warehouse"
     path = os.path.relpath(called)
-    return shlex.quote(str(called) if path.startswith(os.pardir) else path)
+    return shell_word(str(called) if path.startswith(os.pardir) else path)
 
 
 def make(folder: Path, progress: Progress) -> RunReport:
@@ -120,7 +119,7 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
     root = Path(folder)
     config = load(root / CONFIG_FILE, {})
     layout = config.layout(root)
-    command = f"warehouse -C {shlex.quote(folder)}"
+    command = f"warehouse -C {shell_word(folder)}"
     yield f"A market of {len(DEMO.symbols)} symbols and {len(DEMO.sessions)} sessions, made up and"
     yield f"written to {folder}/{_FILES} as the vendor's bucket has its files."
     yield from ("", f"$ {command} update")
@@ -141,11 +140,11 @@ def show(report: RunReport, folder: str) -> Iterator[str]:
     called = program()
     yield from (
         "",
-        f"Try it: {called} -C {shlex.quote(folder)} query \"from trades_of('F') limit 5\"",
+        f"Try it: {called} -C {shell_word(folder)} query \"from trades_of('F') limit 5\"",
     )
     yield f"With files of your own: {called} init my-warehouse --source FOLDER"
     if called != "warehouse":
-        activate = shlex.quote(str(Path(called).with_name("activate")))
+        activate = shell_word(str(Path(called).with_name("activate")))
         yield f"To call it plainly `warehouse`: . {activate}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from warehouse import text
 from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
+from warehouse.text import shell_word
 
 if TYPE_CHECKING:
     from warehouse.core.config import Config
@@ -63,7 +63,7 @@ class Place:
     @property
     def command(self) -> str:
         """How a command for this warehouse begins."""
-        return "warehouse" if self.folder is None else f"warehouse -C {shlex.quote(self.folder)}"
+        return "warehouse" if self.folder is None else f"warehouse -C {shell_word(self.folder)}"
 
     def told(self, message: str) -> str:
         """What the library says, whose commands mean the warehouse around the working directory."""
@@ -108,7 +108,7 @@ class Place:
         told = f"make the demo's with: {program()} demo"
         if (root / FOLDER / CONFIG_FILE).is_file():
             folder = os.path.relpath(root / FOLDER)
-            told = f"the demo's is beside: {program()} -C {shlex.quote(folder)} status"
+            told = f"the demo's is beside: {program()} -C {shell_word(folder)} status"
         click.echo(
             f"this is the project's clone, a warehouse that holds nothing yet; {told}", err=True
         )

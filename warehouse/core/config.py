@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -41,7 +40,7 @@ from warehouse.core.permissions import (
 )
 from warehouse.core.small_files import read_small
 from warehouse.errors import ConfigError, NotAWarehouseError, StorageError, one_line
-from warehouse.text import expanded, one_of
+from warehouse.text import expanded, one_of, shell_word
 
 _GIB = 1024**3
 CONFIG_FILE = Path("config", "data_config.yaml")
@@ -431,7 +430,7 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         file = folder / CONFIG_FILE
         if file.is_file():
-            check_found(folder, (file.parent, file), f"warehouse -C {shlex.quote(str(folder))}")
+            check_found(folder, (file.parent, file), f"warehouse -C {shell_word(str(folder))}")
             return folder
     raise NotAWarehouseError(start)
 

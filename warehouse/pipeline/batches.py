@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from warehouse.errors import (
 from warehouse.pipeline.run_watch import outcome
 from warehouse.sqlfolder.transform_version import is_step_of
 from warehouse.store.catalog import SourceFile
-from warehouse.text import count, some
+from warehouse.text import count, shell_word, some
 
 _NAMED = 5
 
@@ -144,7 +143,7 @@ def not_there(
     command += ["all"] if request.is_of_every_kind else [kind.name for kind in request.kinds]
     command += [f"--start {request.start}"] if request.start else []
     command += [f"--end {request.end}"] if request.end else []
-    command += [f"--symbols {shlex.quote(','.join(sorted(request.symbols)))}"] * bool(
+    command += [f"--symbols {shell_word(','.join(sorted(request.symbols)))}"] * bool(
         request.symbols
     )
     told = some((f"{file.key}: {why[file]}" for file in files if file in why), _NAMED)

@@ -41,7 +41,7 @@ from warehouse.sqlfolder.files import SqlFile, SqlFolder, answer_of
 from warehouse.sqlfolder.select_check import READING_REJECTS, check_file
 from warehouse.store.manifests import followed
 from warehouse.store.partitions import unreadable
-from warehouse.text import some
+from warehouse.text import listed, some
 
 _NAMED = 4
 _UPDATE = "warehouse update"
@@ -253,7 +253,7 @@ def _check_rows(
         raise NoDataError(
             asked(kind, symbols, span),
             f"no {kind.name} of {some(map(repr, without), _NAMED)} in the warehouse; there are"
-            f" {' and '.join(_kinds_of(snapshot, without[0]))} of {without[0]!r}",
+            f" {listed(_kinds_of(snapshot, without[0]))} of {without[0]!r}",
             "take what is there with missing='ignore'",
             without,
         )

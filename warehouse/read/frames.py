@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from warehouse.core import process
 from warehouse.errors import RequestError
-from warehouse.text import one_of
+from warehouse.text import meant, one_of
 
 _PINNED = 32
 """A view keeps alive at most so many times its own rows."""
@@ -80,7 +80,10 @@ def check_zone(zone: str) -> str:
         ZoneInfo(zone)
     except (ValueError, OSError, TypeError, LookupError):
         raise RequestError(
-            "tz", zone, "it must be a time zone's name, such as UTC or America/New_York"
+            "tz",
+            zone,
+            "it must be a time zone's name, such as UTC or America/New_York"
+            f"{meant(zone, available_timezones())}",
         ) from None
     return zone
 

@@ -10,7 +10,7 @@ from typing import Any
 from warehouse.core.calendar import today, trading_days
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import WORDS, FileState
-from warehouse.text import count
+from warehouse.text import count, listed
 
 Row = dict[str, Any]
 
@@ -41,9 +41,17 @@ class Verdict:
 
 
 def is_complete(
-    generation: int, coverage: Sequence[Row], start: date | None, end: date | None
+    generation: int,
+    coverage: Sequence[Row],
+    start: date | None,
+    end: date | None,
+    runs: Sequence[Row] = (),
 ) -> Verdict:
-    """Whether every session that should be here is: of `coverage`, from `start` to `end`."""
+    """Whether every session that should be here is: of `coverage`, from `start` to `end`.
+
+    Args:
+        runs: the last of them, the latest first.
+    """
     here = [row for row in coverage if row["state"] == "here"]
     absent = [row for row in coverage if row["state"] in ABSENT]
     if generation == 0 or not (here or absent):
@@ -60,7 +68,7 @@ def is_complete(
     # A session that has lost rows may have others.
     there = {row["data_type"] for row in coverage if row["state"] == "here" or row["rows"]}
     none_of = [name for name in DATA_TYPES if name not in there]
-    without = f" There are no {_listed(none_of, 'or')} at all." if none_of else ""
+    without = f" There are no {listed(none_of, 'or')} at all." if none_of else ""
     # Their files are here and accounted for: no update brings more.
     in_vain = [row for row in here if not row["rows"] and row["rejects"]]
     if in_vain:
@@ -75,7 +83,7 @@ def is_complete(
         for state in ABSENT
         if any(row["state"] == state for row in absent)
     }
-    reasons = _listed([f"{count:,} {WORDS[state]}" for state, count in by_state.items()])
+    reasons = listed([f"{count:,} {WORDS[state]}" for state, count in by_state.items()])
     text = (
         f"{len(absent):,} of {count(len(here) + len(absent), 'session')}"
         f" {'is' if len(absent) == 1 else 'are'} not here ({_by_type(absent)}):"
@@ -83,33 +91,44 @@ def is_complete(
     )
     first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
     if set(by_state) == {"waiting"}:
-        return Verdict("no", text, "ingest")
+        return Verdict("no", f"{text}{_broken_off(runs)}", "ingest")
     # Of a type that is not asked for none need be had.
     due = [name for name in DATA_TYPES if any(row["data_type"] == name for row in absent)]
     types = "".join(f" {name}" for name in due) if len(due) < len(DATA_TYPES) else ""
     return Verdict("no", text, f"update{types} --start {first} --end {last}")
 
 
+def _broken_off(runs: Sequence[Row]) -> str:
+    """That the last run which fetches was interrupted, in words: the rest is not known of here."""
+    last = next((run for run in runs if run["command"] in ("update", "download")), None)
+    if last is None or last["state"] != "interrupted":
+        return ""
+    return (
+        f" The last {last['command']} was interrupted: what it had yet to fetch is not among them;"
+        " the same command again brings that too."
+    )
+
+
 def _by_type(rows: Sequence[Row]) -> str:
     """How many sessions they are of each data type, in words."""
     counts = {name: sum(row["data_type"] == name for row in rows) for name in DATA_TYPES}
-    return _listed([f"{count:,} of {name}" for name, count in counts.items() if count])
+    return listed([f"{count:,} of {name}" for name, count in counts.items() if count])
 
 
 def _all_here(here: Sequence[Row], kinds: Sequence[str]) -> str:
     sessions = {name: sum(row["data_type"] == name for row in here) for name in kinds}
     if len(set(sessions.values())) > 1:
-        each = _listed([f"{count:,} of {name}" for name, count in sessions.items()])
+        each = listed([f"{count:,} of {name}" for name, count in sessions.items()])
         return f"All sessions that there should be ({each})"
     count = next(iter(sessions.values()))
-    return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {_listed(kinds)}"
+    return f"{'The one session' if count == 1 else f'All {count:,} sessions'} of {listed(kinds)}"
 
 
 def _ends(here: Sequence[Row], kinds: Sequence[str]) -> str:
     """Which data types end before others, in words: nothing says that more of them was due."""
     last = {name: max(row["session"] for row in here if row["data_type"] == name) for name in kinds}
     early = [f"{name} after {day}" for name, day in last.items() if day < max(last.values())]
-    return f" There are no {_listed(early, 'or')}." if early else ""
+    return f" There are no {listed(early, 'or')}." if early else ""
 
 
 def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checked: str) -> Verdict:
@@ -150,7 +169,7 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
     ]
     allowed = sum(rule["findings"] for rule in rules if rule["allowed"] is not None)
     excused = f" ({allowed:,} allowed, with reasons)" if allowed else ""
-    result = f"found {_listed(said)}{excused}" if said else f"found nothing amiss{excused}"
+    result = f"found {listed(said)}{excused}" if said else f"found nothing amiss{excused}"
     answer = "no" if found["error"] else "mostly" if said else "yes"
     if checked == "all":
         return Verdict(answer, f"Validation {result}.{accounts}")
@@ -160,9 +179,3 @@ def is_right(generation: int, files: Sequence[Row], rules: Sequence[Row], checke
         f"{accounts}",
         "validate",
     )
-
-
-def _listed(names: Sequence[str], word: str = "and") -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {word} {names[-1]}"

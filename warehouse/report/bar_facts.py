@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from warehouse.errors import WarehouseError
 from warehouse.read.bars.answers import BarAnswers
 from warehouse.read.bars.question import Window
 from warehouse.report.answers import Row
+from warehouse.text import shell_word
 
 EVERY = "1m"
 """The length of the bars among which one is chosen."""
@@ -60,7 +60,7 @@ def command(symbol: str, at: str, every: str = EVERY) -> str:
     length = "" if every == EVERY else f" --every {every}"
     # What begins with a dash would be taken for an option.
     dashes = " --" if symbol.startswith("-") else ""
-    return f"explain-bar{length}{dashes} {shlex.quote(symbol)} {shlex.quote(at)}"
+    return f"explain-bar{length}{dashes} {shell_word(symbol)} {shell_word(at)}"
 
 
 def telling(ask: Callable[..., list[Row]], bars: BarAnswers, symbol: str) -> Row | None:

@@ -163,7 +163,7 @@ class _Gathering:
             generation=generation,
             start=_plain(self._start),
             end=_plain(self._end),
-            complete=is_complete(generation, coverage, self._start, self._end),
+            complete=is_complete(generation, coverage, self._start, self._end, runs),
             right=is_right(generation, files, rules, checked),
             holdings=self._holdings(coverage),
             coverage=coverage,

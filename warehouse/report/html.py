@@ -7,7 +7,6 @@ the policy in its head lets no script run but the two whose hashes it names.
 
 from __future__ import annotations
 
-import shlex
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -32,7 +31,7 @@ from warehouse.report.charts import run_times as chart_of_run_times
 from warehouse.report.collect import Facts
 from warehouse.report.coverage_calendar import GLYPHS, WEEKDAYS, day_in_words, facets
 from warehouse.report.output_file import replacing
-from warehouse.text import as_json, count, minute, percent, size, some
+from warehouse.text import as_json, count, minute, percent, shell_word, size, some
 
 _PAGE = Path(__file__).resolve().parent / "page"
 _WORDS = {"yes": "Yes", "mostly": "Mostly", "no": "No", "unknown": "Not known"}
@@ -121,6 +120,8 @@ def html(facts: Facts, program: str) -> str:
         name=Path(facts.warehouse).name or facts.warehouse,
         policy=_policy(plotly, script),
         parts=_PARTS,
+        # Where the exchange has no session, or all is here, no command brings more.
+        brings=facts.complete.command if facts.complete.answer in ("unknown", "no") else "",
         words=_WORDS,
         marks=_MARKS,
         holdings=list(_holdings(facts)),
@@ -246,7 +247,7 @@ def _rule(rule: Row) -> Row:
         "rows": rows,
         "sentence": rule["sentence"],
         "shown": _shown(rule),
-        "quoted": shlex.quote(f"rule={rule['rule']}"),
+        "quoted": shell_word(f"rule={rule['rule']}"),
     }
 
 
@@ -399,7 +400,7 @@ def _without(facts: Facts, symbol: str, data_types: str, types: Sequence[str]) -
     sentence = f"There are no {data_types} of it in this range."
     states = {(row["data_type"], row["state"]) for row in facts.coverage}
     if {state for state in states if state[0] in types} == {(each, "here") for each in types}:
-        name = shlex.quote(symbol)
+        name = shell_word(symbol)
         return (
             f"{sentence} The sessions are here; why it has none in them is told by:",
             f"coverage {' '.join(types)} --symbols={name} {span}",

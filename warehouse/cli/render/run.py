@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -22,7 +21,7 @@ from warehouse.maintenance.prune import PruneReport
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
 from warehouse.pipeline.estimate import Estimate
 from warehouse.pipeline.report import RunReport
-from warehouse.text import count, duration, size, some
+from warehouse.text import count, duration, shell_word, size, some
 
 NAMED = 8
 """So many things of a kind are named, the others counted."""
@@ -443,7 +442,7 @@ def laid_lines(
         source, layout, endpoint, symbols, partitions: what the user asked for; empty: nothing.
         seen: what the source holds.
     """
-    command = "warehouse" if folder == "." else f"warehouse -C {shlex.quote(folder)}"
+    command = "warehouse" if folder == "." else f"warehouse -C {shell_word(folder)}"
     named = "this folder" if folder == "." else folder
     if laid.is_new:
         yield f"{named} is a warehouse now"
