@@ -180,7 +180,7 @@ def _remake(
 ) -> None:
     """Bars are built anew from the trades, in the other layout: it takes no longer."""
     scope = Scope((kind,), month_of(request.first), request.last, place=report.layout)
-    for work in pipeline.bars.work(scope, by_type):
+    for work in pipeline.bars.work(scope, by_type.work_on):
         if by_type.is_stopped(kind.name, work.month):
             continue
         report.months.append((kind.name, work.month))

@@ -127,7 +127,7 @@ def rebuild_changed(
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
         by_length = batches.ByType(Silent(), pipeline.layout)
-        for work in pipeline.bars.work(bars, by_length):
+        for work in pipeline.bars.work(bars, by_length.work_on):
             for reason, keys in work.reasons.items():
                 report.reasons.setdefault(reason, []).extend(keys)
         if dry_run:

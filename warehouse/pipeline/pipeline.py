@@ -347,7 +347,7 @@ class Pipeline:
                 )
                 if dry_run:
                     by_length = ByType(self.progress, self.layout)
-                    work = self.bars.work(scope, by_length)
+                    work = self.bars.work(scope, by_length.work_on)
                     by_length.raise_stopped()
                     report.bars = [(one.kind.name, one.month) for one in work]
                 else:
@@ -436,7 +436,7 @@ class Pipeline:
             StorageError: the disk refuses.
         """
         by_length = ByType(Silent(), self.layout)
-        found = self.bars.work(scope, by_length)
+        found = self.bars.work(scope, by_length.work_on)
         due = [work for work in found if work.is_due]
         follows = {work.key: work.follows for work in found if work.follows and not work.is_due}
         if follows:

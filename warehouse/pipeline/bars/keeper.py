@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -27,7 +28,6 @@ from warehouse.pipeline.bars import origin
 from warehouse.pipeline.bars.builder import Builder, Builds
 from warehouse.pipeline.bars.trades import TRADES, MonthOfTrades
 from warehouse.pipeline.bars.work import Scope, Work, look
-from warehouse.pipeline.batches import ByType
 from warehouse.sqlfolder import transform_version
 from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.files import SqlFolder
@@ -62,7 +62,9 @@ class BarKeeper:
         self._progress, self._folder = progress, BarFolder(sql)
         self._recipes: dict[str, Recipe | None] = {}
 
-    def work(self, scope: Scope, by_length: ByType) -> list[Work]:
+    def work(
+        self, scope: Scope, work_on: Callable[[str], AbstractContextManager[None]]
+    ) -> list[Work]:
         """What is to be done, in the order of the months; nothing is written.
 
         A month whose bars were compared with its present trades before is passed over, and so is
@@ -70,8 +72,9 @@ class BarKeeper:
         with nothing due.
 
         Args:
-            by_length: is told of those whose statements of sql/bars are missing or break the
-                conventions: they are left out.
+            work_on: stands around what is of bars of one name; of those whose statements of
+                sql/bars are missing or break the conventions it may take the error, and they are
+                left out.
         """
         with Catalog(self._layout, ()) as catalog:
             rules = self._rules(catalog)
@@ -93,7 +96,7 @@ class BarKeeper:
         kinds = dict.fromkeys(kind for _, kind in asked)
         recipes: dict[DataType, Recipe] = {}
         for kind in kinds:
-            with by_length.work_on(kind.name):
+            with work_on(kind.name):
                 recipes[kind] = origin.recipe(self._folder, kind, rules)
         found = []
         for month, of_month in groupby(asked, key=lambda one: one[0]):
