@@ -364,6 +364,28 @@ def test_a_data_type_that_the_source_does_not_list_keeps_no_other_from_being_men
     assert (fault.path, trades.exists()) == (bars, True)
 
 
+def test_a_source_that_breaks_off_keeps_nothing_from_being_mended_that_needs_none_of_it(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = made.layout.raw / f"day_aggs/{TUESDAY:%Y/%m/%Y-%m-%d}.csv.gz"
+    raw.unlink()
+    partition = next(path for name, path in made.partitions().items() if "trades/" in name)
+    partition.write_bytes(b"x")
+
+    def refuse(*arguments: Any) -> None:
+        raise SourceError("s3://flatfiles", "refuses the access key")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderSource, "fetch_all", refuse)
+        report = made.repair()
+
+    assert partition in {fault.path for fault in report.mended}
+    ((fault, why),) = report.left
+    assert fault.path == raw
+    assert "refuses the access key" in why
+    assert made.repair().left == []
+
+
 def test_where_nothing_is_left_to_mend_from_it_says_so_and_keeps_what_there_is(
     made: Made,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -29,7 +30,9 @@ from warehouse.cli.main import cli
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError, SqlFileError, StorageError
+from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
+from warehouse.pipeline.pipeline import Staged
 
 KINDS = ("day_aggs", "trades", "quotes")
 EARLIER, LATER = date(2024, 1, 30), date(2024, 2, 1)
@@ -277,3 +280,216 @@ def test_kept_bars_that_cannot_be_built_hide_no_other_problem(tmp_path: Path) ->
         made.update(*KINDS)
     assert "the trade of BRK.B at" in "".join(caught.value.__notes__)
     assert made.sql("select max(price) from trades") == [(1e13,)]
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "theirs").touch()
+
+
+@pytest.mark.parametrize("place", ["cache/quotes/MSFT/2024_01.parquet", "rejects"])
+def test_a_folder_where_something_is_to_go_stops_its_data_type_alone(
+    place: str, tmp_path: Path
+) -> None:
+    made = made_of_three_types(tmp_path)
+    both = [quote("AAPL", instant(SESSION)), quote("MSFT", instant(SESSION))]
+    made.put(day_key("quotes", SESSION), [*both, "too,few"])
+    made.update(*KINDS)
+    rejects = made.layout.rejects_of(RawFile("quotes", SESSION))
+    path = rejects if place == "rejects" else made.layout.data / place
+    a_folder(path)
+    made.put(day_key("quotes", SESSION), [quote("AAPL", instant(SESSION), bid=9)])
+    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+
+    told = "a folder stands in its place; move it away; it stopped quotes alone"
+    with pytest.raises(StorageError, match=told) as caught:
+        made.update(*KINDS)
+
+    assert caught.value.path == str(path)
+    assert (path / "theirs").exists()
+    assert made.sql("select count(*) from trades") == [(3,)]
+    shutil.rmtree(path)
+    made.update(*KINDS)
+    assert made.sql("select count(*), min(bid_price) from quotes") == [(2, 9)]
+    assert made.verify().faults == []
+
+
+def test_a_disk_for_reading_alone_that_something_is_to_go_from_stops_its_data_type_alone(
+    tmp_path: Path,
+) -> None:
+    made = made_of_three_types(tmp_path)
+    with small_disk(tmp_path / "disk", 1):
+        made.layout.rejects.mkdir(parents=True)
+        (made.layout.rejects / "quotes").symlink_to(tmp_path / "disk")
+        made.put(day_key("quotes", SESSION), [quote("AAPL", instant(SESSION)), "too,few"])
+        made.update(*KINDS)
+        made.put(day_key("quotes", SESSION), [quote("AAPL", instant(SESSION), bid=9)])
+        made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+        remount = ["mount", "-o", "remount,ro", str(tmp_path / "disk")]
+        subprocess.run(remount, check=True)
+
+        with pytest.raises(StorageError, match="Read-only file system; it stopped quotes alone"):
+            made.update(*KINDS)
+
+        assert not made.layout.journal.exists()
+        assert made.sql("select count(*) from trades") == [(3,)]
+        assert made.sql("select min(bid_price) from quotes") == [(10,)]
+        subprocess.run([*remount[:2], "remount,rw", remount[-1]], check=True)
+        made.update(*KINDS)
+        assert made.sql("select min(bid_price) from quotes") == [(9,)]
+
+
+def test_nothing_is_published_over_what_is_half_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_of_three_types(tmp_path)
+    made.put(day_key("quotes", SESSION), [quote(one, instant(SESSION)) for one in ("A", "MSFT")])
+    made.update(*KINDS)
+    made.put(day_key("quotes", SESSION), [quote("A", instant(SESSION), bid=9)])
+    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+    whole = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == made.layout.cache / "quotes/MSFT":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        whole(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        # Each data type for itself, as very many rows are.
+        patched.setattr(Staged, "is_enough", True)
+        patched.setattr(Path, "unlink", unlink)
+        with pytest.raises(StorageError, match="Permission denied"):
+            made.update("quotes", "trades")
+
+    assert made.layout.journal.exists()
+    made.update(*KINDS)
+    assert made.verify().faults == []
+    assert made.sql("select count(*), min(bid_price) from quotes") == [(2, 9)]
+    assert made.sql("select count(*) from trades") == [(3,)]
+
+
+def a_file_in_place_of_their_folder(made: Made) -> None:
+    made.layout.cache.mkdir(parents=True)
+    (made.layout.cache / "bars_1h").write_text("somebody's")
+
+
+def sql_that_is_broken(made: Made) -> None:
+    (made.root / "sql/bars/time.sql").write_text("select nonsense from nowhere")
+
+
+@pytest.mark.parametrize("harm", [a_file_in_place_of_their_folder, sql_that_is_broken])
+def test_bars_of_one_length_that_cannot_be_kept_keep_no_others_and_hide_no_other_problem(
+    harm: Callable[[Made], None], tmp_path: Path
+) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h", "1d"])
+    (made.root / "sql/clean/quotes.sql").unlink()
+    harm(made)
+
+    with pytest.raises(SqlFileError, match="it stopped quotes alone") as caught:
+        made.update(*KINDS)
+
+    told = "".join(caught.value.__notes__)
+    assert "cache/bars_1h: " in told or "sql/bars/time.sql: " in told
+    assert made.sql("select count(*) from bars_1d") == [(2,)]
+
+
+def test_a_full_disk_of_bars_of_one_length_keeps_no_others(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h", "1d"])
+    with small_disk(tmp_path / "disk", 1):
+        made.layout.cache.mkdir(parents=True)
+        (made.layout.cache / "bars_1h").symlink_to(tmp_path / "disk")
+        filler = tmp_path / "disk/filler"
+        with open(filler, "wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(StorageError, match="No space left on device; it stopped kept bars"):
+            made.update(*KINDS)
+        assert made.sql("select count(*) from bars_1d") == [(2,)]
+        filler.unlink()
+        made.update(*KINDS)
+        assert made.sql("select count(*) from bars_1h") == [(2,)]
+
+
+def test_bars_whose_sql_is_broken_keep_nothing_that_changed_from_being_made_anew(
+    tmp_path: Path,
+) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    made.update(*KINDS)
+    sql_that_is_broken(made)
+    path = made.root / "sql/clean/quotes.sql"
+    path.write_text(path.read_text().replace("'no_price'", "'without_price'"))
+
+    for dry_run in (True, False):
+        with pytest.raises(SqlFileError, match=r"bars/time\.sql: .*; it stopped "):
+            rebuild_changed(made.pipeline, Request.of(), dry_run=dry_run)
+
+    (made.root / "sql/bars/time.sql").unlink()
+    left = rebuild_changed(made.pipeline, Request.of(), dry_run=True)
+    assert left.partitions == set()
+
+
+def test_a_repair_mends_partitions_though_bars_cannot_be_built_and_says_so(
+    tmp_path: Path,
+) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    made.update(*KINDS)
+    for kind in ("bars_1h", "quotes"):
+        (made.layout.cache / kind / "AAPL/2024_01.parquet").write_bytes(b"x")
+    sql_that_is_broken(made)
+
+    report = made.repair()
+
+    assert {fault.path.parts[-3] for fault in report.mended} == {"quotes"}
+    ((fault, why),) = report.left
+    assert fault.path.parts[-3] == "bars_1h"
+    assert "it cannot be built: " in why
+    assert "sql/bars/time.sql: " in why
+
+
+def test_a_repair_mends_the_rest_where_a_disk_is_for_reading_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    with small_disk(tmp_path / "disk", 4):
+        made.layout.cache.mkdir(parents=True)
+        (made.layout.cache / "quotes").symlink_to(tmp_path / "disk")
+        made.update(*KINDS)
+        stray = made.layout.cache / "quotes/AAPL/copy.parquet"
+        for path in (stray, *(made.layout.cache / f"{kind}/AAPL/2024_01.parquet"
+                              for kind in ("quotes", "trades"))):  # fmt: skip
+            path.write_bytes(b"x")
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
+
+        report = made.repair()
+
+        assert {fault.path.parts[-3] for fault in report.mended} == {"trades"}
+        left = {fault.path: why for fault, why in report.left}
+        assert left.keys() == {stray, stray.with_name("2024_01.parquet")}
+        assert all("Read-only file system" in why for why in left.values())
+        assert not list(made.layout.set_aside.rglob("copy.parquet"))
+
+
+def test_a_damaged_partition_stops_the_conversion_of_its_month_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.update(*KINDS)
+    path = made.layout.cache / "quotes/AAPL/2024_01.parquet"
+    path.write_bytes(b"x")
+    request = Request.of(("quotes", "trades"))
+
+    with pytest.raises(CorruptPartitionError, match="it stopped quotes of 2024-01 alone"):
+        convert_layout(made.pipeline, request, "market")
+
+    def names() -> set[str]:
+        return {name for name in made.partitions() if not name.startswith("day_aggs")}
+
+    market = {f"{kind}/market/2024_02/01_00.parquet" for kind in ("quotes", "trades")}
+    january = {"quotes/AAPL/2024_01.parquet", "trades/market/2024_01/31_00.parquet"}
+    assert names() == market | january
+    assert made.repair().left == []
+    convert_layout(made.pipeline, request, "market")
+    assert names() == market | {
+        f"{kind}/market/2024_01/31_00.parquet" for kind in ("quotes", "trades")
+    }

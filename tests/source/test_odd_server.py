@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from building import Made, csv_text, instant, make, trade
+from building import Made, bar, csv_text, instant, make, trade
 from click.testing import CliRunner
 from oddserver import OddServer, http, listing, xml
 
@@ -351,21 +351,55 @@ def test_a_data_type_that_is_not_listed_is_named_and_the_others_come(
         assert "cannot be listed" not in updated(made, types)[1]
 
 
-@pytest.mark.parametrize("problem", NOT_LISTED)
+@pytest.mark.parametrize(
+    ("month", "problem"),
+    [
+        *(("2023%2F12", problem) for problem in NOT_LISTED),
+        # A server that begins with what is none of S3's is none.
+        *(("2023%2F11", problem) for problem in list(NOT_LISTED)[:2]),
+    ],
+)
 def test_a_month_that_is_not_listed_is_named_and_those_after_it_come(
-    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    month: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable, value in ENVIRON.items():
         monkeypatch.setenv(variable, value)
     body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
     with OddServer(body, "e") as odd:
-        odd.answers = lambda line: NOT_LISTED[problem] if "2023%2F12" in line else None
+        odd.answers = lambda line: NOT_LISTED[problem] if month in line else None
         status, told, partitions = updated(
             warehouse_of(odd, tmp_path), ["trades"], date(2023, 11, 1)
         )
     assert (status, partitions) == (1, 1)
     assert "us_stocks_sip/trades_v1 cannot be listed: " in told
     assert problem in told
+
+
+def test_what_came_before_and_is_not_listed_now_keeps_no_other_data_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRON.items():
+        monkeypatch.setenv(variable, value)
+    body = gzip.compress(csv_text("trades", [trade("A", instant(DAY, "10:00"), 1)]).encode())
+    with OddServer(body, "e") as odd:
+        made = warehouse_of(odd, tmp_path)
+        updated(made, ["trades"])
+        of_day_bars = f"us_stocks_sip/day_aggs_v1/2024/01/{DAY}.csv.gz"
+        day_bar = gzip.compress(csv_text("day_aggs", [bar("A", instant(DAY, "00:00"))]).encode())
+
+        def answers(line: str) -> object:
+            if "trades_v1%2F2024%2F01" in line:
+                return xml(listing([]))
+            if "trades_v1" in line and "list-type" in line:
+                return NOT_LISTED["the server answers 500"]
+            if "day_aggs_v1" in line and "list-type" not in line:
+                return http("200 OK", day_bar, 'ETag: "f"')
+            return xml(listing([(of_day_bars, len(day_bar), "f")])) if "day_aggs" in line else None
+
+        odd.answers = answers
+        status, told, partitions = updated(made, ["trades", "day_aggs"])
+    assert (status, partitions) == (1, 2)
+    assert "us_stocks_sip/trades_v1 cannot be listed: " in told
 
 
 BODY = b"x" * 1_000

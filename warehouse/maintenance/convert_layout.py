@@ -30,6 +30,7 @@ from warehouse.errors import RequestError, StorageError
 from warehouse.ingest.market_builder import MarketWriter, Part, edges_of_symbols, symbols_of
 from warehouse.ingest.row_sorter import RowsOnDisk, RowsToDisk, SortedRows
 from warehouse.pipeline.bars.work import Scope
+from warehouse.pipeline.batches import ByType
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.store.catalog import Catalog, CatalogChange, of_run
@@ -43,6 +44,7 @@ from warehouse.store.partitions import (
     read_sessions,
     write_partition,
 )
+from warehouse.store.publish import check_places
 
 _RANGE_ROWS = 1_048_576
 _SPOOL_ROWS = 16_384
@@ -89,7 +91,8 @@ def convert_layout(
     Raises:
         RequestError: symbols are named.
         LockedError: another process is writing to the warehouse.
-        CorruptPartitionError: a partition is damaged; months before it are converted.
+        CorruptPartitionError: a partition is damaged; other months are converted.
+        SqlFileError: a statement of sql/bars fails; what are no bars is converted.
         StorageError: the disk refuses.
     """
     if request.symbols:
@@ -100,12 +103,17 @@ def convert_layout(
         )
     with pipeline.run("rebuild", dry_run) as run:
         report = LayoutReport(layout, run, [])
+        by_type = ByType(pipeline.progress, pipeline.layout)
         for kind in request.kinds:
             if is_kept_bars(kind.name):
-                _remake(pipeline, kind, request, report, dry_run=dry_run)
+                _remake(pipeline, kind, request, report, by_type, dry_run=dry_run)
                 continue
             for month in _months(pipeline, kind, request):
-                _convert(pipeline, kind, month, report, dry_run=dry_run)
+                if by_type.is_stopped(kind.name, month):
+                    continue
+                with by_type.work_on(kind.name, month=month):
+                    _convert(pipeline, kind, month, report, dry_run=dry_run)
+        by_type.raise_stopped()
         if not dry_run:
             pipeline.writer.publish(CatalogChange(runs=[of_run(run.metrics, "done")]))
         return report
@@ -144,15 +152,17 @@ def _convert(
         written = _joined(pipeline, kind, present, folder)
     else:
         written = _parted(pipeline, kind, month, present, entries, folder)
-    cache = layout.cache
+    moves = [(path, f"{layout.cache}/{partition_name(*one.key)}") for one, path in written]
+    removals = [layout.partition(*one.key) for one in present]
+    check_places(layout, moves, removals=removals)
     pipeline.writer.publish(
         CatalogChange(
             partitions=[one for one, _ in written],
             removed=[one.key for one in present],
             runs=[of_run(report.run.metrics, "running")],
         ),
-        [(path, f"{cache}/{partition_name(*one.key)}") for one, path in written],
-        [layout.partition(*one.key) for one in present],
+        moves,
+        removals,
     )
     shutil.rmtree(folder)
     report.files_after += len(written)
@@ -160,11 +170,19 @@ def _convert(
 
 
 def _remake(
-    pipeline: Pipeline, kind: DataType, request: Request, report: LayoutReport, *, dry_run: bool
+    pipeline: Pipeline,
+    kind: DataType,
+    request: Request,
+    report: LayoutReport,
+    by_type: ByType,
+    *,
+    dry_run: bool,
 ) -> None:
     """Bars are built anew from the trades, in the other layout: it takes no longer."""
     scope = Scope((kind,), month_of(request.first), request.last, place=report.layout)
-    for work in pipeline.bars.work(scope):
+    for work in pipeline.bars.work(scope, by_type.work_on):
+        if by_type.is_stopped(kind.name, work.month):
+            continue
         report.months.append((kind.name, work.month))
         with Catalog(pipeline.layout) as catalog:
             before = catalog.partitions(kind.name, None, work.month, work.month)
@@ -173,7 +191,8 @@ def _remake(
         report.rows += sum(one.rows for one in before)
         if dry_run:
             continue
-        pipeline.publish_bars(report.run, work, "running")
+        with by_type.work_on(kind.name, month=work.month):
+            pipeline.publish_bars(report.run, work, "running")
         with Catalog(pipeline.layout) as catalog:
             after = catalog.partitions(kind.name, None, work.month, work.month)
         report.files_after += len(after)

@@ -14,6 +14,7 @@ from typing import Any
 
 from warehouse.core.datatypes import DataType
 from warehouse.core.file_state import FileState
+from warehouse.core.metrics import Silent
 from warehouse.core.paths import PartitionKey, RawFile, month_of, parse_key
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
@@ -125,10 +126,12 @@ def rebuild_changed(
             known = pipeline.known()
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
-        for work in pipeline.bars.work(bars):
+        by_length = batches.ByType(Silent(), pipeline.layout)
+        for work in pipeline.bars.work(bars, by_length.work_on):
             for reason, keys in work.reasons.items():
                 report.reasons.setdefault(reason, []).extend(keys)
         if dry_run:
+            by_type.stopped |= by_length.stopped
             by_type.raise_stopped()
             return report
         run.metrics.begin("processing")
@@ -154,7 +157,7 @@ def rebuild_changed(
                             settled=set(portion) - new_versions,
                         )
         made: list[Work] = []
-        with by_type.work_on("trades", "kept bars"):
+        with by_type.work_on("trades", batches.KEPT_BARS):
             made = pipeline.keep_bars(run, bars)
         if stale or run.copied or made:
             done = [of_run(run.metrics, run.state, run.problem)]

@@ -120,9 +120,19 @@ def refetch(
             if os.path.lexists(superseded(path)):
                 # It is in the way of what is to be superseded now.
                 keep(file, superseded(path).name)
-    pipeline.fetch(source, run, found, known)
+    broken_off: SourceError | None = None
+    try:
+        pipeline.fetch(source, run, found, known)
+    except SourceError as error:
+        broken_off = error
     for outcome in found.problems:
         result.why[outcome.item.file] = str(outcome.problem)
+    if broken_off is not None:
+        # What had come by then is here, and what needs none of it can be mended.
+        came = {item.file for item in found.fetch}
+        for file in items:
+            if file not in came:
+                result.why.setdefault(file, str(broken_off))
     records = []
     for item in found.fetch:
         before = known.get(item.file)

@@ -20,6 +20,7 @@ from typing import Any
 from warehouse.core.calendar import last_day_of_month
 from warehouse.core.datatypes import DATA_TYPES, data_type, is_kept_bars
 from warehouse.core.file_state import FileState
+from warehouse.core.metrics import Progress, Silent
 from warehouse.core.paths import (
     ALL_SYMBOLS,
     Layout,
@@ -30,7 +31,7 @@ from warehouse.core.paths import (
 )
 from warehouse.core.representation import Face
 from warehouse.core.request import Request
-from warehouse.errors import CorruptPartitionError, ObjectStorageError
+from warehouse.errors import CorruptPartitionError, ObjectStorageError, WarehouseError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.refetch import refetch
 from warehouse.maintenance.verify import Fault, VerifyReport, verify
@@ -162,15 +163,20 @@ class _Repair:
         self._restated: set[RawFile] = set()
         self._why_bars: dict[PartitionKey, str] = {}
         """Partitions of bars that cannot be built anew, and why."""
-        # What is damaged is what it is here for.
-        self._by_type = batches.ByType(pipeline.progress, None)
+        self._why_there: dict[Path, str] = {}
+        """What nobody knows and stays where it is, and why."""
+        self._by_type = batches.ByType(pipeline.progress, self._layout)
 
     def work(self) -> None:
         for fault in sorted(self._faults, key=_is_folder_of_file, reverse=True):
             # What is in such a folder goes with it, though nobody knows it either.
             is_there = fault.kind == "unknown" and os.path.lexists(fault.path)
             if is_there or _is_folder_of_file(fault):
-                self._set_aside(fault.path)
+                try:
+                    self._set_aside(fault.path)
+                except OSError as error:
+                    why = f"it cannot be moved: {error.strerror or error}"
+                    self._why_there[fault.path] = why
         broken = self._broken()
         whole = self._whole()
         self._fetch(broken, whole)
@@ -200,7 +206,13 @@ class _Repair:
             os.replace(path, target)
         except OSError:
             # Another disk.
-            shutil.move(path, target)
+            try:
+                shutil.move(path, target)
+            except OSError:
+                if os.path.lexists(path) and target.is_file():
+                    # A copy of what stays.
+                    target.unlink()
+                raise
         with suppress(OSError):
             path.parent.rmdir()
         self._report.moved.append((path, target))
@@ -296,12 +308,20 @@ class _Repair:
             sessions = frozenset(key.session for key in keys if key.session is not None)
             symbols = frozenset(key.symbol for key in keys)
             scope = Scope((data_type(name),), month, month, symbols, sessions, anew=True)
-            try:
-                self._pipeline.keep_bars(self._report.run, scope)
-            except CorruptPartitionError as error:
-                self._why_bars |= dict.fromkeys(keys, f"it rests on another: {error}")
+            why = self._keep_bars(scope, Silent())
+            if why is not None:
+                rests = isinstance(why, CorruptPartitionError)
+                words = "it rests on another" if rests else "it cannot be built"
+                self._why_bars |= dict.fromkeys(keys, f"{words}: {why}")
         if self._without_catalog:
-            self._pipeline.keep_bars(self._report.run, Scope())
+            self._keep_bars(Scope(), self._pipeline.progress)
+
+    def _keep_bars(self, scope: Scope, progress: Progress) -> WarehouseError | None:
+        """Build bars; why some of them cannot be built."""
+        by_type = batches.ByType(progress, self._layout)
+        with by_type.work_on("trades", batches.KEPT_BARS):
+            self._pipeline.keep_bars(self._report.run, scope)
+        return by_type.stopped.get(batches.KEPT_BARS)
 
     def _files(self, files: set[RawFile]) -> None:
         """Read raw files again for all that was published of them."""
@@ -321,7 +341,7 @@ class _Repair:
         symbols: frozenset[str],
         known: dict[RawFile, SourceFile],
     ) -> None:
-        """Publish raw files of one data type and month anew, unless its SQL is broken."""
+        """Publish raw files of one data type and month anew, unless what is its own is broken."""
         kind, stopped = files[0].data_type, self._by_type.stopped
         if kind not in stopped:
             settled = {
@@ -329,11 +349,18 @@ class _Repair:
                 for file in set(files) - self._restated
                 if file in known and known[file].state == FileState.INGESTED
             }
+            damaged: CorruptPartitionError | None = None
             with self._by_type.work_on(kind):
-                for portion in self._pipeline.portions(files):
-                    self._pipeline.ingest_batch(
-                        self._report.run, portion, symbols, known, None, settled=settled
-                    )
+                try:
+                    for portion in self._pipeline.portions(files):
+                        self._pipeline.ingest_batch(
+                            self._report.run, portion, symbols, known, None, settled=settled
+                        )
+                except CorruptPartitionError as error:
+                    # What is damaged is what it is here for.
+                    damaged = error
+            if damaged is not None:
+                raise damaged
         if kind in stopped:
             self._why |= dict.fromkeys(files, f"it cannot be read again: {stopped[kind]}")
 
@@ -385,7 +412,7 @@ class _Repair:
         known: Mapping[RawFile, SourceFile],
     ) -> str | None:
         """Why a fault is still one; None: it is none any more."""
-        problem: str | None = None
+        problem = self._why_there.get(fault.path)
         files: list[RawFile] = []
         if isinstance(fault.subject, RawFile):
             files = [fault.subject]

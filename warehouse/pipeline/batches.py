@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from warehouse.core.config import Config
+from warehouse.core.datatypes import is_kept_bars
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress
 from warehouse.core.paths import Layout, RawFile, month_of
@@ -18,15 +19,18 @@ from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
     NoDataError,
-    OversizedTradeError,
     SqlFileError,
     StorageError,
     WarehouseError,
 )
 from warehouse.pipeline.run_watch import outcome
-from warehouse.sqlfolder.transform_version import is_step_of
+from warehouse.sqlfolder.transform_version import is_bar_file, is_step_of
+from warehouse.store import journal
 from warehouse.store.catalog import SourceFile
 from warehouse.text import count, shell_word, some
+
+KEPT_BARS = "kept bars"
+"""What is done of bars of all lengths, once the trades are published."""
 
 _NAMED = 5
 
@@ -221,33 +225,44 @@ class ByType:
         what = what or kind
         try:
             yield
-        except SqlFileError as error:
-            # What the catalog is made of is everybody's. DuckDB says so when Ctrl-C ends it, too.
-            is_own = is_step_of(error.path, kind) or isinstance(error, OversizedTradeError)
-            if not is_own or outcome(error)[0] == "interrupted":
+        except (SqlFileError, CorruptPartitionError, StorageError, OSError) as error:
+            own = self._own(error, kind, what)
+            # The next publish would put its journal over one that is still to be ended.
+            if own is None or (self._layout is not None and journal.stands(self._layout)):
                 raise
-            self._stop(what, error)
-        except CorruptPartitionError as error:
-            if not self._is_of(error.path, kind):
-                raise
-            self._stop(what if month is None else _of_month(what, month), error)
-        except StorageError as error:
-            if not self._is_of(Path(error.path), kind):
-                raise
-            self._stop(what, error)
-        except OSError as error:
-            place = error.filename
-            if not isinstance(place, str) or not self._is_of(Path(place), kind):
-                raise
-            problem = f"cannot be written: {error.strerror or error}"
-            self._stop(what, StorageError(place, problem))
+            if month is not None and isinstance(error, CorruptPartitionError):
+                what = _of_month(what, month)
+            self._stop(what, own)
 
-    def _is_of(self, path: Path, kind: str) -> bool:
+    def _own(
+        self,
+        error: SqlFileError | CorruptPartitionError | StorageError | OSError,
+        kind: str,
+        what: str,
+    ) -> WarehouseError | None:
+        """What has ended the work on a data type alone; None: it is everybody's."""
+        if isinstance(error, SqlFileError):
+            # What the catalog is made of is everybody's. DuckDB says so when Ctrl-C ends it, too.
+            is_bars = what == KEPT_BARS or is_kept_bars(kind)
+            is_own = is_bar_file(error.path) if is_bars else is_step_of(error.path, kind)
+            return error if is_own and outcome(error)[0] != "interrupted" else None
+        if isinstance(error, WarehouseError):
+            return error if self._is_of(Path(error.path), kind, what) else None
+        place = error.filename
+        if not isinstance(place, str) or not self._is_of(Path(place), kind, what):
+            return None
+        return StorageError(place, f"cannot be written: {error.strerror or error}")
+
+    def _is_of(self, path: Path, kind: str, what: str) -> bool:
         """Whether a path is where rows of this data type alone are published."""
-        if self._layout is None:
-            return False
-        own = (self._layout.cache / kind, self._layout.rejects / kind)
-        return any(folder in (path, *path.parents) for folder in own)
+        layout = self._layout
+        for tier in (layout.cache, layout.rejects) if layout is not None else ():
+            if tier in path.parents:
+                name = path.relative_to(tier).parts[0]
+                # Bars alone rest on what they read of the trades.
+                is_under = is_kept_bars(kind) and name == "trades"
+                return name == kind or is_under or (what == KEPT_BARS and is_kept_bars(name))
+        return False
 
     def _stop(self, what: str, error: WarehouseError) -> None:
         self.stopped[what] = error
@@ -264,7 +279,8 @@ class ByType:
             told.args = (f"{error}; it stopped {kind} alone",)
             for other in self.stopped.values():
                 if other is not error:
-                    told.add_note(str(other))
+                    for note in (str(other), *getattr(other, "__notes__", ())):
+                        told.add_note(note)
             raise told from error
 
 

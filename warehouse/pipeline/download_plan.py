@@ -495,8 +495,14 @@ def _note_bare(
     before = _came(config, kind, known)
     if not any(span[0] <= day <= span[1] for day in before):
         return
-    everything = source.list(kind, config.source.layout, before[0], today())
+    unlisted: list[Unlisted] = []
+    failed: list[SourceError] = []
+    everything = _listed(source, kind, config, before[0], today(), unlisted, failed)
     if any(True for _ in everything):
+        return
+    if failed:
+        # It may have what came before, and keeps no other data type.
+        _note_unlisted(plan, source, config, [one for one in unlisted if one.file is None])
         return
     plan.hint = instead(source.names(), source.url, kind, config.source.layout)
     plan.unread.append(_went(source, config, kind, before))

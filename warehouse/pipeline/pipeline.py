@@ -47,6 +47,7 @@ from warehouse.pipeline.arrivals import Arrivals, Incoming
 from warehouse.pipeline.bars.keeper import BarKeeper
 from warehouse.pipeline.bars.work import Scope, Work
 from warehouse.pipeline.batches import (
+    KEPT_BARS,
     ByType,
     batches,
     gone,
@@ -345,7 +346,9 @@ class Pipeline:
                     named.kept_bars, month_of(named.first), named.last, named.symbols, anew=True
                 )
                 if dry_run:
-                    work = self.bars.work(scope)
+                    by_length = ByType(self.progress, self.layout)
+                    work = self.bars.work(scope, by_length.work_on)
+                    by_length.raise_stopped()
                     report.bars = [(one.kind.name, one.month) for one in work]
                 else:
                     self.keep_bars(report, scope)
@@ -423,8 +426,8 @@ class Pipeline:
     def keep_bars(self, report: RunReport, scope: Scope) -> list[Work]:
         """Bring kept bars up to date with the trades. Within `run`; returns what was done.
 
-        A month whose trades make no bars stays as it was, and stops no other: it is told when all
-        is done.
+        A month whose trades make no bars stays as it was, and stops no other, nor do bars of one
+        length whose SQL fails, or whose part of the disk refuses: it is told when all is done.
 
         Raises:
             CorruptPartitionError: a partition of the trades is damaged.
@@ -432,7 +435,8 @@ class Pipeline:
             OversizedTradeError: no bar holds a trade.
             StorageError: the disk refuses.
         """
-        found = self.bars.work(scope)
+        by_length = ByType(Silent(), self.layout)
+        found = self.bars.work(scope, by_length.work_on)
         due = [work for work in found if work.is_due]
         follows = {work.key: work.follows for work in found if work.follows and not work.is_due}
         if follows:
@@ -442,11 +446,15 @@ class Pipeline:
             self.writer.publish(CatalogChange(follows=follows, runs=[run]))
         failed: list[WarehouseError] = []
         for number, work in enumerate(due, 1):
-            state = report.state if number == len(due) and not failed else "running"
-            try:
-                self.publish_bars(report, work, state)
-            except (CorruptPartitionError, OversizedTradeError) as error:
-                failed.append(error)
+            if by_length.is_stopped(work.kind.name, work.month):
+                continue
+            is_last = number == len(due) and not failed and not by_length.stopped
+            with by_length.work_on(work.kind.name):
+                try:
+                    self.publish_bars(report, work, report.state if is_last else "running")
+                except (CorruptPartitionError, OversizedTradeError) as error:
+                    failed.append(error)
+        failed += [error for error in by_length.stopped.values() if error not in failed]
         for other in failed[1:]:
             failed[0].add_note(str(other))
         if failed:
@@ -456,6 +464,7 @@ class Pipeline:
     def publish_bars(self, report: RunReport, work: Work, state: str) -> None:
         """Build what is stale of a month's bars, and publish it with the state of the run."""
         made = self.bars.make(work, report.metrics.run_id)
+        check_places(self.layout, made.moves, removals=made.removals)
         made.change.runs = [of_run(report.metrics, state, report.problem)]
         self.writer.publish(made.change, made.moves, made.removals)
         if work.stale:
@@ -646,7 +655,7 @@ class Pipeline:
             incoming = Incoming(report, sizes, self.progress, arrivals, here)
             by_type = self._publish_planned(report, selected, known, gate, sizes, incoming)
             if any(kind.name == "trades" for kind in request.kinds):
-                with by_type.work_on("trades", "kept bars"):
+                with by_type.work_on("trades", KEPT_BARS):
                     self.keep_bars(report, Scope())
             by_type.raise_stopped()
         if report.broken_off is not None:
@@ -870,7 +879,7 @@ class Pipeline:
             self._publish(report, change)
             return
         waiting = staged.moves if staged is not None else []
-        check_places(self.layout, _moves(self.layout, batch), waiting)
+        check_places(self.layout, _moves(self.layout, batch), waiting, _gone(self.layout, batch))
         report.files += batch.files
         before = rows_by_file(portion.present, portion.entries, selected)
         is_alone = staged is None
@@ -957,7 +966,7 @@ class Pipeline:
         staged.moves += [
             move for move in transform_version.stage(layout, made_by) if move not in staged.moves
         ]
-        staged.removals += [layout.partition(*key) for key in batch.removed]
+        staged.removals += _gone(layout, batch)
         records_of: list[SourceFile] = []
         for item in batch.files:
             metrics.files += 1
@@ -979,8 +988,6 @@ class Pipeline:
                 target = layout.rejects_of(item.file)
                 name = target.relative_to(layout.rejects).as_posix()
                 change.rejects[name] = item.rejects is not None
-                if item.rejects is None and target.exists():
-                    staged.removals.append(target)
                 staged.raw_bytes += item.facts.bytes
                 if whole:
                     staged.superseded.append(superseded(layout.raw_file(item.file)))
@@ -1087,6 +1094,17 @@ def _moves(layout: Layout, batch: StagedBatch) -> list[tuple[str, str]]:
         for item in batch.files
         if item.problem is None and item.rejects is not None
     ]
+
+
+def _gone(layout: Layout, batch: StagedBatch) -> list[Path]:
+    """A batch's partitions and rejects of which there are no rows any more."""
+    gone = [layout.partition(*key) for key in batch.removed]
+    rejects = [
+        layout.rejects_of(item.file)
+        for item in batch.files
+        if item.problem is None and item.rejects is None
+    ]
+    return gone + [path for path in rejects if path.exists()]
 
 
 def _all_rows(partitions: Iterable[Partition]) -> Counter[FileVersion]:

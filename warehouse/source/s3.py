@@ -121,17 +121,17 @@ class S3Source:
         """
         folder = source_folder(kind, layout)
         prefixes = [f"{folder}/{below}" for below in _prefixes(layout, first, last)]
-        # The first alone: where nothing is to be had, one request says so.
+        # The first alone: where nothing is to be had, one request says so, or another about the
+        # last month.
         at_once = self._settings.concurrent_downloads
-        groups = [prefixes[:1]]
-        groups += [prefixes[n : n + at_once] for n in range(1, len(prefixes), at_once)]
+        group, rest, is_second = prefixes[:1], prefixes[1:], False
         misnamed, taken = Misnamed(kind, layout, first, last), set[date]()
         problem: SourceError | None = None
         with ThreadPoolExecutor(at_once, "list") as pool:
-            for group in groups:
+            while group:
                 for found in pool.map(self._tried, group):
                     if isinstance(found, SourceError):
-                        if isinstance(found, CredentialsError) or not self._has_listed:
+                        if isinstance(found, CredentialsError) or not self.answers:
                             raise found
                         problem = problem or found
                         continue
@@ -151,6 +151,12 @@ class S3Source:
                         these.append(SourceObject(file, item.key, item.size, item.etag))
                     # Keys that mean the same file begin alike.
                     yield from without_doubles(these, complain)
+                if self._has_listed:
+                    group, rest = rest[:at_once], rest[at_once:]
+                elif is_second or not rest:
+                    break
+                else:
+                    group, rest, is_second = rest[-1:], rest[:-1], True
         misnamed.tell(taken, complain)
         if problem is not None:
             raise problem

@@ -37,6 +37,11 @@ def is_step_of(path: Path, kind: str) -> bool:
     return path.stem == kind and path.parent.name in _STEPS
 
 
+def is_bar_file(path: Path) -> bool:
+    """Whether a file of sql/ is one that bars are made by, and nothing else."""
+    return path.parent.name == "bars"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what becomes of a row of a data type.

@@ -280,25 +280,31 @@ def publish(layout: Layout, change: Change) -> None:
 
 
 def check_places(
-    layout: Layout, moves: Sequence[tuple[str, str]], waiting: Iterable[tuple[str, str]] = ()
+    layout: Layout,
+    moves: Sequence[tuple[str, str]],
+    waiting: Iterable[tuple[str, str]] = (),
+    removals: Iterable[Path] = (),
 ) -> None:
     """Look whether files can be put where they go, before anything else is published with them.
 
     Args:
         moves: (staged, final), absolute.
         waiting: those that are to be published before them, and were looked at.
+        removals: files that are to go, absolute.
 
     Raises:
         StorageError: a folder cannot be made or written to, or is a link, another stands in a
             file's place, or a disk that is not the data folder's has no room.
     """
     here = f"{layout.data}/"
+    going = [str(path) for path in removals if os.path.lexists(path)]
     try:
         renames = [(start, final.removeprefix(here)) for start, final in moves]
-        _check_ways(layout, renames)
-        _make_folders(layout, Change("", renames, []))
-        for _, final in moves:
-            if os.path.isdir(final):
+        ways = [*renames, *(("", path.removeprefix(here)) for path in going)]
+        _check_ways(layout, ways)
+        _make_folders(layout, Change("", ways, []))
+        for final in (*(final for _, final in moves), *going):
+            if os.path.isdir(final) and not os.path.islink(final):
                 raise IsADirectoryError(None, data_folder_id.A_FOLDER_IS_THERE, final)
         _check_room(layout, moves, waiting)
     except OSError as error:

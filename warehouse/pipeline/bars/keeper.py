@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -61,15 +62,19 @@ class BarKeeper:
         self._progress, self._folder = progress, BarFolder(sql)
         self._recipes: dict[str, Recipe | None] = {}
 
-    def work(self, scope: Scope) -> list[Work]:
+    def work(
+        self, scope: Scope, work_on: Callable[[str], AbstractContextManager[None]]
+    ) -> list[Work]:
         """What is to be done, in the order of the months; nothing is written.
 
         A month whose bars were compared with its present trades before is passed over, and so is
         all that its manifests say. One that is up to date, and was not compared, is among the work,
         with nothing due.
 
-        Raises:
-            SqlFileError: a statement of sql/bars is missing or breaks the conventions.
+        Args:
+            work_on: stands around what is of bars of one name; of those whose statements of
+                sql/bars are missing or break the conventions it may take the error, and they are
+                left out.
         """
         with Catalog(self._layout, ()) as catalog:
             rules = self._rules(catalog)
@@ -89,10 +94,13 @@ class BarKeeper:
             and not self._is_settled(scope, published.get((kind.name, month)), follows)
         ]
         kinds = dict.fromkeys(kind for _, kind in asked)
-        recipes = {kind: origin.recipe(self._folder, kind, rules) for kind in kinds}
+        recipes: dict[DataType, Recipe] = {}
+        for kind in kinds:
+            with work_on(kind.name):
+                recipes[kind] = origin.recipe(self._folder, kind, rules)
         found = []
         for month, of_month in groupby(asked, key=lambda one: one[0]):
-            some = [kind for _, kind in of_month]
+            some = [kind for _, kind in of_month if kind in recipes]
             months = {(name, month) for name in (TRADES.name, *(kind.name for kind in some))}
             with Catalog(self._layout, months) as catalog:
                 trades = MonthOfTrades(self._layout, catalog, month)
