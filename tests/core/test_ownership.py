@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 import yaml
 
+from warehouse.cli import demo
 from warehouse.core.config import CONFIG_FILE, check_paths, find_root, load, locate
+from warehouse.core.metrics import Silent
 from warehouse.core.paths import OWN_FOLDERS
-from warehouse.errors import ConfigError, ForeignWarehouseError
+from warehouse.core.permissions import is_own, owner_of
+from warehouse.errors import ConfigError, ForeignWarehouseError, RequestError
+from warehouse.maintenance.init import lay_out
+from warehouse.pipeline.download_plan import open_source
 
 ANOTHER = os.getuid() + 1 if hasattr(os, "getuid") else 0
 
@@ -158,6 +164,88 @@ def test_no_sql_of_a_strangers_warehouse_leads_to_what_is_not_theirs(
         check_paths(root, file, load(file, {}))
     monkeypatch.setenv("WAREHOUSE_STORAGE__SQL_DIR", str(root / "sql"))
     check_paths(root, file, load(file, {}))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to another")
+@pytest.mark.parametrize("name", [CONFIG_FILE.parent, CONFIG_FILE])
+def test_a_strangers_link_to_a_configuration_of_the_users_own_makes_nothing_the_users(
+    root: Path, name: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    file, mine = root / CONFIG_FILE, root.parent / "mine"
+    mine.mkdir()
+    (root / name).rename(mine / name.name)
+    (root / name).symlink_to(mine / name.name)
+    assert is_own(file)
+    assert find_root(root / "below") == root
+    (root / "raw").symlink_to(mine)
+    monkeypatch.setenv("WAREHOUSE_STORAGE__SQL_DIR", str(root / "sql"))
+    file.write_text("storage: {raw_data_dir: ./raw}", "utf-8")
+    check_paths(root, file, load(file, {}))
+    os.chown(root / name, ANOTHER, -1, follow_symlinks=False)
+    assert not is_own(file)
+    assert owner_of(file) == f"user {ANOTHER}" or owner_of(file) == pwd.getpwuid(ANOTHER).pw_name
+    with pytest.raises(ForeignWarehouseError, match="found on the way up"):
+        find_root(root / "below")
+    with pytest.raises(ForeignWarehouseError, match=f"leads to {mine}"):
+        check_paths(root, file, load(file, {}))
+
+
+@pytest.mark.usefixtures("as_another")
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"url": "s3://mine", "endpoint": "https://theirs.example"},
+        {"url": "s3://mine", "endpoint": ""},
+    ],
+)
+def test_a_strangers_configuration_names_no_server_for_the_users_credentials(
+    root: Path, source: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / CONFIG_FILE
+    file.write_text(yaml.safe_dump({"source": source}), "utf-8")
+    for key in ("endpoint", "url"):
+        # Nothing is asked of a server by who reads.
+        check_paths(root, file, load(file))
+        told = rf"belongs to root.* source\.{key} = .* WAREHOUSE_SOURCE__{key.upper()}$"
+        with pytest.raises(ForeignWarehouseError, match=told):
+            open_source(load(file), root)
+        monkeypatch.setenv(f"WAREHOUSE_SOURCE__{key.upper()}", source[key])
+    assert open_source(load(file), root).url == "s3://mine"
+
+
+@pytest.mark.usefixtures("as_another")
+def test_the_vendors_own_server_is_what_the_users_credentials_are_for(root: Path) -> None:
+    file = root / CONFIG_FILE
+    file.write_text("source: {url: 's3://flatfiles'}", "utf-8")
+    assert open_source(load(file), root).url == "s3://flatfiles"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+def test_neither_init_nor_the_demo_makes_anything_where_a_strangers_configuration_leads(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    file, mine = root / CONFIG_FILE, root.parent / "mine"
+    mine.mkdir()
+    settings = {"source": {"url": "./flatfiles"}, "storage": {"cache_dir": str(mine / "a/cache")}}
+    file.write_text(yaml.safe_dump(settings), "utf-8")
+    for path in (root, file):
+        os.chown(path, ANOTHER, -1)
+    for make in (lay_out, lambda folder: demo.make(folder, Silent())):
+        with pytest.raises(ForeignWarehouseError, match=r"storage\.cache_dir leads to"):
+            make(root)
+    assert list(mine.iterdir()) == []
+
+
+def test_the_demo_goes_on_in_no_folder_with_links_in_it(root: Path) -> None:
+    folder, mine = root.parent / "demo-warehouse", root.parent / "mine"
+    for each in (folder, mine):
+        each.mkdir()
+    (folder / "data").symlink_to(mine)
+    with pytest.raises(RequestError, match="what it holds, data, was not made here"):
+        demo.make(folder, Silent())
+    assert list(mine.iterdir()) == []
 
 
 @pytest.mark.usefixtures("as_another")

@@ -81,6 +81,24 @@ def test_a_generation_of_values_too_short_for_names_takes_no_memory(piece: str) 
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize("size", [5, 200])
+def test_a_server_that_gives_no_etag_for_what_is_written_is_one_line(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.objects.bucket._PART", 100)
+    (tmp_path / "file").write_bytes(b"x" * size)
+
+    def answer(line: str, head: bytes, body: bytes) -> bytes:
+        return http("404 Not Found", b"") if line.startswith("HEAD") else http("200 OK", b"")
+
+    with (
+        OddServer(takes=answer) as odd,
+        pytest.raises(ObjectStorageError, match=r"none of S3's \(KeyError\)") as caught,
+    ):
+        bucket_of(odd).put_file("key", tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_generation_of_the_shortest_names_is_read() -> None:
     files = {f"{number:x}": [SHA256, 1] for number in range(5_000)}
     text = json.dumps({"form": 1, "files": {**files, "warehouse.duckdb": [SHA256, 1]}})

@@ -514,7 +514,13 @@ def test_nodes_collector_reads_the_same_figures_in_the_older_format(made: Made) 
 
 def test_figures_that_are_no_figures_are_written_anew(made: Made) -> None:
     made.update("trades")
-    for spoilt in ("warehouse_run_rows_published{command=\n", "warehouse_run_files 3\n# EOF\n"):
+    histogram = "# TYPE warehouse_run_files histogram\n"
+    native = "warehouse_run_files {count:1,sum:2,schema:3,zero_threshold:4,zero_count:1}\n"
+    for spoilt in (
+        "warehouse_run_rows_published{command=\n",
+        "warehouse_run_files 3\n# EOF\n",
+        f"{histogram}{native}# EOF\n",
+    ):
         made.layout.openmetrics.write_text(spoilt)
         made.rebuild("trades")
         assert scraped(made)["warehouse_run_rows_published", "rebuild"] == 7

@@ -493,11 +493,16 @@ def test_an_odd_answer_about_one_file_keeps_no_other_from_a_server_that_has_list
     assert "\n" not in told
 
 
-@pytest.mark.parametrize("place", ["month", "month/a", "month/a.part"])
+@pytest.mark.parametrize("place", ["month", "month/a", "month/a.part", "month/a.part link"])
 def test_what_stands_in_the_way_of_one_raw_file_keeps_no_other(place: str, tmp_path: Path) -> None:
     body = gzip.compress(b"ticker\nA\n")
     if place == "month":
         (tmp_path / place).write_text("")
+    elif place.endswith(" link"):
+        place = place.removesuffix(" link")
+        (tmp_path / "month").mkdir()
+        (tmp_path / "mine").write_text("mine")
+        (tmp_path / place).symlink_to(tmp_path / "mine")
     else:
         (tmp_path / place).mkdir(parents=True)
     with OddServer(body, "e-1-2") as odd:
@@ -506,6 +511,7 @@ def test_what_stands_in_the_way_of_one_raw_file_keeps_no_other(place: str, tmp_p
         wanted = [(odd.item(), tmp_path / "month/a"), (other, tmp_path / "else" / "b")]
         done = {one.item.file.day: one for one in source(odd.endpoint).fetch_all(wanted)}
     assert f"{tmp_path / place}: " in str(done[day].problem)
+    assert not (tmp_path / "mine").exists() or (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "else" / "b").read_bytes() == body
 
 

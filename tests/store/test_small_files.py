@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +24,7 @@ from warehouse.sqlfolder import transform_version
 from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
-from warehouse.store.recover_catalog import take_inventory
+from warehouse.store.recover_catalog import _Rejects, take_inventory
 
 DAY = date(2024, 1, 2)
 DEEP = b'{"a":' * 100_000
@@ -109,6 +111,27 @@ def test_a_ledger_that_speaks_of_other_files_enters_no_catalog(
         assert [record.source for record in found.files] == [day_key("trades", DAY)]
     finally:
         path.write_bytes(whole)
+
+
+def test_rejects_that_repeat_are_counted_and_take_no_memory(published: Made) -> None:
+    (path,) = published.layout.rejects.glob("trades/*/*.parquet")
+    whole = path.read_bytes()
+    rows = pq.read_table(path)
+    many = rows.take(pa.array(np.zeros(1 << 20, np.int64)))
+    pq.write_table(many, path)
+    del many
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        found = _Rejects.read(published.layout, damaged := [])
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+        assert pa.total_allocated_bytes() - before < 20 << 20
+    finally:
+        tracemalloc.stop()
+        path.write_bytes(whole)
+    assert damaged == []
+    assert found.by_source[day_key("trades", DAY)].total() == 1 << 20
+    assert found.by_symbol.total() == 1 << 20
 
 
 def test_a_catalog_that_speaks_of_no_data_type_is_damaged(published: Made) -> None:

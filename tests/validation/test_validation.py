@@ -110,10 +110,17 @@ def test_a_batch_with_an_error_is_kept_out_whole_and_can_be_looked_at(
     assert all((refused.folder / path).exists() for path in record["partitions"].values())
     assert record["findings"][0]["examples"][0]["open"] == 12
 
-    # The next run tries again, and what it leaves takes the place of what this one left.
+    # The next run tries again, and what it leaves takes the place of what this one left. A link
+    # was put there by somebody else.
+    mine = made.root.parent / "mine"
+    mine.mkdir()
+    (mine / "refused.json").write_text("{}")
+    link = made.layout.refused / "link"
+    link.symlink_to(mine)
     (again,) = made.ingest("day_aggs").refused
     assert again.folder != refused.folder
-    assert list(made.layout.refused.iterdir()) == [again.folder]
+    assert {*made.layout.refused.iterdir()} == {again.folder, link}
+    assert (mine / "refused.json").exists()
     # What is staged anew is not what was kept.
     assert again.folder.exists()
     assert list(made.layout.staging.iterdir()) == []

@@ -15,8 +15,9 @@ from pathlib import Path
 from warehouse.cli.render import answer, run
 from warehouse.cli.render.status import status_lines
 from warehouse.cli.shell import HOW_TO_GET, find_shell, shell_arguments
-from warehouse.core.config import CONFIG_FILE, load
+from warehouse.core.config import CONFIG_FILE, check_paths, load
 from warehouse.core.metrics import Progress
+from warehouse.core.permissions import is_own
 from warehouse.core.request import Request
 from warehouse.errors import ConfigError, RequestError, StorageError
 from warehouse.maintenance.init import lay_out
@@ -86,13 +87,22 @@ def _check(folder: Path) -> None:
     """Refuse a folder that holds anything but a demo, or what is left of one."""
     if (folder / CONFIG_FILE).exists():
         with contextlib.suppress(ConfigError):
-            if load(folder / CONFIG_FILE, {}).source.url == _SOURCE:
+            config = load(folder / CONFIG_FILE, {})
+            if config.source.url == _SOURCE:
+                # Nobody need have named it: in a shared folder it may be anybody's.
+                check_paths(folder, folder / CONFIG_FILE, config)
                 return
         raise RequestError("DIR", str(folder), "it is a warehouse of its own; name another folder")
     if folder.is_dir():
         ours = {_FILES, f"{_FILES}.part", "config", "sql", "data"}
-        if any(entry.name not in ours for entry in folder.iterdir()):
+        entries = list(folder.iterdir())
+        if any(entry.name not in ours for entry in entries):
             raise RequestError("DIR", str(folder), "it is not empty; name another folder")
+        for entry in entries:
+            # What the demo made before it was killed is the user's own, and no link.
+            if entry.is_symlink() or not is_own(entry):
+                problem = f"what it holds, {entry.name}, was not made here; name another folder"
+                raise RequestError("DIR", str(folder), problem)
     elif folder.exists():
         raise RequestError("DIR", str(folder), "it is a file; name a folder")
 

@@ -547,6 +547,23 @@ def check_paths(root: Path, file: Path, config: Config) -> None:
             check_own(file, f"{key} = {value}", _variable(key))
 
 
+def check_server(root: Path, config: Config) -> None:
+    """Refuse a server that somebody else's configuration names: the user's credentials go to it.
+
+    The vendor's own is what they are for.
+
+    Raises:
+        ForeignWarehouseError: it names another, or a bucket there, that the environment does not.
+    """
+    file = root / CONFIG_FILE
+    if config.source.endpoint == SourceConfig().endpoint or not file.exists():
+        return
+    for key, value in (("endpoint", config.source.endpoint), ("url", config.source.url)):
+        variable = _variable(f"source.{key}")
+        if variable not in os.environ:
+            check_own(file, f"source.{key} = {value or 'AWS'}", variable)
+
+
 def source_confines(root: Path) -> Confines | None:
     """What the files of a source may be links to; None: anything.
 

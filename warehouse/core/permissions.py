@@ -99,13 +99,26 @@ def _set_mode(path: str | Path, mode: int) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a path, or what it is a link to, belongs to the user.
+    """Whether a path belongs to the user, and what it is a link to.
 
     To root belongs what is root's; run by sudo, what is the user's who called it, too.
     """
     if not hasattr(os, "geteuid"):
         return True
-    return path.stat().st_uid in _users()
+    return _owner(path) in _users()
+
+
+def _owner(path: Path) -> int:
+    """Whose a path is: of what it leads to, unless a stranger's link leads there.
+
+    Anybody may make a link to what is another's, and it is his word then. So the path itself and
+    the folder that it is in are looked at as they are; root's links are the system's.
+    """
+    for place in (path.parent, path):
+        facts = place.lstat()
+        if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in {*_users(), 0}:
+            return facts.st_uid
+    return path.stat().st_uid
 
 
 def _users() -> set[int]:
@@ -200,7 +213,7 @@ def confines_of(root: Path, owned_by: Path) -> Confines | None:
     """
     if is_own(owned_by):
         return None
-    return Confines(Path(os.path.realpath(root)), owned_by.stat().st_uid)
+    return Confines(Path(os.path.realpath(root)), _owner(owned_by))
 
 
 def check_own(owned_by: Path, what: str, variable: str) -> None:
@@ -223,8 +236,11 @@ def check_own(owned_by: Path, what: str, variable: str) -> None:
 
 
 def owner_of(path: Path) -> str:
-    """The name of whoever owns what is there; where the system has none, the number."""
+    """The name of whoever a path belongs to, as `is_own` has it; without one, the number."""
+    user = _owner(path)
     try:
-        return path.owner()
-    except (KeyError, NotImplementedError, OSError):
-        return f"user {path.stat().st_uid}"
+        import pwd  # Windows has none
+
+        return pwd.getpwuid(user).pw_name
+    except (ImportError, KeyError):
+        return f"user {user}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.core.config import CONFIG_FILE, PARTITION_LAYOUTS, Config, load
+from warehouse.core.config import CONFIG_FILE, PARTITION_LAYOUTS, Config, check_paths, load
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, absolute, shipped
 from warehouse.errors import RequestError, SourceError, StorageError
@@ -91,6 +91,7 @@ def lay_out(
     Raises:
         RequestError: there is no such layout, the endpoint is no address, or a text is no UTF-8.
         ConfigError: the configuration that is there cannot be used.
+        ForeignWarehouseError: it is somebody else's, and leads to what is not theirs.
         StorageError: the disk refuses.
     """
     if layout and layout not in _LAYOUTS:
@@ -111,6 +112,8 @@ def lay_out(
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})
+    if not is_new:
+        check_paths(root, config_file, config)
     data = config.layout(root).data
     added: list[str] = []
     try:

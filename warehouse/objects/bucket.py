@@ -383,10 +383,10 @@ class Bucket:
                         ContentMD5=base64.b64encode(md5).decode(),
                         **condition,  # type: ignore[arg-type]
                     )
+                    return str(answer["ETag"]).strip('"')
             except TransientError:
                 is_doubtful = True
                 raise
-            return str(answer["ETag"]).strip('"')
 
         with self._told(key):
             try:
@@ -411,28 +411,30 @@ class Bucket:
         where: dict[str, Any] = {"Bucket": self._server.bucket, "Key": place}
         part_bytes = max(_PART, -(-size // 9_999))
 
-        def ask(call: Callable[..., Any], **arguments: Any) -> Any:
+        def ask(call: Callable[..., Any], wanted: str = "", **arguments: Any) -> Any:
             def once() -> Any:
                 self._count("put")
                 with self._server.translated(key):
-                    return call(**where, **arguments)
+                    answer = call(**where, **arguments)
+                    return answer[wanted] if wanted else answer
 
             return self._asked(key, once)
 
-        where["UploadId"] = ask(client.create_multipart_upload)["UploadId"]
+        where["UploadId"] = ask(client.create_multipart_upload, "UploadId")
         try:
             parts = []
             with open(path, "rb") as file:
                 for number in range(1, -(-size // part_bytes) + 1):
                     data = file.read(part_bytes)
                     md5 = hashlib.md5(data, usedforsecurity=False).digest()
-                    answer = ask(
+                    etag = ask(
                         client.upload_part,
+                        "ETag",
                         PartNumber=number,
                         Body=data,
                         ContentMD5=base64.b64encode(md5).decode(),
                     )
-                    parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+                    parts.append({"PartNumber": number, "ETag": etag})
             try:
                 ask(client.complete_multipart_upload, MultipartUpload={"Parts": parts})
             except ObjectStorageError:

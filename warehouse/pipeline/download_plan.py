@@ -22,7 +22,7 @@ from warehouse.core.calendar import (
     last_day_of_month,
     today,
 )
-from warehouse.core.config import Config, source_confines
+from warehouse.core.config import Config, check_server, source_confines
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_raw_path, source_folder
@@ -136,6 +136,7 @@ def open_source(config: Config, root: Path) -> Source:
     Raises:
         ConfigError: none is named.
         SourceError: it cannot be read.
+        ForeignWarehouseError: somebody else's configuration names a server.
     """
     url = config.source.url
     if not url:
@@ -146,6 +147,7 @@ def open_source(config: Config, root: Path) -> Source:
             "is not set; give the folder that holds us_stocks_sip/, or s3://flatfiles",
         )
     if url.startswith("s3://"):
+        check_server(root, config)
         # Imported here: boto3 takes half a second that a folder need not wait for.
         from warehouse.source.s3 import S3Source
 

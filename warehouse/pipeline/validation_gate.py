@@ -117,7 +117,8 @@ class Gate:
         modes.make_folders(refused)
         for old in refused.iterdir():
             # What is no batch of ours somebody else has put here.
-            if not old.name.startswith(f"{run_id}-") and (old / RECORD).is_file():
+            is_folder = old.is_dir() and not old.is_symlink()
+            if is_folder and not old.name.startswith(f"{run_id}-") and (old / RECORD).is_file():
                 remove(old)
         paths = {
             one.symbol or MARKET: os.path.relpath(path, folder) for one, path in batch.partitions

@@ -30,7 +30,7 @@ from warehouse.core.paths import (
 from warehouse.core.permissions import Confines, Modes
 from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
-from warehouse.source.partfile import IN_THE_WAY, in_the_way, part_of, put_in_place
+from warehouse.source.partfile import in_the_way, is_in_the_way, part_of, put_in_place
 from warehouse.source.transfer import Fetched, SourceObject, StoppedError, Transfer
 
 logger = logging.getLogger("warehouse")
@@ -353,9 +353,9 @@ class FolderSource:
             put_in_place(part, target)
         except FileNotFoundError as error:
             raise MissingFileError(self.url, item.key) from error
-        except IN_THE_WAY as error:
-            raise in_the_way(self.url, item.key, target, error) from error
         except OSError as error:
+            if is_in_the_way(error):
+                raise in_the_way(self.url, item.key, target, error) from error
             raise StorageError(target, f"cannot be written: {error.strerror or error}") from error
         finally:
             # A rename onto another link to the same file leaves both names.

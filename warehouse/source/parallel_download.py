@@ -27,7 +27,7 @@ from warehouse.errors import (
 )
 from warehouse.source.connections import Connections
 from warehouse.source.etag_check import EtagCheck, Verdict, check, parts_of, read_into
-from warehouse.source.partfile import IN_THE_WAY, PartFile, in_the_way, lock_of, storage_error
+from warehouse.source.partfile import PartFile, in_the_way, is_in_the_way, lock_of, storage_error
 from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Body, ReplacedError, S3Server
 from warehouse.source.transfer import Fetched, SourceObject, StoppedError
@@ -192,14 +192,15 @@ class Fetcher:
             lock.acquire(cancel_check=self._stop.is_set)
         except Timeout:
             raise StoppedError from None
-        except IN_THE_WAY as error:
-            raise in_the_way(self._server.url, item.key, target, error) from error
         except OSError as error:
+            if is_in_the_way(error):
+                raise in_the_way(self._server.url, item.key, target, error) from error
             raise storage_error(target, error) from error
         try:
             return self._fetch(item, target, rank)
         except StorageError as error:
-            if isinstance(cause := error.__cause__, IN_THE_WAY):
+            cause = error.__cause__
+            if isinstance(cause, OSError) and is_in_the_way(cause):
                 raise in_the_way(self._server.url, item.key, target, cause) from cause
             raise
         except TransientError as error:

@@ -79,8 +79,10 @@ def storage_error(target: Path, error: OSError) -> StorageError:
     return StorageError(target, f"cannot be written: {error.strerror or error}")
 
 
-IN_THE_WAY = (NotADirectoryError, IsADirectoryError)
-"""What the system says where a file is to go and something of another kind stands."""
+def is_in_the_way(error: BaseException | None) -> bool:
+    """Whether the system says that something of another kind stands where a file is to go."""
+    is_link = isinstance(error, OSError) and error.errno == errno.ELOOP
+    return is_link or isinstance(error, NotADirectoryError | IsADirectoryError)
 
 
 def in_the_way(url: str, key: str, target: Path, error: OSError) -> TransferError:

@@ -25,7 +25,13 @@ from warehouse.core.small_files import REFUSED, plain
 from warehouse.errors import CorruptPartitionError, UnreadablePartitionError
 from warehouse.store import kept_tables
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
-from warehouse.store.partitions import Partition, SessionSource, describe, with_rejects
+from warehouse.store.partitions import (
+    Partition,
+    SessionSource,
+    check_texts,
+    describe,
+    with_rejects,
+)
 
 
 def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:
@@ -178,7 +184,7 @@ class _Rejects:
         found = cls()
         for path in layout.rejects.glob("*/*/*.parquet"):
             try:
-                rows = _rejects(path)
+                counts = _rejects(path)
             except MemoryError:
                 raise
             except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -186,12 +192,12 @@ class _Rejects:
                     raise UnreadablePartitionError(path, os.strerror(error.errno)) from error
                 damaged.append(path)
                 continue
-            for source, reason, symbol, session in rows:
+            for (source, reason, symbol, session), rows in counts.items():
                 file = parse_key(source)
                 # A copy beside it would count twice.
                 if file is not None and layout.rejects_of(file) == path:
-                    found.by_source[source][reason] += 1
-                    found.by_symbol[source, symbol, session] += 1
+                    found.by_source[source][reason] += rows
+                    found.by_symbol[source, symbol, session] += rows
         return found
 
 
@@ -210,6 +216,7 @@ def _derived(
     ]
 
 
+_READ_ROWS = 1 << 16
 _TOLD = pa.schema(
     [
         ("source", pa.string()),
@@ -220,11 +227,24 @@ _TOLD = pa.schema(
 )
 
 
-def _rejects(path: Path) -> list[tuple[str, str, str, date]]:
-    with pq.ParquetFile(plain(path), page_checksum_verification=True) as file:
-        told = file.read(columns=_TOLD.names, use_threads=False)
-    table = told.select(_TOLD.names).cast(_TOLD)
-    return list(zip(*(table[name].to_pylist() for name in _TOLD.names), strict=True))
+def _rejects(path: Path) -> Counter[tuple[str, str, str, date]]:
+    """How many rows a file of rejects has, by `_TOLD`.
+
+    Rows that repeat take next to nothing in the file: some at a time are read, and only counted.
+    """
+    found: Counter[tuple[str, str, str, date]] = Counter()
+    texts = [field.name for field in _TOLD if pa.types.is_string(field.type)]
+    with pq.ParquetFile(
+        plain(path), page_checksum_verification=True, read_dictionary=texts
+    ) as file:
+        for batch in file.iter_batches(_READ_ROWS, columns=_TOLD.names, use_threads=False):
+            check_texts(told := pa.table(batch))
+            rows = told.select(_TOLD.names).cast(_TOLD)
+            counted = rows.group_by(_TOLD.names, use_threads=False).aggregate([([], "count_all")])
+            counts = counted["count_all"].to_pylist()
+            keys = zip(*(counted[name].to_pylist() for name in _TOLD.names), strict=True)
+            found.update(dict(zip(keys, counts, strict=True)))
+    return found
 
 
 def _record(file: RawFile, sessions: list[SessionSource], rejects: Counter[str]) -> SourceFile:

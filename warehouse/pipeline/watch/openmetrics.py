@@ -127,7 +127,8 @@ def text(layout: Layout) -> str:
 def _runs(layout: Layout) -> dict[str, Figures]:
     """The last run of each command, as the present file has it; none where it is no such file."""
     runs: dict[str, Figures] = {}
-    with suppress(OSError, ValueError, KeyError):
+    # Of a text that is none of ours the parser raises whatever it runs into.
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         for family in text_string_to_metric_families(read_small(layout.openmetrics)):
             name = family.name.removeprefix("warehouse_run_")
             if name in _RUN:
