@@ -633,6 +633,36 @@ def test_panels_and_cross_sections_of_kept_bars_are_pivots_of_their_rows(
                 assert closes.to_dict() == due.loc[moment].dropna().to_dict()
 
 
+@pytest.mark.parametrize("layout", ["symbol", "market"])
+def test_a_session_of_which_all_trades_were_refused_is_not_called_never_ingested_of_kept_bars(
+    make_warehouse: MakeWarehouse, layout: str
+) -> None:
+    files = {
+        day_key("trades", MONDAY): day(MONDAY, 10.0, symbols="AB"),
+        day_key("trades", TUESDAY): [trade("A", instant(TUESDAY, "10:00"), price=0)],
+        day_key("trades", SESSION): day(SESSION, 14.0, symbols="AB"),
+    }
+    made = make_warehouse(files, **settings_of(layout, layout))
+    made.update("trades")
+    refused = "all rows were rejected: 1 of 2024-01-30"
+    with Warehouse(made.root) as wh:
+        for data_type in KEPT:
+            for symbols in ("A", ["A", "B"], "*"):
+                found = wh.load(data_type, symbols, MONDAY, SESSION)
+                sessions = found["session"].dt.date.unique().tolist()
+                assert sessions == [MONDAY, SESSION]
+            assert len(wh.panel(data_type, "close", MONDAY, SESSION)) == 2
+            with pytest.raises(NoDataError, match=refused):
+                wh.load(data_type, "*", TUESDAY)
+            with pytest.raises(NoDataError, match="all rows were rejected: 1 of 'A'"):
+                wh.load(data_type, "A", TUESDAY)
+        with pytest.raises(NoDataError, match=refused):
+            wh.cross_section("bars_1d", TUESDAY)
+        # Of a day that nobody has brought it is said still.
+        with pytest.raises(NoDataError, match="never ingested: 2024-01-26"):
+            wh.load("bars_1d", "*", date(2024, 1, 26), SESSION)
+
+
 def test_a_cross_section_at_which_no_kept_bar_begins_is_told_not_empty(
     make_warehouse: MakeWarehouse,
 ) -> None:

@@ -206,6 +206,18 @@ def test_a_series_follows_the_security_in_every_door(wh: Warehouse) -> None:
     ].tolist() == expected[3:]  # fmt: skip
 
 
+def test_a_security_that_several_symbols_name_comes_once_in_features_too(made: Made) -> None:
+    know(made, securities=RENAMED)
+    options: dict[str, Any] = {"freq": "day", "follow_renames": True}
+    with Warehouse(made.root) as wh:
+        once = wh.features("returns", ["NEW", "B"], DAYS[1], DAYS[6], **options)
+        for symbols in (["OLD", "NEW", "B"], ["NEW", "B", "OLD"]):
+            found = wh.features("returns", symbols, DAYS[1], DAYS[6], **options)
+            pd.testing.assert_frame_equal(found, once)
+        loaded = wh.load("day_aggs", ["OLD", "NEW", "B"], DAYS[1], DAYS[6], follow_renames=True)
+        assert once["timestamp"].tolist() == loaded["timestamp"].tolist()
+
+
 @pytest.mark.parametrize("columns", [["price"], ["price", "session"], None])
 def test_a_stream_holds_rows_that_are_multiplied_beside_rows_that_are_not(
     make_warehouse: MakeWarehouse, columns: list[str] | None

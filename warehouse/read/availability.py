@@ -462,13 +462,37 @@ def _built(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     return frozenset(found)
 
 
+def _without_a_trade(snapshot: Snapshot) -> frozenset[date]:
+    """Sessions of which trades were ingested and none is there: all were refused.
+
+    Nothing is built of them, and no update brings a bar.
+    """
+    trades = DATA_TYPES["trades"]
+    return snapshot.once(
+        "without a trade",
+        lambda: frozenset(
+            day
+            for (day,) in snapshot.fetch(
+                """
+                select day
+                from source_files
+                where data_type = $data_type and state = 'ingested'
+                group by day
+                having sum(rows_published) = 0
+                """,
+                data_type=trades.name,
+            )
+        ).difference(sessions(snapshot, trades)),
+    )
+
+
 def _of_all_symbols(snapshot: Snapshot, kind: DataType) -> frozenset[date]:
     """Sessions of which a file with all symbols was ingested.
 
     Kept bars are built of all symbols together: of one that has none there no trade set a price.
     """
     if is_kept_bars(kind.name):
-        return _of_bars(snapshot, kind)
+        return _of_bars(snapshot, kind) | _without_a_trade(snapshot)
     return snapshot.once(
         ("ingested", kind.name),
         lambda: frozenset(

@@ -136,7 +136,7 @@ def plan(
     freq: str | None,
     how: Comparison,
 ) -> Plan:
-    """What has to be read to answer.
+    """What has to be read to answer. A security that several symbols name comes once, as in `load`.
 
     Args:
         values, freq: as `Feature.values` and `Feature.frequency` give them.
@@ -144,6 +144,11 @@ def plan(
     if feature.lookback.unit in ("rows", "sessions"):
         for name in feature.tables(freq).values():
             _count_rows_of_late(snapshot, name, symbols, span.first)
+    if how.follow_renames:
+        pieces = snapshot.securities().pieces
+        every = {pieces(one, span.first, span.last): one for one in reversed(symbols)}
+        first_named = set(every.values())
+        symbols = [one for one in symbols if one in first_named]
     sources = []
     for symbol in symbols:
         of_symbol = []
