@@ -17,8 +17,10 @@ import s3server
 from building import SESSION, Made, MakeWarehouse, bar, day_key, instant, make, random_trades, trade
 
 from warehouse import Warehouse
+from warehouse.cli.shell import shell_arguments
 from warehouse.core.permissions import Modes
 from warehouse.errors import ConfigError, StorageError, WarehouseError
+from warehouse.store.catalog import Catalog
 from warehouse.store.publish import writer_lock
 
 DAYS = (SESSION.replace(day=30), SESSION)
@@ -266,6 +268,30 @@ def test_what_a_run_of_another_user_left_is_told_with_what_gives_it_back() -> No
         subprocess.run(["chown", "-R", str(MEMBER), str(made.layout.data)], check=True)
         with as_member(GROUP):
             made.update("trades")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write as somebody else")
+def test_a_catalog_that_another_users_run_left_is_told_to_readers_with_what_gives_it_back() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="shared-"))
+    try:
+        folder.chmod(0o755)
+        made = make(folder, {day_key("trades", SESSION): [trade("A", instant(SESSION))]})
+        made.update("trades")
+        subprocess.run(["chown", "-R", str(MEMBER), str(made.layout.data)], check=True)
+        os.chown(made.layout.catalog, 0, 0)
+        back = (
+            rf"cannot be read: Permission denied; \S+ belongs to root, not to you,"
+            rf" .*: chown -R {MEMBER} {made.layout.data}$"
+        )
+        with as_member(GROUP):
+            with pytest.raises(StorageError, match=back), Warehouse(made.root) as wh:
+                wh.query("select 1")
+            with pytest.raises(StorageError, match=back):
+                Catalog(made.layout)
+            with pytest.raises(StorageError, match=back):
+                shell_arguments(made.layout, [])
     finally:
         shutil.rmtree(folder)
 

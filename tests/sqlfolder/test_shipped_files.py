@@ -15,6 +15,7 @@ from building import REPOSITORY, SESSION, Made, MakeWarehouse, bar, day_key, ins
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
+from warehouse.core.config import CONFIG_FILE
 from warehouse.core.metrics import Silent
 from warehouse.core.request import Request
 from warehouse.pipeline.pipeline import Pipeline
@@ -149,6 +150,24 @@ def test_what_is_new_comes_and_what_is_gone_goes_unless_it_was_changed(
     assert (made.root / "sql/validate/my_own.sql").exists()
     # Taken away by the user, and not for us to bring back.
     assert not (made.root / "sql/validate/locked_quotes.sql").exists()
+
+
+def test_what_is_new_may_be_read_by_whom_the_settings_may_be_whatever_the_umask(
+    made: Made, release: Path
+) -> None:
+    """The first run of a new version may be that of a nightly job."""
+    (made.root / CONFIG_FILE).chmod(0o644)
+    (release / "sql/newer").mkdir()
+    (release / "sql/newer/query.sql").write_text("select 1\n")
+    shipped_files._shipped.cache_clear()
+    before = os.umask(0o077)
+    try:
+        shipped_files.refresh(made.root, made.config)
+    finally:
+        os.umask(before)
+    new = made.root / "sql/newer/query.sql"
+    assert new.stat().st_mode & 0o777 == 0o644
+    assert new.parent.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_warehouse_of_a_version_without_a_record_is_known_by_its_files_hashes(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,8 +19,9 @@ import pytest
 from building import Made, day_key, instant, make, trade
 
 from warehouse import Warehouse
+from warehouse.cli.shell import shell_arguments
 from warehouse.core.request import Request
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, StorageError
 from warehouse.ingest import market_builder
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.store import publish
@@ -328,3 +331,27 @@ def test_day_bars_of_a_month_in_one_file_have_no_cut(tmp_path: Path) -> None:
     made.put(day_key("day_aggs", FIRST), [f"A,1,10,10,11,9,{instant(FIRST, '00:00')},1"])
     made.update("day_aggs")
     assert of_cuts(made) == []
+
+
+def test_the_log_of_another_catalog_is_told_by_the_shell_and_set_aside_by_who_writes_next(
+    made: Made, tmp_path: Path
+) -> None:
+    """As a shell that writes leaves it beside the catalog after the one that it opened."""
+    log = Path(f"{made.layout.catalog}.wal")
+    script = (
+        "import duckdb, os, sys\n"
+        "shell = duckdb.connect(sys.argv[1])\n"
+        "shell.execute(\"set wal_autocheckpoint = '1GB'\")\n"
+        "shell.execute('create table mine as select range as n from range(1000)')\n"
+        "os._exit(0)\n"
+    )
+    other = tmp_path / "other.duckdb"
+    subprocess.run([sys.executable, "-c", script, str(other)], check=True)
+    shutil.copyfile(f"{other}.wal", log)
+
+    with pytest.raises(StorageError, match=r"beside the log .* warehouse update$"):
+        shell_arguments(made.layout, [])
+    made.update("trades")
+    assert not log.exists()
+    assert len(list(made.layout.set_aside.glob(f"{log.name}-*"))) == 1
+    assert shell_arguments(made.layout, [])[0] == "-readonly"

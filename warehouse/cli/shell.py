@@ -11,9 +11,10 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.core.duckdb_connection import AttachedDatabase
+from warehouse.core.duckdb_connection import AttachedDatabase, is_beside_foreign_log
 from warehouse.core.paths import Layout
 from warehouse.errors import DamagedCatalogError, MovedCatalogError, NoDataError, StorageError
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, check_not_lost
 from warehouse.store.catalog_tables import alone_as_opened, made_elsewhere, place
 
@@ -49,9 +50,13 @@ def shell_arguments(layout: Layout, arguments: Sequence[str]) -> list[str]:
     Raises:
         NoDataError: there is no catalog yet.
         DamagedCatalogError: there is none any more, or it is another warehouse's.
+        StorageError: the user may not read it, or DuckDB does not open it where it is.
         MovedCatalogError: its views would answer with what stands where it was made.
     """
     check_not_lost(layout)
+    refused = data_folder_id.unreadable(layout)
+    if refused is not None:
+        raise refused
     if not layout.catalog.exists():
         raise NoDataError(
             str(layout.catalog), "nothing has been ingested yet", "start with: warehouse update"
@@ -64,11 +69,23 @@ def shell_arguments(layout: Layout, arguments: Sequence[str]) -> list[str]:
     except StorageError:
         # Of another version, or held: the shell says for itself what it can do with it.
         pass
+    _check_log(layout)
     _check_place(layout)
     # Where the warehouse was moved, its views read what stands here all the same.
     statements = [*place(layout), alone_as_opened(layout)]
     adapted = [part for statement in statements for part in ("-cmd", f"{statement};")]
     return ["-readonly", *adapted, str(layout.catalog), *arguments]
+
+
+def _check_log(layout: Layout) -> None:
+    with suppress(duckdb.Error):
+        if is_beside_foreign_log(layout.catalog):
+            problem = (
+                "DuckDB opens none beside the log of another, and the one there,"
+                f" {layout.catalog.name}.wal, was written by a duckdb that had a catalog before"
+                " this one open without -readonly; set it aside with: warehouse update"
+            )
+            raise StorageError(layout.catalog, problem)
 
 
 def _check_place(layout: Layout) -> None:

@@ -367,6 +367,25 @@ def _holder(error: duckdb.Error) -> str:
     return found[1] if found else "another process"
 
 
+def is_beside_foreign_log(path: Path) -> bool:
+    """Whether DuckDB refuses a database since the log of another stands beside it.
+
+    It is named after the database. So one that was opened for writing before another took its place
+    writes its log beside that one.
+    """
+    if not os.path.isfile(f"{path}.wal"):
+        return False
+    _check_file(path)
+    connection = connect(paths=[str(path), f"{path}.wal"])
+    try:
+        connection.execute(f"attach {quoted(path)} as beside (read_only)")
+    except duckdb.Error as error:
+        return _FOREIGN_LOG in str(error)
+    finally:
+        connection.close()
+    return False
+
+
 def keep_copy(path: Path, target: Path) -> list[Path]:
     """Copy a database, and its log where it has one, though another process may hold it.
 

@@ -669,6 +669,9 @@ def _locked_down(layout: Layout, config: Config, spill: Path | None) -> duckdb.D
 
 
 def _unusable(layout: Layout, error: Exception) -> StorageError:
+    refused = data_folder_id.unreadable(layout)
+    if refused is not None:
+        return refused
     problem = " ".join(str(error).split())[:300]
     return StorageError(layout.catalog, f"cannot be read: {problem}")
 

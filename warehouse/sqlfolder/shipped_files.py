@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +84,7 @@ def refresh(root: Path, config: Config, *, restore: bool = False) -> Refreshed:
         known = {record.get(name, ""), *before.get(name, ())} - {""}
         if not target.exists():
             if is_ours and (restore or not known):
-                write(target, source.read_bytes())
+                write(target, source.read_bytes(), _readers(root))
                 found.added.append(name)
                 record[name] = digest
             continue
@@ -133,20 +135,50 @@ def outdated(root: Path) -> list[str]:
     return sorted(map(str, names)) if isinstance(names, list) else []
 
 
-def write(target: Path, content: bytes) -> None:
+def write(target: Path, content: bytes, readers: int = 0) -> None:
     """Whole or not at all: half a file would later pass for the user's.
 
     What bears the draft's name may be a stranger's link, or a pipe: it goes, and nothing is written
     to where it leads.
+
+    Args:
+        readers: who may read a new one beside those that the umask lets, as bits of its mode.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(target.parent, readers)
     part = target.with_name(f"{target.name}.part")
     part.unlink(missing_ok=True)
     with open(part, "xb") as file:
         file.write(content)
     if target.exists():
         shutil.copymode(target, part)
+    else:
+        _let_in(part, readers)
     os.replace(part, target)
+
+
+def _readers(root: Path) -> int:
+    """The r's of a warehouse's settings: whoever may read those may read what was added since.
+
+    The umask is that of who runs the first command of a new version, as of a nightly job. With it
+    alone, others who share the warehouse could not read the new files, and not ask anything.
+    """
+    try:
+        return (root / CONFIG_FILE).stat().st_mode & 0o444
+    except OSError:
+        return 0
+
+
+def _make_folders(folder: Path, readers: int) -> None:
+    if not folder.is_dir():
+        _make_folders(folder.parent, readers)
+        folder.mkdir(exist_ok=True)
+        _let_in(folder, readers | readers >> 2)
+
+
+def _let_in(path: Path, bits: int) -> None:
+    # A disk that keeps no modes gives all the same one.
+    with suppress(OSError):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | bits)
 
 
 def _place(root: Path, config: Config, name: str) -> tuple[Path, bool]:
@@ -245,4 +277,4 @@ def _keep(root: Path, record: dict[str, str], outdated: list[str]) -> None:
     path = root / RECORD
     is_ours = (root / CONFIG_FILE).parent.is_dir() and not path.is_symlink()
     if is_ours and not _says(path, text):
-        write(path, text.encode())
+        write(path, text.encode(), _readers(root))

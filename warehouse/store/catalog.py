@@ -473,6 +473,9 @@ class Catalog:
             sign in text for sign in ("lock on file", "Cannot open file", "Permission denied")
         )
         if is_refused:
+            refused = data_folder_id.unreadable(self._layout)
+            if refused is not None:
+                return refused
             return StorageError(self._layout.catalog, f"cannot be opened: {text}")
         return DamagedCatalogError(self._layout.catalog, text)
 

@@ -7,6 +7,7 @@ which a file that nobody knows bears the name of one that a writer would put the
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -280,12 +281,31 @@ def refused(
     named = Path(error.filename or layout.data)
     told = f"{problem}: {error.strerror or error}"
     there = next(path for path in (named, *named.parents) if os.path.exists(path))
-    if isinstance(error, PermissionError) and not is_own(there):
-        told += f"; {there} belongs to {owner_of(there)}, not to you"
-        if is_own(layout.data):
-            back = f"chown -R {os.stat(layout.data).st_uid} {layout.data}"
-            told += f", as a run of theirs left it: let them give it back with: {back}"
+    if isinstance(error, PermissionError):
+        told += _whose(layout, there)
     return StorageError(place or named, told)
+
+
+def unreadable(layout: Layout) -> StorageError | None:
+    """What is told of a catalog that the user may not read; None: the user may."""
+    # To open it, and close it, would let go of DuckDB's lock where this process holds one.
+    by_effective = os.access in os.supports_effective_ids
+    is_readable = os.access(layout.catalog, os.R_OK, effective_ids=by_effective)
+    if is_readable or not os.path.exists(layout.catalog):
+        return None
+    told = f"cannot be read: {os.strerror(errno.EACCES)}{_whose(layout, layout.catalog)}"
+    return StorageError(layout.catalog, told)
+
+
+def _whose(layout: Layout, there: Path) -> str:
+    """Whose something is that the system refuses, and how its owner gets it back; may be empty."""
+    if is_own(there):
+        return ""
+    told = f"; {there} belongs to {owner_of(there)}, not to you"
+    if is_own(layout.data):
+        back = f"chown -R {os.stat(layout.data).st_uid} {layout.data}"
+        told += f", as a run of theirs left it: let them give it back with: {back}"
+    return told
 
 
 def claim(layout: Layout, told: Callable[[], str | None] = lambda: None) -> None:

@@ -24,9 +24,10 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
+import duckdb
 from filelock import FileLock, Timeout
 
-from warehouse.core.duckdb_connection import keep_copy
+from warehouse.core.duckdb_connection import is_beside_foreign_log, keep_copy
 from warehouse.core.paths import (
     OWN_FOLDERS,
     SHELF_STAGING,
@@ -205,6 +206,7 @@ def recover(layout: Layout) -> bool:
         remove(layout.staging)
     _clear_shelves(layout)
     layout.modes.make_folders(layout.staging)
+    _set_foreign_log_aside(layout)
     return found
 
 
@@ -231,6 +233,34 @@ def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
         error.problem,
         aside,
     )
+
+
+def _set_foreign_log_aside(layout: Layout) -> None:
+    """Keep elsewhere what a shell that writes has put beside the catalog after the one it opened.
+
+    No shell opens a catalog beside it, and where nothing is to be published no other would come.
+    """
+    try:
+        is_foreign = is_beside_foreign_log(layout.catalog)
+    except duckdb.Error:
+        # What else is wrong with the catalog is told by who opens it.
+        return
+    if is_foreign:
+        logger.warning(
+            "%s.wal is the log of a catalog that stood here before, which a duckdb has open for"
+            " writing, or had; kept as %s; open it with: duckdb -readonly",
+            layout.catalog,
+            _log_aside(layout),
+        )
+
+
+def _log_aside(layout: Layout) -> Path:
+    """Keep what stands in the place of the catalog's log, and say where."""
+    log = Path(f"{layout.catalog}.wal")
+    layout.modes.make_folders(layout.set_aside)
+    aside = layout.set_aside / f"{log.name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    rename(log, aside)
+    return aside
 
 
 def publish(layout: Layout, change: Change) -> None:
@@ -429,9 +459,7 @@ def _drop_log(layout: Layout) -> None:
         if not log.is_dir():
             raise
         # A folder is no log: it is somebody's, and DuckDB opens nothing beside it.
-        layout.modes.make_folders(layout.set_aside)
-        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        rename(log, layout.set_aside / f"{log.name}-{stamp}")
+        _log_aside(layout)
 
 
 def _put(layout: Layout, staged: str, final: str) -> None:
