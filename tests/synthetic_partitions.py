@@ -17,8 +17,8 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import month_of
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import catalog_writer
 from warehouse.store.catalog import CatalogChange, SourceFile
+from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.partitions import Partition, SessionSource, write_partition
 
 _DAY_NS = 16 * 3600 * 10**9
@@ -114,7 +114,7 @@ def catalog(made: Made, partitions: Iterable[Partition]) -> None:
     layout.staging.mkdir(parents=True, exist_ok=True)
     staged, config = layout.staging / "warehouse.duckdb", made.root / "config"
     change = CatalogChange(partitions=listed, files=files)
-    with catalog_writer.build(staged, layout, sql, config, change) as (_, built):
+    with next_catalog.build(staged, layout, sql, config, change) as (_, built):
         pass
     for source, target in built.moves:
         target.parent.mkdir(parents=True, exist_ok=True)

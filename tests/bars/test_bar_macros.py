@@ -21,7 +21,7 @@ from building import Made, MakeWarehouse, instant, trade
 from warehouse import Warehouse
 from warehouse.core.calendar import sessions_table
 from warehouse.errors import QueryError
-from warehouse.store import catalog_writer
+from warehouse.store.catalog_writer import next_catalog
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 # A half-day, a Sunday, which the calendar does not have, and a usual day.
@@ -204,7 +204,7 @@ def test_a_session_that_is_known_is_not_asked_for_again(
         asked.append(days)
         return sessions_table(days)
 
-    monkeypatch.setattr(catalog_writer, "sessions_table", noting)
+    monkeypatch.setattr(next_catalog, "sessions_table", noting)
     for day in (DAYS[2], DAYS[0]):
         made.put_raw("trades", day, lines(day))
         made.ingest("trades")

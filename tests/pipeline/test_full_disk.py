@@ -30,7 +30,8 @@ from warehouse.errors import StorageError
 from warehouse.ingest import incoming_rules, rejects, row_sorter, symbol_builder
 from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
-from warehouse.store import catalog_writer, kept_tables, publish
+from warehouse.store import kept_tables, publish
+from warehouse.store.catalog_writer import empty_catalog, next_catalog
 from warehouse.store.reference import reference_files
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)
@@ -52,7 +53,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "rows that exceed the memory": (row_sorter.RowSorter, "spill"),
     "partitions": (symbol_builder, "write_partition"),
     "rejects": (rejects.RejectsWriter, "_flush"),
-    "catalog": (catalog_writer, "build"),
+    "catalog": (next_catalog, "build"),
     "journal": (publish, "_sync"),
     "figures": (openmetrics, "write"),
 }
@@ -203,7 +204,7 @@ def test_a_catalog_that_may_not_grow_is_told_in_the_systems_own_words(
     """Wherever in it that is; as a quota or `ulimit -f` has it."""
     made = make(tmp_path, {day_key("trades", MONDAY): random_trades(SYMBOLS, 9, MONDAY)})
     # What this process keeps of the last one would be written at once.
-    monkeypatch.setattr(catalog_writer, "_frames", {})
+    monkeypatch.setattr(empty_catalog, "_frames", {})
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, most))
     try:
@@ -218,7 +219,7 @@ def test_a_catalog_that_may_not_grow_is_told_in_the_systems_own_words(
 
 STAGES_OF_A_LOAD: dict[str, tuple[Any, str]] = {
     "tables": (reference_files, "write"),
-    "catalog": (catalog_writer, "build"),
+    "catalog": (next_catalog, "build"),
     "journal": (publish, "_sync"),
 }
 

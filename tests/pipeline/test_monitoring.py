@@ -36,8 +36,9 @@ from warehouse.ingest import stage as staging
 from warehouse.pipeline import pipeline
 from warehouse.pipeline.run_watch import BY_A_SIGNAL, outcome
 from warehouse.pipeline.watch import logs, openmetrics
-from warehouse.store import catalog_writer, publish
+from warehouse.store import publish
 from warehouse.store.catalog_tables import CATALOG_FORMAT
+from warehouse.store.catalog_writer import next_catalog
 
 TRADES, BARS = day_key("trades", SESSION), day_key("day_aggs", SESSION)
 LINES = [trade("A", instant(SESSION, "10:00", n), n) for n in range(1, 8)]
@@ -118,13 +119,13 @@ def test_every_batch_says_that_the_run_goes_on_and_the_last_that_it_is_done(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = []
-    build = catalog_writer.build
+    build = next_catalog.build
 
     def note(*arguments: Any) -> Any:
         states.extend(run.state for run in arguments[-1].runs)
         return build(*arguments)
 
-    monkeypatch.setattr(catalog_writer, "build", note)
+    monkeypatch.setattr(next_catalog, "build", note)
     # As where files are large.
     monkeypatch.setattr(pipeline, "_TOGETHER_BYTES", 1)
     made.update()

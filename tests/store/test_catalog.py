@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.errors import ConfigError, StorageError
-from warehouse.store import catalog_writer
+from warehouse.store.catalog_writer import file_names
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 FEBRUARY = date(2024, 2, 1)
@@ -544,10 +544,10 @@ def test_spans_of_months_say_each_month_once_in_sql_too(
 ) -> None:
     spelled = [f"{one // 12:04}_{one % 12 + 1:02}" for one in sorted(months | {more})]
     name = f"{more // 12:04}_{more % 12 + 1:02}"
-    spans = catalog_writer._with(catalog_writer._spans(tuple(sorted(months))), name)
+    spans = file_names._with(file_names._spans(tuple(sorted(months))), name)
     assert months_in(spans) == spelled
     # Its length follows from the gaps, not from the months.
     gaps = sum(one + 1 not in months | {more} for one in months | {more})
     assert len(spans) <= 16 * gaps
-    without = catalog_writer._without(spans, name)
-    assert without == catalog_writer._spans(tuple(sorted(months - {more})))
+    without = file_names._without(spans, name)
+    assert without == file_names._spans(tuple(sorted(months - {more})))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from building import SESSION, Made, bar, day_key, instant, make, trade
 
-from warehouse.store import catalog_writer
+from warehouse.store.catalog_writer import empty_catalog
 
 KEYS = {"trades": trade("A", instant(SESSION), 1), "day_aggs": bar("A", instant(SESSION, "00:00"))}
 DEFINED = (
@@ -32,7 +32,7 @@ DEFINED = (
 @pytest.fixture(autouse=True)
 def no_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has published nothing yet."""
-    monkeypatch.setattr(catalog_writer, "_frames", {})
+    monkeypatch.setattr(empty_catalog, "_frames", {})
 
 
 def published(folder: Path) -> Made:
@@ -44,9 +44,9 @@ def published(folder: Path) -> Made:
 
 def test_a_catalog_is_the_same_whether_all_of_it_is_made_or_filled(tmp_path: Path) -> None:
     made = published(tmp_path / "made")
-    assert len(catalog_writer._frames) == 1
+    assert len(empty_catalog._frames) == 1
     filled = published(tmp_path / "filled")
-    assert len(catalog_writer._frames) == 1
+    assert len(empty_catalog._frames) == 1
 
     assert made.answers(*DEFINED) == filled.answers(*DEFINED)
     assert filled.sql("select data_folder()") == [(str(filled.layout.data),)]
@@ -55,7 +55,7 @@ def test_a_catalog_is_the_same_whether_all_of_it_is_made_or_filled(tmp_path: Pat
 
 def test_what_is_kept_says_nothing_of_the_warehouse_that_it_was_made_in(tmp_path: Path) -> None:
     published(tmp_path / "made")
-    (frame,) = catalog_writer._frames.values()
+    (frame,) = empty_catalog._frames.values()
     assert b"trades_names" in frame
     assert str(tmp_path).encode() not in frame
 
@@ -65,7 +65,7 @@ def test_a_catalog_of_somebodys_own_files_is_made_from_them_each_time(
     tmp_path: Path, name: str
 ) -> None:
     made = published(tmp_path / "made")
-    before = dict(catalog_writer._frames)
+    before = dict(empty_catalog._frames)
     path = made.root / f"sql/catalog/{name}.sql"
     for answer in (1, 2):
         own = f"create or replace macro own_answer() as {answer};\n"
@@ -74,7 +74,7 @@ def test_a_catalog_of_somebodys_own_files_is_made_from_them_each_time(
         made.update()
         assert made.sql("select own_answer()") == [(answer,)]
         assert made.sql("select price from trades") == [(answer,)]
-    assert catalog_writer._frames == before
+    assert empty_catalog._frames == before
 
 
 def test_a_list_or_a_feature_that_changes_is_in_the_next_catalog(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_list_or_a_feature_that_changes_is_in_the_next_catalog(tmp_path: Path)
     assert made.sql("select name from trade_conditions where id = 999") == [("Mine",)]
     macros = "select count(*) from duckdb_functions() where function_name = '{}_of'"
     assert made.answers(macros.format("breadth"), macros.format("spread")) == [[(2,)], [(0,)]]
-    assert len(catalog_writer._frames) == 2
+    assert len(empty_catalog._frames) == 2
 
 
 def test_a_feature_that_cannot_be_made_is_told_and_nothing_is_kept(tmp_path: Path) -> None:
@@ -104,4 +104,4 @@ def test_a_feature_that_cannot_be_made_is_told_and_nothing_is_kept(tmp_path: Pat
     assert [
         name for (name,) in made.sql("from features select name where problem is not null")
     ] == ["spread"]
-    assert not catalog_writer._frames
+    assert not empty_catalog._frames

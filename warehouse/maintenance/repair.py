@@ -44,7 +44,7 @@ from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
 from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
-from warehouse.store.catalog_writer import schema_problem
+from warehouse.store.catalog_writer import schema_files
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import objects_amiss, sizes
@@ -441,7 +441,7 @@ class _Repair:
         elif fault.kind == "history":
             problem = _history_problem(self._layout, fault.path)
         elif fault.kind == "schema":
-            problem = schema_problem(fault.path)
+            problem = schema_files.problem_of(fault.path)
         elif fault.kind == "reference" and reference_files.problem(fault.path) is not None:
             problem = f"make it anew with: {fault.remedy}"
         if problem is None:

@@ -44,7 +44,7 @@ from warehouse.maintenance.verify_units import Check, looked_at
 from warehouse.source.partfile import superseded
 from warehouse.store import data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, SourceFile
-from warehouse.store.catalog_writer import schema_files, schema_problem
+from warehouse.store.catalog_writer import schema_files
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.reference import reference_files
@@ -259,11 +259,11 @@ class _Round:
         """Whether the files that views take their columns from are there, and no others."""
         with_reference = self._catalog.reference() is not None
         kinds = published_types(self._catalog)
-        due = schema_files(self._layout, kinds, with_reference=with_reference)
+        due = schema_files.listed(self._layout, kinds, with_reference=with_reference)
         cuts = self._catalog.cuts(kinds)
         due += [self._layout.schema_of_cut(kind, cut) for kind, cut in cuts.items()]
         for path in due:
-            problem = schema_problem(path)
+            problem = schema_files.problem_of(path)
             if problem is not None:
                 yield Fault(path, "schema", problem)
         if self._is_whole and self._layout.schema.is_dir():
@@ -272,7 +272,7 @@ class _Round:
                 if path.name in FILE_MANAGERS:
                     continue
                 is_ours = is_kept_bars(path.stem) or path in of_cuts
-                if is_ours and schema_problem(path) is None:
+                if is_ours and schema_files.problem_of(path) is None:
                     # Of bars that were kept once, or of a publish that was killed; it has no rows.
                     continue
                 yield Fault(path, "unknown", "no file that a view takes its columns from")

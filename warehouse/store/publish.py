@@ -39,9 +39,10 @@ from warehouse.core.paths import (
 )
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import catalog_writer, data_folder_id, journal, kept_tables
+from warehouse.store import data_folder_id, journal, kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, id_in, names_any
 from warehouse.store.catalog_tables import note_sound
+from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 
@@ -631,7 +632,7 @@ class Committer:
         here = f"{layout.data}/"
         staged = layout.data / STAGED_CATALOG
         staged.unlink(missing_ok=True)
-        with catalog_writer.build(staged, layout, self.sql, self._config_dir, change) as (
+        with next_catalog.build(staged, layout, self.sql, self._config_dir, change) as (
             connection,
             built,
         ):

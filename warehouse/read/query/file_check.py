@@ -23,7 +23,7 @@ from warehouse.read.query.names import files, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names_of
 from warehouse.store.catalog import cuts_told
-from warehouse.store.catalog_writer import schema_problem
+from warehouse.store.catalog_writer import schema_files
 from warehouse.store.partitions import open_partition
 from warehouse.store.reference import reference_files
 
@@ -144,7 +144,7 @@ def _look_at(path: Path, size: int | None) -> _Stamp | None:
 def _check_kind(snapshot: Snapshot, kind: str) -> _Looked:
     # Its rows would be taken for published ones.
     for path in (snapshot.layout.schema / f"{kind}.parquet", *_of_cut(snapshot, kind)):
-        if not _is_refused(path) and (problem := schema_problem(path)) is not None:
+        if not _is_refused(path) and (problem := schema_files.problem_of(path)) is not None:
             raise CorruptPartitionError(path, problem, "warehouse verify --repair")
     if kind in REFERENCE_TABLES:
         name = (snapshot.reference or {}).get(kind)

@@ -42,8 +42,9 @@ from warehouse.errors import (
 )
 from warehouse.objects import disk_cache, generation
 from warehouse.objects.generation import CATALOG, Content, Current, Record
-from warehouse.store import catalog_writer, data_folder_id, kept_tables, manifests
+from warehouse.store import data_folder_id, kept_tables, manifests
 from warehouse.store.catalog import SourceFile, file_record
+from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publish import publish, writer_lock
@@ -226,7 +227,7 @@ def _bring(
 
     with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
-    outdated = catalog_writer.adapt(staged[CATALOG], layout, layout.root / "config")
+    outdated = next_catalog.adapt(staged[CATALOG], layout, layout.root / "config")
     after = Record(bucket.url, newest.etag, files, number=newest.number)
     publish_noted(layout, _change(layout, files, staged, known, outdated), known, after)
     return after
