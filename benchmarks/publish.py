@@ -42,7 +42,7 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import manifests
 from warehouse.store.catalog import CatalogChange, SourceFile
 from warehouse.store.partitions import ENTRIES, Partition, slices_of
-from warehouse.store.publish import Committer, writer_lock
+from warehouse.store.publishing.publish import Committer, writer_lock
 
 SESSION = date(2025, 1, 2)
 

@@ -18,8 +18,8 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import month_of
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store.catalog import CatalogChange, SourceFile
-from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.partitions import Partition, SessionSource, write_partition
+from warehouse.store.publishing import next_catalog
 
 _DAY_NS = 16 * 3600 * 10**9
 _CONDITIONS = pa.array([None, "12", "12,37", "37", "14", "14,41", "14,37,41", "1"], pa.string())

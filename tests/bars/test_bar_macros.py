@@ -21,7 +21,7 @@ from building import Made, MakeWarehouse, instant, trade
 from warehouse import Warehouse
 from warehouse.core.calendar import sessions_table
 from warehouse.errors import QueryError
-from warehouse.store.catalog_writer import next_catalog
+from warehouse.store.publishing import next_catalog
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 # A half-day, a Sunday, which the calendar does not have, and a usual day.

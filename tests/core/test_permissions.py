@@ -21,7 +21,7 @@ from warehouse.cli.shell import shell_arguments
 from warehouse.core.permissions import Modes
 from warehouse.errors import ConfigError, StorageError, WarehouseError
 from warehouse.store.catalog import Catalog
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.publish import writer_lock
 
 DAYS = (SESSION.replace(day=30), SESSION)
 

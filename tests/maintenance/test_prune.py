@@ -31,7 +31,7 @@ from warehouse.core.paths import Layout, RawFile
 from warehouse.errors import LockedError, StorageError
 from warehouse.maintenance.prune import prune
 from warehouse.source.partfile import superseded
-from warehouse.store.publish import Committer, writer_lock
+from warehouse.store.publishing.publish import Committer, writer_lock
 
 EARLIER, NEXT = SESSION - timedelta(days=1), SESSION + timedelta(days=1)
 NOW = datetime.now(UTC).replace(tzinfo=None)

@@ -27,7 +27,7 @@ from warehouse.core.request import Request
 from warehouse.errors import LockedError
 from warehouse.maintenance.prune import prune
 from warehouse.maintenance.rebuild_stale import ChangedReport, rebuild_changed
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.publish import writer_lock
 
 MONDAY, TUESDAY, FEBRUARY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 2, 1)
 DAYS = (MONDAY, TUESDAY, FEBRUARY)

@@ -41,7 +41,7 @@ from warehouse.source.folder import FolderSource
 from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import write_partition
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.publish import writer_lock
 
 MONDAY, TUESDAY, FEBRUARY = date(2024, 1, 29), date(2024, 1, 30), date(2024, 2, 1)
 DAYS = (MONDAY, TUESDAY, FEBRUARY)

@@ -35,7 +35,7 @@ from warehouse.ingest import market_builder
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.objects.bucket import bucket_of
 from warehouse.objects.generation import CURRENT, contents, current, key_of, record
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.publish import writer_lock
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
 

@@ -30,8 +30,7 @@ from warehouse.errors import StorageError
 from warehouse.ingest import incoming_rules, rejects, row_sorter, symbol_builder
 from warehouse.pipeline.watch import openmetrics
 from warehouse.source import folder as source
-from warehouse.store import kept_tables, publish
-from warehouse.store.catalog_writer import empty_catalog, next_catalog
+from warehouse.store.publishing import empty_catalog, kept_tables, next_catalog, publish
 from warehouse.store.reference import reference_files
 
 MONDAY, TUESDAY = date(2024, 1, 29), date(2024, 1, 30)

@@ -36,9 +36,8 @@ from warehouse.ingest import stage as staging
 from warehouse.pipeline import pipeline
 from warehouse.pipeline.run_watch import BY_A_SIGNAL, outcome
 from warehouse.pipeline.watch import logs, openmetrics
-from warehouse.store import publish
 from warehouse.store.catalog_tables import CATALOG_FORMAT
-from warehouse.store.catalog_writer import next_catalog
+from warehouse.store.publishing import next_catalog, publish
 
 TRADES, BARS = day_key("trades", SESSION), day_key("day_aggs", SESSION)
 LINES = [trade("A", instant(SESSION, "10:00", n), n) for n in range(1, 8)]

@@ -58,7 +58,7 @@ from warehouse.ingest.stage import Stager
 from warehouse.pipeline import pipeline
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
-from warehouse.store import publish
+from warehouse.store.publishing import publish
 
 MakeWarehouse = Callable[..., Made]
 
@@ -1142,7 +1142,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from warehouse.core import config
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.publish import writer_lock
 root = Path(sys.argv[1])
 with writer_lock(config.load(root / "config/data_config.yaml", {}).layout(root)):
     print("held", flush=True)

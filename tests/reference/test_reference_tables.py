@@ -38,8 +38,8 @@ from warehouse.errors import (
 )
 from warehouse.pipeline.reference_load import TableReport, merged
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store.catalog_writer.sql_files import REFERENCE_VIEWS
-from warehouse.store.publish import writer_lock
+from warehouse.store.publishing.catalog_sql import REFERENCE_VIEWS
+from warehouse.store.publishing.publish import writer_lock
 from warehouse.store.reference import reference_files
 from warehouse.store.reference.reference_files import SCHEMAS
 

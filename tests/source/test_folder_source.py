@@ -43,7 +43,7 @@ from warehouse.report.status import status as status_of
 from warehouse.source.folder import FolderSource, Unlisted, without_doubles
 from warehouse.source.transfer import SourceObject
 from warehouse.store.catalog import Catalog, SourceFile
-from warehouse.store.publish import Committer
+from warehouse.store.publishing.publish import Committer
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
 DAYS = (MONDAY, TUESDAY, SESSION)

@@ -17,7 +17,7 @@ from warehouse.core.paths import Layout
 from warehouse.errors import SqlFileError
 from warehouse.sqlfolder import catalog_statements
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store.catalog_writer import binding, sql_files
+from warehouse.store.publishing import catalog_binding, catalog_sql
 
 SQL = REPOSITORY / "sql"
 Edited = Callable[[str, str, str], SqlFolder]
@@ -49,7 +49,7 @@ def edited(tmp_path: Path) -> Edited:
 
 
 def bind(layout: Layout, sql: SqlFolder) -> None:
-    binding.bind(layout, sql, REPOSITORY / "config", sql_files.makers(sql))
+    catalog_binding.bind(layout, sql, REPOSITORY / "config", catalog_sql.makers(sql))
 
 
 def test_what_comes_with_the_project_is_bound_over_partitions_without_rows(layout: Layout) -> None:

@@ -16,7 +16,7 @@ from warehouse.core.datatypes import TRADE_CONDITIONS
 from warehouse.errors import ConfigError
 from warehouse.sqlfolder.bars import condition_table
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store.catalog_writer.sql_files import make_reference
+from warehouse.store.publishing.catalog_sql import make_reference
 
 HEAD = "id,name,updates_high_low,updates_open_close,updates_volume"
 DATED = f"{HEAD},valid_from,valid_to"

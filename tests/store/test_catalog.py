@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import decode_symbol, encode_symbol, parse_raw_path, partition_name
 from warehouse.errors import ConfigError, StorageError
-from warehouse.store.catalog_writer import file_names
+from warehouse.store.publishing import file_names
 
 SHELL = Path(sysconfig.get_path("scripts")) / "duckdb"
 FEBRUARY = date(2024, 2, 1)

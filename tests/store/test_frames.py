@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from building import SESSION, Made, bar, day_key, instant, make, trade
 
-from warehouse.store.catalog_writer import empty_catalog
+from warehouse.store.publishing import empty_catalog
 
 KEYS = {"trades": trade("A", instant(SESSION), 1), "day_aggs": bar("A", instant(SESSION, "00:00"))}
 DEFINED = (

@@ -24,8 +24,8 @@ from warehouse.cli.main import cli
 from warehouse.core.paths import HISTORY_TABLES
 from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError
-from warehouse.store import kept_tables
 from warehouse.store.catalog_tables import REQUIRED
+from warehouse.store.publishing import kept_tables
 
 JANUARY, FEBRUARY = date(2024, 1, 31), date(2024, 2, 1)
 DAYS = (JANUARY, FEBRUARY)

@@ -30,8 +30,9 @@ from warehouse.errors import (
     StorageError,
     WarehouseError,
 )
-from warehouse.store import data_folder_id, journal, publish
+from warehouse.store import data_folder_id, journal
 from warehouse.store.journal import Change
+from warehouse.store.publishing import publish
 
 DAY = date(2024, 1, 2)
 SYMBOLS = ("AAPL", "BCpC", "MSFT")
@@ -745,7 +746,7 @@ def test_a_full_disk_of_a_tier_is_found_out_before_the_journal_is_written(
 ) -> None:
     if not is_foreseen:
         # It fills up after it was looked at.
-        monkeypatch.setattr("warehouse.store.publish._check_room", lambda *moves: None)
+        monkeypatch.setattr("warehouse.store.publishing.publish._check_room", lambda *moves: None)
     place = "trades" if is_foreseen else r"trades/\.staging/\d+"
     disk, made = tmp_path / "disk", make(tmp_path / "w")
     with small_disk(disk, 1):

@@ -448,7 +448,7 @@ def test_a_conversion_that_is_killed_is_finished_or_undone_by_the_next_writer(
         replace(source, target)
 
     with monkeypatch.context() as broken:
-        broken.setattr("warehouse.store.publish.os.replace", fail)
+        broken.setattr("warehouse.store.publishing.publish.os.replace", fail)
         with pytest.raises(KeyboardInterrupt):
             convert(by_symbol, "market")
     convert(by_symbol, "market")

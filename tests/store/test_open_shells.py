@@ -24,7 +24,7 @@ from warehouse.core.request import Request
 from warehouse.errors import CorruptPartitionError, StorageError
 from warehouse.ingest import market_builder
 from warehouse.maintenance.convert_layout import convert_layout
-from warehouse.store import publish
+from warehouse.store.publishing import publish
 
 FIRST, SECOND, THIRD = (date(2024, 1, day) for day in (29, 30, 31))
 ROWS = {"A": 15, "B": 12, "C": 18, "D": 4}

@@ -21,10 +21,10 @@ from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import CorruptPartitionError, DamagedCatalogError
 from warehouse.sqlfolder import transform_version
-from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
-from warehouse.store.recover_catalog import _Rejects, take_inventory
+from warehouse.store.publishing import kept_tables
+from warehouse.store.publishing.recover_catalog import _Rejects, take_inventory
 
 DAY = date(2024, 1, 2)
 DEEP = b'{"a":' * 100_000

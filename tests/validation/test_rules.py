@@ -31,7 +31,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.errors import RequestError, SqlFileError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import Rule, chosen, rules
-from warehouse.store.catalog_writer.sql_files import make_reference
+from warehouse.store.publishing.catalog_sql import make_reference
 from warehouse.store.reference.reference_files import SCHEMAS
 from warehouse.validation.evaluate import ask, checked_as, show_sessions
 

@@ -23,7 +23,7 @@ from warehouse.core.datatypes import DataType
 from warehouse.ingest.cleaning import Cleaner
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import BrokenRule, Rule
-from warehouse.store.catalog_writer.sql_files import make_reference
+from warehouse.store.publishing.catalog_sql import make_reference
 from warehouse.validation.evaluate import (
     Evaluation,
     ValidationResult,

@@ -44,7 +44,7 @@ from warehouse.store.partitions import (
     read_sessions,
     write_partition,
 )
-from warehouse.store.publish import check_places
+from warehouse.store.publishing.publish import check_places
 
 _RANGE_ROWS = 1_048_576
 _SPOOL_ROWS = 16_384

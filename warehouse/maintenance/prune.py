@@ -24,7 +24,7 @@ from warehouse.source.partfile import superseded
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
-from warehouse.store.publish import Committer, recover
+from warehouse.store.publishing.publish import Committer, recover
 from warehouse.store.tier.garbage import collect
 from warehouse.store.tier.writing import writing
 

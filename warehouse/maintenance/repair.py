@@ -42,10 +42,9 @@ from warehouse.pipeline.bars.work import Scope
 from warehouse.pipeline.download_plan import files_to_ingest
 from warehouse.pipeline.pipeline import Pipeline
 from warehouse.pipeline.report import RunReport
-from warehouse.store import kept_tables
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
-from warehouse.store.catalog_writer import schema_files
 from warehouse.store.partitions import Partition
+from warehouse.store.publishing import kept_tables, schema_files
 from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import objects_amiss, sizes
 from warehouse.store.tier.writing import put_back, restore

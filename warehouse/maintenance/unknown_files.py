@@ -16,8 +16,9 @@ from warehouse.core.paths import (
     parse_raw_path,
 )
 from warehouse.objects.disk_cache import is_part
-from warehouse.store import kept_tables, manifests
+from warehouse.store import manifests
 from warehouse.store.catalog import Catalog, SourceFile
+from warehouse.store.publishing import kept_tables
 from warehouse.store.reference import reference_files
 
 _UNFINISHED = (".part", ".part.json", ".part.json.new", ".part.lock", ".old")

@@ -42,11 +42,11 @@ from warehouse.ingest import raw_check
 from warehouse.maintenance.unknown_files import FILE_MANAGERS, strays
 from warehouse.maintenance.verify_units import Check, looked_at
 from warehouse.source.partfile import superseded
-from warehouse.store import data_folder_id, journal, kept_tables
+from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog import Catalog, SourceFile
-from warehouse.store.catalog_writer import schema_files
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
+from warehouse.store.publishing import kept_tables, schema_files
 from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import object_problem, objects_amiss, sizes
 

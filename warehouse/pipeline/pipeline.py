@@ -95,7 +95,7 @@ from warehouse.store.catalog import (
     of_run,
 )
 from warehouse.store.partitions import FileVersion, Partition, rows_by_file
-from warehouse.store.publish import check_places
+from warehouse.store.publishing.publish import check_places
 from warehouse.text import printable, some
 from warehouse.validation.validate import ValidationReport, change_of, validate
 

@@ -27,12 +27,12 @@ from warehouse.pipeline.run_watch import outcome, watched
 from warehouse.pipeline.watch.logs import RunLog
 from warehouse.sqlfolder import shipped_files
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import data_folder_id, journal, kept_tables
+from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog import Catalog, CatalogChange
-from warehouse.store.catalog_writer import sql_files
 from warehouse.store.manifests import Key
-from warehouse.store.publish import Committer, remove, rename
-from warehouse.store.recover_catalog import take_inventory
+from warehouse.store.publishing import catalog_sql, kept_tables
+from warehouse.store.publishing.publish import Committer, remove, rename
+from warehouse.store.publishing.recover_catalog import take_inventory
 from warehouse.store.reference import reference_lists
 from warehouse.store.tier.writing import is_known, restore, writing
 from warehouse.text import count, some
@@ -99,11 +99,11 @@ class Writer:
             moves: (staged, final).
             removals: files that are no more.
         """
-        for broken in sql_files.broken_features(self.sql):
+        for broken in catalog_sql.broken_features(self.sql):
             if str(broken) not in self._noted:
                 self._progress.note(f"a feature is left out: {broken}")
                 self._noted.add(str(broken))
-        for name in sql_files.not_read(self.sql):
+        for name in catalog_sql.not_read(self.sql):
             told = (
                 f"{self.sql.folder / 'catalog' / name}.sql is not read: the catalog is made of the"
                 " files that come with the project; put what is yours into one of them"
@@ -183,8 +183,8 @@ class Writer:
             is_older
             or self._is_new_to_bucket()
             or folder != str(self.layout.data)
-            or features != sql_files.features(self.sql)
-            or made_of != sql_files.made_of(self.sql)
+            or features != catalog_sql.features(self.sql)
+            or made_of != catalog_sql.made_of(self.sql)
             or (present is not None and _rules(conditions) != _rules(present.to_pylist()))
         ):
             # Its views read whatever stands in a folder; nothing of it is in the bucket yet; the

@@ -550,7 +550,7 @@ class Catalog:
         return rows[0]["folder"] if rows else None
 
     def made_of(self) -> str | None:
-        """SHA-256 of the SQL files that made it, as of `catalog_writer.sql_files.made_of`.
+        """SHA-256 of the SQL files that made it, as of `publishing.catalog_sql.made_of`.
 
         None: an earlier version made it, or there is none yet.
         """

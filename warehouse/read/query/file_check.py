@@ -23,8 +23,8 @@ from warehouse.read.query.names import files, known
 from warehouse.read.snapshot import Snapshot
 from warehouse.sqlfolder.determinism import names_of
 from warehouse.store.catalog import cuts_told
-from warehouse.store.catalog_writer import schema_files
 from warehouse.store.partitions import open_partition
+from warehouse.store.publishing import schema_files
 from warehouse.store.reference import reference_files
 
 _MANIFESTS = "partitions"

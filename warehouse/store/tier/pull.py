@@ -42,12 +42,12 @@ from warehouse.errors import (
 )
 from warehouse.objects import disk_cache, generation
 from warehouse.objects.generation import CATALOG, Content, Current, Record
-from warehouse.store import data_folder_id, kept_tables, manifests
+from warehouse.store import data_folder_id, manifests
 from warehouse.store.catalog import SourceFile, file_record
-from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
-from warehouse.store.publish import publish, writer_lock
+from warehouse.store.publishing import kept_tables, next_catalog
+from warehouse.store.publishing.publish import publish, writer_lock
 from warehouse.store.reference import reference_files
 from warehouse.text import count, some
 

@@ -28,7 +28,7 @@ from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog
 from warehouse.store.journal import Change
-from warehouse.store.publish import Committer, writer_lock
+from warehouse.store.publishing.publish import Committer, writer_lock
 from warehouse.store.tier.pull import (
     KEPT_A_DAY,
     Published,

@@ -42,16 +42,16 @@ from warehouse.store.catalog_tables import (
     check_tables,
     state_of,
 )
-from warehouse.store.catalog_writer import (
-    binding,
-    empty_catalog,
-    file_names,
-    replaced,
-    schema_files,
-    sql_files,
-)
 from warehouse.store.manifests import Manifest
 from warehouse.store.partitions import Partition
+from warehouse.store.publishing import (
+    catalog_binding,
+    catalog_sql,
+    empty_catalog,
+    file_names,
+    replaced_catalog,
+    schema_files,
+)
 from warehouse.store.reference import reference_files
 
 logger = logging.getLogger("warehouse")
@@ -131,7 +131,7 @@ def build(
         SqlFileError: a file of sql/catalog or config/ fails.
         StorageError: the disk refuses.
     """
-    binding.check(layout, sql, config_dir)
+    catalog_binding.check(layout, sql, config_dir)
     previous = layout.catalog if layout.catalog.exists() else None
     state = state_of(layout.catalog)
     schema_files.write(layout)
@@ -186,27 +186,27 @@ def build(
         reference: dict[str, str] | None = None
         if previous is not None:
             check_tables(connection, "replaced", previous, data_folder_id.id_of(layout), state)
-            named, earlier = replaced.published(connection, layout, change)
-            columns = replaced.show(connection, layout, named, change)
-            built.broken_off = replaced.running(connection)
+            named, earlier = replaced_catalog.published(connection, layout, change)
+            columns = replaced_catalog.show(connection, layout, named, change)
+            built.broken_off = replaced_catalog.running(connection)
             row = connection.execute("select generation from previous.warehouse").fetchone()
             generation = row[0] if row else 0
-            sql_files.run(connection, sql, "carry_over", layout, config_dir)
-            sessions = replaced.sessions(connection)
+            catalog_sql.run(connection, sql, "carry_over", layout, config_dir)
+            sessions = replaced_catalog.sessions(connection)
             # Where it has no such macro DuckDB would take the new catalog's, which has.
             connection.execute(within("replaced"))
             rejects = file_names.rejects_names(connection)
             names = file_names.names_before(connection, named)
             reference = reference_files.named(connection, "replaced")
             connection.execute("reset search_path")
-            before = replaced.objects(connection, "replaced")
-            types = replaced.types(connection, "replaced")
+            before = replaced_catalog.objects(connection, "replaced")
+            types = replaced_catalog.types(connection, "replaced")
             connection.execute("detach previous")
             connection.execute("detach replaced")
         elif change.history:
-            replaced.show_history(connection, layout, change)
-            built.broken_off = replaced.running(connection)
-            sql_files.run(connection, sql, "carry_over", layout, config_dir)
+            replaced_catalog.show_history(connection, layout, change)
+            built.broken_off = replaced_catalog.running(connection)
+            catalog_sql.run(connection, sql, "carry_over", layout, config_dir)
             connection.execute("detach previous")
         present, fresh = _write_manifests(layout, named, earlier, change, built)
         # By itself each statement would be a transaction, and an fsync.
@@ -214,7 +214,7 @@ def build(
         kinds = with_bars(one.data_type for one in present)
         schema_files.write(layout, kinds[len(DATA_TYPES) :], shared=False)
         connection.register("present_manifests", pa.table(manifests.table(present), _MANIFESTS))
-        sql_files.run(connection, sql, "add", layout, config_dir)
+        catalog_sql.run(connection, sql, "add", layout, config_dir)
         connection.execute(
             f"""
             insert into warehouse (
@@ -230,20 +230,20 @@ def build(
                 f"flatfile-warehouse {process.version()}",
                 datetime.now(UTC).replace(tzinfo=None),
                 data_folder_id.id_of(layout),
-                sql_files.made_of(sql),
+                catalog_sql.made_of(sql),
             ],
         )
         file_names.set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
         for name in kinds[len(DATA_TYPES) :]:
-            sql_files.run(connection, sql, sql_files.KEPT_BARS, layout, config_dir, length=name)
+            catalog_sql.run(connection, sql, catalog_sql.KEPT_BARS, layout, config_dir, length=name)
         _note_sessions(connection, present, sessions)
         _name_reference(connection, layout, reference, change, built)
         file_names.name_rejects(connection, layout, rejects, change)
         cuts = file_names.name_partitions(connection, sql, layout, present, fresh, named, names)
         built.removals += schema_files.write_cuts(layout, cuts)
         # Views of bars that are no longer kept are gone.
-        gone = before - replaced.objects(connection)
-        gone |= types and types - replaced.types(connection, None)
+        gone = before - replaced_catalog.objects(connection)
+        gone |= types and types - replaced_catalog.types(connection, None)
         built.others = sorted([*(name for name in gone if not is_kept_bars(name)), *columns])
         connection.commit()
         # What fails while a connection is closed is not told, and would stay in the log beside.
@@ -349,8 +349,8 @@ def _name_reference(
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     """Give a table the columns of another that it lacks: its SQL may be of an earlier version."""
-    there = {name.lower() for name in replaced.columns_of(connection, table)}
-    for name, kind in replaced.columns_of(connection, like).items():
+    there = {name.lower() for name in replaced_catalog.columns_of(connection, table)}
+    for name, kind in replaced_catalog.columns_of(connection, like).items():
         if name.lower() not in there:
             connection.execute(f'alter table {table} add column "{name}" {kind}')
 

@@ -19,8 +19,8 @@ from warehouse.errors import SqlFileError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import manifests
 from warehouse.store.catalog import CUT, CatalogChange, cut_in
-from warehouse.store.catalog_writer import sql_files
 from warehouse.store.manifests import Manifest
+from warehouse.store.publishing import catalog_sql
 
 _SPAN = r"\d{4}_(?:0[1-9]|1[0-2])(?:-\d{4}_(?:0[1-9]|1[0-2]))?"
 _FOLDERS = re.compile(rf"(?:[A-Z0-9%._-]+ {_SPAN}(?:,{_SPAN})*(?:\n|\Z))*", re.ASCII)
@@ -102,9 +102,9 @@ def name_partitions(
         if (cut := cut_in(told[shared])) is not None:
             cuts[kind] = cut
         is_kept = is_kept_bars(kind)
-        file = sql_files.catalog_file(sql, sql_files.KEPT_BARS if is_kept else kind)
-        listing = f"{sql_files.AS_SHIPPED if is_kept else kind}_market_files"
-        lists = sql_files.catalog_file(sql, "files")
+        file = catalog_sql.catalog_file(sql, catalog_sql.KEPT_BARS if is_kept else kind)
+        listing = f"{catalog_sql.AS_SHIPPED if is_kept else kind}_market_files"
+        lists = catalog_sql.catalog_file(sql, "files")
         if told[f"{kind}_names"] and "months_in" not in lists.body:
             raise SqlFileError(lists.path, "does not take spans of months apart, with months_in")
         if told[shared] and listing not in file.body:

@@ -19,7 +19,7 @@ from warehouse.errors import SqlFileError
 from warehouse.sqlfolder.catalog_statements import PROBE, WRITERS, check_macros
 from warehouse.sqlfolder.files import SqlFile, SqlFolder, come_with_us
 from warehouse.store import manifests
-from warehouse.store.catalog_writer import file_names, schema_files, sql_files
+from warehouse.store.publishing import catalog_sql, file_names, schema_files
 from warehouse.store.reference import reference_files
 
 _PROBE_SESSION = date(2000, 1, 3)
@@ -42,7 +42,7 @@ def check(layout: Layout, sql: SqlFolder, config_dir: Path) -> None:
     Raises:
         SqlFileError: names the file.
     """
-    files = sql_files.makers(sql)
+    files = catalog_sql.makers(sql)
     texts = tuple(file.body for file in files)
     ours = come_with_us()
     if texts in _bound or all(file.body == ours[file.name].body for file in files):
@@ -112,12 +112,12 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
         for file in files:
             name = file.name.removeprefix("catalog/")
             if name == "reference":
-                sql_files.make_reference(connection, sql, config_dir, layout.trade_conditions)
+                catalog_sql.make_reference(connection, sql, config_dir, layout.trade_conditions)
                 continue
-            sql_files.run(connection, sql, name, probe, config_dir)
+            catalog_sql.run(connection, sql, name, probe, config_dir)
             if name == "path_name":
                 # Who calls it would be named in its place.
-                check_macros(connection, [file], sql_files.macros(sql))
+                check_macros(connection, [file], catalog_sql.macros(sql))
             if name == "files":
                 file_names.set_folder(connection, os.path.realpath(probe.data), probe.cache.name)
             if name == "reference_files":
@@ -127,5 +127,5 @@ def bind(layout: Layout, sql: SqlFolder, config_dir: Path, files: Sequence[SqlFi
             file_names.set_names(connection, data_type, f"{PROBE} {_PROBE_SESSION:%Y_%m}")
         rejects = f"trades/{_PROBE_SESSION:%Y_%m}/{PROBE}.parquet"
         file_names.set_names(connection, "rejects", rejects)
-        check_macros(connection, files, sql_files.macros(sql))
+        check_macros(connection, files, catalog_sql.macros(sql))
     shutil.rmtree(folder)

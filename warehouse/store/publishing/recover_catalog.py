@@ -23,7 +23,6 @@ from warehouse.core.file_state import FileState
 from warehouse.core.paths import Layout, RawFile, month_of, parse_key, partition_paths
 from warehouse.core.small_files import REFUSED, plain
 from warehouse.errors import CorruptPartitionError, UnreadablePartitionError
-from warehouse.store import kept_tables
 from warehouse.store.catalog import CatalogChange, SourceFile, file_record
 from warehouse.store.partitions import (
     Partition,
@@ -32,6 +31,7 @@ from warehouse.store.partitions import (
     describe,
     with_rejects,
 )
+from warehouse.store.publishing import kept_tables
 
 
 def take_inventory(layout: Layout, workers: int) -> tuple[CatalogChange, list[Path]]:

@@ -34,7 +34,7 @@ from warehouse.errors import (
 from warehouse.sqlfolder.determinism import parser
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile
 from warehouse.store.catalog_tables import REQUIRED, odd_column
-from warehouse.store.catalog_writer.next_catalog import schema_of
+from warehouse.store.publishing.next_catalog import schema_of
 
 _RECORDS = f"""
     select {", ".join(item.name for item in fields(SourceFile))}

@@ -39,12 +39,12 @@ from warehouse.core.paths import (
 )
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
-from warehouse.store import data_folder_id, journal, kept_tables
+from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog import Catalog, CatalogChange, id_in, names_any
 from warehouse.store.catalog_tables import note_sound
-from warehouse.store.catalog_writer import next_catalog
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
+from warehouse.store.publishing import kept_tables, next_catalog
 
 _SYNC_SINGLY = 64
 _LEAST_WAIT = 0.2

@@ -18,7 +18,7 @@ from warehouse.sqlfolder.bars.bar_file import BarFolder
 from warehouse.sqlfolder.feature_file import FeatureFolder
 from warehouse.sqlfolder.files import SqlFolder, come_with_us
 from warehouse.store.catalog_tables import MADE_OF, WAREHOUSE_ID
-from warehouse.store.catalog_writer import file_names, sql_files
+from warehouse.store.publishing import catalog_sql, file_names
 from warehouse.store.reference import reference_lists
 
 Contents = tuple[str | bytes, ...]
@@ -40,7 +40,7 @@ def contents(sql: SqlFolder, config_dir: Path, conditions: Path) -> Contents | N
     """
     reference_lists.check(sql, config_dir, conditions)
     ours = come_with_us()
-    names = [file.name for file in sql_files.makers(sql)] + ["catalog/bars"]
+    names = [file.name for file in catalog_sql.makers(sql)] + ["catalog/bars"]
     if "catalog/features" not in names or any(
         sql.or_shipped(name).body != ours[name].body for name in names
     ):
@@ -66,31 +66,31 @@ def make(
     """
     # By itself each statement would be a transaction, and an fsync.
     connection.begin()
-    sql_files.run(connection, sql, "tables", layout, config_dir)
+    catalog_sql.run(connection, sql, "tables", layout, config_dir)
     # Where its SQL is of an earlier version.
     for name in (WAREHOUSE_ID, MADE_OF):
         connection.execute(f"alter table warehouse add column if not exists {name} varchar")
-    sql_files.make_reference(connection, sql, config_dir, layout.trade_conditions)
-    sql_files.run(connection, sql, "path_name", layout, config_dir)
-    sql_files.run(connection, sql, "files", layout, config_dir)
+    catalog_sql.make_reference(connection, sql, config_dir, layout.trade_conditions)
+    catalog_sql.run(connection, sql, "path_name", layout, config_dir)
+    catalog_sql.run(connection, sql, "files", layout, config_dir)
     # Views are bound when they are made, over the files without rows.
     file_names.set_folder(connection, os.path.realpath(layout.data), layout.cache.name)
-    sql_files.run(connection, sql, "partitions", layout, config_dir)
-    for name in sql_files.REFERENCE_VIEWS:
-        sql_files.run(connection, sql, name, layout, config_dir)
-        if name == sql_files.REFERENCE_VIEWS[0]:
+    catalog_sql.run(connection, sql, "partitions", layout, config_dir)
+    for name in catalog_sql.REFERENCE_VIEWS:
+        catalog_sql.run(connection, sql, name, layout, config_dir)
+        if name == catalog_sql.REFERENCE_VIEWS[0]:
             for table in REFERENCE_TABLES:
                 file_names.set_names(connection, table, "")
-    sql_files.run(connection, sql, "adjustment", layout, config_dir)
+    catalog_sql.run(connection, sql, "adjustment", layout, config_dir)
     for name in (*DATA_TYPES, "rejects"):
-        sql_files.run(connection, sql, name, layout, config_dir)
-    sql_files.run(connection, sql, "outliers", layout, config_dir)
-    if sql_files.has_features(sql):
-        sql_files.run(connection, sql, "features", layout, config_dir)
-    sql_files.run(connection, sql, "bars", layout, config_dir)
+        catalog_sql.run(connection, sql, name, layout, config_dir)
+    catalog_sql.run(connection, sql, "outliers", layout, config_dir)
+    if catalog_sql.has_features(sql):
+        catalog_sql.run(connection, sql, "features", layout, config_dir)
+    catalog_sql.run(connection, sql, "bars", layout, config_dir)
     connection.commit()
     are_whole = [_together(connection, partial(bar_macro.create, connection, BarFolder(sql)))]
-    if sql_files.has_features(sql):
+    if catalog_sql.has_features(sql):
         folder = FeatureFolder(sql.folder)
         are_whole += [_together(connection, partial(feature_macro.create, connection, folder))]
     return all(are_whole)
