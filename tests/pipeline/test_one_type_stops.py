@@ -29,7 +29,12 @@ from click.testing import CliRunner
 from warehouse.cli.main import cli
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import CorruptPartitionError, SqlFileError, StorageError
+from warehouse.errors import (
+    CorruptPartitionError,
+    OversizedTradeError,
+    SqlFileError,
+    StorageError,
+)
 from warehouse.maintenance.convert_layout import convert_layout
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.pipeline.pipeline import Staged
@@ -493,3 +498,73 @@ def test_a_damaged_partition_stops_the_conversion_of_its_month_alone(tmp_path: P
     assert names() == market | {
         f"{kind}/market/2024_01/31_00.parquet" for kind in ("quotes", "trades")
     }
+
+
+def test_each_length_of_bars_that_cannot_be_kept_is_told_of(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h", "1d", "5m"])
+    a_file_in_place_of_their_folder(made)
+    (made.layout.cache / "bars_5m").write_text("somebody's")
+    span = ["--start", str(SESSION), "--end", str(LATER)]
+
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "update", "trades", *span])
+
+    told = " ".join(done.output.split())
+    assert done.exit_code == 2
+    for every in ("1h", "5m"):
+        assert f"cache/bars_{every}: cannot be written: it is a file" in told
+    assert made.sql("select count(*) from bars_1d") == [(2,)]
+
+
+def test_a_trade_that_no_bar_holds_stops_the_conversion_of_its_month_alone(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    made.update(*KINDS)
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), price=1e13)])
+    with pytest.raises(OversizedTradeError):
+        made.update("trades")
+
+    with pytest.raises(OversizedTradeError, match="it stopped bars_1h of 2024-01 alone"):
+        convert_layout(made.pipeline, Request.of(("bars_1h",)), "market")
+
+    bars = {name for name in made.partitions() if name.startswith("bars_1h")}
+    assert bars == {"bars_1h/AAPL/2024_01.parquet", "bars_1h/market/2024_02/01_00.parquet"}
+
+
+def test_bars_that_cannot_be_built_keep_no_others_from_being_rebuilt(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    made.update(*KINDS)
+    digests = made.digests()
+    path = made.layout.cache / "trades/AAPL/2024_01.parquet"
+    path.write_bytes(b"x")
+
+    # They are built of trades that are made anew by the same command.
+    made.rebuild("trades", "bars_1h")
+
+    assert made.digests() == digests
+    path.write_bytes(b"x")
+    sql_that_is_broken(made)
+    with pytest.raises(SqlFileError, match=r"bars/time\.sql: "):
+        made.rebuild("trades", "bars_1h")
+    assert made.digests() == digests
+    ((state, problem),) = made.sql(
+        "select state, problem from runs order by started_at desc limit 1"
+    )
+    assert state == "failed"
+    assert "sql/bars/time.sql: " in problem
+
+
+def test_a_dry_run_of_what_changed_tells_of_all_that_is_stopped(tmp_path: Path) -> None:
+    made = made_of_three_types(tmp_path)
+    made.configure(bars__keep=["1h"])
+    made.update(*KINDS)
+    sql_that_is_broken(made)
+    (made.root / "sql/clean/quotes.sql").unlink()
+
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "rebuild", "--changed", "--dry-run"])
+
+    told = " ".join(done.output.split())
+    assert done.exit_code == 2
+    assert "sql/bars/time.sql: " in told
+    assert "sql/clean/quotes.sql: " in told

@@ -126,7 +126,8 @@ def rebuild_changed(
             known = pipeline.known()
         report.files = sorted(here, key=lambda file: file.sort_key)
         report.absent = sorted(absent, key=lambda file: file.sort_key)
-        by_length = batches.ByType(Silent(), pipeline.layout)
+        # Whoever builds them tells of those that are stopped.
+        by_length = batches.ByType(pipeline.progress if dry_run else Silent(), pipeline.layout)
         for work in pipeline.bars.work(bars, by_length.work_on):
             for reason, keys in work.reasons.items():
                 report.reasons.setdefault(reason, []).extend(keys)

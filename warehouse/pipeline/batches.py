@@ -19,6 +19,7 @@ from warehouse.core.request import Request
 from warehouse.errors import (
     CorruptPartitionError,
     NoDataError,
+    OversizedTradeError,
     SqlFileError,
     StorageError,
     WarehouseError,
@@ -193,7 +194,7 @@ class ByType:
     """Work on several data types, of which one that cannot go on does not stop the others.
 
     Its SQL fails, or its part of the disk refuses. A damaged partition stops its month alone:
-    no other is merged with it.
+    no other is merged with it. So does a trade that no bar holds.
 
     Args:
         layout: says where the partitions and rejects of a data type lie; None: such a problem is
@@ -230,7 +231,8 @@ class ByType:
             # The next publish would put its journal over one that is still to be ended.
             if own is None or (self._layout is not None and journal.stands(self._layout)):
                 raise
-            if month is not None and isinstance(error, CorruptPartitionError):
+            is_of_month = isinstance(error, (CorruptPartitionError, OversizedTradeError))
+            if month is not None and is_of_month:
                 what = _of_month(what, month)
             self._stop(what, own)
 

@@ -341,17 +341,19 @@ class Pipeline:
         self.check_allowed(request)
         with self.run("rebuild", dry_run) as report:
             named, request = request, request.of_vendor
-            if named.kept_bars:
-                scope = Scope(
-                    named.kept_bars, month_of(named.first), named.last, named.symbols, anew=True
-                )
-                if dry_run:
-                    by_length = ByType(self.progress, self.layout)
-                    work = self.bars.work(scope, by_length.work_on)
-                    by_length.raise_stopped()
-                    report.bars = [(one.kind.name, one.month) for one in work]
-                else:
+            by_type = ByType(self.progress, self.layout)
+            scope = Scope(
+                named.kept_bars, month_of(named.first), named.last, named.symbols, anew=True
+            )
+            if named.kept_bars and dry_run:
+                work = self.bars.work(scope, by_type.work_on)
+                by_type.raise_stopped()
+                report.bars = [(one.kind.name, one.month) for one in work]
+            elif request.kinds and named.kept_bars:
+                with by_type.work_on("trades", KEPT_BARS):
                     self.keep_bars(report, scope)
+            elif named.kept_bars:
+                self.keep_bars(report, scope)
             if not request.kinds:
                 return report
             known = self.known()
@@ -376,7 +378,11 @@ class Pipeline:
             if not report.planned:
                 report.raw_there = raw_there(self.layout, self.config, request.kinds)
             selected = request.symbols or self.configured
-            return self._ingest(report, request, selected, known, dry_run=dry_run)
+            self._ingest(report, request, selected, known, dry_run=dry_run)
+            if by_type.stopped:
+                # The trades that they rest on may be whole by now.
+                self.keep_bars(report, scope)
+            return report
 
     def _own_raw_files(
         self, report: RunReport, request: Request, known: dict[RawFile, SourceFile]
@@ -455,8 +461,10 @@ class Pipeline:
                 except (CorruptPartitionError, OversizedTradeError) as error:
                     failed.append(error)
         failed += [error for error in by_length.stopped.values() if error not in failed]
-        for other in failed[1:]:
-            failed[0].add_note(str(other))
+        for other in list(dict.fromkeys(map(str, failed)))[1:]:
+            failed[0].add_note(other)
+            # A command shows no notes of an error.
+            self.progress.note(f"{KEPT_BARS}: stopped, too: {other}")
         if failed:
             raise failed[0]
         return due
@@ -467,8 +475,8 @@ class Pipeline:
         check_places(self.layout, made.moves, removals=made.removals)
         made.change.runs = [of_run(report.metrics, state, report.problem)]
         self.writer.publish(made.change, made.moves, made.removals)
-        if work.stale:
-            report.bars.append((work.kind.name, work.month))
+        if work.stale and work.key not in report.bars:
+            report.bars.append(work.key)
         shutil.rmtree(made.folder)
 
     def keep_reconciliation(self, rows: Sequence[Reconciliation]) -> None:
