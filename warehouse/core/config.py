@@ -5,11 +5,13 @@ A key is written `section.key` in messages and `WAREHOUSE_SECTION__KEY` in the e
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -306,6 +308,13 @@ def _in_the_way(root: Path, raw: Path, cache: Path) -> Iterator[tuple[str, Path,
         yield "raw_data_dir", raw, "it must not lie within what is derived from it"
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Which file settings were read from; the same ones of two files are equal."""
+
+    file: Path | None = dataclasses.field(default=None, compare=False)
+
+
 class Config(_Section):
     """Everything of data_config.yaml, checked."""
 
@@ -317,7 +326,7 @@ class Config(_Section):
     cleaning: CleaningConfig = CleaningConfig()
     bars: BarsConfig = BarsConfig()
     validation: ValidationConfig = ValidationConfig()
-    _file: Path | None = PrivateAttr(None)
+    _read: _Read = PrivateAttr(_Read())
 
     def layout(self, root: Path) -> Layout:
         """The folders of the warehouse at `root`, absolute.
@@ -373,7 +382,7 @@ class Config(_Section):
 
         It may bear any name, and stand beside the warehouse's own.
         """
-        places = [root / CONFIG_FILE, root] if self._file is None else [self._file]
+        places = [root / CONFIG_FILE, root] if self._read.file is None else [self._read.file]
         return next((path for path in places if path.exists()), None)
 
     @property
@@ -501,7 +510,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
-    config._file = absolute(path)
+    config._read = _Read(absolute(path))
     return config
 
 
