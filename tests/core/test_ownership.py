@@ -191,6 +191,43 @@ def test_a_strangers_link_to_a_configuration_of_the_users_own_makes_nothing_the_
         check_paths(root, file, load(file, {}))
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another")
+def test_a_hard_link_in_a_strangers_folder_makes_nothing_the_users(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    file = root / CONFIG_FILE
+    os.link(file, root.parent / "mine.yaml")
+    assert is_own(file)
+    os.chown(file.parent, ANOTHER, -1)
+    assert not is_own(file)
+    assert is_own(root.parent / "mine.yaml")
+    (root.parent / "mine.yaml").unlink()
+    assert is_own(file)
+
+
+@pytest.mark.usefixtures("as_another")
+def test_a_strangers_configuration_of_any_name_names_no_server_and_leads_nowhere_else(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes a file too, whose folder may be the user's, or hold a configuration that is."""
+    file = root / "other.yaml"
+    file.write_text("source: {url: 's3://mine', endpoint: 'https://theirs.example'}", "utf-8")
+    owner = ANOTHER if os.getuid() == 0 else os.getuid()
+    for own in (root, root / CONFIG_FILE.parent, root / CONFIG_FILE):
+        if os.getuid() == 0:
+            os.chown(own, owner, -1)
+    with pytest.raises(ForeignWarehouseError, match=r"other\.yaml belongs to .* source\.endpoint"):
+        open_source(load(file), root)
+    assert load(file).layout(root).confines is not None
+    (root / CONFIG_FILE).unlink()
+    with pytest.raises(ForeignWarehouseError, match=r"other\.yaml belongs to .* source\.endpoint"):
+        open_source(load(file), root)
+    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid)
+    assert open_source(load(file), root).url == "s3://mine"
+    assert load(file).layout(root).confines is None
+
+
 @pytest.mark.usefixtures("as_another")
 @pytest.mark.parametrize(
     "source",
@@ -207,7 +244,9 @@ def test_a_strangers_configuration_names_no_server_for_the_users_credentials(
     for key in ("endpoint", "url"):
         # Nothing is asked of a server by who reads.
         check_paths(root, file, load(file))
-        told = rf"belongs to root.* source\.{key} = .* WAREHOUSE_SOURCE__{key.upper()}$"
+        # What is still to be asked for is told at once.
+        told = rf"belongs to root.* source\.{key} = .* WAREHOUSE_SOURCE__{key.upper()}"
+        told += " and WAREHOUSE_SOURCE__URL$" if key == "endpoint" else "$"
         with pytest.raises(ForeignWarehouseError, match=told):
             open_source(load(file), root)
         monkeypatch.setenv(f"WAREHOUSE_SOURCE__{key.upper()}", source[key])
@@ -236,6 +275,31 @@ def test_neither_init_nor_the_demo_makes_anything_where_a_strangers_configuratio
         with pytest.raises(ForeignWarehouseError, match=r"storage\.cache_dir leads to"):
             make(root)
     assert list(mine.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to another")
+@pytest.mark.parametrize("name", ["config", "sql", "data", "data/raw"])
+def test_init_makes_no_warehouse_where_a_strangers_link_leads_to_what_is_the_users(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    folder, mine = tmp_path / "theirs", tmp_path / "mine"
+    mine.mkdir()
+    link = folder / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine)
+    os.chown(link, ANOTHER, -1, follow_symlinks=False)
+    with pytest.raises(ForeignWarehouseError, match=rf"{name} belongs to .* leads to {mine},"):
+        lay_out(folder)
+    assert list(mine.iterdir()) == []
+    assert not (folder / CONFIG_FILE).exists()
+    # A disk of another machine may have other numbers of users, all of it.
+    os.chown(mine, ANOTHER, -1)
+    assert lay_out(folder).is_new
+    (folder / CONFIG_FILE).unlink()
+    os.chown(mine, os.getuid(), -1)
+    os.chown(link, os.getuid(), -1, follow_symlinks=False)
+    assert lay_out(folder).is_new
 
 
 def test_the_demo_goes_on_in_no_folder_with_links_in_it(root: Path) -> None:

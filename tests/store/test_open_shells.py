@@ -355,3 +355,24 @@ def test_the_log_of_another_catalog_is_told_by_the_shell_and_set_aside_by_who_wr
     assert not log.exists()
     assert len(list(made.layout.set_aside.glob(f"{log.name}-*"))) == 1
     assert shell_arguments(made.layout, [])[0] == "-readonly"
+
+
+def test_a_damaged_log_of_the_catalog_that_stands_is_called_that_and_set_aside(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Path(f"{made.layout.catalog}.wal")
+    script = (
+        "import duckdb, os, sys\n"
+        "shell = duckdb.connect(sys.argv[1])\n"
+        "shell.execute(\"set wal_autocheckpoint = '1GB'\")\n"
+        "shell.execute('create table mine as select range as n from range(1000)')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(made.layout.catalog)], check=True)
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    log.write_bytes(content)
+    made.update("trades")
+    assert "does not fit the catalog that it stands beside: it is damaged, or of one" in caplog.text
+    (kept,) = made.layout.set_aside.glob(f"{log.name}-*")
+    assert kept.read_bytes() == bytes(content)

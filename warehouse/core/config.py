@@ -5,11 +5,13 @@ A key is written `section.key` in messages and `WAREHOUSE_SECTION__KEY` in the e
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +19,15 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from warehouse.core.datatypes import (
@@ -298,6 +308,13 @@ def _in_the_way(root: Path, raw: Path, cache: Path) -> Iterator[tuple[str, Path,
         yield "raw_data_dir", raw, "it must not lie within what is derived from it"
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Which file settings were read from; the same ones of two files are equal."""
+
+    file: Path | None = dataclasses.field(default=None, compare=False)
+
+
 class Config(_Section):
     """Everything of data_config.yaml, checked."""
 
@@ -309,6 +326,7 @@ class Config(_Section):
     cleaning: CleaningConfig = CleaningConfig()
     bars: BarsConfig = BarsConfig()
     validation: ValidationConfig = ValidationConfig()
+    _read: _Read = PrivateAttr(_Read())
 
     def layout(self, root: Path) -> Layout:
         """The folders of the warehouse at `root`, absolute.
@@ -346,7 +364,7 @@ class Config(_Section):
             own_conditions=conditions,
             tier=tier,
             source=self.source_folder(root),
-            confines=_link_confines(root, "storage.raw_data_dir"),
+            confines=_link_confines(root, self, "storage.raw_data_dir"),
         )
 
     def source_folder(self, root: Path) -> Path | None:
@@ -358,6 +376,14 @@ class Config(_Section):
         if not url or ("://" in url and not url.startswith("file://")):
             return None
         return root / expanded(url.removeprefix("file://"))
+
+    def said_by(self, root: Path) -> Path | None:
+        """What says whose word the settings are: the file that they were read from, if any.
+
+        It may bear any name, and stand beside the warehouse's own.
+        """
+        places = [root / CONFIG_FILE, root] if self._read.file is None else [self._read.file]
+        return next((path for path in places if path.exists()), None)
 
     @property
     def modes(self) -> Modes:
@@ -474,7 +500,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             settings[section] = {}
     names = _override(settings, os.environ if environ is None else environ)
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
@@ -484,6 +510,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             # Not even as the cause, which a traceback would show.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
+    config._read = _Read(absolute(path))
+    return config
 
 
 @lru_cache(maxsize=4)
@@ -555,26 +583,27 @@ def check_server(root: Path, config: Config) -> None:
     Raises:
         ForeignWarehouseError: it names another, or a bucket there, that the environment does not.
     """
-    file = root / CONFIG_FILE
-    if config.source.endpoint == SourceConfig().endpoint or not file.exists():
+    file = config.said_by(root)
+    if config.source.endpoint == SourceConfig().endpoint or file is None:
         return
-    for key, value in (("endpoint", config.source.endpoint), ("url", config.source.url)):
-        variable = _variable(f"source.{key}")
-        if variable not in os.environ:
-            check_own(file, f"source.{key} = {value or 'AWS'}", variable)
+    named = {"source.endpoint": config.source.endpoint or "AWS", "source.url": config.source.url}
+    asked = {key: value for key, value in named.items() if _variable(key) not in os.environ}
+    if asked:
+        what = " and ".join(f"{key} = {value}" for key, value in asked.items())
+        check_own(file, what, " and ".join(map(_variable, asked)))
 
 
-def source_confines(root: Path) -> Confines | None:
+def source_confines(root: Path, config: Config) -> Confines | None:
     """What the files of a source may be links to; None: anything.
 
     The source that the environment names is the user's own word.
     """
-    return _link_confines(root, "source.url")
+    return _link_confines(root, config, "source.url")
 
 
-def _link_confines(root: Path, key: str) -> Confines | None:
+def _link_confines(root: Path, config: Config, key: str) -> Confines | None:
     """What links in the folder that a key names may lead to; None: anything."""
-    owned_by = next((path for path in (root / CONFIG_FILE, root) if path.exists()), None)
+    owned_by = config.said_by(root)
     if owned_by is None or _variable(key) in os.environ:
         return None
     return confines_of(root, owned_by)

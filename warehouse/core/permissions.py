@@ -112,13 +112,28 @@ def _owner(path: Path) -> int:
     """Whose a path is: of what it leads to, unless a stranger's link leads there.
 
     Anybody may make a link to what is another's, and it is his word then. So the path itself and
-    the folder that it is in are looked at as they are; root's links are the system's.
+    the folder that it is in are looked at as they are. Of a file with several names the one in a
+    stranger's folder may be a hard link of theirs.
     """
     for place in (path.parent, path):
-        facts = place.lstat()
-        if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in {*_users(), 0}:
-            return facts.st_uid
-    return path.stat().st_uid
+        if is_strangers_link(place):
+            return place.lstat().st_uid
+    facts = path.stat()
+    if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
+        folder = os.stat(os.path.dirname(os.path.realpath(path))).st_uid
+        return facts.st_uid if folder in {*_users(), 0} else folder
+    return facts.st_uid
+
+
+def is_strangers_link(path: Path) -> bool:
+    """Whether a path is a link that neither the user has made nor root: root's are the system's."""
+    if not hasattr(os, "geteuid"):
+        return False
+    try:
+        facts = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(facts.st_mode) and facts.st_uid not in {*_users(), 0}
 
 
 def _users() -> set[int]:

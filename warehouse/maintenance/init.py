@@ -12,7 +12,8 @@ from pathlib import Path
 from warehouse.core.config import CONFIG_FILE, PARTITION_LAYOUTS, Config, check_paths, load
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, absolute, shipped
-from warehouse.errors import RequestError, SourceError, StorageError
+from warehouse.core.permissions import Confines, is_strangers_link, owner_of
+from warehouse.errors import ForeignWarehouseError, RequestError, SourceError, StorageError
 from warehouse.sqlfolder.shipped_files import refresh, write
 from warehouse.text import expanded, is_utf8, one_of
 
@@ -91,7 +92,8 @@ def lay_out(
     Raises:
         RequestError: there is no such layout, the endpoint is no address, or a text is no UTF-8.
         ConfigError: the configuration that is there cannot be used.
-        ForeignWarehouseError: it is somebody else's, and leads to what is not theirs.
+        ForeignWarehouseError: it is somebody else's, and leads to what is not theirs; or what is
+            there are links of theirs.
         StorageError: the disk refuses.
     """
     if layout and layout not in _LAYOUTS:
@@ -112,9 +114,11 @@ def lay_out(
     config_file = root / CONFIG_FILE
     is_new = not config_file.exists()
     config = Config() if is_new else load(config_file, {})
-    if not is_new:
-        check_paths(root, config_file, config)
     data = config.layout(root).data
+    if is_new:
+        _check_links(root, data)
+    else:
+        check_paths(root, config_file, config)
     added: list[str] = []
     try:
         files = refresh(root, config, restore=True)
@@ -153,6 +157,20 @@ def lay_out(
         tuple(files.differing),
         load(config_file, {}),
     )
+
+
+def _check_links(root: Path, data: Path) -> None:
+    """Refuse a folder in which a stranger's link leads to what is neither in it nor theirs.
+
+    With the user's own configuration in it all of it would be the user's, wherever it leads.
+    """
+    for path in (root / CONFIG_FILE.parent, root / "sql", data, *sorted(data.glob("*"))):
+        if not is_strangers_link(path):
+            continue
+        confines = Confines(Path(os.path.realpath(root)), path.lstat().st_uid)
+        if problem := confines.problem(path):
+            told = f"belongs to {owner_of(path)}, not to you, and {problem}"
+            raise ForeignWarehouseError(path, f"{told}; name another folder, or remove the link")
 
 
 def _below(path: Path, root: Path) -> str:

@@ -157,7 +157,7 @@ def open_source(config: Config, root: Path) -> Source:
         raise SourceError(url, "must be a folder, or s3://BUCKET")
     # Of a link that leads back to itself `Path.resolve` raises what is no OSError.
     folder = Path(os.path.realpath(folder))
-    return FolderSource(folder, config.modes, source_confines(root))
+    return FolderSource(folder, config.modes, source_confines(root, config))
 
 
 def address(config: Config, source: Source) -> str:

@@ -239,7 +239,8 @@ def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
 def _set_foreign_log_aside(layout: Layout) -> None:
     """Keep elsewhere what a shell that writes has put beside the catalog after the one it opened.
 
-    No shell opens a catalog beside it, and where nothing is to be published no other would come.
+    Or this one's own, if it is damaged. No shell opens a catalog beside such a log, and where
+    nothing is to be published no other catalog would come.
     """
     try:
         is_foreign = is_beside_foreign_log(layout.catalog)
@@ -248,8 +249,9 @@ def _set_foreign_log_aside(layout: Layout) -> None:
         return
     if is_foreign:
         logger.warning(
-            "%s.wal is the log of a catalog that stood here before, which a duckdb has open for"
-            " writing, or had; kept as %s; open it with: duckdb -readonly",
+            "%s.wal does not fit the catalog that it stands beside: it is damaged, or of one that"
+            " stood here before, which a duckdb has open for writing, or had; kept as %s;"
+            " open the catalog with: duckdb -readonly",
             layout.catalog,
             _log_aside(layout),
         )
