@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -41,7 +42,7 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from warehouse import Warehouse
-from warehouse.cli import shell
+from warehouse.cli import shell, start
 from warehouse.cli.main import StandardError, cli
 from warehouse.cli.options import Failure, Place, say
 from warehouse.cli.render import answer, status, terminal, time_left
@@ -2551,3 +2552,36 @@ def test_a_conversion_says_what_it_did_and_what_new_months_will_be(root: Path) -
     assert partitions(root) == before
     for wrong in (("--symbols", "NA"), ("--changed",), ("--fetch",)):
         assert "--layout goes with" in run(*convert, "market", *wrong, exit_code=2).output
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (MemoryError(), "memory"),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), "memory"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: Allocation failure"), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (ImportError("lib.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (pa.ArrowException("Unknown error: Failed to launch worker thread"), "thread"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_a_machine_that_gives_no_more_memory_or_thread_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    what: str,
+) -> None:
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr("warehouse.cli.main.main", refused)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for limit, told in ((resource.RLIM_INFINITY, "lower processing."), (3 << 29, "ulimit -v")):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        with pytest.raises(SystemExit) as ended:
+            start.main()
+        problem = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert re.fullmatch(rf"Error: the system gives no more {what}: .*{told}.*\n", problem)
