@@ -25,7 +25,7 @@ from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.datatypes import with_bars
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.paths import absolute
-from warehouse.core.process import resident_bytes
+from warehouse.core.process import is_ending, resident_bytes
 from warehouse.core.representation import Face
 from warehouse.errors import NoDataError, RequestError
 from warehouse.executors.spark_table import spark_table
@@ -146,7 +146,7 @@ class Warehouse(Face):
         self._finalizer = finalize(self, self._answers.close)
 
     def _face(self) -> dict[str, Any]:
-        return {"": self._layout.root}
+        return {"": self._layout.root, "closed": None if self._finalizer.alive else True}
 
     def __reduce__(self) -> tuple[type[Warehouse], tuple[str]]:
         """A pickle opens the same warehouse again, wherever it is taken out."""
@@ -159,7 +159,11 @@ class Warehouse(Face):
         self.close()
 
     def close(self) -> None:
-        """Close the catalog and let go of the cache. Frames handed out live on."""
+        """Close the catalog and let go of the cache. Frames handed out live on.
+
+        What another thread is asking is ended, by RequestError there: it is closed. An update, or
+        what else writes, goes on.
+        """
         self._finalizer()
 
     @property
@@ -1693,6 +1697,13 @@ class Warehouse(Face):
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it
 
+        if is_ending():
+            raise RequestError(
+                "warehouse",
+                str(self._layout.root),
+                "what writes has threads, and Python begins none in a handler of atexit; write"
+                " before the program ends, or there in a process of its own",
+            )
         return Pipeline(self._here(), self._config, wait=wait)
 
     def _here(self) -> Layout:

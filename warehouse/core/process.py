@@ -15,20 +15,45 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
+
+T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
 _CGROUPS, _GROUPS_OF_THIS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _NO_THREAD = ("can't start new thread", "Resource temporarily unavailable", "launch worker thread")
 _NOT_LOADED = ("failed to map segment", "cannot allocate memory", "cannot map")
 """What is said of a thread, and of a library, where the system has none to give, or no memory."""
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for tasks that wait for no other; within a handler of atexit the caller does them.
+
+    Python gives no pool of threads any more work there.
+    """
+
+    def submit(self, task: Callable[..., T], /, *given: Any, **named: Any) -> Future[T]:
+        if not is_ending():
+            return super().submit(task, *given, **named)
+        done: Future[T] = Future()
+        try:
+            done.set_result(task(*given, **named))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+def is_ending() -> bool:
+    """Whether the program is over, and Python runs what was registered with atexit."""
+    return not threading.main_thread().is_alive()
 
 
 @cache
