@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from time import sleep
@@ -2585,3 +2586,30 @@ def test_a_machine_that_gives_no_more_memory_or_thread_is_told_in_one_line(
         problem = capsys.readouterr().err
         assert ended.value.code == 2
         assert re.fullmatch(rf"Error: the system gives no more {what}: .*{told}.*\n", problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("rejects", ["status"]), ("minute_candles", ["report", "--symbols", "AAPL", "--json"])],
+)
+def test_a_report_file_with_rows_without_end_is_refused_by_name(
+    root: Path, name: str, command: list[str]
+) -> None:
+    run("-C", str(root), "update")
+    file = root / f"sql/report/{name}.sql"
+    header, body = shipped_parts(file.read_text())
+    many = f"select * from (\n{body}\n) cross join range(100000000000) as many(number)"
+    file.write_text(f"{header}{many}\n")
+
+    problem = fails("-C", str(root), *command)
+
+    assert problem.endswith(
+        f"sql/report/{name}.sql: gives more than 100,000 rows; let it sum them, or end with LIMIT"
+    )
+
+
+def shipped_parts(text: str) -> tuple[str, str]:
+    """The header of a file of sql/, and its statement."""
+    lines = text.splitlines(keepends=True)
+    header = list(takewhile(lambda line: line.startswith("--"), lines))
+    return "".join(header), "".join(lines[len(header) :]).rstrip().rstrip(";")
