@@ -1,5 +1,6 @@
 """The Python door: rows come out as they went in, whole, in order, and of one generation."""
 
+import asyncio
 import csv
 import gzip
 import inspect
@@ -657,6 +658,23 @@ atexit.register(last)
     assert rebuilt == updated
     assert rebuilt.startswith("RequestError warehouse = ")
     assert rebuilt.endswith("write before the program ends, or there in a process of its own")
+
+
+def test_what_is_of_a_wrong_type_is_refused_by_name(small: Made) -> None:
+    for path in (3, None, [small.root], bytes(small.root)):
+        with pytest.raises(RequestError, match=r"path = .*: it must be that of a warehouse"):
+            Warehouse(path)  # type: ignore[arg-type]
+    with open_(small) as wh:
+        frame = wh.trades("AAPL", DAY)
+        with pytest.raises(RequestError, match="exchanges = 'trades': it must be names"):
+            rows(frame, "trades")  # type: ignore[arg-type]
+        for run in (wh.download_async, wh.update_async):
+            assert inspect.iscoroutinefunction(run)
+            with pytest.raises(RequestError, match=r"strat = '2024-01-02'.*did you mean start"):
+                asyncio.run(run(strat="2024-01-02"))  # type: ignore[call-arg]
+        for wait in ("x", -1, float("nan"), True):
+            with pytest.raises(RequestError, match=r"wait = .*: it must be a number of seconds"):
+                wh.update(wait=wait)  # type: ignore[arg-type]
 
 
 def test_a_process_that_forgets_to_close_ends_quietly(small: Made) -> None:

@@ -46,6 +46,7 @@ from warehouse.read.arguments import (
     named,
     question,
     run_request,
+    seconds_of,
     symbols_of,
 )
 from warehouse.read.bars.answers import BarAnswers
@@ -119,12 +120,15 @@ class Warehouse(Face):
     bucket it answers from what is here.
 
     Raises:
+        RequestError: `path` is no path.
         NotAWarehouseError: there is none.
         ConfigError: its configuration cannot be used.
         ObjectStorageError: nothing is here, and the bucket cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            raise RequestError("path", path, "it must be that of a warehouse: a str or a Path")
         root, self._file = configuration.locate(absolute(expanded(path)))
         self._config = configuration.load(self._file)
         configuration.check_paths(root, self._file, self._config)
@@ -1325,6 +1329,7 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, symbols)
         return self._pipeline(wait).download(request, dry_run=dry_run)
 
+    @named()
     async def download_async(
         self,
         data_types: str | Sequence[str] = (),
@@ -1396,6 +1401,7 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, symbols, allow)
         return self._pipeline(wait).update(request, dry_run=dry_run)
 
+    @named()
     async def update_async(
         self,
         data_types: str | Sequence[str] = (),
@@ -1553,7 +1559,7 @@ class Warehouse(Face):
         """
         from warehouse.maintenance.prune import prune
 
-        return prune(self._here(), self._config, dry_run=dry_run, wait=wait)
+        return prune(self._here(), self._config, dry_run=dry_run, wait=seconds_of(wait))
 
     @named()
     def report(
@@ -1704,7 +1710,7 @@ class Warehouse(Face):
                 "what writes has threads, and Python begins none in a handler of atexit; write"
                 " before the program ends, or there in a process of its own",
             )
-        return Pipeline(self._here(), self._config, wait=wait)
+        return Pipeline(self._here(), self._config, wait=seconds_of(wait))
 
     def _here(self) -> Layout:
         """Where it stands, for what asks no snapshot: another may have been put there since."""

@@ -2613,3 +2613,19 @@ def shipped_parts(text: str) -> tuple[str, str]:
     lines = text.splitlines(keepends=True)
     header = list(takewhile(lambda line: line.startswith("--"), lines))
     return "".join(header), "".join(lines[len(header) :]).rstrip().rstrip(";")
+
+
+@pytest.mark.parametrize("name", ["x.csv.br", "x.br", "x.tgz", "x.tar.gz", "x.csv.zst"])
+def test_an_ending_of_another_compression_is_refused_whatever_the_format(
+    filled: Path, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    problem = fails("-C", str(filled), "query", "select 1", "-o", str(file), "--format", "csv")
+    assert f"a file that ends in {file.suffix} cannot be written" in problem
+    assert not file.exists()
+
+
+def test_an_ingest_of_days_before_the_vendors_first_advises_no_download(root: Path) -> None:
+    said = run("-C", str(root), "ingest", "trades", "--start", "1990-01-02", "--end", "1990-02-01")
+    assert "the vendor's files begin on 2003-09-10: is the year right?" in said.output
+    assert "download" not in said.output
