@@ -1,5 +1,6 @@
 """The Python door: rows come out as they went in, whole, in order, and of one generation."""
 
+import asyncio
 import csv
 import gzip
 import inspect
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -559,6 +561,120 @@ def test_who_is_answered_while_another_thread_closes_it_is_told_so(
         monkeypatch.setattr(partition_reader, "read", closing)
         with pytest.raises(RequestError, match="it is closed; open it anew"):
             wh.trades("AAPL", SESSIONS[0], SESSIONS[-1])
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n"
+
+
+def test_what_another_thread_asks_of_a_warehouse_that_is_closed_ends(small: Made) -> None:
+    came: SimpleQueue[object] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            came.put(wh.query(ENDLESS))
+        except Exception as error:
+            came.put(error)
+
+    wh = open_(small)
+    wh.query("select 1")
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    while not any(one.name == "warehouse-query" for one in threading.enumerate()):
+        time.sleep(0.01)
+    wh.close()
+    error = came.get(timeout=20)
+    assert isinstance(error, RequestError)
+    assert str(error).endswith("it is closed; open it anew")
+    asking.join(timeout=20)
+    assert repr(wh) == f"Warehouse('{small.root}', closed=True)"
+
+
+def test_what_a_signal_handler_raises_comes_out_of_a_query_and_is_no_damage(small: Made) -> None:
+    program = """
+import signal, sys
+from warehouse import Warehouse
+from warehouse.store.partitions import damaged
+
+class Mine(Exception):
+    pass
+
+def late(*_):
+    raise Mine("late")
+
+signal.signal(signal.SIGALRM, late)
+with Warehouse(sys.argv[1]) as wh:
+    wh.query("select 1")
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        wh.query(sys.argv[2])
+    except Mine as error:
+        print(error)
+    try:
+        damaged("file", "trades", "AAPL", TimeoutError("late"))
+    except TimeoutError as error:
+        print(error)
+    print(*wh.query("select 'goes on'").iloc[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, small.root, ENDLESS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("late\nlate\ngoes on\n", "")
+
+
+def test_a_handler_of_atexit_is_answered_and_writes_nothing(small: Made) -> None:
+    program = """
+import atexit, sys
+from warehouse import Warehouse
+from warehouse.read import partition_reader
+partition_reader._WORTH_A_THREAD = 0
+DAYS = "2024-01-29", "2024-02-01"
+
+def last():
+    for ask in (
+        lambda: len(wh.trades(["AAPL", "MSFT"], *DAYS)),
+        lambda: sum(map(len, wh.stream(["AAPL", "MSFT"], *DAYS, data_types="trades"))),
+        lambda: len(wh.verify().faults),
+        lambda: wh.rebuild("trades"),
+        lambda: wh.update(),
+    ):
+        try:
+            print(ask())
+        except Exception as error:
+            print(type(error).__name__, error)
+
+wh = Warehouse(sys.argv[1])
+atexit.register(last)
+"""
+    with open_(small) as wh:
+        rows = len(wh.trades(["AAPL", "MSFT"], "2024-01-29", "2024-02-01"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, small.root], check=True, capture_output=True, text=True
+    )
+    *answers, rebuilt, updated = done.stdout.splitlines()
+    assert answers == [str(rows), str(rows), "0"]
+    assert rebuilt == updated
+    assert rebuilt.startswith("RequestError warehouse = ")
+    assert rebuilt.endswith("write before the program ends, or there in a process of its own")
+
+
+def test_what_is_of_a_wrong_type_is_refused_by_name(small: Made) -> None:
+    for path in (3, None, [small.root], bytes(small.root)):
+        with pytest.raises(RequestError, match=r"path = .*: it must be that of a warehouse"):
+            Warehouse(path)  # type: ignore[arg-type]
+    with open_(small) as wh:
+        frame = wh.trades("AAPL", DAY)
+        with pytest.raises(RequestError, match="exchanges = 'trades': it must be names"):
+            rows(frame, "trades")  # type: ignore[arg-type]
+        for run in (wh.download_async, wh.update_async):
+            assert inspect.iscoroutinefunction(run)
+            with pytest.raises(RequestError, match=r"strat = '2024-01-02'.*did you mean start"):
+                asyncio.run(run(strat="2024-01-02"))  # type: ignore[call-arg]
+        for wait in ("x", -1, float("nan"), True):
+            with pytest.raises(RequestError, match=r"wait = .*: it must be a number of seconds"):
+                wh.update(wait=wait)  # type: ignore[arg-type]
 
 
 def test_a_process_that_forgets_to_close_ends_quietly(small: Made) -> None:

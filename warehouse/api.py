@@ -24,7 +24,7 @@ from warehouse.core.calendar import Moment, parse_span, session_at
 from warehouse.core.datatypes import with_bars
 from warehouse.core.metrics import PipelineMetrics
 from warehouse.core.paths import absolute
-from warehouse.core.process import resident_bytes
+from warehouse.core.process import is_ending, resident_bytes
 from warehouse.core.representation import Face
 from warehouse.errors import NoDataError, RequestError
 from warehouse.executors.spark_table import spark_table
@@ -45,6 +45,7 @@ from warehouse.read.arguments import (
     named,
     question,
     run_request,
+    seconds_of,
     symbols_of,
 )
 from warehouse.read.bars.answers import BarAnswers
@@ -118,12 +119,15 @@ class Warehouse(Face):
     bucket it answers from what is here.
 
     Raises:
+        RequestError: `path` is no path.
         NotAWarehouseError: there is none.
         ConfigError: its configuration cannot be used.
         ObjectStorageError: nothing is here, and the bucket cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".") -> None:
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            raise RequestError("path", path, "it must be that of a warehouse: a str or a Path")
         root, self._file = configuration.locate(absolute(expanded(path)))
         self._config = configuration.load(self._file)
         configuration.check_paths(root, self._file, self._config)
@@ -145,7 +149,7 @@ class Warehouse(Face):
         self._finalizer = finalize(self, self._answers.close)
 
     def _face(self) -> dict[str, Any]:
-        return {"": self._layout.root}
+        return {"": self._layout.root, "closed": None if self._finalizer.alive else True}
 
     def __reduce__(self) -> tuple[type[Warehouse], tuple[str]]:
         """A pickle opens the same warehouse again, wherever it is taken out."""
@@ -158,7 +162,11 @@ class Warehouse(Face):
         self.close()
 
     def close(self) -> None:
-        """Close the catalog and let go of the cache. Frames handed out live on."""
+        """Close the catalog and let go of the cache. Frames handed out live on.
+
+        What another thread is asking is ended, by RequestError there: it is closed. An update, or
+        what else writes, goes on.
+        """
         self._finalizer()
 
     @property
@@ -1320,6 +1328,7 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, symbols)
         return self._pipeline(wait).download(request, dry_run=dry_run)
 
+    @named()
     async def download_async(
         self,
         data_types: str | Sequence[str] = (),
@@ -1391,6 +1400,7 @@ class Warehouse(Face):
         request = run_request(data_types, start, end, symbols, allow)
         return self._pipeline(wait).update(request, dry_run=dry_run)
 
+    @named()
     async def update_async(
         self,
         data_types: str | Sequence[str] = (),
@@ -1548,7 +1558,7 @@ class Warehouse(Face):
         """
         from warehouse.maintenance.prune import prune
 
-        return prune(self._here(), self._config, dry_run=dry_run, wait=wait)
+        return prune(self._here(), self._config, dry_run=dry_run, wait=seconds_of(wait))
 
     @named()
     def report(
@@ -1692,7 +1702,14 @@ class Warehouse(Face):
     def _pipeline(self, wait: float) -> Pipeline:
         from warehouse.pipeline.pipeline import Pipeline  # a reader need not wait for it
 
-        return Pipeline(self._here(), self._config, wait=wait)
+        if is_ending():
+            raise RequestError(
+                "warehouse",
+                str(self._layout.root),
+                "what writes has threads, and Python begins none in a handler of atexit; write"
+                " before the program ends, or there in a process of its own",
+            )
+        return Pipeline(self._here(), self._config, wait=seconds_of(wait))
 
     def _here(self) -> Layout:
         """Where it stands, for what asks no snapshot: another may have been put there since."""

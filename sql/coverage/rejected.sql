@@ -4,12 +4,33 @@
 --
 -- Reads the rejects of $files. A line that is no row is that of the symbol which one of its fields
 -- names, in whichever order they stand; one that names none is nobody's. A line may be as long as
--- a file: a thousand letters hold the fields of any that is one.
+-- a file: a thousand letters hold the fields of any that is one. In a file that holds a month it is
+-- of the session whose midnight in New York its first number of nanoseconds is: of that day in UTC,
+-- too. One without such a number may be of any session of the month; session is NULL then.
 with
+    dated as (
+        select
+            symbol,
+            reason,
+            line,
+            coalesce(
+                session,
+                make_timestamp_ns(
+                    try_cast(
+                        list_filter(
+                            string_split(replace(substr(line, 1, 1000), '"', ''), ','),
+                            lambda field:strlen(field) = 19 and regexp_full_match(field, '[0-9]+')
+                        )[1] as bigint
+                    )
+                )::date
+            ) as session
+        from read_parquet($files, union_by_name = true, hive_partitioning = false)
+        where session is null or session in (select unnest($sessions))
+    ),
     told as (
         select session, symbol, reason, line
-        from read_parquet($files, union_by_name = true, hive_partitioning = false)
-        where session in (select unnest($sessions))
+        from dated
+        where session is null or session in (select unnest($sessions))
     ),
     attributed as (
         select session, symbol, reason

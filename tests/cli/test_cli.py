@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from time import sleep
@@ -41,7 +43,7 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from warehouse import Warehouse
-from warehouse.cli import shell
+from warehouse.cli import shell, start
 from warehouse.cli.main import StandardError, cli
 from warehouse.cli.options import Failure, Place, say
 from warehouse.cli.render import answer, status, terminal, time_left
@@ -2571,3 +2573,79 @@ def test_a_conversion_says_what_it_did_and_what_new_months_will_be(root: Path) -
     assert partitions(root) == before
     for wrong in (("--symbols", "NA"), ("--changed",), ("--fetch",)):
         assert "--layout goes with" in run(*convert, "market", *wrong, exit_code=2).output
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (MemoryError(), "memory"),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), "memory"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: Allocation failure"), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (ImportError("lib.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (pa.ArrowException("Unknown error: Failed to launch worker thread"), "thread"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_a_machine_that_gives_no_more_memory_or_thread_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    what: str,
+) -> None:
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr("warehouse.cli.main.main", refused)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for limit, told in ((resource.RLIM_INFINITY, "lower processing."), (3 << 29, "ulimit -v")):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        with pytest.raises(SystemExit) as ended:
+            start.main()
+        problem = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert re.fullmatch(rf"Error: the system gives no more {what}: .*{told}.*\n", problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("rejects", ["status"]), ("minute_candles", ["report", "--symbols", "AAPL", "--json"])],
+)
+def test_a_report_file_with_rows_without_end_is_refused_by_name(
+    root: Path, name: str, command: list[str]
+) -> None:
+    run("-C", str(root), "update")
+    file = root / f"sql/report/{name}.sql"
+    header, body = shipped_parts(file.read_text())
+    many = f"select * from (\n{body}\n) cross join range(100000000000) as many(number)"
+    file.write_text(f"{header}{many}\n")
+
+    problem = fails("-C", str(root), *command)
+
+    assert problem.endswith(
+        f"sql/report/{name}.sql: gives more than 100,000 rows; let it sum them, or end with LIMIT"
+    )
+
+
+def shipped_parts(text: str) -> tuple[str, str]:
+    """The header of a file of sql/, and its statement."""
+    lines = text.splitlines(keepends=True)
+    header = list(takewhile(lambda line: line.startswith("--"), lines))
+    return "".join(header), "".join(lines[len(header) :]).rstrip().rstrip(";")
+
+
+@pytest.mark.parametrize("name", ["x.csv.br", "x.br", "x.tgz", "x.tar.gz", "x.csv.zst"])
+def test_an_ending_of_another_compression_is_refused_whatever_the_format(
+    filled: Path, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    problem = fails("-C", str(filled), "query", "select 1", "-o", str(file), "--format", "csv")
+    assert f"a file that ends in {file.suffix} cannot be written" in problem
+    assert not file.exists()
+
+
+def test_an_ingest_of_days_before_the_vendors_first_advises_no_download(root: Path) -> None:
+    said = run("-C", str(root), "ingest", "trades", "--start", "1990-01-02", "--end", "1990-02-01")
+    assert "the vendor's files begin on 2003-09-10: is the year right?" in said.output
+    assert "download" not in said.output

@@ -1181,6 +1181,60 @@ def test_a_second_writer_is_told_who_is_writing_and_a_killed_one_holds_nobody_up
     assert {day for _, day in prices(made)} == {MONDAY, TUESDAY}
 
 
+INTERRUPTED = """
+import os, signal, sys, threading
+from warehouse import Warehouse
+from warehouse.ingest import stage
+from warehouse.ingest.cleaning import Cleaner
+from warehouse.pipeline import pipeline
+
+_, root, way, step = sys.argv
+pipeline.SMALL_BYTES = 32 << 20 if way == "beside others" else -1
+stage._SMALL_BYTES = -1 if way == "in one thread" else 2 << 20
+begin = getattr(Cleaner, step)
+
+def begun(*arguments):
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    setattr(Cleaner, step, begin)
+    return begin(*arguments)
+
+setattr(Cleaner, step, begun)
+try:
+    Warehouse(root).update("trades")
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "way"),
+    [("clean", "beside others"), ("dedupe", "alone"), ("clean", "in one thread")],
+)
+def test_ctrl_c_ends_an_ingest_whose_own_sql_never_ends(
+    make_warehouse: MakeWarehouse, step: str, way: str
+) -> None:
+    files = {
+        day_key("trades", day): [trade("A", instant(day, "10:00"), 1, id="x")] * 2
+        for day in (MONDAY, MONDAY + timedelta(days=35))
+    }
+    made = make_warehouse(files)
+    file = made.root / f"sql/{step}/trades.sql"
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n"
+    text = file.read_text()
+    end = "from ingested" if step == "clean" else "from compared"
+    assert text.count(end) == 1
+    file.write_text(text.replace(end, f"{end} where ({endless}) > 0"))
+
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(made.root), way, step],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
+
+
 # Disks that refuse
 
 

@@ -443,6 +443,40 @@ def test_a_session_of_a_symbols_own_month_of_which_all_was_rejected_is_no_sessio
     }
 
 
+def test_a_malformed_line_of_a_symbols_own_month_is_told_of_its_session(
+    make_warehouse: MakeWarehouse,
+) -> None:
+    first, second, third = DAYS[:3]
+    made = make_warehouse(
+        {
+            symbol_key("day_aggs", first, "AAPL"): [
+                f"{bar('AAPL', instant(first, '00:00'))},",
+                bar("AAPL", instant(second, "00:00")),
+                bar("AAPL", instant(third, "00:00")),
+            ],
+            symbol_key("day_aggs", first, "MSFT"): [
+                "MSFT,100",
+                bar("MSFT", instant(first, "00:00")),
+                bar("MSFT", instant(second, "00:00")),
+            ],
+        },
+        source__layout="symbol",
+    )
+    made.update("day_aggs")
+    with Warehouse(made.root) as wh:
+        frame = wh.coverage("day_aggs", ["AAPL", "MSFT"], first, third)
+        with pytest.raises(NoDataError, match="all rows were rejected: 1 of 'AAPL' on"):
+            wh.aggs("AAPL", first, freq="day")
+    told = frame[frame["problem"].notna()].set_index(["symbol", "session"])
+    assert states(frame)["AAPL", first] == "rejected"
+    assert told["problem"].to_dict() == {
+        ("AAPL", pd.Timestamp(first)): "1 row rejected: malformed_line 1",
+        ("MSFT", pd.Timestamp(third)): (
+            "1 rejected line of its month may be of any session: malformed_line 1"
+        ),
+    }
+
+
 def test_rejects_of_a_symbols_other_months_are_not_read(make_warehouse: MakeWarehouse) -> None:
     day, later = DAYS[0], date(2024, 3, 1)
     made = make_warehouse(

@@ -246,3 +246,11 @@ def test_texts_of_a_strangers_catalog_are_text_on_the_page(kept: Made) -> None:
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert HOSTILE not in page
     assert Elements(page).found == plain
+
+
+def test_where_there_are_no_trades_no_reconcile_is_advised(tmp_path: Path) -> None:
+    made = make(tmp_path, {day_key("day_aggs", DAYS[0]): [bar("A", instant(DAYS[0], "00:00"))]})
+    made.update("day_aggs")
+    page = html.html(facts_of(made), "warehouse")
+    assert "There are no trades in this range, of which bars could be built" in page
+    assert "warehouse reconcile" not in page

@@ -310,6 +310,23 @@ def test_a_repair_brings_rows_back_that_were_lost_with_the_catalog(two_days: Mad
     assert made.digests() == before
 
 
+def test_what_an_update_of_some_symbols_leaves_of_a_loss_is_told_the_update_that_mends_it(
+    two_days: Made,
+) -> None:
+    made = two_days
+    put_back(made)
+    before = made.digests()
+    _lose(made, LOST["a partition of one symbol and the catalog"])
+    made.pipeline.update(Request.of(("trades",), EARLIER, SESSION, ["AAPL"]))
+    for command in (["verify"], ["verify", "--repair"]):
+        done = CliRunner().invoke(cli, ["-C", str(made.root), *command])
+        assert "update, without --symbols: it reads whole what was" in done.output, done.output
+        assert "verify --repair" not in done.output
+    made.update()
+    assert not made.verify().faults
+    assert made.digests() == before
+
+
 @pytest.fixture
 def of_two_versions(two_days: Made) -> Iterator[Made]:
     """Of one symbol rows of the later version of a file, of the other those of the first."""

@@ -21,6 +21,7 @@ from warehouse.core import small_files
 from warehouse.core.paths import Layout
 from warehouse.errors import CorruptPartitionError, DamagedCatalogError
 from warehouse.sqlfolder import transform_version
+from warehouse.store import manifests
 from warehouse.store.catalog import Catalog
 from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, describe
 from warehouse.store.publishing import kept_tables
@@ -35,6 +36,26 @@ def published(make_warehouse: MakeWarehouse) -> Made:
     made = make_warehouse({day_key("trades", DAY): [trade("AAPL", instant(DAY)), "too,few"]})
     made.update("trades")
     return made
+
+
+def test_a_small_file_takes_no_more_memory_than_it_has_bytes(published: Made) -> None:
+    """Room for all that such a file may have was set aside, 256 MiB and more, before a read."""
+    layout = published.layout
+    manifest = next(layout.manifests.rglob("*.parquet"))
+    path = layout.cache / "read.json"
+    path.write_text("{}")
+    tracemalloc.start()
+    try:
+        with open(manifest, "rb") as file:
+            assert small_files.up_to(file, 1 << 30) == manifest.read_bytes()
+        small_files.read_small(path, 1 << 30)
+        small_files.read_sidecar(path, 1 << 30)
+        manifests._rows(manifest)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        path.unlink()
+    assert peak < 16 << 20
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from warehouse.core.paths import MAX_SYMBOL_BYTES
-from warehouse.core.small_files import parsed_json, plain
+from warehouse.core.small_files import parsed_json, plain, up_to
 from warehouse.errors import ReferenceFileError, one_line
 from warehouse.store.reference.reference_files import SCHEMAS
 from warehouse.text import is_utf8
@@ -198,7 +198,7 @@ def read_export(path: Path) -> Export:
 def _read(path: Path) -> str:
     try:
         with open(plain(path), "rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = up_to(file, MOST_BYTES)
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or error}"
         raise ReferenceFileError(path, "", problem) from error

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.core.datatypes import bar_type
+from warehouse.core.process import Threads
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -107,7 +107,7 @@ def time_bars(
 
     portions = _portions(trades, clock)
     if threads > 1 and trades.num_rows > _PORTION_ROWS:
-        with ThreadPoolExecutor(threads, thread_name_prefix="warehouse-bars") as pool:
+        with Threads(threads, thread_name_prefix="warehouse-bars") as pool:
             found = list(pool.map(made, portions))
     else:
         found = list(map(made, portions))

@@ -19,6 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from warehouse import text
+from warehouse.core.process import of_addresses
 from warehouse.errors import NotAWarehouseError, StorageError, WarehouseError
 from warehouse.text import shell_word
 
@@ -153,6 +154,8 @@ class Commands(click.Group):
                 raise click.exceptions.Exit(OF_A_SIGNAL + number) from None
             if isinstance(error, WarehouseError):
                 told = ctx.obj.told(str(error)) if isinstance(ctx.obj, Place) else str(error)
+                if type(error.__cause__).__name__ == "OutOfMemoryException" and of_addresses():
+                    told = f"{told}; {of_addresses()}"
                 raise Failure(told) from error
             if isinstance(error, FileNotFoundError) and not _stands_somewhere():
                 raise Failure("the working directory is gone; begin with: cd /") from error

@@ -18,6 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, TypeVar
@@ -46,6 +47,8 @@ _MACRO_SECONDS = 20.0
 """What names the files of a whole market is read in a few milliseconds."""
 
 T = TypeVar("T")
+
+_OF_THREAD: ContextVar[threading.Event | None] = ContextVar("ended", default=None)
 
 
 def connect(
@@ -192,7 +195,30 @@ def _show_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("set enable_progress_bar = false")
 
 
-def watched(connection: duckdb.DuckDBPyConnection, asked: str, work: Callable[[], T]) -> T:
+@contextmanager
+def ended_with(ended: threading.Event) -> Iterator[None]:
+    """What this thread asks meanwhile is ended, too, where `ended` is set.
+
+    A thread of a pool hears of no signal: who waits for it does.
+    """
+    before = _OF_THREAD.set(ended)
+    try:
+        yield
+    finally:
+        _OF_THREAD.reset(before)
+
+
+def end_of_thread() -> threading.Event | None:
+    """What ends all that this thread asks."""
+    return _OF_THREAD.get()
+
+
+def watched(
+    connection: duckdb.DuckDBPyConnection,
+    asked: str | None,
+    work: Callable[[], T],
+    is_ended: Callable[[], bool] | None = None,
+) -> T:
     """What `work` gives, which asks the connection, for as long as it may go on.
 
     Ctrl-C ends it, however long it would take. So does an answer that takes up the memory: DuckDB
@@ -201,10 +227,12 @@ def watched(connection: duckdb.DuckDBPyConnection, asked: str, work: Callable[[]
     thread asks, and this one waits.
 
     Args:
-        asked: what is asked, for an error.
+        asked: what is asked, for an error; None: its answers are small, whatever they take.
+        is_ended: whether it is to end; None: where that of the thread is set.
 
     Raises:
         TooLargeError: it has taken most of the memory that was free.
+        duckdb.InterruptException: it was to end.
         What `work` raises.
     """
     came: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
@@ -221,7 +249,7 @@ def watched(connection: duckdb.DuckDBPyConnection, asked: str, work: Callable[[]
     except RuntimeError:  # the interpreter ends, or the system gives no more threads
         return work()
     try:
-        answer, error = _waited_for(came, asked)
+        answer, error = _waited_for(came, asked, is_ended or _is_thread_to_end)
     except BaseException:
         while asking.is_alive():
             connection.interrupt()
@@ -236,14 +264,23 @@ def watched(connection: duckdb.DuckDBPyConnection, asked: str, work: Callable[[]
     return answer  # type: ignore[return-value]
 
 
-def _waited_for(came: SimpleQueue[T], asked: str) -> T:
-    """What comes, unless the memory is used up before."""
+def _is_thread_to_end() -> bool:
+    ended = _OF_THREAD.get()
+    return ended is not None and ended.is_set()
+
+
+def _waited_for(came: SimpleQueue[T], asked: str | None, is_ended: Callable[[], bool]) -> T:
+    """What comes, unless it is to end, or the memory is used up before."""
     with suppress(Empty):
         return came.get(timeout=_LOOK_SECONDS)
     free, before = available_bytes(), resident_bytes()
     while True:
         with suppress(Empty):
             return came.get(timeout=_LOOK_SECONDS)
+        if is_ended():
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+        if asked is None:
+            continue
         taken = resident_bytes() - before
         # Where others take the memory, it is not this answer that has to go.
         if taken > free // 2 and available_bytes() < free // 8:

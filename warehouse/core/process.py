@@ -10,21 +10,50 @@ cannot be: a fork waits until no answer is under way, and answers wait for the f
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
+
+T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
 _CGROUPS, _GROUPS_OF_THIS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable", "launch worker thread")
+_NOT_LOADED = ("failed to map segment", "cannot allocate memory", "cannot map")
+"""What is said of a thread, and of a library, where the system has none to give, or no memory."""
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for tasks that wait for no other; within a handler of atexit the caller does them.
+
+    Python gives no pool of threads any more work there.
+    """
+
+    def submit(self, task: Callable[..., T], /, *given: Any, **named: Any) -> Future[T]:
+        if not is_ending():
+            return super().submit(task, *given, **named)
+        done: Future[T] = Future()
+        try:
+            done.set_result(task(*given, **named))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+def is_ending() -> bool:
+    """Whether the program is over, and Python runs what was registered with atexit."""
+    return not threading.main_thread().is_alive()
 
 
 @cache
@@ -52,6 +81,47 @@ def peak_memory_bytes() -> int:
     """The most this process has held resident so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def no_memory(error: BaseException) -> str | None:
+    """What to do where the system gave no memory, or no thread; None: it is another error."""
+    kind, told = type(error).__name__, str(error)
+    if any(sign in told for sign in _NO_THREAD) and kind in ("RuntimeError", "ArrowException"):
+        what = "thread"
+    elif (
+        isinstance(error, MemoryError)
+        or kind == "OutOfMemoryException"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM and error.filename is None)
+        or (isinstance(error, ImportError) and any(sign in told for sign in _NOT_LOADED))
+    ):
+        what = "memory"
+    else:
+        return None
+    begin = f"the system gives no more {what}"
+    limited = of_addresses()
+    if limited is not None:
+        return f"{begin}: {limited}"
+    if what == "thread":
+        return (
+            f"{begin}: raise `ulimit -u`, or the limit of the container (pids), or lower"
+            " processing.parallel_workers"
+        )
+    return (
+        f"{begin}: end what else takes it, raise the limit of the container, ask for less at a"
+        " time, or lower processing.memory_limit_gb"
+    )
+
+
+def of_addresses() -> str | None:
+    """What to do about `ulimit -v`; None: there is none."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return (
+        f"`ulimit -v` lets this process have {limit / 2**30:,.1f} GiB of addresses, and DuckDB and"
+        " Arrow take far more of these than of memory; say `ulimit -v unlimited`, and bound it by"
+        " processing.memory_limit_gb"
+    )
 
 
 def _bounds() -> Iterator[int]:

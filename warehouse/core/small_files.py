@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ def read_small(path: Path, most: int = MOST_BYTES) -> str:
     """
     check_small(path, most)
     with open(path, "rb") as file:
-        content = file.read(most + 1)
+        content = up_to(file, most)
     if len(content) > most:
         raise ValueError(f"it is larger than {most:,} bytes")
     try:
@@ -65,6 +65,14 @@ def read_small(path: Path, most: int = MOST_BYTES) -> str:
         # What is UTF-16 without a mark is UTF-8, too, where all of it is ASCII.
         raise ValueError("it holds NUL, as UTF-16 does; save it as UTF-8")
     return text
+
+
+def up_to(file: BinaryIO, most: int) -> bytes:
+    """The content of a file; of one that is larger than `most` bytes, more than so many.
+
+    Python sets room aside for all that is asked for, before it reads.
+    """
+    return file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
 
 
 def plain(path: Path) -> Path:
@@ -106,7 +114,7 @@ def read_sidecar(path: Path, most: int = MOST_SIDECAR_BYTES) -> tuple[bytes, os.
         if facts.st_size > most:
             raise ValueError(f"it has {facts.st_size:,} bytes")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most), facts
+            return file.read(facts.st_size), facts
     finally:
         os.close(descriptor)
 

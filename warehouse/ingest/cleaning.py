@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 
 from warehouse.core.calendar import day_bounds_ns, last_day_of_month
 from warehouse.core.datatypes import DataType
-from warehouse.core.duckdb_connection import connect, is_interrupt
+from warehouse.core.duckdb_connection import connect, end_of_thread, is_interrupt, watched
 from warehouse.core.paths import RawFile
 from warehouse.errors import RawFileError, SqlFileError, StorageError, one_line
 from warehouse.ingest.inflate import LINES, MEMORY_FILES, MEMORY_FOLDERS, Piece
@@ -32,6 +34,8 @@ from warehouse.sqlfolder.select_check import INGESTING, check_file
 # Of the memory limit, for a DuckDB that has it while the gathered rows are on disk.
 _ALONE_SHARE = 1.5
 _MEMORY_OF_THREAD = 256 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Cleaner:
     ) -> None:
         self._sql, self._scratch, self._settings = sql, scratch, settings
         self._threads, self._memory_bytes = threads, memory_bytes
+        self._ended, self._with_thread = Event(), end_of_thread()
         self._connection = connect(
             folders=[*folders, scratch, *MEMORY_FOLDERS],
             paths=[*paths, *MEMORY_FILES],
@@ -89,6 +94,27 @@ class Cleaner:
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Nothing is asked any more where the block is left by an error.
+
+        To be entered after the pools of threads that ask: these wait for their threads, which hear
+        of no Ctrl-C.
+        """
+        try:
+            yield
+        except BaseException:
+            self._ended.set()
+            raise
+
+    def _is_ended(self) -> bool:
+        with_thread = self._with_thread
+        return self._ended.is_set() or (with_thread is not None and with_thread.is_set())
+
+    def _watched(self, connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+        """What `work` gives; a user's own SQL may never end, and Ctrl-C ends it."""
+        return watched(connection, None, work, self._is_ended)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A further connection to the same DuckDB, for another thread; close it."""
@@ -164,7 +190,10 @@ class Cleaner:
         wanted = typed.parameters | clean.parameters
         given = {name: values[name] for name in wanted} | {"columns": column_types(piece.header)}
         try:
-            found = connection.sql(statement_of(typed, clean), params=given).to_arrow_table()
+            statement = statement_of(typed, clean)
+            found = self._watched(
+                connection, lambda: connection.sql(statement, params=given).to_arrow_table()
+            )
         except duckdb.Error as error:
             if is_interrupt(error):
                 raise self._explained(clean, error) from error
@@ -301,7 +330,13 @@ class Cleaner:
             check_file(connection, file)
             connection.register("kept", kept)
             try:
-                for batch in connection.sql(file.body).to_arrow_reader(65_536):
+                reader = self._watched(
+                    connection, lambda: connection.sql(file.body).to_arrow_reader(65_536)
+                )
+                while True:
+                    batch = self._watched(connection, lambda: next(reader, None))
+                    if batch is None:
+                        break
                     rows += batch.num_rows
                     yield batch
             except duckdb.Error as error:
@@ -318,7 +353,9 @@ class Cleaner:
         values: dict[str, Any],
     ) -> pa.Table:
         try:
-            return connection.sql(statement, params=values).to_arrow_table()
+            return self._watched(
+                connection, lambda: connection.sql(statement, params=values).to_arrow_table()
+            )
         except duckdb.Error as error:
             text = str(error)
             is_csv = isinstance(error, duckdb.InvalidInputException) and "CSV" in text

@@ -395,6 +395,7 @@ class Stager:
             ThreadPoolExecutor(self._workers, thread_name_prefix="read") as readers,
             # Rows are gathered on a thread of their own while DuckDB reads the next piece.
             ThreadPoolExecutor(1, thread_name_prefix="gather") as thread,
+            cleaner.ending(),
         ):
             for reading in self._side_by_side(items, kind, cleaner, readers):
                 item = reading.item

@@ -52,6 +52,8 @@ from warehouse.store.tier.pull import object_problem, objects_amiss, sizes
 
 _ROUNDS = 50
 MEND = "warehouse verify --repair"
+READ_WHOLE = "warehouse update"
+"""Of a file that was read for some symbols alone, beside partitions of others that had lost it."""
 
 
 @dataclass(frozen=True)
@@ -406,7 +408,8 @@ class _Round:
                     told = "partitions have rows of it, and the catalog does not know it"
                     yield Fault(path, "rows", told, subject=file)
                 continue
-            if not record.state.was_published or record.rows_published is None:
+            rows_published = record.rows_published
+            if not record.state.was_published or rows_published is None:
                 continue
             problem: str | None = _imbalance(record, versions[record.sha256])
             for sha256 in versions.keys() - {record.sha256}:
@@ -414,7 +417,8 @@ class _Round:
                 if record.symbols is None or others & set(record.symbols):
                     problem = "partitions have rows of another version of it than the catalog says"
             if problem is not None:
-                yield Fault(path, "rows", problem, subject=file)
+                is_more = record.symbols is not None and rows_published < versions[record.sha256]
+                yield Fault(path, "rows", problem, READ_WHOLE if is_more else MEND, file)
 
     def _page(self, kind: DataType, month: date) -> Iterator[Fault]:
         path = self._layout.ledger_of(kind.name, month)

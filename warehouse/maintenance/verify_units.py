@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from warehouse.core.paths import Layout, PartitionKey, RawFile
+from warehouse.core.process import Threads
 from warehouse.executors.engine import Engine
 from warehouse.executors.work import Share, Unit, results
 from warehouse.ingest import raw_check
@@ -70,7 +70,7 @@ class OnWorker:
 
     def __call__(self, share: Share) -> list[Looked]:
         data_folder_id.check_shared(self.layout, self.folder_id)
-        with ThreadPoolExecutor(share.threads, thread_name_prefix="verify") as threads:
+        with Threads(share.threads, thread_name_prefix="verify") as threads:
             return list(threads.map(Check.look, self.checks))
 
 
@@ -89,7 +89,7 @@ def looked_at(
     folder_id = data_folder_id.id_of(layout)
     if engine.is_here or folder_id is None or size <= _UNIT_BYTES:
         for some in checks:
-            with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+            with Threads(threads, thread_name_prefix="verify") as pool:
                 yield from zip(some, pool.map(Check.look, some), strict=True)
         return
     begun: dict[int, Sequence[Check]] = {}

@@ -20,7 +20,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from uuid import uuid4
 from weakref import finalize
 
 from warehouse.core.paths import Layout, partition_paths
+from warehouse.core.process import Threads
 from warehouse.core.representation import Face
 from warehouse.errors import ObjectChangedError, ObjectStorageError, StorageError
 from warehouse.objects import partial_object
@@ -199,7 +199,7 @@ def bring(
         if len(missing) == 1:
             fetch(missing[0])
         else:
-            with ThreadPoolExecutor(_AT_ONCE, "bring") as pool:
+            with Threads(_AT_ONCE, "bring") as pool:
                 list(pool.map(fetch, missing))
         make_room(layout)
         found.fetched = len(missing)

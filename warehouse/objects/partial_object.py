@@ -13,13 +13,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from warehouse.core.permissions import Modes
+from warehouse.core.process import Threads
 from warehouse.errors import ObjectChangedError, ObjectStorageError, StorageError
 from warehouse.objects.ranges import Range, cut, joined, missing
 from warehouse.source.partfile import PartFile, part_of, state_of, storage_error
@@ -310,7 +310,7 @@ def side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
         for task in listed:
             task()
         return
-    pool = ThreadPoolExecutor(min(len(listed), _AT_ONCE), "ranges")
+    pool = Threads(min(len(listed), _AT_ONCE), "ranges")
     try:
         for done in [pool.submit(task) for task in listed]:
             done.result()

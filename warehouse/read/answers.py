@@ -22,6 +22,7 @@ from warehouse.bars.adjustment import Factors, adjusted, columns_to_read, factor
 from warehouse.core import process
 from warehouse.core.config import Config
 from warehouse.core.paths import Layout
+from warehouse.core.process import Threads
 from warehouse.errors import EngineError, TooLargeError
 from warehouse.executors.engine import Engine
 from warehouse.executors.work import Share, Unit, results
@@ -257,7 +258,7 @@ class Answers:
             return None
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="warehouse")
+                self._pool = Threads(self._workers, thread_name_prefix="warehouse")
             return self._pool
 
 

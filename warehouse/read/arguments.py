@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import wraps
-from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
+from inspect import Parameter, iscoroutinefunction, signature
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, cast
 
 import pyarrow as pa
 
@@ -214,7 +215,11 @@ def named(*options_of: Callable[..., Any]) -> Callable[[Callable[P, T]], Callabl
                 raise RequestError(name, options[name], one_of(name, valid, "the arguments are"))
             return function(*arguments, **options)
 
-        return asked
+        @wraps(function)
+        async def awaited(*arguments: P.args, **options: P.kwargs) -> Any:
+            return await cast(Any, asked)(*arguments, **options)
+
+        return cast(Callable[P, T], awaited) if iscoroutinefunction(function) else asked
 
     return decorate
 
@@ -334,6 +339,18 @@ def categories_of(kind: DataType, categories: bool | Sequence[str]) -> tuple[str
         if name not in valid:
             raise RequestError("categories", name, one_of(name, valid))
     return tuple(name for name in valid if name in named)
+
+
+def seconds_of(wait: Any) -> float:
+    """How long is to be waited for another writer.
+
+    Raises:
+        RequestError: it is no number of seconds.
+    """
+    seconds = float(wait) if isinstance(wait, Real) and not isinstance(wait, bool) else -1.0
+    if not seconds >= 0:
+        raise RequestError("wait", wait, "it must be a number of seconds; math.inf: to the end")
+    return seconds
 
 
 def run_request(

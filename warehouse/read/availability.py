@@ -235,7 +235,7 @@ def _check_rows(
     """
     if not empty:
         return
-    refused = rejected(snapshot, kind, empty, _days_of(span))
+    refused, _ = rejected(snapshot, kind, empty, _days_of(span))
     if refused:
         named = (
             f"{rows:,} of {symbol!r} on {day} ({reasons})"
@@ -267,8 +267,10 @@ def _days_of(span: Span) -> list[date]:
 
 def rejected(
     snapshot: Snapshot, kind: DataType, symbols: Sequence[str], days: Sequence[date]
-) -> dict[tuple[date, str], tuple[int, str]]:
+) -> tuple[dict[tuple[date, str], tuple[int, str]], dict[str, tuple[int, str]]]:
     """How many rows of a session and symbol were refused, and for what reasons.
+
+    And how many of a symbol's that bear no session: of a file of its own that holds a month.
 
     Raises:
         CorruptPartitionError: a file of rejects that the catalog knows of is gone or unreadable.
@@ -288,7 +290,7 @@ def rejected(
         raise snapshot.or_moved(CorruptPartitionError(gone, problem, "warehouse verify --repair"))
     # A warehouse of an earlier version gets the file with its first update.
     if not there or not (folder.folder / "coverage/rejected.sql").exists():
-        return {}
+        return {}, {}
     # A list of files is one of globs.
     values = {
         "files": [escape(file) for file in there],
@@ -307,7 +309,11 @@ def rejected(
                 except duckdb.Error as error:
                     raise snapshot.or_moved(unreadable(Path(file), one_line(error))) from error
             raise
-    return {(row["session"], row["symbol"]): (row["rows"], row["reasons"]) for row in rows}
+    found = [(row["session"], row["symbol"], (row["rows"], row["reasons"])) for row in rows]
+    return (
+        {(day, symbol): told for day, symbol, told in found if day is not None},
+        {symbol: told for day, symbol, told in found if day is None},
+    )
 
 
 def _refusing(snapshot: Snapshot, kind: DataType) -> list[tuple[date, str | None, bool]]:
@@ -387,7 +393,8 @@ def _check_symbols(snapshot: Snapshot, kind: DataType, symbols: Sequence[str], s
     unknown = [symbol for symbol in without if symbol not in every]
     if unknown:
         # The vendor's files have it, and each of its rows was refused: that is told as such.
-        refused = {symbol for _, symbol in rejected(snapshot, kind, unknown, _days_of(span))}
+        of_sessions, of_none = rejected(snapshot, kind, unknown, _days_of(span))
+        refused = {symbol for _, symbol in of_sessions} | of_none.keys()
         unknown = [symbol for symbol in unknown if symbol not in refused]
     if not unknown or _has_lost_rows(snapshot, kind, span):
         # Of files that have lost rows nobody knows whose they were: that is told of the sessions.

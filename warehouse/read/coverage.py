@@ -67,7 +67,7 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
     unsure = ("no_rows", "unknown", "not_ingested")
     places = [place for place, state in enumerate(told) if state in unsure]
     days, symbols = table["session"].to_pylist(), table["symbol"].to_pylist()
-    refused = rejected(
+    refused, of_any = rejected(
         snapshot,
         kind,
         sorted({symbols[place] for place in places}),
@@ -77,6 +77,10 @@ def _with_rejected(snapshot: Snapshot, kind: DataType, table: pa.Table) -> pa.Ta
         if found := refused.get((days[place], symbols[place])):
             told[place] = "rejected"
             problems[place] = f"{count(found[0], 'row')} rejected: {found[1]}"
+        elif found := of_any.get(symbols[place]):
+            problems[place] = (
+                f"{count(found[0], 'rejected line')} of its month may be of any session: {found[1]}"
+            )
     near = _near(snapshot, (symbols[place] for place in places if told[place] == "unknown"))
     for place in places:
         if told[place] == "unknown":
@@ -125,7 +129,7 @@ def _lines(part: pd.DataFrame) -> Iterator[str]:
         names = of_state["symbol"].unique()
         for symbol in names[:_NAMED]:
             those = of_state[of_state["symbol"] == symbol]
-            near = those["problem"].iloc[0] if state == "unknown" else None
+            near = those["problem"].iloc[0] if state in ("unknown", "no_rows") else None
             named = f"{symbol} ({near})" if isinstance(near, str) else symbol
             days = those["session"]
             yield f"    {named}: {some((f'{day:%Y-%m-%d}' for day in days), _NAMED)}"

@@ -129,9 +129,12 @@ def rows(table: Any, exchanges: Mapping[int, str] = _NO_NAMES) -> Iterator[Row]:
     number is NaN, an absent count 0, absent conditions are ().
 
     Raises:
-        RequestError: the table is of another kind, or a column is missing.
+        RequestError: an argument is of another kind, or a column is missing.
     """
     names = _column_names(table)
+    if not isinstance(exchanges, Mapping):
+        told = "it must be names by the vendor's id, as Warehouse.exchanges gives them"
+        raise RequestError("exchanges", exchanges, told)
     for mark, model, columns in _MODELS:
         if mark in names:
             missing = [name for name in columns if name not in names]

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 import duckdb
@@ -32,6 +32,7 @@ from warehouse.core.config import Config
 from warehouse.core.datatypes import TRADE_CONDITIONS, with_bars
 from warehouse.core.duckdb_connection import (
     connect,
+    ended_with,
     is_interrupt,
     make_spill_folder,
     remove_spill_folder,
@@ -46,6 +47,7 @@ from warehouse.errors import (
     ObjectMissingError,
     RequestError,
     StorageError,
+    WarehouseError,
 )
 from warehouse.objects import disk_cache
 from warehouse.objects.disk_cache import Brought, Wanted
@@ -684,7 +686,7 @@ class Snapshots:
         self._objects = None if layout.tier is None else RangeReader(layout)
         self._lock = Lock()
         self._present: Snapshot | None = None
-        self._closed = False
+        self._closed = Event()
         # A folder to which nothing was published yet may still become that of a bucket.
         self._warehouse_id = (
             data_folder_id.id_of(layout) if os.path.exists(layout.catalog) else None
@@ -696,12 +698,15 @@ class Snapshots:
     def in_child(self) -> None:
         """Leave the parent's snapshot and folder alone; the child's own come with its questions."""
         self._lock = Lock()
+        is_closed, self._closed = self._closed.is_set(), Event()
+        if is_closed:
+            self._closed.set()
         process.abandon(self._present)
         self._present = self._spill = None
 
     def close(self) -> None:
         with process.answers, self._lock:
-            self._closed = True
+            self._closed.set()
             if self._present is not None:
                 self._present.retire()
                 self._present = None
@@ -712,7 +717,7 @@ class Snapshots:
         """What `answer` makes of the present snapshot; it is asked again while it raises `Moved`.
 
         Raises:
-            RequestError: it is closed.
+            RequestError: it is closed, or was closed meanwhile.
             KeyboardInterrupt: Ctrl-C was pressed, whatever DuckDB made of it.
             StorageError: the catalog changes faster than it can be read.
         """
@@ -727,7 +732,7 @@ class Snapshots:
     def _read(self, answer: Callable[[Snapshot], T]) -> T:
         for attempt in range(_ATTEMPTS):
             try:
-                with process.answers:
+                with process.answers, ended_with(self._closed):
                     return answer(self._current())
             except Moved:
                 time.sleep(_PAUSE_SECONDS * min(attempt, 5))
@@ -735,8 +740,13 @@ class Snapshots:
                 # A loop that goes on after any Exception must not swallow Ctrl-C.
                 if is_interrupt(error):
                     raise KeyboardInterrupt from error
-                if self._closed and "after shutdown" in str(error):
+                if self._closed.is_set() and "after shutdown" in str(error):
                     raise self._refusal() from error  # meanwhile, and its threads have ended
+                raise
+            except (duckdb.InterruptException, WarehouseError) as error:
+                ended = error.__cause__ if isinstance(error, WarehouseError) else error
+                if self._closed.is_set() and ended is not None and is_interrupt(ended):
+                    raise self._refusal() from error  # meanwhile, and so it was ended
                 raise
         raise StorageError(
             self._layout.catalog, "changes faster than it can be read; try again a little later"
@@ -775,7 +785,7 @@ class Snapshots:
     def _current(self) -> Snapshot:
         identity = catalog_identity(self._layout)
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise self._refusal()
             if self._present is None or self._present.identity != identity:
                 if self._spill is None and identity is not None:

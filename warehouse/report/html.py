@@ -127,6 +127,7 @@ def html(facts: Facts, program: str) -> str:
         holdings=list(_holdings(facts)),
         coverage=list(facets(facts)) if facts.coverage else [],
         nothing_to_judge=facts.right.answer == "unknown" and not facts.right.command,
+        has_trades=bool(facts.holdings["trades"]["rows"]),
         breadth=_breadth(facts),
         seen_states={row["state"] for row in facts.coverage},
         glyphs=GLYPHS,

@@ -36,6 +36,8 @@ from warehouse.errors import DamagedCatalogError, QueryError, SqlFileError, Ware
 
 MOST_BYTES = 1 << 17
 """A larger file is not read: its trees, DuckDB's and sqlglot's, have thousands of times that."""
+MOST_REPORT_ROWS = 100_000
+"""Of an edited file of report/; a page is drawn from far fewer, and each becomes Python objects."""
 _HEADER_LINE = re.compile(r"(\w+):\s*(.*)")
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 # What ends a line, and so a comment, in DuckDB; str.splitlines() takes form feeds and the like too.
@@ -265,17 +267,25 @@ def answer_of(
 
     Raises:
         SqlFileError: it cannot be answered where the shipped one can, lacks a column of that, or
-            has one of another kind; or a value is missing.
+            has one of another kind; or a value is missing. Or it is one of report/ that gives more
+            rows than a page is drawn from.
     """
     ours = come_with_us()[file.name]
     given = _given(file, values)
+    is_bounded = file.body != ours.body and file.name.startswith("report/")
     try:
-        found = ask(file.body, given)
+        if is_bounded:
+            found = ask(f"from (\n{file.body}\n) limit {MOST_REPORT_ROWS + 1}", given)
+        else:
+            found = ask(file.body, given)
     except _UNANSWERED as error:
         if file.body == ours.body or not _is_answered(ours, values, ask):
             raise
         cause = error if isinstance(error, duckdb.Error) else error.__cause__ or error
         raise SqlFileError(file.path, one_line(cause)) from error
+    if is_bounded and found is not None and found.num_rows > MOST_REPORT_ROWS:
+        problem = f"gives more than {MOST_REPORT_ROWS:,} rows; let it sum them, or end with LIMIT"
+        raise SqlFileError(file.path, problem)
     if found is not None and file.body != ours.body:
         due = ask(f"from (\n{ours.body}\n) limit 0", _given(ours, values))
         for column in () if due is None else due.schema:

@@ -38,7 +38,7 @@ from warehouse.core.paths import (
     parse_partition,
     partition_name,
 )
-from warehouse.core.small_files import check_unpacked, parsed_parquet
+from warehouse.core.small_files import check_unpacked, parsed_parquet, up_to
 from warehouse.errors import DamagedCatalogError, StorageError, one_line
 from warehouse.store.partitions import SLICES, Partition
 
@@ -360,7 +360,7 @@ def _problem(path: str, one: Manifest, _inode: int, _modified_ns: int) -> str | 
         OSError: the system refuses; it is asked again the next time.
     """
     with open(path, "rb") as file:
-        content = file.read(one.bytes + 1)
+        content = up_to(file, one.bytes)
     if hashlib.sha256(content).hexdigest() != one.sha256:
         return "is not what it names (SHA-256)"
     try:
@@ -429,7 +429,7 @@ def read(layout: Layout, one: Manifest) -> pa.Table:
 
 def _rows(path: Path) -> pa.Table:
     with open(path, "rb") as file:
-        return parsed(file.read(_MOST_BYTES + 1))
+        return parsed(up_to(file, _MOST_BYTES))
 
 
 def parsed(content: bytes) -> pa.Table:

@@ -715,8 +715,11 @@ def damaged(
 
     Raises:
         MemoryError: for want of memory alone; Arrow's own is one too.
+        TimeoutError: of the caller's own, as a handler of SIGALRM raises it.
     """
     if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, TimeoutError) and error.errno is None:
         raise error
     if isinstance(error, OSError) and error.errno in small_files.REFUSED:
         return UnreadablePartitionError(path, os.strerror(error.errno))

@@ -47,7 +47,12 @@ _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _BINARY = frozenset({"parquet", "arrow"})
 _PLAN = ["explain_key", "explain_value"]
 _GZIP = frozenset({".gz", ".gzip"})
-_OTHER_COMPRESSION = frozenset({".zst", ".zstd", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".z"})
+_OTHER_COMPRESSION = frozenset(
+    {
+        *(".zst", ".zstd", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".z", ".br", ".lzma", ".sz"),
+        *(".snappy", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".rar"),
+    }
+)
 _ALL_ENDINGS = (
     ".csv, .tsv, .json, .jsonl, .ndjson or .txt, each with .gz too, .parquet, .pq, .arrow, .feather"
 )
@@ -120,7 +125,7 @@ def chosen(named: str | None, path: Path | None, *, safe: bool = False) -> Form:
     found = ENDINGS.get(ending.removeprefix("."))
     name = named or found
     problem = ""
-    if name is None or last in _OTHER_COMPRESSION:
+    if name is None or {last, ending} & _OTHER_COMPRESSION:
         refused = (
             f"a file that ends in {path.suffix} cannot be written"
             if last

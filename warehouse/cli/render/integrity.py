@@ -14,7 +14,7 @@ from warehouse.core.request import Request
 from warehouse.maintenance.convert_layout import LayoutReport
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
-from warehouse.maintenance.verify import MEND, VerifyReport
+from warehouse.maintenance.verify import MEND, READ_WHOLE, VerifyReport
 from warehouse.text import count, duration, size, some
 
 _KINDS = {
@@ -74,7 +74,9 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
         return
     for fault in report.faults:
         yield row("wrong", f"{_place(fault.path, layout)}: {fault.problem}")
-    if any(fault.kind != "reference" for fault in report.faults):
+    if any(fault.remedy == READ_WHOLE for fault in report.faults):
+        yield row("next", _whole(warehouse))
+    if any(fault.kind != "reference" and fault.remedy != READ_WHOLE for fault in report.faults):
         yield row("next", f"{warehouse} verify --repair")
     if any(fault.kind == "reference" for fault in report.faults):
         yield row("next", f"{warehouse} reference load FILE, with the vendor's export")
@@ -117,12 +119,18 @@ def repair_lines(report: RepairReport, layout: Layout, warehouse: str) -> Iterat
     for old, new in report.moved:
         yield row("moved", f"{_place(old, layout)} to {_place(new, layout)}")
     for fault, why in report.left:
-        yield row("left", f"{_place(fault.path, layout)}: {fault.problem}; {why}")
+        because = "" if why == fault.problem else f"; {why}"
+        yield row("left", f"{_place(fault.path, layout)}: {fault.problem}{because}")
     for remedy in dict.fromkeys(fault.remedy for fault, _ in report.left):
         again = (
             f"{warehouse} verify --repair, once the source has what is left, or a backup is back"
         )
-        yield row("next", again if remedy == MEND else remedy)
+        known = {MEND: again, READ_WHOLE: _whole(warehouse)}
+        yield row("next", known.get(remedy, remedy))
+
+
+def _whole(warehouse: str) -> str:
+    return f"{warehouse} update, without --symbols: it reads whole what was read for some alone"
 
 
 def _place(path: Path, layout: Layout) -> str:

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from warehouse.cli.render.shortfalls import shortfalls
-from warehouse.core.calendar import trading_days
+from warehouse.core.calendar import FIRST_SESSION, trading_days
 from warehouse.core.config import CONFIG_FILE
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.paths import BUCKET_PREFIX, RawFile
@@ -285,6 +285,11 @@ def _nothing(report: RunReport, request: Request, warehouse: str) -> str:
             mine = "symbol" if report.other_layout[0].symbol is None else "day"
             names = f"source.layout {mine} of {names}"
         if not report.metrics.files_here:
+            if last and last < FIRST_SESSION:
+                return (
+                    f"no raw file of {names}{span} is here; the vendor's files begin on"
+                    f" {FIRST_SESSION}: is the year right?"
+                )
             fetch = _download(request, warehouse)
             return f"no raw file of {names}{span} is here or was published; fetch with: {fetch}"
         return f"all raw files of {names}{span} are published"

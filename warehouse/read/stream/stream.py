@@ -39,6 +39,7 @@ from warehouse.bars.adjustment import factors
 from warehouse.core.calendar import Moment, Span, parse_span
 from warehouse.core.config import Config
 from warehouse.core.datatypes import DataType
+from warehouse.core.process import Threads
 from warehouse.core.representation import Face
 from warehouse.errors import RequestError, SupersededError, WarehouseError
 from warehouse.read import availability, models, partition_reader
@@ -177,7 +178,7 @@ class Stream(Face):
         self._process = os.getpid()
         # A generator refuses a second thread, and one that wants to close it.
         self._taking = Lock()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-stream") if ahead else None
+        thread = Threads(1, thread_name_prefix="warehouse-stream") if ahead else None
         # Neither of these knows this object: it goes when its last holder lets it go.
         self._finalizer = finalize(self, _let_go, thread, rows)
         self._batches = _batches(rows, shape, batch_rows, thread)

@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -28,6 +27,7 @@ from warehouse.core.paths import (
     partition_paths,
     reference_table,
 )
+from warehouse.core.process import Threads
 from warehouse.errors import (
     CorruptPartitionError,
     DamagedCatalogError,
@@ -225,7 +225,7 @@ def _bring(
     def fetch(name: str) -> None:
         _download(layout, bucket, files[name], staged[name])
 
-    with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
+    with Threads(_AT_ONCE, "pull") as pool:
         list(pool.map(fetch, wanted))
     outdated = next_catalog.adapt(staged[CATALOG], layout, layout.root / "config")
     after = Record(bucket.url, newest.etag, files, number=newest.number)
