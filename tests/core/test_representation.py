@@ -161,7 +161,7 @@ def test_a_face_asks_nothing_of_the_disk_and_waits_for_no_lock(
         assert is_short(repr(wh.cache))
     wh.close()
     os.rename(gone.root, f"{gone.root}-elsewhere")
-    assert repr(wh) == f"Warehouse({str(gone.root)!r})"
+    assert repr(wh) == f"Warehouse({str(gone.root)!r}, closed=True)"
 
 
 class Odd(Face):
