@@ -322,10 +322,10 @@ NEVER = "exists (with recursive n as (select 1 as i union all select i from n) f
 def test_ctrl_c_ends_a_file_of_sql_that_never_ends(
     drawn: Made, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def waited_for(came: object, asked: str) -> None:
-        if asked.endswith(f"{name}.sql"):
+    def waited_for(came: object, asked: str | None, *more: object) -> None:
+        if asked is not None and asked.endswith(f"{name}.sql"):
             raise KeyboardInterrupt
-        return real(came, asked)
+        return real(came, asked, *more)
 
     real: Any = duckdb_connection._waited_for
     monkeypatch.setattr(duckdb_connection, "_waited_for", waited_for)

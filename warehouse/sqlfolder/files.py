@@ -273,11 +273,16 @@ def answer_of(
     ours = come_with_us()[file.name]
     given = _given(file, values)
     is_bounded = file.body != ours.body and file.name.startswith("report/")
+
+    def bounded(sql: str, given: dict[str, Any]) -> pa.Table | None:
+        try:
+            return ask(f"from (\n{sql}\n) limit {MOST_REPORT_ROWS + 1}", given)
+        except _UNANSWERED:
+            # What is wrong with it is told of the file as it stands.
+            return ask(sql, given)
+
     try:
-        if is_bounded:
-            found = ask(f"from (\n{file.body}\n) limit {MOST_REPORT_ROWS + 1}", given)
-        else:
-            found = ask(file.body, given)
+        found = (bounded if is_bounded else ask)(file.body, given)
     except _UNANSWERED as error:
         if file.body == ours.body or not _is_answered(ours, values, ask):
             raise
