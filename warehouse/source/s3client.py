@@ -440,9 +440,9 @@ class S3Server:
 
     def _meaning(self, error: Exception, key: str | None) -> Exception:
         if isinstance(error, boto.ClientError):
-            reached, self.reached = self.reached, True
-            if not reached and _is_gibberish(error):
+            if not self.reached and _is_gibberish(error):
                 return self._no_s3_server()
+            reached, self.reached = self.reached, True
             return self._answer(error, key, reached)
         if isinstance(error, _NO_CREDENTIALS):
             return self._no_credentials(error)
