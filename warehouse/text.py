@@ -30,8 +30,9 @@ def printable(text: str) -> str:
 def shell_word(text: str) -> str:
     r"""The text as one word of a command that a person may paste into bash, zsh or ksh.
 
-    What `printable` spells out is spelt as these shells read it, by its bytes: `$'A\x1b[31mB'`.
-    So the command names what was meant, and nothing in it is obeyed on the way.
+    What `printable` spells out is spelt as these shells read it, by its bytes: `$'A\033[31mB'`.
+    So the command names what was meant, and nothing in it is obeyed on the way. The bytes are in
+    octal: of `\x` POSIX leaves open how many digits it takes.
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -45,7 +46,7 @@ def _in_ansi_c_quotes(letter: str) -> str:
         return letter
     of_a_file_name = "\udc80" <= letter <= "\udcff"  # a byte of it that is no UTF-8
     spelt = letter.encode(errors="surrogateescape" if of_a_file_name else "surrogatepass")
-    return "".join(f"\\x{byte:02x}" for byte in spelt)
+    return "".join(f"\\{byte:03o}" for byte in spelt)
 
 
 def is_utf8(text: str) -> bool:

@@ -47,6 +47,14 @@ TOLD = (
     "sessions were published anew since this shell was opened: open it anew; if that tells it too:"
     " warehouse verify --repair"
 )
+KILLED_SHELL = (
+    "import duckdb, os, sys\n"
+    "shell = duckdb.connect(sys.argv[1])\n"
+    "shell.execute(\"set wal_autocheckpoint = '1GB'\")\n"
+    "shell.execute('create table mine as select range as n from range(1000)')\n"
+    "os._exit(0)\n"
+)
+"""Leaves a log beside the database that it is given."""
 
 
 @pytest.fixture(autouse=True)
@@ -338,15 +346,8 @@ def test_the_log_of_another_catalog_is_told_by_the_shell_and_set_aside_by_who_wr
 ) -> None:
     """As a shell that writes leaves it beside the catalog after the one that it opened."""
     log = Path(f"{made.layout.catalog}.wal")
-    script = (
-        "import duckdb, os, sys\n"
-        "shell = duckdb.connect(sys.argv[1])\n"
-        "shell.execute(\"set wal_autocheckpoint = '1GB'\")\n"
-        "shell.execute('create table mine as select range as n from range(1000)')\n"
-        "os._exit(0)\n"
-    )
     other = tmp_path / "other.duckdb"
-    subprocess.run([sys.executable, "-c", script, str(other)], check=True)
+    subprocess.run([sys.executable, "-c", KILLED_SHELL, str(other)], check=True)
     shutil.copyfile(f"{other}.wal", log)
 
     with pytest.raises(StorageError, match=r"beside the log .* warehouse update$"):
@@ -361,14 +362,7 @@ def test_a_damaged_log_of_the_catalog_that_stands_is_called_that_and_set_aside(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Path(f"{made.layout.catalog}.wal")
-    script = (
-        "import duckdb, os, sys\n"
-        "shell = duckdb.connect(sys.argv[1])\n"
-        "shell.execute(\"set wal_autocheckpoint = '1GB'\")\n"
-        "shell.execute('create table mine as select range as n from range(1000)')\n"
-        "os._exit(0)\n"
-    )
-    subprocess.run([sys.executable, "-c", script, str(made.layout.catalog)], check=True)
+    subprocess.run([sys.executable, "-c", KILLED_SHELL, str(made.layout.catalog)], check=True)
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 0xFF
     log.write_bytes(content)
