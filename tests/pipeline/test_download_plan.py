@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from warehouse.cli.render.shortfalls import shortfalls
 from warehouse.core.calendar import NEW_YORK
 from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.metrics import RunMetrics
-from warehouse.core.paths import RawFile
+from warehouse.core.paths import Layout, RawFile
 from warehouse.core.request import Request as Asked
 from warehouse.errors import ConfigError, MissingFileError, NotInPlanError, SourceError
 from warehouse.pipeline.arrivals import Arrivals
@@ -39,6 +39,7 @@ from warehouse.report.status import status as how_it_stands
 from warehouse.source.folder import FolderSource
 from warehouse.source.partfile import superseded
 from warehouse.source.transfer import Fetched, SourceObject, Transfer
+from warehouse.store import data_folder_id
 from warehouse.store.catalog import Catalog, SourceFile
 
 MONDAY, TUESDAY = SESSION - timedelta(days=2), SESSION - timedelta(days=1)
@@ -389,6 +390,24 @@ def test_two_downloads_in_one_loop_wait_for_each_other(tmp_path: Path) -> None:
     assert [report.metrics.files_fetched for report in reports] == [1, 1, 1]
     assert most == 1
     assert set(states(made).values()) == {"downloaded"}
+
+
+def test_a_writer_that_begins_while_another_looks_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path, {day_key("trades", MONDAY): gz("AAPL", MONDAY)})
+    listed = data_folder_id._in_the_way
+
+    def meanwhile(layout: Layout) -> Iterator[Path]:
+        # As far as a writer has come that has just locked the folder.
+        layout.data.mkdir(exist_ok=True)
+        layout.lock.touch()
+        layout.lock_note.write_text("process 1 of a host")
+        yield from listed(layout)
+
+    monkeypatch.setattr(data_folder_id, "_in_the_way", meanwhile)
+    made.update("trades")
+    assert states(made) == {("trades", MONDAY): "ingested"}
 
 
 def test_a_session_recorded_as_missing_is_published_once_it_is_there(tmp_path: Path) -> None:

@@ -171,16 +171,49 @@ def test_what_stands_in_the_way_of_one_data_type_keeps_no_other_from_being_publi
     assert counts(made) == [2, 2, 2]
 
 
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    filler.write_bytes(bytes(os.statvfs(disk).f_bfree * 4096 - 4096))
+    with open(filler, "ab", buffering=0) as file, suppress(OSError):
+        file.write(bytes(1 << 20))
+    return filler
+
+
+def test_a_disk_of_raw_files_that_is_full_or_read_only_keeps_those_of_no_other(
+    tmp_path: Path,
+) -> None:
+    made = made_of_three_types(tmp_path)
+    raw = made.layout.raw_file(RawFile("quotes", LATER)).parent
+    raw.parent.mkdir(parents=True)
+    with small_disk(raw, 1):
+        filler = fill(raw)
+        with pytest.raises(StorageError, match="the disk is full; make room") as caught:
+            made.update(*KINDS)
+        assert caught.value.path == raw / f"{LATER}.csv.gz"
+        assert counts(made) == [2, 2, 1]
+        problem = "select state, problem like '%the disk is full%' from runs"
+        assert made.sql(problem) == [("failed", True)]
+
+        filler.unlink()
+        made.put(day_key("trades", LATER), [trade("AAPL", instant(LATER), 1, price=11)])
+        remount = ["mount", "-o", "remount,ro", str(raw)]
+        subprocess.run(remount, check=True)
+        with pytest.raises(StorageError, match="cannot be written: Read-only file system"):
+            made.update(*KINDS)
+        assert made.sql("select max(price) from trades") == [(11,)]
+
+        subprocess.run([*remount[:2], "remount,rw", remount[-1]], check=True)
+        made.update(*KINDS)
+        assert counts(made) == [2, 2, 2]
+
+
 def test_a_disk_of_one_data_type_that_is_full_or_read_only_keeps_no_other(tmp_path: Path) -> None:
     made = made_of_three_types(tmp_path)
     with small_disk(tmp_path / "disk", 1):
         made.layout.cache.mkdir(parents=True)
         (made.layout.cache / "quotes").symlink_to(tmp_path / "disk")
         made.update(*KINDS, end=SESSION)
-        filler = tmp_path / "disk/filler"
-        filler.write_bytes(bytes(os.statvfs(filler.parent).f_bfree * 4096 - 4096))
-        with open(filler, "ab", buffering=0) as file, suppress(OSError):
-            file.write(bytes(1 << 20))
+        filler = fill(tmp_path / "disk")
 
         with pytest.raises(StorageError, match="No space left on device; it stopped quotes alone"):
             made.update(*KINDS)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import random
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.errors import StorageError
 from warehouse.source.etag_check import EtagCheck, likely_part_sizes
-from warehouse.source.partfile import PartFile, check_space, part_of, state_of
+from warehouse.source.partfile import PartFile, part_of, state_of
 
 MIB, MB = 1 << 20, 1_000_000
 
@@ -164,17 +162,3 @@ def test_an_etag_in_capitals_is_compared_as_one_in_small_letters_is() -> None:
     for etag in (hashlib.md5(body).hexdigest(), etag_of(body, 5 * MIB)):
         assert says(body, etag.upper(), 5 * MIB) is True
         assert says(body[::-1], etag.upper(), 5 * MIB) is False
-
-
-def test_each_disk_has_to_have_room_for_what_goes_to_it_alone(tmp_path: Path) -> None:
-    with TemporaryDirectory(dir="/var/tmp") as other:
-        folders = sorted([tmp_path, Path(other)], key=lambda folder: shutil.disk_usage(folder).free)
-        if folders[0].stat().st_dev == folders[1].stat().st_dev:
-            pytest.skip("there is one disk alone")
-        small, large = (folder / "quotes/2024" for folder in folders)
-        free = shutil.disk_usage(folders[0]).free
-        most = free // 4 * 3
-        check_space([(small / "a", most), (large / "b", most)])
-        with pytest.raises(StorageError, match=r"are free; make room") as caught:
-            check_space([(large / "b", 1), (small / "a", 2 * free)])
-    assert caught.value.path == folders[0]

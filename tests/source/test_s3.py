@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import pytest
 import s3server
+from building import small_disk
 from faultproxy import Fault, FaultProxy, Request
 from oddserver import OddServer, listing, xml
 from s3server import S3TestServer
@@ -902,6 +903,37 @@ def test_a_disk_without_room_is_found_out_before_anything_is_fetched(
     with pytest.raises(StorageError, match=r"1,152,921,504,606,846,976 bytes .* are free"):
         source(proxy.endpoint, folder).fetch(item, tmp_path / "raw" / "file.csv.gz")
     assert proxy.requests == []
+
+
+def test_a_disk_that_is_full_or_short_keeps_no_file_that_goes_to_another(
+    server: S3TestServer, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = [gz(4 * CHUNK, seed) for seed in range(60, 66)]
+    items = put_many(server, folder, bodies)
+    full, short = tmp_path / "full", tmp_path / "short"
+    with small_disk(full, 1), small_disk(short, 1):
+        disks = (short, full, tmp_path)
+        targets = [disks[number % 3] / f"{number}.csv.gz" for number in range(len(items))]
+        (short / "filler").write_bytes(bytes(700_000))
+        pwrite = os.pwrite
+
+        def filling(descriptor: int, data: bytes, offset: int) -> int:
+            if os.fstat(descriptor).st_dev == full.stat().st_dev:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return pwrite(descriptor, data, offset)
+
+        s3 = source(server.endpoint, folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", filling)
+            with pytest.raises(StorageError) as caught:
+                list(s3.fetch_all(list(zip(items, targets, strict=True))))
+        assert [target.exists() for target in targets] == [False, False, True] * 2
+        assert f"{short}: " in str(caught.value)
+        assert f"; {full}/1.csv.gz: the disk is full" in str(caught.value)
+
+        (short / "filler").unlink()
+        list(source(server.endpoint, folder).fetch_all(list(zip(items, targets, strict=True))))
+        assert [target.read_bytes() for target in targets] == bodies
 
 
 def test_a_disk_that_fills_up_stops_the_run_with_nothing_half_named(

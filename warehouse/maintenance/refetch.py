@@ -13,7 +13,7 @@ from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.file_state import FileState
 from warehouse.core.paths import RawFile
 from warehouse.core.request import Request
-from warehouse.errors import ConfigError, SourceError
+from warehouse.errors import ConfigError, SourceError, StorageError
 from warehouse.ingest import raw_check
 from warehouse.pipeline.download_plan import (
     DownloadPlan,
@@ -120,10 +120,10 @@ def refetch(
             if os.path.lexists(superseded(path)):
                 # It is in the way of what is to be superseded now.
                 keep(file, superseded(path).name)
-    broken_off: SourceError | None = None
+    broken_off: SourceError | StorageError | None = None
     try:
         pipeline.fetch(source, run, found, known)
-    except SourceError as error:
+    except (SourceError, StorageError) as error:
         broken_off = error
     for outcome in found.problems:
         result.why[outcome.item.file] = str(outcome.problem)

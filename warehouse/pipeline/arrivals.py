@@ -12,7 +12,7 @@ from types import TracebackType
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import Progress, RunMetrics
 from warehouse.core.paths import Layout, RawFile
-from warehouse.errors import RawFileError, SourceError
+from warehouse.errors import RawFileError, SourceError, StorageError
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come, fetched, put_aside
 from warehouse.pipeline.report import RunReport
 from warehouse.source.partfile import part_of, superseded
@@ -36,7 +36,7 @@ class Arrivals:
         known: what is known of each file; takes the records of those that came.
 
     Attributes:
-        error: what ended the download, where it is the source's: what had come is as good as ever.
+        error: what ended the download, or kept a part of it: what had come is as good as ever.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Arrivals:
         known: dict[RawFile, SourceFile],
         metrics: RunMetrics,
     ) -> None:
-        self.error: SourceError | None = None
+        self.error: SourceError | StorageError | None = None
         self._begin, self._plan, self._layout = begin, plan, layout
         self._known, self._metrics = known, metrics
         self._coming = {item.file for item in plan.fetch}
@@ -98,31 +98,19 @@ class Arrivals:
             self._plan.problems.sort(key=lambda outcome: outcome.item.file.sort_key)
 
     def is_settled(self, file: RawFile) -> bool:
-        """Whether it is known what came of a file, or nothing is to come of it; waits for nothing.
-
-        Raises:
-            StorageError: the download cannot go on.
-        """
+        """Whether it is known what came of a file, or nothing is to come of it; waits for nothing."""
         self._enter_all(self._transfer.news())
         self._look()
         return file not in self._coming
 
     def wait(self, file: RawFile) -> bool:
-        """Wait until it is known what comes of a file; whether it came.
-
-        Raises:
-            StorageError: the download cannot go on.
-        """
+        """Wait until it is known what comes of a file; whether it came."""
         if not self.is_settled(file):
             self._enter_until(file)
         return file in self._came
 
     def wait_for_all(self) -> None:
-        """Wait until it is known what came of each file.
-
-        Raises:
-            StorageError: the download cannot go on.
-        """
+        """Wait until it is known what came of each file."""
         self._enter_until(None)
 
     def _enter_until(self, file: RawFile | None) -> None:
@@ -131,7 +119,7 @@ class Arrivals:
                 self._enter(outcome)
                 if outcome.item.file == file:
                     return
-        except SourceError as error:
+        except (SourceError, StorageError) as error:
             self.error = error
         # What was stopped does not come any more.
         self._coming.clear()
@@ -220,11 +208,7 @@ class Incoming:
         return self._arrivals is None or self._arrivals.is_settled(file)
 
     def is_to_be_read(self, file: RawFile) -> bool:
-        """Wait until a file is here, or is known not to come.
-
-        Raises:
-            StorageError: the download cannot go on.
-        """
+        """Wait until a file is here, or is known not to come."""
         arrivals = self._arrivals
         if arrivals is None:
             return True

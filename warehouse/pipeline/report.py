@@ -38,7 +38,7 @@ class RunReport(Face):
         findings: what validation found in the rows that came in.
         refused: batches that it kept out.
         broken: rules that could not be asked.
-        broken_off: what ended the download before all had come.
+        broken_off: what ended the download, or a part of it, before all had come.
         without_rows: symbols that were asked for, and of which nothing is published.
         replaced: files that were published with other bytes than came from the source.
         rows_lost: files that were asked for, and of which rows are lost still.
@@ -58,7 +58,7 @@ class RunReport(Face):
     findings: list[ValidationResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     broken: list[BrokenRule] = field(default_factory=list)
-    broken_off: SourceError | None = None
+    broken_off: SourceError | StorageError | None = None
     bars: list[tuple[str, date]] = field(default_factory=list)
     without_rows: list[str] = field(default_factory=list)
     replaced: list[RawFile] = field(default_factory=list)

@@ -30,7 +30,13 @@ from warehouse.core.paths import (
 from warehouse.core.permissions import Confines, Modes
 from warehouse.errors import MissingFileError, SourceError, StorageError
 from warehouse.source.file_identity import Stamp
-from warehouse.source.partfile import in_the_way, is_in_the_way, part_of, put_in_place
+from warehouse.source.partfile import (
+    in_the_way,
+    is_in_the_way,
+    part_of,
+    put_in_place,
+    storage_error,
+)
 from warehouse.source.transfer import Fetched, SourceObject, StoppedError, Transfer
 
 logger = logging.getLogger("warehouse")
@@ -301,7 +307,7 @@ class FolderSource:
             tell: is told of bytes that are done; called from another thread.
             ended: is told once nothing more will come; called from any thread.
 
-        What the transfer raises, StorageError: a file cannot be written.
+        What the transfer raises, StorageError: files cannot be written.
         """
         stop = threading.Event()
 
@@ -356,7 +362,7 @@ class FolderSource:
         except OSError as error:
             if is_in_the_way(error):
                 raise in_the_way(self.url, item.key, target, error) from error
-            raise StorageError(target, f"cannot be written: {error.strerror or error}") from error
+            raise storage_error(target, error) from error
         finally:
             # A rename onto another link to the same file leaves both names.
             with suppress(OSError):

@@ -11,10 +11,8 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock
@@ -90,44 +88,6 @@ def in_the_way(url: str, key: str, target: Path, error: OSError) -> TransferErro
     """That something else stands where one file is to go: the disk takes others."""
     place = error.filename or target
     return TransferError(url, key, f"{place}: {error.strerror or error}; move away what is there")
-
-
-def check_space(wanted: Sequence[tuple[Path, int]]) -> None:
-    """Raises StorageError where a disk has no room for what goes there of these (target, bytes).
-
-    What is there of them already, whole or in part, is not counted again.
-    """
-    by_disk: defaultdict[int, list[tuple[Path, int]]] = defaultdict(list)
-    disks: dict[Path, int] = {}
-    for target, size in wanted:
-        if target.parent not in disks:
-            disks[target.parent] = _there(target.parent).stat().st_dev
-        by_disk[disks[target.parent]].append((target, size))
-    for these in by_disk.values():
-        folder = _there(these[0][0].parent)
-        free = shutil.disk_usage(folder).free
-        need = sum(size for _, size in these)
-        if need > free:
-            # Only now, as it looks at every file.
-            need -= sum(min(size, _held(target)) for target, size in these)
-        if need > free:
-            raise StorageError(
-                folder,
-                f"{need:,} bytes are to be fetched and {free:,} are free; make room, ask for fewer"
-                " sessions, or set storage.raw_data_dir to a larger disk",
-            )
-
-
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest one around it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _held(target: Path) -> int:
-    try:
-        return part_of(target).stat().st_blocks * 512
-    except OSError:
-        return 0
 
 
 class PartFile:

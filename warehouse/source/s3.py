@@ -34,7 +34,8 @@ from warehouse.source.folder import (
     without_doubles,
 )
 from warehouse.source.parallel_download import Counts, Fetcher
-from warehouse.source.partfile import CHUNK_BYTES, check_space
+from warehouse.source.partfile import CHUNK_BYTES
+from warehouse.source.refusals import Refusals
 from warehouse.source.retry import Retry, TransientError
 from warehouse.source.s3client import Listed, S3Server
 from warehouse.source.transfer import SourceObject, Transfer
@@ -219,13 +220,11 @@ class S3Source:
             tell: is told of bytes as they come in; may be called from any thread.
             ended: is told once nothing more will come; called from any thread.
 
-        Raises:
-            StorageError: the disk has no room for all of them.
-
         What the transfer raises, SourceError: the server cannot be spoken to at all; StorageError:
-        the disk refuses.
+        a disk has no room for all that goes there, of which nothing was asked then, or refuses.
         """
-        check_space([(target, item.size) for item, target in wanted])
+        refusals = Refusals()
+        refusals.add_short([(target, item.size) for item, target in wanted])
         fetcher = Fetcher(
             self._server,
             self._settings,
@@ -245,6 +244,7 @@ class S3Source:
             fetcher.stop,
             fetcher.close,
             ended,
+            refusals,
         )
 
     def _tried(self, prefix: str) -> Sequence[Listed] | SourceError:

@@ -11,7 +11,8 @@ from threading import Lock
 from types import TracebackType
 
 from warehouse.core.paths import RawFile
-from warehouse.errors import RawFileError, SourceError
+from warehouse.errors import RawFileError, SourceError, StorageError
+from warehouse.source.refusals import Refusals
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Transfer:
 
     It begins at once and goes on whether anybody looks or not. Iterate to be told of each file when
     it is done, in any order; whoever does so waits, and is one thread. What ends everything (the
-    server cannot be spoken to at all, the disk refuses) stops the others and is raised when all
-    that had come has been told. `close` stops what is under way, waits until it has ended, and may
-    be called twice; what has come by then is still told.
+    server cannot be spoken to at all) stops the others and is raised when all that had come has
+    been told. So is a StorageError, which stops those alone that go to the same full disk, or into
+    the same folder. `close` stops what is under way, waits until it has ended, and may be called
+    twice; what has come by then is still told.
 
     Args:
         fetch: brings one file; called on any of the threads.
@@ -75,6 +77,7 @@ class Transfer:
         stop: lets each `fetch` that is under way end soon; called from any thread.
         close: called once nothing is under way any more.
         ended: told once nothing more will come; called from any thread.
+        refusals: what disks and folders are known to refuse.
 
     Attributes:
         error: what ended everything, so far.
@@ -89,8 +92,10 @@ class Transfer:
         stop: Callable[[], None],
         close: Callable[[], None] = _nothing,
         ended: Callable[[], None] = _nothing,
+        refusals: Refusals | None = None,
     ) -> None:
         self.error: BaseException | None = None
+        self._refusals = refusals or Refusals()
         self._fetch, self._of_one_file = fetch, of_one_file
         self._stop, self._close, self._ended = stop, close, ended
         self._untold = self._under_way = len(wanted)
@@ -130,8 +135,9 @@ class Transfer:
             if outcome is not None:
                 return outcome
         self.close()
-        if self.error is not None:
-            raise self.error
+        error = self.error or self._refusals.error()
+        if error is not None:
+            raise error
         raise StopIteration
 
     def news(self) -> list[Fetched]:
@@ -153,20 +159,25 @@ class Transfer:
         self._close()
 
     def _one(self, item: SourceObject, target: Path) -> Fetched:
-        if self._is_stopped:
+        # At once: a thousand files need not be refused one by one.
+        if self._is_stopped or self._refusals.keep(target):
             raise StoppedError
-        return self._fetch(item, target)
+        try:
+            return self._fetch(item, target)
+        except StorageError as error:
+            self._refusals.add(target, error)
+            raise
 
     def _is_done(self, future: Future[Fetched]) -> None:
         error = None if future.cancelled() else future.exception()
-        is_fatal = error is not None and not isinstance(error, (*self._of_one_file, StoppedError))
+        harmless = (*self._of_one_file, StorageError, StoppedError)
+        is_fatal = error is not None and not isinstance(error, harmless)
         with self._lock:
             if is_fatal and self.error is None:
                 self.error = error
             self._under_way -= 1
             is_last = self._under_way == 0
         if is_fatal:
-            # At once: a thousand files need not be refused one by one.
             self._is_stopped = True
             self._stop()
         self._done.put(future)
@@ -174,7 +185,7 @@ class Transfer:
             self._ended()
 
     def _told(self, future: Future[Fetched]) -> Fetched | None:
-        """What came of a file; None: it was stopped, or has ended everything."""
+        """What came of a file; None: it was stopped, or what came of it is raised in the end."""
         self._untold -= 1
         item = self._items.pop(future)
         if future.cancelled():

@@ -185,11 +185,11 @@ def look(layout: Layout) -> None:
         return
     for other in _other_caches(layout):
         raise _shared(layout, other)
-    if any(map(os.path.lexists, (layout.catalog, layout.log))) or _is_empty(layout.lock):
-        # An earlier version has been at work here.
+    if _is_begun(layout):
         return
     in_the_way = list(_in_the_way(layout))
-    if in_the_way and not _any_of_ours(layout, in_the_way):
+    # Another writer of this warehouse may have begun meanwhile: its files are none of a stranger's.
+    if in_the_way and not _any_of_ours(layout, in_the_way) and not _is_begun(layout):
         raise StorageError(
             in_the_way[0],
             "no warehouse has made it, and the first update would write over it; move it away, or"
@@ -226,10 +226,13 @@ def _any_of_ours(layout: Layout, paths: Iterable[Path]) -> bool:
     return False
 
 
-def _is_empty(lock: Path) -> bool:
-    """Whether a file is one that writers lock: they write nothing into it."""
+def _is_begun(layout: Layout) -> bool:
+    """Whether a writer has been at work here, of an earlier version too, that made no marker."""
+    if any(map(os.path.lexists, (layout.catalog, layout.log))):
+        return True
     try:
-        return lock.stat().st_size == 0
+        # Writers lock it, and write nothing into it.
+        return layout.lock.stat().st_size == 0
     except OSError:
         return False
 
