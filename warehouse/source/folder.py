@@ -28,7 +28,7 @@ from warehouse.core.paths import (
     walk,
 )
 from warehouse.core.permissions import Confines, Modes
-from warehouse.errors import MissingFileError, SourceError, StorageError
+from warehouse.errors import MissingFileError, SourceError
 from warehouse.source.file_identity import Stamp
 from warehouse.source.partfile import (
     in_the_way,
