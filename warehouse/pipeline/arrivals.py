@@ -98,7 +98,7 @@ class Arrivals:
             self._plan.problems.sort(key=lambda outcome: outcome.item.file.sort_key)
 
     def is_settled(self, file: RawFile) -> bool:
-        """Whether it is known what came of a file, or that nothing is to come; waits for nothing."""
+        """Whether it is known what came of a file, or that nothing is to come; does not wait."""
         self._enter_all(self._transfer.news())
         self._look()
         return file not in self._coming
