@@ -205,6 +205,23 @@ def test_what_is_to_stay_makes_no_room_on_a_full_disk(
     assert other.exists()
 
 
+def test_a_month_that_cannot_be_looked_at_is_named_and_the_others_go(made: Made) -> None:
+    month = made.layout.raw / "trades/2023"
+    month.symlink_to("nowhere")
+    made.configure(storage__retention_days=0)
+
+    done = CliRunner().invoke(cli, ["-C", str(made.root), "prune", "--json"])
+
+    report = json.loads(done.output)
+    assert (done.exit_code, len(report["unread"])) == (1, 1)
+    assert report["unread"][0].startswith(f"{month}: ")
+    assert report["removed"]
+    told = CliRunner().invoke(cli, ["-C", str(made.root), "prune"])
+    assert (told.exit_code, f"unread     {month}: " in told.output) == (1, True)
+    month.unlink()
+    assert CliRunner().invoke(cli, ["-C", str(made.root), "prune"]).exit_code == 0
+
+
 def test_nothing_is_removed_while_another_process_writes(made: Made) -> None:
     with (
         writer_lock(made.layout),

@@ -318,7 +318,7 @@ def prune(place: Place, dry_run: bool, as_json: bool, wait: float) -> None:
         say_json(run.pruned_as_json(report, dry_run=dry_run))
     else:
         say(run.pruned_lines(report, config.storage.retention_days, dry_run=dry_run))
-    raise click.exceptions.Exit(1 if report.refused else 0)
+    raise click.exceptions.Exit(1 if report.refused or report.unread else 0)
 
 
 COMMANDS = (download, ingest, update, rebuild, prune)

@@ -15,7 +15,7 @@ from typing import Any
 from warehouse.core.config import Config
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
-from warehouse.core.paths import Layout, RawFile
+from warehouse.core.paths import THE_SOURCES_OWN, Layout, RawFile
 from warehouse.core.representation import Face
 from warehouse.errors import StorageError
 from warehouse.pipeline.watch.logs import RunLog
@@ -39,6 +39,7 @@ class PruneReport(Face):
         kept: files that are old enough, and why they stay: they are others than were published,
             or the system does not let them be read or removed.
         refused: how many of them are of the latter kind.
+        unread: places of the raw tier that cannot be looked at: what is in them stays.
         replaced, replaced_bytes: objects of a bucket that nobody reads any more; None: the cache is
             a folder.
     """
@@ -47,6 +48,7 @@ class PruneReport(Face):
     bytes: int = 0
     kept: list[tuple[RawFile, str]] = field(default_factory=list)
     refused: int = 0
+    unread: list[StorageError] = field(default_factory=list)
     replaced: int | None = None
     replaced_bytes: int | None = None
 
@@ -55,7 +57,12 @@ class PruneReport(Face):
         self.kept.append((file, f"it cannot be pruned: {error.strerror or error}"))
 
     def _face(self) -> dict[str, Any]:
-        return {"removed": len(self.removed), "bytes": self.bytes, "kept": len(self.kept)}
+        return {
+            "removed": len(self.removed),
+            "bytes": self.bytes,
+            "kept": len(self.kept),
+            "unread": len(self.unread) or None,
+        }
 
 
 def prune(
@@ -80,7 +87,8 @@ def prune(
 
     Raises:
         LockedError: another process is writing to the warehouse.
-        StorageError: the disk refuses; one raw file that cannot be read or removed keeps no other.
+        StorageError: the disk refuses; what of the raw tier cannot be read or removed keeps no
+            other.
     """
     try:
         return _prune(layout, config, dry_run, wait, now)
@@ -106,7 +114,13 @@ def _prune(
         with Catalog(layout, ()) as catalog:
             known = catalog.source_files()
         hashed: dict[RawFile, Stamp] = {}
-        for file in layout.raw_files():
+        files, places = layout.raw_tier()
+        report.unread = [
+            StorageError(layout.raw / name / entry.below, entry.problem or "")
+            for name, entry in places
+            if entry.stat is None and entry.problem != THE_SOURCES_OWN
+        ]
+        for file in files:
             record = known.get(file)
             if record is None or record.state != FileState.INGESTED or record.recorded_at > before:
                 continue

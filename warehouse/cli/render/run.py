@@ -15,7 +15,7 @@ from warehouse.core.paths import BUCKET_PREFIX, RawFile
 from warehouse.core.process import peak_memory_bytes
 from warehouse.core.representation import as_object, plain
 from warehouse.core.request import Request
-from warehouse.errors import RawFileError
+from warehouse.errors import RawFileError, WarehouseError
 from warehouse.maintenance.init import Laid
 from warehouse.maintenance.prune import PruneReport
 from warehouse.pipeline.download_plan import DownloadPlan, did_not_come
@@ -188,10 +188,7 @@ def run_lines(report: RunReport, request: Request, warehouse: str) -> Iterator[s
 
 def _not_to_be_had(report: RunReport, request: Request) -> Iterator[str]:
     """What was asked for and cannot be read, or is nowhere: a run ends with 1, dry or not."""
-    for problem in report.unread[:NAMED]:
-        yield row("unread", str(problem))
-    if len(report.unread) > NAMED:
-        yield row("", f"and {len(report.unread) - NAMED:,} more (--json names all)")
+    yield from _unread_lines(report.unread)
     yield from _of_other_layout(report)
     yield from _not_here(report)
     for name, sessions in absent_sessions(report, request).items():
@@ -392,6 +389,14 @@ def _expected(estimate: Estimate) -> str:
     return f"{size(estimate.bytes)}, {', '.join(parts)}{told}"
 
 
+def _unread_lines(unread: Sequence[WarehouseError]) -> Iterator[str]:
+    """Places that cannot be looked at."""
+    for problem in unread[:NAMED]:
+        yield row("unread", str(problem))
+    if len(unread) > NAMED:
+        yield row("", f"and {len(unread) - NAMED:,} more (--json names all)")
+
+
 def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:
     """What was removed from the raw tier, and from a bucket, as one JSON object."""
     of_bucket = {}
@@ -402,6 +407,7 @@ def pruned_as_json(report: PruneReport, *, dry_run: bool) -> dict[str, Any]:
         "to_remove" if dry_run else "removed": plain(report.removed),
         "bytes": report.bytes,
         "kept": [{"file": file.key, "why": why} for file, why in report.kept],
+        "unread": [str(problem) for problem in report.unread],
         **of_bucket,
     }
 
@@ -424,6 +430,7 @@ def pruned_lines(report: PruneReport, days: int, *, dry_run: bool) -> Iterator[s
         yield row("kept", f"{label(file)}: {reason}")
     if len(report.kept) > NAMED:
         yield row("", f"and {len(report.kept) - NAMED:,} more (--json names all)")
+    yield from _unread_lines(report.unread)
     if report.replaced is not None:
         done = "would remove" if dry_run else "removed"
         told = f"{count(report.replaced, 'object')}, {size(report.replaced_bytes or 0)}"
