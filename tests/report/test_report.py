@@ -344,19 +344,21 @@ def test_what_is_missing_makes_the_answer_no_and_names_the_command(facts: Facts)
     [
         (("update", "interrupted"), "The last update was interrupted: what it had yet to fetch"),
         (("download", "interrupted"), "The last download was interrupted: what it had yet to"),
+        (("update", "failed"), "The last update failed: what it had yet to fetch, if anything, is"),
         (("download", "done"), ""),
         (None, ""),
     ],
 )
-def test_files_that_wait_after_an_interrupted_run_are_not_said_to_be_all(
-    last: tuple[str, str] | None, said: str
+@pytest.mark.parametrize("state", ["waiting", "here", "missing"])
+def test_after_a_run_that_was_cut_short_what_is_known_is_not_said_to_be_all(
+    state: str, last: tuple[str, str] | None, said: str
 ) -> None:
-    waiting = {"data_type": "trades", "session": FIRST, "state": "waiting", "rows": 0, "rejects": 0}
-    runs = [{"command": "validate", "state": "done"}]
+    row = {"data_type": "trades", "session": FIRST, "state": state, "rows": 0, "rejects": 0}
+    # What was done since brings nothing more.
+    runs = [{"command": command, "state": "done"} for command in ("validate", "ingest")]
     runs += [{"command": last[0], "state": last[1]}] if last else []
-    found = is_complete(1, [waiting], FIRST, FIRST, runs)
-    assert found.command == "ingest"
-    assert (said in found.text) if said else ("interrupted" not in found.text)
+    found = is_complete(1, [row], FIRST, FIRST, runs)
+    assert (said in found.text) if said else ("The last" not in found.text)
 
 
 def test_a_session_whose_rows_were_all_rejected_is_not_said_to_be_all_there(

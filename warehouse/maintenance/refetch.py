@@ -20,6 +20,7 @@ from warehouse.pipeline.download_plan import (
     Source,
     fetched,
     is_copy,
+    leading_out,
     of_another_source,
     open_source,
     put_aside,
@@ -99,6 +100,10 @@ def refetch(
     source, items = _at_the_source(pipeline, files, result.why)
     if source is None:
         return result
+    for item in list(items.values()):
+        if (problem := leading_out(pipeline.layout, source, item)) is not None:
+            result.why[item.file] = str(problem)
+            del items[item.file]
     known = pipeline.known()
     found = DownloadPlan(fetch=list(items.values()))
     layout, stood = pipeline.layout, set[RawFile]()

@@ -6,6 +6,7 @@ mended from nothing that is left stays as it is, and the report says why.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import defaultdict
@@ -194,6 +195,9 @@ class _Repair:
     def _set_aside(self, path: Path) -> None:
         """Move a file out of the way, under its path in the warehouse and the present moment."""
         layout = self._layout
+        if problem := layout.leads_out(path.parent):
+            # By a stranger's link it is the user's own, and would go into the stranger's folder.
+            raise OSError(errno.EPERM, f"its folder {problem}")
         top = layout.raw if path.is_relative_to(layout.raw) else layout.data
         place = layout.set_aside / f"verify-{self._report.run.metrics.run_id}"
         target = place / top.name / path.relative_to(top)

@@ -38,6 +38,7 @@ from warehouse.errors import (
     RequestError,
     SourceError,
     StorageError,
+    TransferError,
 )
 from warehouse.ingest.raw_check import as_it_came, is_recorded, no_md5, restamped
 from warehouse.source.folder import FolderSource, Unlisted
@@ -364,6 +365,11 @@ def plan_download(
             _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
     if failed and len(failed) == len(kinds) and not has_listed:
         raise failed[0]
+    found = [(item, leading_out(layout, source, item)) for item in plan.fetch]
+    plan.problems = [Fetched(item, problem) for item, problem in found if problem is not None]
+    plan.fetch = [item for item, problem in found if problem is None]
+    elsewhere = {outcome.item.file for outcome in plan.problems}
+    plan.changed = [item for item in plan.changed if item.file not in elsewhere]
     plan.replaced = [item for item in plan.fetch if _is_replaced(source, layout, item, known)]
     for kind in bare:
         _note_bare(plan, source, config, kind, known, (first, last))
@@ -381,6 +387,18 @@ def plan_download(
         )
     plan.fetch.sort(key=lambda item: item.file.sort_key)
     return plan
+
+
+def leading_out(layout: Layout, source: Source, item: SourceObject) -> TransferError | None:
+    """Why a file is not to be brought: a link in a stranger's raw tier leads its place elsewhere.
+
+    What stands there would be written over, or set aside, under the user's name.
+    """
+    target = layout.raw_file(item.file)
+    problem = layout.leads_out(target)
+    if problem is None:
+        return None
+    return TransferError(source.url, item.key, f"{target} {problem}; move away the link")
 
 
 def _is_replaced(

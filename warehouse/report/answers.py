@@ -76,7 +76,7 @@ def is_complete(
     if not absent:
         days = f"on {start}" if start == end else f"from {start} to {end}"
         text = f"{_all_here(here, kinds)} {days} {{}} here.{_ends(here, kinds)}{without}"
-        text = text.format("is" if text.startswith("The one") else "are")
+        text = text.format("is" if text.startswith("The one") else "are") + _broken_off(runs)
         return Verdict("mostly", text, 'query "from rejects"') if in_vain else Verdict("yes", text)
     by_state = {
         state: sum(row["state"] == state for row in absent)
@@ -87,11 +87,11 @@ def is_complete(
     text = (
         f"{len(absent):,} of {count(len(here) + len(absent), 'session')}"
         f" {'is' if len(absent) == 1 else 'are'} not here ({_by_type(absent)}):"
-        f" {reasons}.{without}"
+        f" {reasons}.{without}{_broken_off(runs)}"
     )
     first, last = min(row["session"] for row in absent), max(row["session"] for row in absent)
     if set(by_state) == {"waiting"}:
-        return Verdict("no", f"{text}{_broken_off(runs)}", "ingest")
+        return Verdict("no", text, "ingest")
     # Of a type that is not asked for none need be had.
     due = [name for name in DATA_TYPES if any(row["data_type"] == name for row in absent)]
     types = "".join(f" {name}" for name in due) if len(due) < len(DATA_TYPES) else ""
@@ -99,13 +99,19 @@ def is_complete(
 
 
 def _broken_off(runs: Sequence[Row]) -> str:
-    """That the last run which fetches was interrupted, in words: the rest is not known of here."""
+    """That the last run which fetches was cut short, in words: the rest is not known of here."""
     last = next((run for run in runs if run["command"] in ("update", "download")), None)
-    if last is None or last["state"] != "interrupted":
+    if last is None or last["state"] not in ("interrupted", "failed"):
         return ""
+    command, again = last["command"], "the same command again brings that too."
+    if last["state"] == "interrupted":
+        return (
+            f" The last {command} was interrupted: what it had yet to fetch is not among them;"
+            f" {again}"
+        )
     return (
-        f" The last {last['command']} was interrupted: what it had yet to fetch is not among them;"
-        " the same command again brings that too."
+        f" The last {command} failed: what it had yet to fetch, if anything, is not among them;"
+        f" once its problem is mended {again}"
     )
 
 
