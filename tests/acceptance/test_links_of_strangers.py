@@ -11,6 +11,7 @@ from building import SESSION, Made, day_key, instant, make, trade
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
+from warehouse.errors import ForeignWarehouseError
 
 STRANGER = 12_345
 EARLIER = SESSION.replace(day=30)
@@ -88,3 +89,36 @@ def test_what_a_link_of_a_strangers_leads_to_stays_as_it_is(
         done = CliRunner().invoke(cli, ["-C", str(made.root), *command])
         assert isinstance(done.exception, SystemExit | None), done.exception
         assert all_of(own) == before, (command, done.output)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another")
+@pytest.mark.parametrize("is_theirs", [False, True], ids=["of the user", "of the stranger"])
+def test_no_row_of_the_users_comes_through_a_partition_of_a_strangers_that_is_a_link(
+    is_theirs: bool, published: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    shutil.copytree(published.root.parent, tmp_path / "theirs", symlinks=True)
+    made = Made(tmp_path / "theirs/warehouse", tmp_path / "theirs/source")
+    made.configure(source__url=str(made.source))
+    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+    private = make(
+        tmp_path / "own", {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]}
+    )
+    private.update("trades")
+    link = made.layout.cache / "trades/AAPL/2024_01.parquet"
+    target = private.layout.cache / "trades/AAPL/2024_01.parquet"
+    link.unlink()
+    link.symlink_to(target)
+    for path in (tmp_path / "theirs", *(tmp_path / "theirs").rglob("*")):
+        os.lchown(path, STRANGER, STRANGER)
+    if is_theirs:
+        for path in (tmp_path / "own", *(tmp_path / "own").rglob("*")):
+            os.lchown(path, STRANGER, STRANGER)
+
+    if is_theirs:
+        assert made.update("trades").files
+    else:
+        with pytest.raises(ForeignWarehouseError, match="nothing is written into somebody else's"):
+            made.update("trades")
+        assert link.is_symlink()
+        assert CliRunner().invoke(cli, ["-C", str(made.root), "status"]).exit_code == 0

@@ -365,6 +365,7 @@ class Config(_Section):
             tier=tier,
             source=self.source_folder(root),
             confines=_link_confines(root, self, "storage.raw_data_dir"),
+            data_confines=_link_confines(root, self, "storage.cache_dir"),
         )
 
     def source_folder(self, root: Path) -> Path | None:

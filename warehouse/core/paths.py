@@ -380,6 +380,8 @@ class Layout:
     confines: Confines | None = None
     """What raw files may be links to; None: anything. Of those of a stranger's warehouse that lead
     to what only the user may read, lines would come to stand in the stranger's rejects."""
+    data_confines: Confines | None = None
+    """What links in the data folder may lead to where something is written; None: anything."""
 
     @cached_property
     def trade_conditions(self) -> Path:

@@ -231,6 +231,44 @@ def confines_of(root: Path, owned_by: Path) -> Confines | None:
     return Confines(Path(os.path.realpath(root)), _owner(owned_by))
 
 
+def check_links(folder: Path, confines: Confines | None, but: Path) -> None:
+    """Refuse to write into a folder of somebody else's in which a link leads out.
+
+    What it leads to would be written over, or taken in: rows of the user's own warehouse would come
+    to stand in theirs.
+
+    Args:
+        confines: what links may lead to; None: anything, and nothing is looked at.
+        but: a folder whose links are looked at file by file.
+
+    Raises:
+        ForeignWarehouseError: names the link.
+        OSError: a folder cannot be looked into.
+    """
+    if confines is None:
+        return
+    folders, seen = [folder], set()
+    while folders:
+        here = folders.pop()
+        place = os.path.realpath(here)
+        if place in seen or not os.path.isdir(place):
+            continue
+        seen.add(place)
+        with os.scandir(here) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if path == but:
+                    continue
+                if entry.is_symlink() and (problem := confines.problem(path)):
+                    raise ForeignWarehouseError(
+                        path,
+                        f"{problem}; nothing is written into somebody else's warehouse with such a"
+                        " link: move it away",
+                    )
+                if entry.is_dir():
+                    folders.append(path)
+
+
 def check_own(owned_by: Path, what: str, variable: str) -> None:
     """Refuse what a warehouse asks for that is not the user's own.
 

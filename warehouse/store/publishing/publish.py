@@ -37,6 +37,7 @@ from warehouse.core.paths import (
     parse_partition,
     sync_folder,
 )
+from warehouse.core.permissions import check_links
 from warehouse.errors import DamagedJournalError, LockedError, StorageError
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.store import data_folder_id, journal
@@ -94,6 +95,7 @@ def writer_lock(
     Raises:
         LockedError: another process holds it.
         StorageError: the folder cannot be written to, or is another's.
+        ForeignWarehouseError: it is another user's, and a link in it leads out.
     """
     with _turn(layout, turn), _locked(layout, wait, told):
         yield
@@ -139,6 +141,11 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 f" since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             )
         _check_folders(layout)
+        try:
+            # Others make and remove folders until it is locked.
+            check_links(layout.data, layout.data_confines, layout.raw)
+        except OSError as error:
+            raise data_folder_id.refused(layout, error, "cannot be looked into") from error
         try:
             data_folder_id.claim(layout, lambda: id_in(layout) or told())
             recover(layout)
