@@ -323,6 +323,21 @@ def test_a_folder_in_a_files_place_is_named_and_set_aside(made: Made, name: str)
     assert made.verify().faults == []
 
 
+@pytest.mark.parametrize("name", ["cache/trades", "rejects/trades", "ledger/trades"])
+def test_a_file_in_the_place_of_a_data_types_folder_is_named_and_set_aside(
+    made: Made, name: str
+) -> None:
+    path = made.layout.data / name
+    shutil.rmtree(path)
+    path.write_text("somebody's")
+    assert path in {fault.path for fault in made.verify().faults}
+    report = made.repair()
+    assert report.left == []
+    (aside,) = [target for place, target in report.moved if place == path]
+    assert aside.read_text() == "somebody's"
+    assert made.verify().faults == []
+
+
 def test_what_waits_to_be_ingested_is_no_fault_unless_it_is_damaged(made: Made) -> None:
     path = made.put_raw("trades", date(2024, 2, 2), random_trades(SYMBOLS, 50, date(2024, 2, 2)))
     report = made.verify()

@@ -237,6 +237,32 @@ def test_a_disk_of_one_data_type_that_is_full_or_read_only_keeps_no_other(tmp_pa
         assert counts(made) == [2, 2, 2]
 
 
+@pytest.mark.parametrize("tier", ["cache", "rejects"])
+def test_a_disk_of_one_data_type_that_is_not_mounted_keeps_no_other(
+    tier: str, tmp_path: Path
+) -> None:
+    made = made_of_three_types(tmp_path)
+    for day in (SESSION, LATER):
+        made.put(day_key("quotes", day), [quote("AAPL", instant(day)), "too,few"])
+    made.update(*KINDS, end=SESSION)
+    folder, disk = made.layout.data / tier / "quotes", tmp_path / "disk"
+    shutil.move(folder, disk)
+    folder.symlink_to(disk)
+    shutil.move(disk, tmp_path / "not mounted")
+    digests = made.digests()
+
+    with pytest.raises(StorageError, match=r"a link to .*, which is not there.*quotes.* alone"):
+        made.update(*KINDS)
+
+    assert made.sql("select count(*) from trades") == [(2,)]
+    assert not disk.exists()
+    shutil.move(tmp_path / "not mounted", disk)
+    assert made.digests() != digests
+    made.update(*KINDS)
+    assert counts(made) == [2, 2, 2]
+    assert made.verify().faults == []
+
+
 def test_a_symbols_folder_that_is_a_link_stops_its_data_type_alone(tmp_path: Path) -> None:
     made = made_of_three_types(tmp_path)
     made.update(*KINDS)

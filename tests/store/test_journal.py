@@ -654,13 +654,14 @@ def test_a_tier_whose_disk_is_not_mounted_is_named_and_all_is_there_once_it_is(
     place.symlink_to(disk)
     put(made, 1)
     made.update("trades")
-    catalog = made.layout.catalog.read_bytes()
     disk.rename(tmp_path / "unmounted")
     put(made, 2)
-    with pytest.raises(StorageError, match=rf"data/{tier}: is a link to {disk}, .* mount its disk"):
+    with pytest.raises(
+        StorageError, match=rf"data/{tier}: .*is a link to {disk}, .* mount its disk"
+    ):
         made.update("trades")
     # A sound catalog is not set aside for what cannot be looked at now.
-    assert made.layout.catalog.read_bytes() == catalog
+    assert not made.layout.set_aside.exists()
     if tier == "cache":
         with Warehouse(made.root) as wh, pytest.raises(CorruptPartitionError, match="repair"):
             wh.query("select price from trades")

@@ -71,11 +71,13 @@ class Modes:
             self.make_folders(path.parent)
             self.make_folder(path)
             if not path.is_dir():
-                is_link = path.is_symlink() and not path.exists()
-                found = (
-                    f"a link to {os.readlink(path)}, which is not there" if is_link else "a file"
-                )
-                raise NotADirectoryError(None, f"it is {found}, not a folder", str(path))
+                problem = "it is a file, not a folder"
+                if path.is_symlink() and not path.exists():
+                    problem = (
+                        f"it is a link to {os.readlink(path)}, which is not there; mount its disk,"
+                        " or mend the link"
+                    )
+                raise NotADirectoryError(None, problem, str(path))
 
 
 def _set_mode(path: str | Path, mode: int) -> None:

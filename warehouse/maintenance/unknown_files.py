@@ -56,8 +56,11 @@ def _files(folder: Path) -> Iterator[str]:
     """Every file below the folder, by its path in it, but for file managers' and what is staged.
 
     At what is staged a writer is, or was killed: the next clears it, as it does the staging folder.
-    Folders may be nested more deeply than `os.walk` follows.
+    Folders may be nested more deeply than `os.walk` follows. A file in the folder's own place has
+    no name in it: "".
     """
+    if os.path.isfile(folder):
+        yield ""
     waiting = [""]
     while waiting:
         below = waiting.pop()

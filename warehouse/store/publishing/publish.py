@@ -170,10 +170,12 @@ def _check_folders(layout: Layout) -> None:
         path = layout.data / name
         if os.path.isfile(path):
             raise StorageError(path, "is a file, not a folder; move it away")
+    alone = {layout.cache.name, layout.rejects.name}
     for shelf in layout.shelves():
         path = layout.data / shelf
-        # A folder that may not be looked into is told by what has to write there.
-        if not os.path.islink(path):
+        # A folder that may not be looked into is told by what has to write there. So is one of a
+        # single data type, whose rows alone cannot be had: it stops no other.
+        if not os.path.islink(path) or (path.parent != layout.data and path.parent.name in alone):
             continue
         try:
             os.stat(path)
