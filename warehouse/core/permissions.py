@@ -253,10 +253,11 @@ def check_links(folder: Path, confines: Confines | None, but: Path) -> None:
     while folders:
         here = folders.pop()
         place = os.path.realpath(here)
-        if place in seen or not os.path.isdir(place):
+        if place in seen:
             continue
         seen.add(place)
-        with os.scandir(here) as entries:
+        # Readers make folders of their own meanwhile, and remove them.
+        with suppress(FileNotFoundError), os.scandir(here) as entries:
             for entry in entries:
                 path = Path(entry.path)
                 if path == but:

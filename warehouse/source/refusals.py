@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ class Refusals:
 
 def _there(folder: Path) -> Path:
     """The folder, or the nearest one around it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
 def _disk(folder: Path) -> int:
