@@ -338,6 +338,22 @@ def test_a_file_in_the_place_of_a_data_types_folder_is_named_and_set_aside(
     assert made.verify().faults == []
 
 
+@pytest.mark.parametrize("name", ["manifests/trades", "ledger/trades"])
+def test_a_folder_in_a_files_place_keeps_no_catalog_from_being_made_anew(
+    made: Made, name: str
+) -> None:
+    path = next(path for path in sorted((made.layout.data / name).rglob("*.parquet")))
+    path.unlink()
+    path.mkdir()
+    (path / "somebody's").write_text("kept")
+    made.layout.catalog.unlink()
+    assert made.repair().left == []
+    (aside,) = made.layout.set_aside.rglob("somebody's")
+    assert aside.read_text() == "kept"
+    assert made.verify().faults == []
+    assert made.sql("select count(*) > 0 from trades") == [(True,)]
+
+
 def test_what_waits_to_be_ingested_is_no_fault_unless_it_is_damaged(made: Made) -> None:
     path = made.put_raw("trades", date(2024, 2, 2), random_trades(SYMBOLS, 50, date(2024, 2, 2)))
     report = made.verify()

@@ -219,10 +219,16 @@ class Writer:
 
     def set_catalog_aside(self, why: str = "is damaged") -> None:
         """Take a catalog that is of no use out of the way; make another with `recover_catalog`."""
-        target = self.layout.set_aside / f"warehouse-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
-        self.layout.modes.make_folders(target.parent)
-        rename(self.layout.catalog, target)
-        self._progress.note(f"the catalog {why}; it is kept as {target}")
+        kept = self._kept_aside(self.layout.catalog)
+        self._progress.note(f"the catalog {why}; it is kept as {kept}")
+
+    def _kept_aside(self, path: Path) -> Path:
+        """Move what is in the way, under its name and the present moment; where to."""
+        moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        kept = self.layout.set_aside / f"{path.stem}-{moment}{path.suffix}"
+        self.layout.modes.make_folders(kept.parent)
+        rename(path, kept)
+        return kept
 
     def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten.
@@ -236,13 +242,17 @@ class Writer:
         found.history, lost = kept_tables.read_history(self.layout)
         for page in lost:
             # The next publish of its month would write another over it.
-            kept = self.layout.set_aside / f"history-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet"
-            self.layout.modes.make_folders(kept.parent)
-            rename(Path(page.path), kept)
+            kept = self._kept_aside(Path(page.path))
             self._progress.note(
                 f"{page.path} is damaged ({page.problem}): its part of the history is lost; it is"
                 f" kept as {kept}"
             )
+        for tier in (self.layout.manifests, self.layout.ledger):
+            for path in sorted(tier.glob("*/*.parquet")):
+                if path.is_dir():
+                    # No catalog could be published, and no repair begin, while it stands there.
+                    kept = self._kept_aside(path)
+                    self._progress.note(f"{path} is a folder, not a file; it is kept as {kept}")
         if found.partitions or found.files or found.history:
             self._progress.note("the catalog is made anew from the files")
             self.publish(found)
