@@ -365,10 +365,10 @@ def plan_download(
             _find_absent(plan, kind, days, kept, (first, last), unseen, open_end, now)
     if failed and len(failed) == len(kinds) and not has_listed:
         raise failed[0]
-    found = [(item, leading_out(layout, source, item)) for item in plan.fetch]
-    plan.problems = [Fetched(item, problem) for item, problem in found if problem is not None]
-    plan.fetch = [item for item, problem in found if problem is None]
-    elsewhere = {outcome.item.file for outcome in plan.problems}
+    looked_at = [(item, leading_out(layout, source, item)) for item in plan.fetch]
+    elsewhere = {item.file: Fetched(item, why) for item, why in looked_at if why is not None}
+    plan.problems += elsewhere.values()
+    plan.fetch = [item for item in plan.fetch if item.file not in elsewhere]
     plan.changed = [item for item in plan.changed if item.file not in elsewhere]
     plan.replaced = [item for item in plan.fetch if _is_replaced(source, layout, item, known)]
     for kind in bare:
