@@ -438,6 +438,28 @@ def test_a_view_in_the_place_of_a_table_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
+    "view", ["features", "FEATURES", "Runs", "sessions", "trade_conditions", "EXCHANGES"]
+)
+def test_no_view_in_the_place_of_a_table_is_asked_in_whatever_case_by_reader_or_writer(
+    made: Made, view: str
+) -> None:
+    """A writer hears no Ctrl-C while it asks one that never ends; it makes the catalog anew."""
+    endless = "(select sum(a.range + b.range) from range(10000000) a, range(10000000) b)"
+    changed(
+        made,
+        f"create table was as from {view}",
+        f"drop table {view}",
+        f"create view {view} as select * from was where {endless} > 0",
+    )
+    for reader in ("status", "the facade", "a query"):
+        with pytest.raises(DamagedCatalogError, match=f"its {view} is a view and no table"):
+            READERS[reader](made)
+    ran = CliRunner().invoke(cli, ["-C", str(made.root), "rebuild", "trades"])
+    assert ran.exit_code == 0, ran.output
+    READERS["status"](made)
+
+
+@pytest.mark.parametrize(
     ("statement", "problem"),
     [
         ("alter table runs rename to ran", "it has no table runs"),
@@ -743,16 +765,21 @@ def test_rejects_that_are_small_on_disk_and_none_in_memory_are_refused_and_mende
     assert made.sql("select count(*) from rejects") == [(1,)]
 
 
-def test_a_column_that_is_computed_is_refused_and_never_asked(made: Made) -> None:
+@pytest.mark.parametrize("table", ["runs", "SESSIONS"])
+def test_a_column_that_is_computed_is_refused_and_never_asked(made: Made, table: str) -> None:
     with duckdb.connect(str(made.layout.catalog)) as catalog:
-        kinds = catalog.execute("select column_name, column_type from (describe runs)").fetchall()
+        kinds = catalog.execute(
+            f"select column_name, column_type from (describe {table})"
+        ).fetchall()
         columns = ", ".join(f"{name} {kind}" for name, kind in kinds if name != "problem")
-        catalog.execute("drop table runs")
+        catalog.execute(f"drop table {table}")
         catalog.execute(
-            f"create table runs ({columns}, problem varchar generated always as (repeat('x', 9)))"
+            f"create table {table}"
+            f" ({columns}, problem varchar generated always as (repeat('x', 9)))"
         )
+    told = f"its table {table} has a column that is comp"
     for reader in ("status", "the facade", "a query"):
-        with pytest.raises(DamagedCatalogError, match="its table runs has a column that is comp"):
+        with pytest.raises(DamagedCatalogError, match=told):
             READERS[reader](made)
 
 
@@ -850,6 +877,82 @@ def test_a_writer_mends_a_macro_that_does_not_tell_the_files(
     made.update()
     assert made.sql("select count(*), max(session) from trades") == [(1, NEXT)]
     assert made.sql("select count(*) from rejects") == [(1,)]
+
+
+_SPLIT = {
+    "symbol": "'AAPL'", "session": f"date '{SESSION}'", "kind": "'split'", "id": "'E1'",
+    "split_from": "1.0", "split_to": "2.0", "price_factor": "null", "counts": "true",
+}  # fmt: skip
+_NAME = {
+    "security": "'s'", "symbol": "'AAPL'", "first_session": f"date '{SESSION}'",
+    "last_session": "null",
+}  # fmt: skip
+_CONDITION = {
+    **{"id": "1", "name": "'n'", "updates_high_low": "true", "updates_open_close": "true"},
+    **{"updates_volume": "true", "valid_from": "null", "valid_to": "null"},
+}
+_OLD = "'5877642-06-25 (BC)'::date"
+ODD_VIEWS = [
+    ("actions", _SPLIT | {"session": "'infinity'::date"}, "an impossible value"),
+    ("actions", _SPLIT | {"split_from": "0.0"}, "an impossible value"),
+    ("actions", _SPLIT | {"split_to": "'nan'::double"}, "an impossible value"),
+    ("actions", _SPLIT | {"id": "null"}, "an impossible value"),
+    ("actions", _SPLIT | {"session": "7"}, "cannot be read"),
+    ("actions", _SPLIT | {"id": f"{ENDLESS}::varchar"}, r"actions: no answer in 0\.5 s"),
+    ("actions", _SPLIT | {"kind": "'split' from range(200)"}, "more than 100 rows"),
+    ("securities", _NAME | {"last_session": _OLD}, "an impossible value"),
+    ("securities", _NAME | {"security": "null"}, "an impossible value"),
+    ("trade_conditions", _CONDITION | {"valid_to": _OLD}, "an impossible value"),
+    ("trade_conditions", _CONDITION | {"id": "[1]"}, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("name", "columns", "told"), ODD_VIEWS)
+def test_splits_names_and_conditions_that_are_none_of_ours_are_told_in_one_line(
+    made: Made,
+    name: str,
+    columns: dict[str, str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(duckdb_connection, "_MACRO_SECONDS", 0.5)
+    monkeypatch.setattr(catalog_tables, "_MOST_ASKED", 100)
+    tail = " from range(200)" if "more than" in told else ""
+    shown = ", ".join(
+        f"{value.removesuffix(tail) if tail else value} as {column}"
+        for column, value in columns.items()
+    )
+    kind = "table" if name == "trade_conditions" else "view"
+    changed(made, f"create or replace {kind} {name} as select {shown}{tail}")
+    with pytest.raises(StorageError, match=told) as caught:
+        of_facade(made, lambda wh: wh.bars("AAPL", SESSION, every="5m", adjust="all"))
+    assert "\n" not in str(caught.value)
+
+
+DEEP = "(repeat('[', 100000) || repeat(']', 100000))::json"
+
+
+@pytest.mark.parametrize(
+    ("session", "example", "told"),
+    [
+        ("date '9999-12-31'", "1", "session 9999-12-31, which is no day"),
+        ("'infinity'::date", "1", "which is no day"),
+        (f"date '{SESSION}'", DEEP, "a row that cannot be told: it is nested too deeply"),
+        (f"date '{SESSION}'", "('1' || repeat('0', 5000))::json", "a row that cannot be told"),
+    ],
+)
+def test_a_rule_that_finds_what_cannot_be_told_is_named_and_harms_no_catalog(
+    made: Made, session: str, example: str, told: str
+) -> None:
+    path = made.root / "sql/validate/zero_sizes.sql"
+    head = [line for line in path.read_text("utf-8").splitlines() if line.startswith("--")]
+    select = f"select 'AAPL' as symbol, {session} as session, null as timestamp, {example} as x"
+    path.write_text("\n".join([*(one for one in head if "params" not in one), select, ""]), "utf-8")
+    asked = ["-C", str(made.root), "validate", "trades", "--rule", "zero_sizes"]
+    result = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    assert re.search(rf"zero_sizes\.sql: returns .*{told}", result.output)
+    catalog_tables._sound.clear()
+    READERS["status"](made)
 
 
 def test_a_log_of_the_catalog_that_is_a_link_is_not_carried_out(made: Made) -> None:

@@ -72,7 +72,7 @@ def test_what_was_replaced_stays_for_so_many_hours_and_then_goes(
     newest = current(bucket_of(tier))
     assert newest is not None
     assert {key for key in after if key.startswith(GENERATIONS)} == {newest.key}
-    named = {one.key for one in contents(bucket_of(tier), newest.key).values()}
+    named = {one.key for one in contents(made.layout, bucket_of(tier), newest.key).values()}
     named |= {key_of(digest) for digest in made.digests().values()}
     assert {key for key in after if key.startswith(OBJECTS)} == named
     with Warehouse(reader.root) as wh, Warehouse(made.root) as own:
@@ -158,8 +158,10 @@ def test_where_a_manifest_is_damaged_nothing_that_it_may_have_named_is_removed(
     bucket = Bucket(url, server.endpoint)
     newest = current(bucket)
     assert newest is not None
-    name = min(path for path in contents(bucket, newest.key) if path.startswith("manifests/"))
-    key = contents(bucket, newest.key)[name].key
+    name = min(
+        path for path in contents(made.layout, bucket, newest.key) if path.startswith("manifests/")
+    )
+    key = contents(made.layout, bucket, newest.key)[name].key
     content, etag = bucket.get(key)
     bucket.replace(key, content[:-1] + b"?", etag)
     (made.layout.data / name).unlink()

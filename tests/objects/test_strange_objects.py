@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from oddserver import OddServer, http, xml
 
+from warehouse.core.paths import Layout
 from warehouse.errors import LockedError, ObjectStorageError
 from warehouse.objects import lease
 from warehouse.objects.bucket import Bucket
@@ -22,6 +23,18 @@ KEY = "generations/0000000001-00000000.json.gz"
 SHA256 = "ab" * 32
 TOLD = {"form": 1, "generation": KEY, "number": 1, "warehouse": "c" * 32, "sha256": SHA256}
 DEEP = "[" * 4_000
+LAYOUT = Layout(Path("/w"), Path("/w/data/raw"), Path("/w/data/cache"))
+OUTSIDE = [
+    "../../victim",
+    "manifests/../../../victim",
+    "manifests/trades/../../../../dev/zero",
+    "/etc/passwd",
+    "raw/trades/2024_01.parquet",
+    "manifests/trades/x",
+    "ledger/trades/2024_01.parquet\0",
+    "\ud800",
+    "",
+]
 MODIFIED = "Last-Modified: Tue, 02 Jan 2024 00:00:00 GMT"
 
 
@@ -58,14 +71,20 @@ def test_a_word_of_the_newest_generation_that_is_none_is_one_line(text: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    [DEEP, '{"files": {"warehouse.duckdb": ["' + SHA256 + '", true]}}', '{"files": []}', "{}"],
+    [
+        *(DEEP, '{"files": {"warehouse.duckdb": ["' + SHA256 + '", true]}}', '{"files": []}', "{}"),
+        *(
+            json.dumps({"files": {key: [SHA256, 0] for key in ("warehouse.duckdb", one)}})
+            for one in OUTSIDE
+        ),
+    ],
 )
 def test_a_generation_that_is_none_is_one_line(text: str) -> None:
     with (
         holding(gzip.compress(text.encode())) as odd,
         pytest.raises(ObjectStorageError, match="is not what a warehouse writes"),
     ):
-        contents(bucket_of(odd), KEY)
+        contents(LAYOUT, bucket_of(odd), KEY)
 
 
 @pytest.mark.parametrize("piece", ["{},", "[[[[[[[[]]]]]]]],", '"",'])
@@ -75,7 +94,7 @@ def test_a_generation_of_values_too_short_for_names_takes_no_memory(piece: str) 
         tracemalloc.start()
         try:
             with pytest.raises(ObjectStorageError, match="is not what a warehouse writes"):
-                contents(bucket_of(odd), KEY)
+                contents(LAYOUT, bucket_of(odd), KEY)
             assert tracemalloc.get_traced_memory()[1] < 100 << 20
         finally:
             tracemalloc.stop()
@@ -100,10 +119,11 @@ def test_a_server_that_gives_no_etag_for_what_is_written_is_one_line(
 
 
 def test_a_generation_of_the_shortest_names_is_read() -> None:
-    files = {f"{number:x}": [SHA256, 1] for number in range(5_000)}
+    months = (f"{1000 + number // 12}_{number % 12 + 1:02}" for number in range(5_000))
+    files = {f"ledger/trades/{month}.parquet": [SHA256, 1] for month in months}
     text = json.dumps({"form": 1, "files": {**files, "warehouse.duckdb": [SHA256, 1]}})
     with holding(gzip.compress(text.encode())) as odd:
-        assert len(contents(bucket_of(odd), KEY)) == 5_001
+        assert len(contents(LAYOUT, bucket_of(odd), KEY)) == 5_001
 
 
 @pytest.mark.parametrize(
@@ -113,6 +133,10 @@ def test_a_generation_of_the_shortest_names_is_read() -> None:
         "[" + "{}," * 1_000_000 + "0]",
         '{"url": "u", "etag": [], "files": {}, "doubtful": []}',
         '{"url": "u", "etag": "e", "files": {}, "doubtful": "text"}',
+        *(
+            json.dumps({"url": "u", "etag": "e", "files": {one: [SHA256, 0]}, "doubtful": []})
+            for one in OUTSIDE
+        ),
     ],
 )
 def test_a_word_of_what_is_here_that_is_none_is_as_if_it_were_not_there(
@@ -121,7 +145,9 @@ def test_a_word_of_what_is_here_that_is_none_is_as_if_it_were_not_there(
     monkeypatch.setattr("warehouse.objects.generation._MOST_INFLATED", 4 << 20)
     place = tmp_path / "generation.json"
     place.write_text(text)
-    layout: Any = SimpleNamespace(generation=place, tier=SimpleNamespace(url="u"))
+    layout: Any = SimpleNamespace(
+        generation=place, tier=SimpleNamespace(url="u"), is_published=LAYOUT.is_published
+    )
     tracemalloc.start()
     try:
         assert record(layout) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -34,8 +36,9 @@ from warehouse.errors import (
 from warehouse.ingest import market_builder
 from warehouse.maintenance.rebuild_stale import rebuild_changed
 from warehouse.objects.bucket import bucket_of
-from warehouse.objects.generation import CURRENT, contents, current, key_of, record
+from warehouse.objects.generation import CURRENT, Content, contents, current, key_of, record
 from warehouse.store.publishing.publish import writer_lock
+from warehouse.store.tier.pull import is_file
 
 RULES = ["few_trades", "price_deviations", "traded_volumes", "uniform_sizes"]
 
@@ -565,7 +568,7 @@ def test_what_a_bucket_alone_has_lost_comes_from_a_disk_that_has_it(
     bucket = bucket_of(first.layout.tier)
     newest = current(bucket)
     assert newest is not None
-    files = contents(bucket, newest.key)
+    files = contents(first.layout, bucket, newest.key)
     lost = {name: content.sha256 for name, content in files.items()}
     lost["partition"] = digests[f"trades/{SYMBOLS[0]}/2024_01.parquet"]
     for key in {key_of(sha256) for sha256 in lost.values()}:
@@ -595,7 +598,7 @@ def test_what_is_damaged_here_and_lost_there_is_made_anew_or_told(
     bucket = bucket_of(first.layout.tier)
     newest = current(bucket)
     assert newest is not None
-    files = contents(bucket, newest.key)
+    files = contents(first.layout, bucket, newest.key)
     recipe = next(name for name in files if name.startswith("recipes/"))
     for name in ("ledger/trades/2024_01.parquet", recipe):
         bucket.delete([key_of(files[name].sha256)])
@@ -721,6 +724,33 @@ def test_a_shell_here_is_told_of_sessions_that_another_machine_cut_anew(
     for made in (first, second):
         assert len(made.layout.schemas_of_cuts()) == 1
         assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("name", ["../../../victim", "manifests/../../../../victim"])
+def test_a_record_of_what_is_here_touches_no_file_that_no_publish_puts_here(
+    first: Made, tmp_path: Path, url: str, server: S3TestServer, name: str
+) -> None:
+    second = machine(tmp_path / "second", url, server.endpoint)
+    pulled(second, "status")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    os.utime(victim, (1, 1))
+    told = json.loads(second.layout.generation.read_text())
+    told["files"][name] = [hashlib.sha256(b"mine").hexdigest(), 4]
+    second.layout.generation.write_text(json.dumps(told))
+    a_day(first, date(2024, 2, 1))
+    first.update()
+    pulled(second, "status")
+    assert (victim.read_text(), victim.stat().st_mtime) == ("mine", 1)
+    assert answers(second) == answers(first)
+
+
+def test_a_pipe_in_the_place_of_a_small_file_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert not is_file(pipe, Content("ab" * 32, 0))
 
 
 def pulled(made: Made, *arguments: str) -> str:

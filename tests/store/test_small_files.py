@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import tracemalloc
@@ -27,6 +28,7 @@ from warehouse.store.partitions import DIGEST_KEY, METADATA_KEY, _digest, descri
 from warehouse.store.publishing import kept_tables
 from warehouse.store.publishing.recover_catalog import _Rejects, take_inventory
 
+PACKAGE = Path(small_files.__file__).parents[1]
 DAY = date(2024, 1, 2)
 DEEP = b'{"a":' * 100_000
 
@@ -64,6 +66,55 @@ def test_a_small_file_takes_no_more_memory_than_it_has_bytes(published: Made) ->
 def test_what_is_no_json_of_ours_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         small_files.parsed_json(text)
+
+
+def test_a_text_of_more_short_values_than_any_of_ours_is_refused_before_it_is_parsed() -> None:
+    """A text of 150 MB in a catalog's findings took 9 GB of memory, and a minute."""
+    text = "[" + "[]," * (2 << 20) + "1]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too many, and too short"):
+            small_files.parsed_json(text)
+        with pytest.raises(ValueError, match="too many, and too short"):
+            small_files.parsed_names(b"[" + b"[]," * 99 + b"1]")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+    assert len(small_files.parsed_json("[" + "1," * 100_000 + "1]")) == 100_001
+
+
+PARSES_JSON = {
+    "core/small_files": "the door",
+    "sqlfolder/determinism": "a syntax tree that DuckDB made",
+    "sqlfolder/feature_select": "a plan that DuckDB made",
+    "sqlfolder/shipped_files": "a list that comes with the project",
+}
+
+
+def calls_of(path: Path, module: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in (name, f"{name}s")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == module
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "allowed"),
+    [("json", "load", set(PARSES_JSON)), ("pickle", "load", {"executors/work"})],
+)
+def test_what_a_warehouse_brings_is_parsed_in_one_place_alone(
+    module: str, name: str, allowed: set[str]
+) -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    assert {
+        path.relative_to(PACKAGE).with_suffix("").as_posix()
+        for path in paths
+        if calls_of(path, module, name)
+    } == allowed
 
 
 def a_pipe(path: Path) -> None:

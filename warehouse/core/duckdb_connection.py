@@ -303,16 +303,14 @@ def within(database: str) -> str:
     return f"set search_path = 'system.main,{database}.main'"
 
 
-def macro_texts(connection: duckdb.DuckDBPyConnection, *macros: str) -> tuple[str, ...]:
-    """The texts that macros without parameters give.
+def in_time(connection: duckdb.DuckDBPyConnection, what: str, ask: Callable[[], T]) -> T:
+    """What `ask` gives, which asks the connection for what a catalog's views or macros say.
 
-    A catalog of ours tells in this way which files there are. A stranger's macro may be any SQL,
-    and one that never ends is interrupted.
+    A stranger's may be any SQL, and one that never ends is interrupted.
 
     Raises:
-        duckdb.CatalogException: there is no such macro.
-        duckdb.InterruptException: they did not answer in time.
-        duckdb.Error: another refusal; or what one gives is no text.
+        duckdb.InterruptException: it did not answer in time.
+        What `ask` raises.
     """
     is_late = threading.Event()
 
@@ -323,15 +321,28 @@ def macro_texts(connection: duckdb.DuckDBPyConnection, *macros: str) -> tuple[st
     clock = threading.Timer(_MACRO_SECONDS, end)
     try:
         clock.start()
-        asked = ", ".join(f"{macro}()" for macro in macros)
-        (texts,) = connection.execute(f"select {asked}").fetchall()
+        return ask()
     except (duckdb.Error, RuntimeError) as error:
         if is_late.is_set() and is_interrupt(error):
-            told = f"{', '.join(macros)}: no answer in {_MACRO_SECONDS:g} s"
+            told = f"{what}: no answer in {_MACRO_SECONDS:g} s"
             raise duckdb.InterruptException(told) from error
         raise
     finally:
         clock.cancel()
+
+
+def macro_texts(connection: duckdb.DuckDBPyConnection, *macros: str) -> tuple[str, ...]:
+    """The texts that macros without parameters give.
+
+    A catalog of ours tells in this way which files there are.
+
+    Raises:
+        duckdb.CatalogException: there is no such macro.
+        duckdb.InterruptException: they did not answer in time.
+        duckdb.Error: another refusal; or what one gives is no text.
+    """
+    asked = f"select {', '.join(f'{macro}()' for macro in macros)}"
+    (texts,) = in_time(connection, ", ".join(macros), lambda: connection.execute(asked).fetchall())
     for macro, text in zip(macros, texts, strict=True):
         if not isinstance(text, str):
             raise duckdb.InvalidInputException(f"{macro}() is no text")

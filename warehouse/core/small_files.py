@@ -14,7 +14,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +35,8 @@ REFUSED = frozenset(
 _LEAST_NAME = 16
 """So many bytes of a JSON text of names there are at least for each value, list or object: shorter
 ones are no names, and would take many times their bytes in memory."""
+_MOST_VALUES = 1 << 20
+"""Of any other JSON text: so many of them, or one for so many of its bytes."""
 _MOST_TEXT = 512 << 20
 _MOST_UNPACKED = 1 << 30
 _VALUES_A_ROW = 2
@@ -119,14 +121,18 @@ def read_sidecar(path: Path, most: int = MOST_SIDECAR_BYTES) -> tuple[bytes, os.
         os.close(descriptor)
 
 
-def parsed_json(text: bytes | str) -> Any:
+def parsed_json(text: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
     """The value of a JSON text in which no key comes twice.
 
+    Args:
+        constant: gives what NaN and the infinities stand for; None: numbers.
+
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or would take many times its bytes in memory.
     """
+    _check_values(text, _MOST_VALUES)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -138,9 +144,14 @@ def parsed_names(text: bytes) -> Any:
         ValueError: it is none, or would take far more memory than names do.
     """
     # Some few that are short stand around the names.
-    if sum(map(text.count, (b",", b"[", b"{"))) > len(text) // _LEAST_NAME + _LEAST_NAME:
-        raise ValueError("its values are too short for names")
+    _check_values(text, len(text) // _LEAST_NAME + _LEAST_NAME)
     return parsed_json(text)
+
+
+def _check_values(text: bytes | str, most: int) -> None:
+    signs: tuple[Any, ...] = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(map(text.count, signs)) > max(most, len(text) // _LEAST_NAME):
+        raise ValueError("its values are too many, and too short")
 
 
 def load_json(path: Path, most: int = MOST_SIDECAR_BYTES) -> Any:

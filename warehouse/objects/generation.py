@@ -122,10 +122,13 @@ def current(bucket: Bucket) -> Current | None:
     return found
 
 
-def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, Content]:
+def contents(
+    layout: Layout, bucket: Bucket, key: str, sha256: str | None = None
+) -> dict[str, Content]:
     """What a generation names: contents by path below the data folder.
 
     Args:
+        layout: of the data folder, whose files they may be.
         sha256: of the object; None: it is not known.
 
     Raises:
@@ -140,7 +143,7 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         text = inflating.decompress(packed, _MOST_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError
-        found = _parsed(small_files.parsed_names(text)["files"])
+        found = _parsed(layout, small_files.parsed_names(text)["files"])
         if CATALOG not in found:
             raise ValueError
         return found
@@ -148,14 +151,17 @@ def contents(bucket: Bucket, key: str, sha256: str | None = None) -> dict[str, C
         raise _odd(bucket, key) from None
 
 
-def _parsed(files: Any) -> dict[str, Content]:
-    """Contents as JSON has them.
+def _parsed(layout: Layout, files: Any) -> dict[str, Content]:
+    """Contents as JSON has them; each is of a file that a publish puts into the data folder.
 
     Raises:
         ValueError, TypeError, AttributeError: they are none.
     """
     found = {}
     for path, (sha256, size) in files.items():
+        # It is read, compared and removed by its path: one that leads out is nobody's.
+        if path != CATALOG and not layout.is_published(path):
+            raise ValueError
         if not _SHA256.fullmatch(sha256) or _of(int, size) < 0:
             raise ValueError
         found[path] = Content(sha256, size)
@@ -244,7 +250,7 @@ def record(layout: Layout) -> Record | None:
         found = Record(
             _of(str, told["url"]),
             _of(str, told["etag"]),
-            _parsed(told["files"]),
+            _parsed(layout, told["files"]),
             frozenset(_of(str, path) for path in _of(list, told["doubtful"])),
             _of(int, told.get("number", 0)),
         )

@@ -48,6 +48,7 @@ from warehouse.errors import (
     RequestError,
     StorageError,
     WarehouseError,
+    one_line,
 )
 from warehouse.objects import disk_cache
 from warehouse.objects.disk_cache import Brought, Wanted
@@ -55,8 +56,13 @@ from warehouse.objects.range_reader import RangeReader
 from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog import check_not_lost
 from warehouse.store.catalog_tables import (
+    ACTIONS,
     ALONE,
     CATALOG_FORMAT,
+    CONDITIONS,
+    SECURITIES,
+    Relation,
+    asked,
     check_tables,
     dated_conditions,
     id_told,
@@ -315,6 +321,18 @@ class Snapshot:
             except duckdb.Error as error:
                 raise self.refused(error) from error
 
+    def _asked(
+        self, relation: Relation, where: str = "true", order: str = "all", **parameters: Any
+    ) -> list[dict[str, Any]]:
+        """Rows of what a stranger's SQL may say; see `catalog_tables.asked`."""
+        if self._base is None:
+            return []
+        with self.connection(()) as connection:
+            try:
+                return asked(connection, relation, self.layout.catalog, where, order, **parameters)
+            except duckdb.Error as error:
+                raise self.refused(error) from error
+
     def records(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries by column."""
         if self._base is None:
@@ -324,6 +342,10 @@ class Snapshot:
                 found = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
             except duckdb.Error as error:
                 raise self.refused(error) from error
+            except (OverflowError, ValueError) as error:
+                raise DamagedCatalogError(
+                    self.layout.catalog, f"it has an impossible value ({one_line(error, 100)})"
+                ) from error
         return list(found)
 
     def refused(self, error: duckdb.Error) -> Exception:
@@ -448,10 +470,8 @@ class Snapshot:
         found: dict[str, list[Action]] = {}
         if self._knows("actions"):
             self._check_reference("splits", "dividends")
-            columns = "symbol, session, kind, id, split_from, split_to, price_factor"
-            rows = self.fetch(f"select {columns} from actions where {condition}", **parameters)
-            for row in rows:
-                found.setdefault(row[0], []).append(Action(*row))
+            for row in self._asked(ACTIONS, condition, **parameters):
+                found.setdefault(row["symbol"], []).append(Action(**row))
         return found
 
     def securities(self) -> Securities:
@@ -461,8 +481,7 @@ class Snapshot:
             if not self._knows("securities"):
                 return Securities()
             self._check_reference("securities")
-            columns = "security, symbol, first_session, last_session"
-            return Securities(self.fetch(f"select {columns} from securities"))
+            return Securities(tuple(row.values()) for row in self._asked(SECURITIES))
 
         return self.once("securities", read)
 
@@ -591,24 +610,8 @@ class Snapshot:
         return self.once("trade_conditions", self._find_conditions)
 
     def _find_conditions(self) -> pa.Table:
-        rows = self.fetch(
-            """
-            select
-                id::smallint,
-                name,
-                updates_high_low::boolean,
-                updates_open_close::boolean,
-                updates_volume::boolean,
-                valid_from::date,
-                valid_to::date
-            from trade_conditions
-            order by id, valid_from nulls first, valid_to
-            """
-        )
-        names = TRADE_CONDITIONS.names
-        return pa.Table.from_pylist(
-            [dict(zip(names, row, strict=True)) for row in rows], TRADE_CONDITIONS
-        )
+        rows = self._asked(CONDITIONS, order="id, valid_from nulls first, valid_to")
+        return pa.Table.from_pylist(rows, TRADE_CONDITIONS)
 
     def rows_by_session(
         self, partitions: Sequence[Stored]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from warehouse.core.config import CONFIG_FILE, Config
 from warehouse.core.paths import absolute, shipped
-from warehouse.core.small_files import MOST_BYTES, plain, read_small
+from warehouse.core.small_files import MOST_BYTES, parsed_json, plain, read_small
 
 RECORD = Path("config/.shipped.json")
 
@@ -240,8 +240,8 @@ def _before() -> dict[str, list[str]]:
 def _told(root: Path) -> dict[str, object]:
     """What the record says. Whatever cannot be understood is as if it were not there."""
     try:
-        told = json.loads(read_small(root / RECORD))
-    except (OSError, ValueError, RecursionError):
+        told = parsed_json(read_small(root / RECORD))
+    except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from warehouse.core import process
 from warehouse.core.config import PartitionLayout
-from warehouse.core.datatypes import DATA_TYPES, TRADE_CONDITIONS
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import AttachedDatabase, macro_texts, watched, within
 from warehouse.core.file_state import FileState
 from warehouse.core.metrics import RunMetrics
@@ -50,8 +50,10 @@ from warehouse.store import data_folder_id, journal, manifests
 from warehouse.store.catalog_tables import (
     ALONE,
     CATALOG_FORMAT,
+    CONDITIONS,
     MADE_OF,
     WAREHOUSE_ID,
+    asked,
     check_tables,
     dated_conditions,
     state_of,
@@ -374,6 +376,9 @@ def cuts_told(connection: duckdb.DuckDBPyConnection, data_types: Iterable[str]) 
     return found
 
 
+_CONDITIONS = replace(CONDITIONS, name="published.main.trade_conditions")
+
+
 class Catalog:
     """The catalog as it is now, opened for reading; close it, or use `with`.
 
@@ -501,8 +506,15 @@ class Catalog:
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The same as dictionaries; none where there is no catalog yet."""
-        table = self.table(sql, **parameters)
-        return [] if table is None else table.to_pylist()
+        return self._listed(self.table(sql, **parameters))
+
+    def _listed(self, table: pa.Table | None) -> list[dict[str, Any]]:
+        try:
+            return [] if table is None else table.to_pylist()
+        except (OverflowError, ValueError) as error:
+            # DuckDB has days, and an infinity of them, that Python has not.
+            problem = f"it has an impossible value ({one_line(error, 100)})"
+            raise DamagedCatalogError(self._layout.catalog, problem) from error
 
     def rows_of(
         self, file: SqlFile, may_call: Collection[str] = (), **values: Any
@@ -530,7 +542,7 @@ class Catalog:
             table = answer_of(file, values, ask)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise SqlFileError(file.path, one_line(error)) from error
-        return [] if table is None else table.to_pylist()
+        return self._listed(table)
 
     def has(self, table: str) -> bool:
         """Whether it has a table, which one of an earlier version may lack."""
@@ -626,11 +638,14 @@ class Catalog:
 
     def trade_conditions(self) -> list[dict[str, Any]]:
         """The rules of the trade conditions; none where the catalog is of an earlier version."""
+        if self._connection is None:
+            return []
         try:
-            names = ", ".join(TRADE_CONDITIONS.names)
-            return self.rows(f"select {names} from published.main.trade_conditions")
+            return asked(self._connection, _CONDITIONS, self._layout.catalog)
         except (duckdb.CatalogException, duckdb.BinderException):
             return []
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
 
     def left_out(self) -> dict[str, str]:
         """Why each feature that could not be taken in is not there, by its name."""

@@ -7,13 +7,16 @@ that may be read. A column of another kind, or none, would end in the middle of 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from warehouse.core.duckdb_connection import quoted
+from warehouse.core.duckdb_connection import in_time, quoted
 from warehouse.core.paths import Layout, glob_literal
 from warehouse.errors import DamagedCatalogError
 from warehouse.store import data_folder_id
@@ -84,7 +87,9 @@ REQUIRED = {
 over. What is here was there in every catalog of this format."""
 
 _OPTIONAL = {"features", "reconciliations"}
-_REFERENCE = ("trade_conditions", "quote_conditions", "exchanges")
+_TABLES = {*REQUIRED, "trade_conditions", "quote_conditions", "exchanges", "sessions"}
+"""Whatever has one of these names is asked as a table, by a writer who hears no Ctrl-C meanwhile.
+DuckDB finds names in any case."""
 
 _FEW_VALUES, _VALUE_BYTES = 200_000, 2
 """So many values of a column there may be however small the file is; beyond, one for so many bytes
@@ -107,7 +112,10 @@ FILLED = {
 }
 """Table → columns that have a value in each row."""
 
-_FIRST, _LAST = "0001-01-01", "9999-11-30"
+_MOST_ASKED = 2_000_000
+"""No market has as many splits, dividends and names; each row becomes Python objects."""
+
+FIRST_DAY, LAST_DAY = "0001-01-01", "9999-11-30"
 """Days that Python has; and a month, whose last day is asked for."""
 _MOST_SECONDS = 1e10
 _MOST_GENERATIONS = 1 << 62
@@ -116,7 +124,7 @@ _ODD = {
         (
             "sessions",
             "list_count(sessions) < len(sessions) or coalesce(list_min(sessions)"
-            f" < '{_FIRST}' or list_max(sessions) > '{_LAST}', false)",
+            f" < '{FIRST_DAY}' or list_max(sessions) > '{LAST_DAY}', false)",
         )
     ],
     "warehouse": [("generation", f"generation not between 0 and {_MOST_GENERATIONS}")],
@@ -200,11 +208,13 @@ def _check_tables(
         """,
         [database],
     ).fetchall()
-    tables = {name for name, _ in found}
-    if own := tables & {*REQUIRED, *_REFERENCE}:
+    tables = {name.lower() for name, _ in found}
+    if own := tables & _TABLES:
         _check_sizes(connection, database, path, own)
+    if lacking := _TABLES - tables:
+        _check_no_views(connection, database, path, lacking)
     for name, sql in found:
-        if name in REQUIRED and "GENERATED ALWAYS" in sql:
+        if name.lower() in _TABLES and "GENERATED ALWAYS" in sql:
             # It could be any SQL, asked anew for each row.
             raise DamagedCatalogError(path, f"its table {name} has a column that is computed")
     if "warehouse" in tables:
@@ -221,11 +231,10 @@ def _check_tables(
                 raise DamagedCatalogError(path, "its table warehouse is empty")
             if form != CATALOG_FORMAT:
                 # Of these formats it is a table.
-                _check_no_views(connection, database, path, tables, {"partitions"})
+                _check_no_views(connection, database, path, {"partitions"} - tables)
                 return
     for name, types in REQUIRED.items():
         if name not in tables:
-            _check_no_views(connection, database, path, tables)
             if name in _OPTIONAL:
                 continue
             raise DamagedCatalogError(path, f"it has no table {name}")
@@ -320,7 +329,7 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
     """
     asked = [(name, f"{name} is null") for name in FILLED.get(table, "").split()]
     asked += [
-        (name, f"{name} not between '{_FIRST}' and '{_LAST}'")
+        (name, f"{name} not between '{FIRST_DAY}' and '{LAST_DAY}'")
         for kind in ("DATE", "TIMESTAMP")
         for name in REQUIRED[table].get(kind, "").split()
     ]
@@ -343,6 +352,95 @@ def odd_column(connection: duckdb.DuckDBPyConnection, relation: str, table: str)
 def _columns(connection: duckdb.DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
     relation = connection.sql(f"from {database}.main.{table}")
     return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What the library asks of a table or a view that files of sql/ make, and a stranger's may.
+
+    Attributes:
+        name: of it.
+        columns: type by name, in order.
+        sound: the condition that each row of ours fulfils.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    sound: str
+
+
+def _day(name: str) -> str:
+    # People write the last day that there is for what has no end.
+    return f"{name} between '{FIRST_DAY}' and '{date.max}'"
+
+
+def _factor(text: str) -> str:
+    return f"isfinite({text}) and {text} >= 0"
+
+
+ACTIONS = Relation(
+    "actions",
+    {
+        **dict.fromkeys(("symbol", "kind", "id"), "varchar"),
+        "session": "date",
+        **dict.fromkeys(("split_from", "split_to", "price_factor"), "double"),
+    },
+    f"symbol is not null and id is not null and {_day('session')} and case kind when 'split'"
+    f" then split_from > 0 and {_factor('split_to / split_from')}"
+    f" and {_factor('split_from / split_to')}"
+    f" when 'dividend' then {_factor('price_factor')} else false end",
+)
+SECURITIES = Relation(
+    "securities",
+    {"security": "varchar", "symbol": "varchar", "first_session": "date", "last_session": "date"},
+    f"security is not null and symbol is not null and {_day('first_session')}"
+    f" and coalesce({_day('last_session')}, true)",
+)
+CONDITIONS = Relation(
+    "trade_conditions",
+    {
+        "id": "smallint",
+        "name": "varchar",
+        **dict.fromkeys(("updates_high_low", "updates_open_close", "updates_volume"), "boolean"),
+        **dict.fromkeys(("valid_from", "valid_to"), "date"),
+    },
+    f"id is not null and coalesce({_day('valid_from')}, true)"
+    f" and coalesce({_day('valid_to')}, true)",
+)
+
+
+def asked(
+    connection: duckdb.DuckDBPyConnection,
+    relation: Relation,
+    path: Path,
+    where: str = "true",
+    order: str = "all",
+    **parameters: Any,
+) -> list[dict[str, Any]]:
+    """Rows of such a relation: of its types, in time, sound, and no more than memory holds.
+
+    Args:
+        path: of the catalog.
+        where, order: of ours; they may use `parameters`.
+
+    Raises:
+        DamagedCatalogError: it says what none of ours would.
+        duckdb.Error: it cannot be asked, or not in time.
+    """
+    columns = ", ".join(f"{name}::{kind} as {name}" for name, kind in relation.columns.items())
+    sql = (
+        f"select {', '.join(relation.columns)}, coalesce({relation.sound}, false) as is_sound"
+        f" from (select {columns} from {relation.name} where {where} limit {_MOST_ASKED + 1})"
+        f" order by {order}"
+    )
+    rows = in_time(
+        connection, relation.name, lambda: connection.execute(sql, parameters).fetchall()
+    )
+    if len(rows) > _MOST_ASKED:
+        raise DamagedCatalogError(path, f"its {relation.name} has more than {_MOST_ASKED:,} rows")
+    if not all(row[-1] for row in rows):
+        raise DamagedCatalogError(path, f"its {relation.name} has an impossible value")
+    return [dict(zip(relation.columns, row, strict=False)) for row in rows]
 
 
 def place(layout: Layout) -> list[str]:
@@ -464,15 +562,13 @@ def dated_conditions(connection: duckdb.DuckDBPyConnection, database: str) -> li
 
 
 def _check_no_views(
-    connection: duckdb.DuckDBPyConnection,
-    database: str,
-    path: Path,
-    tables: set[str],
-    more: AbstractSet[str] = frozenset(),
+    connection: duckdb.DuckDBPyConnection, database: str, path: Path, lacking: AbstractSet[str]
 ) -> None:
+    """Refuse a view in the place of a table that is not there."""
     views = connection.execute(
-        "select view_name from duckdb_views() where database_name = ?", [database]
+        "select view_name from duckdb_views() where database_name = ? and schema_name = 'main'",
+        [database],
     ).fetchall()
     for (name,) in views:
-        if name in {*REQUIRED, *more} and name not in tables:
+        if name.lower() in lacking:
             raise DamagedCatalogError(path, f"its {name} is a view and no table")

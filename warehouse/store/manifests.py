@@ -91,7 +91,7 @@ Key = tuple[str, date]
 """A data type and the first day of a month."""
 
 _ROW_GROUP_ROWS = 2_048
-_MOST_BYTES, _MOST_ROWS = 256 << 20, 1 << 21
+MOST_BYTES, _MOST_ROWS = 256 << 20, 1 << 21
 """Of a manifest: a month of 25,000 symbols in a file a session has a quarter of these rows."""
 _NAME = re.compile(r"\d{4}_\d{2}-[0-9a-f]{16}\.parquet", re.ASCII)
 _KEPT_SECONDS = 24 * 3600
@@ -298,7 +298,7 @@ def check_there(layout: Layout, manifests: Iterable[Manifest]) -> None:
         if not is_data_type(one.data_type) or not is_manifest(one.name, one.data_type, one.month):
             problem = f"it names {one.name!r}, which is no manifest of {one.data_type}"
             raise DamagedCatalogError(layout.catalog, problem)
-        if one.bytes > _MOST_BYTES:
+        if one.bytes > MOST_BYTES:
             problem = f"it names {one.name!r}, of {one.bytes:,} bytes"
             raise DamagedCatalogError(layout.catalog, problem)
         if one.key in seen:
@@ -428,8 +428,13 @@ def read(layout: Layout, one: Manifest) -> pa.Table:
 
 
 def _rows(path: Path) -> pa.Table:
+    return parsed(content_of(path))
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a manifest; of what is larger than any, too few."""
     with open(path, "rb") as file:
-        return parsed(up_to(file, _MOST_BYTES))
+        return up_to(file, MOST_BYTES)
 
 
 def parsed(content: bytes) -> pa.Table:

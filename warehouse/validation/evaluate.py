@@ -22,10 +22,12 @@ from warehouse.core.config import ValidationConfig
 from warehouse.core.datatypes import earlier_form
 from warehouse.core.duckdb_connection import watched
 from warehouse.core.representation import Face
+from warehouse.core.small_files import parsed_json
 from warehouse.errors import SqlFileError, StorageError, one_line
 from warehouse.sqlfolder.allow_list import Allowance, reason_for
 from warehouse.sqlfolder.rule_file import CHECKED, ERROR, BrokenRule, Rule
 from warehouse.store.catalog import Finding
+from warehouse.store.catalog_tables import LAST_DAY
 
 EXAMPLES = 3
 """So many offending rows of a symbol and session are kept."""
@@ -161,14 +163,18 @@ def ask(
         if count is None or count < 0:
             raise SqlFileError(rule.file.path, "returns a row_count that is NULL or below 0")
         # DuckDB has days that no calendar has; they come as text.
-        if isinstance(session, str):
+        if isinstance(session, str) or (session is not None and f"{session}" > LAST_DAY):
             raise SqlFileError(rule.file.path, f"returns session {session}, which is no day")
-    return [
-        ValidationResult(
-            rule.severity, rule.name, data_type, symbol, session, count, _examples(examples)
-        )
-        for symbol, session, count, examples in answer
-    ]
+    try:
+        return [
+            ValidationResult(
+                rule.severity, rule.name, data_type, symbol, session, count, _examples(examples)
+            )
+            for symbol, session, count, examples in answer
+        ]
+    except ValueError as error:
+        problem = f"returns a row that cannot be told: {one_line(error, 200)}"
+        raise SqlFileError(rule.file.path, problem) from error
 
 
 def _check_columns(rule: Rule, types: dict[str, str]) -> None:
@@ -188,7 +194,7 @@ def _check_columns(rule: Rule, types: dict[str, str]) -> None:
 
 def _examples(text: str) -> tuple[dict[str, Any], ...]:
     # JSON has no infinity; DuckDB writes one all the same.
-    rows = json.loads(text, parse_constant=lambda name: None)
+    rows = parsed_json(text, constant=lambda name: None)
     # The symbol and the session are told already.
     return tuple(
         {name: value for name, value in row.items() if name not in ("symbol", "session")}

@@ -16,6 +16,7 @@ from warehouse.core.paths import Layout
 from warehouse.errors import ObjectStorageError
 from warehouse.objects import generation
 from warehouse.objects.generation import Content
+from warehouse.store import manifests
 from warehouse.store.tier.pull import is_file, published
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def collect(
     named = set[str]()
     seen = set[str]()
     for key in sorted(kept):
-        for path, content in generation.contents(bucket, key).items():
+        for path, content in generation.contents(layout, bucket, key).items():
             named.add(content.sha256)
             if path.startswith("manifests/") and content.sha256 not in seen:
                 seen.add(content.sha256)
@@ -107,8 +108,8 @@ def _manifest(layout: Layout, bucket: Bucket, path: str, content: Content) -> by
     """
     here = layout.data / path
     if is_file(here, content):
-        return here.read_bytes()
-    found, _ = bucket.get(content.key)
+        return manifests.content_of(here)
+    found, _ = bucket.get(content.key, manifests.MOST_BYTES)
     if hashlib.sha256(found).hexdigest() != content.sha256:
         raise ObjectStorageError(
             bucket.url, f"{content.key} ({path}) is not what was published; nothing is removed"

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -184,7 +185,7 @@ def pull(layout: Layout, bucket: Bucket, *, anew: bool = False) -> tuple[Current
                 *(bucket.url, known.number, newest.number),
             )
         try:
-            files = generation.contents(bucket, newest.key, newest.sha256)
+            files = generation.contents(layout, bucket, newest.key, newest.sha256)
             data_folder_id.become(layout, newest.warehouse)
             return newest, _bring(layout, bucket, newest, files, known)
         except ObjectMissingError as error:
@@ -207,10 +208,6 @@ def _bring(
     files: dict[str, Content],
     known: Record | None,
 ) -> Record:
-    if not all(name == CATALOG or layout.is_published(name) for name in files):
-        raise ObjectStorageError(
-            bucket.url, f"{newest.key} names files that no publish puts into a data folder"
-        )
     folder = layout.staging / "pull"
     shutil.rmtree(folder, ignore_errors=True)
     layout.modes.make_folders(folder)
@@ -346,7 +343,7 @@ def _change(
     kept = {name for name in gone if name.partition("/")[0] in KEPT_A_DAY}
     for name in kept:
         with suppress(OSError):
-            os.utime(layout.data / name)
+            os.utime(layout.data / name, follow_symlinks=False)
     in_use = {name.removeprefix("manifests/") for name in files if name.startswith("manifests/")}
     expired = [
         path
@@ -420,7 +417,9 @@ def _stands(path: Path, content: Content) -> bool:
 def is_file(path: Path, content: Content) -> bool:
     """Whether a file holds just that."""
     try:
-        if os.lstat(path).st_size != content.size:
+        facts = os.lstat(path)
+        # A pipe would never end, and what is a link may be one.
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != content.size:
             return False
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == content.sha256
@@ -489,8 +488,7 @@ def _stale(
     for name in files:
         top, _, below = name.partition("/")
         if top == "manifests" and (changed is None or _of_manifest(below) in changed):
-            content = staged.get(name, layout.data / name).read_bytes()
-            named |= published(layout, name, content)
+            named |= published(layout, name, staged.get(name, layout.data / name))
     found = []
     for path in partition_paths(layout.cache):
         below = path.relative_to(layout.cache).as_posix()
@@ -549,14 +547,15 @@ def object_problem(size: int | None, due: int) -> str | None:
     return None if size == due else f"its object has {size:,} bytes, the catalog says {due:,}"
 
 
-def published(layout: Layout, name: str, manifest: bytes) -> Published:
+def published(layout: Layout, name: str, manifest: Path | bytes) -> Published:
     """The partitions that a manifest names.
 
     Raises:
         DamagedCatalogError: it is none.
     """
     try:
-        rows = manifests.parsed(manifest)
+        content = manifest if isinstance(manifest, bytes) else manifests.content_of(manifest)
+        rows = manifests.parsed(content)
     except (OSError, ValueError) as error:
         problem = f"{name} cannot be read: {one_line(error, 200)}"
         raise DamagedCatalogError(layout.catalog, problem) from error

@@ -236,7 +236,7 @@ class _Publisher:
         lost: Published = {}
         for name, path in uploads.items():
             if name.startswith(f"{layout.manifests.name}/"):
-                named = published(layout, name, path.read_bytes())
+                named = published(layout, name, path)
                 lost |= {
                     k: v for k, v in named.items() if f"{layout.cache.name}/{k}" not in uploads
                 }
