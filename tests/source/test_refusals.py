@@ -14,8 +14,8 @@ from warehouse.source.partfile import part_of, storage_error
 from warehouse.source.refusals import Refusals
 
 
-def refused(target: Path, number: int) -> StorageError:
-    cause = OSError(number, os.strerror(number))
+def refused(target: Path, number: int, place: Path | None = None) -> StorageError:
+    cause = OSError(number, os.strerror(number), str(place or target))
     error = storage_error(target, cause)
     error.__cause__ = cause
     return error
@@ -56,6 +56,16 @@ def test_a_full_disk_keeps_all_that_goes_there_and_a_refused_folder_its_own_alon
     assert [refusals.keep(path) for path in (target, other, new)] == [True, False, False]
     refusals.add(target, refused(target, errno.ENOSPC))
     assert [refusals.keep(path) for path in (target, other, new)] == [True, True, True]
+
+
+def test_a_data_types_folder_that_refuses_keeps_no_other_type_that_has_none_yet(
+    tmp_path: Path,
+) -> None:
+    refusals = Refusals()
+    trades, quotes = tmp_path / "trades/2024/01/a", tmp_path / "quotes/2024/01/a"
+    refusals.add(trades, refused(trades, errno.EACCES, tmp_path / "trades"))
+    later = tmp_path / "trades/2025/06/a"
+    assert [refusals.keep(path) for path in (trades, later, quotes)] == [True, True, False]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])

@@ -29,15 +29,20 @@ class Refusals:
 
     def add(self, target: Path, error: StorageError) -> None:
         """Note why a file could not be written; the first reason of a place is the one told."""
-        folder, cause = _there(target.parent), error.__cause__
+        cause, place = error.__cause__, target.parent
+        if isinstance(cause, OSError) and isinstance(cause.filename, str):
+            # A folder above it may be the one that refuses.
+            named = Path(cause.filename)
+            place = named if named in target.parents else place
         is_full = isinstance(cause, OSError) and cause.errno in _IS_FULL
         with self._lock:
-            self._by_place.setdefault(_disk(folder) if is_full else folder, error)
+            self._by_place.setdefault(_disk(_there(place)) if is_full else place, error)
 
     def add_short(self, wanted: Sequence[tuple[Path, int]]) -> None:
         """Note the disks that have no room for all that goes there of these (target, bytes).
 
-        What is there of them already, whole or in part, is not counted again.
+        What is there of them already, whole or in part, is not counted again. A disk that cannot be
+        asked is not one of them: whoever writes there is told.
         """
         by_disk: defaultdict[int, list[tuple[Path, int]]] = defaultdict(list)
         disks: dict[Path, int] = {}
@@ -47,7 +52,10 @@ class Refusals:
             by_disk[disks[target.parent]].append((target, size))
         for disk, these in by_disk.items():
             folder = _there(these[0][0].parent)
-            free = shutil.disk_usage(folder).free
+            try:
+                free = shutil.disk_usage(folder).free
+            except OSError:
+                continue
             need = sum(size for _, size in these)
             if need > free:
                 # Only now, as it looks at every file.
@@ -63,8 +71,9 @@ class Refusals:
         """Whether a file need not be tried: its disk is full, or its folder is refused."""
         if not self._by_place:
             return False
-        folder = _there(target.parent)
-        return folder in self._by_place or _disk(folder) in self._by_place
+        if any(folder in self._by_place for folder in target.parents):
+            return True
+        return _disk(_there(target.parent)) in self._by_place
 
     def error(self) -> StorageError | None:
         """All that was refused, in one line; None: nothing was."""
