@@ -669,7 +669,7 @@ def test_prune_removes_what_is_old_enough(root: Path, monkeypatch: pytest.Monkey
     assert json_of(*command, "--dry-run")["to_remove"] == [each.strip() for each in said[1:3]]
     assert snapshot(root) == before
     found = json_of(*command)
-    assert list(found) == ["dry_run", "removed", "bytes", "kept"]
+    assert list(found) == ["dry_run", "removed", "bytes", "kept", "unread"]
     assert (len(found["removed"]), len(found["kept"])) == (2, 1)
     assert not raw_of(root, "trades", SESSIONS[1]).exists()
     assert run(*command).stdout.startswith("nothing to remove: no other raw file was")
