@@ -222,10 +222,10 @@ class Writer:
         kept = self._kept_aside(self.layout.catalog)
         self._progress.note(f"the catalog {why}; it is kept as {kept}")
 
-    def _kept_aside(self, path: Path) -> Path:
-        """Move what is in the way, under its name and the present moment; where to."""
+    def _kept_aside(self, path: Path, name: str | None = None) -> Path:
+        """Move what is in the way, under a name (its own) and the present moment; where to."""
         moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        kept = self.layout.set_aside / f"{path.stem}-{moment}{path.suffix}"
+        kept = self.layout.set_aside / f"{name or path.stem}-{moment}{path.suffix}"
         self.layout.modes.make_folders(kept.parent)
         rename(path, kept)
         return kept
@@ -242,7 +242,7 @@ class Writer:
         found.history, lost = kept_tables.read_history(self.layout)
         for page in lost:
             # The next publish of its month would write another over it.
-            kept = self._kept_aside(Path(page.path))
+            kept = self._kept_aside(Path(page.path), "history")
             self._progress.note(
                 f"{page.path} is damaged ({page.problem}): its part of the history is lost; it is"
                 f" kept as {kept}"
