@@ -46,6 +46,23 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made
 
 
+def copied(published: Made, folder: Path) -> Made:
+    """The warehouse once more, with a file to fetch and one that was restated at its source."""
+    shutil.copytree(published.root.parent, folder, symlinks=True)
+    made = Made(folder / "warehouse", folder / "source")
+    made.configure(source__url=str(made.source), storage__retention_days=0)
+    # Else nothing would be replaced: the files come from elsewhere now.
+    made.layout.source_note.unlink()
+    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), price=9), "too,few"])
+    return made
+
+
+def given_away(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.lchown(path, STRANGER, STRANGER)
+
+
 def all_of(folder: Path) -> dict[str, tuple[object, ...]]:
     """What stands in a folder: its names, whose they are, and what is in the files."""
     found = {}
@@ -62,12 +79,7 @@ def test_what_a_link_of_a_strangers_leads_to_stays_as_it_is(
     place: str, published: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
-    shutil.copytree(published.root.parent, tmp_path / "theirs", symlinks=True)
-    made = Made(tmp_path / "theirs/warehouse", tmp_path / "theirs/source")
-    made.configure(source__url=str(made.source), storage__retention_days=0)
-    # One to fetch, and one that was restated: its place here is taken.
-    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
-    made.put(day_key("trades", SESSION), [trade("AAPL", instant(SESSION), price=9), "too,few"])
+    made = copied(published, tmp_path / "theirs")
     own = tmp_path / "own"
     own.mkdir()
     link = made.layout.data / place
@@ -81,8 +93,7 @@ def test_what_a_link_of_a_strangers_leads_to_stays_as_it_is(
         (target / "theirs").write_text("the user's")
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(target)
-    for path in (tmp_path / "theirs", *(tmp_path / "theirs").rglob("*")):
-        os.lchown(path, STRANGER, STRANGER)
+    given_away(tmp_path / "theirs")
     before = all_of(own)
 
     for command in COMMANDS:
@@ -97,10 +108,7 @@ def test_no_row_of_the_users_comes_through_a_partition_of_a_strangers_that_is_a_
     is_theirs: bool, published: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
-    shutil.copytree(published.root.parent, tmp_path / "theirs", symlinks=True)
-    made = Made(tmp_path / "theirs/warehouse", tmp_path / "theirs/source")
-    made.configure(source__url=str(made.source))
-    made.put(day_key("trades", EARLIER), [trade("AAPL", instant(EARLIER))])
+    made = copied(published, tmp_path / "theirs")
     private = make(
         tmp_path / "own", {day_key("trades", SESSION): [trade("AAPL", instant(SESSION))]}
     )
@@ -109,13 +117,9 @@ def test_no_row_of_the_users_comes_through_a_partition_of_a_strangers_that_is_a_
     target = private.layout.cache / "trades/AAPL/2024_01.parquet"
     link.unlink()
     link.symlink_to(target)
-    for path in (tmp_path / "theirs", *(tmp_path / "theirs").rglob("*")):
-        os.lchown(path, STRANGER, STRANGER)
+    given_away(tmp_path / "theirs")
     if is_theirs:
-        for path in (tmp_path / "own", *(tmp_path / "own").rglob("*")):
-            os.lchown(path, STRANGER, STRANGER)
-
-    if is_theirs:
+        given_away(tmp_path / "own")
         assert made.update("trades").files
     else:
         with pytest.raises(ForeignWarehouseError, match="nothing is written into somebody else's"):

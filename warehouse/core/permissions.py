@@ -249,27 +249,32 @@ def check_links(folder: Path, confines: Confines | None, but: Path) -> None:
     """
     if confines is None:
         return
-    folders, seen = [folder], set()
+    folders, seen = [str(folder)], set()
     while folders:
         here = folders.pop()
         place = os.path.realpath(here)
         if place in seen:
             continue
         seen.add(place)
-        # Readers make folders of their own meanwhile, and remove them.
-        with suppress(FileNotFoundError), os.scandir(here) as entries:
-            for entry in entries:
-                path = Path(entry.path)
-                if path == but:
-                    continue
-                if entry.is_symlink() and (problem := confines.problem(path)):
-                    raise ForeignWarehouseError(
-                        path,
-                        f"{problem}; nothing is written into somebody else's warehouse with such a"
-                        " link: move it away",
-                    )
-                if entry.is_dir():
-                    folders.append(path)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.path == str(but):
+                        continue
+                    if entry.is_symlink() and (problem := confines.problem(Path(entry.path))):
+                        raise ForeignWarehouseError(
+                            Path(entry.path),
+                            f"{problem}; nothing is written into somebody else's warehouse with"
+                            " such a link: move it away",
+                        )
+                    if entry.is_dir():
+                        folders.append(entry.path)
+        except FileNotFoundError:
+            continue  # readers make folders of their own meanwhile, and remove them
+        except PermissionError:
+            # What may not be entered leads nowhere: whoever has to write there is told.
+            if os.access(here, os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise
 
 
 def check_own(owned_by: Path, what: str, variable: str) -> None:
