@@ -29,12 +29,14 @@ from building import (
     symbol_key,
     trade,
 )
+from click.testing import CliRunner
 
+from warehouse.cli.main import cli
 from warehouse.core import calendar
 from warehouse.core.datatypes import DATA_TYPES, DataType
 from warehouse.core.paths import PartitionKey, RawFile
 from warehouse.core.request import Request
-from warehouse.errors import SourceError, StorageError
+from warehouse.errors import SourceError
 from warehouse.maintenance import file_checks
 from warehouse.maintenance.verify import Fault
 from warehouse.source.folder import FolderSource
@@ -311,16 +313,55 @@ def test_a_folder_in_a_files_place_is_named_and_set_aside(made: Made, name: str)
     path.unlink()
     path.mkdir()
     (path / "somebody's").write_text("kept")
-    if name in ("ledger", "history/runs"):
-        made.put(day_key("trades", DAYS[0]), [trade("AAPL", instant(DAYS[0]))])
-        with pytest.raises(StorageError, match="a folder stands in its place; move it") as told:
-            made.update()
-        assert str(told.value).startswith(f"{path}: ")
-    report = made.repair()
-    assert report.left == []
-    (aside,) = [target for place, target in report.moved if place == path]
-    assert (aside / "somebody's").read_text() == "kept"
+    assert path in {fault.path for fault in made.verify().faults}
+    assert made.repair().left == []
+    (aside,) = made.layout.set_aside.rglob("somebody's")
+    assert aside.read_text() == "kept"
     assert made.verify().faults == []
+
+
+@pytest.mark.parametrize("name", ["ledger/trades", "history/runs", "schema"])
+def test_a_folder_in_the_place_of_a_page_stops_no_data_type(
+    made: Made, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = next(path for path in sorted((made.layout.data / name).rglob("*.parquet")))
+    path.unlink()
+    path.mkdir()
+    (path / "somebody's").write_text("kept")
+    made.put(day_key("trades", DAYS[0]), [trade("AAPL", instant(DAYS[0]))])
+    made.update("trades")
+    assert DAYS[0] in {session for session, *_ in made.sql("select distinct session from trades")}
+    made.repair()
+    (aside,) = made.layout.set_aside.rglob("somebody's")
+    assert aside.read_text() == "kept"
+    assert f"{path} is a folder, not a file; it is kept as {aside.parent}" in caplog.text
+    assert made.verify().faults == []
+
+
+@pytest.mark.parametrize(
+    ("place", "is_link"),
+    [
+        *((place, True) for place in ("raw", "cache", "recipes", "staging", "ledger/trades")),
+        *((place, False) for place in ("raw", "cache", "recipes", "staging", "warehouse.id")),
+    ],
+)
+def test_verify_names_the_place_that_stops_a_writer_and_no_repair_that_would_be_stopped(
+    made: Made, place: str, is_link: bool
+) -> None:
+    path = made.layout.data / place
+    is_folder = path.is_dir()
+    shutil.rmtree(path) if is_folder else path.unlink()
+    if is_link:
+        path.symlink_to("/nowhere/at/all")
+    elif is_folder:
+        path.write_text("somebody's")
+    else:
+        path.mkdir()
+    assert "folder" in {fault.kind for fault in made.verify().faults if fault.path == path}
+    shown = CliRunner().invoke(cli, ["-C", str(made.root), "verify"])
+    assert shown.exit_code == 1
+    assert f"mend data/{place} by hand" in shown.output
+    assert "--repair" not in shown.output
 
 
 @pytest.mark.parametrize("name", ["cache/trades", "rejects/trades", "ledger/trades"])

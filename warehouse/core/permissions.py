@@ -71,7 +71,7 @@ class Modes:
             self.make_folders(path.parent)
             self.make_folder(path)
             if not path.is_dir():
-                problem = "it is a file, not a folder"
+                problem = "it is a file, not a folder; move it away"
                 if path.is_symlink() and not path.exists():
                     problem = (
                         f"it is a link to {os.readlink(path)}, which is not there; mount its disk,"

@@ -46,6 +46,7 @@ from warehouse.pipeline.report import RunReport
 from warehouse.store.catalog import Catalog, CatalogChange, SourceFile, of_run
 from warehouse.store.partitions import Partition
 from warehouse.store.publishing import kept_tables, schema_files
+from warehouse.store.publishing.publish import misplaced
 from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import objects_amiss, sizes
 from warehouse.store.tier.writing import put_back, restore
@@ -401,6 +402,7 @@ class _Repair:
             again = verify(self._layout, self._pipeline.config, request, self._pipeline.progress)
             for fault in again.faults:
                 if (fault.path, fault.kind) not in told:
+                    told.add((fault.path, fault.kind))
                     report.left.append((fault, fault.problem))
                     same = [
                         f for f in report.mended if (f.path, f.kind) == (fault.path, fault.kind)
@@ -435,6 +437,8 @@ class _Repair:
                 problem = file_checks.partition(fault.path, one)
                 if problem is not None and one.key in self._why_bars:
                     problem = f"{problem}; {self._why_bars[one.key]}"
+        elif fault.kind == "folder":
+            problem = dict(misplaced(self._layout)).get(fault.path)
         elif fault.kind == "source":
             problem = "it is not the warehouse's to move"
         elif fault.kind == "object":

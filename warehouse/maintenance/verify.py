@@ -47,11 +47,13 @@ from warehouse.store.catalog import Catalog, SourceFile
 from warehouse.store.journal import catalog_identity
 from warehouse.store.partitions import Partition
 from warehouse.store.publishing import kept_tables, schema_files
+from warehouse.store.publishing.publish import misplaced
 from warehouse.store.reference import reference_files
 from warehouse.store.tier.pull import object_problem, objects_amiss, sizes
 
 _ROUNDS = 50
 MEND = "warehouse verify --repair"
+BY_HAND = "mend it by hand, as it says there, then verify again"
 READ_WHOLE = "warehouse update"
 """Of a file that was read for some symbols alone, beside partitions of others that had lost it."""
 
@@ -63,8 +65,9 @@ class Fault:
     Attributes:
         path: the file.
         kind: raw, partition, rejects, ledger, history, reference, schema, catalog or journal: what
-            the file is; object: what other machines are to bring from a bucket; rows: its rows do
-            not add up; source: a folder of the source; unknown: nobody knows what it is.
+            the file is; folder: what stands in the place of one, or leads nowhere; object: what
+            other machines are to bring from a bucket; rows: its rows do not add up; source: a
+            folder of the source; unknown: nobody knows what it is.
         problem: what was found.
         remedy: what to do.
         subject: the raw file, or the partition, that it is about.
@@ -159,9 +162,13 @@ def _verify(
                     return report
                 seen = _Seen.by(catalog, report.faults)
         except DamagedCatalogError as error:
-            report.faults = [Fault(layout.catalog, "catalog", error.problem)]
+            report.faults = [*_folders(layout), Fault(layout.catalog, "catalog", error.problem)]
             return report
     raise StorageError(layout.catalog, "changes faster than the files can be read; try again later")
+
+
+def _folders(layout: Layout) -> list[Fault]:
+    return [Fault(path, "folder", problem, BY_HAND) for path, problem in misplaced(layout)]
 
 
 @dataclass(frozen=True)
@@ -207,6 +214,8 @@ class _Round:
         self._objects = None if layout.tier is None else sizes(layout)
 
     def faults(self) -> Iterator[Fault]:
+        yield from (folders := _folders(self._layout))
+        without_folder = {fault.path for fault in folders}
         if not self._layout.catalog.exists():
             if any(partition_paths(self._layout.cache)):
                 yield Fault(self._layout.catalog, "catalog", "missing, and there are partitions")
@@ -219,6 +228,8 @@ class _Round:
             asked = begin <= self._request.last and self._request.first <= end
             if asked and any(name == kind.name for kind in self._request.kinds):
                 place = self._layout.raw / name / entry.below
+                if place in without_folder:
+                    continue
                 if entry.problem == THE_SOURCES_OWN:
                     what, remedy = "source", "verify again once it leads elsewhere"
                 else:

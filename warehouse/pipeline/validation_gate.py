@@ -23,7 +23,8 @@ from warehouse.sqlfolder import allow_list
 from warehouse.sqlfolder.files import SqlFolder
 from warehouse.sqlfolder.rule_file import BrokenRule, read_rules
 from warehouse.store.catalog import CatalogChange, Checked
-from warehouse.store.publishing.publish import remove, rename
+from warehouse.store.publishing.publish import remove
+from warehouse.store.publishing.set_aside import rename
 from warehouse.text import as_json
 from warehouse.validation.evaluate import NAMED_SYMBOLS, ValidationResult, settle
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ from warehouse.store import data_folder_id, journal
 from warehouse.store.catalog import Catalog, CatalogChange
 from warehouse.store.manifests import Key
 from warehouse.store.publishing import catalog_sql, kept_tables
-from warehouse.store.publishing.publish import Committer, remove, rename
+from warehouse.store.publishing.publish import Committer, remove
 from warehouse.store.publishing.recover_catalog import take_inventory
+from warehouse.store.publishing.set_aside import make_way, set_aside
 from warehouse.store.reference import reference_lists
 from warehouse.store.tier.writing import is_known, restore, writing
 from warehouse.text import count, some
@@ -219,16 +219,8 @@ class Writer:
 
     def set_catalog_aside(self, why: str = "is damaged") -> None:
         """Take a catalog that is of no use out of the way; make another with `recover_catalog`."""
-        kept = self._kept_aside(self.layout.catalog)
+        kept = set_aside(self.layout, self.layout.catalog)
         self._progress.note(f"the catalog {why}; it is kept as {kept}")
-
-    def _kept_aside(self, path: Path, name: str | None = None) -> Path:
-        """Move what is in the way, under a name (its own) and the present moment; where to."""
-        moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        kept = self.layout.set_aside / f"{name or path.stem}-{moment}{path.suffix}"
-        self.layout.modes.make_folders(kept.parent)
-        rename(path, kept)
-        return kept
 
     def recover_catalog(self) -> None:
         """Make a lost catalog anew from the files, without which their rows would be forgotten.
@@ -242,17 +234,14 @@ class Writer:
         found.history, lost = kept_tables.read_history(self.layout)
         for page in lost:
             # The next publish of its month would write another over it.
-            kept = self._kept_aside(Path(page.path), "history")
+            kept = set_aside(self.layout, Path(page.path), "history")
             self._progress.note(
                 f"{page.path} is damaged ({page.problem}): its part of the history is lost; it is"
                 f" kept as {kept}"
             )
         for tier in (self.layout.manifests, self.layout.ledger):
-            for path in sorted(tier.glob("*/*.parquet")):
-                if path.is_dir():
-                    # No catalog could be published, and no repair begin, while it stands there.
-                    kept = self._kept_aside(path)
-                    self._progress.note(f"{path} is a folder, not a file; it is kept as {kept}")
+            # What is named anew by none is in the way of the next.
+            make_way(self.layout, sorted(tier.glob("*/*.parquet")))
         if found.partitions or found.files or found.history:
             self._progress.note("the catalog is made anew from the files")
             self.publish(found)

@@ -87,7 +87,9 @@ def is_in_the_way(error: BaseException | None) -> bool:
 def in_the_way(url: str, key: str, target: Path, error: OSError) -> TransferError:
     """That something else stands where one file is to go: the disk takes others."""
     place = error.filename or target
-    return TransferError(url, key, f"{place}: {error.strerror or error}; move away what is there")
+    # The system says what is there, our own words what to do, too.
+    todo = "" if error.errno is None else "; move away what is there"
+    return TransferError(url, key, f"{place}: {error.strerror or error}{todo}")
 
 
 class PartFile:

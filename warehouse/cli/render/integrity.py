@@ -14,7 +14,7 @@ from warehouse.core.request import Request
 from warehouse.maintenance.convert_layout import LayoutReport
 from warehouse.maintenance.rebuild_stale import ChangedReport
 from warehouse.maintenance.repair import RepairReport
-from warehouse.maintenance.verify import MEND, READ_WHOLE, VerifyReport
+from warehouse.maintenance.verify import BY_HAND, MEND, READ_WHOLE, VerifyReport
 from warehouse.text import count, duration, size, some
 
 _KINDS = {
@@ -74,6 +74,11 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
         return
     for fault in report.faults:
         yield row("wrong", f"{_place(fault.path, layout)}: {fault.problem}")
+    if by_hand := [fault for fault in report.faults if fault.remedy == BY_HAND]:
+        # No other advice can be followed before: what is wrong elsewhere may be wrong by it.
+        named = some((_place(fault.path, layout) for fault in by_hand), NAMED)
+        yield row("next", f"mend {named} by hand, as it says there, then: {warehouse} verify")
+        return
     if any(fault.remedy == READ_WHOLE for fault in report.faults):
         yield row("next", _whole(warehouse))
     if any(fault.kind != "reference" and fault.remedy != READ_WHOLE for fault in report.faults):

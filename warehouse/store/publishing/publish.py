@@ -27,6 +27,7 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
+from warehouse.core.datatypes import DATA_TYPES
 from warehouse.core.duckdb_connection import is_beside_foreign_log, keep_copy
 from warehouse.core.paths import (
     OWN_FOLDERS,
@@ -46,6 +47,7 @@ from warehouse.store.catalog_tables import note_sound
 from warehouse.store.journal import Change
 from warehouse.store.manifests import Key
 from warehouse.store.publishing import kept_tables, next_catalog
+from warehouse.store.publishing.set_aside import make_way, rename, set_aside
 
 _SYNC_SINGLY = 64
 _LEAST_WAIT = 0.2
@@ -60,8 +62,7 @@ _turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 # Who held one in a parent is not in the child.
 os.register_at_fork(after_in_child=_turns.clear)
 
-_AT_TIMES = {"rejects", "reference"}
-"""Tiers that not every publish writes to: what has to tells what stands in their place."""
+_NO_LOCK = "is no file, and writers lock one of this name: move it elsewhere"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What a disk says that keeps no locks, as one on the network may."""
 
@@ -124,9 +125,8 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
                 " storage.cache_dir to a folder on another disk"
             )
             raise StorageError(layout.data, problem) from error
-        if os.path.lexists(layout.lock) and not layout.lock.is_file():
-            problem = "is no file, and writers lock one of this name: move it elsewhere"
-            raise StorageError(layout.lock, problem) from error
+        if _is_no_lock(layout.lock):
+            raise StorageError(layout.lock, _NO_LOCK) from error
         raise data_folder_id.refused(layout, error, "cannot be written to", layout.data) from error
     try:
         # Anew, for the last one may have been another's.
@@ -158,30 +158,62 @@ def _locked(layout: Layout, wait: float, told: Callable[[], str | None]) -> Iter
         lock.release()
 
 
+def _is_no_lock(path: Path) -> bool:
+    return os.path.lexists(path) and not os.path.isfile(path)
+
+
 def _check_folders(layout: Layout) -> None:
-    """Look whether what every publish needs are folders, and those that are links lead somewhere.
+    """Refuse where what every publish needs is no folder, or leads nowhere.
 
     What lies elsewhere is not gone: a catalog that speaks of it is sound, and is not to be set
     aside.
     """
+    for path, problem in misplaced(layout):
+        if _is_for_all(layout, path):
+            raise StorageError(path, problem)
+
+
+def _is_for_all(layout: Layout, path: Path) -> bool:
+    """Whether no publish can do without a folder; what has to write into another tells of it."""
+    if path.is_relative_to(layout.raw):
+        return False
+    if os.path.islink(path):
+        # Of a single data type the rows alone cannot be had.
+        return path.parent not in (layout.cache, layout.rejects)
+    return path not in (layout.rejects, layout.reference)
+
+
+def misplaced(layout: Layout) -> Iterator[tuple[Path, str]]:
+    """Places of the warehouse's folders where there is none, but a file or a link to nowhere.
+
+    And those of its marks and its lock where there is no file.
+
+    Yields:
+        Each place, what is wrong with it, and what to do by hand: no repair moves what may be a
+        disk that is not mounted.
+    """
     for name in sorted(OWN_FOLDERS - layout.tiers):
-        layout.check_own(layout.data / name)
-    for name in sorted({"schema", "staging", *layout.tiers} - _AT_TIMES):
-        path = layout.data / name
-        if os.path.isfile(path):
-            raise StorageError(path, "is a file, not a folder; move it away")
-    alone = {layout.cache.name, layout.rejects.name}
-    for shelf in layout.shelves():
-        path = layout.data / shelf
-        # A folder that may not be looked into is told by what has to write there. So is one of a
-        # single data type, whose rows alone cannot be had: it stops no other.
-        if not os.path.islink(path) or (path.parent != layout.data and path.parent.name in alone):
-            continue
         try:
-            os.stat(path)
-        except OSError as error:
-            problem = explained(path, error)
-            raise StorageError(path, f"{problem}; mount its disk, or mend the link") from error
+            layout.check_own(layout.data / name)
+        except StorageError as error:
+            yield layout.data / name, error.problem
+    names = {"schema", "staging", *layout.tiers}
+    for path in (layout.raw, *(layout.data / name for name in sorted(names))):
+        if os.path.isfile(path):
+            yield path, "is a file, not a folder; move it away"
+    for path in (layout.marker, layout.source_note):
+        if os.path.isdir(path):
+            yield path, data_folder_id.A_FOLDER_IS_THERE
+    if _is_no_lock(layout.lock):
+        yield layout.lock, _NO_LOCK
+    raw = (layout.raw, *(layout.raw / name for name in DATA_TYPES))
+    for path in (*raw, *(layout.data / shelf for shelf in layout.shelves())):
+        # A folder that may not be looked into is told by what has to write there.
+        if os.path.islink(path):
+            try:
+                os.stat(path)
+            except OSError as error:
+                yield path, f"{explained(path, error)}; mount its disk, or mend the link"
 
 
 def recover(layout: Layout) -> bool:
@@ -234,14 +266,11 @@ def _is_lost(layout: Layout, change: Change) -> bool:
 
 
 def _set_journal_aside(layout: Layout, error: DamagedJournalError) -> None:
-    layout.modes.make_folders(layout.set_aside)
-    aside = layout.set_aside / f"publish-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
-    rename(layout.journal, aside)
     logger.warning(
         "a publish was interrupted and %s; kept as %s;"
         " look what it left with: warehouse verify --repair",
         error.problem,
-        aside,
+        set_aside(layout, layout.journal),
     )
 
 
@@ -262,17 +291,8 @@ def _set_foreign_log_aside(layout: Layout) -> None:
             " stood here before, which a duckdb has open for writing, or had; kept as %s;"
             " open the catalog with: duckdb -readonly",
             layout.catalog,
-            _log_aside(layout),
+            set_aside(layout, Path(f"{layout.catalog}.wal")),
         )
-
-
-def _log_aside(layout: Layout) -> Path:
-    """Keep what stands in the place of the catalog's log, and say where."""
-    log = Path(f"{layout.catalog}.wal")
-    layout.modes.make_folders(layout.set_aside)
-    aside = layout.set_aside / f"{log.name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    rename(log, aside)
-    return aside
 
 
 def publish(layout: Layout, change: Change) -> None:
@@ -471,7 +491,7 @@ def _drop_log(layout: Layout) -> None:
         if not log.is_dir():
             raise
         # A folder is no log: it is somebody's, and DuckDB opens nothing beside it.
-        _log_aside(layout)
+        set_aside(layout, log)
 
 
 def _put(layout: Layout, staged: str, final: str) -> None:
@@ -533,16 +553,6 @@ def remove(folder: Path) -> None:
     except RecursionError:
         problem = f"folders in it are nested too deeply; remove it with: rm -r {folder}"
         raise OSError(errno.ENAMETOOLONG, problem, str(folder)) from None
-
-
-def rename(path: Path, target: Path) -> None:
-    """Rename a file or a folder of the warehouse, to another disk if need be."""
-    try:
-        os.replace(path, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.move(path, target)
 
 
 def _sync(layout: Layout, paths: Iterable[str]) -> None:
@@ -654,6 +664,7 @@ class Committer:
         self._make_way([Path(end) for _, end in moves])
         note_sound(staged, layout.catalog, data_folder_id.id_of(layout))
         pages = [(str(start), str(end)) for start, end in [*built.moves, *kept]]
+        make_way(layout, [Path(end) for _, end in pages])
         self.publish(
             layout,
             Change(

@@ -15,6 +15,7 @@ from warehouse.core.paths import REFERENCE_TABLES, Layout, sync_folder
 from warehouse.core.small_files import plain
 from warehouse.errors import one_line
 from warehouse.store import manifests
+from warehouse.store.publishing.set_aside import make_way
 from warehouse.store.reference import reference_files
 
 
@@ -39,6 +40,7 @@ def _write_schema(layout: Layout, path: Path, columns: pa.Schema) -> bool:
     """
     if problem_of(path) is None and _has_columns(path, columns):
         return False
+    make_way(layout, [path])
     # Beside it: the folder may stand on another disk.
     draft = path.with_name(f".{path.name}.new")
     # A link that a stranger has put there would lead the rows elsewhere.
