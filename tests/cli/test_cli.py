@@ -985,6 +985,61 @@ def test_whoever_is_ended_by_a_signal_leaves_nothing_temporary(
     assert [*(tmp_path / "out").iterdir(), *(tmp_path / "spill").iterdir()] == []
 
 
+# Signals that a command gets at the same moment: while it works, while it says that it was
+# interrupted, as it ends, or before it has begun.
+SIGNALS_AT_ONCE = """
+import atexit, os, signal, sys
+import click
+from warehouse.cli.main import cli, main
+place, *names = sys.argv[1:]
+numbers = [getattr(signal, name) for name in names]
+def come():
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+def one():
+    os.kill(os.getpid(), numbers[0])
+def begun(ctx, param, value):
+    if place == "parse":
+        come()
+echo = click.echo
+def tell(message=None, **options):
+    if place == "tell":
+        come()
+    echo(message, **options)
+click.echo = tell
+if place == "end":
+    atexit.register(come)
+work = click.Command(
+    "status",
+    callback=lambda wide: come() if place == "work" else one(),
+    params=[click.Option(["--wide"], is_flag=True, callback=begun)],
+)
+cli.commands["status"] = work
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+sys.argv = ["warehouse", "status"]
+main()
+"""
+
+
+@pytest.mark.parametrize("place", ["parse", "work", "tell", "end"])
+@pytest.mark.parametrize(
+    "names", [["SIGTERM", "SIGHUP"], ["SIGINT", "SIGTERM", "SIGHUP"], ["SIGHUP"]], ids=len
+)
+def test_signals_that_come_at_once_end_it_as_one_does(place: str, names: list[str]) -> None:
+    """A scheduler and a closed terminal send several."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS_AT_ONCE, place, *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {128 + signal.Signals[name] for name in names}, done.stderr
+    assert done.stderr == "interrupted\n"
+
+
 def test_nohup_keeps_it_from_ending_with_its_terminal() -> None:
     program = """
 import signal, sys

@@ -95,3 +95,28 @@ def test_what_needs_no_fork_of_python_waits_for_nobody() -> None:
     with answering():
         # It begins another program at once: nothing of this one's memory is used there.
         assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
+
+
+OUTLIVING = """
+import threading, time
+from warehouse.core.process import Threads
+pool, other = Threads(1), Threads(1)
+def work():
+    done = 0
+    for _ in range(100):
+        done += pool.submit(int, "1").result()
+        time.sleep(0.005)
+    print(done)
+pool.submit(int, "1").result()
+# Python waits for it as the program ends, when the pool beside is shut already.
+other.submit(time.sleep, 0.3)
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_goes_on_with_its_pool() -> None:
+    """As a stream does, which ended with an error of Python's."""
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLIVING], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("100\n", "")

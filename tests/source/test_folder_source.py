@@ -695,6 +695,25 @@ def test_a_warehouse_and_its_source_that_were_copied_ingest_nothing_again(
     assert made.sql("select count(*) from restatements") == [(0,)]
 
 
+@pytest.mark.parametrize("seconds", [-1, 0])
+def test_a_copy_is_one_whatever_time_its_files_bear(tmp_path: Path, seconds: int) -> None:
+    """Before 1970, too, as of a disk or an archive that knows no times."""
+    made = make(tmp_path, files(*DAYS))
+    update(made)
+    for path in made.source.rglob("*.csv.gz"):
+        # Not a link to the raw file any more.
+        shutil.copyfile(path, copy := path.with_suffix(".copy"))
+        copy.replace(path)
+        os.utime(path, (seconds, seconds))
+    for _ in range(2):
+        report, status, _ = update(made)
+        assert (report.files, report.download.fetch, status) == ([], [], 0)
+    for path in made.source.rglob("*.csv.gz"):
+        os.utime(path, (-2, -2))
+    report, status, _ = update(made)
+    assert (report.files, report.download.fetch, status) == ([], [], 0)
+
+
 def test_a_copy_with_other_bytes_of_the_same_size_is_ingested(tmp_path: Path) -> None:
     made = make(tmp_path, files(SESSION))
     update(made)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from building import REPOSITORY, SESSION, day_key, instant, make, trade
@@ -55,6 +58,40 @@ def test_a_file_that_keeps_them_says_what_it_is(tmp_path: Path) -> None:
     assert found.columns == {"recent": "shares"}
     # What is neither named nor handed on is not read.
     assert found.reads == {"trades": ("symbol", "timestamp", "size", "id", "session")}
+
+
+def deep_in_calls(ask: Callable[[], Any]) -> Iterator[Any]:
+    """What `ask` gives at each depth at which Python has just enough left to begin with it."""
+
+    def called(depth: int) -> Any:
+        return called(depth - 1) if depth else ask()
+
+    for depth in range(sys.getrecursionlimit(), 0, -1):
+        try:
+            yield called(depth)
+        except RecursionError:
+            continue
+        if depth % 100 == 0:
+            return
+
+
+def test_a_caller_deep_in_its_own_calls_makes_no_feature_a_broken_one(tmp_path: Path) -> None:
+    """It was told that the query is nested too deeply, from then on at any depth."""
+    numbers = iter(range(10**6))
+    (tmp_path / "features").mkdir()
+    before = sys.getrecursionlimit()
+
+    def ask() -> Feature:
+        # Another one each time: one that was checked is not checked again.
+        return feature(GOOD.replace("0.5", f"0.{next(numbers)}5"), tmp_path)
+
+    sys.setrecursionlimit(400)
+    try:
+        answers = list(deep_in_calls(ask))
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(answers) > 10
+    assert {found.name for found in answers} == {"mine"}
 
 
 @pytest.mark.parametrize("found", list(FOLDER), ids=lambda found: getattr(found, "name", "broken"))

@@ -40,6 +40,21 @@ def published(make_warehouse: MakeWarehouse) -> Made:
     return made
 
 
+def test_a_text_is_nested_too_deeply_by_itself_alone() -> None:
+    """Not where its reader was called by many, one within another."""
+
+    def read(depth: int) -> object:
+        try:
+            return read(depth + 1)
+        except RecursionError:
+            return small_files.json_value(nested)
+
+    nested = "[" * 100 + "]" * 100
+    assert read(0) == json.loads(nested)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        small_files.json_value(DEEP)
+
+
 def test_a_small_file_takes_no_more_memory_than_it_has_bytes(published: Made) -> None:
     """Room for all that such a file may have was set aside, 256 MiB and more, before a read."""
     layout = published.layout

@@ -142,8 +142,7 @@ def _end_at_once(status: int) -> NoReturn:
     Who presses Ctrl-C a second time does not wait for those that still read or write. Arrow's end
     the process by `abort` where they come back to a Python that ends.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    cli.is_over = True
     atexit._run_exitfuncs()  # what is temporary goes
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

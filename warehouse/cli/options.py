@@ -130,9 +130,11 @@ class Commands(click.Group):
     Attributes:
         interrupted: the signal that came, by Ctrl-C or from whoever ends the process: whatever is
             raised after that is its consequence. DuckDB for one makes an error of its own of it.
+        is_over: nothing is left but to tell so and to end.
     """
 
     interrupted = 0
+    is_over = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=_ORDER.index)
@@ -146,6 +148,7 @@ class Commands(click.Group):
             raise click.exceptions.Exit(PIPE_CLOSED) from None
         except (Exception, KeyboardInterrupt) as error:
             if self.interrupted or isinstance(error, KeyboardInterrupt):
+                self.is_over = True
                 is_writer = ctx.invoked_subcommand in _WRITERS
                 kept = "; what was published stays, run the same command again" if is_writer else ""
                 with suppress(OSError):  # of a terminal that is gone
@@ -166,7 +169,15 @@ class Commands(click.Group):
             raise
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal that ends the process: what is temporary goes, the run says how."""
+        """Handles a signal that ends the process: what is temporary goes, the run says how.
+
+        Several may come at once, as of a scheduler that ends what does not hear the first, or of a
+        terminal that is closed. Each may fall into the end that another has begun; there it waits
+        for the next of its kind, which ends the process at once.
+        """
+        if self.is_over:
+            signal.signal(number, signal.SIG_DFL)
+            return
         if _duckdb_is_being_loaded():
             # DuckDB's C++ ends the process where an exception is raised while it begins.
             again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), number))

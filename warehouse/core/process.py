@@ -35,14 +35,26 @@ _NOT_LOADED = ("failed to map segment", "cannot allocate memory", "cannot map")
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for tasks that wait for no other; within a handler of atexit the caller does them.
+    """Threads for tasks that wait for no other; where the program is over the caller does them.
 
-    Python gives no pool of threads any more work there.
+    Python gives no pool of threads any more work then: within a handler of atexit, and in threads
+    that outlive the main one.
     """
+
+    _is_shut = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._is_shut = True
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
     def submit(self, task: Callable[..., T], /, *given: Any, **named: Any) -> Future[T]:
         if not is_ending():
-            return super().submit(task, *given, **named)
+            try:
+                return super().submit(task, *given, **named)
+            except RuntimeError as error:
+                # Python shuts all pools before it lets anybody know that the program is over.
+                if self._is_shut or "cannot schedule" not in str(error):
+                    raise
         done: Future[T] = Future()
         try:
             done.set_result(task(*given, **named))

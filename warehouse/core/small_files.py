@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from warehouse.core.process import Threads
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -131,10 +133,24 @@ def parsed_json(text: bytes | str, constant: Callable[[str], Any] | None = None)
         ValueError: it is none, or would take many times its bytes in memory.
     """
     _check_values(text, _MOST_VALUES)
+    return json_value(text, object_pairs_hook=_once, parse_constant=constant)
+
+
+def json_value(text: bytes | str, **hooks: Any) -> Any:
+    """`json.loads`, where it is of no account how deep in calls of its own the caller stands.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=constant)
+        return json.loads(text, **hooks)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        # Python counts the caller's calls, too: in a thread there are none of them.
+        with Threads(1) as alone:
+            found = alone.submit(json.loads, text, **hooks)
+    if isinstance(found.exception(), RecursionError):
+        raise ValueError("it is nested too deeply")
+    return found.result()
 
 
 def parsed_names(text: bytes) -> Any:

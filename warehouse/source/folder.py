@@ -279,7 +279,8 @@ class FolderSource:
         if etag is None:
             return False
         is_marks = portable(etag) is None
-        if is_marks and etag.rpartition("-")[0] != item.etag.rpartition("-")[0]:
+        # The size stands before the first hyphen; a time before 1970 begins with one of its own.
+        if is_marks and etag.partition("-")[0] != item.etag.partition("-")[0]:
             return False
         if not is_marks and size != item.size:
             return False

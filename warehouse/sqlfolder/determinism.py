@@ -21,6 +21,7 @@ import duckdb
 
 from warehouse.core import process
 from warehouse.core.duckdb_connection import connect
+from warehouse.core.small_files import json_value
 from warehouse.errors import QueryError
 
 # Functions and macros of DuckDB's own whose answer can be another although their arguments are the
@@ -92,8 +93,8 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     asked = f"select {SERIALIZED.format('$sql')}"
     ((text,),) = connection.execute(asked, {"sql": sql}).fetchall()
     try:
-        tree = json.loads(text)
-    except RecursionError:
+        tree = json_value(text)
+    except ValueError:
         raise QueryError(sql, "the query is nested too deeply") from None
     if tree["error"]:
         raise QueryError(sql, f"the query cannot be checked: {tree['error_message']}")
