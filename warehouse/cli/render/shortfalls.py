@@ -37,9 +37,9 @@ def shortfalls(plan: DownloadPlan) -> Iterator[str]:
         yield f"{FileState.NOT_YET.words}: {_some([RawFile(*each) for each in plan.not_yet])}"
     if plan.changed:
         yield f"changed at the vendor: {_some([item.file for item in plan.changed])}"
-    if plan.replaced:
-        files = _some([item.file for item in plan.replaced])
-        yield f"replaced here, and fetched; what stood here is set aside: {files}"
+    amiss = {outcome.item.file for outcome in plan.problems}
+    if replaced := [item.file for item in plan.replaced if item.file not in amiss]:
+        yield f"replaced here, and fetched; what stood here is set aside: {_some(replaced)}"
     if plan.replaced_left:
         yield (
             f"replaced here since they came, and not to be had again: {_some(plan.replaced_left)};"
