@@ -237,7 +237,7 @@ def _folder_for_a_file(raw: Path) -> None:
 
 
 IN_THE_WAY = {
-    "2024/01: it is a file, not a folder; move away what is there": _file_for_a_month,
+    "2024/01: it is a file, not a folder; move it away": _file_for_a_month,
     "2024/01: it is a link to nowhere, which is not there; mount its disk": _link_for_a_month,
     f"{SESSION}.csv.gz: it is a folder, not a file": _folder_for_a_file,
 }
