@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +94,8 @@ _NONSENSE = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    RecursionError,
+    # A date that no calendar has; and what is nested too deeply.
+    RuntimeError,
     TypeError,
     ValueError,
 )
@@ -105,6 +107,7 @@ _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
 _LONGEST_KEY = 1_024
 # Of such a page there are some 25 tags a key; each takes many times its bytes in memory.
 _MOST_TAGS = 1 << 18
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _ENTITIES = b"<!DOCTYPE"
 """What declares names for texts, which a parser puts in as often as they are named."""
 # Seconds that the head of an answer, and again an answer that is read whole, may take, however it
@@ -308,7 +311,7 @@ class S3Server:
                 Listed(
                     item["Key"][len(self.folder) :],
                     item["Size"],
-                    _bare(item["ETag"]),
+                    bare(item["ETag"]),
                     item.get("LastModified"),
                 )
                 for item in listed
@@ -331,7 +334,7 @@ class S3Server:
         try:
             with self.translated(key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
-                return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
+                return Listed(key, answer["ContentLength"], bare(answer["ETag"]))
         except ReplacedError:
             # Of no version in particular it was asked for.
             raise TransientError("the server answers that it has no such version") from None
@@ -369,7 +372,7 @@ class S3Server:
             if sent_etag is None or length is None:
                 raise TransientError("the server sent a file without its ETag or its length")
             sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
-            if _bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
+            if bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
                 raise TransientError(
@@ -384,6 +387,10 @@ class S3Server:
         """
         is_file, request.stream_output = request.stream_output, True
         answer = self.client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
+        if not _LENGTH.fullmatch(answer.headers.get("Content-Length", "0")):
+            # Of a length below nothing there would be no end.
+            answer.raw.close()
+            raise ValueError
         if is_file and answer.status_code < _REDIRECTS:
             return answer
         content = bytearray()
@@ -588,7 +595,7 @@ def _stay(params: dict[str, Any], **_: object) -> None:
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _bare(etag: str) -> str:
+def bare(etag: str) -> str:
     """An ETag without its quotes; a proxy on the way may have marked it as a weak one."""
     return etag.removeprefix("W/").strip('"')
 
