@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -485,3 +486,31 @@ def test_what_is_no_utf8_is_told_to_be_saved_as_utf8(
         _ = load(path, {}) if name.endswith(".yaml") else sql["validate/zero_sizes"]
     assert told in str(caught.value)
     assert "init" not in str(caught.value)
+
+
+PASSWORDS = [
+    *("https://me:hunter2@host", "//me:hunter2@host", "me:hunter2@host", "http:me:hunter2@host"),
+    *("s3://me:hunter2@bucket/x", "s3:me:hunter2@bucket", "https://me:hun/ter2@host"),
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("source.url", "source.endpoint", "storage.cache_endpoint"),
+        *("source", "source.layout", "source.urls", "storage.file_mode", "processing.chunk_size"),
+    ],
+)
+@pytest.mark.parametrize("url", PASSWORDS)
+def test_a_password_in_a_url_is_told_and_not_shown_whatever_key_it_was_given_to(
+    key: str, url: str, write: Write
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(nested(key, url)), {})
+    assert "ter2" not in "".join(traceback.format_exception(caught.value))
+    assert "(not shown)" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://host:80/x", "s3://bucket/a@b", "/data/a:b@c", "./a@b"])
+def test_a_url_or_path_without_a_password_is_none(url: str, write: Write) -> None:
+    assert load(write(nested("source.url", url)), {}).source.url == url

@@ -310,3 +310,22 @@ def test_an_etag_that_a_proxy_marks_as_weak_is_the_one_of_the_object(tmp_path: P
         with lease.hold(bucket, tmp_path):
             pass
     assert any(b'if-match: "e"' in head for head in asked)
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_known"),
+    [("2024-01-02T00:00:00Z", True), ("2024-01-02T00:00:00", False), ("10:10", False)],
+)
+def test_of_a_time_without_its_zone_nobody_knows_when_an_object_was_written(
+    moment: str, is_known: bool
+) -> None:
+    """What is to be removed is compared with the clock: without its zone that is a traceback."""
+    item = f"<Key>folder/probe/{'a' * 32}</Key><Size>1</Size><ETag>e</ETag>"
+    answer = xml(
+        "<ListBucketResult><IsTruncated>false</IsTruncated>"
+        f"<Contents>{item}<LastModified>{moment}</LastModified></Contents></ListBucketResult>"
+    )
+    with OddServer(answers=lambda line: answer) as odd:
+        (found,) = bucket_of(odd).list("probe/")
+    assert (found.modified is not None) == is_known
+    assert found.modified is None or found.modified <= datetime.now(UTC)

@@ -150,7 +150,7 @@ class Listed:
     """An object as the server lists it. The ETag is without its quotes.
 
     Attributes:
-        modified: when it was written, by the server's clock; None: it was not asked for.
+        modified: when it was written, by the server's clock; None: it does not say.
     """
 
     key: str
@@ -312,7 +312,7 @@ class S3Server:
                     item["Key"][len(self.folder) :],
                     item["Size"],
                     bare(item["ETag"]),
-                    item.get("LastModified"),
+                    _moment(item.get("LastModified")),
                 )
                 for item in listed
                 # What was not asked for is not taken.
@@ -598,6 +598,11 @@ def _stay(params: dict[str, Any], **_: object) -> None:
 def bare(etag: str) -> str:
     """An ETag without its quotes; a proxy on the way may have marked it as a weak one."""
     return etag.removeprefix("W/").strip('"')
+
+
+def _moment(said: datetime | None) -> datetime | None:
+    """When something was written; of a time without its zone nobody knows."""
+    return None if said is None or said.tzinfo is None else said
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:
