@@ -89,6 +89,8 @@ ANSWERS: dict[str, Callable[[str], object]] = {
         "200 OK", b"<html><body>Welcome<br>", "Content-Type: text/html"
     ),
     "nothing": lambda line: http("200 OK", b""),
+    "a condition that nobody made": lambda line: http("412 Precondition Failed", b""),
+    "a range that nobody asked for": lambda line: http("416 Range Not Satisfiable", b""),
     "nested without end": lambda line: xml("<a>" * 200_000),
     "entities": lambda line: xml(f"{ENTITY}<ListBucketResult>{FALSE}{NAMED}</ListBucketResult>"),
     "entities in UTF-16": lambda line: http(

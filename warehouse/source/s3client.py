@@ -489,7 +489,7 @@ class S3Server:
         meta = response.get("ResponseMetadata", {})
         status = int(meta.get("HTTPStatusCode", 0))
         answer = f"{status}" if code in ("", str(status)) else f"{status} {code}"
-        if status == 412 or status == 416:
+        if key is not None and status in (412, 416):
             return ReplacedError()
         if status == 429 or code in _BUSY or (status >= 500 and status != 501):
             return TransientError(f"the server answers {answer}", pause=_seconds(meta))
