@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -485,3 +486,82 @@ def test_what_is_no_utf8_is_told_to_be_saved_as_utf8(
         _ = load(path, {}) if name.endswith(".yaml") else sql["validate/zero_sizes"]
     assert told in str(caught.value)
     assert "init" not in str(caught.value)
+
+
+PASSWORDS = [
+    *("https://me:hunter2@host", "//me:hunter2@host", "me:hunter2@host", "http:me:hunter2@host"),
+    *("s3://me:hunter2@bucket/x", "s3:me:hunter2@bucket", "https://me:hun/ter2@host"),
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("source.url", "source.endpoint", "storage.cache_endpoint"),
+        *("source", "source.layout", "source.urls", "storage.file_mode", "processing.chunk_size"),
+    ],
+)
+@pytest.mark.parametrize("url", PASSWORDS)
+def test_a_password_in_a_url_is_told_and_not_shown_whatever_key_it_was_given_to(
+    key: str, url: str, write: Write
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(nested(key, url)), {})
+    assert "ter2" not in "".join(traceback.format_exception(caught.value))
+    assert "(not shown)" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://host:80/x", "s3://bucket/a@b", "/data/a:b@c", "./a@b"])
+def test_a_url_or_path_without_a_password_is_none(url: str, write: Write) -> None:
+    assert load(write(nested("source.url", url)), {}).source.url == url
+
+
+ANYTHING = [
+    *("", "~", "null", "true", "-7", "0", "1e308", "1e999", "nan", "-.inf", "0x10", "0o17", "1:30"),
+    *("1" + "0" * 5_000, "'\u0661\u0662'", "'\u00b2'", '"\\e[31m"', '"a\\u202eb"', '"a\\0b"'),
+    *(
+        '"\\ud800"',
+        '"a\\nb"',
+        '"5m\\n"',
+        '"\\ufeffa"',
+        "../../x",
+        "/",
+        "~nobody/x",
+        "$HOME",
+        "a" * 300,
+    ),
+    *(
+        '"a*b[c]?"',
+        "[a, [b]]",
+        "[{a: b}]",
+        "{a: {b: c}}",
+        '["a\\0"]',
+        "[null]",
+        "&x y",
+        "*x",
+        "!!int x",
+    ),
+    *("!!python/object/apply:os.system [x]", "!!binary aGk=", "2020-13-45", "{<<: {a: b}}"),
+    *("[" * 30 + "]" * 30, "s3://b/../x", '"s3://b/\\e[0m"', "http://h:-1", '"http://h\\r\\nX: y"'),
+    *("file:///etc/passwd", "http://", "x" * 50_000),
+]
+"""As they stand in the file."""
+
+
+@pytest.mark.parametrize("key", every_key())
+def test_whatever_stands_at_a_key_is_taken_or_refused_in_one_line(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "data_config.yaml"
+    *sections, last = key.split(".")
+    above = "".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate(sections))
+    for value in ANYTHING:
+        path.write_text(f"{above}{'  ' * len(sections)}{last}: {value}\n", "utf-8")
+        told = ""
+        try:
+            config = load(path, {})
+            config.layout(tmp_path)
+            config.sql_dir(tmp_path)
+            config.source_folder(tmp_path)
+        except WarehouseError as error:
+            told = str(error)
+        assert told == "" or told.isprintable(), value
+        assert len(told) < 1_000, value

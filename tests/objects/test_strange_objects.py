@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
+import math
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,7 +203,11 @@ def test_a_lease_that_is_there_and_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [("X: no word of when",), (MODIFIED, "Date: today"), ("Last-Modified: today",)]
+    "headers",
+    [
+        *(("X: no word of when",), (MODIFIED, "Date: today"), ("Last-Modified: today",)),
+        *((f"Last-Modified: {moment}",) for moment in ("99999999999999999", "1e999", "Jan")),
+    ],
 )
 def test_an_object_without_its_time_is_one_line(headers: tuple[str, ...]) -> None:
     with holding(b"{}", *headers) as odd, pytest.raises(ObjectStorageError) as caught:
@@ -231,3 +238,94 @@ def test_a_list_with_entities_is_refused_before_it_is_put_together(prefix: str) 
     ):
         list(bucket_of(odd).list(prefix))
     assert len(str(caught.value)) < 300
+
+
+def sent_without_end(length: str, *headers: str) -> OddServer:
+    """A server that says that its answers are so long, and sends bytes without end."""
+    head = ["HTTP/1.1 206 Partial Content", 'ETag: "e"', MODIFIED, f"Content-Length: {length}"]
+    start = "\r\n".join([*head, *headers, "", ""]).encode()
+    return OddServer(
+        answers=lambda line: itertools.chain([start], itertools.repeat(b"x" * (1 << 16)))
+    )
+
+
+@pytest.mark.parametrize("length", ["1000000000000", "-7", "9" * 5_000])
+@pytest.mark.parametrize("how", ["get", "get_range", "download"])
+def test_no_more_is_taken_of_an_answer_than_was_asked_for(
+    how: str, length: str, tmp_path: Path
+) -> None:
+    span = "X: none" if how == "get" else "Content-Range: bytes 0-9/10"
+    asked: dict[str, Callable[[Bucket], object]] = {
+        "get": lambda bucket: bucket.get("key", 100),
+        "get_range": lambda bucket: bucket.get_range("key", 0, 10),
+        "download": lambda bucket: bucket.download("key", tmp_path / "file", 10),
+    }
+    with sent_without_end(length, span) as odd:
+        with pytest.raises(ObjectStorageError) as caught:
+            asked[how](bucket_of(odd))
+        assert odd.sent < 50 << 20
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+FREE = b'{"is_free": true}'
+SIZE, END = len(FREE), len(FREE) - 1
+
+
+def test_a_lease_that_is_free_and_is_never_given_is_told(tmp_path: Path) -> None:
+    def answer(line: str) -> bytes:
+        if line.startswith("GET"):
+            return http("200 OK", FREE, 'ETag: "e"', MODIFIED)
+        return http("412 Precondition Failed", b"<Error><Code>PreconditionFailed</Code></Error>")
+
+    with (
+        OddServer(answers=answer) as odd,
+        pytest.raises(ObjectStorageError, match="is nobody's and cannot be taken"),
+        lease.hold(bucket_of(odd), tmp_path, wait=math.inf),
+    ):
+        pass
+
+
+def test_an_etag_that_a_proxy_marks_as_weak_is_the_one_of_the_object(tmp_path: Path) -> None:
+    """Conditions are asked with the ETag that the server itself knows."""
+    asked = []
+
+    def answer(line: str, head: bytes, body: bytes) -> bytes:
+        asked.append(head.lower())
+        if b"if-match" in head.lower() and b'"e"' not in head:
+            return http(
+                "412 Precondition Failed", b"<Error><Code>PreconditionFailed</Code></Error>"
+            )
+        status = "206 Partial Content" if b"range: bytes" in head.lower() else "200 OK"
+        content = b"" if line.startswith("PUT") else FREE
+        return http(
+            status, content, 'ETag: W/"e"', MODIFIED, f"Content-Range: bytes 0-{END}/{SIZE}"
+        )
+
+    with OddServer(takes=answer) as odd:
+        bucket = bucket_of(odd)
+        assert bucket.get("key")[1] == "e"
+        assert bucket.get_range("key", 0, SIZE, "e") == FREE
+        assert bucket.replace("key", b"other", bucket.get("key")[1]) == "e"
+        with lease.hold(bucket, tmp_path):
+            pass
+    assert any(b'if-match: "e"' in head for head in asked)
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_known"),
+    [("2024-01-02T00:00:00Z", True), ("2024-01-02T00:00:00", False), ("10:10", False)],
+)
+def test_of_a_time_without_its_zone_nobody_knows_when_an_object_was_written(
+    moment: str, is_known: bool
+) -> None:
+    """What is to be removed is compared with the clock: without its zone that is a traceback."""
+    item = f"<Key>folder/probe/{'a' * 32}</Key><Size>1</Size><ETag>e</ETag>"
+    answer = xml(
+        "<ListBucketResult><IsTruncated>false</IsTruncated>"
+        f"<Contents>{item}<LastModified>{moment}</LastModified></Contents></ListBucketResult>"
+    )
+    with OddServer(answers=lambda line: answer) as odd:
+        (found,) = bucket_of(odd).list("probe/")
+    assert (found.modified is not None) == is_known
+    assert found.modified is None or found.modified <= datetime.now(UTC)

@@ -89,6 +89,8 @@ ANSWERS: dict[str, Callable[[str], object]] = {
         "200 OK", b"<html><body>Welcome<br>", "Content-Type: text/html"
     ),
     "nothing": lambda line: http("200 OK", b""),
+    "a condition that nobody made": lambda line: http("412 Precondition Failed", b""),
+    "a range that nobody asked for": lambda line: http("416 Range Not Satisfiable", b""),
     "nested without end": lambda line: xml("<a>" * 200_000),
     "entities": lambda line: xml(f"{ENTITY}<ListBucketResult>{FALSE}{NAMED}</ListBucketResult>"),
     "entities in UTF-16": lambda line: http(
@@ -530,3 +532,40 @@ def test_a_file_that_a_server_lies_about_is_never_kept(name: str, tmp_path: Path
     assert "\n" not in str(problem)
     assert not target.exists()
     assert json.dumps(str(problem))
+
+
+@pytest.mark.parametrize("size", [10**13, 10**17])
+def test_a_file_that_is_replaced_by_one_that_no_disk_holds_is_one_line(
+    size: int, tmp_path: Path
+) -> None:
+    """Each piece of a file takes memory before it comes: room is looked for first."""
+
+    def answers(line: str) -> bytes:
+        if line.startswith("HEAD"):
+            return f'HTTP/1.1 200 OK\r\nETag: "f"\r\nContent-Length: {size}\r\n\r\n'.encode()
+        return http("412 Precondition Failed", b"")
+
+    with OddServer(BODY, "e", answers=answers) as odd:
+        tracemalloc.start()
+        try:
+            (done,) = source(odd.endpoint).fetch_all([(odd.item(), tmp_path / "file.csv.gz")])
+            assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        finally:
+            tracemalloc.stop()
+    assert f"replaced by one of {size:,} bytes, and " in str(done.problem)
+    assert "\n" not in str(done.problem)
+
+
+@pytest.mark.parametrize("moment", ["99999999999999999", "1e999"])
+def test_a_file_of_a_day_that_no_calendar_has_is_one_line(moment: str, tmp_path: Path) -> None:
+    def answers(line: str) -> bytes | None:
+        if "list-type" in line:
+            return None
+        return http("206 Partial", BODY, 'ETag: "e"', f"Last-Modified: {moment}")
+
+    with OddServer(BODY, "e", answers=answers) as odd:
+        s3 = source(odd.endpoint)
+        assert listed(s3)
+        (done,) = s3.fetch_all([(odd.item(), tmp_path / "file.csv.gz")])
+    assert odd.item().key in str(done.problem)
+    assert "\n" not in str(done.problem)

@@ -58,6 +58,8 @@ CONFIG_VERSION = 1
 MOST_BYTES = 1 << 18
 """A larger file of settings is not read."""
 _MOST_NESTED = 16
+_PASSWORD = re.compile(r"(\w+:)?//[^@/]*:.*@|(\w+:)?[^@/]+:[^/].*@")
+"""How a url begins that has one, or one that lacks its scheme or its slashes."""
 ENV_PREFIX = "WAREHOUSE_"
 
 
@@ -107,7 +109,7 @@ def _check_letters(text: str) -> None:
 
 def _no_secret(url: str) -> str:
     _check_letters(url)
-    if re.match(r"\w+://[^@/]*:.*@", url):
+    if _PASSWORD.match(url):
         raise PydanticCustomError(
             "secret", "it holds a password; credentials come from the environment or ~/.aws"
         )
@@ -507,8 +509,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         place = [str(part) for part in first["loc"]]
         key = ".".join(place)
         where: Path | str = names.get(key) or names.get(".".join(place[:2])) or path
-        if first["type"] == "secret":
-            # Not even as the cause, which a traceback would show.
+        if first["type"] == "secret" or _PASSWORD.match(str(first["input"])):
+            # Not even as the cause, which a traceback would show; nor of a key that takes no url.
             raise ConfigError(where, key, "(not shown)", _expectation(first, place)) from None
         raise ConfigError(where, key, first["input"], _expectation(first, place)) from error
     config._read = _Read(absolute(path))

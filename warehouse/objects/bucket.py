@@ -29,7 +29,7 @@ from warehouse.errors import (
     SourceError,
 )
 from warehouse.source.retry import Retry, TransientError
-from warehouse.source.s3client import Body, Keys, Listed, ReplacedError, S3Server, within
+from warehouse.source.s3client import Body, Keys, Listed, ReplacedError, S3Server, bare, within
 from warehouse.text import some
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Bucket:
                     raise ObjectStorageError(
                         self.url, f"{key} has {size:,} bytes, where at most {most:,} make sense"
                     )
-                return self._read(body, size), answer["ETag"].strip('"'), _age(answer)
+                return self._read(body, size), bare(answer["ETag"]), _age(answer)
 
         return self._asked(key, once)
 
@@ -236,7 +236,7 @@ class Bucket:
             def once() -> None:
                 nonlocal done, etag
                 with self._opened("get", key, done, size, etag) as (body, _, answer):
-                    etag = answer["ETag"].strip('"')
+                    etag = bare(answer["ETag"])
                     for data in self._pieces(body, size - done):
                         file.write(data)
                         done += len(data)
@@ -337,8 +337,7 @@ class Bucket:
             sent, length = answer.get("ETag"), answer.get("ContentLength")
             if sent is None or length is None:
                 raise TransientError("the server sent an object without its ETag or its length")
-            sent = sent.strip('"')
-            if etag is not None and sent != etag:
+            if etag is not None and bare(sent) != etag:
                 raise ReplacedError
             if end is not None:
                 span = str(answer.get("ContentRange") or f"bytes 0-{length - 1}/{length}")
@@ -347,6 +346,10 @@ class Bucket:
                         raise ReplacedError
                     raise TransientError(
                         f"the server sent {some([span], 1)} when asked for {start}-{end - 1}"
+                    )
+                if length != end - start:
+                    raise TransientError(
+                        f"the server sent {length:,} bytes when asked for {start}-{end - 1}"
                     )
             yield Body(stream, length), length, answer
 
@@ -383,7 +386,7 @@ class Bucket:
                         ContentMD5=base64.b64encode(md5).decode(),
                         **condition,  # type: ignore[arg-type]
                     )
-                    return str(answer["ETag"]).strip('"')
+                    return bare(str(answer["ETag"]))
             except TransientError:
                 is_doubtful = True
                 raise

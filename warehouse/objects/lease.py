@@ -119,7 +119,15 @@ class Lease:
                     if holder is not None and place != self._place:
                         logger.warning("the lease of %s is taken over after %.0f s", holder, age)
                     return
-                continue
+                races += 1
+                if races < _RACES:
+                    continue
+                raise ObjectStorageError(
+                    self._bucket.url,
+                    f"{KEY} is nobody's and cannot be taken: the server answers each time that it"
+                    " was replaced meanwhile; does a proxy on the way change ETags?",
+                )
+            races = 0
             if time.monotonic() >= deadline:
                 last = f"; it was last heard of {max(age, 0):.0f} s ago"
                 raise LockedError(f"{self._bucket.url}/{KEY}", f"{holder}{last}", wait)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -230,8 +231,7 @@ class Fetcher:
             except ReplacedError:
                 part.discard()
                 doubtful = None
-                newest = self._retry(partial(self._server.head, item.key), self._stop)
-                item = replace(item, size=newest.size, etag=newest.etag)
+                item = self._newest(item, target)
             else:
                 if verdict.good:
                     part.finish()
@@ -260,6 +260,18 @@ class Fetcher:
             meter.restart()
             self._counts.add(again=1)
         raise TransferError(self._server.url, item.key, "it is replaced again and again")
+
+    def _newest(self, item: SourceObject, target: Path) -> SourceObject:
+        """The version that is there now; nobody has looked yet whether there is room for it."""
+        newest = self._retry(partial(self._server.head, item.key), self._stop)
+        free = shutil.disk_usage(target.parent).free
+        if newest.size > free:
+            raise TransferError(
+                self._server.url,
+                item.key,
+                f"it was replaced by one of {newest.size:,} bytes, and {free:,} are free",
+            )
+        return replace(item, size=newest.size, etag=newest.etag)
 
     def _told(self, fetched: Fetched, listed: SourceObject) -> Fetched:
         """What came, by the ETag that the list has of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +94,8 @@ _NONSENSE = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    RecursionError,
+    # A date that no calendar has; and what is nested too deeply.
+    RuntimeError,
     TypeError,
     ValueError,
 )
@@ -105,6 +107,7 @@ _LONGEST_ANSWER, _ANSWER_BLOCK = 16 << 20, 1 << 16
 _LONGEST_KEY = 1_024
 # Of such a page there are some 25 tags a key; each takes many times its bytes in memory.
 _MOST_TAGS = 1 << 18
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _ENTITIES = b"<!DOCTYPE"
 """What declares names for texts, which a parser puts in as often as they are named."""
 # Seconds that the head of an answer, and again an answer that is read whole, may take, however it
@@ -147,7 +150,7 @@ class Listed:
     """An object as the server lists it. The ETag is without its quotes.
 
     Attributes:
-        modified: when it was written, by the server's clock; None: it was not asked for.
+        modified: when it was written, by the server's clock; None: it does not say.
     """
 
     key: str
@@ -308,8 +311,8 @@ class S3Server:
                 Listed(
                     item["Key"][len(self.folder) :],
                     item["Size"],
-                    _bare(item["ETag"]),
-                    item.get("LastModified"),
+                    bare(item["ETag"]),
+                    _moment(item.get("LastModified")),
                 )
                 for item in listed
                 # What was not asked for is not taken.
@@ -331,7 +334,7 @@ class S3Server:
         try:
             with self.translated(key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=self.folder + key)
-                return Listed(key, answer["ContentLength"], _bare(answer["ETag"]))
+                return Listed(key, answer["ContentLength"], bare(answer["ETag"]))
         except ReplacedError:
             # Of no version in particular it was asked for.
             raise TransientError("the server answers that it has no such version") from None
@@ -369,7 +372,7 @@ class S3Server:
             if sent_etag is None or length is None:
                 raise TransientError("the server sent a file without its ETag or its length")
             sent = answer.get("ContentRange") or f"bytes 0-{length - 1}/{size}"
-            if _bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
+            if bare(sent_etag) != etag or sent.rpartition("/")[2] != str(size):
                 raise ReplacedError
             if sent != f"bytes {start}-{end - 1}/{size}":
                 raise TransientError(
@@ -384,6 +387,10 @@ class S3Server:
         """
         is_file, request.stream_output = request.stream_output, True
         answer = self.client._endpoint.http_session.send(request)  # type: ignore[attr-defined]
+        if not _LENGTH.fullmatch(answer.headers.get("Content-Length", "0")):
+            # Of a length below nothing there would be no end.
+            answer.raw.close()
+            raise ValueError
         if is_file and answer.status_code < _REDIRECTS:
             return answer
         content = bytearray()
@@ -482,7 +489,7 @@ class S3Server:
         meta = response.get("ResponseMetadata", {})
         status = int(meta.get("HTTPStatusCode", 0))
         answer = f"{status}" if code in ("", str(status)) else f"{status} {code}"
-        if status == 412 or status == 416:
+        if key is not None and status in (412, 416):
             return ReplacedError()
         if status == 429 or code in _BUSY or (status >= 500 and status != 501):
             return TransientError(f"the server answers {answer}", pause=_seconds(meta))
@@ -588,9 +595,14 @@ def _stay(params: dict[str, Any], **_: object) -> None:
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _bare(etag: str) -> str:
+def bare(etag: str) -> str:
     """An ETag without its quotes; a proxy on the way may have marked it as a weak one."""
     return etag.removeprefix("W/").strip('"')
+
+
+def _moment(said: datetime | None) -> datetime | None:
+    """When something was written; of a time without its zone nobody knows."""
+    return None if said is None or said.tzinfo is None else said
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:
