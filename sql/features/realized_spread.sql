@@ -93,9 +93,9 @@ with
             on matched.symbol = middles.symbol
             and matched.session = middles.session
             and matched.later_ns >= middles.quote_ns
-        -- Midnight in New York, in summer; in winter it is an hour later, when no tape runs any
-        -- more.
-        where matched.later_ns < epoch_ns((matched.session + 1)::timestamp_ns) + 14_400_000_000_000
+        where
+            matched.later_ns
+            < epoch_ns(timezone('America/New_York', (matched.session + 1)::timestamp))
     ),
     measured as (
         select
