@@ -110,9 +110,9 @@ def trades(draw: Any, most: int = 12) -> pa.Table:
             "price": draw(PRICES),
             "size": draw(SIZES),
             "exchange": draw(st.sampled_from([4, 11])),
-            "conditions": draw(st.sampled_from([None, "12", "37", "16", "15,12", "999"])),
+            "conditions": draw(st.sampled_from([None, "12", "37", "16", "15, 12", "999"])),
             "id": str(number),
-            "sequence_number": draw(st.sampled_from([None, 1, 2, number])),
+            "sequence_number": draw(st.sampled_from([None, -2, 1, 2, number])),
             "session": day,
         }
         for number, (day, stamp) in enumerate(_stamps(draw, most))
@@ -133,13 +133,16 @@ def quotes(draw: Any, most: int = 12) -> pa.Table:
                 "bid_size": draw(SIZES) * has_bid,
                 "ask_price": draw(PRICES) * has_ask,
                 "ask_size": draw(SIZES) * has_ask,
-                "bid_exchange": draw(st.sampled_from([11, 12])),
+                "bid_exchange": draw(st.sampled_from([None, -2, 11, 12])),
                 "ask_exchange": 8,
-                "sequence_number": number,
+                "sequence_number": draw(st.sampled_from([None, number - 4])),
                 "session": day,
             }
         )
-    return table("quotes", rows)
+    # Of one event a warehouse has one row.
+    keys = ("timestamp", "sequence_number", "bid_exchange")
+    events = {tuple(row[key] for key in keys): row for row in rows}
+    return table("quotes", list(events.values()))
 
 
 @st.composite

@@ -14,13 +14,13 @@ with
             session,
             ordinal,
             price,
-            unnest(string_split(conditions, ',')) as condition,
+            trim(unnest(string_split(conditions, ','))) as condition,
             list_position(
                 case tape when 1 then [10] when 2 then [11, 1, 19] when 3 then [12] end,
                 exchange::integer
             ) as listing
         from eligible
-        where regexp_matches(conditions, '(^|,)(8|15|16|17|19|25|38)(,|$)')
+        where regexp_matches(conditions, '(^|,) *(8|15|16|17|19|25|38) *(,|$)')
     ),
     ranked as (
         select
@@ -28,9 +28,9 @@ with
             session,
             price,
             listing,
-            list_position(['16', '25', '17'], trim(condition)) as opening,
-            list_position(['38', '15', '8', '19'], trim(condition)) as closing,
-            case when trim(condition) = '38' then - ordinal else ordinal end as place
+            list_position(['16', '25', '17'], condition) as opening,
+            list_position(['38', '15', '8', '19'], condition) as closing,
+            case when condition = '38' then - ordinal else ordinal end as place
         from marked
         where listing > 0
     ),

@@ -21,9 +21,12 @@ with
             arg_max(
                 struct_pack(bid_price, ask_price),
                 struct_pack(
-                    a := coalesce(sequence_number, -1),
-                    b := coalesce(bid_exchange, -1),
-                    c := coalesce(ask_exchange, -1)
+                    a := sequence_number is not null,
+                    b := coalesce(sequence_number, 0),
+                    c := bid_exchange is not null,
+                    d := coalesce(bid_exchange, 0),
+                    e := ask_exchange is not null,
+                    f := coalesce(ask_exchange, 0)
                 )
             ) as quote
         from quotes

@@ -24,9 +24,12 @@ with
             arg_max(
                 struct_pack(bid_price, ask_price),
                 struct_pack(
-                    a := coalesce(sequence_number, -1),
-                    b := coalesce(bid_exchange, -1),
-                    c := coalesce(ask_exchange, -1)
+                    a := sequence_number is not null,
+                    b := coalesce(sequence_number, 0),
+                    c := bid_exchange is not null,
+                    d := coalesce(bid_exchange, 0),
+                    e := ask_exchange is not null,
+                    f := coalesce(ask_exchange, 0)
                 )
             ) as quote
         from quotes
@@ -90,9 +93,9 @@ with
             on matched.symbol = middles.symbol
             and matched.session = middles.session
             and matched.later_ns >= middles.quote_ns
-        -- Midnight in New York, in summer; in winter it is an hour later, when no tape runs any
-        -- more.
-        where matched.later_ns < epoch_ns((matched.session + 1)::timestamp_ns) + 14_400_000_000_000
+        where
+            matched.later_ns
+            < epoch_ns(timezone('America/New_York', (matched.session + 1)::timestamp))
     ),
     measured as (
         select

@@ -30,8 +30,11 @@ with
             trades.price,
             struct_pack(
                 ns := epoch_ns(trades.timestamp),
-                number := coalesce(trades.sequence_number, -1),
-                exchange := coalesce(trades.exchange, -1),
+                has_number := trades.sequence_number is not null,
+                number := coalesce(trades.sequence_number, 0),
+                has_exchange := trades.exchange is not null,
+                exchange := coalesce(trades.exchange, 0),
+                has_id := trades.id is not null,
                 id := coalesce(trades.id, '')
             ) as place
         from trades_of($symbol, list_min($sessions::date[]), list_max($sessions::date[])) as trades
@@ -43,7 +46,8 @@ with
             and coalesce(trades.correction, 0) in (0, 1)
             and trades.price > 0
             and not coalesce(
-                list_has_any(string_split(trades.conditions, ','), barred.codes), false
+                list_has_any(string_split_regex(trim(trades.conditions), ' *, *'), barred.codes),
+                false
             )
     )
 

@@ -25,7 +25,7 @@ with
     ),
 
     codes as (
-        select session, conditions, unnest(string_split(conditions, ',')) as code
+        select session, conditions, trim(unnest(string_split(conditions, ','))) as code
         from (select distinct session, conditions from tape)
     ),
 

@@ -18,7 +18,9 @@ with
         from (select distinct conditions from trades where conditions is not null)
         inner join
             trade_conditions
-            on contains(',' || conditions || ',', ',' || trade_conditions.id || ',')
+            on list_contains(
+                string_split_regex(trim(conditions), ' *, *'), trade_conditions.id::varchar
+            )
         where not updates_volume
     ),
 

@@ -9,12 +9,12 @@
 with
     lists as (select distinct conditions from quotes where conditions is not null),
 
-    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+    codes as (select conditions, trim(unnest(string_split(conditions, ','))) as code from lists),
 
     unknown as (
         select conditions, code
         from codes
-        where code not in (select id::varchar from quote_conditions)
+        where code <> '' and code not in (select id::varchar from quote_conditions)
     )
 
 select

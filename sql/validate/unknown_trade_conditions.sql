@@ -11,12 +11,12 @@
 with
     lists as (select distinct conditions from trades where conditions is not null),
 
-    codes as (select conditions, unnest(string_split(conditions, ',')) as code from lists),
+    codes as (select conditions, trim(unnest(string_split(conditions, ','))) as code from lists),
 
     unknown as (
         select conditions, code
         from codes
-        where code not in (select id::varchar from trade_conditions)
+        where code <> '' and code not in (select id::varchar from trade_conditions)
     )
 
 select

@@ -162,7 +162,7 @@ def vwap(tables: Tables) -> list[Row]:
         dollars: list[float] = []
         shares: list[float] = []
         for trade in trades:
-            if barred & set((trade["conditions"] or "").split(",")):
+            if barred & {code.strip() for code in (trade["conditions"] or "").split(",")}:
                 continue
             dollars.append(trade["price"] * trade["size"])
             shares.append(trade["size"])
