@@ -309,6 +309,7 @@ def test_every_error_raised_on_purpose_is_lines_that_no_terminal_obeys(
     assert lines[0].startswith(f"{kind.__name__}: ")
 
 
+@pytest.mark.usefixtures("shown")
 def test_the_traceback_of_a_callers_function_is_as_many_lines_in_a_notebook(made: Made) -> None:
     def wrong(trades: pd.DataFrame) -> float:
         return len(trades) / 0
