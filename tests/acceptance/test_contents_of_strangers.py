@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import SESSION, Made, bar, day_key, instant, make, quote, trade
+from building import SESSION, Made, bar, day_key, edit_catalog, instant, make, quote, trade
 from click.testing import CliRunner
 
 from warehouse.cli.main import cli
@@ -355,3 +355,20 @@ def test_a_reference_file_that_says_the_impossible_is_damage(tmp_path: Path, wha
     problem = reference_files.problem(path.rename(tmp_path / name))
     assert problem is not None
     assert ("no calendar has" if what == "a day without end" else "no file of splits") in problem
+
+
+def test_no_file_outside_is_read_as_what_rows_were_made_by(made: Made) -> None:
+    """A fingerprint names a file; a stranger's could be a path."""
+    told = json.loads(next(made.layout.recipes.glob("*.json")).read_text("utf-8"))
+    for entry in told["statements"].values():
+        entry["fingerprint"] = "another"
+    told["statements"] |= {f"ingest/{CANARY}": {"fingerprint": CANARY, "text": CANARY}}
+    told["settings"] |= {CANARY: CANARY}
+    (made.root.parent.parent / "x.json").write_text(json.dumps(told), "utf-8")
+    outside = f"../../../../x{chr(27)}[31m"
+    for fingerprint in ("../../../../x", str(made.root.parent.parent / "x"), outside, "x" * 5000):
+        change = f"set fingerprint = '{fingerprint}'"
+        edit_catalog(made, f"update partitions {change}", f"update source_files {change}")
+        is_done, said = ask(made, ("rebuild", "trades", "--changed", "--dry-run"))
+        assert is_done, said
+        assert "which are not kept" in said
