@@ -25,8 +25,9 @@ import pytest
 from building import SESSION, Made, bar, day_key, edit_catalog, instant, make, quote, trade
 from click.testing import CliRunner
 
+from warehouse import Warehouse
 from warehouse.cli.main import cli
-from warehouse.errors import CorruptPartitionError
+from warehouse.errors import CorruptPartitionError, DamagedCatalogError
 from warehouse.store.catalog import file_record
 from warehouse.store.publishing import kept_tables
 from warehouse.store.reference import reference_files
@@ -372,3 +373,9 @@ def test_no_file_outside_is_read_as_what_rows_were_made_by(made: Made) -> None:
         is_done, said = ask(made, ("rebuild", "trades", "--changed", "--dry-run"))
         assert is_done, said
         assert "which are not kept" in said
+
+
+def test_a_partition_of_a_month_that_no_calendar_has_is_damage_to_the_facade(made: Made) -> None:
+    edit_catalog(made, "update partitions set month = '0044-03-15 (BC)'")
+    with Warehouse(made.root) as warehouse, pytest.raises(DamagedCatalogError, match="impossible"):
+        warehouse.trades("AAPL", SESSION)
