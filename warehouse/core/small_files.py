@@ -15,6 +15,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -39,6 +40,8 @@ _LEAST_NAME = 16
 ones are no names, and would take many times their bytes in memory."""
 _MOST_VALUES = 1 << 20
 """Of any other JSON text: so many of them, or one for so many of its bytes."""
+_EPOCH = date(1970, 1, 1).toordinal()
+_OF_A_DAY = {"date32[day]": 1, "timestamp[ms]": 86_400_000, "timestamp[us]": 86_400_000_000}
 _MOST_TEXT = 512 << 20
 _MOST_UNPACKED = 1 << 30
 _VALUES_A_ROW = 2
@@ -190,7 +193,8 @@ def parsed_parquet(content: Any, most_rows: int) -> pa.Table:
         most_rows: that such a file has.
 
     Raises:
-        ValueError: it would take far more memory than such a file does.
+        ValueError: it would take far more memory than such a file does, or names a day that no
+            calendar has.
         OSError, pa.ArrowException: it is none.
     """
     import pyarrow as pa
@@ -211,7 +215,23 @@ def parsed_parquet(content: Any, most_rows: int) -> pa.Table:
         for text, size in text_sizes(found[name], name):
             if size > _MOST_TEXT:
                 raise ValueError(f"{text} holds texts too long to be read")
+        _check_days(found[name], name)
     return found
+
+
+def _check_days(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse days and instants that Python has not: to ask for one would be an OverflowError."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    a_day = _OF_A_DAY.get(str(column.type))
+    if a_day is None:
+        return
+    numbers = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    first, last = ((day.toordinal() - _EPOCH) * a_day for day in (date.min, date.max))
+    found = pc.min_max(numbers).as_py()
+    if found["min"] is not None and not first <= found["min"] <= found["max"] < last + a_day:
+        raise ValueError(f"{name} holds a day that no calendar has")
 
 
 def check_unpacked(metadata: pq.FileMetaData, most_rows: int) -> None:

@@ -388,8 +388,11 @@ class Snapshot:
                 data_type=data_type,
                 symbols=wanted,
             )
-            for symbol, *rest in rows:
-                found[symbol].append(Stored(data_type, symbol, *rest))
+            for symbol, month, *rest in rows:
+                if not isinstance(month, date):  # DuckDB gives a text for what Python has not
+                    problem = f"it has an impossible value (a month that is {month!r:.40})"
+                    raise DamagedCatalogError(self.layout.catalog, problem)
+                found[symbol].append(Stored(data_type, symbol, month, *rest))
             for symbol, stored in found.items():
                 self._partitions[data_type, symbol] = tuple(stored)
         return {symbol: self._partitions[data_type, symbol] for symbol in symbols}

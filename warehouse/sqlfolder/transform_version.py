@@ -146,7 +146,12 @@ def stage(layout: Layout, made_by: Recipe) -> list[tuple[str, str]]:
 
 
 def load(layout: Layout, fingerprint: str) -> Recipe | None:
-    """The recipe of a fingerprint; None where it is not kept, or cannot be read."""
+    """The recipe of a fingerprint; None where it is not kept, or cannot be read.
+
+    What a stranger's rows name as theirs could be a path, of any file.
+    """
+    if not layout.is_published(f"{layout.recipes.name}/{fingerprint}.json"):
+        return None
     try:
         record = small_files.load_json(path_of(layout, fingerprint))
         statements = {

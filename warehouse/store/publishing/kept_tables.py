@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
+from warehouse.core.duckdb_connection import quoted
 from warehouse.core.paths import HISTORY_TABLES, STAGED_CATALOG, Layout, month_of
 from warehouse.errors import (
     CorruptPartitionError,
@@ -223,18 +224,39 @@ def ledger_paths(layout: Layout) -> Iterator[Path]:
 
 
 def read_ledger(path: Path) -> pa.Table:
-    """One file of the ledger, page checksums verified.
+    """One file of the ledger: what it says could stand in the catalog's table.
 
     Raises:
-        CorruptPartitionError: it cannot be read, or is none.
+        CorruptPartitionError: it cannot be read, is none, or says what no publish writes.
         UnreadablePartitionError: the system refuses to read it, which says nothing of it.
+    """
+    return _read(path, "source_files", schema_of(SourceFile))
+
+
+def _read(path: Path, table: str, schema: pa.Schema, others: str = "false") -> pa.Table:
+    """A file whose rows could stand in a table of the catalog, page checksums verified.
+
+    Args:
+        others: the condition of rows that are another file's.
     """
     try:
         content, _ = small_files.read_sidecar(path, _MOST_BYTES)
-        found = small_files.parsed_parquet(content, _MOST_ROWS)
-        return completed(found, schema_of(SourceFile))
+        found = completed(small_files.parsed_parquet(content, _MOST_ROWS), schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _not_read(path, error) from error
+    with parser() as shared, shared.cursor() as connection:
+        connection.register("page", found)
+        try:
+            odd = odd_column(connection, "page", table)
+            if odd is None:
+                ask = f"select count(*) from page where {others}"
+                ((count,),) = connection.execute(ask).fetchall()
+                odd = f"{count:,} of its rows are another page's" if count else None
+        except duckdb.Error as error:
+            odd = one_line(error, 200)
+    if odd is not None:
+        raise _corrupt(path, odd)
+    return found
 
 
 def _not_read(path: Path, error: Exception) -> CorruptPartitionError:
@@ -297,29 +319,10 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
         CorruptPartitionError: it is none, or says what no publish writes.
         UnreadablePartitionError: the system refuses to read it, which says nothing of it.
     """
-    path = page.path(layout)
-    schema = schema_of_history(page.table)
-    try:
-        content, _ = small_files.read_sidecar(path, _MOST_BYTES)
-        found = completed(small_files.parsed_parquet(content, _MOST_ROWS), schema)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _not_read(path, error) from error
-    with parser() as shared, shared.cursor() as connection:
-        connection.register("page", found)
-        try:
-            odd = odd_column(connection, "page", page.table)
-            if odd is None:
-                of_type = (
-                    "" if page.data_type is None else "or data_type is distinct from $data_type"
-                )
-                ask = f"select count(*) from page where {_MONTH_OF[page.table]} <> $month {of_type}"
-                ((others,),) = connection.execute(ask, page.values).fetchall()
-                odd = f"{others:,} of its rows are another page's" if others else None
-        except duckdb.Error as error:
-            odd = one_line(error, 200)
-    if odd is not None:
-        raise _corrupt(path, odd)
-    return found
+    others = f"{_MONTH_OF[page.table]} <> date '{page.month}'"
+    if page.data_type is not None:
+        others += f" or data_type is distinct from {quoted(page.data_type)}"
+    return _read(page.path(layout), page.table, schema_of_history(page.table), others)
 
 
 def read_history(layout: Layout) -> tuple[dict[str, pa.Table], list[CorruptPartitionError]]:

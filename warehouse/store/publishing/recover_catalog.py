@@ -187,7 +187,8 @@ class _Rejects:
                 counts = _rejects(path)
             except MemoryError:
                 raise
-            except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
+                # A day that Python has not overflows.
                 if isinstance(error, OSError) and error.errno in REFUSED:
                     raise UnreadablePartitionError(path, os.strerror(error.errno)) from error
                 damaged.append(path)

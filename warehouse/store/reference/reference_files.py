@@ -260,7 +260,7 @@ def _content(path: Path) -> tuple[pa.Table, int]:
     except (ValueError, pa.ArrowException) as error:
         raise _corrupt(path, one_line(error, 200)) from error
     is_ours = isinstance(told, dict) and told.get("table") == table
-    if not is_ours or type(told["number"]) is not int:
+    if not is_ours or type(told.get("number")) is not int:
         raise _corrupt(path, f"it is no file of {table}")
     return rows, told["number"]
 
