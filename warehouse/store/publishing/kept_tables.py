@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 
 from warehouse.core import small_files
 from warehouse.core.datatypes import DATA_TYPES, completed
-from warehouse.core.duckdb_connection import quoted
 from warehouse.core.paths import HISTORY_TABLES, STAGED_CATALOG, Layout, month_of
 from warehouse.errors import (
     CorruptPartitionError,
@@ -233,11 +232,18 @@ def read_ledger(path: Path) -> pa.Table:
     return _read(path, "source_files", schema_of(SourceFile))
 
 
-def _read(path: Path, table: str, schema: pa.Schema, others: str = "false") -> pa.Table:
+def _read(
+    path: Path,
+    table: str,
+    schema: pa.Schema,
+    others: str = "false",
+    values: dict[str, object] | None = None,
+) -> pa.Table:
     """A file whose rows could stand in a table of the catalog, page checksums verified.
 
     Args:
         others: the condition of rows that are another file's.
+        values: its parameters.
     """
     try:
         content, _ = small_files.read_sidecar(path, _MOST_BYTES)
@@ -250,7 +256,7 @@ def _read(path: Path, table: str, schema: pa.Schema, others: str = "false") -> p
             odd = odd_column(connection, "page", table)
             if odd is None:
                 ask = f"select count(*) from page where {others}"
-                ((count,),) = connection.execute(ask).fetchall()
+                ((count,),) = connection.execute(ask, values).fetchall()
                 odd = f"{count:,} of its rows are another page's" if count else None
         except duckdb.Error as error:
             odd = one_line(error, 200)
@@ -319,10 +325,11 @@ def read_page(layout: Layout, page: Page) -> pa.Table:
         CorruptPartitionError: it is none, or says what no publish writes.
         UnreadablePartitionError: the system refuses to read it, which says nothing of it.
     """
-    others = f"{_MONTH_OF[page.table]} <> date '{page.month}'"
+    others = f"{_MONTH_OF[page.table]} <> $month"
     if page.data_type is not None:
-        others += f" or data_type is distinct from {quoted(page.data_type)}"
-    return _read(page.path(layout), page.table, schema_of_history(page.table), others)
+        others += " or data_type is distinct from $data_type"
+    schema = schema_of_history(page.table)
+    return _read(page.path(layout), page.table, schema, others, page.values)
 
 
 def read_history(layout: Layout) -> tuple[dict[str, pa.Table], list[CorruptPartitionError]]:
