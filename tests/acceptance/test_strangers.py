@@ -1098,6 +1098,6 @@ def test_a_folder_in_the_place_of_the_catalogs_log_is_kept_and_stops_nothing(mad
     (log / "somebodys.txt").write_text("mine", "utf-8")
     made.update()
     assert made.sql("select count(*) from trades") == [(1,)]
-    (kept,) = made.layout.set_aside.glob("warehouse.duckdb.wal-*/somebodys.txt")
+    (kept,) = made.layout.set_aside.glob("warehouse.duckdb-*.wal/somebodys.txt")
     assert kept.read_text("utf-8") == "mine"
     assert not log.exists()
