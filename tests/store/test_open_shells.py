@@ -354,7 +354,7 @@ def test_the_log_of_another_catalog_is_told_by_the_shell_and_set_aside_by_who_wr
         shell_arguments(made.layout, [])
     made.update("trades")
     assert not log.exists()
-    assert len(list(made.layout.set_aside.glob(f"{log.name}-*"))) == 1
+    assert len(list(made.layout.set_aside.glob("warehouse.duckdb-*.wal"))) == 1
     assert shell_arguments(made.layout, [])[0] == "-readonly"
 
 
@@ -368,5 +368,5 @@ def test_a_damaged_log_of_the_catalog_that_stands_is_called_that_and_set_aside(
     log.write_bytes(content)
     made.update("trades")
     assert "does not fit the catalog that it stands beside: it is damaged, or of one" in caplog.text
-    (kept,) = made.layout.set_aside.glob(f"{log.name}-*")
+    (kept,) = made.layout.set_aside.glob("warehouse.duckdb-*.wal")
     assert kept.read_bytes() == bytes(content)
