@@ -146,9 +146,9 @@ def a_folder_of_its_name(made: Made) -> Path:
 @pytest.mark.parametrize(
     ("obstacle", "told"),
     [
-        (stands_in_the_way("cache/quotes"), "it is a file, not a folder"),
-        (stands_in_the_way("cache/quotes/AAPL"), "it is a file, not a folder"),
-        (stands_in_the_way("rejects/quotes"), "it is a file, not a folder"),
+        (stands_in_the_way("cache/quotes"), "it is a file, not a folder; move it away"),
+        (stands_in_the_way("cache/quotes/AAPL"), "it is a file, not a folder; move it away"),
+        (stands_in_the_way("rejects/quotes"), "it is a file, not a folder; move it away"),
         (a_folder_of_its_name, "a folder stands in its place; move it away"),
     ],
     ids=["data type", "symbol", "rejects", "partition"],
