@@ -83,6 +83,18 @@ def test_its_first_update_takes_over_what_is_there_and_adds_what_is_new(root: Pa
     assert "nothing" in run(root, "update")
 
 
+def test_its_lost_catalog_is_made_anew_from_its_own_ledger(root: Path) -> None:
+    assert [*root.glob("data/ledger/*/*.parquet")]
+    (root / "data/warehouse.duckdb").unlink()
+    told = run(root, "update")
+    assert "made anew from the files" in told
+    assert "damaged" not in told
+    assert counts(root) == ROWS
+    with Warehouse(root) as wh:
+        assert len(wh.trades("A", NEW)) == 3
+    assert "sound" in run(root, "verify")
+
+
 def test_its_copies_of_the_shipped_files_follow(root: Path) -> None:
     run(root, "update")
     for path in (REPOSITORY / "sql").rglob("*.sql"):

@@ -240,7 +240,7 @@ class Writer:
                 f" kept as {kept}"
             )
         for tier in (self.layout.manifests, self.layout.ledger):
-            # What is named anew by none is in the way of the next.
+            # No repair could begin while one stands there, whether it is written now or not.
             make_way(self.layout, sorted(tier.glob("*/*.parquet")))
         if found.partitions or found.files or found.history:
             self._progress.note("the catalog is made anew from the files")

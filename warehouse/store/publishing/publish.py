@@ -174,13 +174,13 @@ def _check_folders(layout: Layout) -> None:
 
 
 def _is_for_all(layout: Layout, path: Path) -> bool:
-    """Whether no publish can do without a folder; what has to write into another tells of it."""
+    """Whether no publish can do without a place; what has to write to another tells of it."""
     if path.is_relative_to(layout.raw):
         return False
     if os.path.islink(path):
         # Of a single data type the rows alone cannot be had.
         return path.parent not in (layout.cache, layout.rejects)
-    return path not in (layout.rejects, layout.reference)
+    return path not in (layout.rejects, layout.reference, layout.source_note)
 
 
 def misplaced(layout: Layout) -> Iterator[tuple[Path, str]]:
