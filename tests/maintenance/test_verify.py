@@ -362,6 +362,7 @@ def test_verify_names_the_place_that_stops_a_writer_and_no_repair_that_would_be_
     assert shown.exit_code == 1
     assert f"mend data/{place} by hand" in shown.output
     assert "--repair" not in shown.output
+    assert f"data/{place}/" not in shown.output
 
 
 @pytest.mark.parametrize("name", ["cache/trades", "rejects/trades", "ledger/trades"])

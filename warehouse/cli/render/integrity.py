@@ -72,11 +72,15 @@ def verify_lines(report: VerifyReport, layout: Layout, warehouse: str) -> Iterat
             yield row("", "the warehouse holds no file of what was asked about")
         yield row("sound", f"all is as it was written (generation {report.generation})")
         return
-    for fault in report.faults:
+    by_hand = {fault.path for fault in report.faults if fault.remedy == BY_HAND}
+    told = [fault for fault in report.faults if by_hand.isdisjoint(fault.path.parents)]
+    for fault in told:
         yield row("wrong", f"{_place(fault.path, layout)}: {fault.problem}")
-    if by_hand := [fault for fault in report.faults if fault.remedy == BY_HAND]:
+    if below := len(report.faults) - len(told):
+        yield row("", f"{count(below, 'file')} below cannot be looked at for it")
+    if by_hand:
         # No other advice can be followed before: what is wrong elsewhere may be wrong by it.
-        named = some((_place(fault.path, layout) for fault in by_hand), NAMED)
+        named = some((_place(path, layout) for path in sorted(by_hand)), NAMED)
         yield row("next", f"mend {named} by hand, as it says there, then: {warehouse} verify")
         return
     if any(fault.remedy == READ_WHOLE for fault in report.faults):
